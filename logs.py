@@ -1,0 +1,65 @@
+"""`key=value` log lines, and outages that are logged once as they begin and once as they end."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import threading
+import time
+
+_PLAIN = re.compile(r"[\w.:/@+,-]+")
+
+
+def setup() -> None:
+    """Send log lines to standard error, from level INFO up."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.INFO,
+        format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
+    )
+    # waitress warns whenever a request waits for a thread for an instant; that is no news.
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+
+
+def line(event: str, **values: object) -> str:
+    """`event key=value …`; a value with spaces, quotes or line breaks is written as JSON."""
+    words = [event]
+    for key, value in values.items():
+        text = str(value).strip() if isinstance(value, BaseException) else str(value)
+        words.append(f"{key}={text if _PLAIN.fullmatch(text) else json.dumps(text)}")
+    return " ".join(words)
+
+
+class Outage:
+    """Whether a server that we need is out of reach, shared by all threads that talk to it."""
+
+    def __init__(self, server: str, logger: logging.Logger) -> None:
+        self._server = server
+        self._logger = logger
+        self._lock = threading.Lock()
+        self._since: float | None = None
+
+    def begin(self, error: BaseException) -> None:
+        """Note a failed call; only the first of an outage is logged."""
+        with self._lock:
+            if self._since is not None:
+                return
+            self._since = time.monotonic()
+        self._logger.error(line("unreachable", server=self._server, error=error))
+
+    def end(self) -> None:
+        """Note a call that went well; the first after an outage is logged with its length."""
+        if self._since is None:  # read without the lock: every call comes by here
+            return
+        with self._lock:
+            if self._since is None:
+                return
+            seconds, self._since = time.monotonic() - self._since, None
+        self._logger.warning(line("reachable again", server=self._server, seconds=f"{seconds:.1f}"))
+
+    @property
+    def lasting(self) -> bool:
+        """True from a failed call to the next that goes well."""
+        return self._since is not None

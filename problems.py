@@ -1,0 +1,106 @@
+"""Errors as people and programs are to see them: a page, or RFC 9457 problem+json under /api/."""
+
+from __future__ import annotations
+
+import json
+from http import HTTPStatus
+from typing import Any
+
+import bottle
+from waitress.task import ErrorTask
+
+MEDIA_TYPE = "application/problem+json"
+
+# What to say where all that is known is the status.
+DETAILS = {
+    400: "The request is malformed.",
+    404: "There is nothing at this address.",
+    405: "This address does not answer to that method.",
+    413: "The upload is larger than this server accepts. Split the file into smaller ones.",
+    431: "The request's headers are too long.",
+    500: "Something went wrong on the server; its log says what. Please try again.",
+    501: "The request uses a feature of HTTP that this server does not have.",
+}
+
+
+class Problem(bottle.HTTPError):  # type: ignore[misc]
+    """An error response with a stable `code` and a sentence that says what is wrong.
+
+    `members` are further members of the JSON object, such as the file's line; None is left out.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: dict[str, str] | None = None,
+        **members: object,
+    ) -> None:
+        super().__init__(status, detail, **(headers or {}))
+        self.code = code
+        self.members = {key: value for key, value in members.items() if value is not None}
+
+
+def _is_api(path: str) -> bool:
+    return path.startswith("/api/")
+
+
+def _title(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Error"
+
+
+def _document(status: int, code: str | None, detail: str | None, **members: object) -> str:
+    title = _title(status)
+    return json.dumps(
+        {
+            "type": "about:blank",
+            "title": title,
+            "status": status,
+            "code": code or title.lower().replace(" ", "_").replace("-", "_"),
+            "detail": detail or DETAILS.get(status, f"{title}."),
+            **members,
+        }
+    )
+
+
+def render(error: bottle.HTTPError, **page: Any) -> str:
+    """Bottle's error handler: the body of the response to the present request.
+
+    `page` is what the template of all pages needs.
+    """
+    status = error.status_code
+    if isinstance(error, Problem):
+        code, detail, members = error.code, str(error.body), error.members
+    else:
+        code, detail, members = None, None, {}
+    if _is_api(bottle.request.path):
+        bottle.response.content_type = MEDIA_TYPE
+        return _document(status, code, detail, **members)
+    body: str = bottle.template(
+        "error",
+        status=status,
+        title=_title(status),
+        detail=detail or DETAILS.get(status, ""),
+        **page,
+    )
+    return body
+
+
+class WaitressError(ErrorTask):  # type: ignore[misc]
+    """Says as we do what waitress finds wrong with a request before the application sees it."""
+
+    def execute(self) -> None:
+        error = self.request.error
+        if not _is_api(self.request.path or ""):
+            super().execute()
+            return
+        body = _document(error.code, None, None).encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)

@@ -1,0 +1,88 @@
+"""What is done to an email.
+
+A processor is a callable that takes an iterable of addresses and lazily yields one Outcome for
+each, in order. It knows neither database nor Redis. It is called again for each turn, from several
+threads at once, and the same address may come twice: a turn that dies is repeated.
+
+A function for a single address becomes a processor by the decorator `one_by_one`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable, Iterable, Iterator
+from functools import wraps
+from typing import NamedTuple
+
+
+class Outcome(NamedTuple):
+    """What a processor says of one email: status `processed` or `failed`, and a reason.
+
+    A reason is a short code such as `no_at_sign`: lower-case letters, digits and underscores, at
+    most 40. A failed email has one; a processed one may.
+    """
+
+    status: str
+    reason: str | None = None
+
+
+Processor = Callable[[Iterable[str]], Iterator[Outcome]]
+
+PROCESSED = Outcome("processed")
+ERROR = Outcome("failed", "error")
+
+_REASON = re.compile(r"[a-z0-9_]{1,40}")
+
+
+class ProcessorError(Exception):
+    """No processor of this name can be loaded, or what it yielded is no outcome."""
+
+
+def failed(reason: str) -> Outcome:
+    """The outcome of an email that failed for this reason."""
+    return Outcome("failed", reason)
+
+
+def checked(outcome: object) -> Outcome:
+    """The outcome itself if it is one as the Outcome class says. Raises ProcessorError."""
+    if isinstance(outcome, Outcome):
+        status, reason = outcome
+        if reason is None and status == "processed":
+            return outcome
+        if (
+            status in ("processed", "failed")
+            and isinstance(reason, str)
+            and _REASON.fullmatch(reason)
+        ):
+            return outcome
+    raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
+
+
+def one_by_one(function: Callable[[str], str | None]) -> Processor:
+    """Make a processor of a function that takes one address.
+
+    The function returns None when all is well, or the reason why the email failed.
+    """
+
+    @wraps(function)
+    def process(addresses: Iterable[str]) -> Iterator[Outcome]:
+        for address in addresses:
+            reason = function(address)
+            yield PROCESSED if reason is None else failed(reason)
+
+    return process
+
+
+def load(name: str) -> Processor:
+    """The processor `check`, or the one that `module:function` names. Raises ProcessorError."""
+    module_name, _, attribute = ("processors.check:check" if name == "check" else name).partition(
+        ":"
+    )
+    try:
+        processor = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise ProcessorError(f"the processor {name!r} can't be loaded: {error}") from error
+    if not callable(processor):
+        raise ProcessorError(f"the processor {name!r} is not a function")
+    return processor  # type: ignore[no-any-return]

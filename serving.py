@@ -1,0 +1,71 @@
+"""Serving with waitress: one thread a stream beside those for requests, and an orderly end."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from waitress.channel import HTTPChannel
+from waitress.server import TcpWSGIServer
+
+from problems import WaitressError
+from settings import Settings
+
+# Seconds that requests under way get to end when the server stops.
+DRAIN_SECONDS = 4.0
+# Connections beyond those that streams hold: keep-alives, requests that wait, slow senders.
+SPARE_CONNECTIONS = 500
+# Bytes that an upload may be larger than its file: the multipart form around it.
+FORM_OVERHEAD = 1_000_000
+
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _Channel(HTTPChannel):  # type: ignore[misc]
+    error_task_class = WaitressError
+
+
+class HttpServer(TcpWSGIServer):  # type: ignore[misc]
+    """waitress on one address. Raises OSError if it can't listen there."""
+
+    channel_class = _Channel
+
+    def __init__(self, application: WsgiApp, settings: Settings) -> None:
+        server = settings.server
+        super().__init__(
+            application,
+            host=server.host,
+            port=server.port,
+            threads=server.request_threads + server.max_streams,
+            connection_limit=server.max_streams + SPARE_CONNECTIONS,
+            asyncore_use_poll=True,  # select() ends at 1,024 files
+            # Lets a stream learn that its browser has gone.
+            channel_request_lookahead=1,
+            max_request_body_size=settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD,
+            ident=None,
+        )
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
+        return f"http://{host}:{self.effective_port}/"
+
+    def serve(self, stopping: threading.Event) -> None:
+        """Serve until `stopping`; then take no new connection and end what is under way."""
+        while not stopping.is_set():
+            self._loop_once()
+        # Only the listening socket; the trigger in the map still wakes the loop.
+        self.asyncore.dispatcher.close(self)
+        deadline = time.monotonic() + DRAIN_SECONDS
+        while self._busy() and time.monotonic() < deadline:
+            self._loop_once()
+        self.task_dispatcher.shutdown(timeout=1)
+
+    def _loop_once(self) -> None:
+        self.asyncore.loop(timeout=0.5, use_poll=True, map=self._map, count=1)
+
+    def _busy(self) -> bool:
+        channels = list(self.active_channels.values())
+        return any(channel.requests or channel.total_outbufs_len for channel in channels)

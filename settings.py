@@ -1,0 +1,218 @@
+"""config.ini, the environment and the command line, read once into one frozen dataclass.
+
+Each setting is a field below, with the parser that also says what is allowed. The file must name
+every setting and nothing else, so that it is the complete list of what can be set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+VERSION = "0.1.0"
+DEFAULT_PATH = Path(__file__).resolve().parent / "config.ini"
+
+# Environment variables that win over the file, and the setting that each stands for.
+ENVIRONMENT = {
+    "DATABASE_URL": ("database", "url"),
+    "REDIS_URL": ("redis", "url"),
+    "PORT": ("server", "port"),
+}
+
+
+class SettingsError(Exception):
+    """A setting is unknown, missing or out of range; the message names section, key and source."""
+
+
+def _option(parse: Callable[[str], Any]) -> Any:
+    return field(metadata={"parse": parse})
+
+
+def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
+    name = "a whole number" if kind is int else "a number"
+
+    def parse(value: str) -> int | float:
+        try:
+            number = kind(value)
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
+        return number
+
+    return _option(parse)
+
+
+def _matching(pattern: str, wanted: str, *, secret: bool = False) -> Any:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {wanted}" + ("" if secret else f", not {value!r}"))
+        return value
+
+    return _option(parse)
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    for origin in value.split():
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"must be origins such as https://example.org, not {origin!r}")
+    return tuple(value.split())
+
+
+@dataclass(frozen=True)
+class Server:
+    host: str = _matching(r"\S+", "an address")
+    port: int = _number(int, 0, 65535)
+    request_threads: int = _number(int, 1, 256)
+    max_streams: int = _number(int, 1, 5000)
+    cors_origins: tuple[str, ...] = _option(_origins)
+
+
+@dataclass(frozen=True)
+class Database:
+    # The value may hold a password, so no message shows it.
+    url: str = _matching(
+        r"embedded|postgres(ql)?://\S+", "'embedded' or a postgresql:// URL", secret=True
+    )
+
+
+@dataclass(frozen=True)
+class Redis:
+    url: str = _matching(
+        r"embedded|(redis|rediss|unix)://\S+",
+        "'embedded' or a redis://, rediss:// or unix:// URL",
+        secret=True,
+    )
+    queue_key: str = _matching(r"\S+", "a name without spaces")
+    channel_prefix: str = _matching(r"\S+", "a name without spaces")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    folder: str = _matching(r".+", "a folder")
+
+
+@dataclass(frozen=True)
+class Worker:
+    threads: int = _number(int, 1, 64)
+    chunk_size: int = _number(int, 1, 100_000)
+    turn_seconds: float = _number(float, 0.01, 60)
+    sweep_seconds: float = _number(float, 0.1, 3600)
+    shutdown_seconds: float = _number(float, 0.1, 3600)
+    processor: str = _matching(r"check|[\w.]+:\w+", "'check' or module:function")
+
+
+@dataclass(frozen=True)
+class Upload:
+    # Above 1,000 MB the multipart parser's own limit of 1 GiB would answer in our place.
+    max_megabytes: int = _number(int, 1, 1000)
+    # An email's number in its batch is a 32-bit integer in the database.
+    max_rows: int = _number(int, 1, 100_000_000)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. `path` is the file they came from."""
+
+    server: Server
+    database: Database
+    redis: Redis
+    embedded: Embedded
+    worker: Worker
+    upload: Upload
+    path: Path
+
+    @property
+    def embedded_folder(self) -> Path:
+        """[embedded] folder, absolute; a relative one is meant from the config file's folder."""
+        return (self.path.parent / Path(self.embedded.folder).expanduser()).resolve()
+
+
+SECTIONS: dict[str, type] = {
+    "server": Server,
+    "database": Database,
+    "redis": Redis,
+    "embedded": Embedded,
+    "worker": Worker,
+    "upload": Upload,
+}
+
+
+def _read(path: Path) -> dict[tuple[str, str], str]:
+    """The file's values by (section, key). Raises SettingsError unless it has exactly our keys."""
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: the configuration can't be read: {error}.") from error
+    except configparser.Error as error:
+        raise SettingsError(f"{path}: {' '.join(error.message.split())}.") from error
+    values = {(section, key): parser[section][key] for section in parser for key in parser[section]}
+    known = {(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)}
+    for section in parser.sections():
+        if section not in SECTIONS:
+            raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
+    for section, key in sorted(values.keys() - known):
+        raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
+    for section, key in sorted(known - values.keys()):
+        raise SettingsError(
+            f"{path}: [{section}] {key} is missing; add it (README.md lists the defaults)."
+        )
+    return values
+
+
+def load(
+    path: Path | str | None = None,
+    overrides: Mapping[tuple[str, str], str | None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Settings from the file at `path` (config.ini beside this module by default).
+
+    Environment variables win over the file, and `overrides`, the command line's flags by
+    (section, key), win over both. Raises SettingsError.
+    """
+    path = Path(path or DEFAULT_PATH).resolve()
+    sources = {place: (str(path), value) for place, value in _read(path).items()}
+    for name, place in ENVIRONMENT.items():
+        if environ.get(name):
+            sources[place] = (f"environment variable {name}", environ[name])
+    for place, flag in (overrides or {}).items():
+        if flag is not None:
+            sources[place] = (f"--{place[1]}", flag)
+    sections = {}
+    for section, cls in SECTIONS.items():
+        parsed = {}
+        for key in fields(cls):
+            source, value = sources[section, key.name]
+            try:
+                parsed[key.name] = key.metadata["parse"](value)
+            except ValueError as error:
+                raise SettingsError(f"{source}: [{section}] {key.name} {error}.") from None
+        sections[section] = cls(**parsed)
+    return Settings(**sections, path=path)
+
+
+def load_or_exit(
+    arguments: argparse.Namespace, overrides: Mapping[tuple[str, str], str | None]
+) -> Settings:
+    """load() for a command: a SettingsError is printed, and the process ends with status 2."""
+    try:
+        return load(arguments.config, overrides)
+    except SettingsError as error:
+        exit_with(str(error))
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print one sentence to standard error and end with status 2, the status of wrong usage."""
+    print(message, file=sys.stderr)
+    sys.exit(2)
