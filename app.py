@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -228,7 +229,8 @@ class Application:
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
-        file = request.files.get("file")
+        with closing(request.body):  # a temporary file, as the form's file is another
+            file = request.files.get("file")
         if file is None:
             raise Problem(
                 400,

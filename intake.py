@@ -9,7 +9,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
@@ -62,9 +63,9 @@ def store(
     Raises IntakeError, and models.UNREACHABLE when the database is out of reach.
     """
     counts = Rows()
-    with models.database.atomic():
+    with models.database.atomic(), closing(read_addresses(file, counts, max_rows)) as addresses:
         batch_id = models.reserve_batch_id()
-        _copy(_CopyStream(_copy_pieces(batch_id, read_addresses(file, counts, max_rows))))
+        _copy(_CopyStream(_copy_pieces(batch_id, addresses)))
         batch = Batch(
             id=batch_id,
             filename=filename,
@@ -77,13 +78,21 @@ def store(
         return models.create_batch(batch, chunk_size), counts
 
 
-def read_addresses(file: BinaryIO, counts: Rows, max_rows: int) -> Iterator[tuple[str, int]]:
+def read_addresses(
+    file: BinaryIO, counts: Rows, max_rows: int
+) -> Generator[tuple[str, int], None, None]:
     """Yield each address of the file once, with its line, and count every row in `counts`.
 
     The header is no row. An address is whatever stands in the address column, malformed or not;
     it is compared without regard to case. Raises IntakeError.
     """
-    numbered = _numbered_rows(file)
+    with closing(_numbered_rows(file)) as numbered:
+        yield from _addresses(numbered, counts, max_rows)
+
+
+def _addresses(
+    numbered: Iterator[tuple[int, list[str]]], counts: Rows, max_rows: int
+) -> Iterator[tuple[str, int]]:
     sample = list(islice(numbered, SAMPLE_ROWS))
     if not sample:
         raise IntakeError("empty_file", "The file is empty. Choose one with an address per line.")
@@ -140,7 +149,7 @@ def _find_column(sample: list[list[str]]) -> tuple[int | None, int]:
     return None, 0
 
 
-def _numbered_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
+def _numbered_rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
     """The csv rows of the file, each with the line that it begins on. Raises IntakeError."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline=None)
     reader = csv.reader(chain.from_iterable(_blocks_of_lines(text)))
@@ -157,7 +166,9 @@ def _numbered_rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
         ) from None
     except csv.Error as error:
         raise IntakeError(
-            "bad_csv", f"this can't be read as CSV ({error}). Is a quote left open?", line=line
+            "bad_csv",
+            f"this can't be read as CSV: {error}. Perhaps a quote is left open.",
+            line=line,
         ) from None
     finally:
         text.detach()  # the file is the caller's to close

@@ -272,31 +272,49 @@ def claim_chunk(batch_id: int) -> Claim | None:
     return Claim(batch_id, first_id, last_id, reasons, more, emails)
 
 
+def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
+    """Write the outcomes of a turn's emails, and return how many rows that changed.
+
+    One pass over the range whatever the outcomes are. To join the range with a list of the marked
+    emails would be the obvious way, but a new batch has no statistics, the planner takes it for a
+    single row, and compares each of the one with each of the other.
+    """
+    marked: dict[tuple[str, str], int] = {}
+    codes = [0] * (outcomes.last_id - claim.first_id + 1)
+    for email_id, status, reason in outcomes.marked:
+        codes[email_id - claim.first_id] = marked.setdefault((status, reason), len(marked) + 1)
+    cursor = database.execute_sql(
+        # Outside of an array's bounds, as at 0, its element is null. The array of codes is written
+        # as one literal, which PostgreSQL reads many times faster than ARRAY[0, 0, 1, …].
+        "UPDATE email SET"
+        "  status = coalesce("
+        "   (%(statuses)s::text[])[(%(codes)s::int[])[id - %(first)s + 1]], 'processed'),"
+        "  reason = (%(reasons)s::text[])[(%(codes)s::int[])[id - %(first)s + 1]]"
+        " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+        " AND status = 'pending'",
+        {
+            "statuses": [status for status, _ in marked],
+            "reasons": [reason for _, reason in marked],
+            "codes": "{" + ",".join(map(str, codes)) + "}",
+            "batch_id": claim.batch_id,
+            "first": claim.first_id,
+            "last": outcomes.last_id,
+        },
+    )
+    return int(cursor.rowcount)
+
+
 def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
     """Write a turn's outcomes and add them to the counts of its chunk and batch.
 
     With its last email a batch becomes completed. None, with nothing counted, if the batch has
     left `processing` meanwhile: the caller must roll back. Raises CountError.
     """
-    marked = outcomes.marked
-    updated = 0
-    if marked:
-        ids, statuses, reasons = (list(column) for column in zip(*marked, strict=True))
-        updated = database.execute_sql(
-            "UPDATE email SET status = m.status, reason = m.reason"
-            " FROM unnest(%s::int[], %s::text[], %s::text[]) AS m (id, status, reason)"
-            " WHERE batch_id = %s AND email.id = m.id AND email.status = 'pending'",
-            (ids, statuses, reasons, claim.batch_id),
-        ).rowcount
-    updated += database.execute_sql(
-        "UPDATE email SET status = 'processed'"
-        " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending'",
-        (claim.batch_id, claim.first_id, outcomes.last_id),
-    ).rowcount
+    updated = _update_emails(claim, outcomes)
     if updated != outcomes.count:
         raise CountError(f"{outcomes.count} emails claimed, {updated} rows updated")
     reason_counts = Counter(claim.reasons)
-    reason_counts.update(reason for _, _, reason in marked)
+    reason_counts.update(reason for _, _, reason in outcomes.marked)
     database.execute_sql(
         "UPDATE chunk SET done = %s, reasons = %s WHERE batch_id = %s AND first_id = %s",
         (
@@ -306,7 +324,7 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
             claim.first_id,
         ),
     )
-    failed = sum(status == "failed" for _, status, _ in marked)
+    failed = sum(status == "failed" for _, status, _ in outcomes.marked)
     # Last, because every turn on this batch waits for this row from here to the commit.
     return _snapshot(
         _one(

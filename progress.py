@@ -24,6 +24,8 @@ from models import Snapshot
 # Seconds between two readings of the watched batches, with Redis away and with Redis there.
 REFRESH_WITHOUT_REDIS = 1.0
 REFRESH_WITH_REDIS = 5.0
+# Seconds that the hub waits for a message before it looks at anything else.
+RECEIVE_SECONDS = 1.0
 
 logger = logging.getLogger("progress")
 
@@ -142,7 +144,7 @@ class Hub:
         self._drop_subscription()
 
     def run_once(self) -> None:
-        """Wait up to a second for a message and hand it out; refresh when that is due."""
+        """Wait a while for a message and hand it out; refresh when that is due."""
         try:
             self._receive()
         except redis.RedisError as error:
@@ -159,7 +161,7 @@ class Hub:
             pubsub = self._client.pubsub()  # type: ignore[no-untyped-call]
             pubsub.psubscribe(self._pattern)
             self._pubsub = pubsub
-        received = self._pubsub.get_message(timeout=1.0)
+        received = self._pubsub.get_message(timeout=RECEIVE_SECONDS)
         self._outage.end()
         if received is None:
             return

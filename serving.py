@@ -15,6 +15,8 @@ from settings import Settings
 
 # Seconds that requests under way get to end when the server stops.
 DRAIN_SECONDS = 4.0
+# Seconds after which the server looks at the latest whether it is to stop.
+LOOP_SECONDS = 0.5
 # Connections beyond those that streams hold: keep-alives, requests that wait, slow senders.
 SPARE_CONNECTIONS = 500
 # Bytes that an upload may be larger than its file: the multipart form around it.
@@ -62,9 +64,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         while self._busy() and time.monotonic() < deadline:
             self._loop_once()
         self.task_dispatcher.shutdown(timeout=1)
+        self.asyncore.close_all(self._map)
 
     def _loop_once(self) -> None:
-        self.asyncore.loop(timeout=0.5, use_poll=True, map=self._map, count=1)
+        self.asyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
 
     def _busy(self) -> bool:
         channels = list(self.active_channels.values())

@@ -48,7 +48,7 @@ def checked(outcome: object) -> Outcome:
     """The outcome itself if it is one as the Outcome class says. Raises ProcessorError."""
     if isinstance(outcome, Outcome):
         status, reason = outcome
-        if reason is None and status == "processed":
+        if status == "processed" and reason is None:
             return outcome
         if (
             status in ("processed", "failed")

@@ -1,0 +1,42 @@
+"""Where the tests find a Chromium; run as a script, it installs one if there is none."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+def executable() -> str | None:
+    """The CHROMIUM of the environment, one on PATH, or Playwright's own; None if there is none."""
+    given = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+    if given:
+        return given
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+    return own if os.path.exists(own) else None  # noqa: PTH110
+
+
+def main() -> int:
+    if executable():
+        return 0
+    print("no Chromium yet: installing one for the tests", flush=True)  # noqa: T201
+    ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        # Playwright's is not to be had on every network; the distribution's has its libraries.
+        ways.insert(0, ["sh", "-c", "apt-get update -qq && apt-get install -y -qq chromium"])
+    for way in ways:
+        subprocess.run(way, check=False, stdout=subprocess.DEVNULL)
+        if executable():
+            return 0
+    print("No Chromium: install one, or name it by CHROMIUM=/path/to/chromium.", file=sys.stderr)  # noqa: T201
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""What several test modules use: polling, HTTP, configuration files, processes of ours."""
+
+from __future__ import annotations
+
+import configparser
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import intake
+import models
+from models import Snapshot
+from settings import DEFAULT_PATH
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The condition's first true value; AssertionError if there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        threading.Event().wait(0.02)
+
+
+def write_config(folder: Path, **changes: object) -> Path:
+    """A config.ini in `folder` like ours, with changes such as worker__threads=2."""
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(DEFAULT_PATH, encoding="utf-8")
+    for place, value in changes.items():
+        section, key = place.split("__")
+        parser[section][key] = str(value)
+    path = folder / "config.ini"
+    with path.open("w", encoding="utf-8") as file:
+        parser.write(file)
+    return path
+
+
+def csv_of(*addresses: str) -> bytes:
+    return "".join(f"{address}\n" for address in addresses).encode()
+
+
+def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
+    """Store a batch of these addresses as an upload would."""
+    with models.database.connection_context():
+        return intake.store(
+            BytesIO(csv_of(*addresses)), "list.csv", chunk_size=chunk_size, max_rows=10**6
+        )[0]
+
+
+def query(sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+    with models.database.connection_context():
+        return list(models.database.execute_sql(sql, parameters).fetchall())
+
+
+def emails(batch_id: int) -> list[tuple[str, str, str | None]]:
+    """The batch's emails in order: address, status, reason."""
+    return query(
+        "SELECT email, status, reason FROM email WHERE batch_id = %s ORDER BY id", batch_id
+    )
+
+
+def snapshot(batch_id: int) -> Snapshot:
+    with models.database.connection_context():
+        return models.snapshots([batch_id])[0]
+
+
+def assert_books_balance() -> None:
+    """The invariants that hold at every quiet moment, over all batches."""
+    wrong = query(
+        "SELECT b.id FROM batch b CROSS JOIN LATERAL ("
+        "  SELECT count(*) AS all_emails, count(*) FILTER (WHERE status <> 'pending') AS done,"
+        "   count(*) FILTER (WHERE status = 'failed') AS failed FROM email WHERE batch_id = b.id"
+        " ) e WHERE b.total_emails <> e.all_emails OR b.processed_count <> e.done"
+        "  OR b.failed_count <> e.failed OR (b.status = 'completed') <> (e.done = e.all_emails)"
+        "  OR (b.status = 'completed' AND b.completed_at IS NULL)"
+    )
+    assert wrong == []
+
+
+@dataclass
+class Response:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Site:
+    """A served application at host and port."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.host, port = re.fullmatch(r"http://([\d.]+):(\d+)/?", url).groups()  # type: ignore[union-attr]
+        self.port = int(port)
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, self.port, timeout=20)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> Response:
+        """Header names are given with underscores."""
+        connection = self.connection()
+        try:
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, names)
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Response:
+        return self.request("GET", path, **headers)
+
+    def upload(self, content: bytes, filename: str = "list.csv", field: str = "file") -> Response:
+        boundary = "a-boundary-of-the-tests"
+        head = (
+            f"--{boundary}\r\nContent-Disposition: form-data; "
+            f'name="{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
+        )
+        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        content_type = f"multipart/form-data; boundary={boundary}"
+        return self.request("POST", "/api/upload", body, Content_Type=content_type)
+
+    @contextlib.contextmanager
+    def stream(self, batch_id: int, **headers: str) -> Iterator[Stream]:
+        connection = self.connection()
+        try:
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", f"/api/batches/{batch_id}/stream", headers=names)
+            yield Stream(connection.getresponse())
+        finally:
+            connection.close()
+
+
+class Stream:
+    """An open event stream, read as it comes."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.response = response
+        self.status = response.status
+
+    def lines(self) -> Iterator[str]:
+        while line := self.response.readline():
+            yield line.decode().rstrip("\n")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The snapshots, until the stream ends; each event's id is its revision."""
+        event_id = None
+        for line in self.lines():
+            if line.startswith("id: "):
+                event_id = int(line[4:])
+            elif line.startswith("data: "):
+                data = json.loads(line[6:])
+                assert data["revision"] == event_id
+                yield data
+
+
+class Process:
+    """app.py or worker.py as a process of its own, with its output."""
+
+    def __init__(self, script: str, *arguments: str, **environment: str) -> None:
+        self.lines: list[str] = []
+        self._process = subprocess.Popen(
+            [sys.executable, str(ROOT / script), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def output(self) -> str:
+        return "\n".join(self.lines)
+
+    def await_line(self, pattern: str, seconds: float = 60.0) -> re.Match[str]:
+        """The match of the first line in which the pattern is found."""
+
+        def found() -> re.Match[str] | None:
+            matches = (re.search(pattern, line) for line in list(self.lines))
+            match = next(filter(None, matches), None)
+            assert match or self._process.poll() is None, self.output
+            return match
+
+        return eventually(found, seconds)  # type: ignore[no-any-return]
+
+    def site(self) -> Site:
+        """Where an app.py serves, once it does."""
+        return Site(self.await_line(r"serving url=(\S+)")[1])
+
+    def send(self, signum: signal.Signals) -> None:
+        self._process.send_signal(signum)
+
+    def wait(self, seconds: float = 30.0) -> int:
+        """The exit status."""
+        status = self._process.wait(seconds)
+        self._reader.join(seconds)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+        return status
+
+    def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
+        if self._process.poll() is None:
+            self.send(signum)
+        return self.wait()

@@ -1,0 +1,232 @@
+import threading
+
+import peewee
+import pytest
+from support import assert_books_balance, emails, query, snapshot, store
+
+import models
+from models import CountError, Outcomes, Snapshot
+
+
+def in_threads(*functions):
+    """Run the functions at the same moment, each with a connection, and return what they did."""
+    barrier = threading.Barrier(len(functions))
+    results = [None] * len(functions)
+
+    def run(index, function):
+        with models.database.connection_context():
+            barrier.wait(10)
+            results[index] = function()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def take_turn(batch_id, **marked_by_reason):
+    """Claim a chunk and complete it; keywords give the ids that failed by reason."""
+    with models.database.connection_context(), models.database.atomic():
+        claim = models.claim_chunk(batch_id)
+        marked = [
+            (email_id, "failed", reason)
+            for reason, ids in marked_by_reason.items()
+            for email_id in ids
+        ]
+        return models.store_outcomes(
+            claim, Outcomes(claim.last_id, len(claim.emails), sorted(marked))
+        )
+
+
+def start(batch_id):
+    with models.database.connection_context():
+        return models.start_batch(batch_id)
+
+
+def test_connecting_at_the_same_moment_makes_the_tables_once(database, servers):
+    with models.database.connection_context():
+        models.database.execute_sql("DROP TABLE chunk, email, batch")
+
+    def create():
+        with models.database.atomic():
+            models.database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (models._SCHEMA_LOCK,))
+            models.database.create_tables([models.Batch, models.Chunk, models.Email], safe=True)
+        return "made"
+
+    assert in_threads(*[create] * 5) == ["made"] * 5
+    assert query("SELECT count(*) FROM email") == [(0,)]
+
+
+def test_pending_becomes_processing_exactly_once(database):
+    batch_id = store("a@x.de").batch_id
+    started = in_threads(*[lambda: models.start_batch(batch_id)] * 8)
+    assert [each for each in started if each] == [Snapshot(batch_id, 2, "processing", 0, 0, 1)]
+    assert query("SELECT started_at IS NOT NULL, completed_at IS NULL FROM batch") == [(True, True)]
+
+
+def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
+    batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=1).batch_id
+    start(batch_id)
+    claimed = threading.Barrier(4)
+
+    def claim():
+        with models.database.atomic() as transaction:
+            claim = models.claim_chunk(batch_id)
+            claimed.wait(10)  # all transactions are open now
+            transaction.rollback()
+        return claim and claim.emails
+
+    first_round = in_threads(*[claim] * 4)
+    assert sorted(filter(None, first_round)) == [[(1, "a@x.de")], [(2, "b@x.de")], [(3, "c@x.de")]]
+    assert first_round.count(None) == 1
+    claimed.reset()
+    assert sorted(filter(None, in_threads(*[claim] * 4))) == sorted(filter(None, first_round))
+
+
+def test_a_claim_tells_whether_more_is_left(database):
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    start(batch_id)
+    with models.database.connection_context(), models.database.atomic():
+        assert models.claim_chunk(batch_id).more
+    take_turn(batch_id)
+    with models.database.connection_context(), models.database.atomic():
+        assert not models.claim_chunk(batch_id).more
+
+
+def test_what_is_not_to_be_processed_cannot_be_claimed(database):
+    batch_id = store("a@x.de").batch_id
+    with models.database.connection_context():
+        assert models.claim_chunk(batch_id) is None  # still pending
+        assert models.claim_chunk(999) is None
+        assert models.start_batch(999) is None
+        models.start_batch(batch_id)
+    take_turn(batch_id)
+    with models.database.connection_context():
+        assert models.claim_chunk(batch_id) is None
+        assert models.start_batch(batch_id) is None
+
+
+def test_outcomes_are_written_and_counted_by_reason(database):
+    batch_id = store(*(f"user{n}@x.de" for n in range(1, 6)), chunk_size=3).batch_id
+    start(batch_id)
+    after = take_turn(batch_id, bad_domain=[1], too_long=[3])
+    assert after == Snapshot(batch_id, 3, "processing", 3, 2, 5)
+    assert emails(batch_id) == [
+        ("user1@x.de", "failed", "bad_domain"),
+        ("user2@x.de", "processed", None),
+        ("user3@x.de", "failed", "too_long"),
+        ("user4@x.de", "pending", None),
+        ("user5@x.de", "pending", None),
+    ]
+    assert query("SELECT first_id, done, reasons FROM chunk ORDER BY 1") == [
+        (1, 3, {"bad_domain": 1, "too_long": 1}),
+        (4, 0, {}),
+    ]
+    assert_books_balance()
+
+
+def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
+    batch_id = store("a@x.de", "b@x.de", "c@x.de").batch_id
+    start(batch_id)
+    with models.database.connection_context(), models.database.atomic():
+        claim = models.claim_chunk(batch_id)
+        models.store_outcomes(claim, Outcomes(1, 1, [(1, "failed", "odd")]))
+    assert_books_balance()
+    with models.database.connection_context(), models.database.atomic():
+        claim = models.claim_chunk(batch_id)
+        assert claim.emails == [(2, "b@x.de"), (3, "c@x.de")]
+        models.store_outcomes(
+            claim, Outcomes(3, 2, [(2, "failed", "odd"), (3, "processed", "role")])
+        )
+    assert query("SELECT done, reasons FROM chunk") == [(3, {"odd": 2, "role": 1})]
+    assert emails(batch_id)[2] == ("c@x.de", "processed", "role")
+    assert_books_balance()
+
+
+def test_the_last_email_completes_the_batch_exactly_once(database):
+    batch_id = store(*(f"user{n}@x.de" for n in range(8)), chunk_size=1).batch_id
+    start(batch_id)
+
+    def turn():
+        with models.database.atomic():
+            claim = models.claim_chunk(batch_id)
+            return models.store_outcomes(claim, Outcomes(claim.last_id, 1))
+
+    after = in_threads(*[turn] * 8)
+    assert sorted(each.revision for each in after) == list(range(3, 11))
+    assert [each.status for each in after].count("completed") == 1
+    assert snapshot(batch_id) == Snapshot(batch_id, 10, "completed", 8, 0, 8)
+    assert_books_balance()
+
+
+def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
+    batch_id = store("a@x.de", "b@x.de").batch_id
+    start(batch_id)
+
+    def turn():
+        with models.database.connection_context(), models.database.atomic():
+            claim = models.claim_chunk(batch_id)
+            models.store_outcomes(claim, Outcomes(claim.last_id, 3))
+
+    with pytest.raises(CountError, match="3 emails claimed, 2 rows updated"):
+        turn()
+    assert emails(batch_id) == [("a@x.de", "pending", None), ("b@x.de", "pending", None)]
+    assert_books_balance()
+
+
+def test_a_batch_that_left_processing_counts_no_more_turns(database):
+    batch_id = store("a@x.de").batch_id
+    start(batch_id)
+    with models.database.connection_context(), models.database.atomic() as transaction:
+        claim = models.claim_chunk(batch_id)
+        models.database.execute_sql(
+            "UPDATE batch SET status = 'cancelled', completed_at = now() WHERE id = %s",
+            (batch_id,),
+        )
+        assert models.store_outcomes(claim, Outcomes(1, 1)) is None
+        transaction.rollback()
+    assert_books_balance()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE batch SET status = 'done'",
+        "UPDATE batch SET status = 'completed', completed_at = now(), started_at = now()",
+        "UPDATE batch SET status = 'processing'",
+        "UPDATE batch SET processed_count = 2, failed_count = 0",
+        "UPDATE batch SET failed_count = 1",
+        "UPDATE batch SET failed_count = -1",
+        "UPDATE batch SET completed_at = now()",
+        "UPDATE batch SET total_rows = 2",
+        "UPDATE chunk SET done = 2",
+        "UPDATE chunk SET last_id = 0",
+        "UPDATE email SET status = 'ok'",
+        "UPDATE email SET status = 'failed'",
+        "UPDATE email SET reason = 'odd'",
+    ],
+)
+def test_the_tables_refuse_what_must_never_be(database, sql):
+    store("a@x.de")
+    with models.database.connection_context(), pytest.raises(peewee.IntegrityError):
+        models.database.execute_sql(sql)
+
+
+def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
+    ids = [store("a@x.de").batch_id for _ in range(3)]
+    start(ids[0])
+    take_turn(ids[0])
+    start(ids[1])
+    with models.database.connection_context():
+        assert models.unfinished_batches() == ids[1:]
+        assert models.unfinished_batches(limit=1) == ids[1:2]
+        assert models.unfinished_batches(after=ids[1]) == ids[2:]
+
+
+def test_recent_batches_come_newest_first_and_page_by_page(database):
+    ids = [store("a@x.de").batch_id for _ in range(5)]
+    with models.database.connection_context():
+        assert [batch.id for batch in models.recent_batches(3)] == ids[:1:-1]
+        assert [batch.id for batch in models.recent_batches(3, before=ids[2])] == [ids[1], ids[0]]

@@ -1,0 +1,136 @@
+import logging
+import threading
+
+import pytest
+from support import eventually, store
+
+import batchqueue
+import models
+import progress
+from models import Snapshot
+from progress import Hub, Mailbox
+
+PREFIX = "batch:status:"
+
+
+def at(revision, batch_id=1, status="processing"):
+    return Snapshot(batch_id, revision, status, revision, 0, 100)
+
+
+@pytest.fixture
+def hub(client, database):
+    hub = Hub(client, PREFIX)
+    hub.start()
+    yield hub
+    hub.stop()
+
+
+def subscribed(client):
+    return eventually(lambda: client.pubsub_numpat() == 1)
+
+
+def test_a_message_is_as_the_contract_says():
+    assert progress.message(Snapshot(1, 7, "processing", 50, 2, 200)) == (
+        '{"batchId":1,"revision":7,"status":"processing","processed":50,"failed":2,"total":200}'
+    )
+
+
+def test_a_mailbox_keeps_the_newest_and_never_goes_back():
+    mailbox = Mailbox(1)
+    assert mailbox.take(0.0) is None
+    for revision in (1, 3, 2):
+        mailbox.put(at(revision))
+    assert mailbox.take(0.0) == at(3)
+    mailbox.put(at(3))
+    mailbox.put(at(2))
+    assert mailbox.take(0.0) is None
+    mailbox.put(at(4))
+    assert mailbox.take(0.0) == at(4)
+
+
+def test_taking_waits_for_a_snapshot():
+    mailbox = Mailbox(1)
+    threading.Timer(0.05, mailbox.put, [at(1)]).start()
+    assert mailbox.take(20) == at(1)
+
+
+def test_what_is_published_reaches_the_mailboxes_of_that_batch_only(hub, client):
+    subscribed(client)
+    first, second, other = hub.watch(1), hub.watch(1), hub.watch(2)
+    progress.publish(client, PREFIX, at(5))
+    assert first.take(20) == second.take(20) == at(5)
+    assert other.take(0.0) is None
+
+
+def test_an_unwatched_mailbox_gets_nothing_more(hub, client):
+    subscribed(client)
+    gone, there = hub.watch(1), hub.watch(1)
+    hub.unwatch(gone)
+    progress.publish(client, PREFIX, at(5))
+    assert there.take(20) == at(5)
+    assert gone.take(0.0) is None
+    hub.unwatch(there)
+    assert not hub._mailboxes
+
+
+def test_nonsense_on_a_channel_is_logged_and_skipped(hub, client, caplog):
+    subscribed(client)
+    mailbox = hub.watch(1)
+    for nonsense in ("hello", "[]", '{"batchId":1}', '{"batchId":null}'):
+        client.publish(f"{PREFIX}1", nonsense)
+    progress.publish(client, PREFIX, at(5))
+    assert mailbox.take(20) == at(5)
+    assert sum("not a snapshot" in message for message in caplog.messages) == 4
+
+
+def test_a_prefix_is_meant_literally(client, database):
+    hub = Hub(client, "a*[b]?:")
+    hub.start()
+    subscribed(client)
+    mailbox = hub.watch(1)
+    progress.publish(client, "axxb:", at(4))
+    progress.publish(client, "a*[b]?:", at(3))
+    assert mailbox.take(20) == at(3)
+    hub.stop()
+
+
+def test_a_change_that_nobody_published_is_found_in_postgres(hub, client, monkeypatch):
+    monkeypatch.setattr(progress, "REFRESH_WITH_REDIS", 0.1)
+    subscribed(client)
+    batch_id = store("a@x.de").batch_id
+    mailbox = hub.watch(batch_id)
+    assert mailbox.take(20).status == "pending"
+    with models.database.connection_context():
+        models.start_batch(batch_id)
+    assert mailbox.take(20).status == "processing"
+
+
+def test_without_redis_snapshots_come_from_postgres_and_the_outage_is_logged_once(
+    database, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(progress, "REFRESH_WITHOUT_REDIS", 0.05)
+    nobody = batchqueue.connect(f"unix://{tmp_path}/nobody.sock")
+    hub = Hub(nobody, PREFIX)
+    hub.start()
+    batch_id = store("a@x.de").batch_id
+    mailbox = hub.watch(batch_id)
+    assert mailbox.take(20).status == "pending"
+    with models.database.connection_context():
+        models.start_batch(batch_id)
+    assert mailbox.take(20).status == "processing"
+    hub.stop()
+    nobody.close()
+    assert [record.levelno for record in caplog.records] == [logging.ERROR]
+
+
+def test_a_cut_connection_is_made_again_and_what_was_missed_is_read(hub, client, caplog):
+    subscribed(client)
+    batch_id = store("a@x.de").batch_id
+    mailbox = hub.watch(batch_id)
+    client.client_kill_filter(_type="pubsub")
+    with models.database.connection_context():
+        models.start_batch(batch_id)
+    eventually(lambda: (mailbox.take(1.0) or at(0)).status == "processing")
+    subscribed(client)
+    progress.publish(client, PREFIX, at(9, batch_id))
+    assert mailbox.take(20) == at(9, batch_id)

@@ -1,0 +1,112 @@
+import ast
+import re
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from support import ROOT, write_config
+
+import settings
+from settings import DEFAULT_PATH, SECTIONS, SettingsError
+
+KEYS = [(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)]
+
+
+def test_the_shipped_file_is_valid_and_relative_folders_are_meant_from_it():
+    loaded = settings.load(environ={})
+    assert loaded.server.port == 8080
+    assert loaded.server.cors_origins == ()
+    assert loaded.worker.turn_seconds == 1.0
+    assert loaded.embedded_folder == ROOT / "var"
+
+
+def test_environment_wins_over_file_and_flags_win_over_both(tmp_path):
+    path = write_config(tmp_path, server__port=1)
+    environ = {"PORT": "2", "DATABASE_URL": "postgresql://a", "REDIS_URL": "redis://b"}
+    loaded = settings.load(path, environ=environ)
+    assert (loaded.server.port, loaded.database.url) == (2, "postgresql://a")
+    assert loaded.redis.url == "redis://b"
+    assert settings.load(path, {("server", "port"): "3"}, environ).server.port == 3
+    assert settings.load(path, {("server", "port"): None}, {"PORT": ""}).server.port == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"server__port": "http"}, "[server] port must be a whole number from 0 to 65,535"),
+        ({"server__port": 65536}, "[server] port must be"),
+        ({"worker__threads": 0}, "[worker] threads must be a whole number from 1 to 64, not '0'"),
+        ({"worker__turn_seconds": "nan"}, "[worker] turn_seconds must be a number"),
+        ({"worker__processor": "os.system"}, "[worker] processor must be 'check' or module:"),
+        ({"server__cors_origins": "*"}, "[server] cors_origins must be origins such as"),
+        ({"server__cors_origins": "https://a.example/x"}, "not 'https://a.example/x'"),
+        ({"redis__queue_key": ""}, "[redis] queue_key must be a name"),
+        ({"server__colour": "blue"}, "[server] colour is not a known setting"),
+    ],
+)
+def test_a_wrong_value_is_one_sentence_with_section_key_and_file(tmp_path, changes, sentence):
+    path = write_config(tmp_path, **changes)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(path, environ={})
+    message = str(caught.value)
+    assert sentence in message
+    assert message.startswith(str(path))
+    assert "\n" not in message
+
+
+def test_a_password_in_a_wrong_url_is_not_shown(tmp_path):
+    path = write_config(tmp_path, database__url="mysql://me:secret@host/db")
+    with pytest.raises(SettingsError, match=r"\[database\] url must be") as caught:
+        settings.load(path, environ={})
+    assert "secret" not in str(caught.value)
+
+
+def test_the_message_names_environment_variable_or_flag_where_the_value_came_from_there():
+    with pytest.raises(SettingsError, match=r"environment variable PORT: \[server\] port must"):
+        settings.load(environ={"PORT": "x"})
+    with pytest.raises(SettingsError, match=r"--threads: \[worker\] threads must"):
+        settings.load(overrides={("worker", "threads"): "x"}, environ={})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sentence"),
+    [
+        ("max_rows = 5000000", "", "[upload] max_rows is missing"),
+        ("[upload]", "[uploads]", "[uploads] is not a known section"),
+        ("port = 8080", "port = 8080\nport = 8081", "option 'port' in section 'server' already"),
+        ("[server]", "server", "no section headers"),
+    ],
+)
+def test_a_malformed_file_is_one_sentence(tmp_path, old, new, sentence):
+    path = tmp_path / "config.ini"
+    path.write_text(DEFAULT_PATH.read_text().replace(old, new))
+    with pytest.raises(SettingsError) as caught:
+        settings.load(path, environ={})
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path):
+    with pytest.raises(SettingsError, match=r"nowhere\.ini: the configuration can't be read"):
+        settings.load(tmp_path / "nowhere.ini")
+
+
+def test_every_key_is_documented_in_the_file_and_the_readme():
+    lines = DEFAULT_PATH.read_text().splitlines()
+    readme = (ROOT / "README.md").read_text()
+    for section, key in KEYS:
+        start = lines.index(f"[{section}]")
+        at = next(i for i in range(start, len(lines)) if re.match(rf"{key} =", lines[i]))
+        assert lines[at - 1].startswith("; "), f"[{section}] {key} has no comment line"
+        assert f"| `[{section}] {key}` |" in readme, f"[{section}] {key} is not in README.md"
+
+
+def test_every_key_is_read_by_the_code():
+    read = set()
+    for path in [*ROOT.glob("*.py"), *(ROOT / "processors").glob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            # settings.worker.threads; or the section first, as in server = settings.server
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                read.add((Path(path).name, node.attr))
+    for section, key in KEYS:
+        assert any(name == key for _, name in read), f"[{section}] {key} is read by nothing"
