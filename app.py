@@ -12,13 +12,12 @@ import os
 import re
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import bottle
 import redis
@@ -33,38 +32,23 @@ import problems
 import progress
 from batchqueue import BatchQueue
 from embedded import EmbeddedError
+from headers import with_headers
 from intake import IntakeError
 from models import Batch, Snapshot
-from problems import Problem
-from progress import Hub, Mailbox
+from problems import RETRY_AFTER, Problem
+from progress import Hub
 from serving import HttpServer, WsgiApp
 from settings import VERSION, Settings, exit_with, load_or_exit
+from streams import Streams
 
 HERE = Path(__file__).resolve().parent
 STATIC = HERE / "static"
 
-# Seconds: a comment line at least this often shows proxies and browsers that a stream lives; a
-# stream looks this often whether it should end; a browser waits this long before it reconnects.
-HEARTBEAT_SECONDS = 15.0
-STREAM_WAIT_SECONDS = 1.0
-STREAM_RETRY_SECONDS = 2.0
-# Seconds after which a client is asked to try again what was refused for now.
-RETRY_AFTER = "5"
 # Batches in one answer, at most and by default.
 MAX_PAGE = 100
 PAGE = 20
 # PostgreSQL's largest bigint; no id is beyond it.
 MAX_ID = 2**63 - 1
-
-SECURITY_HEADERS = [
-    (
-        "Content-Security-Policy",
-        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
-    ),
-    ("X-Content-Type-Options", "nosniff"),
-    ("Referrer-Policy", "same-origin"),
-]
 
 logger = logging.getLogger("app")
 bottle.TEMPLATE_PATH[:] = [str(HERE / "views")]
@@ -77,6 +61,17 @@ def static_version() -> str:
         if path.is_file():
             digest.update(path.relative_to(STATIC).as_posix().encode() + path.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def rows_json(batch: Batch) -> dict[str, int]:
+    """What became of the file's rows; the first number is the sum of the others."""
+    return {
+        "total": batch.total_rows,
+        "emails": batch.total_emails,
+        "duplicates": batch.duplicate_rows,
+        "blank": batch.blank_rows,
+        "withoutAddress": batch.rows_without_address,
+    }
 
 
 def batch_json(batch: Batch) -> dict[str, Any]:
@@ -96,13 +91,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "status": batch.status,
         "revision": batch.revision,
         "error": batch.error,
-        "rows": {
-            "total": batch.total_rows,
-            "emails": batch.total_emails,
-            "duplicates": batch.duplicate_rows,
-            "blank": batch.blank_rows,
-            "withoutAddress": batch.rows_without_address,
-        },
+        "rows": rows_json(batch),
         "createdAt": iso(batch.created_at),
         "startedAt": iso(batch.started_at),
         "completedAt": iso(batch.completed_at),
@@ -137,10 +126,8 @@ class Application:
         self._settings = settings
         self._client = client
         self._queue = BatchQueue(client, settings.redis.queue_key)
-        self._hub = hub
-        self._stopping = stopping
+        self._streams = Streams(hub, settings.server.max_streams, stopping)
         self._redis = logs.Outage("redis", logger)
-        self._slots = threading.BoundedSemaphore(settings.server.max_streams)
         self._static_version = static_version()
 
     def wsgi(self) -> WsgiApp:
@@ -155,7 +142,7 @@ class Application:
         routes.get("/api/batches/<batch_id:int>", callback=self.batch)
         routes.get("/api/batches/<batch_id:int>/stream", callback=self.stream)
         routes.get("/static/<version>/<path:path>", callback=self.static)
-        return _with_headers(routes, self._settings.server.cors_origins)
+        return with_headers(routes, self._settings.server.cors_origins)
 
     # Pages.
 
@@ -230,50 +217,50 @@ class Application:
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
         with closing(request.body):  # a temporary file, as the form's file is another
-            file = request.files.get("file")
-        if file is None:
+            form_file = request.files.get("file")
+        if form_file is None:
             raise Problem(
                 400,
                 "no_file",
                 "The form has no file. Send the CSV as multipart/form-data in the field 'file'.",
             )
-        filename = clean_filename(file.raw_filename)
+        filename = clean_filename(form_file.raw_filename)
+        with closing(form_file.file) as file:
+            batch = self._store(file, filename)
+        logger.info(
+            logs.line("stored", batch=batch.id, emails=batch.total_emails, rows=batch.total_rows)
+        )
+        live = self._announce(models.snapshot_of(batch))
+        response.status = 201
+        response.set_header("Location", f"/api/batches/{batch.id}")
+        return {
+            "batchId": batch.id,
+            "filename": filename,
+            "totalEmails": batch.total_emails,
+            "status": batch.status,
+            "rows": rows_json(batch),
+            "liveUpdates": live,
+        }
+
+    def _store(self, file: BinaryIO, filename: str) -> Batch:
         limits = self._settings.upload
-        if file.file.seek(0, os.SEEK_END) > limits.max_megabytes * 1_000_000:
-            raise Problem(413, "content_too_large", _too_large(limits.max_megabytes))
-        file.file.seek(0)
+        if file.seek(0, os.SEEK_END) > limits.max_megabytes * 1_000_000:
+            raise Problem(
+                413,
+                "content_too_large",
+                f"The file is larger than {limits.max_megabytes:,} MB. Split it into smaller ones.",
+            )
+        file.seek(0)
         try:
             with models.database.connection_context():
-                snapshot, rows = intake.store(
-                    file.file,
+                return intake.store(
+                    file,
                     filename,
                     chunk_size=self._settings.worker.chunk_size,
                     max_rows=limits.max_rows,
                 )
         except IntakeError as error:
             raise Problem(error.status, error.code, str(error), line=error.line) from error
-        finally:
-            file.file.close()
-        logger.info(
-            logs.line("batch stored", batch=snapshot.batch_id, emails=rows.emails, rows=rows.total)
-        )
-        live = self._announce(snapshot)
-        response.status = 201
-        response.set_header("Location", f"/api/batches/{snapshot.batch_id}")
-        return {
-            "batchId": snapshot.batch_id,
-            "filename": filename,
-            "totalEmails": snapshot.total,
-            "status": snapshot.status,
-            "rows": {
-                "total": rows.total,
-                "emails": rows.emails,
-                "duplicates": rows.duplicates,
-                "blank": rows.blank,
-                "withoutAddress": rows.without_address,
-            },
-            "liveUpdates": live,
-        }
 
     def _announce(self, snapshot: Snapshot) -> bool:
         """Ring for the new batch and publish it; False without Redis, when the sweep will."""
@@ -312,63 +299,23 @@ class Application:
             raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
         return batch
 
-    # The stream.
-
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
-        if not self._slots.acquire(blocking=False):
-            raise Problem(
-                503,
-                "no_stream_slot",
-                "All live streams are in use. Ask for the batch's state now and then instead.",
-                headers={"Retry-After": RETRY_AFTER},
-            )
-        mailbox = self._hub.watch(batch_id)
-        try:
-            # Watching already: nothing that changes after this reading is missed.
-            batch = self._find(batch_id)
-            if batch.status in models.TERMINAL and _last_event_id() >= batch.revision:
-                raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
-        except BaseException:
-            self._leave(mailbox)
-            raise
-        mailbox.put(models.snapshot_of(batch))
+        disconnected = request.environ["waitress.client_disconnected"]
+        events = self._streams.open(
+            batch_id, lambda: self._find(batch_id), _last_event_id(), disconnected
+        )
+        if events is None:
+            raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
         response.content_type = "text/event-stream; charset=utf-8"
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
-        return self._events(mailbox, request.environ["waitress.client_disconnected"])
-
-    def _leave(self, mailbox: Mailbox) -> None:
-        self._hub.unwatch(mailbox)
-        self._slots.release()
-
-    def _events(self, mailbox: Mailbox, disconnected: Callable[[], bool]) -> Iterator[bytes]:
-        # Bottle takes the first piece at once, so that `finally` is sure to be reached.
-        try:
-            yield f"retry: {STREAM_RETRY_SECONDS * 1000:.0f}\n\n".encode()
-            quiet_since = time.monotonic()
-            while not self._stopping.is_set() and not disconnected():
-                snapshot = mailbox.take(STREAM_WAIT_SECONDS)
-                if snapshot is not None:
-                    event = f"id: {snapshot.revision}\ndata: {progress.message(snapshot)}\n\n"
-                    yield event.encode()
-                    quiet_since = time.monotonic()
-                    if snapshot.terminal:
-                        return
-                elif time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-                    yield b": heartbeat\n\n"
-                    quiet_since = time.monotonic()
-        finally:
-            self._leave(mailbox)
+        return events
 
 
 def _last_event_id() -> int:
     value = request.get_header("Last-Event-ID", "")
     return int(value) if re.fullmatch(r"[0-9]{1,19}", value) else 0
-
-
-def _too_large(megabytes: int) -> str:
-    return f"The file is larger than {megabytes:,} MB. Split it into smaller ones."
 
 
 def _notice(database: str, workers: list[Any] | None) -> str | None:
@@ -404,36 +351,6 @@ def _answer_problems(callback: Callable[..., Any]) -> Callable[..., Any]:
             raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 
     return answer
-
-
-def _with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
-    """Add the security headers to every response, and those that let `origins` call the API."""
-
-    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        headers = list(SECURITY_HEADERS)
-        if environ["PATH_INFO"].startswith("/api/"):
-            headers.append(("Vary", "Origin"))
-            if environ.get("HTTP_ORIGIN") in origins:
-                headers += [
-                    ("Access-Control-Allow-Origin", environ["HTTP_ORIGIN"]),
-                    ("Access-Control-Expose-Headers", "Location, Retry-After"),
-                ]
-                if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
-                    headers += [
-                        ("Access-Control-Allow-Methods", "GET, POST"),
-                        ("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID"),
-                        ("Access-Control-Max-Age", "600"),
-                    ]
-                    if environ["REQUEST_METHOD"] == "OPTIONS":
-                        start_response("204 No Content", headers)
-                        return []
-
-        def start(status: str, given: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            return start_response(status, given + headers, exc_info)
-
-        return app(environ, start)
-
-    return application
 
 
 def main() -> int:

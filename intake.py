@@ -16,7 +16,7 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 import models
-from models import Batch, Snapshot
+from models import Batch
 
 # Characters: what is read and parsed at once, and the longest line that is accepted.
 BLOCK = 1 << 18
@@ -55,9 +55,7 @@ class Rows:
         return self.emails + self.duplicates + self.blank + self.without_address
 
 
-def store(
-    file: BinaryIO, filename: str, *, chunk_size: int, max_rows: int
-) -> tuple[Snapshot, Rows]:
+def store(file: BinaryIO, filename: str, *, chunk_size: int, max_rows: int) -> Batch:
     """Store the seekable binary `file` as a batch, in one transaction: all of it, or nothing.
 
     Raises IntakeError, and models.UNREACHABLE when the database is out of reach.
@@ -75,7 +73,8 @@ def store(
             rows_without_address=counts.without_address,
             blank_rows=counts.blank,
         )
-        return models.create_batch(batch, chunk_size), counts
+        models.create_batch(batch, chunk_size)
+    return batch
 
 
 def read_addresses(

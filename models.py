@@ -225,15 +225,14 @@ def reserve_batch_id() -> int:
     return int(cursor.fetchone()[0])
 
 
-def create_batch(batch: Batch, chunk_size: int) -> Snapshot:
-    """Store a batch, whose emails the same transaction has copied, and cut it into chunks."""
+def create_batch(batch: Batch, chunk_size: int) -> None:
+    """Store a pending batch, whose emails the same transaction has copied, cut into chunks."""
     batch.save(force_insert=True)
     database.execute_sql(
         "INSERT INTO chunk (batch_id, first_id, last_id)"
         " SELECT %s, first, least(first + %s - 1, %s) FROM generate_series(1, %s, %s) AS first",
         (batch.id, chunk_size, batch.total_emails, batch.total_emails, chunk_size),
     )
-    return Snapshot(batch.id, 1, "pending", 0, 0, batch.total_emails)
 
 
 def start_batch(batch_id: int) -> Snapshot | None:

@@ -10,6 +10,8 @@ import bottle
 from waitress.task import ErrorTask
 
 MEDIA_TYPE = "application/problem+json"
+# Seconds after which a client is asked to try again what was refused for now.
+RETRY_AFTER = "5"
 
 # What to say where all that is known is the status.
 DETAILS = {

@@ -58,9 +58,10 @@ def csv_of(*addresses: str) -> bytes:
 def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
     """Store a batch of these addresses as an upload would."""
     with models.database.connection_context():
-        return intake.store(
+        batch = intake.store(
             BytesIO(csv_of(*addresses)), "list.csv", chunk_size=chunk_size, max_rows=10**6
-        )[0]
+        )
+    return models.snapshot_of(batch)
 
 
 def query(sql: str, *parameters: object) -> list[tuple[Any, ...]]:

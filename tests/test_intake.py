@@ -59,13 +59,13 @@ def store(content: bytes, **options):
 
 @pytest.mark.parametrize(("content", "addresses", "rows"), FILES.values(), ids=FILES)
 def test_every_row_of_a_file_is_accounted_for(database, content, addresses, rows):
-    snapshot, counts = store(content)
-    assert [email for email, _, _ in emails(snapshot.batch_id)] == addresses
-    assert counts == rows
-    assert snapshot.total == rows.emails
+    batch = store(content)
+    assert [email for email, _, _ in emails(batch.id)] == addresses
+    assert batch.total_emails == rows.emails
     assert query(
-        "SELECT total_rows, duplicate_rows, blank_rows, rows_without_address, status FROM batch"
-    ) == [(rows.total, rows.duplicates, rows.blank, rows.without_address, "pending")]
+        "SELECT total_emails, total_rows, duplicate_rows, blank_rows, rows_without_address, status"
+        " FROM batch"
+    ) == [(rows.emails, rows.total, rows.duplicates, rows.blank, rows.without_address, "pending")]
     assert_books_balance()
 
 

@@ -9,6 +9,7 @@ from support import eventually, store
 import app
 import models
 import progress
+import streams
 from models import Outcomes
 
 
@@ -74,8 +75,8 @@ def test_a_change_that_nobody_published_is_streamed_too(site, client, monkeypatc
 
 
 def test_a_quiet_stream_shows_that_it_lives(site, monkeypatch):
-    monkeypatch.setattr(app, "HEARTBEAT_SECONDS", 0.2)
-    monkeypatch.setattr(app, "STREAM_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(streams, "HEARTBEAT_SECONDS", 0.2)
+    monkeypatch.setattr(streams, "WAIT_SECONDS", 0.1)
     with site.stream(store("a@x.de").batch_id) as stream:
         lines = stream.lines()
         assert next(lines) == "retry: 2000"

@@ -1,0 +1,48 @@
+"""Headers on every response: what browsers must not do, and which origins may call the API."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from serving import WsgiApp
+
+SECURITY_HEADERS = [
+    (
+        "Content-Security-Policy",
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+        "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'",
+    ),
+    ("X-Content-Type-Options", "nosniff"),
+    ("Referrer-Policy", "same-origin"),
+]
+
+
+def with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
+    """Add the security headers to every response, and those that let `origins` call the API."""
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        headers = list(SECURITY_HEADERS)
+        if environ["PATH_INFO"].startswith("/api/"):
+            headers.append(("Vary", "Origin"))
+            if environ.get("HTTP_ORIGIN") in origins:
+                headers += [
+                    ("Access-Control-Allow-Origin", environ["HTTP_ORIGIN"]),
+                    ("Access-Control-Expose-Headers", "Location, Retry-After"),
+                ]
+                if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
+                    headers += [
+                        ("Access-Control-Allow-Methods", "GET, POST"),
+                        ("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID"),
+                        ("Access-Control-Max-Age", "600"),
+                    ]
+                    if environ["REQUEST_METHOD"] == "OPTIONS":
+                        start_response("204 No Content", headers)
+                        return []
+
+        def start(status: str, given: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            return start_response(status, given + headers, exc_info)
+
+        return app(environ, start)
+
+    return application
