@@ -30,6 +30,7 @@ from urllib.parse import quote
 # Seconds. Starting may take a crash recovery of a large database; the rest are rhythms.
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 30.0
+RESTART_TIMEOUT = 5.0
 KEEPER_PAUSE = 0.2
 POLL = 0.03
 
@@ -324,7 +325,8 @@ class Embedded:
 
     def _left(self) -> bool:
         if not self._is_kept():
-            return True
+            # The keeper's lock on the users' file lasts until the end of its process.
+            return _try_lock(self._users, fcntl.LOCK_SH)
         if _try_lock(self._users, fcntl.LOCK_EX):  # the last one out, and the keeper not awake yet
             fcntl.flock(self._users, fcntl.LOCK_UN)
             return False
@@ -332,6 +334,18 @@ class Embedded:
             fcntl.flock(self._users, fcntl.LOCK_UN)
             return True
         return False
+
+
+def _start_at_last(server: Postgres | Redis) -> None:
+    """Start the server; try again for a while, as what is left of a killed one takes time to go."""
+    deadline = time.monotonic() + RESTART_TIMEOUT
+    while True:
+        try:
+            return server.start()
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(KEEPER_PAUSE)
 
 
 def keep(kind: str, folder: Path) -> None:
@@ -345,7 +359,7 @@ def keep(kind: str, folder: Path) -> None:
         signal.signal(signum, lambda *_: None)
     users = _open_lock(folder / "users.lock")
     server = SERVERS[kind](folder)
-    server.start()
+    _start_at_last(server)
     pause = KEEPER_PAUSE
     while not _try_lock(users, fcntl.LOCK_EX):
         time.sleep(pause)

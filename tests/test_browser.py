@@ -1,0 +1,195 @@
+"""The page in headless Chromium, over both real processes."""
+
+import os
+import signal
+
+import chromium
+import pytest
+from playwright.sync_api import expect, sync_playwright
+from support import Site, csv_of
+
+FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+expect.set_options(timeout=20_000)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    executable = chromium.executable()
+    assert executable, "no Chromium to test with: run make browser"
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS + sandbox)
+        yield browser
+        browser.close()
+
+
+# What the browser itself writes when the server answers a request with an error.
+REFUSED = "Failed to load resource: the server responded with a status of 422"
+
+
+@pytest.fixture
+def page(browser):
+    """A page whose console must stay free of errors and warnings."""
+    context = browser.new_context()
+    page = context.new_page()
+    said = []
+
+    def note(message):
+        if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
+            said.append(message.text)
+
+    page.on("console", note)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.set_default_timeout(20_000)
+    yield page
+    context.close()
+    assert said == []
+
+
+@pytest.fixture
+def site(processes) -> Site:
+    return processes("app.py").site()
+
+
+def list_of(count):
+    return csv_of("email", *(f"user{n}@example.com" if n % 20 else f"bad{n}" for n in range(count)))
+
+
+def choose(page, content, name="people.csv"):
+    page.set_input_files(
+        "#file", {"name": name, "mimeType": "text/csv", "buffer": content}
+    )  # fmt: skip
+
+
+def test_a_file_is_uploaded_and_the_bar_runs_until_it_is_full(page, site, processes):
+    processes("worker.py").await_line("worker started")
+    page.goto(site.url)
+    expect(page.locator("#no-batches")).to_be_visible()
+    choose(page, list_of(5000))
+    expect(page.locator("#chosen")).to_contain_text("people.csv")
+    page.get_by_role("button", name="Upload & process").click()
+    card = page.locator("#status")
+    expect(card.locator("[data-field=status]")).to_have_text("completed")
+    expect(card.locator("[data-field=filename]")).to_have_text("people.csv")
+    expect(card.locator(".fraction")).to_have_text("5,000 / 5,000")
+    expect(card.locator("[data-field=percent]")).to_have_text("100%")
+    expect(card.locator("[data-field=failed]")).to_have_text("250")
+    bar = card.locator("[data-field=bar]")
+    assert bar.evaluate("bar => bar.value / bar.max") == 1
+    row = page.locator("#batches tbody tr")
+    expect(row).to_have_count(1)
+    expect(row.locator("[data-field=status]")).to_have_text("completed")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_progress_is_seen_live_and_never_goes_back(page, site, processes, tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import time\nfrom processors import one_by_one\n"
+        "@one_by_one\ndef slow(address):\n    time.sleep(0.002)\n"
+    )
+    worker = processes("worker.py", worker__processor="slow:slow", worker__turn_seconds=0.1)
+    worker.await_line("worker started")
+    page.goto(site.url)
+    page.evaluate(
+        """() => {
+            window.seen = [];
+            const bar = document.querySelector("#status [data-field=bar]");
+            const note = () => window.seen.push(bar.value);
+            new MutationObserver(note).observe(bar, { attributes: true });
+        }"""
+    )
+    choose(page, list_of(1000))
+    page.get_by_role("button", name="Upload & process").click()
+    expect(page.locator("#status [data-field=connection]")).to_have_text("live")
+    expect(page.locator("#status [data-field=status]")).to_have_text("completed")
+    seen = page.evaluate("window.seen")
+    assert len(set(seen)) > 3
+    assert seen == sorted(seen)
+    assert seen[-1] == 1000
+
+
+def test_without_a_worker_the_page_says_why_nothing_moves_until_one_comes(page, site, processes):
+    page.goto(site.url)
+    choose(page, list_of(100))
+    page.get_by_role("button", name="Upload & process").click()
+    expect(page.locator("#status [data-field=status]")).to_have_text("pending")
+    expect(page.locator("#notice")).to_contain_text("python worker.py --threads 4")
+    processes("worker.py")
+    expect(page.locator("#status [data-field=status]")).to_have_text("completed")
+    expect(page.locator("#notice")).to_be_hidden()
+
+
+def test_a_refused_file_is_explained_and_another_can_be_chosen(page, site):
+    page.goto(site.url)
+    page.get_by_role("button", name="Upload & process").click()
+    error = page.locator("#upload-error")
+    expect(error).to_have_text("Choose a file first.")
+    choose(page, b"a@x.de\nj\xfcrgen@x.de\n")
+    expect(error).to_be_hidden()
+    page.get_by_role("button", name="Upload & process").click()
+    expect(error).to_contain_text("Line 2: this is not UTF-8 text.")
+    expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
+
+
+def test_a_click_on_a_batch_opens_its_status_and_markup_stays_text(page, site):
+    name = "<img src=x onerror=alert(1)>.csv"
+    site.upload(csv_of("a@x.de", "b@x.de"), filename=name)
+    site.upload(csv_of("a@x.de"), filename="second.csv")
+    page.goto(site.url)
+    title = page.locator("#status [data-field=filename]")
+    expect(title).to_have_text("second.csv")
+    page.get_by_role("link", name=name).click()
+    expect(title).to_have_text(name)
+    expect(page.locator("#status .fraction")).to_have_text("0 / 2")
+    expect(page).to_have_url(f"{site.url}/?batch=1")
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("tr[aria-current=true]")).to_contain_text(name)
+    page.go_back()
+    expect(title).to_have_text("second.csv")
+    assert page.locator("main img").count() == 0
+
+
+def test_the_page_polls_when_stream_slots_are_used_up(browser, processes):
+    site = processes("app.py", server__max_streams=1).site()
+    batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+    page = browser.new_context().new_page()
+    with site.stream(batch_id) as stream:
+        next(stream.events())
+        page.goto(f"{site.url}/?batch={batch_id}")
+        connection = page.locator("#status [data-field=connection]")
+        expect(connection).to_have_text("updates every 2 seconds")
+        processes("worker.py")
+        expect(page.locator("#status [data-field=status]")).to_have_text("completed")
+        expect(connection).to_have_text("")
+    page.context.close()
+
+
+def test_the_page_reconnects_when_the_app_comes_back(browser, processes):
+    app = processes("app.py")
+    site = app.site()
+    batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+    page = browser.new_context().new_page()
+    page.goto(f"{site.url}/?batch={batch_id}")
+    connection = page.locator("#status [data-field=connection]")
+    expect(connection).to_have_text("live")
+    app.stop(signal.SIGKILL)
+    expect(connection).not_to_have_text("live")
+    processes("app.py", "--port", str(site.port)).site()
+    processes("worker.py")
+    expect(page.locator("#status [data-field=status]")).to_have_text("completed", timeout=40_000)
+    page.context.close()
+
+
+def test_it_fits_a_phone_and_works_by_keyboard(browser, site):
+    site.upload(csv_of("a@x.de"), filename=f"{'a-very-long-name' * 8}.csv")
+    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
+    page = context.new_page()
+    page.goto(site.url)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    reached = set()
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+    assert {"file", "refresh", "BUTTON", "A"} <= reached
+    context.close()

@@ -1,0 +1,53 @@
+"""Both real processes and 20,000 addresses, of which one in twenty is malformed."""
+
+from support import assert_books_balance, emails
+
+MALFORMED = ["no-at-sign-{}", "two@@signs{}.com", "spaces in{}@example.com", "nobody{}@"]
+
+
+def test_from_a_file_to_completed(processes):
+    app, worker = processes("app.py"), processes("worker.py", "--threads", "4")
+    site = app.site()
+    worker.await_line("worker started")
+    lines = ["name,email"]
+    for number in range(20_000):
+        shape = MALFORMED[number // 20 % 4] if number % 20 == 0 else "user{}@example{}.com"
+        lines.append(f"Person {number},{shape.format(number, number % 50)}")
+    lines += ["", "Nobody,", "Again,USER1@example1.com"]
+
+    uploaded = site.upload("\n".join(lines).encode()).json
+    assert uploaded["rows"] == {
+        "total": 20_003,
+        "emails": 20_000,
+        "duplicates": 1,
+        "blank": 1,
+        "withoutAddress": 1,
+    }
+    batch_id = uploaded["batchId"]
+    with site.stream(batch_id) as stream:
+        events = list(stream.events())
+
+    revisions = [event["revision"] for event in events]
+    assert revisions == sorted(set(revisions))
+    processed = [event["processed"] for event in events]
+    assert processed == sorted(processed)
+    assert events[-1] == {
+        "batchId": batch_id,
+        "revision": revisions[-1],
+        "status": "completed",
+        "processed": 20_000,
+        "failed": 1000,
+        "total": 20_000,
+    }
+    batch = site.get(f"/api/batches/{batch_id}").json
+    assert (batch["processedCount"], batch["failedCount"]) == (20_000, 1000)
+    assert batch["createdAt"] <= batch["startedAt"] <= batch["completedAt"]
+    assert site.get("/api/batches").json["batches"] == [batch]
+    assert site.get("/api/health").json["workersAlive"] == 1
+
+    stored = emails(batch_id)
+    assert [status for _, status, _ in stored].count("failed") == 1000
+    for number, (_, status, reason) in enumerate(stored):
+        assert status == ("processed" if number % 20 else "failed")
+        assert (reason is None) == bool(number % 20)
+    assert_books_balance()
