@@ -49,7 +49,7 @@
       <span class="badge" role="status" data-field="status" data-status="{{batch['status'] if batch else ''}}">{{batch["status"] if batch else ""}}</span>
       <span class="connection" data-field="connection"></span>
     </div>
-    <progress class="bar" data-field="bar" aria-label="Emails processed" max="{{batch['totalEmails'] if batch else 1}}" value="{{batch['processedCount'] if batch else 0}}"></progress>
+    <progress class="bar" data-field="bar" data-status="{{batch['status'] if batch else ''}}" aria-label="Emails processed" max="{{batch['totalEmails'] if batch else 1}}" value="{{batch['processedCount'] if batch else 0}}"></progress>
     <div class="numbers">
       <span class="fraction"><b data-field="processed">{{count(batch["processedCount"]) if batch else ""}}</b> / <span data-field="total">{{count(batch["totalEmails"]) if batch else ""}}</span></span>
       <span class="percent" data-field="percent">{{f"{100 * batch['processedCount'] // batch['totalEmails']}%" if batch else ""}}</span>

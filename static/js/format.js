@@ -10,7 +10,8 @@ export const isTerminal = (status) => TERMINAL.has(status);
 // Rounded down, so that 100% means all.
 export const percent = (processed, total) => `${Math.floor((100 * processed) / total)}%`;
 
-export const megabytes = (bytes) => `${(bytes / 1e6).toFixed(1)} MB`;
+export const size = (bytes) =>
+  bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
 
 export function accounting(rows) {
   return (

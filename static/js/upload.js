@@ -1,7 +1,7 @@
 // The card "Upload a list": choose or drop a file, send it, show how far it is.
 
 import { Cancelled, upload } from "./api.js";
-import { megabytes } from "./format.js";
+import { size } from "./format.js";
 
 export function wireUpload(form, onStored) {
   const input = form.querySelector("input[type=file]");
@@ -23,7 +23,7 @@ export function wireUpload(form, onStored) {
 
   function choose(newFile) {
     file = newFile ?? null;
-    chosen.textContent = file ? `${file.name} (${megabytes(file.size)})` : prompt;
+    chosen.textContent = file ? `${file.name} (${size(file.size)})` : prompt;
     state.textContent = "";
     const tooLarge = file && file.size > maxMegabytes * 1e6;
     fail(tooLarge ? `The file is larger than ${maxMegabytes} MB. Split it into smaller ones.` : "");
@@ -40,7 +40,7 @@ export function wireUpload(form, onStored) {
   function show(loaded, total) {
     bar.value = total ? loaded / total : 0;
     state.textContent =
-      loaded < total ? `${megabytes(loaded)} of ${megabytes(total)} sent` : "Sent; reading the file…";
+      loaded < total ? `${size(loaded)} of ${size(total)} sent` : "Sent; reading the file…";
   }
 
   input.addEventListener("change", () => choose(input.files[0]));
