@@ -148,7 +148,9 @@ class Site:
         try:
             names = {name.replace("_", "-"): value for name, value in headers.items()}
             connection.request("GET", f"/api/batches/{batch_id}/stream", headers=names)
-            yield Stream(connection.getresponse())
+            # The response may have taken the socket over from the connection.
+            with connection.getresponse() as response:
+                yield Stream(response)
         finally:
             connection.close()
 
