@@ -13,7 +13,7 @@ import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
@@ -127,13 +127,14 @@ class Application:
         self._client = client
         self._queue = BatchQueue(client, settings.redis.queue_key)
         self._streams = Streams(hub, settings.server.max_streams, stopping)
-        self._redis = logs.Outage("redis", logger)
+        self._redis = hub.outage
+        self._postgres = logs.Outage("postgres", logger)
         self._static_version = static_version()
 
     def wsgi(self) -> WsgiApp:
         """The WSGI application."""
         routes = bottle.Bottle()
-        routes.install(_answer_problems)
+        routes.install(self._answer_problems)
         routes.default_error_handler = lambda error: problems.render(error, **self._layout())
         routes.get("/", callback=self.page)
         routes.get("/api/health", callback=self.health)
@@ -144,6 +145,35 @@ class Application:
         routes.get("/static/<version>/<path:path>", callback=self.static)
         return with_headers(routes, self._settings.server.cors_origins)
 
+    def _answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """A Bottle plugin: what a route raises becomes a Problem, and is logged."""
+
+        @wraps(callback)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return callback(*args, **kwargs)
+            except bottle.HTTPResponse:
+                raise
+            except models.UNREACHABLE as error:
+                self._postgres.begin(error)
+                raise Problem(
+                    503,
+                    "database_unreachable",
+                    "The database can't be reached. Please try again soon.",
+                    headers={"Retry-After": RETRY_AFTER},
+                ) from error
+            except Exception as error:
+                logger.exception(logs.line("request failed", path=request.path))
+                raise Problem(500, "internal_error", problems.DETAILS[500]) from error
+
+        return answer
+
+    @contextmanager
+    def _database(self) -> Iterator[None]:
+        with models.database.connection_context():
+            yield
+        self._postgres.end()
+
     # Pages.
 
     def _layout(self) -> dict[str, Any]:
@@ -152,7 +182,7 @@ class Application:
     def page(self) -> str:
         """GET /: the upload form, one batch's status (?batch=ID), recent batches."""
         batch_id = number_from_query("batch", None, MAX_ID)
-        with models.database.connection_context():
+        with self._database():
             recent = models.recent_batches(PAGE)
             batch = models.find_batch(batch_id) if batch_id else (recent[0] if recent else None)
         if batch_id and batch is None:
@@ -191,10 +221,10 @@ class Application:
     def _health(self) -> dict[str, Any]:
         database, workers, depth = "ok", None, None
         try:
-            with models.database.connection_context():
+            with self._database():
                 models.check_connection()
         except models.UNREACHABLE as error:
-            logger.debug(logs.line("health", database=error))
+            self._postgres.begin(error)
             database = "unreachable"
         try:
             workers = presence.workers(self._client, self._settings.redis.queue_key)
@@ -252,7 +282,7 @@ class Application:
             )
         file.seek(0)
         try:
-            with models.database.connection_context():
+            with self._database():
                 return intake.store(
                     file,
                     filename,
@@ -277,7 +307,7 @@ class Application:
         """GET /api/batches: newest first; `next` is the `before` of the next page, or null."""
         limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
         before = number_from_query("before", None, MAX_ID)
-        with models.database.connection_context():
+        with self._database():
             found = models.recent_batches(limit + 1, before)
         response.set_header("Cache-Control", "no-store")
         return {
@@ -293,7 +323,7 @@ class Application:
     def _find(self, batch_id: int) -> Batch:
         batch = None
         if 1 <= batch_id <= MAX_ID:
-            with models.database.connection_context():
+            with self._database():
                 batch = models.find_batch(batch_id)
         if batch is None:
             raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
@@ -327,30 +357,6 @@ def _notice(database: str, workers: list[Any] | None) -> str | None:
     if not workers:
         return "No worker is running, so batches wait. Start one: python worker.py --threads 4"
     return None
-
-
-def _answer_problems(callback: Callable[..., Any]) -> Callable[..., Any]:
-    """A Bottle plugin: what a route raises becomes a Problem, and is logged."""
-
-    @wraps(callback)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return callback(*args, **kwargs)
-        except bottle.HTTPResponse:
-            raise
-        except models.UNREACHABLE as error:
-            logger.error(logs.line("request failed", path=request.path, database=error))
-            raise Problem(
-                503,
-                "database_unreachable",
-                "The database can't be reached. Nothing was stored; please try again soon.",
-                headers={"Retry-After": RETRY_AFTER},
-            ) from error
-        except Exception as error:
-            logger.exception(logs.line("request failed", path=request.path))
-            raise Problem(500, "internal_error", problems.DETAILS[500]) from error
-
-    return answer
 
 
 def main() -> int:

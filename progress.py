@@ -95,7 +95,8 @@ class Hub:
         self._client = client
         # A pattern's special characters in the prefix are to be meant literally.
         self._pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in channel_prefix) + "*"
-        self._outage = logs.Outage("redis", logger)
+        # Shared with all in this process that call Redis, so that a loss is logged once.
+        self.outage = logs.Outage("redis", logger)
         self._lock = threading.Lock()
         self._mailboxes: defaultdict[int, set[Mailbox]] = defaultdict(set)
         self._stopping = threading.Event()
@@ -111,11 +112,6 @@ class Hub:
         """End the hub's thread; takes up to two seconds."""
         self._stopping.set()
         self._thread.join()
-
-    @property
-    def live(self) -> bool:
-        """Whether messages are coming in, as far as is known."""
-        return not self._outage.lasting
 
     def watch(self, batch_id: int) -> Mailbox:
         """A mailbox that gets every newer snapshot of this batch from now on."""
@@ -148,7 +144,7 @@ class Hub:
         try:
             self._receive()
         except redis.RedisError as error:
-            self._outage.begin(error)
+            self.outage.begin(error)
             self._drop_subscription()
             self._stopping.wait(REFRESH_WITHOUT_REDIS)
             self._next_refresh = 0.0
@@ -162,7 +158,7 @@ class Hub:
             pubsub.psubscribe(self._pattern)
             self._pubsub = pubsub
         received = self._pubsub.get_message(timeout=RECEIVE_SECONDS)
-        self._outage.end()
+        self.outage.end()
         if received is None:
             return
         if received["type"] == "psubscribe":

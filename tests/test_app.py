@@ -211,7 +211,7 @@ class TestHealth:
         assert response.json["notice"].startswith("Redis can't be reached")
 
     def test_without_the_database_it_is_unavailable_and_requests_say_so(
-        self, site, monkeypatch, tmp_path
+        self, site, monkeypatch, tmp_path, caplog
     ):
         models.database.close_idle()
         # Where the next connection goes: to nobody.
@@ -224,6 +224,7 @@ class TestHealth:
         problem(response, 503, "database_unreachable")
         assert response.headers["Retry-After"]
         problem(site.upload(b"a@x.de\n"), 503, "database_unreachable")
+        assert sum("unreachable server=postgres" in message for message in caplog.messages) == 1
 
 
 class TestErrors:
