@@ -98,13 +98,6 @@ def batch_json(batch: Batch) -> dict[str, Any]:
     }
 
 
-def clean_filename(name: str) -> str:
-    """The file's own name, without a path or control characters, 200 characters at most."""
-    name = re.split(r"[/\\]", name)[-1]
-    name = "".join(c if c.isprintable() else " " for c in name)
-    return name.strip()[:200] or "unnamed.csv"
-
-
 def number_from_query(name: str, default: int | None, most: int) -> int | None:
     """A positive whole number from the query string. Raises Problem for anything else."""
     text = request.query.get(name)
@@ -254,7 +247,7 @@ class Application:
                 "no_file",
                 "The form has no file. Send the CSV as multipart/form-data in the field 'file'.",
             )
-        filename = clean_filename(form_file.raw_filename)
+        filename = intake.clean_filename(form_file.raw_filename)
         with closing(form_file.file) as file:
             batch = self._store(file, filename)
         logger.info(

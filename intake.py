@@ -77,6 +77,13 @@ def store(file: BinaryIO, filename: str, *, chunk_size: int, max_rows: int) -> B
     return batch
 
 
+def clean_filename(name: str) -> str:
+    """The file's own name, without a path or control characters, 200 characters at most."""
+    name = re.split(r"[/\\]", name)[-1]
+    name = "".join(c if c.isprintable() else " " for c in name)
+    return name.strip()[:200] or "unnamed.csv"
+
+
 def read_addresses(
     file: BinaryIO, counts: Rows, max_rows: int
 ) -> Generator[tuple[str, int], None, None]:

@@ -33,7 +33,9 @@ from settings import Settings, exit_with, load_or_exit
 
 # Seconds that a thread waits at the list at once, and at most after errors.
 DEQUEUE_SECONDS = 1.0
-MAX_BACKOFF = 5.0
+MAX_BACKOFF = 2.0
+# Kinds of processor errors, by batch, that are remembered as logged.
+MAX_LOGGED = 1000
 # Seconds between two looks of the supervisor at its threads.
 SUPERVISE_SECONDS = 0.2
 
@@ -128,7 +130,7 @@ class Turns:
                 logger.exception("turn failed; its emails are still to be processed")
             else:
                 continue
-            failures += 1
+            failures = min(failures + 1, 10)
             # Jitter, so that not all threads of all workers come back at the same moment.
             self._stopping.wait(min(0.1 * 2**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0))
 
@@ -184,6 +186,8 @@ class Turns:
         def on_error(error: Exception) -> None:
             kind = (claim.batch_id, type(error).__name__)
             if kind not in self._logged:
+                if len(self._logged) >= MAX_LOGGED:
+                    self._logged.clear()
                 self._logged.add(kind)
                 logger.error(
                     logs.line("processor failed", batch=claim.batch_id, error=kind[1]),
@@ -246,7 +250,10 @@ class Supervisor:
         """Work until `stopping`; True if all threads had ended their turns in time."""
         logger.info(logs.line("worker started", pid=os.getpid(), threads=self._settings.threads))
         while not self._stopping.is_set():
-            self.run_once()
+            try:
+                self.run_once()
+            except Exception:
+                logger.exception("supervisor failed; it goes on")
             self._stopping.wait(SUPERVISE_SECONDS)
         return self._shut_down()
 
