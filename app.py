@@ -324,9 +324,11 @@ class Application:
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
-        disconnected = request.environ["waitress.client_disconnected"]
         events = self._streams.open(
-            batch_id, lambda: self._find(batch_id), _last_event_id(), disconnected
+            batch_id,
+            lambda: self._find(batch_id),
+            last_event_id=request.get_header("Last-Event-ID", ""),
+            disconnected=request.environ["waitress.client_disconnected"],
         )
         if events is None:
             raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
@@ -334,11 +336,6 @@ class Application:
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
         return events
-
-
-def _last_event_id() -> int:
-    value = request.get_header("Last-Event-ID", "")
-    return int(value) if re.fullmatch(r"[0-9]{1,19}", value) else 0
 
 
 def _notice(database: str, workers: list[Any] | None) -> str | None:

@@ -6,6 +6,7 @@ of the hub. It holds no database connection while it waits.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,6 +24,10 @@ WAIT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 
 
+def _revision(event_id: str) -> int:
+    return int(event_id) if re.fullmatch(r"[0-9]{1,19}", event_id) else 0
+
+
 class Streams:
     """Opens streams while there are slots. Used by all request threads."""
 
@@ -35,13 +40,14 @@ class Streams:
         self,
         batch_id: int,
         read: Callable[[], Batch],
-        last_event_id: int,
+        *,
+        last_event_id: str,
         disconnected: Callable[[], bool],
     ) -> Iterator[bytes] | None:
         """The stream of a batch; None if it has ended and the browser knows the end already.
 
-        `last_event_id` is the revision that the browser saw last, or 0. What `read` raises comes
-        through. Raises Problem when no slot is free. Only a started iterator gives its slot back.
+        `last_event_id` is the header by which a browser that reconnects tells the revision that
+        it saw last; empty otherwise. What `read` raises comes through. Raises Problem when no slot is free. Only a started iterator gives its slot back.
         """
         if not self._slots.acquire(blocking=False):
             raise Problem(
@@ -57,7 +63,7 @@ class Streams:
         except BaseException:
             self._leave(mailbox)
             raise
-        if snapshot.terminal and last_event_id >= snapshot.revision:
+        if snapshot.terminal and _revision(last_event_id) >= snapshot.revision:
             self._leave(mailbox)
             return None
         mailbox.put(snapshot)
