@@ -47,7 +47,8 @@ class Streams:
         """The stream of a batch; None if it has ended and the browser knows the end already.
 
         `last_event_id` is the header by which a browser that reconnects tells the revision that
-        it saw last; empty otherwise. What `read` raises comes through. Raises Problem when no slot is free. Only a started iterator gives its slot back.
+        it saw last; empty otherwise. What `read` raises comes through. Raises Problem when no
+        slot is free. Only a started iterator gives its slot back.
         """
         if not self._slots.acquire(blocking=False):
             raise Problem(

@@ -19,6 +19,7 @@ export class Status {
   #stop = () => {};
   #shown = null;
   #frame = 0;
+  #opening = 0;
 
   constructor(card, batchesUrl, onSnapshot) {
     this.#card = card;
@@ -32,7 +33,9 @@ export class Status {
   async open(batchId) {
     this.#stop();
     this.#connection("ended");
+    this.#opening = batchId;
     const batch = await getJson(`${this.#batchesUrl}/${batchId}`);
+    if (this.#opening !== batchId) return; // another was opened meanwhile
     this.#card.dataset.batch = batchId;
     this.#card.querySelector('[data-when="none"]').hidden = true;
     this.#card.querySelector('[data-when="some"]').hidden = false;

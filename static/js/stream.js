@@ -22,15 +22,17 @@ export function watch(url, { onSnapshot, onConnection }) {
   let poller = 0;
   let reconnect = 0;
   let revision = 0;
+  let stopped = false;
 
   function stop() {
+    stopped = true;
     source?.close();
     clearInterval(poller);
     clearTimeout(reconnect);
   }
 
   function take(snapshot) {
-    if (snapshot.revision <= revision) return;
+    if (stopped || snapshot.revision <= revision) return;
     revision = snapshot.revision;
     onSnapshot(snapshot);
     if (isTerminal(snapshot.status)) {
@@ -43,7 +45,7 @@ export function watch(url, { onSnapshot, onConnection }) {
     try {
       take(snapshotOf(await getJson(url)));
     } catch {
-      onConnection("reconnecting");
+      if (!stopped) onConnection("reconnecting");
     }
   }
 
