@@ -113,8 +113,9 @@ def _addresses(
         if counts.total >= max_rows:
             raise IntakeError(
                 "too_many_rows",
-                f"The file has more than {max_rows:,} rows. Split it into smaller files.",
+                f"the file has more than {max_rows:,} rows. Split it into smaller files.",
                 status=413,
+                line=line,
             )
         address = row[column].strip() if len(row) > column else ""
         if not address:

@@ -97,12 +97,23 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         error = self.request.error
-        if not _is_api(self.request.path or ""):
-            super().execute()
-            return
-        body = _document(error.code, None, None).encode()
+        # What waitress could not parse has no path.
+        if _is_api(getattr(self.request, "path", "")):
+            media_type, text = MEDIA_TYPE, _document(error.code, None, None)
+        else:
+            media_type, text = "text/html; charset=utf-8", _plain_page(error.code)
+        body = text.encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", MEDIA_TYPE))
+        self.response_headers.append(("Content-Type", media_type))
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
+
+
+def _plain_page(status: int) -> str:
+    """A page of constants only; what was asked for is not repeated."""
+    title = f"{status} {_title(status)}"
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p></html>\n"
+    )

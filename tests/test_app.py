@@ -56,7 +56,7 @@ class TestUpload:
             (b"a@x.de\n\0", 415, "binary_file", 2),
             (b"a@x.de\n\xff@x.de", 422, "not_utf8", 2),
             (b'a@x.de\n"' + b"b" * 200_000, 422, "bad_csv", 2),
-            (b"a@x.de\n" * 11, 413, "too_many_rows", None),
+            (b"a@x.de\n" * 11, 413, "too_many_rows", 11),
             (b"a" * 1_000_001, 413, "content_too_large", None),
         ],
     )
@@ -271,11 +271,24 @@ class TestErrors:
         assert b"<h1>500 " in page.body
         assert b"secret" not in page.body
 
-    def test_what_waitress_refuses_is_a_problem_too(self, site):
+    @pytest.mark.parametrize(
+        ("request_head", "status", "media_type"),
+        [
+            (b"GET /api/health HTTP/1.1\r\nContent-Length: -1", 400, b"application/problem+json"),
+            (b"POST / HTTP/1.1\r\nContent-Length: 999999999999", 413, b"text/html"),
+            (b"GET / HTTP/1.1\r\nX: " + b"x" * 262_144, 431, b"text/html"),
+            (b"nonsense", 400, b"text/html"),
+        ],
+    )
+    def test_what_waitress_refuses_is_said_as_the_rest(
+        self, site, request_head, status, media_type
+    ):
         with socket.create_connection((site.host, site.port), timeout=20) as connection:
-            connection.sendall(b"GET /api/health HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n")
-            answer = connection.makefile("rb").read()
-        assert b"application/problem+json" in answer
+            connection.sendall(request_head + b"\r\nHost: x\r\n\r\n")
+            head, body = connection.makefile("rb").read().split(b"\r\n\r\n", 1)
+        assert head.startswith((b"HTTP/1.1 %d " % status, b"HTTP/1.0 %d " % status))
+        assert b"Content-Type: " + media_type in head
+        assert str(status).encode() in body
 
 
 class TestHeaders:
