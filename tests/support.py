@@ -51,6 +51,17 @@ def write_config(folder: Path, **changes: object) -> Path:
     return path
 
 
+def write_slow_processor(folder: Path, milliseconds: int) -> str:
+    """The name of a processor, in a module beside the configuration, that takes its time."""
+    (folder / "slow.py").write_text(
+        "import time\n"
+        "from processors import one_by_one\n"
+        "@one_by_one\n"
+        f"def slow(address):\n    time.sleep({milliseconds / 1000})\n"
+    )
+    return "slow:slow"
+
+
 def csv_of(*addresses: str) -> bytes:
     return "".join(f"{address}\n" for address in addresses).encode()
 

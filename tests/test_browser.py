@@ -6,7 +6,7 @@ import signal
 import chromium
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support import Site, csv_of
+from support import Site, csv_of, write_slow_processor
 
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
@@ -84,11 +84,8 @@ def test_a_file_is_uploaded_and_the_bar_runs_until_it_is_full(page, site, proces
 
 
 def test_progress_is_seen_live_and_never_goes_back(page, site, processes, tmp_path):
-    (tmp_path / "slow.py").write_text(
-        "import time\nfrom processors import one_by_one\n"
-        "@one_by_one\ndef slow(address):\n    time.sleep(0.002)\n"
-    )
-    worker = processes("worker.py", worker__processor="slow:slow", worker__turn_seconds=0.1)
+    slow = write_slow_processor(tmp_path, milliseconds=2)
+    worker = processes("worker.py", worker__processor=slow, worker__turn_seconds=0.1)
     worker.await_line("worker started")
     page.goto(site.url)
     page.evaluate(

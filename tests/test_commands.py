@@ -9,7 +9,16 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support import ROOT, csv_of, eventually, query, snapshot, store, write_config
+from support import (
+    ROOT,
+    csv_of,
+    eventually,
+    query,
+    snapshot,
+    store,
+    write_config,
+    write_slow_processor,
+)
 from test_embedded import running
 
 
@@ -78,11 +87,8 @@ def test_both_stop_cleanly_on_a_signal(processes, signum):
 
 
 def test_a_worker_stops_in_the_middle_of_a_batch_and_the_next_goes_on(processes, tmp_path):
-    (tmp_path / "slow.py").write_text(
-        "import time\nfrom processors import one_by_one\n"
-        "@one_by_one\ndef slow(address):\n    time.sleep(0.002)\n"
-    )
-    changes = {"worker__processor": "slow:slow", "worker__turn_seconds": 0.2}
+    slow = write_slow_processor(tmp_path, milliseconds=2)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2}
     batch_id = store(*(f"user{n}@x.de" for n in range(2000)), chunk_size=400).batch_id
     worker = processes("worker.py", "--threads", "2", **changes)
     eventually(lambda: snapshot(batch_id).processed)
@@ -95,11 +101,8 @@ def test_a_worker_stops_in_the_middle_of_a_batch_and_the_next_goes_on(processes,
 
 
 def test_a_killed_worker_loses_and_doubles_nothing(processes, tmp_path):
-    (tmp_path / "slow.py").write_text(
-        "import time\nfrom processors import one_by_one\n"
-        "@one_by_one\ndef slow(address):\n    time.sleep(0.001)\n"
-    )
-    changes = {"worker__processor": "slow:slow", "worker__sweep_seconds": 0.5}
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__sweep_seconds": 0.5}
     batch_id = store(*(f"user{n}@x.de" for n in range(3000)), chunk_size=200).batch_id
     worker = processes("worker.py", **changes)
     eventually(lambda: snapshot(batch_id).processed)
