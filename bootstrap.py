@@ -73,8 +73,8 @@ def servers(
         database_url = resolve("postgres", settings.database.url)
         client = batchqueue.connect(resolve("redis", settings.redis.url))
         stack.callback(client.close)
+        stack.callback(models.disconnect)
         _connect_database(database_url, stopping, connections)
-        stack.callback(models.database.close_all)
         yield client
 
 

@@ -109,8 +109,8 @@ def _addresses(
         counts.blank += header  # only blank rows stand above a header
     seen: set[str] = set()
     at_sign_seen = False
-    for line, row in rows:
-        if counts.total >= max_rows:
+    for number, (line, row) in enumerate(rows, start=counts.blank + 1):
+        if number > max_rows:
             raise IntakeError(
                 "too_many_rows",
                 f"the file has more than {max_rows:,} rows. Split it into smaller files.",

@@ -204,10 +204,22 @@ def connect(url: str, *, connections: int) -> None:
         connect_timeout=CONNECT_TIMEOUT,
         **KEEPALIVES,
     )
-    with database.connection_context(), database.atomic():
+    with database.connection_context():
+        create_tables()
+
+
+def create_tables() -> None:
+    """Create the tables that are missing."""
+    with database.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
         database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         database.create_tables([Batch, Chunk, Email], safe=True)
+
+
+def disconnect() -> None:
+    """Close every connection of this process, if connect() was called at all."""
+    if not database.deferred:
+        database.close_all()
 
 
 def _snapshot(row: Sequence[Any] | None) -> Snapshot | None:

@@ -1,4 +1,7 @@
-"""Which workers are alive: each announces itself in Redis under a key that expires by itself."""
+"""Which workers are alive: each announces itself in Redis under a key that expires by itself.
+
+A set names these keys, so that nobody has to search Redis, which others may use too, for them.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +17,45 @@ ANNOUNCE_SECONDS = 2.0
 EXPIRE_SECONDS = 7
 
 
+def _set_key(queue_key: str) -> str:
+    return f"{queue_key}:workers"
+
+
 class Presence:
     """One worker's announcement. Raises redis.RedisError when Redis is out of reach."""
 
     def __init__(self, client: redis.Redis, queue_key: str, threads: int) -> None:
         self._client = client
         host, pid = socket.gethostname(), os.getpid()
+        self._set = _set_key(queue_key)
         self._key = f"{queue_key}:worker:{host}:{pid}"
         self._value = json.dumps({"host": host, "pid": pid, "threads": threads})
 
     def announce(self) -> None:
         """Say that this worker is alive."""
-        self._client.set(self._key, self._value, ex=EXPIRE_SECONDS)
+        with self._client.pipeline() as pipeline:
+            pipeline.set(self._key, self._value, ex=EXPIRE_SECONDS)
+            pipeline.sadd(self._set, self._key)
+            pipeline.execute()
 
     def withdraw(self) -> None:
         """Say that it is going."""
-        self._client.delete(self._key)
+        with self._client.pipeline() as pipeline:
+            pipeline.srem(self._set, self._key)
+            pipeline.delete(self._key)
+            pipeline.execute()
 
 
 def workers(client: redis.Redis, queue_key: str) -> list[dict[str, Any]]:
     """The workers alive: host, pid and threads of each. Raises redis.RedisError."""
-    # A pattern's special characters in the key's name are to be meant literally.
-    pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in f"{queue_key}:worker:") + "*"
-    keys = list(client.scan_iter(match=pattern, count=1000))
-    values: Any = client.mget(keys) if keys else []
+    set_key = _set_key(queue_key)
+    members: Any = client.smembers(set_key)
+    if not members:
+        return []
+    keys = sorted(members)
+    values: Any = client.mget(keys)
+    # A worker that was killed left its name behind. One that comes back just now says so again.
+    gone = [key for key, value in zip(keys, values, strict=True) if value is None]
+    if gone:
+        client.srem(set_key, *gone)
     return [json.loads(value) for value in values if value is not None]

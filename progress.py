@@ -154,9 +154,8 @@ class Hub:
 
     def _receive(self) -> None:
         if self._pubsub is None:
-            pubsub = self._client.pubsub()  # type: ignore[no-untyped-call]
-            pubsub.psubscribe(self._pattern)
-            self._pubsub = pubsub
+            self._pubsub = self._client.pubsub()  # type: ignore[no-untyped-call]
+            self._pubsub.psubscribe(self._pattern)
         received = self._pubsub.get_message(timeout=RECEIVE_SECONDS)
         self.outage.end()
         if received is None:

@@ -144,7 +144,7 @@ class Turns:
             self._postgres.begin(error)
             return
         for batch_id in unfinished:
-            if not self._with_redis(lambda: self._queue.enqueue(batch_id)):  # noqa: B023
+            if not self._ring(batch_id):
                 return
 
     def take_turn(self, batch_id: int) -> bool:
@@ -215,8 +215,8 @@ class Turns:
         self._served = waiting[0]
         return self._served
 
-    def _ring(self, batch_id: int) -> None:
-        self._with_redis(lambda: self._queue.enqueue(batch_id))
+    def _ring(self, batch_id: int) -> bool:
+        return self._with_redis(lambda: self._queue.enqueue(batch_id))
 
     def _publish(self, snapshot: Snapshot) -> None:
         prefix = self._settings.redis.channel_prefix

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,10 @@ from support import (
     write_slow_processor,
 )
 from test_embedded import running
+
+import bootstrap
+import models
+from settings import load
 
 
 def command(*arguments):
@@ -111,6 +116,25 @@ def test_a_killed_worker_loses_and_doubles_nothing(processes, tmp_path):
     processes("worker.py", **changes)
     eventually(lambda: snapshot(batch_id).status == "completed", 60)
     assert query("SELECT count(*), max(processed_count) FROM email, batch") == [(3000, 3000)]
+
+
+@pytest.mark.parametrize("script", ["app.py", "worker.py"])
+def test_one_that_waits_for_postgres_can_be_stopped(run, tmp_path, servers, script):
+    config = write_config(tmp_path, database__url=f"postgresql://x@/x?host={tmp_path}")
+    waiting = run(script, "--config", str(config), REDIS_URL=servers.redis_url)
+    waiting.await_line("unreachable server=postgres")
+    assert waiting.stop() == 0
+
+
+def test_a_stop_before_postgres_was_reached_is_clean(tmp_path, servers, database):
+    settings = load(write_config(tmp_path), environ=servers.environment)
+    stopping = threading.Event()
+    stopping.set()
+    models.disconnect()
+    models.database.init(None)  # as in a process that has not connected yet
+    with bootstrap.servers(settings, stopping, connections=1) as client:
+        assert client.ping()
+    models.connect(servers.database_url, connections=30)
 
 
 @pytest.mark.parametrize("first", ["app.py", "worker.py"])

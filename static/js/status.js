@@ -33,9 +33,9 @@ export class Status {
   async open(batchId) {
     this.#stop();
     this.#connection("ended");
-    this.#opening = batchId;
+    const opening = ++this.#opening;
     const batch = await getJson(`${this.#batchesUrl}/${batchId}`);
-    if (this.#opening !== batchId) return; // another was opened meanwhile
+    if (opening !== this.#opening) return; // another was opened meanwhile
     this.#card.dataset.batch = batchId;
     this.#card.querySelector('[data-when="none"]').hidden = true;
     this.#card.querySelector('[data-when="some"]').hidden = false;
