@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import bottle
-import redis
 from bottle import request, response
 
 import bootstrap
+import database
 import intake
 import logs
 import models
@@ -31,6 +31,7 @@ import presence
 import problems
 import progress
 from batchqueue import BatchQueue
+from doorbell import Doorbell
 from embedded import EmbeddedError
 from headers import with_headers
 from intake import IntakeError
@@ -47,8 +48,6 @@ STATIC = HERE / "static"
 # Batches in one answer, at most and by default.
 MAX_PAGE = 100
 PAGE = 20
-# PostgreSQL's largest bigint; no id is beyond it.
-MAX_ID = 2**63 - 1
 
 logger = logging.getLogger("app")
 bottle.TEMPLATE_PATH[:] = [str(HERE / "views")]
@@ -114,14 +113,13 @@ class Application:
     """The routes. One object serves all request threads."""
 
     def __init__(
-        self, settings: Settings, client: redis.Redis, hub: Hub, stopping: threading.Event
+        self, settings: Settings, doorbell: Doorbell, hub: Hub, stopping: threading.Event
     ) -> None:
         self._settings = settings
-        self._client = client
-        self._queue = BatchQueue(client, settings.redis.queue_key)
+        self._doorbell = doorbell
+        self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
         self._streams = Streams(hub, settings.server.max_streams, stopping)
-        self._redis = hub.outage
-        self._postgres = logs.Outage("postgres", logger)
+        self._postgres = logs.Outage("postgres", logger, settle=1.0)
         self._static_version = static_version()
 
     def wsgi(self) -> WsgiApp:
@@ -147,7 +145,7 @@ class Application:
                 return callback(*args, **kwargs)
             except bottle.HTTPResponse:
                 raise
-            except models.UNREACHABLE as error:
+            except database.UNREACHABLE as error:
                 self._postgres.begin(error)
                 raise Problem(
                     503,
@@ -163,7 +161,7 @@ class Application:
 
     @contextmanager
     def _database(self) -> Iterator[None]:
-        with models.database.connection_context():
+        with database.session():
             yield
         self._postgres.end()
 
@@ -174,7 +172,7 @@ class Application:
 
     def page(self) -> str:
         """GET /: the upload form, one batch's status (?batch=ID), recent batches."""
-        batch_id = number_from_query("batch", None, MAX_ID)
+        batch_id = number_from_query("batch", None, models.MAX_ID)
         with self._database():
             recent = models.recent_batches(PAGE)
             batch = models.find_batch(batch_id) if batch_id else (recent[0] if recent else None)
@@ -212,29 +210,26 @@ class Application:
         return health
 
     def _health(self) -> dict[str, Any]:
-        database, workers, depth = "ok", None, None
+        postgres, workers, depth = "ok", None, None
         try:
             with self._database():
-                models.check_connection()
-        except models.UNREACHABLE as error:
+                database.check_connection()
+        except database.UNREACHABLE as error:
             self._postgres.begin(error)
-            database = "unreachable"
-        try:
-            workers = presence.workers(self._client, self._settings.redis.queue_key)
-            depth = self._queue.depth()
-            self._redis.end()
-        except redis.RedisError as error:
-            self._redis.begin(error)
+            postgres = "unreachable"
+        key = self._settings.redis.queue_key
+        workers = self._doorbell.use(lambda: presence.workers(self._doorbell.client, key))
+        depth = self._doorbell.use(self._queue.depth)
         redis_state = "unreachable" if workers is None else "ok"
         return {
-            "status": "ok" if (database, redis_state) == ("ok", "ok") else "degraded",
-            "database": database,
+            "status": "ok" if (postgres, redis_state) == ("ok", "ok") else "degraded",
+            "database": postgres,
             "redis": redis_state,
             "workersAlive": None if workers is None else len(workers),
             "workers": workers,
             "queueDepth": depth,
             "version": VERSION,
-            "notice": _notice(database, workers),
+            "notice": _notice(postgres, workers),
         }
 
     def upload(self) -> dict[str, Any]:
@@ -275,31 +270,31 @@ class Application:
             )
         file.seek(0)
         try:
-            with self._database():
-                return intake.store(
-                    file,
-                    filename,
-                    chunk_size=self._settings.worker.chunk_size,
-                    max_rows=limits.max_rows,
-                )
+            batch = intake.store(
+                file,
+                filename,
+                chunk_size=self._settings.worker.chunk_size,
+                max_rows=limits.max_rows,
+            )
         except IntakeError as error:
-            raise Problem(error.status, error.code, str(error), line=error.line) from error
+            headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None
+            raise Problem(
+                error.status, error.code, str(error), headers=headers, line=error.line
+            ) from error
+        self._postgres.end()
+        return batch
 
     def _announce(self, snapshot: Snapshot) -> bool:
-        """Ring for the new batch and publish it; False without Redis, when the sweep will."""
-        try:
-            self._queue.enqueue(snapshot.batch_id)
-            progress.publish(self._client, self._settings.redis.channel_prefix, snapshot)
-        except redis.RedisError as error:
-            self._redis.begin(error)
-            return False
-        self._redis.end()
-        return True
+        """Ring for the new batch and publish it; False without Redis: the workers look for it."""
+        prefix = self._settings.redis.channel_prefix
+        self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
+        self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
+        return not self._doorbell.away
 
     def batches(self) -> dict[str, Any]:
         """GET /api/batches: newest first; `next` is the `before` of the next page, or null."""
         limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
-        before = number_from_query("before", None, MAX_ID)
+        before = number_from_query("before", None, models.MAX_ID)
         with self._database():
             found = models.recent_batches(limit + 1, before)
         response.set_header("Cache-Control", "no-store")
@@ -315,7 +310,7 @@ class Application:
 
     def _find(self, batch_id: int) -> Batch:
         batch = None
-        if 1 <= batch_id <= MAX_ID:
+        if 1 <= batch_id <= models.MAX_ID:
             with self._database():
                 batch = models.find_batch(batch_id)
         if batch is None:
@@ -367,18 +362,18 @@ def main() -> int:
     # The request threads, the hub, and streams that are just being opened.
     connections = settings.server.request_threads + 4
     try:
-        with bootstrap.servers(settings, stopping, connections=connections) as client:
+        with bootstrap.servers(settings, stopping, connections=connections, wait=False) as doorbell:
             if not stopping.is_set():
-                serve(settings, client, stopping)
+                serve(settings, doorbell, stopping)
     except EmbeddedError as error:
         exit_with(f"{error}.")
     return 0
 
 
-def serve(settings: Settings, client: redis.Redis, stopping: threading.Event) -> None:
+def serve(settings: Settings, doorbell: Doorbell, stopping: threading.Event) -> None:
     """Serve until `stopping`."""
-    hub = Hub(client, settings.redis.channel_prefix)
-    application = Application(settings, client, hub, stopping)
+    hub = Hub(doorbell, settings.redis.channel_prefix)
+    application = Application(settings, doorbell, hub, stopping)
     try:
         server = HttpServer(application.wsgi(), settings)
     except OSError as error:

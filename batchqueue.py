@@ -6,38 +6,34 @@ An id that is lost, doubled or stale does no harm, because what is to be done st
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 import logs
-
-# Seconds that a call may wait for Redis to connect or to answer, beside a wait it asked for.
-REDIS_TIMEOUT = 3.0
+from models import MAX_ID
 
 # A batch stands in the list at most once, so that it gets one turn a round however often it is
 # rung for. New ids go in at the left and are taken from the right: first in, first out.
 _ENQUEUE = """
-if redis.call('LPOS', KEYS[1], ARGV[1]) then return 0 end
-return redis.call('LPUSH', KEYS[1], ARGV[1])
+local rung = 0
+local listed = nil
+if #ARGV > 1 then
+  listed = {}
+  for _, id in ipairs(redis.call('LRANGE', KEYS[1], 0, -1)) do listed[id] = true end
+end
+for _, id in ipairs(ARGV) do
+  local waits
+  if listed then waits = listed[id] else waits = redis.call('LPOS', KEYS[1], id) end
+  if not waits then rung = redis.call('LPUSH', KEYS[1], id) end
+end
+return rung
 """
 
+_ID = re.compile(r"[0-9]{1,19}")
+
 logger = logging.getLogger("batchqueue")
-
-
-def connect(url: str) -> redis.Redis:
-    """A client of the Redis at `url`; nothing is sent yet. Calls raise redis.RedisError."""
-    return redis.Redis.from_url(
-        url,
-        socket_timeout=REDIS_TIMEOUT,
-        socket_connect_timeout=REDIS_TIMEOUT,
-        # Our callers know what to do without Redis, so that failing at once is best; one retry
-        # is for a connection that the other side closed while it was idle.
-        retry=Retry(NoBackoff(), 1),
-        decode_responses=True,
-    )
 
 
 class BatchQueue:
@@ -47,10 +43,12 @@ class BatchQueue:
         self._client = client
         self._key = key
         self._enqueue = client.register_script(_ENQUEUE)
+        self._nonsense = logs.Sparingly(logger)
 
-    def enqueue(self, batch_id: int) -> None:
-        """Ring for a batch, unless somebody has and no worker has come yet."""
-        self._enqueue(keys=[self._key], args=[batch_id])
+    def enqueue(self, *batch_ids: int) -> None:
+        """Ring for these batches, unless somebody has and no worker has come yet."""
+        if batch_ids:
+            self._enqueue(keys=[self._key], args=list(batch_ids))
 
     def dequeue(self, timeout: float) -> int | None:
         """The id that has waited longest; None if there is none within `timeout` seconds.
@@ -60,13 +58,17 @@ class BatchQueue:
         popped: Any = self._client.brpop([self._key], timeout=timeout)
         if popped is None:
             return None
-        try:
-            return int(popped[1])
-        except ValueError:
-            logger.warning(logs.line("not a batch id", queue=self._key, value=popped[1][:80]))
-            return None
+        value = popped[1]
+        if _ID.fullmatch(value) and 1 <= int(value) <= MAX_ID:
+            return int(value)
+        self._nonsense.warning("not a batch id", queue=self._key, value=value[:80])
+        return None
 
     def depth(self) -> int:
         """How many ids wait."""
         depth: Any = self._client.llen(self._key)
         return int(depth)
+
+    def clear(self) -> None:
+        """Take everything off the list; the caller then rings for all that is unfinished."""
+        self._client.unlink(self._key)

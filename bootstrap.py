@@ -6,20 +6,22 @@ import argparse
 import contextlib
 import logging
 import os
+import random
 import signal
 import threading
 from collections.abc import Iterator
 
-import redis
-
-import batchqueue
+import database
 import logs
 import models
+from doorbell import Doorbell
 from embedded import Embedded
 from settings import DEFAULT_PATH, VERSION, Settings
 
-# Seconds between two attempts to reach a PostgreSQL that isn't there yet.
+# Seconds between two attempts to reach a PostgreSQL that isn't there yet, at most; and for making
+# the tables, which may have to wait for others that do the same.
 RETRY_SECONDS = 1.0
+TABLES_SECONDS = 60.0
 
 logger = logging.getLogger("bootstrap")
 
@@ -54,12 +56,13 @@ def stop_on_signals() -> threading.Event:
 
 @contextlib.contextmanager
 def servers(
-    settings: Settings, stopping: threading.Event, *, connections: int
-) -> Iterator[redis.Redis]:
-    """Reach PostgreSQL, with the tables made, and yield a client of Redis.
+    settings: Settings, stopping: threading.Event, *, connections: int, wait: bool = True
+) -> Iterator[Doorbell]:
+    """Point this process at PostgreSQL, of which it holds up to `connections`, and at Redis.
 
     Bundled servers are started, and stopped afterwards if nobody else uses them. A PostgreSQL of
-    one's own that can't be reached is waited for, until `stopping`. Raises EmbeddedError.
+    one's own that can't be reached is waited for, until `stopping`; without `wait`, that is done
+    in the background. Raises EmbeddedError.
     """
     with contextlib.ExitStack() as stack:
 
@@ -70,22 +73,25 @@ def servers(
             stack.callback(server.release)
             return server.url
 
-        database_url = resolve("postgres", settings.database.url)
-        client = batchqueue.connect(resolve("redis", settings.redis.url))
-        stack.callback(client.close)
-        stack.callback(models.disconnect)
-        _connect_database(database_url, stopping, connections)
-        yield client
+        database.init(resolve("postgres", settings.database.url), connections=connections)
+        stack.callback(database.disconnect)
+        doorbell = Doorbell(resolve("redis", settings.redis.url), settings.redis.queue_key)
+        stack.callback(doorbell.close)
+        tables = threading.Thread(target=_make_tables, args=(stopping,), daemon=True)
+        tables.start()
+        tables.join(None if wait else database.CONNECT_TIMEOUT)
+        yield doorbell
 
 
-def _connect_database(url: str, stopping: threading.Event, connections: int) -> None:
+def _make_tables(stopping: threading.Event) -> None:
     outage = logs.Outage("postgres", logger)
     while not stopping.is_set():
         try:
-            models.connect(url, connections=connections)
-        except models.UNREACHABLE as error:
+            with database.session(TABLES_SECONDS):
+                models.create_tables()
+        except database.UNREACHABLE as error:
             outage.begin(error)
-            stopping.wait(RETRY_SECONDS)
+            stopping.wait(RETRY_SECONDS * random.uniform(0.5, 1.0))
         else:
             outage.end()
             return

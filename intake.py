@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from typing import BinaryIO
 
+import database
 import models
+from database import UNREACHABLE, Session, pool, session
 from models import Batch
 
 # Characters: what is read and parsed at once, and the longest line that is accepted.
@@ -23,6 +25,8 @@ BLOCK = 1 << 18
 MAX_LINE = 1 << 20
 # Rows looked at to find the column with the addresses.
 SAMPLE_ROWS = 200
+# Seconds that the database may take for one piece of the COPY stream, or for the end of it.
+STALL_SECONDS = 20.0
 # Addresses that make one piece of the COPY stream.
 PIECE = 2000
 
@@ -58,23 +62,52 @@ class Rows:
 def store(file: BinaryIO, filename: str, *, chunk_size: int, max_rows: int) -> Batch:
     """Store the seekable binary `file` as a batch, in one transaction: all of it, or nothing.
 
-    Raises IntakeError, and models.UNREACHABLE when the database is out of reach.
+    Raises IntakeError, and UNREACHABLE when the database is out of reach; nothing is stored then,
+    except perhaps with the IntakeError `database_lost`.
     """
-    counts = Rows()
-    with models.database.atomic(), closing(read_addresses(file, counts, max_rows)) as addresses:
-        batch_id = models.reserve_batch_id()
-        _copy(_CopyStream(_copy_pieces(batch_id, addresses)))
-        batch = Batch(
-            id=batch_id,
-            filename=filename,
-            total_emails=counts.emails,
-            total_rows=counts.total,
-            duplicate_rows=counts.duplicates,
-            rows_without_address=counts.without_address,
-            blank_rows=counts.blank,
-        )
-        models.create_batch(batch, chunk_size)
+    transaction, batch = None, None
+    try:
+        with session() as current, pool.atomic():
+            transaction = database.transaction_id()
+            batch = _store(file, filename, chunk_size, max_rows, current)
+    except UNREACHABLE:
+        # Without an answer to the commit, the batch may be stored or not.
+        if transaction is None or batch is None or not _was_committed(transaction):
+            raise
     return batch
+
+
+def _store(
+    file: BinaryIO, filename: str, chunk_size: int, max_rows: int, current: Session
+) -> Batch:
+    counts = Rows()
+    batch_id = models.reserve_batch_id()
+    with closing(read_addresses(file, counts, max_rows)) as addresses:
+        _copy(_CopyStream(_copy_pieces(batch_id, addresses), current))
+    batch = Batch(
+        id=batch_id,
+        filename=filename,
+        total_emails=counts.emails,
+        total_rows=counts.total,
+        duplicate_rows=counts.duplicates,
+        rows_without_address=counts.without_address,
+        blank_rows=counts.blank,
+    )
+    models.create_batch(batch, chunk_size)
+    return batch
+
+
+def _was_committed(transaction: int) -> bool:
+    try:
+        with session():
+            return database.was_committed(transaction)
+    except UNREACHABLE as error:
+        raise IntakeError(
+            "database_lost",
+            "The database was lost at the moment when the file was stored. Before you upload it"
+            " again, look whether it is among the recent batches.",
+            status=503,
+        ) from error
 
 
 def clean_filename(name: str) -> str:
@@ -238,11 +271,13 @@ def _copy_pieces(batch_id: int, addresses: Iterable[tuple[str, int]]) -> Iterato
 class _CopyStream:
     """What psycopg2's COPY reads from; keeps the exception that psycopg2 would replace."""
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], current: Session) -> None:
         self._pieces = pieces
+        self._session = current
         self.error: Exception | None = None
 
     def read(self, _size: int) -> bytes:
+        self._session.extend(STALL_SECONDS)
         # A piece may be longer than `size`; psycopg2 passes on all of it.
         try:
             return next(self._pieces, b"")
@@ -252,7 +287,7 @@ class _CopyStream:
 
 
 def _copy(stream: _CopyStream) -> None:
-    cursor = models.database.cursor()
+    cursor = pool.cursor()
     try:
         cursor.copy_expert("COPY email (batch_id, id, email, row_number) FROM STDIN", stream)
     except Exception:

@@ -32,21 +32,52 @@ def line(event: str, **values: object) -> str:
     return " ".join(words)
 
 
-class Outage:
-    """Whether a server that we need is out of reach, shared by all threads that talk to it."""
+class Sparingly:
+    """Logs what may happen very often: once, then once a minute with how often it did."""
 
-    def __init__(self, server: str, logger: logging.Logger) -> None:
-        self._server = server
+    INTERVAL = 60.0
+
+    def __init__(self, logger: logging.Logger) -> None:
         self._logger = logger
         self._lock = threading.Lock()
+        self._quiet_until = 0.0
+        self._unlogged = 0
+
+    def warning(self, event: str, **values: object) -> None:
+        """Log, or only count if that was done within the last minute."""
+        with self._lock:
+            if time.monotonic() < self._quiet_until:
+                self._unlogged += 1
+                return
+            self._quiet_until = time.monotonic() + self.INTERVAL
+            unlogged, self._unlogged = self._unlogged, 0
+        if unlogged:
+            values["unlogged"] = unlogged
+        self._logger.warning(line(event, **values))
+
+
+class Outage:
+    """Whether a server that we need is out of reach, shared by all threads that talk to it.
+
+    It is over when a call goes well and none has failed for `settle` seconds before, so that
+    threads of which some get through and some don't make one outage and not a hundred.
+    """
+
+    def __init__(self, server: str, logger: logging.Logger, settle: float = 0.0) -> None:
+        self._server = server
+        self._logger = logger
+        self._settle = settle
+        self._lock = threading.Lock()
         self._since: float | None = None
+        self._failed = 0.0
 
     def begin(self, error: BaseException) -> None:
         """Note a failed call; only the first of an outage is logged."""
         with self._lock:
+            self._failed = time.monotonic()
             if self._since is not None:
                 return
-            self._since = time.monotonic()
+            self._since = self._failed
         self._logger.error(line("unreachable", server=self._server, error=error))
 
     def end(self) -> None:
@@ -54,7 +85,7 @@ class Outage:
         if self._since is None:  # read without the lock: every call comes by here
             return
         with self._lock:
-            if self._since is None:
+            if self._since is None or time.monotonic() < self._failed + self._settle:
                 return
             seconds, self._since = time.monotonic() - self._since, None
         self._logger.warning(line("reachable again", server=self._server, seconds=f"{seconds:.1f}"))

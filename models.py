@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import psycopg2
 from peewee import (
     SQL,
     BigIntegerField,
@@ -21,35 +20,21 @@ from peewee import (
     CompositeKey,
     IdentityField,
     IntegerField,
-    InterfaceError,
     Model,
-    OperationalError,
     TextField,
 )
-from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
+from database import pool
+
 TERMINAL = ("completed", "failed", "cancelled")
-
-# Seconds. A connection attempt is given up after the first; one that the pool has no room for,
-# after the second. The keepalives notice within about a minute that the other machine is gone.
-CONNECT_TIMEOUT = 3
-POOL_TIMEOUT = 5
-KEEPALIVES = {"keepalives_idle": 30, "keepalives_interval": 10, "keepalives_count": 3}
-
-# What is raised when the database is out of reach, restarts, or has no room for us.
-UNREACHABLE = (
-    OperationalError,
-    InterfaceError,
-    MaxConnectionsExceeded,
-    psycopg2.OperationalError,
-    psycopg2.InterfaceError,
-)
+# PostgreSQL's largest bigint; no batch's id is beyond it.
+MAX_ID = 2**63 - 1
+# Unfinished batches that are looked at, at once; the others' turn comes later.
+MAX_SWEPT = 10_000
 
 # Any number, the same for every process of ours that creates tables.
 _SCHEMA_LOCK = 5_281_736_401
-
-database = PooledPostgresqlDatabase(None)
 
 
 class _BigIdentityField(IdentityField):
@@ -58,7 +43,7 @@ class _BigIdentityField(IdentityField):
 
 class _Table(Model):
     class Meta:
-        database = database
+        database = pool
         legacy_table_names = False
 
 
@@ -98,7 +83,8 @@ class Chunk(_Table):
     """A run of emails of one batch, first_id to last_id, that a worker thread claims as a whole.
 
     `done` of its emails, counted from the first, need no more work. `reasons` adds up the
-    outcomes that have a reason, by reason.
+    outcomes that have a reason, by reason. `attempts` counts the turns begun since the last that
+    was committed, and `redone` those before it that never were.
     """
 
     batch_id = BigIntegerField(constraints=[SQL("REFERENCES batch ON DELETE CASCADE")])
@@ -106,6 +92,8 @@ class Chunk(_Table):
     last_id = IntegerField()
     done = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     reasons = BinaryJSONField(default=dict, index=False, constraints=[SQL("DEFAULT '{}'")])
+    attempts = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    redone = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
 
     class Meta:
         primary_key = CompositeKey("batch_id", "first_id")
@@ -161,10 +149,25 @@ _SNAPSHOT = "id, revision, status, processed_count, failed_count, total_emails"
 
 
 @dataclass(frozen=True)
+class Turn:
+    """A turn that has begun, on the chunk from `first_id` on, and is known to have begun.
+
+    `lost` counts the turns on this chunk that had begun before it and were never committed.
+    `started` is the batch's snapshot if it left `pending` with this turn.
+    """
+
+    batch_id: int
+    first_id: int
+    lost: int
+    started: Snapshot | None
+
+
+@dataclass(frozen=True)
 class Claim:
     """A chunk that this transaction holds, with its emails still to be processed.
 
-    `more` says whether the batch has further unfinished chunks, maybe claimed by others.
+    `more` says whether the batch has further unfinished chunks, maybe claimed by others, and
+    `suspect` whether emails of the batch have got a reason that the claimer asked about.
     """
 
     batch_id: int
@@ -172,6 +175,7 @@ class Claim:
     last_id: int
     reasons: dict[str, int]
     more: bool
+    suspect: bool
     emails: list[tuple[int, str]]
 
 
@@ -192,34 +196,18 @@ class CountError(Exception):
     """The rows that a turn updated are not the emails that it claimed; the turn is rolled back."""
 
 
-def connect(url: str, *, connections: int) -> None:
-    """Point the pool at the PostgreSQL database `url` and create the tables that are missing.
-
-    `connections` is the most that this process holds at once. Raises UNREACHABLE.
-    """
-    database.init(
-        url,
-        max_connections=connections,
-        timeout=POOL_TIMEOUT,
-        connect_timeout=CONNECT_TIMEOUT,
-        **KEEPALIVES,
-    )
-    with database.connection_context():
-        create_tables()
-
-
 def create_tables() -> None:
     """Create the tables that are missing."""
-    with database.atomic():
+    with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
-        database.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-        database.create_tables([Batch, Chunk, Email], safe=True)
-
-
-def disconnect() -> None:
-    """Close every connection of this process, if connect() was called at all."""
-    if not database.deferred:
-        database.close_all()
+        pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+        pool.create_tables([Batch, Chunk, Email], safe=True)
+        if not {"attempts", "redone"} <= {column.name for column in pool.get_columns("chunk")}:
+            # A database from before turns were counted.
+            pool.execute_sql(
+                "ALTER TABLE chunk ADD COLUMN attempts integer NOT NULL DEFAULT 0,"
+                " ADD COLUMN redone integer NOT NULL DEFAULT 0"
+            )
 
 
 def _snapshot(row: Sequence[Any] | None) -> Snapshot | None:
@@ -227,60 +215,87 @@ def _snapshot(row: Sequence[Any] | None) -> Snapshot | None:
 
 
 def _one(sql: str, parameters: Sequence[Any] | dict[str, Any]) -> tuple[Any, ...] | None:
-    row: tuple[Any, ...] | None = database.execute_sql(sql, parameters).fetchone()
+    row: tuple[Any, ...] | None = pool.execute_sql(sql, parameters).fetchone()
     return row
 
 
 def reserve_batch_id() -> int:
     """The id that the next create_batch() is to use, needed before its emails are copied."""
-    cursor = database.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
+    cursor = pool.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
     return int(cursor.fetchone()[0])
 
 
 def create_batch(batch: Batch, chunk_size: int) -> None:
     """Store a pending batch, whose emails the same transaction has copied, cut into chunks."""
     batch.save(force_insert=True)
-    database.execute_sql(
+    pool.execute_sql(
         "INSERT INTO chunk (batch_id, first_id, last_id)"
         " SELECT %s, first, least(first + %s - 1, %s) FROM generate_series(1, %s, %s) AS first",
         (batch.id, chunk_size, batch.total_emails, batch.total_emails, chunk_size),
     )
 
 
-def start_batch(batch_id: int) -> Snapshot | None:
-    """pending → processing, at the batch's first claim; None if it has left pending already."""
-    return _snapshot(
-        _one(
-            "UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1"
-            f" WHERE id = %s AND status = 'pending' RETURNING {_SNAPSHOT}",
-            (batch_id,),
-        )
-    )
+def begin_turn(batch_id: int) -> Turn | None:
+    """Note that a turn begins on the batch's first unfinished chunk that nobody holds.
 
-
-def claim_chunk(batch_id: int) -> Claim | None:
-    """Lock the batch's first unfinished chunk that nobody holds, until this transaction ends.
-
-    None if there is no such chunk, no such batch, or it isn't to be processed any more.
+    A pending batch becomes `processing` with that. None if there is no such chunk or batch. This
+    is a transaction of its own, so that it is known of a turn that it was begun though whoever
+    began it is dead. It doesn't wait for the disk: nothing depends on it, and it goes there
+    before anything that comes after it.
     """
     row = _one(
-        "SELECT c.first_id, c.last_id, c.done, c.reasons, EXISTS (SELECT FROM chunk AS o"
-        "  WHERE o.batch_id = c.batch_id AND o.first_id > c.first_id"
-        "  AND o.done <= o.last_id - o.first_id)"
-        " FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
-        " WHERE c.batch_id = %s AND b.status = 'processing' AND c.done <= c.last_id - c.first_id"
-        " ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED",
-        (batch_id,),
+        "SELECT set_config('synchronous_commit', 'off', true);"
+        "WITH started AS ("
+        "  UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1"
+        f" WHERE id = %(batch_id)s AND status = 'pending' RETURNING {_SNAPSHOT}"
+        "), next AS ("
+        "  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
+        "  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')"
+        "  AND c.done <= c.last_id - c.first_id"
+        "  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED"
+        ") UPDATE chunk SET attempts = attempts + 1 FROM next LEFT JOIN started ON true"
+        " WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id"
+        " RETURNING chunk.first_id, attempts - 1 + redone, started.*",
+        {"batch_id": batch_id},
     )
     if row is None:
         return None
-    first_id, last_id, done, reasons, more = row
-    emails = database.execute_sql(
+    first_id, lost, *started = row
+    return Turn(batch_id, first_id, lost, _snapshot(started) if started[0] else None)
+
+
+def claim_chunk(turn: Turn, suspicious: Sequence[str], idle_seconds: float) -> Claim | None:
+    """Lock the turn's chunk until this transaction ends; None if somebody else was quicker.
+
+    Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
+    owner for longer than `idle_seconds`, PostgreSQL ends it.
+    """
+    row = _one(
+        "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true);"
+        "SELECT c.last_id, c.done, c.reasons, EXISTS (SELECT FROM chunk AS o"
+        "  WHERE o.batch_id = c.batch_id AND o.first_id > c.first_id"
+        "  AND o.done <= o.last_id - o.first_id), EXISTS (SELECT FROM chunk AS o"
+        "  WHERE o.batch_id = c.batch_id AND o.reasons ?| %(suspicious)s)"
+        " FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
+        " WHERE c.batch_id = %(batch_id)s AND c.first_id = %(first_id)s"
+        " AND b.status = 'processing' AND c.done <= c.last_id - c.first_id"
+        " FOR UPDATE OF c SKIP LOCKED",
+        {
+            "suspicious": list(suspicious),
+            "idle": f"{idle_seconds * 1000:.0f}ms",
+            "batch_id": turn.batch_id,
+            "first_id": turn.first_id,
+        },
+    )
+    if row is None:
+        return None
+    last_id, done, reasons, more, suspect = row
+    emails = pool.execute_sql(
         "SELECT id, email FROM email"
         " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
-        (batch_id, first_id + done, last_id),
+        (turn.batch_id, turn.first_id + done, last_id),
     ).fetchall()
-    return Claim(batch_id, first_id, last_id, reasons, more, emails)
+    return Claim(turn.batch_id, turn.first_id, last_id, reasons, more, suspect, emails)
 
 
 def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
@@ -294,7 +309,7 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
     codes = [0] * (outcomes.last_id - claim.first_id + 1)
     for email_id, status, reason in outcomes.marked:
         codes[email_id - claim.first_id] = marked.setdefault((status, reason), len(marked) + 1)
-    cursor = database.execute_sql(
+    cursor = pool.execute_sql(
         # Outside of an array's bounds, as at 0, its element is null. The array of codes is written
         # as one literal, which PostgreSQL reads many times faster than ARRAY[0, 0, 1, …].
         "UPDATE email SET"
@@ -326,8 +341,9 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
         raise CountError(f"{outcomes.count} emails claimed, {updated} rows updated")
     reason_counts = Counter(claim.reasons)
     reason_counts.update(reason for _, _, reason in outcomes.marked)
-    database.execute_sql(
-        "UPDATE chunk SET done = %s, reasons = %s WHERE batch_id = %s AND first_id = %s",
+    pool.execute_sql(
+        "UPDATE chunk SET done = %s, reasons = %s, redone = redone + attempts - 1, attempts = 0"
+        " WHERE batch_id = %s AND first_id = %s",
         (
             outcomes.last_id - claim.first_id + 1,
             json.dumps(reason_counts),
@@ -351,7 +367,7 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
     )
 
 
-def unfinished_batches(*, after: int = 0, limit: int = 1000) -> list[int]:
+def unfinished_batches(*, after: int = 0, limit: int = MAX_SWEPT) -> list[int]:
     """Ids, ascending and greater than `after`, of batches that have emails to be processed."""
     query = (
         Batch.select(Batch.id)
@@ -364,7 +380,7 @@ def unfinished_batches(*, after: int = 0, limit: int = 1000) -> list[int]:
 
 def snapshots(batch_ids: Sequence[int]) -> list[Snapshot]:
     """The present snapshots of those of the batches that exist, in no order."""
-    rows = database.execute_sql(
+    rows = pool.execute_sql(
         f"SELECT {_SNAPSHOT} FROM batch WHERE id = ANY(%s::bigint[])", (list(batch_ids),)
     )
     return [Snapshot(*row) for row in rows.fetchall()]
@@ -394,8 +410,3 @@ def recent_batches(limit: int, before: int | None = None) -> list[Batch]:
     if before is not None:
         query = query.where(Batch.id < before)
     return list(query)
-
-
-def check_connection() -> None:
-    """Ask the database for an answer. Raises UNREACHABLE."""
-    database.execute_sql("SELECT 1")

@@ -3,7 +3,8 @@
 The hub has the app's only subscription. Each stream watches one batch through a mailbox with room
 for one snapshot, because only the newest matters; a slow browser costs nobody anything. What
 Pub/Sub loses (it keeps nothing for who isn't listening) the hub makes up for by reading from
-PostgreSQL what the streams watch: every second while Redis is away, rarely otherwise.
+PostgreSQL what the streams watch: every second while Redis is away, rarely otherwise. It also
+probes for the whole process whether a Redis that was away is back.
 """
 
 from __future__ import annotations
@@ -19,11 +20,13 @@ import redis
 
 import logs
 import models
+from database import UNREACHABLE, session
+from doorbell import PROBE_SECONDS, Doorbell
 from models import Snapshot
 
-# Seconds between two readings of the watched batches, with Redis away and with Redis there.
-REFRESH_WITHOUT_REDIS = 1.0
-REFRESH_WITH_REDIS = 5.0
+# Seconds between two readings of the watched batches while Redis is there; while it is away, they
+# are read as often as it is probed.
+REFRESH_SECONDS = 5.0
 # Seconds that the hub waits for a message before it looks at anything else.
 RECEIVE_SECONDS = 1.0
 
@@ -91,12 +94,10 @@ class Mailbox:
 class Hub:
     """Hands what is published to the mailboxes. watch() and unwatch() are for any thread."""
 
-    def __init__(self, client: redis.Redis, channel_prefix: str) -> None:
-        self._client = client
+    def __init__(self, doorbell: Doorbell, channel_prefix: str) -> None:
+        self._doorbell = doorbell
         # A pattern's special characters in the prefix are to be meant literally.
         self._pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in channel_prefix) + "*"
-        # Shared with all in this process that call Redis, so that a loss is logged once.
-        self.outage = logs.Outage("redis", logger)
         self._lock = threading.Lock()
         self._mailboxes: defaultdict[int, set[Mailbox]] = defaultdict(set)
         self._stopping = threading.Event()
@@ -141,23 +142,22 @@ class Hub:
 
     def run_once(self) -> None:
         """Wait a while for a message and hand it out; refresh when that is due."""
-        try:
-            self._receive()
-        except redis.RedisError as error:
-            self.outage.begin(error)
+        if self._doorbell.away:
             self._drop_subscription()
-            self._stopping.wait(REFRESH_WITHOUT_REDIS)
+            self._stopping.wait(PROBE_SECONDS)
+            self._doorbell.probe()
             self._next_refresh = 0.0
+        else:
+            self._doorbell.use(self._receive)
         if time.monotonic() >= self._next_refresh:
             self._refresh()
-            self._next_refresh = time.monotonic() + REFRESH_WITH_REDIS
+            self._next_refresh = time.monotonic() + REFRESH_SECONDS
 
     def _receive(self) -> None:
         if self._pubsub is None:
-            self._pubsub = self._client.pubsub()  # type: ignore[no-untyped-call]
+            self._pubsub = self._doorbell.client.pubsub()  # type: ignore[no-untyped-call]
             self._pubsub.psubscribe(self._pattern)
         received = self._pubsub.get_message(timeout=RECEIVE_SECONDS)
-        self.outage.end()
         if received is None:
             return
         if received["type"] == "psubscribe":
@@ -182,9 +182,9 @@ class Hub:
         if not watched:
             return
         try:
-            with models.database.connection_context():
+            with session():
                 present = models.snapshots(watched)
-        except models.UNREACHABLE as error:
+        except UNREACHABLE as error:
             logger.debug(logs.line("refresh failed", error=error))
             return
         for snapshot in present:

@@ -106,6 +106,7 @@ class Worker:
     threads: int = _number(int, 1, 64)
     chunk_size: int = _number(int, 1, 100_000)
     turn_seconds: float = _number(float, 0.01, 60)
+    turn_timeout_seconds: float = _number(float, 0.1, 3600)
     sweep_seconds: float = _number(float, 0.1, 3600)
     shutdown_seconds: float = _number(float, 0.1, 3600)
     processor: str = _matching(r"check|[\w.]+:\w+", "'check' or module:function")
@@ -199,6 +200,12 @@ def load(
             except ValueError as error:
                 raise SettingsError(f"{source}: [{section}] {key.name} {error}.") from None
         sections[section] = cls(**parsed)
+    worker = sections["worker"]
+    if worker.turn_timeout_seconds <= worker.turn_seconds:
+        raise SettingsError(
+            f"{path}: [worker] turn_timeout_seconds must be greater than turn_seconds,"
+            f" {worker.turn_seconds:g}."
+        )
     return Settings(**sections, path=path)
 
 

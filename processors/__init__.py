@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import wraps
+from itertools import islice
 from typing import NamedTuple
 
 
@@ -30,7 +32,11 @@ class Outcome(NamedTuple):
 Processor = Callable[[Iterable[str]], Iterator[Outcome]]
 
 PROCESSED = Outcome("processed")
+# What comes of an email when its processing raises an exception; kills the process, again and
+# again; takes longer than a turn may.
 ERROR = Outcome("failed", "error")
+CRASHED = Outcome("failed", "worker_crashed")
+TIMED_OUT = Outcome("failed", "timed_out")
 
 _REASON = re.compile(r"[a-z0-9_]{1,40}")
 
@@ -57,6 +63,32 @@ def checked(outcome: object) -> Outcome:
         ):
             return outcome
     raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
+
+
+def process(
+    processor: Processor,
+    addresses: Sequence[str],
+    deadline: float,
+    on_error: Callable[[Exception], None],
+) -> list[Outcome]:
+    """The outcomes of the first of the addresses: of one at least, until `deadline` (monotonic).
+
+    An exception fails the email whose outcome was due, and the processor starts anew behind it.
+    """
+    outcomes: list[Outcome] = []
+    while len(outcomes) < len(addresses):
+        try:
+            for outcome in processor(islice(addresses, len(outcomes), None)):
+                outcomes.append(outcome if outcome is PROCESSED else checked(outcome))
+                if len(outcomes) == len(addresses) or time.monotonic() > deadline:
+                    return outcomes
+            raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
+        except Exception as error:
+            on_error(error)
+            outcomes.append(ERROR)
+            if time.monotonic() > deadline:
+                break
+    return outcomes
 
 
 def one_by_one(function: Callable[[str], str | None]) -> Processor:

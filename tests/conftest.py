@@ -11,21 +11,22 @@ from pathlib import Path
 
 import pytest
 import redis
-from support import Process, Site, write_config
+from support import Process, Site, eventually, write_config
 
-import batchqueue
+import database
 import models
 import progress
 import serving
 import settings as settings_module
-import worker
+import turns
 from app import Application
 from batchqueue import BatchQueue
+from doorbell import Doorbell
 from embedded import Embedded
 from progress import Hub
 from serving import HttpServer
 from settings import Settings
-from worker import Turns
+from turns import Turns, Workplace
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers within this process stop at once, so that hundreds of tests take no minutes."""
     monkeypatch.setattr(progress, "RECEIVE_SECONDS", 0.05)
     monkeypatch.setattr(serving, "LOOP_SECONDS", 0.05)
-    monkeypatch.setattr(worker, "DEQUEUE_SECONDS", 0.1)
+    monkeypatch.setattr(turns, "DEQUEUE_SECONDS", 0.1)
 
 
 @pytest.fixture(scope="session")
@@ -62,25 +63,49 @@ def servers() -> Iterator[Servers]:
 
 @pytest.fixture(scope="session")
 def _tables(servers: Servers) -> Iterator[None]:
-    models.connect(servers.database_url, connections=30)
+    database.init(servers.database_url, connections=30)
+    with database.session(60):
+        models.create_tables()
     yield
-    models.database.close_all()
+    database.disconnect()
 
 
 @pytest.fixture
-def client(servers: Servers) -> Iterator[redis.Redis]:
-    """A Redis client; the server is empty."""
-    client = batchqueue.connect(servers.redis_url)
-    client.flushall()
-    yield client
-    client.close()
+def doorbell(servers: Servers) -> Iterator[Doorbell]:
+    """A Redis that is empty."""
+    doorbell = Doorbell(servers.redis_url, "email-queue")
+    doorbell.client.flushall()
+    yield doorbell
+    doorbell.close()
 
 
 @pytest.fixture
-def database(_tables: None) -> None:
+def client(doorbell: Doorbell) -> redis.Redis:
+    """A client of it."""
+    return doorbell.client
+
+
+@pytest.fixture
+def no_redis(tmp_path: Path) -> Iterator[Doorbell]:
+    """A Redis that nobody answers for."""
+    doorbell = Doorbell(f"unix://{tmp_path}/nobody.sock", "email-queue")
+    yield doorbell
+    doorbell.close()
+
+
+@pytest.fixture(name="database")
+def _database(_tables: None) -> None:
     """Tables that are empty, with ids from 1."""
-    with models.database.connection_context():
-        models.database.execute_sql("TRUNCATE batch, chunk, email RESTART IDENTITY")
+
+    def emptied() -> bool:
+        try:
+            with database.session(60):
+                database.pool.execute_sql("TRUNCATE batch, chunk, email RESTART IDENTITY")
+        except database.UNREACHABLE:  # what is left of a test of just that
+            return False
+        return True
+
+    eventually(emptied)
 
 
 @pytest.fixture
@@ -100,29 +125,37 @@ def queue(client: redis.Redis) -> BatchQueue:
 
 
 @pytest.fixture
-def make_turns(
-    database: None, client: redis.Redis, make_settings: Callable[..., Settings]
-) -> Callable[..., Turns]:
-    """What a worker thread does, with a processor and changed settings."""
+def make_workplace(
+    database: None, doorbell: Doorbell, make_settings: Callable[..., Settings]
+) -> Callable[..., Workplace]:
+    """What the threads of a worker share, with a processor and changed settings."""
 
-    def make(processor: Callable[..., object], client: redis.Redis = client, **changes: object):  # type: ignore[no-untyped-def]
-        return Turns(make_settings(**changes), client, processor, threading.Event())  # type: ignore[arg-type]
+    def make(
+        processor: Callable[..., object], doorbell: Doorbell = doorbell, **changes: object
+    ) -> Workplace:
+        return Workplace(make_settings(**changes), doorbell, processor)  # type: ignore[arg-type]
 
     return make
 
 
 @pytest.fixture
+def make_turns(make_workplace: Callable[..., Workplace]) -> Callable[..., Turns]:
+    """What one thread of a worker does; arguments as for make_workplace()."""
+    return lambda *arguments, **changes: Turns(make_workplace(*arguments, **changes), 1)
+
+
+@pytest.fixture
 def serve(
-    database: None, client: redis.Redis, make_settings: Callable[..., Settings]
+    database: None, doorbell: Doorbell, make_settings: Callable[..., Settings]
 ) -> Iterator[Callable[..., Site]]:
     """Serve the application by waitress in this process, with changed settings."""
     stops: list[Callable[[], None]] = []
 
-    def start(client: redis.Redis = client, **changes: object) -> Site:
+    def start(doorbell: Doorbell = doorbell, **changes: object) -> Site:
         settings = make_settings(**changes)
         stopping = threading.Event()
-        hub = Hub(client, settings.redis.channel_prefix)
-        server = HttpServer(Application(settings, client, hub, stopping).wsgi(), settings)
+        hub = Hub(doorbell, settings.redis.channel_prefix)
+        server = HttpServer(Application(settings, doorbell, hub, stopping).wsgi(), settings)
         thread = threading.Thread(target=server.serve, args=(stopping,))
         hub.start()
         thread.start()

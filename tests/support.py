@@ -21,7 +21,8 @@ from typing import Any
 
 import intake
 import models
-from models import Snapshot
+from database import pool, session
+from models import Claim, Snapshot
 from settings import DEFAULT_PATH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -68,16 +69,28 @@ def csv_of(*addresses: str) -> bytes:
 
 def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
     """Store a batch of these addresses as an upload would."""
-    with models.database.connection_context():
-        batch = intake.store(
-            BytesIO(csv_of(*addresses)), "list.csv", chunk_size=chunk_size, max_rows=10**6
-        )
+    batch = intake.store(
+        BytesIO(csv_of(*addresses)), "list.csv", chunk_size=chunk_size, max_rows=10**6
+    )
     return models.snapshot_of(batch)
 
 
+def start(batch_id: int) -> Snapshot | None:
+    """Begin a turn; the batch's snapshot if it left `pending` with that."""
+    with session():
+        turn = models.begin_turn(batch_id)
+    return turn and turn.started
+
+
+def claim_next(batch_id: int) -> Claim | None:
+    """Begin a turn and claim its chunk, all in the transaction that is open."""
+    turn = models.begin_turn(batch_id)
+    return turn and models.claim_chunk(turn, (), 60)
+
+
 def query(sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-    with models.database.connection_context():
-        return list(models.database.execute_sql(sql, parameters).fetchall())
+    with session(60):
+        return list(pool.execute_sql(sql, parameters).fetchall())
 
 
 def emails(batch_id: int) -> list[tuple[str, str, str | None]]:
@@ -88,7 +101,7 @@ def emails(batch_id: int) -> list[tuple[str, str, str | None]]:
 
 
 def snapshot(batch_id: int) -> Snapshot:
-    with models.database.connection_context():
+    with session(60):
         return models.snapshots([batch_id])[0]
 
 

@@ -5,8 +5,8 @@ import socket
 import pytest
 from support import ROOT, csv_of, query, store
 
-import batchqueue
 import models
+from database import pool
 from presence import Presence
 
 
@@ -121,12 +121,10 @@ class TestUpload:
     def test_a_filename_is_kept_without_its_path(self, site, given, kept):
         assert site.upload(b"a@x.de\n", filename=given).json["filename"] == kept
 
-    def test_without_redis_it_is_accepted_all_the_same(self, serve, tmp_path):
-        nobody = batchqueue.connect(f"unix://{tmp_path}/nobody.sock")
-        response = serve(client=nobody).upload(b"a@x.de\n")
+    def test_without_redis_it_is_accepted_all_the_same(self, serve, no_redis):
+        response = serve(no_redis).upload(b"a@x.de\n")
         assert (response.status, response.json["liveUpdates"]) == (201, False)
         assert query("SELECT status FROM batch") == [("pending",)]
-        nobody.close()
 
     def test_a_large_file_is_cut_into_chunks_of_the_configured_size(self, serve):
         site = serve(worker__chunk_size=1000)
@@ -201,10 +199,8 @@ class TestHealth:
             "notice": None,
         }
 
-    def test_without_redis_it_is_degraded(self, serve, tmp_path):
-        nobody = batchqueue.connect(f"unix://{tmp_path}/nobody.sock")
-        response = serve(client=nobody).get("/api/health")
-        nobody.close()
+    def test_without_redis_it_is_degraded(self, serve, no_redis):
+        response = serve(no_redis).get("/api/health")
         assert response.status == 200
         assert (response.json["status"], response.json["redis"]) == ("degraded", "unreachable")
         assert response.json["workersAlive"] is response.json["queueDepth"] is None
@@ -213,9 +209,9 @@ class TestHealth:
     def test_without_the_database_it_is_unavailable_and_requests_say_so(
         self, site, monkeypatch, tmp_path, caplog
     ):
-        models.database.close_idle()
+        pool.close_idle()
         # Where the next connection goes: to nobody.
-        monkeypatch.setitem(models.database.connect_params, "host", str(tmp_path))
+        monkeypatch.setitem(pool.connect_params, "host", str(tmp_path))
         response = site.get("/api/health")
         assert response.status == 503
         assert response.headers["Retry-After"]

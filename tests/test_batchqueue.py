@@ -3,7 +3,6 @@ import logging
 import pytest
 import redis
 
-import batchqueue
 from batchqueue import BatchQueue
 
 
@@ -35,10 +34,33 @@ def test_what_is_no_id_is_logged_and_dropped(client, queue, caplog):
     assert queue.depth() == 0
 
 
-def test_without_redis_every_call_says_so(tmp_path):
-    client = batchqueue.connect(f"unix://{tmp_path}/nobody.sock")
-    queue = BatchQueue(client, "email-queue")
-    for call in (lambda: queue.enqueue(1), lambda: queue.dequeue(0.1), queue.depth):
+@pytest.mark.parametrize("value", ["-1", "0", "1.0", "1_000", " 7", "٧", str(2**63), "9" * 400])
+def test_what_is_no_id_in_postgres_is_none_here(client, queue, value):
+    client.lpush("email-queue", value)
+    assert queue.dequeue(0.1) is None
+
+
+def test_much_nonsense_makes_one_line(client, queue, caplog):
+    client.lpush("email-queue", *["hello", "world"] * 50, 7)
+    assert [queue.dequeue(0.1) for _ in range(101)] == [None] * 100 + [7]
+    assert len(caplog.messages) == 1
+
+
+def test_several_ids_are_enqueued_at_once_but_those_that_wait(queue):
+    queue.enqueue(2)
+    queue.enqueue(1, 2, 3)
+    queue.enqueue()
+    assert [queue.dequeue(0.1) for _ in range(4)] == [2, 1, 3, None]
+
+
+def test_a_cleared_list_is_empty(queue):
+    queue.enqueue(1, 2)
+    queue.clear()
+    assert queue.depth() == 0
+
+
+def test_without_redis_every_call_says_so(no_redis):
+    queue = BatchQueue(no_redis.client, "email-queue")
+    for call in (lambda: queue.enqueue(1), lambda: queue.dequeue(0.1), queue.depth, queue.clear):
         with pytest.raises(redis.RedisError):
             call()
-    client.close()

@@ -23,7 +23,7 @@ from support import (
 from test_embedded import running
 
 import bootstrap
-import models
+from database import disconnect, init, pool
 from settings import load
 
 
@@ -130,11 +130,11 @@ def test_a_stop_before_postgres_was_reached_is_clean(tmp_path, servers, database
     settings = load(write_config(tmp_path), environ=servers.environment)
     stopping = threading.Event()
     stopping.set()
-    models.disconnect()
-    models.database.init(None)  # as in a process that has not connected yet
-    with bootstrap.servers(settings, stopping, connections=1) as client:
-        assert client.ping()
-    models.connect(servers.database_url, connections=30)
+    disconnect()
+    pool.init(None)  # as in a process that has not connected yet
+    with bootstrap.servers(settings, stopping, connections=1) as doorbell:
+        assert doorbell.client.ping()
+    init(servers.database_url, connections=30)
 
 
 @pytest.mark.parametrize("first", ["app.py", "worker.py"])

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from support import assert_books_balance, csv_of, emails, query
 
 import intake
-import models
 from intake import IntakeError, Rows
 
 FILES = {
@@ -53,8 +52,7 @@ FILES = {
 
 def store(content: bytes, **options):
     options = {"chunk_size": 5000, "max_rows": 1000, **options}
-    with models.database.connection_context():
-        return intake.store(BytesIO(content), "list.csv", **options)
+    return intake.store(BytesIO(content), "list.csv", **options)
 
 
 @pytest.mark.parametrize(("content", "addresses", "rows"), FILES.values(), ids=FILES)
@@ -118,8 +116,7 @@ def test_junk_is_refused_and_never_an_accident(database):
 
 def test_the_file_stays_open_for_its_owner(database):
     file = BytesIO(b"a@x.de\n")
-    with models.database.connection_context():
-        intake.store(file, "list.csv", chunk_size=1, max_rows=10)
+    intake.store(file, "list.csv", chunk_size=1, max_rows=10)
     assert not file.closed
 
 

@@ -2,9 +2,19 @@ import threading
 
 import peewee
 import pytest
-from support import assert_books_balance, emails, query, snapshot, store
+from support import (
+    assert_books_balance,
+    claim_next,
+    emails,
+    eventually,
+    query,
+    snapshot,
+    start,
+    store,
+)
 
 import models
+from database import UNREACHABLE, pool, session
 from models import CountError, Outcomes, Snapshot
 
 
@@ -14,7 +24,7 @@ def in_threads(*functions):
     results = [None] * len(functions)
 
     def run(index, function):
-        with models.database.connection_context():
+        with session():
             barrier.wait(10)
             results[index] = function()
 
@@ -28,8 +38,8 @@ def in_threads(*functions):
 
 def take_turn(batch_id, **marked_by_reason):
     """Claim a chunk and complete it; keywords give the ids that failed by reason."""
-    with models.database.connection_context(), models.database.atomic():
-        claim = models.claim_chunk(batch_id)
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
         marked = [
             (email_id, "failed", reason)
             for reason, ids in marked_by_reason.items()
@@ -40,23 +50,24 @@ def take_turn(batch_id, **marked_by_reason):
         )
 
 
-def start(batch_id):
-    with models.database.connection_context():
-        return models.start_batch(batch_id)
+def cancel(batch_id):
+    pool.execute_sql(
+        "UPDATE batch SET status = 'cancelled', completed_at = now() WHERE id = %s", (batch_id,)
+    )
 
 
 def test_tables_are_made_once_by_many_at_the_same_moment(database):
-    with models.database.connection_context():
-        models.database.execute_sql("DROP TABLE chunk, email, batch")
-
+    with session():
+        pool.execute_sql("DROP TABLE chunk, email, batch")
     assert in_threads(*[lambda: models.create_tables() or "made"] * 5) == ["made"] * 5
     assert query("SELECT count(*) FROM email") == [(0,)]
 
 
 def test_pending_becomes_processing_exactly_once(database):
     batch_id = store("a@x.de").batch_id
-    started = in_threads(*[lambda: models.start_batch(batch_id)] * 8)
-    assert [each for each in started if each] == [Snapshot(batch_id, 2, "processing", 0, 0, 1)]
+    turns = in_threads(*[lambda: models.begin_turn(batch_id)] * 8)
+    started = [turn.started for turn in turns if turn and turn.started]
+    assert started == [Snapshot(batch_id, 2, "processing", 0, 0, 1)]
     assert query("SELECT started_at IS NOT NULL, completed_at IS NULL FROM batch") == [(True, True)]
 
 
@@ -66,8 +77,8 @@ def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
     claimed = threading.Barrier(4)
 
     def claim():
-        with models.database.atomic() as transaction:
-            claim = models.claim_chunk(batch_id)
+        with pool.atomic() as transaction:
+            claim = claim_next(batch_id)
             claimed.wait(10)  # all transactions are open now
             transaction.rollback()
         return claim and claim.emails
@@ -82,24 +93,72 @@ def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
 def test_a_claim_tells_whether_more_is_left(database):
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
     start(batch_id)
-    with models.database.connection_context(), models.database.atomic():
-        assert models.claim_chunk(batch_id).more
+    with session(), pool.atomic():
+        assert claim_next(batch_id).more
     take_turn(batch_id)
-    with models.database.connection_context(), models.database.atomic():
-        assert not models.claim_chunk(batch_id).more
+    with session(), pool.atomic():
+        assert not claim_next(batch_id).more
 
 
 def test_what_is_not_to_be_processed_cannot_be_claimed(database):
     batch_id = store("a@x.de").batch_id
-    with models.database.connection_context():
-        assert models.claim_chunk(batch_id) is None  # still pending
-        assert models.claim_chunk(999) is None
-        assert models.start_batch(999) is None
-        models.start_batch(batch_id)
+    with session():
+        assert claim_next(999) is None
     take_turn(batch_id)
-    with models.database.connection_context():
-        assert models.claim_chunk(batch_id) is None
-        assert models.start_batch(batch_id) is None
+    with session():
+        assert claim_next(batch_id) is None
+    cancelled = store("a@x.de").batch_id
+    with session():
+        turn = models.begin_turn(cancelled)
+        cancel(cancelled)
+        assert models.claim_chunk(turn, (), 60) is None
+        assert models.begin_turn(cancelled) is None
+
+
+def test_turns_that_were_begun_and_not_committed_are_counted(database):
+    batch_id = store("a@x.de", "b@x.de").batch_id
+    with session():
+        assert [models.begin_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]
+        with pool.atomic():
+            claim = models.claim_chunk(models.begin_turn(batch_id), (), 60)
+            models.store_outcomes(claim, Outcomes(1, 1))
+        assert query("SELECT attempts, redone, done FROM chunk") == [(0, 3, 1)]
+        assert models.begin_turn(batch_id).lost == 3
+
+
+def test_a_claim_says_whether_the_batch_is_suspect(database):
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    take_turn(batch_id, worker_crashed=[1])
+    with session(), pool.atomic():
+        turn = models.begin_turn(batch_id)
+        assert models.claim_chunk(turn, ("worker_crashed", "timed_out"), 60).suspect
+        assert not models.claim_chunk(turn, ("timed_out",), 60).suspect
+
+
+def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(database):
+    batch_id = store("a@x.de").batch_id
+
+    def forget():
+        with session(), pool.atomic():
+            assert models.claim_chunk(models.begin_turn(batch_id), (), 0.2)
+            eventually(lambda: state() is None)
+            pool.execute_sql("SELECT 1")
+
+    def state():
+        sql = "SELECT state FROM pg_stat_activity WHERE state = 'idle in transaction'"
+        return next(iter(in_threads(lambda: pool.execute_sql(sql).fetchone())))
+
+    with pytest.raises(UNREACHABLE):
+        forget()
+    assert take_turn(batch_id).status == "completed"
+
+
+def test_a_database_from_before_turns_were_counted_gets_the_columns(database):
+    batch_id = store("a@x.de").batch_id
+    with session():
+        pool.execute_sql("ALTER TABLE chunk DROP COLUMN attempts, DROP COLUMN redone")
+        models.create_tables()
+    assert take_turn(batch_id).status == "completed"
 
 
 def test_outcomes_are_written_and_counted_by_reason(database):
@@ -124,12 +183,12 @@ def test_outcomes_are_written_and_counted_by_reason(database):
 def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
     batch_id = store("a@x.de", "b@x.de", "c@x.de").batch_id
     start(batch_id)
-    with models.database.connection_context(), models.database.atomic():
-        claim = models.claim_chunk(batch_id)
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
         models.store_outcomes(claim, Outcomes(1, 1, [(1, "failed", "odd")]))
     assert_books_balance()
-    with models.database.connection_context(), models.database.atomic():
-        claim = models.claim_chunk(batch_id)
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
         assert claim.emails == [(2, "b@x.de"), (3, "c@x.de")]
         models.store_outcomes(
             claim, Outcomes(3, 2, [(2, "failed", "odd"), (3, "processed", "role")])
@@ -144,8 +203,8 @@ def test_the_last_email_completes_the_batch_exactly_once(database):
     start(batch_id)
 
     def turn():
-        with models.database.atomic():
-            claim = models.claim_chunk(batch_id)
+        with pool.atomic():
+            claim = claim_next(batch_id)
             return models.store_outcomes(claim, Outcomes(claim.last_id, 1))
 
     after = in_threads(*[turn] * 8)
@@ -160,8 +219,8 @@ def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
     start(batch_id)
 
     def turn():
-        with models.database.connection_context(), models.database.atomic():
-            claim = models.claim_chunk(batch_id)
+        with session(), pool.atomic():
+            claim = claim_next(batch_id)
             models.store_outcomes(claim, Outcomes(claim.last_id, 3))
 
     with pytest.raises(CountError, match="3 emails claimed, 2 rows updated"):
@@ -173,12 +232,9 @@ def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
 def test_a_batch_that_left_processing_counts_no_more_turns(database):
     batch_id = store("a@x.de").batch_id
     start(batch_id)
-    with models.database.connection_context(), models.database.atomic() as transaction:
-        claim = models.claim_chunk(batch_id)
-        models.database.execute_sql(
-            "UPDATE batch SET status = 'cancelled', completed_at = now() WHERE id = %s",
-            (batch_id,),
-        )
+    with session(), pool.atomic() as transaction:
+        claim = claim_next(batch_id)
+        cancel(batch_id)
         assert models.store_outcomes(claim, Outcomes(1, 1)) is None
         transaction.rollback()
     assert_books_balance()
@@ -204,8 +260,8 @@ def test_a_batch_that_left_processing_counts_no_more_turns(database):
 )
 def test_the_tables_refuse_what_must_never_be(database, sql):
     store("a@x.de")
-    with models.database.connection_context(), pytest.raises(peewee.IntegrityError):
-        models.database.execute_sql(sql)
+    with session(), pytest.raises(peewee.IntegrityError):
+        pool.execute_sql(sql)
 
 
 def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
@@ -213,7 +269,7 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
     start(ids[0])
     take_turn(ids[0])
     start(ids[1])
-    with models.database.connection_context():
+    with session():
         assert models.unfinished_batches() == ids[1:]
         assert models.unfinished_batches(limit=1) == ids[1:2]
         assert models.unfinished_batches(after=ids[1]) == ids[2:]
@@ -221,6 +277,6 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
 
 def test_recent_batches_come_newest_first_and_page_by_page(database):
     ids = [store("a@x.de").batch_id for _ in range(5)]
-    with models.database.connection_context():
+    with session():
         assert [batch.id for batch in models.recent_batches(3)] == ids[:1:-1]
         assert [batch.id for batch in models.recent_batches(3, before=ids[2])] == [ids[1], ids[0]]

@@ -2,10 +2,8 @@ import logging
 import threading
 
 import pytest
-from support import eventually, store
+from support import eventually, start, store
 
-import batchqueue
-import models
 import progress
 from models import Snapshot
 from progress import Hub, Mailbox
@@ -18,8 +16,8 @@ def at(revision, batch_id=1, status="processing"):
 
 
 @pytest.fixture
-def hub(client, database):
-    hub = Hub(client, PREFIX)
+def hub(doorbell, database):
+    hub = Hub(doorbell, PREFIX)
     hub.start()
     yield hub
     hub.stop()
@@ -83,8 +81,8 @@ def test_nonsense_on_a_channel_is_logged_and_skipped(hub, client, caplog):
     assert sum("not a snapshot" in message for message in caplog.messages) == 4
 
 
-def test_a_prefix_is_meant_literally(client, database):
-    hub = Hub(client, "a*[b]?:")
+def test_a_prefix_is_meant_literally(doorbell, client, database):
+    hub = Hub(doorbell, "a*[b]?:")
     hub.start()
     subscribed(client)
     mailbox = hub.watch(1)
@@ -95,31 +93,27 @@ def test_a_prefix_is_meant_literally(client, database):
 
 
 def test_a_change_that_nobody_published_is_found_in_postgres(hub, client, monkeypatch):
-    monkeypatch.setattr(progress, "REFRESH_WITH_REDIS", 0.1)
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
     subscribed(client)
     batch_id = store("a@x.de").batch_id
     mailbox = hub.watch(batch_id)
     assert mailbox.take(20).status == "pending"
-    with models.database.connection_context():
-        models.start_batch(batch_id)
+    start(batch_id)
     assert mailbox.take(20).status == "processing"
 
 
 def test_without_redis_snapshots_come_from_postgres_and_the_outage_is_logged_once(
-    database, tmp_path, monkeypatch, caplog
+    database, no_redis, monkeypatch, caplog
 ):
-    monkeypatch.setattr(progress, "REFRESH_WITHOUT_REDIS", 0.05)
-    nobody = batchqueue.connect(f"unix://{tmp_path}/nobody.sock")
-    hub = Hub(nobody, PREFIX)
+    monkeypatch.setattr(progress, "PROBE_SECONDS", 0.05)
+    hub = Hub(no_redis, PREFIX)
     hub.start()
     batch_id = store("a@x.de").batch_id
     mailbox = hub.watch(batch_id)
     assert mailbox.take(20).status == "pending"
-    with models.database.connection_context():
-        models.start_batch(batch_id)
+    start(batch_id)
     assert mailbox.take(20).status == "processing"
     hub.stop()
-    nobody.close()
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
@@ -128,8 +122,7 @@ def test_a_cut_connection_is_made_again_and_what_was_missed_is_read(hub, client,
     batch_id = store("a@x.de").batch_id
     mailbox = hub.watch(batch_id)
     client.client_kill_filter(_type="pubsub")
-    with models.database.connection_context():
-        models.start_batch(batch_id)
+    start(batch_id)
     eventually(lambda: (mailbox.take(1.0) or at(0)).status == "processing")
     subscribed(client)
     progress.publish(client, PREFIX, at(9, batch_id))

@@ -4,26 +4,27 @@ import threading
 import time
 
 import pytest
-from support import eventually, store
+import support
+from support import claim_next, eventually, store
 
 import app
 import models
 import progress
 import streams
+from database import pool, session
 from models import Outcomes
 
 
 def start(batch_id, client=None):
-    with models.database.connection_context():
-        snapshot = models.start_batch(batch_id)
+    snapshot = support.start(batch_id)
     if client is not None:
         progress.publish(client, "batch:status:", snapshot)
     return snapshot
 
 
 def complete(batch_id, client=None):
-    with models.database.connection_context(), models.database.atomic():
-        claim = models.claim_chunk(batch_id)
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
         snapshot = models.store_outcomes(claim, Outcomes(claim.last_id, len(claim.emails)))
     if client is not None:
         progress.publish(client, "batch:status:", snapshot)
@@ -64,7 +65,7 @@ def test_old_news_is_not_streamed(site, client):
 
 
 def test_a_change_that_nobody_published_is_streamed_too(site, client, monkeypatch):
-    monkeypatch.setattr(progress, "REFRESH_WITH_REDIS", 0.1)
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
     batch_id = store("a@x.de").batch_id
     with site.stream(batch_id) as stream:
         events = stream.events()
@@ -143,7 +144,7 @@ def test_refused_and_head_requests_keep_no_slot(serve):
     assert _takes_stream(site, batch_id)
 
 
-def test_a_stopping_server_ends_its_streams(serve, client, database, make_settings):
+def test_a_stopping_server_ends_its_streams(serve, doorbell, database, make_settings):
     from support import Site
 
     from progress import Hub
@@ -151,8 +152,8 @@ def test_a_stopping_server_ends_its_streams(serve, client, database, make_settin
 
     settings = make_settings()
     stopping = threading.Event()
-    hub = Hub(client, settings.redis.channel_prefix)
-    server = HttpServer(app.Application(settings, client, hub, stopping).wsgi(), settings)
+    hub = Hub(doorbell, settings.redis.channel_prefix)
+    server = HttpServer(app.Application(settings, doorbell, hub, stopping).wsgi(), settings)
     thread = threading.Thread(target=server.serve, args=(stopping,))
     hub.start()
     thread.start()

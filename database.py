@@ -1,0 +1,198 @@
+"""Reaching PostgreSQL: the pool of connections, and how long anybody waits for an answer.
+
+Every use of the database stands in a session(). A PostgreSQL that is gone, stopped or cut off must
+never make a request hang, so nobody waits without a limit: a connection attempt ends after
+CONNECT_TIMEOUT, those who queue behind a failed one fail with it, and a session that outlasts its
+time has its connection cut.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import psycopg2
+from peewee import InterfaceError, OperationalError, Psycopg2Adapter
+from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+
+# Seconds. A connection attempt is given up after the first; one that the pool has no room for,
+# after the second; a session, unless it asks for more, after the third.
+CONNECT_TIMEOUT = 3
+POOL_TIMEOUT = 3
+SESSION_SECONDS = 3.0
+# Seconds after a failed connection attempt within which the next ones fail at once.
+REFUSE_SECONDS = 0.5
+# Seconds between two looks at the sessions that are open.
+WATCH_SECONDS = 0.1
+# An unplugged machine is noticed within about a minute; within ten seconds (10,000 ms), if data is
+# on the way to it.
+TCP_LIMITS = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+# What is raised when the database is out of reach, restarts, or has no room for us.
+UNREACHABLE = (
+    OperationalError,
+    InterfaceError,
+    MaxConnectionsExceeded,
+    psycopg2.OperationalError,
+    psycopg2.InterfaceError,
+)
+
+
+class _Adapter(Psycopg2Adapter):
+    """Connects and tests connections for the pool, which does both under a lock of all threads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._refuse_until = 0.0
+        self._failure = ""
+
+    def connect(self, db: Any, **params: Any) -> Any:
+        if time.monotonic() < self._refuse_until:
+            raise psycopg2.OperationalError(self._failure)
+        try:
+            return super().connect(db, **params)  # type: ignore[no-untyped-call]
+        except psycopg2.OperationalError as error:
+            self._failure = str(error)
+            self._refuse_until = time.monotonic() + REFUSE_SECONDS
+            raise
+
+    def is_connection_closed(self, conn: Any) -> bool:
+        # Peewee would ask the server, and wait for an answer that may never come. What the server
+        # has closed shows by itself: there is its last word to be read.
+        if conn.closed:
+            return True
+        poll = select.poll()
+        poll.register(conn.fileno(), select.POLLIN)
+        return bool(poll.poll(0))
+
+
+class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
+    psycopg2_adapter = _Adapter
+
+
+pool = _Pool(None)
+
+
+class Session:
+    """A thread's use of one connection, up to a deadline (monotonic)."""
+
+    def __init__(self, seconds: float) -> None:
+        # A descriptor of our own, because the driver closes its own whenever it likes.
+        self._descriptor = os.dup(pool.connection().fileno())
+        self.extend(seconds)
+
+    def extend(self, seconds: float) -> None:
+        """Set the deadline to `seconds` from now."""
+        self.deadline = time.monotonic() + seconds
+
+    def cut(self) -> None:
+        """End the connection at once, from any thread; who waits on it gets UNREACHABLE."""
+        self.deadline = float("inf")
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
+            end.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class _Watchdog:
+    """Cuts the sessions that outlast their deadline. Its thread starts with the first session."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._sessions: set[Session] = set()
+        self._thread: threading.Thread | None = None
+
+    def add(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.add(session)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
+                self._thread.start()
+
+    def remove(self, session: Session) -> None:
+        with self._lock:
+            self._sessions.remove(session)
+
+    def _run(self) -> None:
+        pause = threading.Event()
+        while not pause.wait(WATCH_SECONDS):
+            now = time.monotonic()
+            with self._lock:  # so that none is closed meanwhile
+                for session in self._sessions:
+                    if now > session.deadline:
+                        session.cut()
+
+
+_watchdog = _Watchdog()
+
+
+@contextlib.contextmanager
+def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
+    """A connection for this thread, cut after `seconds` unless the session is extended.
+
+    Raises UNREACHABLE, then or at any use of the connection.
+    """
+    with pool.connection_context():
+        current = Session(seconds)
+        _watchdog.add(current)
+        try:
+            yield current
+        finally:
+            _watchdog.remove(current)
+            current.close()
+
+
+def init(url: str, *, connections: int) -> None:
+    """Point the pool at the PostgreSQL database `url`; nothing is sent yet.
+
+    `connections` is the most that this process holds at once.
+    """
+    pool.init(
+        url,
+        max_connections=connections,
+        timeout=POOL_TIMEOUT,
+        connect_timeout=CONNECT_TIMEOUT,
+        **TCP_LIMITS,
+    )
+
+
+def disconnect() -> None:
+    """Close every connection of this process, if init() was called at all."""
+    if not pool.deferred:
+        pool.close_all()
+
+
+def check_connection() -> None:
+    """Ask the database for an answer. Raises UNREACHABLE."""
+    pool.execute_sql("SELECT 1")
+
+
+def transaction_id() -> int:
+    """The present transaction's number, for was_committed()."""
+    return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])
+
+
+def was_committed(transaction: int) -> bool:
+    """What became of a transaction whose commit got no answer, waiting until that is settled.
+
+    Raises UNREACHABLE.
+    """
+    while True:
+        (state,) = pool.execute_sql(
+            "SELECT pg_xact_status(%s::text::xid8)", (transaction,)
+        ).fetchone()
+        if state != "in progress":
+            return bool(state == "committed")
+        threading.Event().wait(WATCH_SECONDS)

@@ -1,0 +1,237 @@
+"""Turns: what a worker thread does, over and over.
+
+A turn is one transaction: claim a chunk, process emails until the chunk is done or the turn has
+lasted long enough, write the outcomes, count them, commit. If the process dies at any instant, the
+transaction is undone and the chunk is free for others. That a turn began is noted before, so that
+a chunk whose turns keep dying is known, and its emails are processed in isolation.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+
+import isolation
+import logs
+import models
+import processors
+import progress
+from batchqueue import BatchQueue
+from database import UNREACHABLE, Session, pool, session
+from doorbell import Doorbell
+from models import Claim, Outcomes, Snapshot, Turn
+from processors import CRASHED, TIMED_OUT, Outcome, Processor
+from settings import Settings
+
+# Seconds that a thread waits at the list at once, and at most after errors.
+DEQUEUE_SECONDS = 1.0
+MAX_BACKOFF = 2.0
+# Turns that may be lost on a chunk until its emails are processed in isolation.
+MAX_LOST = 2
+# Reasons by which a batch shows that it holds emails that kill; all of it is then isolated.
+KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
+# Kinds of processor errors, by batch, that are remembered as logged.
+MAX_LOGGED = 1000
+
+logger = logging.getLogger("worker")
+
+
+def tally(claim: Claim, outcomes: list[Outcome]) -> Outcomes:
+    """The outcomes of the claim's first emails, as the database is to store them."""
+    complete = len(outcomes) == len(claim.emails)
+    return Outcomes(
+        last_id=claim.last_id if complete else claim.emails[len(outcomes) - 1][0],
+        count=len(outcomes),
+        marked=[
+            (email_id, outcome.status, outcome.reason)
+            for (email_id, _), outcome in zip(claim.emails, outcomes, strict=False)
+            if outcome.reason is not None
+        ],
+    )
+
+
+class Workplace:
+    """What all threads of a worker share."""
+
+    def __init__(self, settings: Settings, doorbell: Doorbell, processor: Processor) -> None:
+        self.settings = settings
+        self.doorbell = doorbell
+        self.queue = BatchQueue(doorbell.client, settings.redis.queue_key)
+        self.processor = processor
+        # Set when the threads are to end their turns and begin no others.
+        self.quiet = threading.Event()
+        self.postgres = logs.Outage("postgres", logger, settle=1.0)
+        self.no_batch = logs.Sparingly(logger)
+        # The batch that was served last while Redis was away, so that all get their turn.
+        self.served = 0
+        # Errors of a processor that were logged, by batch and kind: each once.
+        self._logged: set[tuple[int, str]] = set()
+
+    def ring(self, *batch_ids: int) -> None:
+        """Ring for the batches; without Redis the threads look for them in PostgreSQL."""
+        self.doorbell.use(lambda: self.queue.enqueue(*batch_ids))
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Publish; without Redis the app reads the snapshot from PostgreSQL."""
+        prefix = self.settings.redis.channel_prefix
+        self.doorbell.use(lambda: progress.publish(self.doorbell.client, prefix, snapshot))
+
+    def log_error(self, batch_id: int, error: Exception) -> None:
+        """Log what a processor raised, each kind of error once a batch."""
+        kind = (batch_id, type(error).__name__)
+        if kind in self._logged:
+            return
+        if len(self._logged) >= MAX_LOGGED:
+            self._logged.clear()
+        self._logged.add(kind)
+        logger.error(logs.line("processor failed", batch=batch_id, error=kind[1]), exc_info=error)
+
+
+class Turns:
+    """The turns of one thread. The thread writes all attributes but `abandoned`."""
+
+    def __init__(self, workplace: Workplace, number: int) -> None:
+        self._workplace = workplace
+        self._settings = workplace.settings.worker
+        self.number = number
+        # The turn under way, since when (monotonic), and the emails of all turns committed.
+        self.turn: Turn | None = None
+        self.since = time.monotonic()
+        self.emails = 0
+        # Set by the supervisor when another thread has taken this one's place.
+        self.abandoned = False
+
+    def outlasted(self, seconds: float) -> bool:
+        """Whether the turn under way, if there is one, has lasted longer than this."""
+        # In this order: the thread sets the time before the turn.
+        return self.turn is not None and time.monotonic() - self.since > seconds
+
+    def run(self) -> None:
+        """Take turns until the worker is quiet; back off while the database can't be reached."""
+        failures = 0
+        while not (self._workplace.quiet.is_set() or self.abandoned):
+            try:
+                self.run_once()
+                failures = 0
+                continue
+            except UNREACHABLE as error:
+                if self.abandoned:
+                    return  # its connection was cut
+                self._workplace.postgres.begin(error)
+            except Exception:
+                logger.exception("turn failed; its emails are still to be processed")
+            failures = min(failures + 1, 10)
+            # Jitter, so that not all threads of all workers come back at the same moment.
+            self._workplace.quiet.wait(
+                min(0.1 * 2**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)
+            )
+
+    def run_once(self) -> bool:
+        """Wait a second at most for a batch, and take a turn on it; False if there was none."""
+        batch_id = self._next_batch()
+        if batch_id is None:
+            return False
+        with session(self._settings.turn_timeout_seconds) as current:
+            taken = self.take_turn(batch_id, current)
+            exists = taken or bool(models.snapshots([batch_id]))
+        self._workplace.postgres.end()
+        if not exists:
+            self._workplace.no_batch.warning("no such batch", batch=batch_id)
+        if not taken and self._workplace.doorbell.away:
+            self._workplace.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
+        return taken
+
+    def take_turn(self, batch_id: int, current: Session) -> bool:
+        """Claim, process, count, commit, publish; False if there was nothing to claim."""
+        turn = models.begin_turn(batch_id)
+        if turn is None:
+            return False
+        self.since, self.turn = time.monotonic(), turn
+        try:
+            if turn.started is not None:
+                self._workplace.publish(turn.started)
+            return self._take(turn, current)
+        except BaseException:
+            self._workplace.ring(batch_id)
+            raise
+        finally:
+            self.turn, self.since = None, time.monotonic()
+
+    def _take(self, turn: Turn, current: Session) -> bool:
+        with pool.atomic() as transaction:
+            claim = models.claim_chunk(turn, KILLING, self._settings.turn_timeout_seconds)
+            if claim is None:
+                return False
+            if claim.more:
+                self._workplace.ring(turn.batch_id)  # so that other threads join in
+            outcomes = tally(claim, self._process(turn, claim, current))
+            snapshot = models.store_outcomes(claim, outcomes)
+            if snapshot is None:
+                transaction.rollback()
+        if snapshot is None:
+            return True
+        self.emails += outcomes.count
+        self._workplace.publish(snapshot)
+        if outcomes.last_id < claim.last_id:
+            self._workplace.ring(turn.batch_id)
+        if snapshot.terminal:
+            totals = {"emails": snapshot.total, "failed": snapshot.failed}
+            logger.info(logs.line("batch completed", batch=turn.batch_id, **totals))
+        return True
+
+    def _process(self, turn: Turn, claim: Claim, current: Session) -> list[Outcome]:
+        addresses = [address for _, address in claim.emails]
+        isolated = turn.lost >= MAX_LOST or claim.suspect
+        if turn.lost:
+            logger.warning(
+                logs.line(
+                    "chunk taken up again",
+                    batch=turn.batch_id,
+                    chunk=turn.first_id,
+                    lost=turn.lost,
+                    isolated=isolated,
+                )
+            )
+        if isolated:
+            return self._process_isolated(addresses, current)
+        return processors.process(
+            self._workplace.processor,
+            addresses,
+            time.monotonic() + self._settings.turn_seconds,
+            lambda error: self._workplace.log_error(turn.batch_id, error),
+        )
+
+    def _process_isolated(self, addresses: list[str], current: Session) -> list[Outcome]:
+        timeout = self._settings.turn_timeout_seconds
+
+        def alive() -> None:
+            # The child has its own limit for each email. Until then neither PostgreSQL, nor the
+            # watchdog, nor the supervisor is to take this turn for one that hangs.
+            pool.execute_sql("SELECT 1")
+            current.extend(timeout)
+            self.since = time.monotonic()
+
+        return isolation.process(
+            self._settings.processor,
+            addresses,
+            turn_seconds=self._settings.turn_seconds,
+            limit=timeout,
+            alive=alive,
+        )
+
+    def _next_batch(self) -> int | None:
+        """The next id from the list, or from PostgreSQL while Redis is away."""
+        workplace = self._workplace
+        batch_id = workplace.doorbell.use(lambda: workplace.queue.dequeue(DEQUEUE_SECONDS))
+        if batch_id is not None or not workplace.doorbell.away:
+            return batch_id
+        with session():
+            waiting = models.unfinished_batches(after=workplace.served, limit=1)
+            waiting = waiting or models.unfinished_batches(limit=1)
+        if not waiting:
+            workplace.quiet.wait(DEQUEUE_SECONDS)
+            return None
+        workplace.served = waiting[0]
+        return workplace.served
