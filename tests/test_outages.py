@@ -1,0 +1,280 @@
+"""PostgreSQL and Redis stopped, killed, full and out of connections under app and worker."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+from support import (
+    assert_books_balance,
+    csv_of,
+    eventually,
+    query,
+    write_config,
+    write_slow_processor,
+)
+
+import database
+import doorbell
+from doorbell import Doorbell
+from embedded import Embedded
+
+
+class Server:
+    """A bundled server of a test's own, with what can be done to it."""
+
+    def __init__(self, kind, folder):
+        self._embedded = Embedded(kind, folder)
+        self.url = self._embedded.url
+        self._pid_file = folder / kind / {"postgres": "data/postmaster.pid"}.get(kind, "redis.pid")
+        self.release = self._embedded.release
+
+    def processes(self):
+        """The server's process and its children."""
+        process = psutil.Process(int(self._pid_file.read_text().split("\n", 1)[0]))
+        return [process, *process.children()]
+
+    def kill(self):
+        self.processes()[0].kill()
+
+    @contextlib.contextmanager
+    def stopped(self):
+        """Takes connections, as the kernel does that for it, and never answers."""
+        processes = self.processes()
+        for process in processes:
+            process.suspend()
+        try:
+            yield
+        finally:
+            for process in processes:
+                process.resume()
+
+
+@pytest.fixture
+def own(request):
+    """A server of the test's own; the tests' other servers are left in peace."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    server = Server(request.param, folder)
+    yield server
+    server.release()
+    shutil.rmtree(folder)
+
+
+own_postgres = pytest.mark.parametrize("own", ["postgres"], indirect=True)
+own_redis = pytest.mark.parametrize("own", ["redis"], indirect=True)
+
+
+@pytest.fixture
+def start(run, servers, own, tmp_path):
+    """Start app.py or worker.py with the server of the test's own."""
+    kind = "DATABASE_URL" if own.url.startswith("postgresql:") else "REDIS_URL"
+    environment = {**servers.environment, kind: own.url}
+
+    def start(script, *arguments, **changes):
+        config = write_config(tmp_path, **{"server__port": 0, **changes})
+        return run(script, "--config", str(config), *arguments, **environment)
+
+    return start
+
+
+def outages(process, server):
+    """How often the process logged that the server was lost, and that it was back."""
+    lost = [line for line in process.lines if f" unreachable server={server}" in line]
+    back = [line for line in process.lines if f" reachable again server={server} " in line]
+    assert all(re.search(r"seconds=\d+\.\d$", line) for line in back)
+    return len(lost), len(back)
+
+
+def completed(site, batch_id):
+    batch = site.get(f"/api/batches/{batch_id}")
+    return batch.status == 200 and batch.json["status"] == "completed" and batch.json
+
+
+def timed(call):
+    began = time.monotonic()
+    return call(), time.monotonic() - began
+
+
+ADDRESSES = csv_of(*(f"user{number}@example.com" for number in range(2000)))
+
+
+@own_postgres
+def test_requests_to_a_postgres_that_hangs_are_answered_in_time(start, own, client):
+    app, worker = start("app.py"), start("worker.py", "--threads", "2")
+    site = app.site()
+    batch_id = site.upload(ADDRESSES).json["batchId"]
+    eventually(lambda: completed(site, batch_id))
+    with own.stopped(), ThreadPoolExecutor(40) as threads:
+        calls = [
+            lambda: site.get("/"),
+            lambda: site.get("/api/health"),
+            lambda: site.get("/api/batches"),
+            lambda: site.get(f"/api/batches/{batch_id}"),
+            lambda: site.get(f"/api/batches/{batch_id}/stream"),
+            lambda: site.upload(ADDRESSES),
+        ] * 5
+        answers = list(threads.map(timed, calls))
+        for response, _ in answers:
+            assert response.status == 503
+            assert response.headers["Retry-After"]
+        slowest = max(seconds for _, seconds in answers)
+        assert slowest < 2 * database.CONNECT_TIMEOUT
+    assert eventually(lambda: site.get("/api/batches").status == 200)
+    assert len(site.get("/api/batches").json["batches"]) == 1
+    batch_id = site.upload(ADDRESSES).json["batchId"]
+    eventually(lambda: completed(site, batch_id), 60)
+    eventually(lambda: site.get("/").status == 200 and outages(app, "postgres") == (1, 1))
+    assert worker.stop() == app.stop() == 0
+
+
+@own_postgres
+def test_a_killed_postgres_is_waited_for_and_nothing_is_lost(start, own, client, tmp_path):
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2, "worker__chunk_size": 300}
+    app, worker = start("app.py", **changes), start("worker.py", **changes)
+    site = app.site()
+    batch_id = site.upload(ADDRESSES).json["batchId"]
+    for done in (200, 800):
+        eventually(lambda: site.get("/api/batches").json["batches"][0]["processedCount"] > done)  # noqa: B023
+        own.kill()
+        eventually(lambda: site.get(f"/api/batches/{batch_id}").status == 503)
+        eventually(lambda: site.get(f"/api/batches/{batch_id}").status == 200, 60)
+    batch = eventually(lambda: completed(site, batch_id), 60)
+    assert (batch["processedCount"], batch["failedCount"]) == (2000, 0)
+    with psycopg2.connect(own.url) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*), count(*) FILTER (WHERE status = 'processed') FROM email")
+        assert cursor.fetchall() == [(2000, 2000)]
+    connection.close()
+    for process in (app, worker):
+        lost, back = eventually(lambda: outages(process, "postgres"))  # noqa: B023
+        assert 1 <= back <= lost <= 3
+
+
+@own_postgres
+def test_without_a_connection_left_requests_say_so_and_work_goes_on_later(start, own, client):
+    app = start("app.py")
+    site = app.site()
+    taken = []
+    with contextlib.suppress(psycopg2.OperationalError):
+        while True:
+            taken.append(psycopg2.connect(own.url))
+    worker = start("worker.py")
+    worker.await_line("unreachable server=postgres.*too many clients")
+    statuses = {site.upload(b"a@example.com\n").status for _ in range(3)}
+    assert statuses <= {201, 503}
+    for connection in taken:
+        connection.close()
+    worker.await_line("reachable again server=postgres")
+    batch_id = eventually(lambda: site.upload(b"a@example.com\n").json.get("batchId"))
+    eventually(lambda: completed(site, batch_id))
+
+
+def test_terminated_connections_cost_a_turn_and_no_email(processes, database, tmp_path):
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2, "worker__chunk_size": 300}
+    app, worker = processes("app.py", **changes), processes("worker.py", **changes)
+    site = app.site()
+    batch_id = site.upload(ADDRESSES).json["batchId"]
+    for done in (100, 500, 900, 1300):
+        eventually(lambda: query("SELECT processed_count FROM batch")[0][0] > done)  # noqa: B023
+        query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+    eventually(lambda: completed(site, batch_id), 60)
+    assert query("SELECT sum(redone) > 0 FROM chunk") == [(True,)]
+    assert_books_balance()
+    assert worker.stop() == 0
+
+
+@own_redis
+def test_a_redis_that_hangs_stops_nothing(start, own, database, tmp_path):
+    app, worker = start("app.py"), start("worker.py")
+    site = app.site()
+    worker.await_line("worker started")
+    with own.stopped():
+        response = site.upload(ADDRESSES)
+        assert (response.status, response.json["liveUpdates"]) == (201, False)
+        with site.stream(response.json["batchId"]) as stream:
+            assert list(stream.events())[-1]["status"] == "completed"
+        # Those who come later don't wait for it again.
+        response, seconds = timed(lambda: site.upload(ADDRESSES))
+        assert (response.status, response.json["liveUpdates"]) == (201, False)
+        assert seconds < doorbell.REDIS_TIMEOUT
+        eventually(lambda: completed(site, response.json["batchId"]))
+    eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 1))
+    assert site.upload(ADDRESSES).json["liveUpdates"]
+
+
+@own_redis
+def test_a_killed_redis_comes_back_empty_and_all_heals(start, own, database, tmp_path):
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2, "worker__chunk_size": 300}
+    app, worker = start("app.py", **changes), start("worker.py", **changes)
+    site = app.site()
+    batch_id = site.upload(ADDRESSES).json["batchId"]
+    with site.stream(batch_id) as stream:
+        events = []
+        for event in stream.events():
+            events.append(event)
+            if len(events) == 3:
+                own.kill()
+    assert events[-1]["status"] == "completed"
+    counts = [event["processed"] for event in events]
+    assert counts == sorted(counts)
+    eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 1))
+    assert site.upload(ADDRESSES).json["liveUpdates"]
+
+
+@own_redis
+def test_a_redis_without_memory_counts_as_away_until_it_takes_writes(start, own, database):
+    app, worker = start("app.py"), start("worker.py")
+    site = app.site()
+    worker.await_line("worker started")
+    redis = Doorbell(own.url, "email-queue")
+    redis.client.config_set("maxmemory", 1)
+    response = site.upload(ADDRESSES)
+    assert (response.status, response.json["liveUpdates"]) == (201, False)
+    eventually(lambda: completed(site, response.json["batchId"]))
+    eventually(lambda: outages(worker, "redis") == outages(app, "redis") == (1, 0))
+    redis.client.config_set("maxmemory", 0)
+    eventually(lambda: outages(worker, "redis") == outages(app, "redis") == (1, 1))
+    redis.close()
+    assert site.upload(ADDRESSES).json["liveUpdates"]
+
+
+def test_an_emptied_redis_is_rung_anew(processes, client, tmp_path):
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2, "worker__chunk_size": 300}
+    app, worker = processes("app.py", **changes), processes("worker.py", **changes)
+    site = app.site()
+    worker.await_line("worker started")
+    batch_ids = [site.upload(ADDRESSES).json["batchId"] for _ in range(2)]
+    flushing = threading.Event()
+
+    def flush():
+        while not flushing.wait(0.05):
+            client.flushall()
+
+    flusher = threading.Thread(target=flush)
+    flusher.start()
+    for batch_id in batch_ids:
+        eventually(lambda: completed(site, batch_id), 60)  # noqa: B023
+    flushing.set()
+    flusher.join()
+    assert outages(app, "redis") == outages(worker, "redis") == (0, 0)
+
+
+@own_postgres
+def test_an_app_that_starts_without_postgres_serves_and_says_so(start, own, client):
+    with own.stopped():
+        site = start("app.py").site()
+        assert site.get("/").status == site.get("/api/batches").status == 503
+    eventually(lambda: site.get("/api/batches").status == 200)
