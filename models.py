@@ -33,6 +33,18 @@ MAX_ID = 2**63 - 1
 # Unfinished batches that are looked at, at once; the others' turn comes later.
 MAX_SWEPT = 10_000
 
+# Finds the few unfinished batches among many. Counting a batch's emails leaves its status alone,
+# so that the index costs a write as a batch starts and ends, no more. A bare CREATE INDEX IF NOT
+# EXISTS would stop all writers at every start of a process, before it finds nothing to do.
+_UNFINISHED_INDEX = """
+DO $$ BEGIN
+  IF to_regclass('batch_unfinished') IS NULL THEN
+    CREATE INDEX batch_unfinished ON batch (id, status)
+      WHERE status IN ('pending', 'processing');
+  END IF;
+END $$
+"""
+
 # Any number, the same for every process of ours that creates tables.
 _SCHEMA_LOCK = 5_281_736_401
 
@@ -179,6 +191,17 @@ class Claim:
     emails: list[tuple[int, str]]
 
 
+@dataclass(frozen=True)
+class Backlog:
+    """How many batches are unfinished, and which has been pending longest, for how many seconds;
+    None if none is pending."""
+
+    unfinished: int
+    batch_id: int | None
+    filename: str | None
+    seconds: float | None
+
+
 @dataclass
 class Outcomes:
     """What a turn found: how many emails, up to which id, and those that carry a reason.
@@ -208,6 +231,7 @@ def create_tables() -> None:
                 "ALTER TABLE chunk ADD COLUMN attempts integer NOT NULL DEFAULT 0,"
                 " ADD COLUMN redone integer NOT NULL DEFAULT 0"
             )
+        pool.execute_sql(_UNFINISHED_INDEX)
 
 
 def _snapshot(row: Sequence[Any] | None) -> Snapshot | None:
@@ -376,6 +400,18 @@ def unfinished_batches(*, after: int = 0, limit: int = MAX_SWEPT) -> list[int]:
         .limit(limit)
     )
     return [batch_id for (batch_id,) in query.tuples().execute()]
+
+
+def oldest_waiting() -> Backlog:
+    """The unfinished batches in short."""
+    cursor = pool.execute_sql(
+        "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')),"
+        "  oldest.id, filename,"
+        "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8"
+        " FROM (SELECT min(id) AS id FROM batch WHERE status = 'pending') AS oldest"
+        " LEFT JOIN batch ON batch.id = oldest.id"
+    )
+    return Backlog(*cursor.fetchone())
 
 
 def snapshots(batch_ids: Sequence[int]) -> list[Snapshot]:

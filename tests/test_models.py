@@ -15,7 +15,7 @@ from support import (
 
 import models
 from database import UNREACHABLE, pool, session
-from models import CountError, Outcomes, Snapshot
+from models import Backlog, CountError, Outcomes, Snapshot
 
 
 def in_threads(*functions):
@@ -273,6 +273,29 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
         assert models.unfinished_batches() == ids[1:]
         assert models.unfinished_batches(limit=1) == ids[1:2]
         assert models.unfinished_batches(after=ids[1]) == ids[2:]
+
+
+def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):
+    with session():
+        assert models.oldest_waiting() == Backlog(0, None, None, None)
+    ids = [store("a@x.de").batch_id for _ in range(4)]
+    start(ids[0])
+    take_turn(ids[0])
+    start(ids[1])
+    query("UPDATE batch SET created_at = now() - interval '1 h' WHERE id = %s RETURNING 1", ids[2])
+    with session():
+        waiting = models.oldest_waiting()
+    assert (waiting.unfinished, waiting.batch_id, waiting.filename) == (3, ids[2], "list.csv")
+    assert 3600 <= waiting.seconds < 3700
+
+
+def test_tables_of_an_older_version_get_the_index_of_unfinished_batches(database):
+    found = "SELECT count(*) FROM pg_indexes WHERE indexname = 'batch_unfinished'"
+    with session():
+        pool.execute_sql("DROP INDEX batch_unfinished")
+        for _ in range(2):
+            models.create_tables()
+    assert query(found) == [(1,)]
 
 
 def test_recent_batches_come_newest_first_and_page_by_page(database):
