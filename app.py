@@ -24,16 +24,18 @@ from bottle import request, response
 
 import bootstrap
 import database
+import health
 import intake
 import logs
 import models
-import presence
 import problems
 import progress
+import queries
 from batchqueue import BatchQueue
 from doorbell import Doorbell
 from embedded import EmbeddedError
 from headers import with_headers
+from health import Health
 from intake import IntakeError
 from models import Batch, Snapshot
 from problems import RETRY_AFTER, Problem
@@ -120,6 +122,7 @@ class Application:
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
         self._streams = Streams(hub, settings.server.max_streams, stopping)
         self._postgres = logs.Outage("postgres", logger, settle=1.0)
+        self._health = Health(doorbell, settings.redis.queue_key, self._postgres)
         self._static_version = static_version()
 
     def wsgi(self) -> WsgiApp:
@@ -174,16 +177,18 @@ class Application:
         """GET /: the upload form, one batch's status (?batch=ID), recent batches."""
         batch_id = number_from_query("batch", None, models.MAX_ID)
         with self._database():
-            recent = models.recent_batches(PAGE)
-            batch = models.find_batch(batch_id) if batch_id else (recent[0] if recent else None)
+            recent = queries.recent_batches(PAGE)
+            batch = queries.find_batch(batch_id) if batch_id else (recent[0] if recent else None)
         if batch_id and batch is None:
             raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
         response.set_header("Cache-Control", "no-store")
+        report = self._health.report()
         body: str = bottle.template(
             "index",
             batch=batch and batch_json(batch),
             batches=[batch_json(each) for each in recent],
-            notice=self._health()["notice"],
+            health=report,
+            strip=health.strip(report),
             max_megabytes=self._settings.upload.max_megabytes,
             **self._layout(),
         )
@@ -202,35 +207,12 @@ class Application:
 
     def health(self) -> dict[str, Any]:
         """GET /api/health: 503 when the database is out of reach."""
-        health = self._health()
-        if health["database"] != "ok":
+        report = self._health.report()
+        if report["database"] != "ok":
             response.status = 503
             response.set_header("Retry-After", RETRY_AFTER)
         response.set_header("Cache-Control", "no-store")
-        return health
-
-    def _health(self) -> dict[str, Any]:
-        postgres, workers, depth = "ok", None, None
-        try:
-            with self._database():
-                database.check_connection()
-        except database.UNREACHABLE as error:
-            self._postgres.begin(error)
-            postgres = "unreachable"
-        key = self._settings.redis.queue_key
-        workers = self._doorbell.use(lambda: presence.workers(self._doorbell.client, key))
-        depth = self._doorbell.use(self._queue.depth)
-        redis_state = "unreachable" if workers is None else "ok"
-        return {
-            "status": "ok" if (postgres, redis_state) == ("ok", "ok") else "degraded",
-            "database": postgres,
-            "redis": redis_state,
-            "workersAlive": None if workers is None else len(workers),
-            "workers": workers,
-            "queueDepth": depth,
-            "version": VERSION,
-            "notice": _notice(postgres, workers),
-        }
+        return report
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
@@ -296,7 +278,7 @@ class Application:
         limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
         before = number_from_query("before", None, models.MAX_ID)
         with self._database():
-            found = models.recent_batches(limit + 1, before)
+            found = queries.recent_batches(limit + 1, before)
         response.set_header("Cache-Control", "no-store")
         return {
             "batches": [batch_json(batch) for batch in found[:limit]],
@@ -312,7 +294,7 @@ class Application:
         batch = None
         if 1 <= batch_id <= models.MAX_ID:
             with self._database():
-                batch = models.find_batch(batch_id)
+                batch = queries.find_batch(batch_id)
         if batch is None:
             raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
         return batch
@@ -331,17 +313,6 @@ class Application:
         response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
         return events
-
-
-def _notice(database: str, workers: list[Any] | None) -> str | None:
-    """Why nothing moves, or moves unseen, in a sentence that says what to do; or None."""
-    if database != "ok":
-        return "The database can't be reached. Nothing is processed until it is back."
-    if workers is None:
-        return "Redis can't be reached. Uploads are processed, but updates arrive late."
-    if not workers:
-        return "No worker is running, so batches wait. Start one: python worker.py --threads 4"
-    return None
 
 
 def main() -> int:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import database
 import logs
-import models
+import schema
 from doorbell import Doorbell
 from embedded import Embedded
 from settings import DEFAULT_PATH, VERSION, Settings
@@ -88,7 +88,7 @@ def _make_tables(stopping: threading.Event) -> None:
     while not stopping.is_set():
         try:
             with database.session(TABLES_SECONDS):
-                models.create_tables()
+                schema.create_tables()
         except database.UNREACHABLE as error:
             outage.begin(error)
             stopping.wait(RETRY_SECONDS * random.uniform(0.5, 1.0))

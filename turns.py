@@ -22,6 +22,7 @@ from batchqueue import BatchQueue
 from database import UNREACHABLE, Session, pool, session
 from doorbell import Doorbell
 from models import Claim, Outcomes, Snapshot, Turn
+from presence import ThreadReport
 from processors import CRASHED, TIMED_OUT, Outcome, Processor
 from settings import Settings
 
@@ -107,6 +108,14 @@ class Turns:
         """Whether the turn under way, if there is one, has lasted longer than this."""
         # In this order: the thread sets the time before the turn.
         return self.turn is not None and time.monotonic() - self.since > seconds
+
+    def report(self) -> ThreadReport:
+        """What the thread does just now."""
+        turn = self.turn  # once, because the thread may end it at any moment
+        if turn is None:
+            return ThreadReport(self.number)
+        seconds = round(time.monotonic() - self.since, 3)
+        return ThreadReport(self.number, turn.batch_id, turn.first_id, seconds)
 
     def run(self) -> None:
         """Take turns until the worker is quiet; back off while the database can't be reached."""

@@ -53,13 +53,13 @@ class Supervisor:
         self._settings = workplace.settings.worker
         self._doorbell = workplace.doorbell
         self._stopping = stopping
-        self._presence = Presence(
-            workplace.doorbell.client,
-            workplace.settings.redis.queue_key,
-            workplace.settings.worker.threads,
-        )
+        self._presence = Presence(workplace.doorbell.client, workplace.settings.redis.queue_key)
         self._threads: dict[int, tuple[Turns, threading.Thread]] = {}
         self._hung: list[threading.Thread] = []
+        # Emails of threads that were replaced; of all threads, at the last announcement.
+        self._emails_before = 0
+        self._announced_emails = 0
+        self._announced_at = time.monotonic()
         self._next_sweep = 0.0
         self._next_announcement = 0.0
         self._next_probe = 0.0
@@ -93,12 +93,21 @@ class Supervisor:
         if self._doorbell.away and now >= self._next_probe:
             self._next_probe = now + PROBE_SECONDS
             self._doorbell.probe()
-        if now >= self._next_announcement:
-            self._next_announcement = now + ANNOUNCE_SECONDS
-            self._doorbell.use(self._presence.announce)
+        self._announce_if_due()
         if now >= self._next_sweep:
             self._next_sweep = now + self._settings.sweep_seconds
             self.sweep()
+
+    def _announce_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_announcement:
+            return
+        self._next_announcement = now + ANNOUNCE_SECONDS
+        emails = self._emails_before + sum(turns.emails for turns, _ in self._threads.values())
+        rate = (emails - self._announced_emails) / (now - self._announced_at)
+        self._announced_emails, self._announced_at = emails, now
+        reports = [turns.report() for turns, _ in self._threads.values()]
+        self._doorbell.use(lambda: self._presence.announce(reports, rate))
 
     def sweep(self) -> None:
         """Ring for every unfinished batch that nobody rings for."""
@@ -152,6 +161,8 @@ class Supervisor:
             self._start_thread(number)
 
     def _start_thread(self, number: int) -> None:
+        if number in self._threads:
+            self._emails_before += self._threads[number][0].emails
         turns = Turns(self._workplace, number)
         # A daemon, so that one that hangs can't keep a stopping process alive.
         thread = threading.Thread(target=turns.run, name=f"worker-{number}", daemon=True)
@@ -166,7 +177,9 @@ class Supervisor:
         self._workplace.quiet.set()
         deadline = time.monotonic() + self._settings.shutdown_seconds
         for _, thread in self._threads.values():
-            thread.join(max(0.0, deadline - time.monotonic()))
+            while thread.is_alive() and time.monotonic() < deadline:
+                thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
+                self._announce_if_due()
         self._doorbell.use(self._presence.withdraw)
         unfinished = sum(thread.is_alive() for _, thread in self._threads.values())
         if unfinished:

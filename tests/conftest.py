@@ -14,8 +14,8 @@ import redis
 from support import Process, Site, eventually, write_config
 
 import database
-import models
 import progress
+import schema
 import serving
 import settings as settings_module
 import turns
@@ -65,7 +65,7 @@ def servers() -> Iterator[Servers]:
 def _tables(servers: Servers) -> Iterator[None]:
     database.init(servers.database_url, connections=30)
     with database.session(60):
-        models.create_tables()
+        schema.create_tables()
     yield
     database.disconnect()
 

@@ -88,6 +88,24 @@ def claim_next(batch_id: int) -> Claim | None:
     return turn and models.claim_chunk(turn, (), 60)
 
 
+def in_threads(*functions: Callable[[], Any]) -> list[Any]:
+    """Run the functions at the same moment, each with a connection, and return what they did."""
+    barrier = threading.Barrier(len(functions))
+    results: list[Any] = [None] * len(functions)
+
+    def run(index: int, function: Callable[[], Any]) -> None:
+        with session():
+            barrier.wait(10)
+            results[index] = function()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
 def query(sql: str, *parameters: object) -> list[tuple[Any, ...]]:
     with session(60):
         return list(pool.execute_sql(sql, parameters).fetchall())

@@ -5,9 +5,8 @@ import socket
 import pytest
 from support import ROOT, csv_of, query, store
 
-import models
+import queries
 from database import pool
-from presence import Presence
 
 
 def problem(response, status, code):
@@ -180,42 +179,14 @@ class TestReading:
         assert document["parameter"] == query_string.split("=")[0]
 
 
-class TestHealth:
-    def test_tells_of_servers_workers_and_queue(self, site, client, queue):
-        health = site.get("/api/health").json
-        assert health["notice"].startswith("No worker is running")
-        assert (health["status"], health["workersAlive"]) == ("ok", 0)
-        Presence(client, "email-queue", threads=3).announce()
-        queue.enqueue(1)
-        health = site.get("/api/health").json
-        assert [worker["threads"] for worker in health.pop("workers")] == [3]
-        assert health == {
-            "status": "ok",
-            "database": "ok",
-            "redis": "ok",
-            "workersAlive": 1,
-            "queueDepth": 1,
-            "version": "0.1.0",
-            "notice": None,
-        }
-
-    def test_without_redis_it_is_degraded(self, serve, no_redis):
-        response = serve(no_redis).get("/api/health")
-        assert response.status == 200
-        assert (response.json["status"], response.json["redis"]) == ("degraded", "unreachable")
-        assert response.json["workersAlive"] is response.json["queueDepth"] is None
-        assert response.json["notice"].startswith("Redis can't be reached")
-
-    def test_without_the_database_it_is_unavailable_and_requests_say_so(
+class TestOutage:
+    def test_without_the_database_requests_say_so_and_it_is_logged_once(
         self, site, monkeypatch, tmp_path, caplog
     ):
         pool.close_idle()
         # Where the next connection goes: to nobody.
         monkeypatch.setitem(pool.connect_params, "host", str(tmp_path))
-        response = site.get("/api/health")
-        assert response.status == 503
-        assert response.headers["Retry-After"]
-        assert response.json["database"] == "unreachable"
+        assert site.get("/api/health").status == 503
         response = site.get("/api/batches")
         problem(response, 503, "database_unreachable")
         assert response.headers["Retry-After"]
@@ -257,7 +228,7 @@ class TestErrors:
         def accident(*_):
             raise RuntimeError("secret")
 
-        monkeypatch.setattr(models, "recent_batches", accident)
+        monkeypatch.setattr(queries, "recent_batches", accident)
         response = site.get("/api/batches")
         problem(response, 500, "internal_error")
         assert b"secret" not in response.body

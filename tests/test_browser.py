@@ -8,6 +8,10 @@ import pytest
 from playwright.sync_api import expect, sync_playwright
 from support import Site, csv_of, write_slow_processor
 
+import presence
+from database import pool
+from presence import Presence, ThreadReport
+
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 expect.set_options(timeout=20_000)
@@ -81,6 +85,7 @@ def test_a_file_is_uploaded_and_the_bar_runs_until_it_is_full(page, site, proces
     expect(row).to_have_count(1)
     expect(row.locator("[data-field=status]")).to_have_text("completed")
     expect(page.locator("#notice")).to_be_hidden()
+    expect(page.locator("#health")).to_have_attribute("data-level", "ok")
 
 
 def test_progress_is_seen_live_and_never_goes_back(page, site, processes, tmp_path):
@@ -176,6 +181,126 @@ def test_the_page_reconnects_when_the_app_comes_back(browser, processes):
     processes("worker.py")
     expect(page.locator("#status [data-field=status]")).to_have_text("completed", timeout=40_000)
     page.context.close()
+
+
+@pytest.fixture
+def here(client, monkeypatch):
+    """The announcement of a worker that stays alive for the length of a test, however slow."""
+    monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
+    return Presence(client, "email-queue")
+
+
+STRIP = ("level", "workers", "rate", "queue", "oldest", "database", "redis")
+
+
+def strip(page):
+    return [page.locator(f"#health [data-field={name}]").inner_text() for name in STRIP]
+
+
+def test_the_strip_shows_a_live_worker_and_goes_red_when_it_is_gone(page, site, here):
+    here.announce([ThreadReport(1), ThreadReport(2, 7, 1, 0.5)], rate=96_000.4)
+    page.goto(site.url)
+    health, notice = page.locator("#health"), page.locator("#notice")
+    before = strip(page)
+    assert before == ["OK", "1 worker, 2 threads", "96,000 emails/s", "0 in the queue",
+                      "nothing waits", "PostgreSQL ok", "Redis ok"]  # fmt: skip
+    expect(notice).to_be_hidden()
+    site.upload(csv_of("a@x.de"))
+    refresh = page.get_by_role("button", name="Refresh")
+    refresh.click()
+    expect(health).to_contain_text("oldest waiting: batch 1 for")
+    expect(health).to_have_attribute("data-level", "ok")
+    here.withdraw()
+    refresh.click()
+    expect(health).to_have_attribute("data-level", "error")
+    expect(health.get_by_role("status")).to_have_text("No worker is running, so batches wait.")
+    expect(notice).to_contain_text(f" ago on {here._host}:{here._pid}.")
+    expect(notice.locator("code")).to_have_text("python worker.py --threads 4")
+    assert strip(page)[:4] == ["Problem", "no worker", "0 emails/s", "1 in the queue"]
+    notice.locator("code").click()
+    assert page.evaluate("getSelection().toString()") == "python worker.py --threads 4"
+    here.announce([ThreadReport(1)], rate=0.0)
+    refresh.click()
+    expect(notice).to_be_hidden()
+    expect(health).to_have_attribute("data-level", "ok")
+
+
+def texts(page):
+    """What the strip and the notice say, but for the seconds that pass."""
+    return page.locator("#health").evaluate(
+        r"""health => [...health.querySelectorAll("[data-field]")].map(
+            (each) => each.textContent.replace(/\d+ (s|min)\b/, "…"))"""
+    )
+
+
+@pytest.mark.parametrize("state", ["alive", "gone", "never", "no redis"])
+def test_server_and_script_say_the_same(page, serve, here, no_redis, state):
+    site = serve(no_redis) if state == "no redis" else serve()
+    if state in ("alive", "gone"):
+        here.announce([ThreadReport(number) for number in range(1200)], rate=1_234_567.9)
+    if state == "gone":
+        here.withdraw()
+    site.upload(csv_of("a@x.de"))
+    page.goto(site.url)
+    rendered, level = texts(page), page.locator("#health").get_attribute("data-level")
+    page.locator("#health").evaluate(
+        """health => {
+            health.dataset.level = "";
+            for (const each of health.querySelectorAll("[data-field]")) each.textContent = "stale";
+        }"""
+    )
+    page.get_by_role("button", name="Refresh").click()
+    expect(page.locator("#health")).to_have_attribute("data-level", level)
+    assert texts(page) == rendered
+
+
+def test_the_strip_says_that_the_database_is_away_until_it_is_back(
+    browser, serve, here, monkeypatch, tmp_path
+):
+    here.announce([ThreadReport(1)], rate=0.0)
+    page = browser.new_context().new_page()
+    page.goto(serve().url)
+    health, refresh = page.locator("#health"), page.get_by_role("button", name="Refresh")
+    with monkeypatch.context() as away:
+        pool.close_idle()
+        away.setitem(pool.connect_params, "host", str(tmp_path))
+        refresh.click()
+        expect(health).to_have_attribute("data-level", "error")
+        expect(health.get_by_role("status")).to_contain_text("The database can't be reached.")
+        expect(health).to_contain_text("PostgreSQL unreachable")
+        expect(health.locator("code")).to_be_hidden()
+    refresh.click()
+    expect(health).to_have_attribute("data-level", "ok")
+    page.context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1100])
+def test_the_strip_fits_and_holds_still_while_its_numbers_run(browser, site, here, width, scheme):
+    site.upload(csv_of("a@x.de"))
+    context = browser.new_context(
+        viewport={"width": width, "height": 740}, color_scheme=scheme, reduced_motion="reduce"
+    )
+    page = context.new_page()
+    places = []
+    for threads, rate in ((1, 0.0), (8, 96_000.0), (128, 1_234_567.0)):
+        here.announce([ThreadReport(number) for number in range(threads)], rate)
+        page.goto(site.url)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        places.append(
+            page.locator("#health").evaluate(
+                """health => [...health.querySelectorAll("li"), health].map((each) => {
+                    const { left, top, height } = each.getBoundingClientRect();
+                    return [left, top, height];
+                })"""
+            )
+        )
+    assert places[0] == places[1] == places[2]
+    here.withdraw()
+    page.goto(site.url)
+    expect(page.locator("#notice")).to_contain_text("python worker.py --threads 4")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    context.close()
 
 
 def test_it_fits_a_phone_and_works_by_keyboard(browser, site):

@@ -7,6 +7,7 @@ from support import (
     claim_next,
     emails,
     eventually,
+    in_threads,
     query,
     snapshot,
     start,
@@ -15,25 +16,7 @@ from support import (
 
 import models
 from database import UNREACHABLE, pool, session
-from models import Backlog, CountError, Outcomes, Snapshot
-
-
-def in_threads(*functions):
-    """Run the functions at the same moment, each with a connection, and return what they did."""
-    barrier = threading.Barrier(len(functions))
-    results = [None] * len(functions)
-
-    def run(index, function):
-        with session():
-            barrier.wait(10)
-            results[index] = function()
-
-    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
+from models import CountError, Outcomes, Snapshot
 
 
 def take_turn(batch_id, **marked_by_reason):
@@ -54,13 +37,6 @@ def cancel(batch_id):
     pool.execute_sql(
         "UPDATE batch SET status = 'cancelled', completed_at = now() WHERE id = %s", (batch_id,)
     )
-
-
-def test_tables_are_made_once_by_many_at_the_same_moment(database):
-    with session():
-        pool.execute_sql("DROP TABLE chunk, email, batch")
-    assert in_threads(*[lambda: models.create_tables() or "made"] * 5) == ["made"] * 5
-    assert query("SELECT count(*) FROM email") == [(0,)]
 
 
 def test_pending_becomes_processing_exactly_once(database):
@@ -150,14 +126,6 @@ def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(dat
 
     with pytest.raises(UNREACHABLE):
         forget()
-    assert take_turn(batch_id).status == "completed"
-
-
-def test_a_database_from_before_turns_were_counted_gets_the_columns(database):
-    batch_id = store("a@x.de").batch_id
-    with session():
-        pool.execute_sql("ALTER TABLE chunk DROP COLUMN attempts, DROP COLUMN redone")
-        models.create_tables()
     assert take_turn(batch_id).status == "completed"
 
 
@@ -273,33 +241,3 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
         assert models.unfinished_batches() == ids[1:]
         assert models.unfinished_batches(limit=1) == ids[1:2]
         assert models.unfinished_batches(after=ids[1]) == ids[2:]
-
-
-def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):
-    with session():
-        assert models.oldest_waiting() == Backlog(0, None, None, None)
-    ids = [store("a@x.de").batch_id for _ in range(4)]
-    start(ids[0])
-    take_turn(ids[0])
-    start(ids[1])
-    query("UPDATE batch SET created_at = now() - interval '1 h' WHERE id = %s RETURNING 1", ids[2])
-    with session():
-        waiting = models.oldest_waiting()
-    assert (waiting.unfinished, waiting.batch_id, waiting.filename) == (3, ids[2], "list.csv")
-    assert 3600 <= waiting.seconds < 3700
-
-
-def test_tables_of_an_older_version_get_the_index_of_unfinished_batches(database):
-    found = "SELECT count(*) FROM pg_indexes WHERE indexname = 'batch_unfinished'"
-    with session():
-        pool.execute_sql("DROP INDEX batch_unfinished")
-        for _ in range(2):
-            models.create_tables()
-    assert query(found) == [(1,)]
-
-
-def test_recent_batches_come_newest_first_and_page_by_page(database):
-    ids = [store("a@x.de").batch_id for _ in range(5)]
-    with session():
-        assert [batch.id for batch in models.recent_batches(3)] == ids[:1:-1]
-        assert [batch.id for batch in models.recent_batches(3, before=ids[2])] == [ids[1], ids[0]]

@@ -1,10 +1,22 @@
 % rebase("layout", title="Email batches", script="main.js")
 % count = lambda number: f"{number:,}"
-<p class="notice" id="notice" role="status" data-url="/api/health"\\
-% if not notice:
+<section class="health" id="health" aria-label="Health" data-url="/api/health"
+         data-level="{{health["notice"]["level"] if health["notice"] else "ok"}}">
+  <ul>
+    % for name in ("level", "workers", "rate", "queue", "oldest", "database", "redis"):
+    <li data-field="{{name}}">{{strip[name]}}</li>
+    % end
+  </ul>
+  <div class="notice" id="notice">
+    <span role="status" data-field="text">{{strip["text"]}}</span>
+    <span data-field="lastSeen">{{strip["lastSeen"]}}</span>
+    <span data-when="command"\\
+% if not strip["command"]:
  hidden\\
 % end
->{{notice or ""}}</p>
+>Start one: <code data-field="command">{{strip["command"]}}</code></span>
+  </div>
+</section>
 
 <section class="card upload" aria-labelledby="upload-heading">
   <h1 id="upload-heading">Upload a list</h1>

@@ -6,7 +6,7 @@
   <meta name="color-scheme" content="light dark">
   <title>{{title}}</title>
   <link rel="icon" href="{{static}}/icon.svg" type="image/svg+xml">
-  % for name in ("tokens", "base", "upload", "status", "batches"):
+  % for name in ("tokens", "base", "health", "upload", "status", "batches"):
   <link rel="stylesheet" href="{{static}}/css/{{name}}.css">
   % end
   % if defined("script"):

@@ -22,3 +22,53 @@ export function accounting(rows) {
 
 export const localTime = (iso) =>
   new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+
+// A length of time as people say it, rounded down.
+function duration(seconds) {
+  for (const [unit, size, most] of [["s", 1, 60], ["min", 60, 3600], ["h", 3600, 172800]]) {
+    if (seconds < most) return `${Math.floor(seconds / size)} ${unit}`;
+  }
+  return `${count(Math.floor(seconds / 86400))} days`;
+}
+
+export const LEVEL = { ok: "OK", warning: "Degraded", error: "Problem" };
+
+const several = (number, name) => `${count(number)} ${name}${number === 1 ? "" : "s"}`;
+
+function workersText({ workersAlive, workerThreads }) {
+  if (workersAlive === null) return "workers unknown";
+  if (workersAlive === 0) return "no worker";
+  return `${several(workersAlive, "worker")}, ${several(workerThreads, "thread")}`;
+}
+
+function rateText(workers) {
+  if (workers === null) return "rate unknown";
+  return `${count(Math.floor(workers.reduce((sum, { rate }) => sum + rate, 0)))} emails/s`;
+}
+
+function oldestText({ oldestWaiting: oldest, database }) {
+  if (oldest) return `oldest waiting: batch ${oldest.batchId} for ${duration(oldest.seconds)}`;
+  return database === "ok" ? "nothing waits" : "waiting unknown";
+}
+
+function lastSeenText({ workersAlive, lastWorkerSeen: last }) {
+  if (workersAlive !== 0 || !last) return "";
+  return `One was last seen ${duration(last.secondsAgo)} ago on ${last.host}:${last.pid}.`;
+}
+
+// The texts of a health report, by data-field. The same words are in health.py.
+export function strip(report) {
+  const { queueDepth, notice } = report;
+  return {
+    level: LEVEL[notice?.level ?? "ok"],
+    workers: workersText(report),
+    rate: rateText(report.workers),
+    queue: queueDepth === null ? "queue unknown" : `${count(queueDepth)} in the queue`,
+    oldest: oldestText(report),
+    database: `PostgreSQL ${report.database}`,
+    redis: `Redis ${report.redis}`,
+    text: notice?.text ?? "",
+    lastSeen: lastSeenText(report),
+    command: notice?.command ?? "",
+  };
+}

@@ -1,20 +1,15 @@
 // Puts the page's parts together.
 
-import { getJson } from "./api.js";
 import { Batches } from "./batches.js";
 import { isTerminal } from "./format.js";
+import { Health } from "./health.js";
 import { Status } from "./status.js";
 import { wireUpload } from "./upload.js";
 
 const REFRESH_MS = 5000;
 
 const byId = (id) => document.getElementById(id);
-const notice = byId("notice");
-
-function showNotice(text) {
-  if (notice.textContent !== (text ?? "")) notice.textContent = text ?? "";
-  notice.hidden = !text;
-}
+const health = new Health(byId("health"));
 
 const batches = new Batches(byId("batches"), byId("batch-row"), byId("no-batches"), (batchId) => {
   history.pushState(null, "", `/?batch=${batchId}`);
@@ -30,17 +25,14 @@ async function open(batchId) {
   try {
     await status.open(batchId);
   } catch (error) {
-    showNotice(error.message);
+    health.complain(error.message);
   }
 }
 
 async function refresh() {
-  try {
-    const [health] = await Promise.all([getJson(notice.dataset.url), batches.refresh()]);
-    showNotice(health.notice);
-  } catch (error) {
-    showNotice(error.message);
-  }
+  const [well, listed] = await Promise.allSettled([health.refresh(), batches.refresh()]);
+  // With a server away, the strip says so already, and better than the list could.
+  if (well.value && listed.reason) health.complain(listed.reason.message);
 }
 
 wireUpload(byId("upload"), async ({ batchId }) => {

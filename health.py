@@ -1,0 +1,180 @@
+"""How the parts are, and what to do if one is away: for /api/health and the strip on the page."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import presence
+import queries
+from batchqueue import BatchQueue
+from database import UNREACHABLE, session
+from doorbell import Doorbell
+from logs import Outage
+from presence import Roll, Worker
+from queries import Backlog
+from settings import VERSION
+
+START_WORKER = "python worker.py --threads 4"
+
+
+class Health:
+    """Asks PostgreSQL and Redis; their outages are logged by who else talks to them, too."""
+
+    def __init__(self, doorbell: Doorbell, queue_key: str, postgres: Outage) -> None:
+        self._doorbell = doorbell
+        self._queue_key = queue_key
+        self._queue = BatchQueue(doorbell.client, queue_key)
+        self._postgres = postgres
+
+    def report(self) -> dict[str, Any]:
+        """What /api/health answers. What a server that is away would tell is null."""
+        backlog = self._backlog()
+        roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
+        return {
+            "status": "degraded" if backlog is None or roll is None else "ok",
+            "database": "unreachable" if backlog is None else "ok",
+            "redis": "unreachable" if roll is None else "ok",
+            **_workers_json(roll),
+            "queueDepth": self._doorbell.use(self._queue.depth),
+            **_backlog_json(backlog),
+            "version": VERSION,
+            "notice": _notice(backlog, roll),
+        }
+
+    def _backlog(self) -> Backlog | None:
+        try:
+            with session():
+                backlog = queries.backlog()
+        except UNREACHABLE as error:
+            self._postgres.begin(error)
+            return None
+        self._postgres.end()
+        return backlog
+
+
+def _workers_json(roll: Roll | None) -> dict[str, Any]:
+    if roll is None:
+        names = ("workersAlive", "workerThreads", "workers", "lastWorkerSeen")
+        return dict.fromkeys(names)
+    last = roll.last_seen
+    return {
+        "workersAlive": len(roll.alive),
+        "workerThreads": sum(worker.threads for worker in roll.alive),
+        "workers": [_worker_json(worker) for worker in roll.alive],
+        "lastWorkerSeen": last
+        and {"host": last.host, "pid": last.pid, "secondsAgo": round(last.seen_ago, 1)},
+    }
+
+
+def _worker_json(worker: Worker) -> dict[str, Any]:
+    return {
+        "host": worker.host,
+        "pid": worker.pid,
+        "threads": worker.threads,
+        "rate": round(worker.rate, 1),
+        "startedSecondsAgo": round(worker.started_ago, 1),
+        "seenSecondsAgo": round(worker.seen_ago, 1),
+        "activity": [
+            {
+                "thread": thread.number,
+                "batchId": thread.batch_id,
+                "firstId": thread.first_id,
+                "seconds": round(thread.seconds, 1),
+            }
+            for thread in worker.activity
+        ],
+    }
+
+
+def _backlog_json(backlog: Backlog | None) -> dict[str, Any]:
+    if backlog is None:
+        return {"oldestWaiting": None, "unfinishedBatches": None}
+    oldest = None
+    if backlog.seconds is not None:
+        oldest = {
+            "batchId": backlog.batch_id,
+            "filename": backlog.filename,
+            "seconds": round(backlog.seconds, 1),
+        }
+    return {"oldestWaiting": oldest, "unfinishedBatches": backlog.unfinished}
+
+
+def _notice(backlog: Backlog | None, roll: Roll | None) -> dict[str, str | None] | None:
+    """Why nothing moves, or moves unseen, and the command that helps; None if all is well."""
+
+    def notice(level: str, text: str, command: str | None = None) -> dict[str, str | None]:
+        return {"level": level, "text": text, "command": command}
+
+    if backlog is None:
+        text = "The database can't be reached. Nothing is processed until it is back."
+        return notice("error", text)
+    if roll is None:
+        text = "Redis can't be reached. Uploads are processed, but updates arrive late."
+        return notice("warning", text)
+    if not roll.alive:
+        return notice("error", "No worker is running, so batches wait.", START_WORKER)
+    return None
+
+
+# The same words are in static/js/format.js; a test holds the two together.
+
+
+def strip(report: dict[str, Any]) -> dict[str, str]:
+    """The texts of the strip on the page, by data-field."""
+    notice = report["notice"] or {"level": "ok", "text": "", "command": None}
+    return {
+        "level": {"ok": "OK", "warning": "Degraded", "error": "Problem"}[notice["level"]],
+        "workers": _workers_text(report),
+        "rate": _rate_text(report["workers"]),
+        "queue": _or_unknown(report["queueDepth"], "{:,} in the queue", "queue unknown"),
+        "oldest": _oldest_text(report),
+        "database": f"PostgreSQL {report['database']}",
+        "redis": f"Redis {report['redis']}",
+        "text": notice["text"],
+        "lastSeen": _last_seen_text(report),
+        "command": notice["command"] or "",
+    }
+
+
+def _or_unknown(value: int | None, text: str, unknown: str) -> str:
+    return unknown if value is None else text.format(value)
+
+
+def _workers_text(report: dict[str, Any]) -> str:
+    workers, threads = report["workersAlive"], report["workerThreads"]
+    if workers is None:
+        return "workers unknown"
+    return (
+        f"{_several(workers, 'worker')}, {_several(threads, 'thread')}" if workers else "no worker"
+    )
+
+
+def _several(number: int, name: str) -> str:
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+
+
+def _rate_text(workers: list[dict[str, Any]] | None) -> str:
+    rate = None if workers is None else int(sum(worker["rate"] for worker in workers))
+    return _or_unknown(rate, "{:,} emails/s", "rate unknown")
+
+
+def _oldest_text(report: dict[str, Any]) -> str:
+    oldest = report["oldestWaiting"]
+    if oldest is not None:
+        return f"oldest waiting: batch {oldest['batchId']} for {_duration(oldest['seconds'])}"
+    return "nothing waits" if report["database"] == "ok" else "waiting unknown"
+
+
+def _last_seen_text(report: dict[str, Any]) -> str:
+    last = report["lastWorkerSeen"]
+    if report["workersAlive"] != 0 or last is None:
+        return ""
+    return f"One was last seen {_duration(last['secondsAgo'])} ago on {last['host']}:{last['pid']}."
+
+
+def _duration(seconds: float) -> str:
+    """A length of time as people say it, rounded down."""
+    for unit, size, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 172_800)):
+        if seconds < most:
+            return f"{int(seconds // size)} {unit}"
+    return f"{int(seconds // 86_400):,} days"

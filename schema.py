@@ -1,0 +1,36 @@
+"""Making the tables, and bringing those of an older version up to date."""
+
+from __future__ import annotations
+
+from database import pool
+from models import Batch, Chunk, Email
+
+# Finds the few unfinished batches among many. Counting a batch's emails leaves its status alone,
+# so that the index costs a write as a batch starts and ends, no more. A bare CREATE INDEX IF NOT
+# EXISTS would stop all writers at every start of a process, before it finds nothing to do.
+_UNFINISHED_INDEX = """
+DO $$ BEGIN
+  IF to_regclass('batch_unfinished') IS NULL THEN
+    CREATE INDEX batch_unfinished ON batch (id, status)
+      WHERE status IN ('pending', 'processing');
+  END IF;
+END $$
+"""
+
+# Any number, the same for every process of ours that creates tables.
+_SCHEMA_LOCK = 5_281_736_401
+
+
+def create_tables() -> None:
+    """Create the tables, columns and indexes that are missing."""
+    with pool.atomic():
+        # App and worker may start at the same moment: the second waits here for the first.
+        pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
+        pool.create_tables([Batch, Chunk, Email], safe=True)
+        if not {"attempts", "redone"} <= {column.name for column in pool.get_columns("chunk")}:
+            # A database from before turns were counted.
+            pool.execute_sql(
+                "ALTER TABLE chunk ADD COLUMN attempts integer NOT NULL DEFAULT 0,"
+                " ADD COLUMN redone integer NOT NULL DEFAULT 0"
+            )
+        pool.execute_sql(_UNFINISHED_INDEX)

@@ -1,0 +1,28 @@
+from support import in_threads, query, start, store
+
+import schema
+from database import pool, session
+
+
+def test_tables_are_made_once_by_many_at_the_same_moment(database):
+    with session():
+        pool.execute_sql("DROP TABLE chunk, email, batch")
+    assert in_threads(*[lambda: schema.create_tables() or "made"] * 5) == ["made"] * 5
+    assert query("SELECT count(*) FROM email") == [(0,)]
+
+
+def test_a_database_from_before_turns_were_counted_gets_the_columns(database):
+    batch_id = store("a@x.de").batch_id
+    with session():
+        pool.execute_sql("ALTER TABLE chunk DROP COLUMN attempts, DROP COLUMN redone")
+        schema.create_tables()
+    assert start(batch_id).status == "processing"
+
+
+def test_tables_of_an_older_version_get_the_index_of_unfinished_batches(database):
+    found = "SELECT count(*) FROM pg_indexes WHERE indexname = 'batch_unfinished'"
+    with session():
+        pool.execute_sql("DROP INDEX batch_unfinished")
+        for _ in range(2):
+            schema.create_tables()
+    assert query(found) == [(1,)]
