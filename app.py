@@ -6,6 +6,7 @@ Events. It processes nothing itself: that is worker.py's.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import logging
 import os
@@ -50,6 +51,8 @@ STATIC = HERE / "static"
 # Batches in one answer, at most and by default.
 MAX_PAGE = 100
 PAGE = 20
+# What a write says that finds no room: on the disk, in a quota, by a limit of the process.
+DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 logger = logging.getLogger("app")
 bottle.TEMPLATE_PATH[:] = [str(HERE / "views")]
@@ -111,6 +114,11 @@ def number_from_query(name: str, default: int | None, most: int) -> int | None:
     return int(text)
 
 
+def _disk_full(error: BaseException) -> Problem:
+    logger.error(logs.line("the disk is full", error=error))
+    return Problem(507, "insufficient_storage", problems.DETAILS[507])
+
+
 class Application:
     """The routes. One object serves all request threads."""
 
@@ -149,6 +157,8 @@ class Application:
             except bottle.HTTPResponse:
                 raise
             except database.UNREACHABLE as error:
+                if database.is_full(error):
+                    raise _disk_full(error) from error
                 self._postgres.begin(error)
                 raise Problem(
                     503,
@@ -157,6 +167,8 @@ class Application:
                     headers={"Retry-After": RETRY_AFTER},
                 ) from error
             except Exception as error:
+                if isinstance(error, OSError) and error.errno in DISK_FULL:
+                    raise _disk_full(error) from error
                 logger.exception(logs.line("request failed", path=request.path))
                 raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 

@@ -55,14 +55,11 @@ def stop_on_signals() -> threading.Event:
 
 
 @contextlib.contextmanager
-def servers(
-    settings: Settings, stopping: threading.Event, *, connections: int, wait: bool = True
-) -> Iterator[Doorbell]:
-    """Point this process at PostgreSQL, of which it holds up to `connections`, and at Redis.
+def urls(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Where PostgreSQL and Redis are.
 
-    Bundled servers are started, and stopped afterwards if nobody else uses them. A PostgreSQL of
-    one's own that can't be reached is waited for, until `stopping`; without `wait`, that is done
-    in the background. Raises EmbeddedError.
+    Bundled servers are started, and stopped afterwards if nobody else uses them. Raises
+    EmbeddedError.
     """
     with contextlib.ExitStack() as stack:
 
@@ -73,9 +70,23 @@ def servers(
             stack.callback(server.release)
             return server.url
 
-        database.init(resolve("postgres", settings.database.url), connections=connections)
+        yield resolve("postgres", settings.database.url), resolve("redis", settings.redis.url)
+
+
+@contextlib.contextmanager
+def servers(
+    settings: Settings, stopping: threading.Event, *, connections: int, wait: bool = True
+) -> Iterator[Doorbell]:
+    """Point this process at PostgreSQL, of which it holds up to `connections`, and at Redis.
+
+    A PostgreSQL of one's own that can't be reached is waited for, until `stopping`; without `wait`,
+    that is done in the background. Raises EmbeddedError.
+    """
+    with contextlib.ExitStack() as stack:
+        database_url, redis_url = stack.enter_context(urls(settings))
+        database.init(database_url, connections=connections)
         stack.callback(database.disconnect)
-        doorbell = Doorbell(resolve("redis", settings.redis.url), settings.redis.queue_key)
+        doorbell = Doorbell(redis_url, settings.redis.queue_key)
         stack.callback(doorbell.close)
         tables = threading.Thread(target=_make_tables, args=(stopping,), daemon=True)
         tables.start()

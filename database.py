@@ -20,6 +20,7 @@ from typing import Any
 import psycopg2
 from peewee import InterfaceError, OperationalError, Psycopg2Adapter
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
+from psycopg2 import errorcodes
 
 # Seconds. A connection attempt is given up after the first; one that the pool has no room for,
 # after the second; a session, unless it asks for more, after the third.
@@ -47,6 +48,12 @@ UNREACHABLE = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
 )
+
+
+def is_full(error: BaseException) -> bool:
+    """Whether it says that PostgreSQL's disk is full, a case of UNREACHABLE."""
+    codes = [getattr(each, "pgcode", None) for each in (error, *error.args)]
+    return errorcodes.DISK_FULL in codes
 
 
 class _Adapter(Psycopg2Adapter):

@@ -27,7 +27,7 @@ from processors import CRASHED, TIMED_OUT, Outcome, ProcessorError
 
 # Deaths in a row on one email until it counts as the culprit: one may be somebody else's doing.
 DEATHS = 2
-# Seconds that a child may take to load the processor, and between two calls of `alive`.
+# Seconds that a child may take to load the processor, and at most between two calls of `alive`.
 START_SECONDS = 60.0
 ALIVE_SECONDS = 0.5
 # What the child says before its first outcome, and when it has ended in good order.
@@ -55,8 +55,8 @@ def process(
 
     `name` is the processor's, as processors.load() takes it. An address that takes longer than
     `limit` seconds fails with `timed_out`, one that kills the child with `worker_crashed`. `alive`
-    is called twice a second as long as this lasts; what it raises ends it. Raises ProcessorError
-    if no child gets as far as its first address.
+    is called several times within `limit` as long as this lasts; what it raises ends it. Raises
+    ProcessorError if no child gets as far as its first address.
     """
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + turn_seconds
@@ -111,7 +111,7 @@ def _read(said: int, outcomes: list[Outcome], limit: float, alive: Callable[[], 
     deadline = time.monotonic() + START_SECONDS
     while True:
         alive()
-        if not select.select([said], [], [], ALIVE_SECONDS)[0]:
+        if not select.select([said], [], [], min(ALIVE_SECONDS, limit / 4))[0]:
             if time.monotonic() > deadline:
                 if ready:
                     raise _TimeoutError

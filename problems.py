@@ -22,6 +22,7 @@ DETAILS = {
     431: "The request's headers are too long.",
     500: "Something went wrong on the server; its log says what. Please try again.",
     501: "The request uses a feature of HTTP that this server does not have.",
+    507: "The server's disk is full, and nothing was stored. Please tell who runs it.",
 }
 
 

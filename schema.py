@@ -17,6 +17,11 @@ DO $$ BEGIN
 END $$
 """
 
+_TURN_COLUMNS = """
+SELECT count(*) FROM pg_attribute
+ WHERE attrelid = to_regclass('chunk') AND attname IN ('attempts', 'redone') AND NOT attisdropped
+"""
+
 # Any number, the same for every process of ours that creates tables.
 _SCHEMA_LOCK = 5_281_736_401
 
@@ -27,7 +32,7 @@ def create_tables() -> None:
         # App and worker may start at the same moment: the second waits here for the first.
         pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
         pool.create_tables([Batch, Chunk, Email], safe=True)
-        if not {"attempts", "redone"} <= {column.name for column in pool.get_columns("chunk")}:
+        if pool.execute_sql(_TURN_COLUMNS).fetchone() == (0,):
             # A database from before turns were counted.
             pool.execute_sql(
                 "ALTER TABLE chunk ADD COLUMN attempts integer NOT NULL DEFAULT 0,"

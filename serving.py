@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
+from waitress.utilities import Error
 
+import logs
 from problems import WaitressError
 from settings import Settings
 
@@ -22,11 +27,51 @@ SPARE_CONNECTIONS = 500
 # Bytes that an upload may be larger than its file: the multipart form around it.
 FORM_OVERHEAD = 1_000_000
 
+logger = logging.getLogger("serving")
+
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
+
+
+class _NoRoomError(Error):  # type: ignore[misc]
+    code = 507
+    reason = "Insufficient Storage"
+
+
+class _Nowhere:
+    """Takes the rest of a body that is not kept."""
+
+    def append(self, data: bytes) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _Parser(HTTPRequestParser):  # type: ignore[misc]
+    """A request. When its body, which waitress keeps in a file, finds the disk full, the rest is
+    read all the same, because a client that still sends doesn't hear the answer."""
+
+    _no_room: Error | None = None
+
+    def received(self, data: bytes) -> int:
+        try:
+            consumed: int = super().received(data)
+        except OSError as error:
+            logger.error(logs.line("the disk is full", error=error))
+            self._no_room = _NoRoomError(str(error))
+            with contextlib.suppress(OSError):
+                self.body_rcv.buf.close()
+            self.body_rcv.buf = _Nowhere()
+            if self.chunked:  # how far it was read is lost
+                self.completed, consumed = True, len(data)
+            else:
+                consumed = super().received(data)
+        if self.completed and self._no_room is not None:
+            self.error = self._no_room
+        return consumed
 
 
 class _Channel(HTTPChannel):  # type: ignore[misc]
     error_task_class = WaitressError
+    parser_class = _Parser
 
 
 class HttpServer(TcpWSGIServer):  # type: ignore[misc]

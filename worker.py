@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
+import functools
 import logging
 import os
 import signal
@@ -21,12 +22,14 @@ import bootstrap
 import logs
 import models
 import processors
+import selftest
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS
 from embedded import EmbeddedError
 from presence import ANNOUNCE_SECONDS, Presence
 from processors import ProcessorError
-from settings import exit_with, load_or_exit
+from selftest import SelftestError
+from settings import Settings, exit_with, load_or_exit
 from turns import Turns, Workplace
 
 # Seconds between two looks of the supervisor at its threads.
@@ -209,6 +212,18 @@ def _ended_if_frozen(seconds: float) -> Iterator[Callable[[], object]]:
         faulthandler.unregister(signal.SIGPROF)
 
 
+def _selftest(settings: Settings) -> int:
+    # As it is said when the output goes to a file, too.
+    say = functools.partial(print, flush=True)
+    try:
+        return 0 if selftest.run(settings, say) else 1
+    except (EmbeddedError, SelftestError, *UNREACHABLE) as error:
+        say(f"The selftest could not be carried out: {error}")
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 1 after another, 2 for wrong settings."""
     parser = bootstrap.argument_parser(
@@ -219,8 +234,16 @@ def main() -> int:
         "kill -9: an unfinished turn is undone and repeated by another thread or worker.",
     )
     parser.add_argument("--threads", metavar="N", help="threads, instead of [worker] threads")
+    parser.add_argument(
+        "--selftest",
+        action="store_true",
+        help="upload 10,000 generated rows, kill a worker half-way, and see whether each row"
+        " comes out once; touches nothing else on the configured servers",
+    )
     arguments = parser.parse_args()
     settings = load_or_exit(arguments, {("worker", "threads"): arguments.threads})
+    if arguments.selftest:
+        return _selftest(settings)
     logs.setup()
     # A processor of the team's own lies beside the configuration as a rule.
     sys.path.append(str(settings.path.parent))

@@ -8,7 +8,9 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import psycopg2
 import pytest
 import redis
 from support import Process, Site, eventually, write_config
@@ -106,6 +108,15 @@ def _database(_tables: None) -> None:
         return True
 
     eventually(emptied)
+
+
+@pytest.fixture
+def elsewhere(servers: Servers) -> Iterator[Any]:
+    """A cursor of somebody else's."""
+    connection = psycopg2.connect(servers.database_url)
+    connection.autocommit = True
+    yield connection.cursor()
+    connection.close()
 
 
 @pytest.fixture

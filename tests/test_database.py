@@ -4,7 +4,6 @@ import ast
 import time
 from io import BytesIO
 
-import psycopg2
 import pytest
 from proxy import Proxy
 from support import ROOT, assert_books_balance, csv_of, query, snapshot, store
@@ -67,15 +66,6 @@ def test_what_a_cut_session_held_is_free_at_once(database, elsewhere):
     with pytest.raises(UNREACHABLE):
         hold_it_until_cut()
     assert elsewhere.rowcount == 1
-
-
-@pytest.fixture
-def elsewhere(servers):
-    """A cursor of somebody else's."""
-    connection = psycopg2.connect(servers.database_url)
-    connection.autocommit = True
-    yield connection.cursor()
-    connection.close()
 
 
 def test_a_connection_that_the_server_closed_is_not_used_again(database, elsewhere):
