@@ -4,13 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: run test lint format browser help clean
+.PHONY: run test torture lint format browser help clean
 
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
 test: $(VENV)/dev browser ## Run all tests, on real servers and a real browser
 	@$(BIN)/python -m pytest $(ARGS)
+
+torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
+	@$(BIN)/python tests/torture.py $(ARGS)
 
 lint: $(VENV)/dev ## Check style and types
 	@$(BIN)/ruff check .
