@@ -32,6 +32,8 @@ TERMINAL = ("completed", "failed", "cancelled")
 MAX_ID = 2**63 - 1
 # Unfinished batches that are looked at, at once; the others' turn comes later.
 MAX_SWEPT = 10_000
+# Seconds that a turn may take from its beginning to its claim; normally about a thousandth.
+CLAIM_SECONDS = 0.2
 
 
 class _BigIdentityField(IdentityField):
@@ -81,7 +83,7 @@ class Chunk(_Table):
 
     `done` of its emails, counted from the first, need no more work. `reasons` adds up the
     outcomes that have a reason, by reason. `attempts` counts the turns begun since the last that
-    was committed, and `redone` those before it that never were.
+    was committed, the newest at `begun_at`, and `redone` those before it that never were.
     """
 
     batch_id = BigIntegerField(constraints=[SQL("REFERENCES batch ON DELETE CASCADE")])
@@ -91,6 +93,7 @@ class Chunk(_Table):
     reasons = BinaryJSONField(default=dict, index=False, constraints=[SQL("DEFAULT '{}'")])
     attempts = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     redone = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
+    begun_at = DateTimeTZField(null=True)
 
     class Meta:
         primary_key = CompositeKey("batch_id", "first_id")
@@ -224,7 +227,8 @@ def begin_turn(batch_id: int) -> Turn | None:
     A pending batch becomes `processing` with that. None if there is no such chunk or batch. This
     is a transaction of its own, so that it is known of a turn that it was begun though whoever
     began it is dead. It doesn't wait for the disk: nothing depends on it, and it goes there
-    before anything that comes after it.
+    before anything that comes after it. Nobody holds the chunk between this and its claim, so
+    that for CLAIM_SECONDS it is nobody else's to begin a turn on.
     """
     row = _one(
         "SELECT set_config('synchronous_commit', 'off', true);"
@@ -235,11 +239,15 @@ def begin_turn(batch_id: int) -> Turn | None:
         "  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
         "  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')"
         "  AND c.done <= c.last_id - c.first_id"
+        # A time that is yet to come was written before somebody set the clock back.
+        "  AND (c.attempts > 0 AND c.begun_at BETWEEN clock_timestamp()"
+        "    - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE"
         "  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED"
-        ") UPDATE chunk SET attempts = attempts + 1 FROM next LEFT JOIN started ON true"
+        ") UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()"
+        " FROM next LEFT JOIN started ON true"
         " WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id"
         " RETURNING chunk.first_id, attempts - 1 + redone, started.*",
-        {"batch_id": batch_id},
+        {"batch_id": batch_id, "claiming": CLAIM_SECONDS},
     )
     if row is None:
         return None

@@ -19,7 +19,8 @@ END $$
 
 _TURN_COLUMNS = """
 SELECT count(*) FROM pg_attribute
- WHERE attrelid = to_regclass('chunk') AND attname IN ('attempts', 'redone') AND NOT attisdropped
+ WHERE attrelid = to_regclass('chunk') AND NOT attisdropped
+   AND attname IN ('attempts', 'redone', 'begun_at')
 """
 
 # Any number, the same for every process of ours that creates tables.
@@ -36,6 +37,6 @@ def create_tables() -> None:
             # A database from before turns were counted.
             pool.execute_sql(
                 "ALTER TABLE chunk ADD COLUMN attempts integer NOT NULL DEFAULT 0,"
-                " ADD COLUMN redone integer NOT NULL DEFAULT 0"
+                " ADD COLUMN redone integer NOT NULL DEFAULT 0, ADD COLUMN begun_at timestamptz"
             )
         pool.execute_sql(_UNFINISHED_INDEX)

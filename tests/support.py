@@ -76,9 +76,11 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
 
 
 def start(batch_id: int) -> Snapshot | None:
-    """Begin a turn; the batch's snapshot if it left `pending` with that."""
+    """Make a pending batch `processing`, and return its snapshot then."""
     with session():
         turn = models.begin_turn(batch_id)
+        # The turn itself is given up, so that the next need not wait for it to claim its chunk.
+        pool.execute_sql("UPDATE chunk SET attempts = 0 WHERE batch_id = %s", (batch_id,))
     return turn and turn.started
 
 

@@ -69,8 +69,9 @@ def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
 def test_a_claim_tells_whether_more_is_left(database):
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
     start(batch_id)
-    with session(), pool.atomic():
+    with session(), pool.atomic() as transaction:
         assert claim_next(batch_id).more
+        transaction.rollback()
     take_turn(batch_id)
     with session(), pool.atomic():
         assert not claim_next(batch_id).more
@@ -91,7 +92,20 @@ def test_what_is_not_to_be_processed_cannot_be_claimed(database):
         assert models.begin_turn(cancelled) is None
 
 
-def test_turns_that_were_begun_and_not_committed_are_counted(database):
+def test_a_chunk_is_nobody_elses_to_begin_a_turn_on_for_a_moment(database, monkeypatch):
+    monkeypatch.setattr(models, "CLAIM_SECONDS", 60)
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    begun = in_threads(*[lambda: models.begin_turn(batch_id)] * 5)
+    assert sorted(turn.first_id for turn in begun if turn) == [1, 2]
+    # The clock may have been set back since.
+    query("UPDATE chunk SET begun_at = now() + interval '1 h' WHERE first_id = 1 RETURNING 1")
+    with session():
+        again = models.begin_turn(batch_id)
+    assert (again.first_id, again.lost) == (1, 1)
+
+
+def test_turns_that_were_begun_and_not_committed_are_counted(database, monkeypatch):
+    monkeypatch.setattr(models, "CLAIM_SECONDS", 0)
     batch_id = store("a@x.de", "b@x.de").batch_id
     with session():
         assert [models.begin_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]

@@ -14,7 +14,9 @@ def test_tables_are_made_once_by_many_at_the_same_moment(database):
 def test_a_database_from_before_turns_were_counted_gets_the_columns(database):
     batch_id = store("a@x.de").batch_id
     with session():
-        pool.execute_sql("ALTER TABLE chunk DROP COLUMN attempts, DROP COLUMN redone")
+        pool.execute_sql(
+            "ALTER TABLE chunk DROP COLUMN attempts, DROP COLUMN redone, DROP COLUMN begun_at"
+        )
         schema.create_tables()
     assert start(batch_id).status == "processing"
 

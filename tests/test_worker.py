@@ -2,10 +2,12 @@
 
 import threading
 import time
+from collections import Counter
 
 import pytest
 from support import assert_books_balance, eventually, query, snapshot, store
 
+import presence
 import worker
 from processors import one_by_one
 from worker import Supervisor
@@ -170,4 +172,55 @@ def test_a_worker_with_too_many_hung_threads_is_worn_out(supervise, short_grace,
     assert any("starts itself anew" in message for message in caplog.messages)
     assert len(supervisor._hung) == worker.max_hung(1)
     release.set()
+    assert_books_balance()
+
+
+def test_a_worker_tells_what_its_threads_do_and_how_fast(supervise, client):
+    release = threading.Event()
+
+    @one_by_one
+    def hold_b(address):
+        if address.startswith("b"):
+            release.wait(60)
+
+    store("a@x.de", "c@x.de")
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    _, stop = supervise(hold_b, worker__threads=2)
+
+    def busy():
+        (worker,) = presence.workers(client, "email-queue").alive or [None]
+        return worker and any(thread.batch_id for thread in worker.activity) and worker
+
+    worker = eventually(busy)
+    assert worker.threads == 2
+    (thread,) = [each for each in worker.activity if each.batch_id]
+    assert (thread.batch_id, thread.first_id) == (batch_id, 2)
+    assert worker.rate > 0
+    seconds = thread.seconds
+    eventually(lambda: busy().activity[thread.number - 1].seconds > seconds)
+    release.set()
+    assert stop()
+    assert presence.workers(client, "email-queue").alive == []
+
+
+def test_many_workers_and_sweepers_and_a_list_full_of_duplicates_count_everything_once(
+    supervise, client
+):
+    seen = Counter()
+
+    @one_by_one
+    def count(address):
+        seen[address] += 1
+
+    ids = [
+        store(*(f"user{number}@{batch}.de" for number in range(300)), chunk_size=20).batch_id
+        for batch in range(3)
+    ]
+    client.lpush("email-queue", *ids * 300, "hello", 424242)
+    stops = [supervise(count, worker__threads=2, worker__sweep_seconds=0.1)[1] for _ in range(10)]
+    eventually(lambda: query("SELECT count(*) FROM batch WHERE status = 'completed'") == [(3,)])
+    eventually(lambda: client.llen("email-queue") == 0)
+    assert all(stop() for stop in stops)
+    assert set(seen.values()) == {1}
+    assert len(seen) == 900
     assert_books_balance()
