@@ -80,7 +80,10 @@ class _Adapter(Psycopg2Adapter):
         if conn.closed:
             return True
         poll = select.poll()
-        poll.register(conn.fileno(), select.POLLIN)
+        try:
+            poll.register(conn.fileno(), select.POLLIN)
+        except psycopg2.Error:  # it broke, and the driver has closed its socket already
+            return True
         return bool(poll.poll(0))
 
 
@@ -156,9 +159,21 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
         _watchdog.add(current)
         try:
             yield current
+        except UNREACHABLE as error:
+            raise _first(error) from None
         finally:
             _watchdog.remove(current)
             current.close()
+
+
+def _first(error: BaseException) -> BaseException:
+    """What the server said last, rather than that a rollback after it found nobody there."""
+    first = error
+    while error.__context__ is not None:
+        error = error.__context__
+        if isinstance(error, UNREACHABLE):
+            first = error
+    return first
 
 
 def init(url: str, *, connections: int) -> None:

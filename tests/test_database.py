@@ -42,6 +42,17 @@ def test_a_session_that_outlasts_its_time_is_cut(database):
     assert query("SELECT 1") == [(1,)]
 
 
+def test_what_the_server_said_last_is_what_is_raised(database, elsewhere):
+    def be_terminated():
+        with session(), pool.atomic():
+            (pid,) = pool.execute_sql("SELECT pg_backend_pid()").fetchone()
+            elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
+            pool.execute_sql("SELECT 1")
+
+    with pytest.raises(UNREACHABLE, match="terminating connection|server closed the connection"):
+        be_terminated()
+
+
 def test_a_session_may_be_extended(database):
     with session(0.3) as current:
         current.extend(60)
