@@ -162,7 +162,10 @@ def _oldest_text(report: dict[str, Any]) -> str:
     oldest = report["oldestWaiting"]
     if oldest is not None:
         return f"oldest waiting: batch {oldest['batchId']} for {_duration(oldest['seconds'])}"
-    return "nothing waits" if report["database"] == "ok" else "waiting unknown"
+    unfinished = report["unfinishedBatches"]
+    if unfinished == 0:
+        return "nothing waits"
+    return _or_unknown(unfinished, "{:,} unfinished", "waiting unknown")
 
 
 def _last_seen_text(report: dict[str, Any]) -> str:

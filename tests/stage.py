@@ -224,14 +224,11 @@ class Stage:
         self._servers: list[Embedded] = []
         self.children: list[Child] = []
 
-    def start_servers(self) -> None:
-        """Start PostgreSQL and Redis. To be left to a thread that no Ctrl-C interrupts."""
+    def start(self) -> None:
+        """Start servers, app and workers. To be left to a thread that no Ctrl-C interrupts, so
+        that none is started and not known of."""
         for kind in ("postgres", "redis"):
             self._servers.append(Embedded(kind, self.folder))
-
-    def start(self) -> None:
-        """Start app and workers and wait until all is at work. Raises AssertionError."""
-        assert len(self._servers) == 2, "the servers did not start"
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self.address = ("127.0.0.1", _free_port())
         (self.folder / "slow_check.py").write_text(self._processor)
@@ -252,7 +249,6 @@ class Stage:
             child = Child(name, command, f" {ready} ", environment, log)
             child.start()
             self.children.append(child)
-        self.await_ready()
 
     def note(self, sentence: str) -> None:
         """Log what the harness did or saw, with the time that the other logs have."""

@@ -6,7 +6,7 @@ import signal
 import chromium
 import pytest
 from playwright.sync_api import expect, sync_playwright
-from support import Site, csv_of, write_slow_processor
+from support import Site, csv_of, start, write_slow_processor
 
 import presence
 from database import pool
@@ -233,14 +233,16 @@ def texts(page):
     )
 
 
-@pytest.mark.parametrize("state", ["alive", "gone", "never", "no redis"])
+@pytest.mark.parametrize("state", ["alive", "gone", "never", "under way", "no redis"])
 def test_server_and_script_say_the_same(page, serve, here, no_redis, state):
     site = serve(no_redis) if state == "no redis" else serve()
     if state in ("alive", "gone"):
         here.announce([ThreadReport(number) for number in range(1200)], rate=1_234_567.9)
     if state == "gone":
         here.withdraw()
-    site.upload(csv_of("a@x.de"))
+    uploaded = site.upload(csv_of("a@x.de")).json
+    if state == "under way":
+        start(uploaded["batchId"])
     page.goto(site.url)
     rendered, level = texts(page), page.locator("#health").get_attribute("data-level")
     page.locator("#health").evaluate(

@@ -49,7 +49,7 @@ def test_what_the_server_said_last_is_what_is_raised(database, elsewhere):
             elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
             pool.execute_sql("SELECT 1")
 
-    with pytest.raises(UNREACHABLE, match="terminating connection|server closed the connection"):
+    with pytest.raises(UNREACHABLE, match=r"terminating connection|server closed the connection"):
         be_terminated()
 
 

@@ -79,7 +79,6 @@ class TestCommand:
         process = torture("--seconds=600", "--keep-logs")
         folder = eventually(lambda: self.command_folder(process.pid), 60)
         eventually((folder / "slow_check.py").exists, 60)
-        children = psutil.Process(process.pid).children(recursive=True)
         assert process.stop(signal.SIGINT) == 130
         logs = Path(re.search(r"The logs are in (\S+)", process.output)[1])
         assert list(logs.glob("*.log"))
@@ -87,7 +86,16 @@ class TestCommand:
             file.unlink()
         logs.rmdir()
         assert not folder.exists()
-        eventually(lambda: not any(child.is_running() for child in children))
+        eventually(lambda: not self.running_in(folder))
+
+    @staticmethod
+    def running_in(folder: Path) -> list[psutil.Process]:
+        """Processes with the folder in their command lines."""
+        return [
+            process
+            for process in psutil.process_iter(["cmdline"])
+            if str(folder) in " ".join(process.info["cmdline"] or ())
+        ]
 
     @staticmethod
     def command_folder(pid: int) -> Path | None:

@@ -122,6 +122,9 @@ class Run:
         self.began = time.monotonic()
         self.seconds = 0.0
         self._threads: list[threading.Thread] = []
+        # Set when nothing more is being started. Not a join(), which takes a thread for ended
+        # that goes on, if a Ctrl-C interrupts it (Python 3.11).
+        self._started = threading.Event()
         self._no_more_harm = threading.Event()
         self._no_more_uploads = threading.Event()
         self._at_rest = threading.Event()
@@ -132,9 +135,12 @@ class Run:
 
     def perform(self) -> None:
         """All of it. What goes wrong is among the findings afterwards."""
-        self._spawn("servers", self.stage.start_servers).join()
+        self._spawn("start", self._start)
+        self._started.wait()
+        if self.findings.count:
+            return
         try:
-            self.stage.start()
+            self.stage.await_ready()
             self._spawn("supervisor", lambda: self.stage.supervise(self._at_rest))
             self._upload_and_do_harm()
         except AssertionError as error:
@@ -147,13 +153,22 @@ class Run:
         with contextlib.closing(psycopg2.connect(self.stage.database_url)) as connection:
             self.verdict = audit(connection, self.ledger.uploads)
 
+    def _start(self) -> None:
+        try:
+            self.stage.start()
+        finally:
+            self._started.set()
+
     def stop(self, *, failed: bool) -> None:
         """End everything that was started; keep the logs if `failed`, or if they are wanted."""
         for event in (self._no_more_harm, self._no_more_uploads, self._at_rest):
             event.set()
+        if self._threads:
+            self._started.wait()
         self.stage.destroy_children()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         keep = self.options.keep_logs or failed
         self.stage.destroy(keep_logs=keep)
         if keep:
@@ -172,8 +187,8 @@ class Run:
                 self.findings.add(f"the harness failed: {name}: {error!r}")
 
         thread = threading.Thread(target=run, name=name, daemon=True)
+        self._threads.append(thread)  # first: a Ctrl-C must not find one that nobody knows of
         thread.start()
-        self._threads.append(thread)
         return thread
 
     # Uploads and harm.

@@ -46,9 +46,10 @@ function rateText(workers) {
   return `${count(Math.floor(workers.reduce((sum, { rate }) => sum + rate, 0)))} emails/s`;
 }
 
-function oldestText({ oldestWaiting: oldest, database }) {
+function oldestText({ oldestWaiting: oldest, unfinishedBatches: unfinished }) {
   if (oldest) return `oldest waiting: batch ${oldest.batchId} for ${duration(oldest.seconds)}`;
-  return database === "ok" ? "nothing waits" : "waiting unknown";
+  if (unfinished === 0) return "nothing waits";
+  return unfinished === null ? "waiting unknown" : `${count(unfinished)} unfinished`;
 }
 
 function lastSeenText({ workersAlive, lastWorkerSeen: last }) {
