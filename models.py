@@ -232,10 +232,7 @@ def begin_turn(batch_id: int) -> Turn | None:
     """
     row = _one(
         "SELECT set_config('synchronous_commit', 'off', true);"
-        "WITH started AS ("
-        "  UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1"
-        f" WHERE id = %(batch_id)s AND status = 'pending' RETURNING {_SNAPSHOT}"
-        "), next AS ("
+        "WITH next AS ("
         "  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
         "  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')"
         "  AND c.done <= c.last_id - c.first_id"
@@ -243,6 +240,11 @@ def begin_turn(batch_id: int) -> Turn | None:
         "  AND (c.attempts > 0 AND c.begun_at BETWEEN clock_timestamp()"
         "    - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE"
         "  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED"
+        # Only who has a chunk starts the batch, and so is there to tell of it.
+        "), started AS ("
+        "  UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1"
+        "  WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM next)"
+        f" RETURNING {_SNAPSHOT}"
         ") UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()"
         " FROM next LEFT JOIN started ON true"
         " WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id"
