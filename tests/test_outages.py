@@ -36,25 +36,27 @@ class Server:
         self._pid_file = folder / kind / {"postgres": "data/postmaster.pid"}.get(kind, "redis.pid")
         self.release = self._embedded.release
 
-    def processes(self):
-        """The server's process and its children."""
-        process = psutil.Process(int(self._pid_file.read_text().split("\n", 1)[0]))
-        return [process, *process.children()]
+    def process(self):
+        return psutil.Process(int(self._pid_file.read_text().split("\n", 1)[0]))
 
     def kill(self):
-        self.processes()[0].kill()
+        self.process().kill()
 
     @contextlib.contextmanager
     def stopped(self):
         """Takes connections, as the kernel does that for it, and never answers."""
-        processes = self.processes()
-        for process in processes:
-            process.suspend()
+        process = self.process()
+        process.suspend()  # first, so that it begets no others
+        children = process.children()
+        for child in children:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.suspend()
         try:
             yield
         finally:
-            for process in processes:
-                process.resume()
+            for each in (*children, process):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.resume()
 
 
 @pytest.fixture
