@@ -1,0 +1,161 @@
+"""The quick way and the email-validator package must always agree: reason, normal form, domain."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from processors.syntax import by_library, normalized, parse, parts
+
+HARD = [
+    "anna@example.com",
+    "Anna.O'Neil+tag@Example.COM",
+    "a@b.co",
+    "!#$%&'*+-/=?^_`{|}~@example.org",
+    ".anna@example.com",
+    "anna.@example.com",
+    "an..na@example.com",
+    "an na@example.com",
+    '"anna"@example.com',
+    '"an@na"@example.com',
+    "anna@",
+    "@example.com",
+    "anna",
+    "",
+    "anna@@example.com",
+    "anna@example",
+    "anna@example.c0m",
+    "anna@localhost",
+    "anna@host.local",
+    "anna@-example.com",
+    "anna@example-.com",
+    "anna@ab--cd.com",
+    "anna@exa_mple.com",
+    "anna@example..com",
+    "anna@.example.com",
+    "anna@example.com.",
+    "anna@[127.0.0.1]",
+    "anna@127.0.0.1",
+    "anna@xn--mller-kva.de",
+    "anna@xn--a.de",
+    "anna@müller.de",
+    "jürgen@example.de",
+    "用户@例子.广告",
+    "anna\u00a0b@example.com",
+    "Anna <anna@example.com>",
+    "<anna@example.com>",
+    "anna@example.com, bob@example.com",
+    "anna＠example.com",
+    "anna@example.com\n",
+    "anna@exam\tple.com",
+    f"{'a' * 64}@example.com",
+    f"{'a' * 65}@example.com",
+    f"anna@{'b' * 63}.com",
+    f"anna@{'b' * 64}.com",
+    f"anna@{'.'.join(['b' * 60] * 4)}.com",
+    f"{'a' * 64}@{'.'.join(['b' * 60] * 3)}.com",
+    f"{'a' * 64}@{'.'.join(['b' * 61] * 3)}.community",
+    *(f"{'a' * length}@{'.'.join(['b' * 58] * 3)}.community" for length in range(60, 70)),
+    *(f"{'a' * length}@{'.'.join(['ü' * 50] * 3)}.de" for length in range(1, 64, 7)),
+    *(f"{'a' * length}@{'.'.join(['xn--mller-kva'] * 15)}.example.com" for length in range(1, 40)),
+    "INFO@example.com",
+    "Info+Tag@example.com",
+    "WWW@MÜLLER.de",
+    "anna@\u0338example.com",
+    "anna<\u0338@example.com",
+    "anna@<bob@example.com>",
+    'anna"@example.com',
+    'anna@"example.com',
+    "anna@example.com>",
+    "anna@[IPv6:::1]",
+    "anna@[::1]",
+    "anna@exa\u00admple.com",
+    "anna@example\u3002com",
+    "anna@EXAMPLE.XN--P1AI",
+    "anna@faß.de",
+    "anna@1.אב.com",
+    "anna@" + "a." * 200 + "com",
+    '"info"@example.com',
+    '"an\\"na"@example.com',
+    "ANNA＠EXAMPLE.COM",
+    "anna\ufe6bexample.com",
+    "@",
+    "@@",
+    "<>",
+    '"',
+]
+
+
+def assert_agree(address):
+    expected = by_library(address)
+    assert parse(address) == expected
+    reason, local, domain = parts(address)
+    assert (reason, domain or None) == (expected.reason, expected.domain)
+    if reason is None:
+        assert address.startswith(f"{local}@")
+
+
+@pytest.mark.parametrize("address", HARD)
+def test_agrees_on_hard_addresses(address):
+    assert_agree(address)
+
+
+LOCALS = st.one_of(
+    st.text(st.sampled_from("abcXYZ019.!#$%&'*+-/=?^_`{|}~"), max_size=70),
+    st.text(st.sampled_from('a."\\ @<>(),:;[]éß用\u00a0\n\t'), max_size=10),
+    st.text(max_size=10),
+    st.sampled_from(["info", "Info", "WEBMASTER", "www", "INFO.x"]),
+)
+DOMAINS = st.one_of(
+    st.text(st.sampled_from("abcXYZ019.-"), max_size=80),
+    st.builds("{}.{}".format, st.text(st.sampled_from("ab-1"), max_size=70), st.just("com")),
+    st.sampled_from(["example.com", "xn--mller-kva.de", "localhost", "a.test", "b.local"]),
+    st.builds("{}.{}".format, st.text(st.sampled_from("üößA用あאn-1"), max_size=70), st.just("De")),
+    st.text(max_size=10),
+)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(LOCALS, DOMAINS, st.sampled_from(["@", "", "@@", " @"]))
+def test_agrees_on_anything(local, domain, between):
+    address = f"{local}{between}{domain}"
+    assert_agree(address)
+
+
+@pytest.mark.parametrize(
+    ("address", "reason"),
+    [
+        ("anna", "no_at_sign"),
+        ("@example.com", "no_local_part"),
+        ("anna@", "no_domain"),
+        ("an na@example.com", "bad_local_part"),
+        ("anna@exa_mple.com", "bad_domain"),
+        ("anna@example", "no_top_level_domain"),
+        ("anna@server.local", "reserved_domain"),
+        ('"anna"@example.com', "quoted_local_part"),
+        ("anna@[127.0.0.1]", "ip_address"),
+        ("Anna <anna@example.com>", "display_name"),
+        (f"anna@{'b' * 64}.com", "too_long"),
+    ],
+)
+def test_a_malformed_address_fails_with_its_reason(address, reason):
+    assert parse(address) == (reason, None, None)
+
+
+@pytest.mark.parametrize(
+    ("address", "normal", "domain"),
+    [
+        ("Anna.O'Neil@Example.COM", "Anna.O'Neil@example.com", "example.com"),
+        ("INFO@Example.com", "info@example.com", "example.com"),
+        ("PostMaster@example.com", "postmaster@example.com", "example.com"),
+        ("anna@M\u00dcller.de", "anna@m\u00fcller.de", "xn--mller-kva.de"),
+        ("anna@xn--mller-kva.de", "anna@m\u00fcller.de", "xn--mller-kva.de"),
+        ("ju\u0308rgen@example.de", "j\u00fcrgen@example.de", "example.de"),
+    ],
+)
+def test_the_normal_form_and_the_domain_as_the_dns_has_it(address, normal, domain):
+    assert parse(address) == (None, normal, domain)
+    assert normalized(address) == normal
+
+
+def test_what_is_malformed_has_no_normal_form():
+    assert normalized("anna@@example.com") == ""
