@@ -1,0 +1,134 @@
+"""Addresses that are well-formed and yet risky: mistyped domains, throw-away ones, roles.
+
+All that is said here follows from the address alone (and a list of the team's own), so that other
+processes come to the same answers later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from functools import lru_cache
+from pathlib import Path
+
+from disposable_email_domains import blocklist
+from rapidfuzz.distance import OSA
+
+from processors import syntax
+
+# RFC 2142, and what is usual besides.
+_ROLES = """
+    abuse accounting accounts admin administrator billing bounce bounces careers contact
+    customerservice do-not-reply donotreply enquiries feedback finance ftp hello help helpdesk
+    hostmaster hr info information inquiries jobs kontakt legal mailer-daemon marketing media
+    news newsletter no-reply noc noreply office orders post postmaster press privacy root
+    sales security service spam staff subscribe support sysadmin team unsubscribe usenet uucp
+    webmaster www
+"""
+ROLES = frozenset(_ROLES.split())
+_LONGEST_ROLE = max(map(len, ROLES))
+
+# Mistyped domains that nobody means, though most have a mail server: of those who wait for just
+# these mistakes. Not on it, because it is somebody's real one: mail.com, email.com, ymail.com,
+# gmx.com, hotmail.co, and whatever else isn't beyond doubt.
+TYPOS = {
+    typo: domain
+    for domain, typos in {
+        "gmail.com": "gmial.com gmal.com gmai.com gmil.com gnail.com gamil.com gmaill.com"
+        " ggmail.com gmali.com gmaik.com gmsil.com gmaul.com gmaol.com gimail.com gmeil.com"
+        " gmail.con gmail.cmo gmail.comm gmail.cm gmail.om gmail.co gmail.vom gmail.xom",
+        "googlemail.com": "googlemial.com googelmail.com googlemai.com googlemail.con",
+        "hotmail.com": "hotmial.com hotmal.com hotmai.com hotmil.com homtail.com hotamil.com"
+        " hormail.com hotmaill.com htomail.com hotnail.com hotmail.con hotmail.cmo hotmail.comm",
+        "yahoo.com": "yaho.com yahooo.com yhoo.com yahho.com yhaoo.com yaoo.com yahoo.con"
+        " yahoo.cmo yahoo.comm",
+        "outlook.com": "outlok.com outloook.com outllok.com oulook.com otulook.com outook.com"
+        " outlook.con outlook.cmo outlook.comm",
+        "icloud.com": "iclod.com icloud.con icloud.cmo iclould.com icoud.com icluod.com",
+        "live.com": "live.con live.cmo",
+        "aol.com": "aol.con aol.cmo",
+        "gmx.de": "gmx.ed gmx.dee",
+        "t-online.de": "t-onlne.de t-onlin.de t-onlien.de t-online.ed",
+    }.items()
+    for typo in typos.split()
+}
+
+# Where very many people have their addresses, the most first.
+_POPULAR = """
+    gmail.com yahoo.com hotmail.com outlook.com icloud.com aol.com live.com msn.com gmx.de
+    web.de googlemail.com gmx.net t-online.de freenet.de gmx.at gmx.ch bluewin.ch yahoo.co.uk
+    hotmail.co.uk btinternet.com yahoo.fr hotmail.fr orange.fr wanadoo.fr laposte.net yahoo.de
+    hotmail.de outlook.de live.de libero.it hotmail.it yahoo.it yahoo.es hotmail.es ymail.com
+    protonmail.com proton.me comcast.net verizon.net sbcglobal.net bellsouth.net mail.ru
+    yandex.ru yahoo.co.jp yahoo.co.in rediffmail.com yahoo.com.br uol.com.br mail.com gmx.com
+    fastmail.com zoho.com
+"""
+POPULAR = tuple(_POPULAR.split())
+# The reasons with which a domain may be a mistyped popular one.
+_UNREACHABLE = ("no_such_domain", "no_mail_server", "null_mx")
+
+
+class ListError(Exception):
+    """The team's own list of disposable domains can't be used; a sentence says why."""
+
+
+def is_role(local: str) -> bool:
+    """Whether what is before an @-sign is a role, such as info, and not a person."""
+    return len(local) <= _LONGEST_ROLE and local.lower() in ROLES
+
+
+def is_typo(domain: str) -> bool:
+    """Whether nobody means this domain."""
+    return domain in TYPOS
+
+
+def is_disposable(domain: str, own: Container[str] = ()) -> bool:
+    """Whether the domain, or one that it is part of, is on the package's list or one's own."""
+    while "." in domain:
+        if domain in blocklist or domain in own:
+            return True
+        domain = domain.partition(".")[2]
+    return False
+
+
+def read_list(path: Path) -> frozenset[str]:
+    """The domains in a file, one a line; empty lines and those with # are left out.
+
+    Raises ListError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListError(f"{path} can't be read: {error}") from error
+    domains = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if text:
+            domain = syntax.parse(f"a@{text}").domain
+            if domain is None:
+                raise ListError(f"{path}, line {number}: {text!r} is not a domain")
+            domains.add(domain)
+    return frozenset(domains)
+
+
+@lru_cache(maxsize=1 << 14)
+def _meant(domain: str) -> str:
+    """The popular domain that differs by one slip of the keyboard; empty if there is none."""
+    if domain in TYPOS:
+        return TYPOS[domain]
+    if domain in POPULAR:
+        return ""
+    for popular in POPULAR:
+        if OSA.distance(domain, popular, score_cutoff=1) <= 1:
+            return popular
+    return ""
+
+
+def suggestion(address: str, reason: str | None) -> str:
+    """The whole address that was probably meant, for an email with this reason; empty for none."""
+    if reason != "likely_typo" and reason not in _UNREACHABLE:
+        return ""
+    _, normalized, domain = syntax.parse(address)
+    if normalized is None or domain is None:
+        return ""
+    meant = TYPOS.get(domain, "") if reason == "likely_typo" else _meant(domain)
+    return f"{normalized.rpartition('@')[0]}@{meant}" if meant else ""
