@@ -1,0 +1,166 @@
+"""A nameserver on 127.0.0.1, UDP and TCP, that answers, refuses, keeps silent or lies as told."""
+
+from __future__ import annotations
+
+import socketserver
+import struct
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from dnslib import MX, QTYPE, RCODE, RR, SOA, A, DNSLabel, DNSRecord
+
+# What the probe wants to see of a resolver.
+_WORLD = ("gmail.com", "outlook.com")
+
+
+class Nameserver:
+    """Names that nothing was told of don't exist."""
+
+    def __init__(self) -> None:
+        self._udp, self._tcp = _bound(self)
+        self.port: int = self._udp.server_address[1]
+        # Names and types that were asked for, and how often.
+        self.asked: Counter[tuple[str, str]] = Counter()
+        self.by_tcp: Counter[str] = Counter()
+        # What is done to the answers about a name: see the methods; to those about any name.
+        self._answers: dict[str, Callable[[DNSRecord, DNSRecord], None]] = {}
+        self._lies: dict[str, str] = {}
+        self.silent = False
+        # Seconds that each answer takes.
+        self.seconds = 0.0
+        for name in _WORLD:
+            self.mx(name)
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def __enter__(self) -> Nameserver:
+        for server in (self._udp, self._tcp):
+            threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for server in (self._udp, self._tcp):
+            server.shutdown()
+            server.server_close()
+
+    def mx(self, name: str, *servers: str, ttl: int = 300) -> None:
+        """The name's mail servers, `mx.` before it by default; "." stands for a Null MX."""
+        records = [
+            RR(name, QTYPE.MX, rdata=MX(server, 10), ttl=ttl)
+            for server in servers or [f"mx.{name}"]
+        ]
+        self._answers[name] = lambda query, reply: self._add(query, reply, "MX", records)
+
+    def host(self, name: str, kind: str = "A", ttl: int = 300) -> None:
+        """The name has an address, A or AAAA, and no mail server."""
+        address = "192.0.2.1" if kind == "A" else "2001:db8::1"
+        (record,) = RR.fromZone(f"{name}. {ttl} IN {kind} {address}")
+        self._answers[name] = lambda query, reply: self._add(query, reply, kind, [record])
+
+    def nothing(self, name: str, *, negative_ttl: int | None = None) -> None:
+        """The name exists, without any record that matters."""
+        self._answers[name] = lambda query, reply: _soa(reply, name, negative_ttl)
+
+    def missing(self, name: str, *, negative_ttl: int | None = None) -> None:
+        """The name doesn't exist, as the SOA of its zone says so long."""
+
+        def answer(query: DNSRecord, reply: DNSRecord) -> None:
+            reply.header.rcode = RCODE.NXDOMAIN
+            _soa(reply, name, negative_ttl)
+
+        self._answers[name] = answer
+
+    def code(self, name: str, rcode: str) -> None:
+        """SERVFAIL, REFUSED and so on."""
+
+        def answer(query: DNSRecord, reply: DNSRecord) -> None:
+            reply.header.rcode = getattr(RCODE, rcode)
+
+        self._answers[name] = answer
+
+    def lie(self, name: str, how: str) -> None:
+        """`silence`, `wrong_id`, `other_name`, `garbage`, or `truncated`, which TCP makes good."""
+        self._lies[name] = how
+
+    def invent(self) -> None:
+        """Have an answer for every name, as some providers' resolvers do."""
+        self._answers[""] = lambda query, reply: reply.add_answer(
+            RR(query.q.qname, QTYPE.A, rdata=A("192.0.2.99"))
+        )
+
+    def answer(self, packet: bytes, *, tcp: bool) -> bytes | None:
+        """What is answered to a packet, if anything is."""
+        query = DNSRecord.parse(packet)
+        name, kind = str(query.q.qname).rstrip(".").lower(), QTYPE[query.q.qtype]
+        self.asked[name, kind] += 1
+        lie = self._lies.get(name)
+        if self.silent or lie == "silence":
+            return None
+        time.sleep(self.seconds)
+        if tcp:
+            self.by_tcp[name] += 1
+        reply = query.reply()
+        told = self._answers.get(name) or self._answers.get("")
+        if told is None:
+            reply.header.rcode = RCODE.NXDOMAIN
+        else:
+            told(query, reply)
+        if lie == "wrong_id":
+            reply.header.id = (query.header.id + 1) % 65536
+        if lie == "other_name":
+            reply.q.qname = DNSLabel("somebody.else.example.net")
+        if lie == "truncated" and not tcp:
+            reply.header.tc, reply.rr = 1, []
+        return b"\xff" * 7 if lie == "garbage" else bytes(reply.pack())
+
+    @staticmethod
+    def _add(query: DNSRecord, reply: DNSRecord, kind: str, records: list[RR]) -> None:
+        if QTYPE[query.q.qtype] == kind:
+            for record in records:
+                reply.add_answer(record)
+
+
+def _soa(reply: DNSRecord, name: str, negative_ttl: int | None) -> None:
+    if negative_ttl is not None:
+        times = (1, 3600, 600, 86400, negative_ttl)
+        reply.add_auth(RR(name, QTYPE.SOA, ttl=3600, rdata=SOA(f"ns.{name}", f"x.{name}", times)))
+
+
+class _Udp(socketserver.ThreadingUDPServer):
+    daemon_threads = True
+    block_on_close = False
+    max_packet_size = 4096
+
+
+class _Tcp(socketserver.ThreadingTCPServer):
+    daemon_threads = True
+    block_on_close = False
+
+
+def _bound(nameserver: Nameserver) -> tuple[_Udp, _Tcp]:
+    """Both servers on the same port, which is free for both."""
+
+    class ByUdp(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            packet, socket = self.request
+            answer = nameserver.answer(packet, tcp=False)
+            if answer is not None:
+                socket.sendto(answer, self.client_address)
+
+    class ByTcp(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            (length,) = struct.unpack("!H", self.rfile.read(2))
+            answer = nameserver.answer(self.rfile.read(length), tcp=True)
+            if answer is not None:
+                self.wfile.write(struct.pack("!H", len(answer)) + answer)
+
+    while True:
+        tcp = _Tcp(("127.0.0.1", 0), ByTcp)
+        try:
+            return _Udp(tcp.server_address, ByUdp), tcp
+        except OSError:
+            tcp.server_close()
