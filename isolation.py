@@ -18,8 +18,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import logs
 import processors
@@ -47,16 +48,17 @@ def process(
     name: str,
     addresses: list[str],
     *,
+    options: Mapping[str, Any] | None = None,
     turn_seconds: float,
     limit: float,
     alive: Callable[[], None],
 ) -> list[Outcome]:
     """The outcomes of the first of the addresses: of one at least, for about `turn_seconds`.
 
-    `name` is the processor's, as processors.load() takes it. An address that takes longer than
-    `limit` seconds fails with `timed_out`, one that kills the child with `worker_crashed`. `alive`
-    is called several times within `limit` as long as this lasts; what it raises ends it. Raises
-    ProcessorError if no child gets as far as its first address.
+    `name` and `options` are the processor's, as processors.load() takes them. An address that
+    takes longer than `limit` seconds fails with `timed_out`, one that kills the child with
+    `worker_crashed`. `alive` is called several times within `limit` as long as this lasts; what it
+    raises ends it. Raises ProcessorError if no child gets as far as its first address.
     """
     outcomes: list[Outcome] = []
     deadline = time.monotonic() + turn_seconds
@@ -64,7 +66,7 @@ def process(
     while len(outcomes) < len(addresses) and (not outcomes or time.monotonic() < deadline):
         before = len(outcomes)
         try:
-            with _child(name, addresses[before:], deadline - time.monotonic()) as said:
+            with _child(name, options, addresses[before:], deadline - time.monotonic()) as said:
                 died = not _read(said, outcomes, limit, alive)
         except _TimeoutError:
             outcomes.append(TIMED_OUT)
@@ -79,9 +81,13 @@ def process(
 
 
 @contextmanager
-def _child(name: str, addresses: list[str], seconds: float) -> Iterator[int]:
+def _child(
+    name: str, options: Mapping[str, Any] | None, addresses: list[str], seconds: float
+) -> Iterator[int]:
     """A child at work on the addresses: the descriptor to read from what it says."""
     with tempfile.TemporaryFile() as file:
+        # Not on the command line, which everybody on the machine may read.
+        file.write(json.dumps(dict(options or {})).encode() + b"\n")
         for address in addresses:
             file.write(json.dumps(address).encode() + b"\n")
         file.seek(0)
@@ -134,7 +140,8 @@ def _read(said: int, outcomes: list[Outcome], limit: float, alive: Callable[[], 
 
 
 def main(name: str, seconds: float) -> None:
-    """The child: read addresses from standard input, one a line, and say what comes of each."""
+    """The child: read options and then addresses from standard input, one a line, and say what
+    comes of each address."""
     if sys.platform == "linux":
         # A child on which the parent waits in vain must not outlive it.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -148,7 +155,7 @@ def main(name: str, seconds: float) -> None:
             logged.add(type(error))
             logger.error(logs.line("processor failed", error=type(error).__name__), exc_info=error)
 
-    processor = processors.load(name)
+    processor = processors.load(name, json.loads(sys.stdin.readline()))
     os.write(said, _READY + b"\n")
     deadline = time.monotonic() + seconds
     for line in sys.stdin:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import ipaddress
 import os
 import re
 import sys
@@ -68,6 +69,24 @@ def _origins(value: str) -> tuple[str, ...]:
     return tuple(value.split())
 
 
+def _nameservers(value: str) -> tuple[str, ...]:
+    for nameserver in value.split():
+        address, port = nameserver, ""
+        if match := re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver):
+            address, port = match[1].strip("[]"), match[2]
+        try:
+            ipaddress.ip_address(address)
+            valid = not port or 1 <= int(port) <= 65535
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError(
+                f"must be IP addresses, each with :port or not (an IPv6 address with one is"
+                f" written [::1]:53), not {nameserver!r}"
+            )
+    return tuple(value.split())
+
+
 @dataclass(frozen=True)
 class Server:
     host: str = _matching(r"\S+", "an address")
@@ -113,6 +132,15 @@ class Worker:
 
 
 @dataclass(frozen=True)
+class Check:
+    dns: str = _matching(r"auto|on|off", "auto, on or off")
+    nameservers: tuple[str, ...] = _option(_nameservers)
+    timeout_seconds: float = _number(float, 0.1, 20)
+    concurrency: int = _number(int, 1, 1000)
+    disposable_domains: str = _matching(r".*", "a file")
+
+
+@dataclass(frozen=True)
 class Upload:
     # Above 1,000 MB the multipart parser's own limit of 1 GiB would answer in our place.
     max_megabytes: int = _number(int, 1, 1000)
@@ -122,20 +150,42 @@ class Upload:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. `path` is the file they came from."""
+    """All settings. `path` is the file they came from.
+
+    `own` is the section of the team's own processor, if the file has one; it may hold a password.
+    """
 
     server: Server
     database: Database
     redis: Redis
     embedded: Embedded
     worker: Worker
+    check: Check
     upload: Upload
     path: Path
+    own: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def embedded_folder(self) -> Path:
         """[embedded] folder, absolute; a relative one is meant from the config file's folder."""
-        return (self.path.parent / Path(self.embedded.folder).expanduser()).resolve()
+        return self._absolute(self.embedded.folder)
+
+    @property
+    def processor_options(self) -> dict[str, Any]:
+        """What the processor is configured with, as JSON could hold it."""
+        if self.worker.processor != "check":
+            return dict(self.own)
+        disposable = self.check.disposable_domains
+        return {
+            "dns": self.check.dns,
+            "nameservers": list(self.check.nameservers),
+            "timeout_seconds": self.check.timeout_seconds,
+            "concurrency": self.check.concurrency,
+            "disposable_domains": disposable and str(self._absolute(disposable)),
+        }
+
+    def _absolute(self, path: str) -> Path:
+        return (self.path.parent / Path(path).expanduser()).resolve()
 
 
 SECTIONS: dict[str, type] = {
@@ -144,12 +194,22 @@ SECTIONS: dict[str, type] = {
     "redis": Redis,
     "embedded": Embedded,
     "worker": Worker,
+    "check": Check,
     "upload": Upload,
 }
 
 
+def own_section(processor: str) -> str | None:
+    """The section that configures this processor: of its module's name, if it isn't one of ours."""
+    module, colon, _ = processor.partition(":")
+    return module if colon and module not in SECTIONS else None
+
+
 def _read(path: Path) -> dict[tuple[str, str], str]:
-    """The file's values by (section, key). Raises SettingsError unless it has exactly our keys."""
+    """The file's values by (section, key). Raises SettingsError unless it has exactly our keys.
+
+    The section of the team's own processor is theirs.
+    """
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
         with path.open(encoding="utf-8") as file:
@@ -160,10 +220,13 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
         raise SettingsError(f"{path}: {' '.join(error.message.split())}.") from error
     values = {(section, key): parser[section][key] for section in parser for key in parser[section]}
     known = {(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)}
+    own = own_section(values.get(("worker", "processor"), ""))
     for section in parser.sections():
-        if section not in SECTIONS:
+        if section not in SECTIONS and section != own:
             raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
     for section, key in sorted(values.keys() - known):
+        if section == own:
+            continue
         raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
     for section, key in sorted(known - values.keys()):
         raise SettingsError(
@@ -206,7 +269,9 @@ def load(
             f"{path}: [worker] turn_timeout_seconds must be greater than turn_seconds,"
             f" {worker.turn_seconds:g}."
         )
-    return Settings(**sections, path=path)
+    theirs = own_section(worker.processor)
+    own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
+    return Settings(**sections, path=path, own=own)
 
 
 def load_or_exit(

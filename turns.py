@@ -225,6 +225,7 @@ class Turns:
         return isolation.process(
             self._settings.processor,
             addresses,
+            options=self._workplace.settings.processor_options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,

@@ -248,7 +248,7 @@ def main() -> int:
     # A processor of the team's own lies beside the configuration as a rule.
     sys.path.append(str(settings.path.parent))
     try:
-        processor = processors.load(settings.worker.processor)
+        processor = processors.load(settings.worker.processor, settings.processor_options)
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
     stopping = bootstrap.stop_on_signals()

@@ -4,7 +4,8 @@ A processor is a callable that takes an iterable of addresses and lazily yields 
 each, in order. It knows neither database nor Redis. It is called again for each turn, from several
 threads at once, and the same address may come twice: a turn that dies is repeated.
 
-A function for a single address becomes a processor by the decorator `one_by_one`.
+A function for a single address becomes a processor by the decorator `one_by_one`. A function that
+makes a processor of the settings in its own section of config.ini is marked by `configured`.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from __future__ import annotations
 import importlib
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from processors import reasons
 
 
 class Outcome(NamedTuple):
     """What a processor says of one email: status `processed` or `failed`, and a reason.
 
     A reason is a short code such as `no_at_sign`: lower-case letters, digits and underscores, at
-    most 40. A failed email has one; a processed one may.
+    most 40. A failed email has one; a processed one may, and is then risky or unknown.
     """
 
     status: str
@@ -30,6 +33,8 @@ class Outcome(NamedTuple):
 
 
 Processor = Callable[[Iterable[str]], Iterator[Outcome]]
+# Makes a processor of its section of config.ini; JSON could hold what is in the mapping.
+Factory = Callable[[Mapping[str, Any]], Processor]
 
 PROCESSED = Outcome("processed")
 # What comes of an email when its processing raises an exception; kills the process, again and
@@ -50,8 +55,16 @@ def failed(reason: str) -> Outcome:
     return Outcome("failed", reason)
 
 
+def risky(reason: str) -> Outcome:
+    """The outcome of an email that was processed, with something to be said of it."""
+    return Outcome("processed", reason)
+
+
 def checked(outcome: object) -> Outcome:
-    """The outcome itself if it is one as the Outcome class says. Raises ProcessorError."""
+    """The outcome itself if it is one as the Outcome class says. Raises ProcessorError.
+
+    The product's own codes are held to their status, so that verdicts can be counted by code.
+    """
     if isinstance(outcome, Outcome):
         status, reason = outcome
         if status == "processed" and reason is None:
@@ -61,6 +74,8 @@ def checked(outcome: object) -> Outcome:
             and isinstance(reason, str)
             and _REASON.fullmatch(reason)
         ):
+            if not reasons.allowed(status, reason):
+                raise ProcessorError(f"no {status} email has the reason {reason!r}")
             return outcome
     raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
 
@@ -91,30 +106,58 @@ def process(
     return outcomes
 
 
-def one_by_one(function: Callable[[str], str | None]) -> Processor:
+def one_by_one(function: Callable[[str], str | Outcome | None]) -> Processor:
     """Make a processor of a function that takes one address.
 
-    The function returns None when all is well, or the reason why the email failed.
+    The function returns None when all is well, or the reason why the email failed, or an Outcome.
     """
 
     @wraps(function)
     def process(addresses: Iterable[str]) -> Iterator[Outcome]:
         for address in addresses:
-            reason = function(address)
-            yield PROCESSED if reason is None else failed(reason)
+            said = function(address)
+            if said is None:
+                yield PROCESSED
+            else:
+                yield said if isinstance(said, Outcome) else failed(said)
 
     return process
 
 
-def load(name: str) -> Processor:
-    """The processor `check`, or the one that `module:function` names. Raises ProcessorError."""
-    module_name, _, attribute = ("processors.check:check" if name == "check" else name).partition(
-        ":"
-    )
+def configured(factory: Factory) -> Factory:
+    """Mark a function that makes a processor of its section of config.ini, once a process.
+
+    The section has the name of the function's module; without it the mapping is empty. A KeyError
+    or ValueError that the function raises is told to whoever started the worker.
+    """
+    factory.configured = True  # type: ignore[attr-defined]
+    return factory
+
+
+def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
+    """The processor `check`, or the one that `module:function` names, with its options.
+
+    Raises ProcessorError.
+    """
+    module_name, _, attribute = (
+        "processors.check:configured_check" if name == "check" else name
+    ).partition(":")
     try:
         processor = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
         raise ProcessorError(f"the processor {name!r} can't be loaded: {error}") from error
+    if callable(processor) and getattr(processor, "configured", False):
+        processor = _made(name, processor, options or {})
     if not callable(processor):
         raise ProcessorError(f"the processor {name!r} is not a function")
     return processor  # type: ignore[no-any-return]
+
+
+def _made(name: str, factory: Factory, options: Mapping[str, Any]) -> Processor:
+    section = name.partition(":")[0]
+    try:
+        return factory(options)
+    except KeyError as error:
+        raise ProcessorError(f"the processor {name!r} needs [{section}] {error.args[0]}") from error
+    except ValueError as error:
+        raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error

@@ -1,87 +1,201 @@
-"""The default processor: is this an address that mail could be sent to, by its syntax?
+"""The default processor: can mail be sent to this address, and should one be wary of it?
 
-The verdict is that of the email-validator package. Asking it costs some 40 µs an address, so its
-verdict on a domain is remembered, and a plain local part, which is nearly every one, is recognized
-by a pattern; all else goes to the package. A property test holds both ways to the same answers.
+Its syntax is looked at first, then whether its domain can receive mail, then what makes it risky.
+The first thing found is the outcome, but that is `unknown` only if the address isn't risky anyway.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
+import logging
+from collections import deque
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import lru_cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
 
-from email_validator import EmailNotValidError, validate_email
-
-from processors import PROCESSED, Outcome, failed
-
-# An unquoted ASCII local part (RFC 5322, dot-atom) of at most 64 characters (RFC 5321, 4.5.3.1.1).
-_ATOM = r"[\w!#$%&'*+\-/=?^`{|}~]+"
-_PLAIN_LOCAL = re.compile(rf"(?=.{{1,64}}@){_ATOM}(?:\.{_ATOM})*@", re.A)
-# Not Punycode: decoded it may be longer, and the package measures that too.
-_PLAIN_DOMAIN = re.compile(r"(?!.*xn--)[a-z0-9.-]+", re.I | re.A)
-# RFC 3696, erratum 1690.
-_MAX_LENGTH = 254
-
-# The package tells kinds of errors apart only by their sentences: what one contains, and our code
-# for it. The first that fits counts.
-_REASONS = (
-    ("must have an @-sign", "no_at_sign"),
-    ("instead of a regular at-sign", "no_at_sign"),
-    ("something before the @-sign", "no_local_part"),
-    ("something after the @-sign", "no_domain"),
-    ("is too long", "too_long"),
-    ("separated by so many characters", "too_long"),
-    ("should have a period", "no_top_level_domain"),
-    ("valid top-level domain", "no_top_level_domain"),
-    ("special-use or reserved", "reserved_domain"),
-    ("Quoting the part before", "quoted_local_part"),
-    ("bracketed IP address", "ip_address"),
-    ("in brackets after the @-sign", "ip_address"),
-    ("display name", "display_name"),
-    ("angle bracket", "display_name"),
-    ("anything after the email address", "display_name"),
-    ("close quote", "display_name"),
-    ("before the @-sign", "bad_local_part"),
-    ("in quotes", "bad_local_part"),
-    ("after the @-sign", "bad_domain"),
-    ("immediately after", "bad_domain"),
+import logs
+from processors import (
+    PROCESSED,
+    Outcome,
+    Processor,
+    ProcessorError,
+    configured,
+    failed,
+    risks,
+    risky,
 )
+from processors.reasons import CATALOGUE, UNKNOWN
+from processors.risks import is_role
+from processors.syntax import parts
+
+if TYPE_CHECKING:
+    from processors.lookups import Lookup, Lookups
+
+_OUTCOMES = {
+    code: (failed if reason.verdict == "invalid" else risky)(code)
+    for code, reason in CATALOGUE.items()
+}
+_ROLE = _OUTCOMES["role_account"]
+# Addresses that are looked at ahead of the one whose outcome is due.
+_MAX_AHEAD = 10_000
+
+logger = logging.getLogger("check")
 
 
-def _reason(error: EmailNotValidError) -> str:
-    sentence = str(error)
-    for words, reason in _REASONS:
-        if words in sentence:
-            return reason
-    return "bad_syntax"
+class Check:
+    """The check, with the team's own list of disposable domains and with lookups or without."""
+
+    def __init__(
+        self, disposable: Container[str] = frozenset(), lookups: Lookups | None = None
+    ) -> None:
+        self.lookups = lookups
+        self._disposable = disposable
+        self._of_domain: Callable[[str], Outcome] = lru_cache(maxsize=1 << 16)(self._judge_domain)
+
+    def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome]:
+        """Yield the outcome of each address; with lookups, look ahead of what is taken."""
+        if self.lookups is None:
+            return map(self.check_one, addresses)
+        return _Ahead(self, self.lookups).outcomes(addresses)
+
+    def check_one(self, address: str) -> Outcome:
+        """The outcome of an address, without asking whether its domain can receive mail."""
+        reason, local, domain = parts(address)
+        if reason is not None:
+            return _OUTCOMES[reason]
+        outcome = self._of_domain(domain)
+        return _ROLE if outcome is PROCESSED and is_role(local) else outcome
+
+    def _judge_domain(self, domain: str) -> Outcome:
+        if risks.is_typo(domain):
+            return _OUTCOMES["likely_typo"]
+        if risks.is_disposable(domain, self._disposable):
+            return _OUTCOMES["disposable"]
+        return PROCESSED
+
+    def judge(self, local: str, domain: str, found: str | None) -> Outcome:
+        """The outcome of a well-formed address, of whose domain this was found."""
+        if found is not None and found not in UNKNOWN:
+            return _OUTCOMES[found]
+        outcome = self._of_domain(domain)
+        if outcome is not PROCESSED:
+            return outcome
+        if found is not None:
+            return _OUTCOMES[found]
+        return _ROLE if is_role(local) else PROCESSED
 
 
-def by_library(address: str) -> Outcome:
-    """The package's verdict on an address."""
-    try:
-        validate_email(address, check_deliverability=False)
-    except EmailNotValidError as error:
-        return failed(_reason(error))
-    return PROCESSED
+class _Ahead:
+    """One run over addresses that looks up the domains of many while the first is waited for."""
+
+    def __init__(self, check: Check, lookups: Lookups) -> None:
+        self._check = check
+        self._lookups = lookups
+        # What was looked at and not yet yielded: the outcome, or what it takes to come to it.
+        self._queue: deque[Outcome | tuple[str, str, Lookup]] = deque()
+        # Lookups that this run waits for, and those of them that are done, each once.
+        self._pending: set[Lookup] = set()
+        self._done: SimpleQueue[Lookup] = SimpleQueue()
+
+    def outcomes(self, addresses: Iterable[str]) -> Iterator[Outcome]:
+        """Yield them in order. None is waited for longer than a lookup takes."""
+        queue = self._queue
+        for address in addresses:
+            queue.append(self._look(address))
+            while queue:
+                if self._due():
+                    yield self._take()
+                elif self._full():
+                    self._wait()
+                else:
+                    break
+        while queue:
+            while not self._due():
+                self._wait()
+            yield self._take()
+
+    def _look(self, address: str) -> Outcome | tuple[str, str, Lookup]:
+        reason, local, domain = parts(address)
+        if reason is not None:
+            return _OUTCOMES[reason]
+        known = self._lookups.cached(domain)
+        if known is not None:
+            return self._check.judge(local, domain, known.reason)
+        lookup = self._lookups.begin(domain)
+        if lookup not in self._pending:
+            self._pending.add(lookup)
+            lookup.add_done_callback(self._done.put)
+        return local, domain, lookup
+
+    def _due(self) -> bool:
+        first = self._queue[0]
+        return isinstance(first, Outcome) or first[2].done()
+
+    def _take(self) -> Outcome:
+        first = self._queue.popleft()
+        if isinstance(first, Outcome):
+            return first
+        local, domain, lookup = first
+        return self._check.judge(local, domain, lookup.result())
+
+    def _full(self) -> bool:
+        return len(self._queue) >= _MAX_AHEAD or self._lookups.busy
+
+    def _wait(self) -> None:
+        """Wait for any of our lookups; there is one, because the first outcome depends on one."""
+        self._pending.remove(self._done.get())
 
 
-@lru_cache(maxsize=1 << 16)
-def _by_domain(domain: str) -> Outcome:
-    """The package's verdict on any address with this domain whose local part is plain."""
-    return by_library(f"a@{domain}")
-
-
-def check_one(address: str) -> Outcome:
-    """The same verdict as by_library(), mostly without asking."""
-    local = _PLAIN_LOCAL.match(address)
-    if local is not None and len(address) <= _MAX_LENGTH:
-        domain = address[local.end() :]
-        if _PLAIN_DOMAIN.fullmatch(domain):
-            return _by_domain(domain)
-    return by_library(address)
+_plain = Check()
 
 
 def check(addresses: Iterable[str]) -> Iterator[Outcome]:
-    """Yield the outcome of each address."""
-    return map(check_one, addresses)
+    """The check without lookups, which needs no configuration."""
+    return _plain(addresses)
+
+
+def check_one(address: str) -> Outcome:
+    """The outcome of one address by that check."""
+    return _plain.check_one(address)
+
+
+@configured
+def configured_check(options: Mapping[str, Any]) -> Processor:
+    """The check as `[check]` says: see settings.Check. Raises ProcessorError."""
+    path = options["disposable_domains"]
+    try:
+        own = risks.read_list(Path(path)) if path else frozenset()
+    except risks.ListError as error:
+        raise ProcessorError(f"[check] disposable_domains: {error}") from error
+    return Check(own, _lookups(options))
+
+
+def _lookups(options: Mapping[str, Any]) -> Lookups | None:
+    """Lookups if there are to be any; how that was decided is logged."""
+    if options["dns"] == "off":
+        logger.info(logs.line("dns lookups are off", why="[check] dns = off"))
+        return None
+    # Only here, because it takes a while.
+    from processors.lookups import Lookups, LookupsError
+
+    try:
+        lookups = Lookups(
+            options["nameservers"], options["timeout_seconds"], options["concurrency"]
+        )
+    except LookupsError as error:
+        if options["dns"] == "on":
+            raise ProcessorError(f"[check] dns is on, but {error}") from error
+        logger.warning(logs.line("dns lookups are off", why=error))
+        return None
+    wrong = lookups.probe()
+    if wrong and options["dns"] == "auto":
+        lookups.close()
+        logger.warning(logs.line("dns lookups are off", nameservers=lookups.nameservers, why=wrong))
+        return None
+    state = {"nameservers": lookups.nameservers, "concurrency": lookups.concurrency}
+    if wrong:
+        logger.warning(logs.line("dns lookups are on in spite of doubts", **state, why=wrong))
+    else:
+        logger.info(logs.line("dns lookups are on", **state))
+    return lookups

@@ -1,106 +1,67 @@
-"""The quick way and the email-validator package must always agree, reason included."""
+"""The check as a whole, with a nameserver of the tests' own."""
 
+import threading
+import time
+
+import dns.resolver
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from nameserver import Nameserver
+from support import emails, eventually, store
 
-from processors import PROCESSED, failed
-from processors.check import by_library, check, check_one
+import processors
+from processors import PROCESSED, ProcessorError, failed, risky
+from processors.check import Check, check, check_one
+from processors.lookups import Lookups
 
-HARD = [
-    "anna@example.com",
-    "Anna.O'Neil+tag@Example.COM",
-    "a@b.co",
-    "!#$%&'*+-/=?^_`{|}~@example.org",
-    ".anna@example.com",
-    "anna.@example.com",
-    "an..na@example.com",
-    "an na@example.com",
-    '"anna"@example.com',
-    '"an@na"@example.com',
-    "anna@",
-    "@example.com",
-    "anna",
-    "",
-    "anna@@example.com",
-    "anna@example",
-    "anna@example.c0m",
-    "anna@localhost",
-    "anna@host.local",
-    "anna@-example.com",
-    "anna@example-.com",
-    "anna@ab--cd.com",
-    "anna@exa_mple.com",
-    "anna@example..com",
-    "anna@.example.com",
-    "anna@example.com.",
-    "anna@[127.0.0.1]",
-    "anna@127.0.0.1",
-    "anna@xn--mller-kva.de",
-    "anna@xn--a.de",
-    "anna@müller.de",
-    "jürgen@example.de",
-    "用户@例子.广告",
-    "anna\u00a0b@example.com",
-    "Anna <anna@example.com>",
-    "<anna@example.com>",
-    "anna@example.com, bob@example.com",
-    "anna＠example.com",
-    "anna@example.com\n",
-    "anna@exam\tple.com",
-    f"{'a' * 64}@example.com",
-    f"{'a' * 65}@example.com",
-    f"anna@{'b' * 63}.com",
-    f"anna@{'b' * 64}.com",
-    f"anna@{'.'.join(['b' * 60] * 4)}.com",
-    f"{'a' * 64}@{'.'.join(['b' * 60] * 3)}.com",
-    f"{'a' * 64}@{'.'.join(['b' * 61] * 3)}.community",
-]
+OPTIONS = {
+    "dns": "off",
+    "nameservers": [],
+    "timeout_seconds": 1.0,
+    "concurrency": 100,
+    "disposable_domains": "",
+}
 
 
-@pytest.mark.parametrize("address", HARD)
-def test_agrees_on_hard_addresses(address):
-    assert check_one(address) == by_library(address)
+@pytest.fixture
+def nameserver():
+    with Nameserver() as nameserver:
+        yield nameserver
 
 
-LOCALS = st.one_of(
-    st.text(st.sampled_from("abcXYZ019.!#$%&'*+-/=?^_`{|}~"), max_size=70),
-    st.text(st.sampled_from('a."\\ @<>(),:;[]éß用\u00a0\n\t'), max_size=10),
-    st.text(max_size=10),
-)
-DOMAINS = st.one_of(
-    st.text(st.sampled_from("abcXYZ019.-"), max_size=80),
-    st.builds("{}.{}".format, st.text(st.sampled_from("ab-1"), max_size=70), st.just("com")),
-    st.sampled_from(["example.com", "xn--mller-kva.de", "localhost", "a.test", "b.local"]),
-    st.text(max_size=10),
-)
+@pytest.fixture
+def lookups(nameserver):
+    lookups = Lookups([nameserver.address], 1.0, 100)
+    yield lookups
+    lookups.close()
 
 
-@settings(max_examples=1500, deadline=None)
-@given(LOCALS, DOMAINS, st.sampled_from(["@", "", "@@", " @"]))
-def test_agrees_on_anything(local, domain, between):
-    address = f"{local}{between}{domain}"
-    assert check_one(address) == by_library(address)
+@pytest.fixture
+def make(nameserver):
+    made = []
+
+    def make(**options):
+        made.append(processors.load("check", {**OPTIONS, **options}))
+        return made[-1]
+
+    yield make
+    for processor in made:
+        if processor.lookups:
+            processor.lookups.close()
 
 
 @pytest.mark.parametrize(
-    ("address", "reason"),
+    ("address", "outcome"),
     [
-        ("anna", "no_at_sign"),
-        ("@example.com", "no_local_part"),
-        ("anna@", "no_domain"),
-        ("an na@example.com", "bad_local_part"),
-        ("anna@exa_mple.com", "bad_domain"),
-        ("anna@example", "no_top_level_domain"),
-        ("anna@server.local", "reserved_domain"),
-        ('"anna"@example.com', "quoted_local_part"),
-        ("anna@[127.0.0.1]", "ip_address"),
-        ("Anna <anna@example.com>", "display_name"),
-        (f"anna@{'b' * 64}.com", "too_long"),
+        ("anna@example.com", PROCESSED),
+        ("anna@@example.com", failed("bad_domain")),
+        ("Info@example.com", risky("role_account")),
+        ("info@mailinator.com", risky("disposable")),
+        ("info@gmial.com", risky("likely_typo")),
     ],
 )
-def test_a_malformed_address_fails_with_its_reason(address, reason):
-    assert check_one(address) == failed(reason)
+def test_without_lookups(address, outcome):
+    assert check_one(address) == outcome
+    assert list(check([address])) == [outcome]
 
 
 def test_yields_one_outcome_for_each_address_lazily():
@@ -111,3 +72,154 @@ def test_yields_one_outcome_for_each_address_lazily():
 
     outcomes = check(addresses())
     assert [next(outcomes), next(outcomes)] == [PROCESSED, failed("no_at_sign")]
+
+
+def test_what_is_found_first_is_the_outcome(nameserver, lookups):
+    for name in ("good.example.net", "gmial.com", "mailinator.com"):
+        nameserver.mx(name)
+    for name in ("error.example.net", "gnail.com"):
+        nameserver.code(name, "SERVFAIL")
+    expected = {
+        "anna": failed("no_at_sign"),
+        "info@missing.example.net": failed("no_such_domain"),
+        "anna@gmai.com": failed("no_such_domain"),
+        "info@gmial.com": risky("likely_typo"),
+        "anna@gnail.com": risky("likely_typo"),
+        "info@mailinator.com": risky("disposable"),
+        "info@error.example.net": risky("dns_error"),
+        "info@good.example.net": risky("role_account"),
+        "anna@good.example.net": PROCESSED,
+    }
+    found = list(Check(lookups=lookups)(expected))
+    assert dict(zip(expected, found, strict=True)) == expected
+
+
+def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserver, lookups):
+    nameserver.mx("example.net")
+    nameserver.seconds = 0.1
+    run = Check(lookups=lookups)
+    addresses = [f"user{number}@example.net" for number in range(10_000)]
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(list(run(addresses)))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[PROCESSED] * 10_000] * 4
+    assert nameserver.asked == {("example.net", "MX"): 1}
+
+
+def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lookups):
+    for number in range(200):
+        if number % 3:
+            nameserver.mx(f"d{number}.example.net")
+    nameserver.seconds = 0.2
+    began = time.monotonic()
+    outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(200)))
+    assert outcomes == [
+        PROCESSED if number % 3 else failed("no_such_domain") for number in range(200)
+    ]
+    # One after the other it would take 40 s.
+    assert time.monotonic() - began < 4
+
+
+def test_what_was_looked_up_ahead_stays_known_when_a_turn_ends(nameserver, lookups):
+    for number in range(20):
+        nameserver.mx(f"d{number}.example.net")
+    run = Check(lookups=lookups)
+    outcomes = run([f"a@d{number}.example.net" for number in range(20)])
+    assert next(outcomes) == PROCESSED
+    outcomes.close()
+    eventually(lambda: all(lookups.cached(f"d{number}.example.net") for number in range(20)))
+
+
+def test_500_domains_without_an_answer_take_no_longer_than_a_few_lookups(nameserver, lookups):
+    nameserver.silent = True
+    began = time.monotonic()
+    outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(500)))
+    assert set(outcomes) == {risky("dns_timeout"), risky("dns_paused")}
+    assert time.monotonic() - began < 3
+
+
+class TestConfigured:
+    """`[check]` and what comes of it."""
+
+    def test_off_looks_nothing_up(self, make, nameserver):
+        assert make(nameservers=[nameserver.address]).lookups is None
+        assert not nameserver.asked
+
+    @pytest.mark.parametrize("dns", ["on", "auto"])
+    def test_on_and_auto_look_up_when_the_resolver_answers(self, make, nameserver, dns, caplog):
+        caplog.set_level("INFO")
+        processor = make(dns=dns, nameservers=[nameserver.address])
+        assert list(processor(["a@nowhere.example.net"])) == [failed("no_such_domain")]
+        assert caplog.messages == [
+            f"dns lookups are on nameservers={nameserver.address} concurrency=100"
+        ]
+
+    def test_auto_is_off_when_it_does_not_and_says_why(self, make, nameserver, caplog):
+        nameserver.invent()
+        processor = make(dns="auto", nameservers=[nameserver.address])
+        assert list(processor(["a@nowhere.example.net"])) == [PROCESSED]
+        (line,) = caplog.messages
+        assert "dns lookups are off" in line
+        assert "invents answers" in line
+
+    def test_without_a_nameserver_on_is_an_error_and_auto_is_off(
+        self, make, monkeypatch, tmp_path, caplog
+    ):
+        system = dns.resolver.Resolver
+        nowhere = str(tmp_path / "resolv.conf")
+        monkeypatch.setattr(dns.resolver, "Resolver", lambda: system(nowhere))
+        with pytest.raises(ProcessorError, match=r"\[check\] dns is on, but the system names no"):
+            make(dns="on")
+        assert make(dns="auto").lookups is None
+        assert [message.partition(" why=")[0] for message in caplog.messages] == [
+            "dns lookups are off"
+        ]
+
+    def test_disposable_domains_of_ones_own_are_added(self, make, tmp_path):
+        (tmp_path / "own.txt").write_text("example.net\n")
+        processor = make(disposable_domains=str(tmp_path / "own.txt"))
+        addresses = ["a@x.example.net", "a@mailinator.com", "a@example.com"]
+        assert list(processor(addresses)) == [risky("disposable")] * 2 + [PROCESSED]
+
+    def test_a_list_that_is_not_there_is_told(self, make):
+        with pytest.raises(ProcessorError, match=r"\[check\] disposable_domains: .*can't be read"):
+            make(disposable_domains="nowhere.txt")
+
+
+def test_a_worker_stores_what_the_nameserver_says(processes, client, nameserver):
+    nameserver.mx("good.example.net")
+    nameserver.mx("null.example.net", ".")
+    nameserver.lie("silent.example.net", "silence")
+    names = ("good", "null", "silent", "missing")
+    batch_id = store(*(f"a@{name}.example.net" for name in names), "info@good.example.net").batch_id
+    worker = processes(
+        "worker.py",
+        check__dns="auto",
+        check__nameservers=nameserver.address,
+        check__timeout_seconds=0.5,
+    )
+    worker.await_line(f"dns lookups are on nameservers={nameserver.address}")
+    worker.await_line("batch completed")
+    assert emails(batch_id) == [
+        ("a@good.example.net", "processed", None),
+        ("a@null.example.net", "failed", "null_mx"),
+        ("a@silent.example.net", "processed", "dns_timeout"),
+        ("a@missing.example.net", "failed", "no_such_domain"),
+        ("info@good.example.net", "processed", "role_account"),
+    ]
+
+
+def test_a_worker_that_waits_for_lookups_stops_in_good_order(processes, client, nameserver):
+    store(*(f"a@d{number}.example.net" for number in range(3000)))
+    nameserver.silent = True
+    changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 2}
+    worker = processes("worker.py", check__dns="on", **changes)
+    eventually(lambda: any(name.startswith("d") for name, _ in nameserver.asked))
+    began = time.monotonic()
+    assert worker.stop() == 0
+    assert time.monotonic() - began < 5

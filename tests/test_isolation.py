@@ -12,7 +12,14 @@ from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, fai
 
 PROCESSOR = """
 import os, signal, time
-from processors import one_by_one
+from processors import configured, one_by_one
+
+@configured
+def secretive(options):
+    def reason(address):
+        with open("/proc/self/cmdline") as file:
+            return "shown" if options["secret"] in file.read() else options["secret"]
+    return one_by_one(reason)
 
 @one_by_one
 def trap(address):
@@ -53,6 +60,19 @@ def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
 def test_it_says_what_the_processor_says():
     outcomes = process("ok", "bad", "raise", "ü\n")
     assert outcomes == [PROCESSED, failed("bad"), ERROR, PROCESSED]
+
+
+def test_it_has_its_options_but_nobody_sees_them():
+    options = {"secret": "s3cret"}
+    outcomes = isolation.process(
+        "trap:secretive",
+        ["a", "b"],
+        options=options,
+        turn_seconds=60,
+        limit=60,
+        alive=lambda: None,
+    )
+    assert outcomes == [failed("s3cret")] * 2
 
 
 def test_an_address_that_kills_its_process_fails_and_the_others_go_on():

@@ -1,7 +1,12 @@
+import re
+import sys
+
 import pytest
+from support import ROOT
 
 import processors
-from processors import PROCESSED, Outcome, ProcessorError, failed, one_by_one, process
+import settings
+from processors import PROCESSED, Outcome, ProcessorError, failed, one_by_one, process, risky
 
 
 @one_by_one
@@ -17,8 +22,63 @@ def test_a_function_for_one_address_becomes_a_processor():
     assert list(no_dots(iter(["a", "b.c"]))) == [PROCESSED, failed("has_dot")]
 
 
-def test_check_and_functions_by_name_can_be_loaded():
-    assert processors.load("check") is processors.load("processors.check:check")
+def test_such_a_function_may_say_the_outcome():
+    @one_by_one
+    def doubtful(address):
+        return risky("has_dot") if "." in address else None
+
+    assert list(doubtful(["a", "b.c"])) == [PROCESSED, Outcome("processed", "has_dot")]
+
+
+def test_functions_are_loaded_by_name():
+    assert processors.load("processors.check:check")(["a"])
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Load a processor from the text of a module `staff` with options."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "staff", raising=False)
+
+    def load(text, name, options):
+        (tmp_path / "staff.py").write_text(text)
+        return processors.load(name, options)
+
+    yield load
+    sys.modules.pop("staff", None)
+
+
+def test_the_readmes_example_works_as_written(own, tmp_path):
+    readme = (ROOT / "README.md").read_text().partition("## Your own processor")[2]
+    module, config = (
+        re.search(rf"```{kind}\n(.*?)```", readme, re.S)[1] for kind in ("python", "ini")
+    )
+    shipped = settings.DEFAULT_PATH.read_text()
+    worker, section = config.split("\n\n")
+    path = tmp_path / "config.ini"
+    path.write_text(shipped.replace("processor = check", worker.splitlines()[1]) + section)
+    loaded = settings.load(path, environ={})
+    processor = own(module, loaded.worker.processor, loaded.processor_options)
+    assert list(processor(["a@example.org", "a@example.com"])) == [PROCESSED, failed("not_staff")]
+
+
+FACTORY = """
+from processors import configured, one_by_one
+
+@configured
+def limited(options):
+    limit = int(options["limit"])
+    return one_by_one(lambda address: "long" if len(address) > limit else None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({}, r"'staff:limited' needs \[staff\] limit"), ({"limit": "x"}, r"can't use \[staff\]: inv")],
+)
+def test_wrong_options_are_told(own, options, sentence):
+    with pytest.raises(ProcessorError, match=sentence):
+        own(FACTORY, "staff:limited", options)
 
 
 @pytest.mark.parametrize("name", ["nowhere:check", "processors.check:nothing", "processors:ERROR"])

@@ -40,6 +40,15 @@ def test_environment_wins_over_file_and_flags_win_over_both(tmp_path):
         ({"server__cors_origins": "*"}, "[server] cors_origins must be origins such as"),
         ({"server__cors_origins": "https://a.example/x"}, "not 'https://a.example/x'"),
         ({"redis__queue_key": ""}, "[redis] queue_key must be a name"),
+        ({"check__dns": "yes"}, "[check] dns must be auto, on or off, not 'yes'"),
+        ({"check__nameservers": "1.1.1.1 dns.example"}, "[check] nameservers must be IP addresses"),
+        ({"check__nameservers": "1.1.1.1:0"}, "not '1.1.1.1:0'"),
+        ({"check__nameservers": "1.1.1.1:65536"}, "not '1.1.1.1:65536'"),
+        ({"staff__domain": "x"}, "[staff] is not a known section; remove it."),
+        (
+            {"staff__domain": "x", "worker__processor": "staffs:x"},
+            "[staff] is not a known section; remove it.",
+        ),
         ({"server__colour": "blue"}, "[server] colour is not a known setting"),
     ],
 )
@@ -51,6 +60,27 @@ def test_a_wrong_value_is_one_sentence_with_section_key_and_file(tmp_path, chang
     assert sentence in message
     assert message.startswith(str(path))
     assert "\n" not in message
+
+
+def test_nameservers_may_have_ports(tmp_path):
+    value = "1.1.1.1 127.0.0.1:5353 ::1 [::1]:5353"
+    loaded = settings.load(write_config(tmp_path, check__nameservers=value), environ={})
+    assert loaded.check.nameservers == tuple(value.split())
+
+
+def test_an_own_processor_has_its_own_section(tmp_path):
+    changes = {"staff__domain": "example.org", "worker__processor": "staff:only"}
+    loaded = settings.load(write_config(tmp_path, **changes), environ={})
+    assert loaded.processor_options == {"domain": "example.org"}
+    assert "example.org" not in repr(loaded)
+    loaded = settings.load(write_config(tmp_path, worker__processor="staff:only"), environ={})
+    assert loaded.processor_options == {}
+
+
+def test_the_checks_own_list_is_meant_from_the_files_folder(tmp_path):
+    path = write_config(tmp_path, check__disposable_domains="own.txt")
+    options = settings.load(path, environ={}).processor_options
+    assert options["disposable_domains"] == str(tmp_path / "own.txt")
 
 
 def test_a_password_in_a_wrong_url_is_not_shown(tmp_path):

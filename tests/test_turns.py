@@ -189,8 +189,9 @@ def test_without_redis_work_is_found_in_postgres_and_all_batches_take_turns(
     assert_books_balance()
 
 
-def test_the_default_processor_is_the_syntax_check(make_turns, queue, make_settings):
-    turns = make_turns(processors.load(make_settings().worker.processor))
+def test_the_default_processor_is_the_check(make_turns, queue, make_settings):
+    settings = make_settings()
+    turns = make_turns(processors.load(settings.worker.processor, settings.processor_options))
     batch_id = store("a@example.com", "a@@example.com").batch_id
     queue.enqueue(batch_id)
     turns.run_once()
