@@ -6,7 +6,7 @@ from database import pool, session
 
 def test_tables_are_made_once_by_many_at_the_same_moment(database):
     with session():
-        pool.execute_sql("DROP TABLE chunk, email, batch")
+        pool.execute_sql("DROP TABLE chunk, email, batch, file_piece, skipped_row")
     assert in_threads(*[lambda: schema.create_tables() or "made"] * 5) == ["made"] * 5
     assert query("SELECT count(*) FROM email") == [(0,)]
 
