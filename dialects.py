@@ -26,8 +26,10 @@ _LONG_WORD = re.compile(r'([^,;\t|"\n]{64})[^,;\t|"\n]+')
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 # The encodings that are guessed, beside cp1252; the others of formats.ENCODINGS must be named.
-_GUESSED = ("cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "mac_roman", "cp850")
-_GUESSED += ("cp932", "gb18030", "big5", "cp949")
+_GUESSED = (
+    *("cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "mac_roman", "cp850", "cp932"),
+    *("gb18030", "big5", "cp949"),
+)
 _WORD = re.compile(r"[^\W\d_]+")
 # What stands within a word only if the text is not of cp1252: its symbols, and its capitals.
 _ODD_IN_WORD = re.compile(r"[^\W\d_][¡-©«¬®-´¶¸¹»-¿×÷†‡ˆ‰‹›‚„…˜][^\W\d_]|[a-z][À-ÖØ-ÞŠŒŽŸ]")

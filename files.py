@@ -151,7 +151,7 @@ def open_kept(batch_id: int) -> BinaryIO:
         count = FilePiece.select().where(FilePiece.batch_id == batch_id).count()
     if not count:
         raise FileNotFoundError(f"the file of batch {batch_id} is not kept")
-    return io.BufferedReader(_KeptFile(batch_id, count), _BLOCK)  # type: ignore[return-value]
+    return io.BufferedReader(_KeptFile(batch_id, count), _BLOCK)
 
 
 class _KeptFile(io.RawIOBase):

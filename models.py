@@ -30,6 +30,8 @@ from database import pool
 TERMINAL = ("completed", "failed", "cancelled")
 # PostgreSQL's largest bigint; no batch's id is beyond it.
 MAX_ID = 2**63 - 1
+# And its largest integer: no row of a file has a line beyond it.
+MAX_LINE = 2**31 - 1
 # Unfinished batches that are looked at, at once; the others' turn comes later.
 MAX_SWEPT = 10_000
 # Seconds that a turn may take from its beginning to its claim; normally about a thousandth.

@@ -194,7 +194,7 @@ def _write(file: BinaryIO) -> None:
         return
     _, column = sheet.start
     output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
-    writer = csv.writer(output, lineterminator="\n")
+    writer = csv.writer(output)  # which quotes CR and LF, as both end its lines
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
     for cells in sheet.iter_rows():
         # A NUL can be written in a workbook, but not in PostgreSQL.

@@ -69,11 +69,16 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     return Table(found, sample, rest)
 
 
-def _kind(file: BinaryIO, overrides: Overrides) -> Format:
+def is_workbook(file: BinaryIO) -> bool:
+    """Whether the file is to be read as a workbook; it is left at its beginning."""
     file.seek(0)
     start = file.read(8)
     file.seek(0)
-    if sheets.is_workbook(start):
+    return sheets.is_workbook(start)
+
+
+def _kind(file: BinaryIO, overrides: Overrides) -> Format:
+    if is_workbook(file):
         return Format("xlsx")
     encoding = dialects.encoding_of(file, overrides.encoding)
     delimiter = overrides.delimiter or dialects.delimiter_of(file, encoding)

@@ -34,6 +34,13 @@ class TestUpload:
             "totalEmails": 2,
             "status": "pending",
             "rows": {"total": 4, "emails": 2, "duplicates": 1, "blank": 1, "withoutAddress": 0},
+            "format": {
+                "kind": "csv",
+                "encoding": "utf-8",
+                "delimiter": ",",
+                "header": ["email"],
+                "column": 1,
+            },
             "liveUpdates": True,
         }
         assert queue.dequeue(0.1) == 1
@@ -149,6 +156,13 @@ class TestReading:
             "revision": 1,
             "error": None,
             "rows": {"total": 2, "emails": 2, "duplicates": 0, "blank": 0, "withoutAddress": 0},
+            "format": {
+                "kind": "csv",
+                "encoding": "utf-8",
+                "delimiter": ",",
+                "header": None,
+                "column": 1,
+            },
             "startedAt": None,
             "completedAt": None,
         }
