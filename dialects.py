@@ -45,8 +45,10 @@ def encoding_of(file: BinaryIO, given: str | None = None) -> str:
     file.seek(0)
     bom = next((name for bom, name in _BOMS.items() if start.startswith(bom)), None)
     if given is not None:
-        # A BOM is no text in either case.
-        return bom if bom and given in ("utf-8", "utf-16", "utf-16-le", "utf-16-be") else given
+        if bom and given.startswith("utf-"):
+            return bom
+        # Python wants a BOM for this name; nearly all files without one are of this order.
+        return "utf-16-le" if given == "utf-16" else given
     if bom is not None:
         return bom
     position = _first_not_utf8(file)
@@ -75,11 +77,14 @@ def _guess(file: BinaryIO, position: int) -> str:
     """The encoding of a file that isn't UTF-8, from the lines around `position`."""
     start = max(0, position - NEIGHBOURHOOD // 4)
     file.seek(start)
-    data = file.read(NEIGHBOURHOOD)
-    lines = [line for line in data.splitlines() if not line.isascii()]
-    # The line of the byte that is known not to be UTF-8 first, however far down.
-    first = data.count(b"\n", 0, position - start)
-    suspects = b"\n".join([*data.split(b"\n")[first : first + 1], *lines])[:SUSPECTS]
+    data = file.read(NEIGHBOURHOOD).replace(b"\r", b"\n")
+    # What is known not to be UTF-8 comes first, however far down its line it stands.
+    here = position - start
+    line_start = data.rfind(b"\n", 0, here) + 1
+    line_end = data.find(b"\n", here) % (len(data) + 1)
+    line = data[max(line_start, here - SUSPECTS // 4) : min(line_end, here + SUSPECTS // 4)]
+    lines = [each for each in data.split(b"\n") if not each.isascii()]
+    suspects = b"\n".join([line, *lines])[:SUSPECTS]
     if not _CONTROLS.search(suspects):
         if _is_cp1252(suspects):
             return "cp1252"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
 from bottle import request
@@ -34,14 +34,16 @@ class Form:
 
     def __init__(self) -> None:
         """Read the present request's. Raises Problem."""
-        body = request.body
-        try:
-            upload = request.files.get("file")
-            self._texts = {name: _text(name) for name in (*_FIELDS, "size")}
-        except (UnicodeError, LookupError):
-            raise Problem(400, "bad_form", "The form's fields are no UTF-8 text.") from None
-        finally:
-            body.close()
+        with closing(request.body):  # a temporary file, as each of the form's files is another
+            try:
+                uploads = list(request.files.allitems())
+                texts = {name: request.forms.get(name, "") for name in (*_FIELDS, "size")}
+            except (UnicodeError, LookupError):
+                raise Problem(400, "bad_form", "The form's fields are no UTF-8 text.") from None
+        upload = next((each for name, each in uploads if name == "file"), None)
+        for _, each in uploads:
+            if each is not upload:
+                each.file.close()
         if upload is None:
             raise Problem(
                 400,
@@ -50,6 +52,11 @@ class Form:
             )
         self.file: BinaryIO = upload.file
         self.filename = intake.clean_filename(upload.raw_filename)
+        self._texts = texts
+        for name, _ in uploads:
+            if name in texts:  # it is too long for a text, or was sent as a file
+                self.close()
+                raise Problem(400, "bad_form", f"The field {name} must be a short text.")
 
     def close(self) -> None:
         self.file.close()
@@ -74,13 +81,6 @@ class Form:
         """What the form says of the length of the file of which it has the first part."""
         text = self._texts["size"].strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
-
-
-def _text(name: str) -> str:
-    if name in request.files:  # too long for a text, or sent as a file
-        raise Problem(400, "bad_form", f"The field {name} must be a short text.")
-    text: str = request.forms.get(name, "")
-    return text
 
 
 @contextmanager

@@ -33,6 +33,7 @@ def is_workbook(start: bytes) -> bool:
 def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
     """All rows of the first sheet, with their numbers. Raises IntakeError."""
     with tempfile.TemporaryFile() as copy, tempfile.TemporaryFile() as errors:
+        file.seek(0)
         shutil.copyfileobj(file, copy, 1 << 20)
         copy.seek(0)
         child = subprocess.Popen(

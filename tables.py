@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import inspect
 import io
 from collections.abc import Generator, Iterator
 from itertools import chain
@@ -56,7 +57,7 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     rest = rows(file, kind)
     try:
         sample = _sample(rest)
-        if cut and len(sample) > 1 and next(rest, None) is None:
+        if cut and len(sample) > 1 and inspect.getgeneratorstate(rest) == inspect.GEN_CLOSED:
             sample.pop()
         if not sample:
             raise IntakeError(

@@ -19,6 +19,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import xlsxwriter
+
 import intake
 import models
 from database import pool, session
@@ -65,6 +67,16 @@ def write_slow_processor(folder: Path, milliseconds: int) -> str:
 
 def csv_of(*addresses: str) -> bytes:
     return "".join(f"{address}\n" for address in addresses).encode()
+
+
+def workbook(rows: list[list[Any]]) -> bytes:
+    """An XLSX file with these rows."""
+    buffer = BytesIO()
+    with xlsxwriter.Workbook(buffer) as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+    return buffer.getvalue()
 
 
 def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
