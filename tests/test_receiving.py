@@ -1,6 +1,10 @@
 import pytest
 from support import csv_of, emails, query, workbook
 
+import files
+import tables
+from formats import Format
+
 
 def preview(site, content, **texts):
     return site.upload(content, path="/api/preview", **texts)
@@ -102,6 +106,14 @@ class TestUpload:
             {"line": 4, "kind": "blank", "firstLine": None, "content": None},
             {"line": 5, "kind": "duplicate", "firstLine": 2, "content": "A@x.de"},
         ]
+
+    def test_what_is_kept_of_a_workbook_can_be_read_again(self, site):
+        content = workbook([["id", "mail"], [1, "a@x.de"]])
+        site.upload(content, filename="list.xlsx")
+        ((document,),) = query("SELECT format FROM batch")
+        with files.open_kept(1) as file:
+            rows = list(tables.rows(file, Format.from_json(document)))
+        assert rows == [(1, ["id", "mail"]), (2, ["1", "a@x.de"])]
 
     def test_a_batch_from_before_files_were_kept_has_no_format(self, site):
         site.upload(b"a@x.de\n")
