@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import os
 from collections.abc import Iterator
@@ -136,14 +137,14 @@ def preview(form: Form, settings: Settings) -> dict[str, Any]:
 
 
 def _first_part(file: BinaryIO, cut: bool) -> bytes:
-    """What is looked at; of a file that is cut, whole lines and whole characters only."""
+    """What is looked at; of a file that is cut, without half a character at its end."""
     part = file.read(PREVIEW_BYTES)
     if not cut:
         return part
-    if part[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        return part[: len(part) // 2 * 2]
-    end = max(part.rfind(b"\n"), part.rfind(b"\r")) + 1
-    return part[:end] if end else part
+    utf_16 = part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8")("ignore")
+    decoder.decode(part)
+    return part[: len(part) - len(decoder.getstate()[0])]
 
 
 def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:

@@ -73,6 +73,11 @@ def test_a_column_that_is_not_there_is_refused_and_those_there_are_listed(overri
     assert len(str(caught.value)) < 200
 
 
+def test_a_long_cell_takes_no_time():
+    cell = "a@" + "." * 120_000 + " x"
+    assert found(*[cell] * 20) == (None, 0, 0)
+
+
 def test_too_many_columns_are_refused():
     with pytest.raises(IntakeError, match="100,000 columns"):
         columns.complete(CSV, [["a@x.de"] * 100_000], Overrides())

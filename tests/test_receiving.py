@@ -50,6 +50,15 @@ class TestPreview:
         assert response.json["rows"] == [["ä@x.de", "é"]]
         assert response.json["partial"] is True
 
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_of_a_part_is_right_wherever_it_ends(self, site, encoding):
+        content = "ä@x.de,𝔘\nb@x.de,€\n".encode(encoding)
+        for end in range(len("ä@x.de".encode(encoding)), len(content)):
+            response = preview(site, content[:end], size=str(len(content)))
+            assert response.status == 200, end
+            assert response.json["encoding"] == encoding
+            assert response.json["column"] == 1
+
     def test_of_a_large_file_uses_its_beginning(self, site):
         response = preview(site, csv_of(*["Ünal@x.de"] * 300_000) + b"\xff\0")
         assert response.status == 200
