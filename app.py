@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import bottle
 from bottle import request, response
@@ -26,18 +26,17 @@ from bottle import request, response
 import bootstrap
 import database
 import health
-import intake
 import logs
 import models
 import problems
 import progress
 import queries
+import receiving
 from batchqueue import BatchQueue
 from doorbell import Doorbell
 from embedded import EmbeddedError
 from headers import with_headers
 from health import Health
-from intake import IntakeError
 from models import Batch, Snapshot
 from problems import RETRY_AFTER, Problem
 from progress import Hub
@@ -141,8 +140,10 @@ class Application:
         routes.get("/", callback=self.page)
         routes.get("/api/health", callback=self.health)
         routes.post("/api/upload", callback=self.upload)
+        routes.post("/api/preview", callback=self.preview)
         routes.get("/api/batches", callback=self.batches)
         routes.get("/api/batches/<batch_id:int>", callback=self.batch)
+        routes.get("/api/batches/<batch_id:int>/rows", callback=self.rows)
         routes.get("/api/batches/<batch_id:int>/stream", callback=self.stream)
         routes.get("/static/<version>/<path:path>", callback=self.static)
         return with_headers(routes, self._settings.server.cors_origins)
@@ -228,17 +229,9 @@ class Application:
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
-        with closing(request.body):  # a temporary file, as the form's file is another
-            form_file = request.files.get("file")
-        if form_file is None:
-            raise Problem(
-                400,
-                "no_file",
-                "The form has no file. Send the CSV as multipart/form-data in the field 'file'.",
-            )
-        filename = intake.clean_filename(form_file.raw_filename)
-        with closing(form_file.file) as file:
-            batch = self._store(file, filename)
+        with closing(receiving.Form()) as form:
+            batch = receiving.store(form, self._settings)
+        self._postgres.end()
         logger.info(
             logs.line("stored", batch=batch.id, emails=batch.total_emails, rows=batch.total_rows)
         )
@@ -247,36 +240,27 @@ class Application:
         response.set_header("Location", f"/api/batches/{batch.id}")
         return {
             "batchId": batch.id,
-            "filename": filename,
+            "filename": batch.filename,
             "totalEmails": batch.total_emails,
             "status": batch.status,
             "rows": rows_json(batch),
+            "format": receiving.batch_format_json(batch),
             "liveUpdates": live,
         }
 
-    def _store(self, file: BinaryIO, filename: str) -> Batch:
-        limits = self._settings.upload
-        if file.seek(0, os.SEEK_END) > limits.max_megabytes * 1_000_000:
-            raise Problem(
-                413,
-                "content_too_large",
-                f"The file is larger than {limits.max_megabytes:,} MB. Split it into smaller ones.",
-            )
-        file.seek(0)
-        try:
-            batch = intake.store(
-                file,
-                filename,
-                chunk_size=self._settings.worker.chunk_size,
-                max_rows=limits.max_rows,
-            )
-        except IntakeError as error:
-            headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None
-            raise Problem(
-                error.status, error.code, str(error), headers=headers, line=error.line
-            ) from error
-        self._postgres.end()
-        return batch
+    def preview(self) -> dict[str, Any]:
+        """POST /api/preview: what an upload of this file would be read as; nothing is stored."""
+        with closing(receiving.Form()) as form:
+            return receiving.preview(form, self._settings)
+
+    def rows(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/rows: those that became no emails; `next` is as `after`."""
+        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
+        after = number_from_query("after", 0, models.MAX_LINE) or 0
+        self._find(batch_id)
+        response.set_header("Cache-Control", "no-store")
+        with self._database():
+            return receiving.rows_json(batch_id, request.query.get("kind"), after, limit)
 
     def _announce(self, snapshot: Snapshot) -> bool:
         """Ring for the new batch and publish it; False without Redis: the workers look for it."""
@@ -300,7 +284,8 @@ class Application:
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}."""
         response.set_header("Cache-Control", "no-store")
-        return batch_json(self._find(batch_id))
+        batch = self._find(batch_id)
+        return batch_json(batch) | {"format": receiving.batch_format_json(batch)}
 
     def _find(self, batch_id: int) -> Batch:
         batch = None

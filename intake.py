@@ -1,48 +1,50 @@
-"""An uploaded file in, one batch with its emails out: parse, drop duplicates, COPY.
+"""An uploaded file in, one batch with its emails out: drop duplicates, COPY, keep the file.
 
-Nothing here holds the file or a list of its rows: lines flow from the file through the csv module
-into PostgreSQL's COPY. What does grow with the file is the set of addresses seen.
+Nothing here holds the file or a list of its rows: they flow through PostgreSQL's COPY. What does
+grow with the file is the set of addresses seen.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import re
+from array import array
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain, islice
-from typing import BinaryIO
+from itertools import islice
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, Protocol
 
 import database
+import files
 import models
+import tables
+from copying import copy, escaped
 from database import UNREACHABLE, Session, pool, session
+from formats import IntakeError, Overrides, undefuse
 from models import Batch
+from tables import Table
 
-# Characters: what is read and parsed at once, and the longest line that is accepted.
-BLOCK = 1 << 18
-MAX_LINE = 1 << 20
-# Rows looked at to find the column with the addresses.
-SAMPLE_ROWS = 200
-# Seconds that the database may take for one piece of the COPY stream, or for the end of it.
-STALL_SECONDS = 20.0
+__all__ = ["IntakeError", "Rows", "clean_filename", "read_addresses", "store"]
+
 # Addresses that make one piece of the COPY stream.
 PIECE = 2000
-
-_HEADER = re.compile(r"(\w+[ _-])?e-?mails?([ _-]?(address(es)?|adressen?|id))?|mail", re.I)
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
-_COPY_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+DETECT_ALL = Overrides()
 
 
-class IntakeError(ValueError):
-    """The file can't become a batch. `code` is stable; the message says what to do."""
+class Skipped(Protocol):
+    """Takes the rows that give no address; files.Spool stores them.
 
-    def __init__(self, code: str, message: str, *, status: int = 422, line: int | None = None):
-        super().__init__(message if line is None else f"Line {line:,}: {message}")
-        self.code = code
-        self.status = status
-        self.line = line
+    `firsts`, which is set in the end, has the line of the first of all duplicates with a `number`.
+    """
+
+    firsts: array[int]
+
+    def duplicate(self, line: int, number: int, address: str) -> None: ...
+
+    def without_address(self, line: int, cells: list[str]) -> None: ...
+
+    def blank(self, line: int) -> None: ...
 
 
 @dataclass
@@ -59,31 +61,53 @@ class Rows:
         return self.emails + self.duplicates + self.blank + self.without_address
 
 
-def store(file: BinaryIO, filename: str, *, chunk_size: int, max_rows: int) -> Batch:
+def store(
+    file: BinaryIO,
+    filename: str,
+    *,
+    chunk_size: int,
+    max_rows: int,
+    overrides: Overrides = DETECT_ALL,
+) -> Batch:
     """Store the seekable binary `file` as a batch, in one transaction: all of it, or nothing.
 
     Raises IntakeError, and UNREACHABLE when the database is out of reach; nothing is stored then,
     except perhaps with the IntakeError `database_lost`.
     """
     transaction, batch = None, None
-    try:
-        with session() as current, pool.atomic():
-            transaction = database.transaction_id()
-            batch = _store(file, filename, chunk_size, max_rows, current)
-    except UNREACHABLE:
-        # Without an answer to the commit, the batch may be stored or not.
-        if transaction is None or batch is None or not _was_committed(transaction):
-            raise
+    # To look at a file may take seconds, and is done before a connection waits for it.
+    with closing(tables.read(file, overrides)) as table, TemporaryFile() as spooled:
+        try:
+            with session() as current, pool.atomic():
+                transaction = database.transaction_id()
+                batch = _store(table, filename, chunk_size, max_rows, spooled, current)
+                table.close()
+                files.keep(batch.id, file, current)
+        except UNREACHABLE:
+            # Without an answer to the commit, the batch may be stored or not.
+            if transaction is None or batch is None or not _was_committed(transaction):
+                raise
     return batch
 
 
 def _store(
-    file: BinaryIO, filename: str, chunk_size: int, max_rows: int, current: Session
+    table: Table,
+    filename: str,
+    chunk_size: int,
+    max_rows: int,
+    spooled: IO[bytes],
+    current: Session,
 ) -> Batch:
     counts = Rows()
     batch_id = models.reserve_batch_id()
-    with closing(read_addresses(file, counts, max_rows)) as addresses:
-        _copy(_CopyStream(_copy_pieces(batch_id, addresses), current))
+    skipped = files.Spool(batch_id, spooled)
+    addresses = read_addresses(table, counts, max_rows, skipped)
+    copy(
+        "email (batch_id, id, email, row_number) FROM STDIN",
+        _copy_pieces(batch_id, addresses),
+        current,
+    )
+    skipped.store(current)
     batch = Batch(
         id=batch_id,
         filename=filename,
@@ -92,6 +116,7 @@ def _store(
         duplicate_rows=counts.duplicates,
         rows_without_address=counts.without_address,
         blank_rows=counts.blank,
+        format=table.format.to_json(),
     )
     models.create_batch(batch, chunk_size)
     return batch
@@ -118,140 +143,79 @@ def clean_filename(name: str) -> str:
 
 
 def read_addresses(
-    file: BinaryIO, counts: Rows, max_rows: int
+    table: Table, counts: Rows, max_rows: int, skipped: Skipped
 ) -> Generator[tuple[str, int], None, None]:
-    """Yield each address of the file once, with its line, and count every row in `counts`.
+    """Yield each address of the table once, with its line, and count every row in `counts`.
 
-    The header is no row. An address is whatever stands in the address column, malformed or not;
-    it is compared without regard to case. Raises IntakeError.
+    Each row that gives no address goes to `skipped`; the header is no row. An address is whatever
+    stands in the address column, malformed or not; it is compared without regard to case. Raises
+    IntakeError.
     """
-    with closing(_numbered_rows(file)) as numbered:
-        yield from _addresses(numbered, counts, max_rows)
-
-
-def _addresses(
-    numbered: Iterator[tuple[int, list[str]]], counts: Rows, max_rows: int
-) -> Iterator[tuple[str, int]]:
-    sample = list(islice(numbered, SAMPLE_ROWS))
-    if not sample:
-        raise IntakeError("empty_file", "The file is empty. Choose one with an address per line.")
-    header, column = _find_column([row for _, row in sample])
-    rows: Iterator[tuple[int, list[str]]] = chain(sample, numbered)
-    if header is not None:
-        rows = islice(rows, header + 1, None)
-        counts.blank += header  # only blank rows stand above a header
-    seen: set[str] = set()
+    found = table.format
+    column, is_results = found.column, found.is_results
+    numbered = table.rows()
+    if found.header is not None:
+        for line, _ in islice(numbered, found.header_index):  # only blank rows stand above it
+            counts.blank += 1
+            skipped.blank(line)
+        next(numbered, None)
+    # The addresses in the order of `lines`; as bytes, and without their lines beside them, because
+    # a million of them take 50 MB less so. Those that come again are numbered in `repeated`.
+    seen: dict[bytes, None] = {}
+    lines = array("i")
+    repeated: dict[bytes, int] = {}
     at_sign_seen = False
-    for number, (line, row) in enumerate(rows, start=counts.blank + 1):
+    for number, (line, row) in enumerate(numbered, start=counts.blank + 1):
         if number > max_rows:
-            raise IntakeError(
-                "too_many_rows",
-                f"the file has more than {max_rows:,} rows. Split it into smaller files.",
-                status=413,
-                line=line,
-            )
+            raise _too_many_rows(max_rows, line)
         address = row[column].strip() if len(row) > column else ""
+        if is_results:
+            address = undefuse(address).strip()
         if not address:
             if any(cell.strip() for cell in row):
                 counts.without_address += 1
+                skipped.without_address(line, row)
             else:
                 counts.blank += 1
+                skipped.blank(line)
             continue
-        seen.add(address.lower())
+        key = address.lower().encode()
+        seen[key] = None
         if len(seen) == counts.emails:
             counts.duplicates += 1
+            skipped.duplicate(line, repeated.setdefault(key, len(repeated)), address)
             continue
+        lines.append(line)
         counts.emails += 1
         at_sign_seen = at_sign_seen or "@" in address
         yield address, line
+    if repeated:
+        skipped.firsts = _firsts(seen, lines, repeated)
     if not at_sign_seen:
         raise IntakeError(
             "no_address",
             "No email address was found in the file. It needs one address per line, or a column"
-            " with addresses, separated by commas.",
+            " with addresses, separated by commas, semicolons, tabs or pipes.",
         )
 
 
-def _find_column(sample: list[list[str]]) -> tuple[int | None, int]:
-    """The index of the header row in the sample, None if there is no header; and the column."""
-    first = next((i for i, row in enumerate(sample) if any(cell.strip() for cell in row)), 0)
-    header_row = sample[first]
-    if not any("@" in cell for cell in header_row):
-        for column, cell in enumerate(header_row):
-            if _HEADER.fullmatch(cell.strip()):
-                return first, column
-    for looks_right in (_ADDRESS.fullmatch, lambda cell: "@" in cell):
-        columns = [
-            column for row in sample for column, cell in enumerate(row) if looks_right(cell.strip())
-        ]
-        if columns:
-            return None, min(columns)
-    return None, 0
+def _firsts(seen: Iterable[bytes], lines: Iterable[int], repeated: dict[bytes, int]) -> array[int]:
+    """The line where each of the repeated addresses was first seen, by its number."""
+    firsts = array("i", bytes(4 * len(repeated)))
+    for key, line in zip(seen, lines, strict=True):
+        number = repeated.get(key)
+        if number is not None:
+            firsts[number] = line
+    return firsts
 
 
-def _numbered_rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
-    """The csv rows of the file, each with the line that it begins on. Raises IntakeError."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline=None)
-    reader = csv.reader(chain.from_iterable(_blocks_of_lines(text)))
-    line = 1
-    try:
-        for row in reader:
-            yield line, row
-            line = reader.line_num + 1
-    except UnicodeDecodeError:
-        raise IntakeError(
-            "not_utf8",
-            "this is not UTF-8 text. Save the file as CSV in UTF-8 and upload it again.",
-            line=_undecodable_line(file),
-        ) from None
-    except csv.Error as error:
-        raise IntakeError(
-            "bad_csv",
-            f"this can't be read as CSV: {error}. Perhaps a quote is left open.",
-            line=line,
-        ) from None
-    finally:
-        text.detach()  # the file is the caller's to close
-
-
-def _blocks_of_lines(text: io.TextIOWrapper) -> Iterator[Iterable[str]]:
-    """The text in blocks of whole lines. Raises IntakeError for what no text file contains."""
-    rest, lines = "", 0
-    while block := text.read(BLOCK):
-        if "\0" in block:
-            lines += block.count("\n", 0, block.index("\0")) + 1
-            raise IntakeError(
-                "binary_file",
-                "there is a NUL byte, so this is not a text file. Save it as CSV in UTF-8.",
-                status=415,
-                line=lines,
-            )
-        lines += block.count("\n")
-        end = block.rfind("\n") + 1
-        if end:
-            yield io.StringIO(rest + block[:end], newline="\n")
-            rest = block[end:]
-        else:
-            rest += block
-        if len(rest) > MAX_LINE:
-            raise IntakeError(
-                "line_too_long",
-                f"it is longer than {MAX_LINE:,} characters. Put one address on each line.",
-                line=lines + 1,
-            )
-    if rest:
-        yield [rest]
-
-
-def _undecodable_line(file: BinaryIO) -> int:
-    """The number of the file's first line that is not UTF-8."""
-    file.seek(0)
-    for number, line in enumerate(file, start=1):
-        try:
-            line.decode("utf-8-sig")
-        except UnicodeDecodeError:
-            return number
-    raise AssertionError("called for a file that is all UTF-8")
+def _too_many_rows(max_rows: int, line: int) -> IntakeError:
+    return IntakeError(
+        "too_many_rows",
+        f"the file has more than {max_rows:,} rows. Split it into smaller files.",
+        status=413,
+        line=line,
+    )
 
 
 def _copy_pieces(batch_id: int, addresses: Iterable[tuple[str, int]]) -> Iterator[bytes]:
@@ -262,35 +226,5 @@ def _copy_pieces(batch_id: int, addresses: Iterable[tuple[str, int]]) -> Iterato
         rows = []
         for address, line in piece:
             number += 1
-            if "\\" in address or not address.isprintable():
-                address = address.translate(_COPY_ESCAPES)
-            rows.append(f"{batch_id}\t{number}\t{address}\t{line}\n")
+            rows.append(f"{batch_id}\t{number}\t{escaped(address)}\t{line}\n")
         yield "".join(rows).encode()
-
-
-class _CopyStream:
-    """What psycopg2's COPY reads from; keeps the exception that psycopg2 would replace."""
-
-    def __init__(self, pieces: Iterator[bytes], current: Session) -> None:
-        self._pieces = pieces
-        self._session = current
-        self.error: Exception | None = None
-
-    def read(self, _size: int) -> bytes:
-        self._session.extend(STALL_SECONDS)
-        # A piece may be longer than `size`; psycopg2 passes on all of it.
-        try:
-            return next(self._pieces, b"")
-        except Exception as error:
-            self.error = error
-            raise
-
-
-def _copy(stream: _CopyStream) -> None:
-    cursor = pool.cursor()
-    try:
-        cursor.copy_expert("COPY email (batch_id, id, email, row_number) FROM STDIN", stream)
-    except Exception:
-        if stream.error is not None:
-            raise stream.error from None
-        raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from database import pool
+from files import EXTERNAL_STORAGE, FilePiece, SkippedRow
 from models import Batch, Chunk, Email
 
 # Finds the few unfinished batches among many. Counting a batch's emails leaves its status alone,
@@ -23,6 +24,11 @@ SELECT count(*) FROM pg_attribute
    AND attname IN ('attempts', 'redone', 'begun_at')
 """
 
+_FORMAT_COLUMN = """
+SELECT count(*) FROM pg_attribute
+ WHERE attrelid = to_regclass('batch') AND NOT attisdropped AND attname = 'format'
+"""
+
 # Any number, the same for every process of ours that creates tables.
 _SCHEMA_LOCK = 5_281_736_401
 
@@ -32,7 +38,13 @@ def create_tables() -> None:
     with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
         pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-        pool.create_tables([Batch, Chunk, Email], safe=True)
+        had_files = pool.execute_sql("SELECT to_regclass('file_piece')").fetchone() != (None,)
+        pool.create_tables([Batch, Chunk, Email, FilePiece, SkippedRow], safe=True)
+        if not had_files:
+            pool.execute_sql(EXTERNAL_STORAGE)
+        if pool.execute_sql(_FORMAT_COLUMN).fetchone() == (0,):
+            # A database from before files were kept.
+            pool.execute_sql("ALTER TABLE batch ADD COLUMN format jsonb")
         if pool.execute_sql(_TURN_COLUMNS).fetchone() == (0,):
             # A database from before turns were counted.
             pool.execute_sql(

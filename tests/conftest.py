@@ -102,7 +102,9 @@ def _database(_tables: None) -> None:
     def emptied() -> bool:
         try:
             with database.session(60):
-                database.pool.execute_sql("TRUNCATE batch, chunk, email RESTART IDENTITY")
+                database.pool.execute_sql(
+                    "TRUNCATE batch, chunk, email, file_piece, skipped_row RESTART IDENTITY"
+                )
         except database.UNREACHABLE:  # what is left of a test of just that
             return False
         return True

@@ -19,6 +19,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import xlsxwriter
+
 import intake
 import models
 from database import pool, session
@@ -70,6 +72,16 @@ def write_slow_processor(folder: Path, milliseconds: int) -> str:
 
 def csv_of(*addresses: str) -> bytes:
     return "".join(f"{address}\n" for address in addresses).encode()
+
+
+def workbook(rows: list[list[Any]]) -> bytes:
+    """An XLSX file with these rows."""
+    buffer = BytesIO()
+    with xlsxwriter.Workbook(buffer) as book:
+        sheet = book.add_worksheet()
+        for number, row in enumerate(rows):
+            sheet.write_row(number, 0, row)
+    return buffer.getvalue()
 
 
 def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
@@ -181,15 +193,22 @@ class Site:
     def get(self, path: str, **headers: str) -> Response:
         return self.request("GET", path, **headers)
 
-    def upload(self, content: bytes, filename: str = "list.csv", field: str = "file") -> Response:
+    def upload(
+        self,
+        content: bytes,
+        filename: str = "list.csv",
+        field: str = "file",
+        path: str = "/api/upload",
+        **texts: str,
+    ) -> Response:
+        """Send a form with a file in `field`, and with `texts` as its other fields."""
         boundary = "a-boundary-of-the-tests"
-        head = (
-            f"--{boundary}\r\nContent-Disposition: form-data; "
-            f'name="{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
-        )
-        body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        body = "".join(f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts.items())
+        head = f'{start}"{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
+        whole = (body + head).encode() + content + f"\r\n--{boundary}--\r\n".encode()
         content_type = f"multipart/form-data; boundary={boundary}"
-        return self.request("POST", "/api/upload", body, Content_Type=content_type)
+        return self.request("POST", path, whole, Content_Type=content_type)
 
     @contextlib.contextmanager
     def stream(self, batch_id: int, **headers: str) -> Iterator[Stream]:

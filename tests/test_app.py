@@ -34,6 +34,13 @@ class TestUpload:
             "totalEmails": 2,
             "status": "pending",
             "rows": {"total": 4, "emails": 2, "duplicates": 1, "blank": 1, "withoutAddress": 0},
+            "format": {
+                "kind": "csv",
+                "encoding": "utf-8",
+                "delimiter": ",",
+                "header": ["email"],
+                "column": 1,
+            },
             "liveUpdates": True,
         }
         assert queue.dequeue(0.1) == 1
@@ -53,7 +60,7 @@ class TestUpload:
             (b"", 422, "empty_file", None),
             (b"name\nAnna\n", 422, "no_address", None),
             (b"a@x.de\n\0", 415, "binary_file", 2),
-            (b"a@x.de\n\xff@x.de", 422, "not_utf8", 2),
+            (b"a@x.de\n\xff\x01@x.de", 422, "not_utf8", 2),
             (b'a@x.de\n"' + b"b" * 200_000, 422, "bad_csv", 2),
             (b"a@x.de\n" * 11, 413, "too_many_rows", 11),
             (b"a" * 1_000_001, 413, "content_too_large", None),
@@ -149,6 +156,13 @@ class TestReading:
             "revision": 1,
             "error": None,
             "rows": {"total": 2, "emails": 2, "duplicates": 0, "blank": 0, "withoutAddress": 0},
+            "format": {
+                "kind": "csv",
+                "encoding": "utf-8",
+                "delimiter": ",",
+                "header": None,
+                "column": 1,
+            },
             "startedAt": None,
             "completedAt": None,
         }

@@ -1,4 +1,6 @@
 # ruff: noqa: E501 (a table of files is easier to read with a file a line)
+from array import array
+from dataclasses import dataclass, field
 from io import BytesIO
 
 import pytest
@@ -7,7 +9,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from support import assert_books_balance, csv_of, emails, query
 
+import files
 import intake
+import tables
+from formats import Format, Overrides
 from intake import IntakeError, Rows
 
 FILES = {
@@ -47,6 +52,15 @@ FILES = {
         Rows(4, 0, 0, 0),
     ),
     "other scripts": ("jürgen@müller.de\n用户@例子.广告\n".encode(), ["jürgen@müller.de", "用户@例子.广告"], Rows(2, 0, 0, 0)),
+    "cp1252": ("jürgen@x.de\nmüller@x.de\n".encode("cp1252"), ["jürgen@x.de", "müller@x.de"], Rows(2, 0, 0, 0)),
+    "UTF-16": ("\ufeffemail;ort\r\nmüller@x.de;Köln\r\n".encode("utf-16-le"), ["müller@x.de"], Rows(1, 0, 0, 0)),
+    "a header of any wording in any column": (b"id;Kontakt\n1;a@x.de\n2;\n", ["a@x.de"], Rows(1, 0, 0, 1)),
+    "a results file": (
+        b"Kontakt,status,verdict,reason,explanation,suggestion,normalized\n"
+        b"'=a@x.de,failed,invalid,bad,no,b@x.de,\n'b'@x.de,processed,valid,,,,b@x.de\n",
+        ["=a@x.de", "'b'@x.de"],
+        Rows(2, 0, 0, 0),
+    ),
 }  # fmt: skip
 
 
@@ -85,10 +99,16 @@ REFUSED = {
     "no address": (b"name,town\nAnna,Bonn\n", "no_address", 422, None),
     "NUL bytes": (b"a@x.de\nb\0@x.de\n", "binary_file", 415, 2),
     "NUL bytes far down": (ADDRESSES + b"\0\n", "binary_file", 415, 30_001),
-    "a workbook": (b"PK\x03\x04\x14\0\x06\0\x08\0", "binary_file", 415, 1),
-    "UTF-16": ("\ufeffa@x.de\n".encode("utf-16-le"), "not_utf8", 422, 1),
-    "Latin-1": (b"a@x.de\n\nj\xfcrgen@x.de\n", "not_utf8", 422, 3),
-    "Latin-1 far down": (ADDRESSES + b"j\xfcrgen@x.de\n", "not_utf8", 422, 30_001),
+    "half a workbook": (b"PK\x03\x04\x14\0\x06\0\x08\0", "broken_workbook", 422, None),
+    "UTF-16 without a BOM": ("a@x.de\n".encode("utf-16-le"), "binary_file", 415, 1),
+    "half a character of UTF-16": (
+        "\ufeffa@x.de\n\n".encode("utf-16-le") + b"a",
+        "undecodable",
+        422,
+        3,
+    ),
+    "no text": (b"a@x.de\n\n\xff\xfe\x01@x.de\n", "not_utf8", 422, 3),
+    "no text far down": (ADDRESSES + b"\xff\xfe\x01@x.de\n", "not_utf8", 422, 30_001),
     "a long line": (b"a@x.de\n" + b"a" * 1_200_000, "line_too_long", 422, 2),
     "a field of megabytes": (b"a@x.de\n" + b"b@x.de " * 40_000, "bad_csv", 422, 2),
     "an open quote": (b'a@x.de\n"b@x.de\n' + ADDRESSES, "bad_csv", 422, 2),
@@ -129,25 +149,119 @@ def test_emails_are_cut_into_chunks_without_gap_or_overlap(database):
     ]
 
 
+@dataclass
+class Skipped:
+    """Rows that are no emails, as intake hands them over."""
+
+    firsts: array = field(default_factory=lambda: array("i"))
+    duplicates: list = field(default_factory=list)
+    others: list = field(default_factory=list)
+
+    def duplicate(self, line, number, address):
+        self.duplicates.append((line, number, address))
+
+    def without_address(self, line, cells):
+        self.others.append(line)
+
+    def blank(self, line):
+        self.others.append(line)
+
+
 CELLS = st.one_of(
-    st.sampled_from(["", " ", "a@x.de", "A@x.de", "b@x.de", "email", "Anna", "x@y", '"', "\\.", "\t"]),
+    st.sampled_from(["", " ", "a@x.de", "A@x.de", "b@x.de", "email", "Anna", "x@y", '"', "\\.", "\t", '"a@x.de\n"']),
     st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8),
 )  # fmt: skip
 
 
-@hypothesis_settings(max_examples=300, deadline=None)
-@given(st.lists(st.lists(CELLS, max_size=3).map(",".join), max_size=12), st.booleans())
-def test_rows_always_add_up(lines, header):
-    content = "\n".join((["email,b,c"] if header else []) + lines).encode()
-    counts = Rows()
+@hypothesis_settings(max_examples=400, deadline=None)
+@given(
+    st.lists(st.lists(CELLS, max_size=3), max_size=12),
+    st.booleans(),
+    st.sampled_from([*",;\t|"]),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+    st.sampled_from(["utf-8", "utf-8-sig", "utf-16"]),
+    st.booleans(),
+)
+def test_rows_always_add_up(rows, header, delimiter, line_end, encoding, say):
+    lines = [delimiter.join(row) for row in ([["email", "b", "c"]] if header else []) + rows]
+    file = BytesIO(line_end.join(lines).encode(encoding))
+    overrides = Overrides(delimiter=delimiter, encoding=encoding) if say else Overrides()
+    counts, skipped = Rows(), Skipped()
     try:
-        addresses = list(intake.read_addresses(BytesIO(content), counts, 1000))
+        table = tables.read(file, overrides)
+        found = list(intake.read_addresses(table, counts, 1000, skipped))
     except IntakeError as error:
         # A file without any address is the only one of these that can't be a batch.
         assert error.code in {"empty_file", "no_address"}  # noqa: PT017
         return
-    assert len(addresses) == counts.emails > 0
-    assert len({address.lower() for address, _ in addresses}) == counts.emails
-    numbers = [line for _, line in addresses]
-    assert numbers == sorted(set(numbers))
-    assert all(address == address.strip() != "" for address, _ in addresses)
+    assert counts.emails == len(found) == len({address.lower() for address, _ in found}) > 0
+    assert counts.duplicates == len(skipped.duplicates)
+    assert counts.blank + counts.without_address == len(skipped.others)
+    assert all(address == address.strip() != "" for address, _ in found)
+    # Each row of the file is one of them, by the line that it begins on, and only one.
+    numbers = [line for _, line in found]
+    assert numbers == sorted(numbers)
+    numbers += [line for line, _, _ in skipped.duplicates] + skipped.others
+    due = [line for line, _ in tables.rows(file, table.format)]
+    if table.format.header is not None:
+        del due[table.format.header_index]
+    assert sorted(numbers) == due
+    first = {address.lower(): line for address, line in found}
+    for line, number, address in skipped.duplicates:
+        assert skipped.firsts[number] == first[address.lower()] < line
+
+
+def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
+    store(
+        b"x,email\n\n1,a@x.de\n2,\n"
+        + b"y" * 300
+        + b",\n3,A@X.DE\n4,b\\t@x.de\n5,B\\T@x.de\n,\n6,a@x.de\n"
+    )
+    assert query(
+        "SELECT row_number, kind, first_row, content FROM skipped_row ORDER BY row_number"
+    ) == [
+        (2, "blank", None, None),
+        (4, "without_address", None, "2, "),
+        (5, "without_address", None, "y" * 200),
+        (6, "duplicate", 3, "A@X.DE"),
+        (8, "duplicate", 7, "B\\T@x.de"),
+        (9, "blank", None, None),
+        (10, "duplicate", 3, "a@x.de"),
+    ]
+
+
+def test_the_format_is_stored_and_reads_the_kept_file_again(database):
+    content = "Kontakt;Ort\nmüller@x.de;Köln\n".encode("cp1252")
+    batch = store(content)
+    ((stored,),) = query("SELECT format FROM batch")
+    found = Format.from_json(stored)
+    assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2)
+    with files.open_kept(batch.id) as file:
+        assert list(tables.rows(file, found)) == [
+            (1, ["Kontakt", "Ort"]),
+            (2, ["müller@x.de", "Köln"]),
+        ]
+
+
+def test_what_is_said_of_a_file_overrules_what_it_looks_like(database):
+    content = b"mail,other\na@x.de,c@x.de\nb@x.de,d@x.de\n"
+    batch = store(content, overrides=Overrides.parse(column="OTHER"))
+    assert [email for email, _, _ in emails(batch.id)] == ["c@x.de", "d@x.de"]
+    with pytest.raises(IntakeError, match=r"columns are 1 \(mail\), 2 \(other\)") as caught:
+        store(content, overrides=Overrides.parse(column="third"))
+    assert caught.value.code == "bad_column"
+
+
+def test_bytes_that_are_not_utf8_far_down_are_understood(database):
+    batch = store(ADDRESSES + "jürgen@x.de\n".encode("cp1252"), max_rows=10**6)
+    assert emails(batch.id)[-1][0] == "jürgen@x.de"
+
+
+def test_a_refused_file_leaves_nothing_of_itself(database):
+    with pytest.raises(IntakeError):
+        store(b"a@x.de\n" * 5 + b"\n\0")
+    with pytest.raises(IntakeError):
+        store(b"a@x.de\n" * 2000)
+    assert query(
+        "SELECT (SELECT count(*) FROM file_piece), (SELECT count(*) FROM skipped_row)"
+    ) == [(0, 0)]

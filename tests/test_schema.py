@@ -6,7 +6,7 @@ from database import pool, session
 
 def test_tables_are_made_once_by_many_at_the_same_moment(database):
     with session():
-        pool.execute_sql("DROP TABLE chunk, email, batch")
+        pool.execute_sql("DROP TABLE chunk, email, batch, file_piece, skipped_row")
     assert in_threads(*[lambda: schema.create_tables() or "made"] * 5) == ["made"] * 5
     assert query("SELECT count(*) FROM email") == [(0,)]
 
@@ -28,3 +28,18 @@ def test_tables_of_an_older_version_get_the_index_of_unfinished_batches(database
         for _ in range(2):
             schema.create_tables()
     assert query(found) == [(1,)]
+
+
+def test_a_database_from_before_files_were_kept_gets_the_column_and_the_tables(database):
+    batch_id = store("a@x.de").batch_id
+    with session():
+        pool.execute_sql("ALTER TABLE batch DROP COLUMN format; DROP TABLE file_piece, skipped_row")
+        for _ in range(2):
+            schema.create_tables()
+    assert query("SELECT id, format FROM batch") == [(batch_id, None)]
+    store("b@x.de")
+    assert query("SELECT format->>'kind' FROM batch ORDER BY id") == [(None,), ("csv",)]
+    assert query(
+        "SELECT attstorage FROM pg_attribute WHERE attname = 'content'"
+        " AND attrelid = 'file_piece'::regclass"
+    ) == [("e",)]

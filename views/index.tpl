@@ -23,9 +23,9 @@
   <form id="upload" action="/api/upload" method="post" enctype="multipart/form-data"
         data-max-megabytes="{{max_megabytes}}">
     <label class="drop" for="file">
-      <span class="drop-title" id="chosen">Choose a CSV file, or drop it here</span>
-      <span class="drop-hint">One email address a row, with or without a header; up to {{max_megabytes}} MB</span>
-      <input type="file" id="file" name="file" accept=".csv,.txt,text/csv,text/plain">
+      <span class="drop-title" id="chosen">Choose a CSV or Excel file, or drop it here</span>
+      <span class="drop-hint">One email address a row, in any column; CSV, TSV, text or XLSX, up to {{max_megabytes}} MB</span>
+      <input type="file" id="file" name="file" accept=".csv,.tsv,.txt,.xlsx,text/csv,text/plain,text/tab-separated-values,application/vnd.openxmlformats-officedocument.spreadsheetml.sheet">
     </label>
     <div class="actions">
       <button type="submit">Upload &amp; process</button>

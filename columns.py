@@ -1,0 +1,143 @@
+"""Which column of a table holds the addresses, and whether it has a header, from its first rows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+
+from formats import (
+    NAME_LENGTH,
+    RESULT_COLUMNS,
+    Format,
+    IntakeError,
+    Overrides,
+    is_results,
+    shorten,
+    undefuse,
+)
+
+# No spreadsheet has more; a file with more of them has another delimiter.
+MAX_COLUMNS = 16_384
+# Characters of what looks like an address.
+MAX_ADDRESS = 320
+# Columns that an error lists.
+LISTED = 20
+
+_HEADER = re.compile(r"(\w+[ _-])?e-?mails?([ _-]?(address(es)?|adressen?|id))?|mail", re.I)
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+
+Row = Sequence[str]
+
+
+def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Format:
+    """The Format, `kind` so far, with the header and column of a table that begins so.
+
+    Raises IntakeError if there are too many columns, or if an override names none of them.
+    """
+    first = next((i for i, row in enumerate(sample) if any(cell.strip() for cell in row)), 0)
+    rows = sample[first:]
+    width = max((len(row) for row in rows), default=1) or 1
+    if width > MAX_COLUMNS:
+        raise IntakeError(
+            "too_many_columns",
+            f"the file has {width:,} columns, and {MAX_COLUMNS:,} are the most. Perhaps its columns"
+            " are separated by something else; name the delimiter.",
+        )
+    names = tuple(cell.strip() for cell in rows[0]) if rows else ()
+    counts = _count(rows[1:] if overrides.header else rows, width, names)
+    column = (
+        _choose(names, counts, rows, overrides)
+        if overrides.column is None
+        else _named(overrides.column, names, width, overrides)
+    )
+    found = replace(kind, column=column, columns=width)
+    if _has_header(names, rows, column, counts, width, overrides):
+        cut = tuple(cell[:NAME_LENGTH] for cell in names)
+        return replace(found, header=cut, header_index=first)
+    return found
+
+
+def address_counts(sample: Sequence[Row], found: Format) -> list[int]:
+    """How many cells of each column look like addresses."""
+    return _count(sample, found.columns, found.header or ())
+
+
+def _count(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> list[int]:
+    counts = [0] * width
+    ours = is_results(names)
+    for row in rows:
+        for column, cell in enumerate(row[:width]):
+            if "@" in cell and _is_address(undefuse(cell) if ours else cell):
+                counts[column] += 1
+    if ours:  # the address as it should be written is none that was uploaded
+        uploaded = len(names) - len(RESULT_COLUMNS)
+        counts[uploaded:] = [0] * (width - uploaded)
+    return counts
+
+
+def _is_address(cell: str) -> bool:
+    cell = cell.strip()
+    # The pattern's time grows with the square of the length.
+    return len(cell) <= MAX_ADDRESS and _ADDRESS.fullmatch(cell) is not None
+
+
+def _choose(
+    names: tuple[str, ...], counts: list[int], rows: Sequence[Row], overrides: Overrides
+) -> int:
+    known = _known(names) if overrides.header is not False else []
+    candidates = [column for column in known if counts[column]] or range(len(counts))
+    best = max(candidates, key=lambda column: (counts[column], -column))
+    if counts[best]:
+        return best
+    if known:
+        return known[0]
+    signs = (column for row in rows for column, cell in enumerate(row) if "@" in cell)
+    return min(signs, default=0)
+
+
+def _known(names: tuple[str, ...]) -> list[int]:
+    """The columns whose header is of a wording that we know."""
+    return [column for column, name in enumerate(names) if _HEADER.fullmatch(name)]
+
+
+def _named(text: str, names: tuple[str, ...], width: int, overrides: Overrides) -> int:
+    lowered = [name.casefold()[:NAME_LENGTH] for name in names]
+    if overrides.header is not False and text.casefold() in lowered:
+        return lowered.index(text.casefold())
+    if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= width:
+        return int(text) - 1
+    raise IntakeError(
+        "bad_column",
+        f"There is no column {shorten(text, 40)!r}. {_listed(names, width, overrides)}",
+    )
+
+
+def _listed(names: tuple[str, ...], width: int, overrides: Overrides) -> str:
+    if overrides.header is False or not names:
+        return f"Columns are numbered from 1 to {width}."
+    listed = [f"{number} ({shorten(n, 40)})" for number, n in enumerate(names[:LISTED], start=1)]
+    more = f" and {width - len(listed):,} more" if width > len(listed) else ""
+    return f"The columns are {', '.join(listed)}{more}."
+
+
+def _has_header(
+    names: tuple[str, ...],
+    rows: Sequence[Row],
+    column: int,
+    counts: list[int],
+    width: int,
+    overrides: Overrides,
+) -> bool:
+    if overrides.header is not None:
+        return overrides.header and any(names)
+    name = names[column] if len(names) > column else ""
+    if overrides.column and overrides.column.casefold() == name.casefold()[:NAME_LENGTH] != "":
+        return True
+    if not name or "@" in name:
+        return False
+    if _HEADER.fullmatch(name):
+        return True
+    if width > 1:
+        return counts[column] > 0
+    return counts[column] * 2 > sum(any(cell.strip() for cell in row) for row in rows[1:])

@@ -1,0 +1,145 @@
+"""What kind of file an upload is: a Format, what overrules it, and the error that refuses it.
+
+A Format is all that is needed to read the same bytes again with the same result, so that it's
+stored with the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+# The last columns of the results files that we write, in this order.
+RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
+# What a spreadsheet takes for the beginning of a formula; results files put a ' before it.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
+# Python's names of the encodings that a file may have. The codecs of Python that are no encodings
+# of text, or can be made to work for long, are not among them.
+ENCODINGS = (
+    *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1251", "cp1253"),
+    *("cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "iso8859-1", "iso8859-2", "iso8859-5"),
+    *("iso8859-7", "iso8859-9", "iso8859-15", "koi8-r", "koi8-u", "mac-roman", "cp437", "cp850"),
+    *("cp852", "cp866", "cp932", "shift-jis", "euc-jp", "gb18030", "big5", "cp949", "euc-kr"),
+    *("cp874", "ascii"),
+)
+# Characters of a header's cell that are kept.
+NAME_LENGTH = 200
+
+
+class IntakeError(ValueError):
+    """The file can't become a batch. `code` is stable; the message says what to do."""
+
+    def __init__(self, code: str, message: str, *, status: int = 422, line: int | None = None):
+        super().__init__(message if line is None else f"Line {line:,}: {message}")
+        self.code = code
+        self.status = status
+        self.line = line
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a file's rows are read, and what stands in them.
+
+    `encoding` is one of Python's, `utf-8-sig` if there is a BOM; a workbook has neither encoding
+    nor delimiter. `header` has the cells of the header row, each cut to NAME_LENGTH, and
+    `header_index` counts the (blank) rows above it. `column`, from 0, holds the addresses;
+    `columns` is the width of the file as far as it was looked at.
+    """
+
+    kind: Literal["csv", "xlsx"]
+    encoding: str | None = None
+    delimiter: str | None = None
+    header: tuple[str, ...] | None = None
+    header_index: int = 0
+    column: int = 0
+    columns: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Format:
+        header = document["header"]
+        return cls(**{**document, "header": None if header is None else tuple(header)})
+
+    @property
+    def is_results(self) -> bool:
+        """Whether this is a results file of ours that comes back."""
+        return is_results(self.header)
+
+
+def is_results(header: tuple[str, ...] | None) -> bool:
+    """Whether a file with this header is a results file of ours."""
+    return header is not None and header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
+
+
+def undefuse(cell: str) -> str:
+    """A cell of a results file without the ' that was put before it, if one was."""
+    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
+
+
+@dataclass(frozen=True)
+class Overrides:
+    """What a person says of the file, in place of what would be detected; None says nothing.
+
+    `column` is a header's text or a number from 1, `delimiter` and `encoding` are as in Format.
+    """
+
+    column: str | None = None
+    delimiter: str | None = None
+    encoding: str | None = None
+    header: bool | None = None
+
+    @classmethod
+    def parse(
+        cls, *, column: str = "", delimiter: str = "", encoding: str = "", header: str = ""
+    ) -> Overrides:
+        """From the texts of a form, empty for what isn't said. Raises IntakeError."""
+        return cls(
+            column=column.strip() or None,
+            delimiter=_delimiter(delimiter) if delimiter else None,
+            encoding=_encoding(encoding) if encoding.strip() else None,
+            header=_yes_or_no(header) if header.strip() else None,
+        )
+
+
+def _delimiter(text: str) -> str:
+    known = DELIMITERS.get(text.strip().lower(), text)
+    if known not in DELIMITERS.values():
+        raise IntakeError(
+            "bad_delimiter",
+            f"The delimiter {shorten(text, 20)!r} is not one of comma, semicolon, tab and pipe.",
+        )
+    return known
+
+
+def _encoding(text: str) -> str:
+    name = text.strip().lower().replace("_", "-").replace(" ", "-")
+    aliases = {"utf8": "utf-8", "utf16": "utf-16", "windows-": "cp", "iso-8859-": "iso8859-"}
+    aliases |= {"latin-1": "iso8859-1", "latin1": "iso8859-1"}
+    for alias, meant in aliases.items():
+        if name.startswith(alias):
+            name = meant + name[len(alias) :]
+    if name == "utf-8-sig":
+        name = "utf-8"
+    if name not in ENCODINGS:
+        raise IntakeError(
+            "bad_encoding",
+            f"The encoding {shorten(text, 20)!r} is not one of {', '.join(ENCODINGS)}.",
+        )
+    return name
+
+
+def _yes_or_no(text: str) -> bool:
+    answers = {"yes": True, "no": False}
+    if text.strip().lower() not in answers:
+        raise IntakeError("bad_header", f"header is yes or no, not {shorten(text, 20)!r}.")
+    return answers[text.strip().lower()]
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, cut to `length` characters with an ellipsis as the last."""
+    return text if len(text) <= length else text[: length - 1] + "…"

@@ -1,0 +1,208 @@
+"""What is uploaded: reading the form, storing the file, and showing what is in it beforehand."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO
+
+from bottle import request
+
+import columns
+import files
+import intake
+import tables
+from formats import Format, IntakeError, Overrides, shorten
+from models import Batch
+from problems import RETRY_AFTER, Problem
+from settings import Settings
+
+# Bytes of a text file that are used for its preview, and the rows, columns and characters of a
+# cell that are shown.
+PREVIEW_BYTES = 1 << 20
+PREVIEW_ROWS = 10
+PREVIEW_COLUMNS = 200
+PREVIEW_CELL = 200
+
+_FIELDS = ("column", "delimiter", "encoding", "header")
+
+
+class Form:
+    """A form with a file. It must be closed, because bodies and files are on the disk."""
+
+    def __init__(self) -> None:
+        """Read the present request's. Raises Problem."""
+        with closing(request.body):  # a temporary file, as each of the form's files is another
+            try:
+                uploads = list(request.files.allitems())
+                texts = {name: request.forms.get(name, "") for name in (*_FIELDS, "size")}
+            except (UnicodeError, LookupError):
+                raise Problem(400, "bad_form", "The form's fields are no UTF-8 text.") from None
+        upload = next((each for name, each in uploads if name == "file"), None)
+        for _, each in uploads:
+            if each is not upload:
+                each.file.close()
+        if upload is None:
+            raise Problem(
+                400,
+                "no_file",
+                "The form has no file. Send it as multipart/form-data in the field 'file'.",
+            )
+        self.file: BinaryIO = upload.file
+        self.filename = intake.clean_filename(upload.raw_filename)
+        self._texts = texts
+        for name, _ in uploads:
+            if name in texts:  # it is too long for a text, or was sent as a file
+                self.close()
+                raise Problem(400, "bad_form", f"The field {name} must be a short text.")
+
+    def close(self) -> None:
+        self.file.close()
+
+    def overrides(self) -> Overrides:
+        """Raises IntakeError."""
+        return Overrides.parse(**{name: self._texts[name] for name in _FIELDS})
+
+    def length(self, limit_megabytes: int) -> int:
+        """The file's length in bytes; Problem if that is too much."""
+        length = self.file.seek(0, os.SEEK_END)
+        self.file.seek(0)
+        if length > limit_megabytes * 1_000_000:
+            raise Problem(
+                413,
+                "content_too_large",
+                f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones.",
+            )
+        return length
+
+    def whole_length(self) -> int:
+        """What the form says of the length of the file of which it has the first part."""
+        text = self._texts["size"].strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+@contextmanager
+def problems_of_files() -> Iterator[None]:
+    """What is wrong with a file becomes a Problem."""
+    try:
+        yield
+    except IntakeError as error:
+        headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None
+        raise Problem(
+            error.status, error.code, str(error), headers=headers, line=error.line
+        ) from error
+
+
+def store(form: Form, settings: Settings) -> Batch:
+    """The form's file as a batch. Raises Problem, and UNREACHABLE."""
+    form.length(settings.upload.max_megabytes)
+    with problems_of_files():
+        return intake.store(
+            form.file,
+            form.filename,
+            chunk_size=settings.worker.chunk_size,
+            max_rows=settings.upload.max_rows,
+            overrides=form.overrides(),
+        )
+
+
+def preview(form: Form, settings: Settings) -> dict[str, Any]:
+    """What the file, or its first part, looks like; nothing is stored. Raises Problem."""
+    length = form.length(settings.upload.max_megabytes)
+    with problems_of_files():
+        overrides = form.overrides()
+        part, cut = form.file, form.whole_length() > length
+        if not tables.is_workbook(part):
+            cut = cut or length > PREVIEW_BYTES
+            part = io.BytesIO(_first_part(part, cut))
+        try:
+            table = tables.read(part, overrides, cut=cut)
+        except IntakeError as error:
+            if cut and error.code == "broken_workbook":
+                raise IntakeError(
+                    "partial_workbook",
+                    "A workbook can't be read in part. Send the whole file for its preview.",
+                ) from None
+            raise
+        table.close()
+    rows = [cells for _, cells in table.sample]
+    return format_json(table.format) | {
+        "columns": _columns_json(table.format, rows),
+        "rows": [_cut_row(row) for row in _shown(table.format, rows)],
+        "partial": cut,
+    }
+
+
+def _first_part(file: BinaryIO, cut: bool) -> bytes:
+    """What is looked at; of a file that is cut, without half a character at its end."""
+    part = file.read(PREVIEW_BYTES)
+    if not cut:
+        return part
+    utf_16 = part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8")("ignore")
+    decoder.decode(part)
+    return part[: len(part) - len(decoder.getstate()[0])]
+
+
+def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
+    """The first rows beneath the header."""
+    start = 0 if found.header is None else found.header_index + 1
+    return rows[start : start + PREVIEW_ROWS]
+
+
+def _cut_row(row: list[str]) -> list[str]:
+    return [shorten(cell, PREVIEW_CELL) for cell in row[:PREVIEW_COLUMNS]]
+
+
+def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
+    names = found.header or ()
+    counts = columns.address_counts(rows, found)
+    return [
+        {
+            "index": index + 1,
+            "name": shorten(names[index], PREVIEW_CELL) if index < len(names) else None,
+            "addresses": count,
+        }
+        for index, count in enumerate(counts[:PREVIEW_COLUMNS])
+    ]
+
+
+def format_json(found: Format) -> dict[str, Any]:
+    """A format as the API shows it, where columns are numbered from 1."""
+    header = found.header
+    return {
+        "kind": found.kind,
+        "encoding": found.encoding,
+        "delimiter": found.delimiter,
+        "header": None if header is None else _cut_row(list(header)),
+        "column": found.column + 1,
+    }
+
+
+def batch_format_json(batch: Batch) -> dict[str, Any] | None:
+    """How a batch's file was read; None for one from before that was kept."""
+    return batch.format and format_json(Format.from_json(batch.format))
+
+
+def rows_json(batch_id: int, kind: str | None, after: int, limit: int) -> dict[str, Any]:
+    """The batch's rows that became no emails, page by page. Raises Problem."""
+    if kind is not None and kind not in files.KINDS:
+        raise Problem(
+            400, "bad_parameter", f"kind must be one of {', '.join(files.KINDS)}.", parameter="kind"
+        )
+    found = files.skipped(batch_id, kind, after, limit + 1)
+    return {
+        "rows": [
+            {
+                "line": row.row_number,
+                "kind": row.kind,
+                "firstLine": row.first_row,
+                "content": row.content,
+            }
+            for row in found[:limit]
+        ],
+        "next": found[limit - 1].row_number if len(found) > limit else None,
+    }

@@ -1,0 +1,226 @@
+"""The child of sheets.py: reads a workbook on standard input, and writes its rows as CSV.
+
+A workbook that can't be read ends it with the status REFUSED, and a last line on standard error
+that says why: a code, an HTTP status and a sentence, as JSON. Any other status is a death.
+"""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import datetime
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NoReturn
+
+REFUSED = 3
+# What this process may use at most: bytes of memory, seconds of a processor.
+MEMORY = 1_500_000_000
+SECONDS = 120
+# A workbook's parts, and the bytes that they may have together when they are inflated. A sheet of
+# a million rows has some 100 MB.
+MAX_PARTS = 5000
+MAX_INFLATED = 1_000_000_000
+_BLOCK = 1 << 20
+_PR_SET_PDEATHSIG = 1
+
+_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_XLSX = b"spreadsheetml.sheet.main+xml"
+_SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV."
+
+
+class _RefusalError(Exception):
+    """A code, an HTTP status and a sentence."""
+
+
+def main() -> None:
+    """Read the workbook."""
+    if sys.platform == "linux":
+        # The parent may be killed while this is busy.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    file = sys.stdin.buffer
+    try:
+        check(file)
+        _write(file)
+    except _RefusalError as refusal:
+        _refuse(*refusal.args)
+    except BrokenPipeError:
+        os._exit(1)  # the parent wants no more
+
+
+def _refuse(code: str, status: int, message: str) -> NoReturn:
+    sys.stdout.flush()
+    print(f"\n{json.dumps([code, status, message])}", file=sys.stderr, flush=True)
+    os._exit(REFUSED)
+
+
+def check(file: BinaryIO) -> None:
+    """Raises _RefusalError unless this is a workbook of bearable size, whatever it says itself."""
+    start = file.read(8)
+    file.seek(0)
+    if start == _OLE:
+        raise _old_or_encrypted(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+            if len(parts) > MAX_PARTS:
+                raise _bomb(f"has {len(parts):,} parts")
+            _check_kind(archive, {part.filename for part in parts})
+            _inflate(file, parts)
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
+        raise _broken() from None
+    file.seek(0)
+
+
+def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
+    types = b""
+    if "[Content_Types].xml" in names:
+        try:
+            with archive.open("[Content_Types].xml") as part:
+                types = part.read(_BLOCK)
+        except RuntimeError:  # it is encrypted
+            raise _encrypted() from None
+    if _XLSX in types:
+        return
+    if b"ms-excel.sheet.macroEnabled" in types or b"ms-excel.template.macroEnabled" in types:
+        kind = "a workbook with macros"
+    elif b"ms-excel.sheet.binary" in types:
+        kind = "a binary workbook (XLSB)"
+    elif "mimetype" in names:
+        kind = "an OpenDocument file"
+    elif b"wordprocessingml" in types:
+        kind = "a text document"
+    else:
+        kind = "an archive that is no workbook"
+    raise _RefusalError("not_xlsx", 415, f"The file is {kind}; CSV and XLSX can be read. {_SAVE}")
+
+
+def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> None:
+    """Count what the parts really inflate to, without a regard to the sizes they declare."""
+    total = 0
+    for part in parts:
+        if part.flag_bits & 0x1:
+            raise _encrypted()
+        file.seek(part.header_offset)
+        head = file.read(30)
+        if len(head) < 30 or head[:4] != b"PK\x03\x04":
+            raise _broken()
+        file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), 1)
+        size = 0
+        for length in _lengths(file, part):
+            size += length
+            total += length
+            if total > MAX_INFLATED:
+                raise _bomb(f"inflates to more than {MAX_INFLATED // 1_000_000:,} MB")
+        if size != part.file_size:
+            raise _broken()
+
+
+def _lengths(file: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
+    """The lengths of a part's pieces, inflated one by one."""
+    left = part.compress_size
+    if part.compress_type == zipfile.ZIP_STORED:
+        yield left
+        return
+    if part.compress_type != zipfile.ZIP_DEFLATED:
+        raise _broken()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    while not inflater.eof:
+        data = inflater.unconsumed_tail or file.read(min(left, 1 << 16))
+        if not inflater.unconsumed_tail:
+            left -= len(data)
+        inflated = inflater.decompress(data, _BLOCK)
+        if not data and not inflated:
+            raise _broken()
+        yield len(inflated)
+
+
+def _old_or_encrypted(file: BinaryIO) -> _RefusalError:
+    previous = b""
+    while block := file.read(_BLOCK):
+        if "EncryptedPackage".encode("utf-16-le") in previous + block:
+            return _encrypted()
+        previous = block[-64:]
+    return _RefusalError("not_xlsx", 415, f"The file is an old workbook (XLS) or the like. {_SAVE}")
+
+
+def _encrypted() -> _RefusalError:
+    return _RefusalError("encrypted_workbook", 422, "The workbook has a password. Save it without.")
+
+
+def _broken() -> _RefusalError:
+    return _RefusalError(
+        "broken_workbook", 422, f"The workbook is broken or not all of it is there. {_SAVE}"
+    )
+
+
+def _bomb(what: str) -> _RefusalError:
+    return _RefusalError(
+        "zip_bomb",
+        413,
+        f"The workbook {what}, which is too much. Save its sheet as CSV in UTF-8 and upload that.",
+    )
+
+
+def _write(file: BinaryIO) -> None:
+    """Write the rows of the first sheet that people see."""
+    from python_calamine import (
+        CalamineError,
+        CalamineWorkbook,
+        SheetTypeEnum,
+        SheetVisibleEnum,
+    )
+
+    try:
+        workbook = CalamineWorkbook.from_filelike(file)
+        sheets = [s for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
+        visible = [s for s in sheets if s.visible == SheetVisibleEnum.Visible]
+        if not sheets:
+            raise _RefusalError("no_sheet", 422, "The workbook has no sheet with rows.")
+        sheet = workbook.get_sheet_by_name((visible or sheets)[0].name)
+    except (CalamineError, ValueError, OSError):
+        raise _broken() from None
+    if sheet.start is None:
+        return
+    _, column = sheet.start
+    output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
+    writer = csv.writer(output)  # which quotes CR and LF, as both end its lines
+    left = [""] * column  # iter_rows() begins with the first row, but not with the first column
+    for cells in sheet.iter_rows():
+        # A NUL can be written in a workbook, but not in PostgreSQL.
+        row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
+        writer.writerow(left + row if any(row) else [])
+    output.flush()
+
+
+def _text(cell: Any) -> str:
+    """A cell as a person sees it."""
+    return _TEXTS.get(type(cell), str)(cell)
+
+
+def _number(cell: float) -> str:
+    return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+
+
+def _moment(cell: datetime.datetime) -> str:
+    return str(cell.date() if cell.time() == datetime.time() else cell)
+
+
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    float: _number,
+    bool: lambda cell: "TRUE" if cell else "FALSE",
+    datetime.datetime: _moment,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,101 @@
+import random
+import re
+import time
+from io import BytesIO
+
+import pytest
+
+import dialects
+from formats import IntakeError
+
+NAMES = ("Anna", "O'Neil", "Zoë", "van Dijk", "Jean-Luc")
+
+
+def rows(line, count=40):
+    return "".join(line.format(i=i, name=NAMES[i % 5], cents=i % 100) + "\n" for i in range(count))
+
+
+DELIMITERS = {
+    "one column": (rows("user{i}@x.de"), ","),
+    "one column with a header": ("email\n" + rows("first.last{i}@mail.example.co.uk"), ","),
+    "one address": ("a@x.de", ","),
+    "display names": (rows("{name} Roe <u{i}@x.de>"), ","),
+    "names with commas in quotes": (rows('"Roe, {name}",u{i}@x.de,{i}'), ","),
+    "notes with semicolons": ("email,note\n" + rows("u{i}@x.de,a;b; c"), ","),
+    "decimal commas": ("name;betrag;mail\n" + rows("{name};{i},{cents:02};u{i}@x.de"), ";"),
+    "decimal commas everywhere": (rows("{i},50;{i},{cents:02};u{i}@x.de"), ";"),
+    "tabs": (rows("{name}, Dr.\tu{i}@x.de\ta b"), "\t"),
+    "pipes": (rows("{name}|u{i}@x.de|x;y"), "|"),
+    "quoted newlines": (rows('"{name}\nMr; Mrs;";u{i}@x.de'), ";"),
+    "a single row": ("Anna;a@x.de\n", ";"),
+    "a ragged one": ("a@x.de,1\n\n  ,\n,2\n   \nb@x.de,3\n", ","),
+    "quotes everywhere": (rows('"{name}";"u{i}@x.de";"{i}"'), ";"),
+    "times and addresses": (rows("2024-01-{i:02} 12:00:00,u{i}@x.de,10.0.0.{i}"), ","),
+    "longer than the sample": (rows('"{name}\nand, more";u{i}@x.de;{i},5', 2000), ";"),
+    "nothing": ("", ","),
+}
+
+
+@pytest.mark.parametrize(("text", "delimiter"), DELIMITERS.values(), ids=DELIMITERS)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_the_delimiter_is_found(text, delimiter, encoding):
+    file = BytesIO(text.replace("\n", "\r\n").encode(encoding))
+    assert dialects.delimiter_of(file, encoding) == delimiter
+    assert file.tell() == 0
+
+
+def test_no_sample_takes_long():
+    rng = random.Random(7)
+    words = ["a", "a.", "1", "1.", "a@", "a-", "http://a.", "2020-01-", " ", "/", "{", "é"]
+    samples = [word * 20_000 for word in words]
+    samples += [(word * 70 + end) * 300 for word in words for end in ',;\n"\t']
+    samples += ["".join(rng.choice("\",;\t|\n' a@.1") for _ in range(20_000)) for _ in range(5)]
+    samples += ["".join(chr(rng.randrange(32, 0xD800)) for _ in range(20_000)) for _ in range(3)]
+    for sample in samples:
+        began = time.process_time()
+        assert dialects.guess_delimiter(sample[: dialects.SAMPLE]) in {",", ";", "\t", "|"}
+        assert time.process_time() - began < 2, sample[:80]
+
+
+ENCODINGS = {
+    "utf-8": "jürgen@x.de\nŁódź\n",
+    "utf-8-sig": "jürgen@x.de\n",
+    "utf-16": "jürgen@x.de\n",
+    "cp1252": "Jürgen;à Ägypten;“Größe” – 5 €\nÉmile Zoé;Orléans;naïve\n",
+    "cp1250": "Wałęsa;Łódź;lech@x.pl\nŻółć;Kraków;a@b.pl\n",
+    "cp1251": "Иванов;Москва;ivan@x.ru\nПетров;Казань;p@x.ru\n",
+    "cp1253": "Γιώργος;Αθήνα;g@x.gr\nΜαρία;Πάτρα;m@x.gr\n",
+    "koi8-r": "Иванов;Москва;ivan@x.ru\nПетров;Казань;p@x.ru\n",
+    "cp932": "田中太郎;東京都;t@x.jp\n鈴木一郎;大阪府;s@x.jp\n",
+    "mac-roman": "Jürgen;Köln;j@x.de\nÉmile;Orléans;e@x.fr\n",
+}
+
+
+@pytest.mark.parametrize(("encoding", "text"), ENCODINGS.items(), ids=ENCODINGS)
+@pytest.mark.parametrize("before", [0, 200_000])
+def test_the_encoding_is_found_however_far_down_it_shows(encoding, text, before):
+    text = "a@x.de\n" * before + text
+    file = BytesIO(text.encode(encoding))
+    found = dialects.encoding_of(file)
+    assert found == encoding
+    assert file.read().decode(found) == text
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("junk", [b"\xff\x00\x01", b"\x81\x02"])
+def test_what_is_no_text_is_refused_with_its_line(end, junk):
+    with pytest.raises(IntakeError) as caught:
+        dialects.encoding_of(BytesIO(end.join([b"a@x.de"] * 200_000 + [junk])))
+    assert (caught.value.code, caught.value.line) == ("not_utf8", 200_001)
+
+
+def test_a_character_on_the_edge_of_a_block_is_no_mistake():
+    for before in range(dialects.BLOCK - 3, dialects.BLOCK + 1):
+        assert dialects.encoding_of(BytesIO(b"a" * before + "€".encode())) == "utf-8"
+    cut = b"a" * (dialects.BLOCK - 1) + "€".encode()[:2]
+    with pytest.raises(IntakeError):
+        dialects.encoding_of(BytesIO(cut + b"\x01"))
+
+
+def test_a_long_word_is_shortened_for_its_time_only():
+    assert re.sub(dialects._LONG_WORD, r"\1", "b" * 100 + ",c") == "b" * 64 + ",c"

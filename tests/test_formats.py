@@ -1,0 +1,137 @@
+# ruff: noqa: E501 (a table of tables is easier to read with one a line)
+import json
+
+import pytest
+
+import columns
+import formats
+from formats import RESULT_COLUMNS, Format, IntakeError, Overrides, undefuse
+
+CSV = Format("csv", "utf-8", ",")
+RESULTS = ["contact", *RESULT_COLUMNS]
+
+
+def found(*rows, **overrides):
+    """The header (None if there is none), and the address column of a table with these rows."""
+    complete = columns.complete(CSV, [row.split("|") for row in rows], Overrides(**overrides))
+    return complete.header, complete.header_index, complete.column
+
+
+TABLES = {
+    "no header": (("a@x.de", "b@x.de"), (None, 0, 0)),
+    "a wording that is known": (("email", "a@x.de"), (("email",), 0, 0)),
+    "any wording": (("id|Kontakt", "1|a@x.de", "2|b"), (("id", "Kontakt"), 0, 1)),
+    "any wording in one column": (("Kontakt", "a@x.de", "b@x.de"), (("Kontakt",), 0, 0)),
+    "one column of mostly others": (("Anna", "a@x.de", "b", "c"), (None, 0, 0)),
+    "behind blank rows": (("|", "", "x|mail", "1|a@x.de"), (("x", "mail"), 2, 1)),
+    "a first row with an address": (("Anna|a@x.de", "Bob|b@x.de"), (None, 0, 1)),
+    "a first row with a blank": (("Anna|", "Bob|b@x.de"), (None, 0, 1)),
+    "the column with most": (("a|b", "x@x.de|", "y@x.de|z@x.de", "|u@x.de", "|v@x.de"), (("a", "b"), 0, 1)),
+    "the leftmost of equals": (("a@x.de|b@x.de", "c@x.de|d@x.de"), (None, 0, 0)),
+    "the known wording of two": (("other|e-mail", "a@x.de|b@x.de", "c@x.de|"), (("other", "e-mail"), 0, 1)),
+    "a known wording without addresses": (("mail id|contact", "7|a@x.de"), (("mail id", "contact"), 0, 1)),
+    "known, and malformed": (("name|email", "Anna|a@@x"), (("name", "email"), 0, 1)),
+    "handles are no addresses": (("h|m", "@anna|a@x.de"), (("h", "m"), 0, 1)),
+    "the first with an @": (("x|@y",), (None, 0, 1)),
+    "nothing": (("x|y",), (None, 0, 0)),
+    "blank": (("|", ""), (None, 0, 0)),
+    "a results file": (("|".join(RESULTS), "'+a@x.de|failed|||||b@x.de", "b|failed|||||c@x.de"), (tuple(RESULTS), 0, 0)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "due"), TABLES.values(), ids=TABLES)
+def test_header_and_column(rows, due):
+    assert found(*rows) == due
+
+
+def test_what_is_said_is_taken():
+    rows = ("mail|2|other", "a@x.de|b@x.de|c@x.de")
+    header = ("mail", "2", "other")
+    assert found(*rows, column="OTHER") == (header, 0, 2)
+    assert found(*rows, column="2") == (header, 0, 1)
+    assert found(*rows, column="3") == (header, 0, 2)
+    assert found(*rows, header=False) == (None, 0, 0)
+    assert found(*rows, header=False, column="2") == (None, 0, 1)
+    assert found("a@x.de|1", "b@x.de|2", header=True) == (("a@x.de", "1"), 0, 0)
+    assert found("Ort|X", "Bonn|Y", column="ort") == (("Ort", "X"), 0, 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "sentence"),
+    [
+        ({"column": "third"}, "There is no column 'third'. The columns are 1 (mail), 2 (x)."),
+        ({"column": "0"}, "There is no column '0'. The columns are 1 (mail), 2 (x)."),
+        ({"column": "mail", "header": False}, "Columns are numbered from 1 to 2."),
+        ({"column": "y" * 9_000_000}, "The columns are 1 (mail), 2 (x)."),
+    ],
+)
+def test_a_column_that_is_not_there_is_refused_and_those_there_are_listed(overrides, sentence):
+    with pytest.raises(IntakeError) as caught:
+        found("mail|x", "a@x.de|1", **overrides)
+    assert caught.value.code == "bad_column"
+    assert sentence in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_long_cell_takes_no_time():
+    cell = "a@" + "." * 120_000 + " x"
+    assert found(*[cell] * 20) == (None, 0, 0)
+
+
+def test_too_many_columns_are_refused():
+    with pytest.raises(IntakeError, match="100,000 columns"):
+        columns.complete(CSV, [["a@x.de"] * 100_000], Overrides())
+
+
+@pytest.mark.parametrize(
+    ("texts", "due"),
+    [
+        ({}, Overrides()),
+        ({"column": " 3 ", "delimiter": "Tab"}, Overrides(column="3", delimiter="\t")),
+        ({"delimiter": "\t", "header": "YES"}, Overrides(delimiter="\t", header=True)),
+        ({"delimiter": "|", "header": "no"}, Overrides(delimiter="|", header=False)),
+        ({"encoding": "UTF8"}, Overrides(encoding="utf-8")),
+        ({"encoding": "windows-1252"}, Overrides(encoding="cp1252")),
+        ({"encoding": "ISO-8859-1"}, Overrides(encoding="iso8859-1")),
+        ({"encoding": "Latin1"}, Overrides(encoding="iso8859-1")),
+        ({"encoding": "UTF_16_LE"}, Overrides(encoding="utf-16-le")),
+    ],
+)
+def test_overrides_are_read_from_texts(texts, due):
+    assert Overrides.parse(**texts) == due
+
+
+@pytest.mark.parametrize(
+    ("texts", "code"),
+    [
+        ({"delimiter": ":"}, "bad_delimiter"),
+        ({"delimiter": "x" * 9_000_000}, "bad_delimiter"),
+        ({"encoding": "rot13"}, "bad_encoding"),
+        ({"encoding": "unicode_escape"}, "bad_encoding"),
+        ({"encoding": "\0"}, "bad_encoding"),
+        ({"header": "maybe"}, "bad_header"),
+    ],
+)
+def test_a_wrong_override_says_what_would_be_right(texts, code):
+    with pytest.raises(IntakeError) as caught:
+        Overrides.parse(**texts)
+    assert caught.value.code == code
+    assert len(str(caught.value)) < 500
+
+
+def test_every_encoding_is_one_of_pythons():
+    for name in formats.ENCODINGS:
+        assert "a@x.de".encode(name).decode(name) == "a@x.de"
+
+
+def test_a_format_comes_back_from_json():
+    for each in (Format("xlsx"), Format("csv", "utf-8", "\t", ("a", "é"), 3, 1, 2)):
+        assert Format.from_json(json.loads(json.dumps(each.to_json()))) == each
+
+
+@pytest.mark.parametrize(
+    ("cell", "due"),
+    [("'=1", "=1"), ("'@x", "@x"), ("'\tx", "\tx"), ("'a'@x", "'a'@x"), ("", ""), ("'", "'")],
+)
+def test_only_what_was_put_before_a_formula_is_undone(cell, due):
+    assert undefuse(cell) == due

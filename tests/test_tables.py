@@ -1,0 +1,80 @@
+import tracemalloc
+from io import BytesIO
+
+import pytest
+
+import tables
+from formats import Format, IntakeError, Overrides
+
+
+def rows_of(content, *, cut=False, **overrides):
+    table = tables.read(BytesIO(content), Overrides(**overrides), cut=cut)
+    return list(table.rows())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("delimiter", [*",;\t|"])
+def test_rows_have_the_lines_that_they_begin_on(encoding, end, delimiter):
+    lines = ["", "name|mail", '"Müller\nund Köln"|m@x.de', "", '"say ""hé"""|a@x.de']
+    text = "\n".join(lines).replace("|", delimiter).replace("\n", end)
+    assert rows_of(text.encode(encoding)) == [
+        (1, []),
+        (2, ["name", "mail"]),
+        (3, ["Müller\nund Köln", "m@x.de"]),
+        (5, []),
+        (6, ['say "hé"', "a@x.de"]),
+    ]
+
+
+def test_the_same_format_reads_the_same_rows_again():
+    file = BytesIO("Kontakt;Ort\nmüller@x.de;Köln\n".encode("cp1252"))
+    table = tables.read(file, Overrides())
+    first = list(table.rows())
+    assert list(tables.rows(file, Format.from_json(table.format.to_json()))) == first
+    assert not file.closed
+
+
+def test_a_part_of_a_file_ends_with_its_last_whole_row():
+    assert rows_of(b"a@x.de,1\nb@x.de,2\nc@x", cut=True) == [
+        (1, ["a@x.de", "1"]),
+        (2, ["b@x.de", "2"]),
+    ]
+    assert rows_of(b'a@x.de,1\nb@x.de,"2\n3\n', cut=True) == [(1, ["a@x.de", "1"])]
+    assert rows_of(b"a@x.d", cut=True) == [(1, ["a@x.d"])]
+    assert len(rows_of(b"a@x.de\n" * 1000, cut=True)) == 1000
+
+
+LINES = b"a@x.de\n" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("content", "overrides", "code", "line"),
+    [
+        (b"", {}, "empty_file", None),
+        (LINES + b"\0", {}, "binary_file", 100_001),
+        (LINES + b"\xff", {"encoding": "utf-8"}, "undecodable", 100_001),
+        (LINES + b"\x81", {"encoding": "cp1252"}, "undecodable", 100_001),
+        (b"a@x.de\r\rb\xff", {"encoding": "ascii"}, "undecodable", 3),
+        ("\ufeffa@x.de\n\ud800".encode("utf-16-le", "surrogatepass"), {}, "undecodable", 2),
+        (LINES + b"a" * 1_500_000, {}, "line_too_long", 100_001),
+        (LINES + b'"' + b'\n","' * 2_000_000, {"delimiter": ","}, "row_too_long", 100_001),
+        (LINES + b'"' + LINES, {}, "bad_csv", 100_001),
+        (b",".join([b"a@x.de"] * 100_000), {}, "too_many_columns", None),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_line(content, overrides, code, line):
+    with pytest.raises(IntakeError) as caught:
+        rows_of(content, **overrides)
+    assert (caught.value.code, caught.value.line) == (code, line)
+
+
+def test_a_large_file_takes_no_more_memory_than_a_small_one():
+    file = BytesIO(b"some name,user@example.org,1234\n" * 400_000)
+    tracemalloc.start()
+    try:
+        for _ in tables.read(file, Overrides()).rows():
+            pass
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
