@@ -29,6 +29,7 @@ import intake
 import schema
 from database import pool, session
 from doorbell import Doorbell
+from formats import Overrides
 from models import Batch
 from processors import Outcome
 from processors.check import check
@@ -125,7 +126,11 @@ def _forget(redis_url: str, queue_key: str) -> None:
 def _run(folder: Path, environment: dict[str, str], say: Callable[[str], None]) -> bool:
     content = "".join(f"{address}\n" for address in _addresses())
     batch = intake.store(
-        BytesIO(content.encode()), "selftest.csv", chunk_size=CHUNK_SIZE, max_rows=ROWS
+        BytesIO(content.encode()),
+        "selftest.csv",
+        chunk_size=CHUNK_SIZE,
+        max_rows=ROWS,
+        overrides=Overrides(header=False),  # the first address is a malformed one
     )
     say(f"{ROWS:,} generated rows are uploaded as a batch of their own.")
     with _worker(folder, environment) as worker:

@@ -24,6 +24,7 @@ import xlsxwriter
 import intake
 import models
 from database import pool, session
+from formats import Overrides
 from models import Claim, Snapshot
 from settings import DEFAULT_PATH
 
@@ -87,7 +88,11 @@ def workbook(rows: list[list[Any]]) -> bytes:
 def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
     """Store a batch of these addresses as an upload would."""
     batch = intake.store(
-        BytesIO(csv_of(*addresses)), "list.csv", chunk_size=chunk_size, max_rows=10**6
+        BytesIO(csv_of(*addresses)),
+        "list.csv",
+        chunk_size=chunk_size,
+        max_rows=10**6,
+        overrides=Overrides(header=False),
     )
     return models.snapshot_of(batch)
 
