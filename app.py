@@ -95,6 +95,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "revision": batch.revision,
         "error": batch.error,
         "rows": rows_json(batch),
+        "format": receiving.batch_format_json(batch),
         "createdAt": iso(batch.created_at),
         "startedAt": iso(batch.started_at),
         "completedAt": iso(batch.completed_at),
@@ -284,8 +285,7 @@ class Application:
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}."""
         response.set_header("Cache-Control", "no-store")
-        batch = self._find(batch_id)
-        return batch_json(batch) | {"format": receiving.batch_format_json(batch)}
+        return batch_json(self._find(batch_id))
 
     def _find(self, batch_id: int) -> Batch:
         batch = None

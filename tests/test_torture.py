@@ -8,6 +8,7 @@ import re
 import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +20,10 @@ from audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row, Verdict, audit
 from support import Process, eventually, query, store
 from uploads import GOOD, LAYOUTS, MALFORMED, Upload
 
+import files
 import intake
+import tables
+from formats import Overrides
 from processors import PROCESSED, failed
 from processors.check import check, check_one
 
@@ -128,7 +132,8 @@ class TestUploads:
         upload = Upload("list.csv", seed, 1 + 30 * seed)
         content, counts = upload.content()
         rows = intake.Rows()
-        read = list(intake.read_addresses(BytesIO(content), rows, 10**6))
+        with closing(tables.read(BytesIO(content), Overrides())) as table, BytesIO() as spooled:
+            read = list(intake.read_addresses(table, rows, 10**6, files.Spool(1, spooled)))
         expected = [(row.address, row.line) for row in upload.rows() if row.kind == "email"]
         assert read == expected
         assert rows == intake.Rows(
