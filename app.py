@@ -10,12 +10,10 @@ import errno
 import hashlib
 import logging
 import os
-import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from datetime import UTC, datetime
 from functools import wraps
 from pathlib import Path
 from typing import Any
@@ -32,24 +30,24 @@ import problems
 import progress
 import queries
 import receiving
+from batches import PAGE, Batches
 from batchqueue import BatchQueue
+from database import Session
 from doorbell import Doorbell
 from embedded import EmbeddedError
 from headers import with_headers
 from health import Health
-from models import Batch, Snapshot
+from models import Snapshot
 from problems import RETRY_AFTER, Problem
 from progress import Hub
 from serving import HttpServer, WsgiApp
 from settings import VERSION, Settings, exit_with, load_or_exit
 from streams import Streams
+from wire import batch_format_json, batch_json, number_from_query, rows_json
 
 HERE = Path(__file__).resolve().parent
 STATIC = HERE / "static"
 
-# Batches in one answer, at most and by default.
-MAX_PAGE = 100
-PAGE = 20
 # What a write says that finds no room: on the disk, in a quota, by a limit of the process.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -66,54 +64,6 @@ def static_version() -> str:
     return digest.hexdigest()[:12]
 
 
-def rows_json(batch: Batch) -> dict[str, int]:
-    """What became of the file's rows; the first number is the sum of the others."""
-    return {
-        "total": batch.total_rows,
-        "emails": batch.total_emails,
-        "duplicates": batch.duplicate_rows,
-        "blank": batch.blank_rows,
-        "withoutAddress": batch.rows_without_address,
-    }
-
-
-def batch_json(batch: Batch) -> dict[str, Any]:
-    """A batch as the API shows it. Times are ISO 8601 in UTC, or null."""
-
-    def iso(value: datetime | None) -> str | None:
-        if value is None:
-            return None
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-    return {
-        "id": batch.id,
-        "filename": batch.filename,
-        "totalEmails": batch.total_emails,
-        "processedCount": batch.processed_count,
-        "failedCount": batch.failed_count,
-        "status": batch.status,
-        "revision": batch.revision,
-        "error": batch.error,
-        "rows": rows_json(batch),
-        "format": receiving.batch_format_json(batch),
-        "createdAt": iso(batch.created_at),
-        "startedAt": iso(batch.started_at),
-        "completedAt": iso(batch.completed_at),
-    }
-
-
-def number_from_query(name: str, default: int | None, most: int) -> int | None:
-    """A positive whole number from the query string. Raises Problem for anything else."""
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not 1 <= int(text) <= most:
-        raise Problem(
-            400, "bad_parameter", f"{name} must be a whole number from 1 to {most}.", parameter=name
-        )
-    return int(text)
-
-
 def _disk_full(error: BaseException) -> Problem:
     logger.error(logs.line("the disk is full", error=error))
     return Problem(507, "insufficient_storage", problems.DETAILS[507])
@@ -128,7 +78,8 @@ class Application:
         self._settings = settings
         self._doorbell = doorbell
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
-        self._streams = Streams(hub, settings.server.max_streams, stopping)
+        streams = Streams(hub, settings.server.max_streams, stopping)
+        self._batches = Batches(streams, self._database, self._announce)
         self._postgres = logs.Outage("postgres", logger, settle=1.0)
         self._health = Health(doorbell, settings.redis.queue_key, self._postgres)
         self._static_version = static_version()
@@ -142,10 +93,7 @@ class Application:
         routes.get("/api/health", callback=self.health)
         routes.post("/api/upload", callback=self.upload)
         routes.post("/api/preview", callback=self.preview)
-        routes.get("/api/batches", callback=self.batches)
-        routes.get("/api/batches/<batch_id:int>", callback=self.batch)
-        routes.get("/api/batches/<batch_id:int>/rows", callback=self.rows)
-        routes.get("/api/batches/<batch_id:int>/stream", callback=self.stream)
+        self._batches.add_routes(routes)
         routes.get("/static/<version>/<path:path>", callback=self.static)
         return with_headers(routes, self._settings.server.cors_origins)
 
@@ -177,9 +125,9 @@ class Application:
         return answer
 
     @contextmanager
-    def _database(self) -> Iterator[None]:
-        with database.session():
-            yield
+    def _database(self, seconds: float = database.SESSION_SECONDS) -> Iterator[Session]:
+        with database.session(seconds) as current:
+            yield current
         self._postgres.end()
 
     # Pages.
@@ -245,7 +193,7 @@ class Application:
             "totalEmails": batch.total_emails,
             "status": batch.status,
             "rows": rows_json(batch),
-            "format": receiving.batch_format_json(batch),
+            "format": batch_format_json(batch),
             "liveUpdates": live,
         }
 
@@ -254,62 +202,12 @@ class Application:
         with closing(receiving.Form()) as form:
             return receiving.preview(form, self._settings)
 
-    def rows(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}/rows: those that became no emails; `next` is as `after`."""
-        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
-        after = number_from_query("after", 0, models.MAX_LINE) or 0
-        self._find(batch_id)
-        response.set_header("Cache-Control", "no-store")
-        with self._database():
-            return receiving.rows_json(batch_id, request.query.get("kind"), after, limit)
-
     def _announce(self, snapshot: Snapshot) -> bool:
         """Ring for the new batch and publish it; False without Redis: the workers look for it."""
         prefix = self._settings.redis.channel_prefix
         self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
         self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
         return not self._doorbell.away
-
-    def batches(self) -> dict[str, Any]:
-        """GET /api/batches: newest first; `next` is the `before` of the next page, or null."""
-        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
-        before = number_from_query("before", None, models.MAX_ID)
-        with self._database():
-            found = queries.recent_batches(limit + 1, before)
-        response.set_header("Cache-Control", "no-store")
-        return {
-            "batches": [batch_json(batch) for batch in found[:limit]],
-            "next": found[limit - 1].id if len(found) > limit else None,
-        }
-
-    def batch(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}."""
-        response.set_header("Cache-Control", "no-store")
-        return batch_json(self._find(batch_id))
-
-    def _find(self, batch_id: int) -> Batch:
-        batch = None
-        if 1 <= batch_id <= models.MAX_ID:
-            with self._database():
-                batch = queries.find_batch(batch_id)
-        if batch is None:
-            raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
-        return batch
-
-    def stream(self, batch_id: int) -> Iterator[bytes]:
-        """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
-        events = self._streams.open(
-            batch_id,
-            lambda: self._find(batch_id),
-            last_event_id=request.get_header("Last-Event-ID", ""),
-            disconnected=request.environ["waitress.client_disconnected"],
-        )
-        if events is None:
-            raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
-        response.content_type = "text/event-stream; charset=utf-8"
-        response.set_header("Cache-Control", "no-store")
-        response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
-        return events
 
 
 def main() -> int:

@@ -32,7 +32,7 @@ def with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
                 ]
                 if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
                     headers += [
-                        ("Access-Control-Allow-Methods", "GET, POST"),
+                        ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
                         ("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID"),
                         ("Access-Control-Max-Age", "600"),
                     ]

@@ -10,7 +10,7 @@ import re
 from array import array
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from tempfile import TemporaryFile
 from typing import IO, BinaryIO, Protocol
@@ -55,6 +55,8 @@ class Rows:
     duplicates: int = 0
     blank: int = 0
     without_address: int = 0
+    # The cells of the longest row.
+    width: int = field(default=0, compare=False)
 
     @property
     def total(self) -> int:
@@ -116,7 +118,7 @@ def _store(
         duplicate_rows=counts.duplicates,
         rows_without_address=counts.without_address,
         blank_rows=counts.blank,
-        format=table.format.to_json(),
+        format=replace(table.format, columns=max(table.format.columns, counts.width)).to_json(),
     )
     models.create_batch(batch, chunk_size)
     return batch
@@ -168,7 +170,10 @@ def read_addresses(
     for number, (line, row) in enumerate(numbered, start=counts.blank + 1):
         if number > max_rows:
             raise _too_many_rows(max_rows, line)
-        address = row[column].strip() if len(row) > column else ""
+        width = len(row)
+        if width > counts.width:
+            counts.width = width
+        address = row[column].strip() if width > column else ""
         if is_results:
             address = undefuse(address).strip()
         if not address:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +26,7 @@ from peewee import (
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
 from database import pool
+from processors.reasons import OTHER_REASONS
 
 TERMINAL = ("completed", "failed", "cancelled")
 # PostgreSQL's largest bigint; no batch's id is beyond it.
@@ -34,8 +35,9 @@ MAX_ID = 2**63 - 1
 MAX_LINE = 2**31 - 1
 # Unfinished batches that are looked at, at once; the others' turn comes later.
 MAX_SWEPT = 10_000
-# Seconds that a turn may take from its beginning to its claim; normally about a thousandth.
-CLAIM_SECONDS = 0.2
+# Different reasons that a batch counts by themselves; the rest count as OTHER_REASONS. A
+# processor of somebody's own may invent any number, and they are part of every message.
+MAX_REASONS = 100
 
 
 class _BigIdentityField(IdentityField):
@@ -51,7 +53,11 @@ class Table(Model):
 
 
 class Batch(Table):
-    """One uploaded file. `processed_count` counts emails finished either way."""
+    """One uploaded file. `processed_count` counts emails finished either way.
+
+    `reasons` adds up the outcomes that have a reason, by reason. A batch with `deleted_at` set is
+    gone for everybody, and only its rows are still being removed.
+    """
 
     id = _BigIdentityField()
     filename = TextField()
@@ -60,6 +66,7 @@ class Batch(Table):
     failed_count = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     status = TextField(default="pending", constraints=[SQL("DEFAULT 'pending'")])
     revision = BigIntegerField(default=1, constraints=[SQL("DEFAULT 1")])
+    reasons = BinaryJSONField(default=dict, index=False, constraints=[SQL("DEFAULT '{}'")])
     error = TextField(null=True)
     total_rows = IntegerField()
     duplicate_rows = IntegerField()
@@ -70,6 +77,7 @@ class Batch(Table):
     created_at = DateTimeTZField(constraints=[SQL("DEFAULT now()")])
     started_at = DateTimeTZField(null=True)
     completed_at = DateTimeTZField(null=True)
+    deleted_at = DateTimeTZField(null=True)
 
     class Meta:
         constraints = [
@@ -145,68 +153,30 @@ class Snapshot:
     processed: int
     failed: int
     total: int
+    reasons: dict[str, int] = field(default_factory=dict)
 
     @property
     def terminal(self) -> bool:
         return self.status in TERMINAL
 
 
-_SNAPSHOT = "id, revision, status, processed_count, failed_count, total_emails"
+SNAPSHOT = "id, revision, status, processed_count, failed_count, total_emails, reasons"
 
 
-@dataclass(frozen=True)
-class Turn:
-    """A turn that has begun, on the chunk from `first_id` on, and is known to have begun.
-
-    `lost` counts the turns on this chunk that had begun before it and were never committed.
-    `started` is the batch's snapshot if it left `pending` with this turn.
-    """
-
-    batch_id: int
-    first_id: int
-    lost: int
-    started: Snapshot | None
+def bounded(reasons: Counter[str]) -> dict[str, int]:
+    """The sums by reason, beyond MAX_REASONS the rarest under OTHER_REASONS."""
+    kept = dict(reasons.most_common(MAX_REASONS))
+    rest = reasons.total() - sum(kept.values())
+    if rest:
+        kept[OTHER_REASONS] = kept.get(OTHER_REASONS, 0) + rest
+    return kept
 
 
-@dataclass(frozen=True)
-class Claim:
-    """A chunk that this transaction holds, with its emails still to be processed.
-
-    `more` says whether the batch has further unfinished chunks, maybe claimed by others, and
-    `suspect` whether emails of the batch have got a reason that the claimer asked about.
-    """
-
-    batch_id: int
-    first_id: int
-    last_id: int
-    reasons: dict[str, int]
-    more: bool
-    suspect: bool
-    emails: list[tuple[int, str]]
-
-
-@dataclass
-class Outcomes:
-    """What a turn found: how many emails, up to which id, and those that carry a reason.
-
-    `marked` holds (id, status, reason); every other email up to `last_id` was processed without
-    one.
-    """
-
-    last_id: int
-    count: int = 0
-    marked: list[tuple[int, str, str]] = field(default_factory=list)
-
-
-class CountError(Exception):
-    """The rows that a turn updated are not the emails that it claimed; the turn is rolled back."""
-
-
-def _snapshot(row: Sequence[Any] | None) -> Snapshot | None:
+def snapshot_from(row: Sequence[Any] | None) -> Snapshot | None:
     return Snapshot(*row) if row else None
 
 
-def _one(sql: str, parameters: Sequence[Any] | dict[str, Any]) -> tuple[Any, ...] | None:
+def fetch_one(sql: str, parameters: Sequence[Any] | dict[str, Any]) -> tuple[Any, ...] | None:
     row: tuple[Any, ...] | None = pool.execute_sql(sql, parameters).fetchone()
     return row
 
@@ -227,145 +197,6 @@ def create_batch(batch: Batch, chunk_size: int) -> None:
     )
 
 
-def begin_turn(batch_id: int) -> Turn | None:
-    """Note that a turn begins on the batch's first unfinished chunk that nobody holds.
-
-    A pending batch becomes `processing` with that. None if there is no such chunk or batch. This
-    is a transaction of its own, so that it is known of a turn that it was begun though whoever
-    began it is dead. It doesn't wait for the disk: nothing depends on it, and it goes there
-    before anything that comes after it. Nobody holds the chunk between this and its claim, so
-    that for CLAIM_SECONDS it is nobody else's to begin a turn on.
-    """
-    row = _one(
-        "SELECT set_config('synchronous_commit', 'off', true);"
-        "WITH next AS ("
-        "  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
-        "  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')"
-        "  AND c.done <= c.last_id - c.first_id"
-        # A time that is yet to come was written before somebody set the clock back.
-        "  AND (c.attempts > 0 AND c.begun_at BETWEEN clock_timestamp()"
-        "    - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE"
-        "  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED"
-        # Only who has a chunk starts the batch, and so is there to tell of it.
-        "), started AS ("
-        "  UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1"
-        "  WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM next)"
-        f" RETURNING {_SNAPSHOT}"
-        ") UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()"
-        " FROM next LEFT JOIN started ON true"
-        " WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id"
-        " RETURNING chunk.first_id, attempts - 1 + redone, started.*",
-        {"batch_id": batch_id, "claiming": CLAIM_SECONDS},
-    )
-    if row is None:
-        return None
-    first_id, lost, *started = row
-    return Turn(batch_id, first_id, lost, _snapshot(started) if started[0] else None)
-
-
-def claim_chunk(turn: Turn, suspicious: Sequence[str], idle_seconds: float) -> Claim | None:
-    """Lock the turn's chunk until this transaction ends; None if somebody else was quicker.
-
-    Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
-    owner for longer than `idle_seconds`, PostgreSQL ends it.
-    """
-    row = _one(
-        "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true);"
-        "SELECT c.last_id, c.done, c.reasons, EXISTS (SELECT FROM chunk AS o"
-        "  WHERE o.batch_id = c.batch_id AND o.first_id > c.first_id"
-        "  AND o.done <= o.last_id - o.first_id), EXISTS (SELECT FROM chunk AS o"
-        "  WHERE o.batch_id = c.batch_id AND o.reasons ?| %(suspicious)s)"
-        " FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
-        " WHERE c.batch_id = %(batch_id)s AND c.first_id = %(first_id)s"
-        " AND b.status = 'processing' AND c.done <= c.last_id - c.first_id"
-        " FOR UPDATE OF c SKIP LOCKED",
-        {
-            "suspicious": list(suspicious),
-            "idle": f"{idle_seconds * 1000:.0f}ms",
-            "batch_id": turn.batch_id,
-            "first_id": turn.first_id,
-        },
-    )
-    if row is None:
-        return None
-    last_id, done, reasons, more, suspect = row
-    emails = pool.execute_sql(
-        "SELECT id, email FROM email"
-        " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
-        (turn.batch_id, turn.first_id + done, last_id),
-    ).fetchall()
-    return Claim(turn.batch_id, turn.first_id, last_id, reasons, more, suspect, emails)
-
-
-def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
-    """Write the outcomes of a turn's emails, and return how many rows that changed.
-
-    One pass over the range whatever the outcomes are. To join the range with a list of the marked
-    emails would be the obvious way, but a new batch has no statistics, the planner takes it for a
-    single row, and compares each of the one with each of the other.
-    """
-    marked: dict[tuple[str, str], int] = {}
-    codes = [0] * (outcomes.last_id - claim.first_id + 1)
-    for email_id, status, reason in outcomes.marked:
-        codes[email_id - claim.first_id] = marked.setdefault((status, reason), len(marked) + 1)
-    cursor = pool.execute_sql(
-        # Outside of an array's bounds, as at 0, its element is null. The array of codes is written
-        # as one literal, which PostgreSQL reads many times faster than ARRAY[0, 0, 1, …].
-        "UPDATE email SET"
-        "  status = coalesce("
-        "   (%(statuses)s::text[])[(%(codes)s::int[])[id - %(first)s + 1]], 'processed'),"
-        "  reason = (%(reasons)s::text[])[(%(codes)s::int[])[id - %(first)s + 1]]"
-        " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
-        " AND status = 'pending'",
-        {
-            "statuses": [status for status, _ in marked],
-            "reasons": [reason for _, reason in marked],
-            "codes": "{" + ",".join(map(str, codes)) + "}",
-            "batch_id": claim.batch_id,
-            "first": claim.first_id,
-            "last": outcomes.last_id,
-        },
-    )
-    return int(cursor.rowcount)
-
-
-def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
-    """Write a turn's outcomes and add them to the counts of its chunk and batch.
-
-    With its last email a batch becomes completed. None, with nothing counted, if the batch has
-    left `processing` meanwhile: the caller must roll back. Raises CountError.
-    """
-    updated = _update_emails(claim, outcomes)
-    if updated != outcomes.count:
-        raise CountError(f"{outcomes.count} emails claimed, {updated} rows updated")
-    reason_counts = Counter(claim.reasons)
-    reason_counts.update(reason for _, _, reason in outcomes.marked)
-    pool.execute_sql(
-        "UPDATE chunk SET done = %s, reasons = %s, redone = redone + attempts - 1, attempts = 0"
-        " WHERE batch_id = %s AND first_id = %s",
-        (
-            outcomes.last_id - claim.first_id + 1,
-            json.dumps(reason_counts),
-            claim.batch_id,
-            claim.first_id,
-        ),
-    )
-    failed = sum(status == "failed" for _, status, _ in outcomes.marked)
-    # Last, because every turn on this batch waits for this row from here to the commit.
-    return _snapshot(
-        _one(
-            "UPDATE batch SET processed_count = processed_count + %(count)s,"
-            "  failed_count = failed_count + %(failed)s, revision = revision + 1,"
-            "  status = CASE WHEN processed_count + %(count)s = total_emails"
-            "    THEN 'completed' ELSE status END,"
-            "  completed_at = CASE WHEN processed_count + %(count)s = total_emails"
-            "    THEN clock_timestamp() END"
-            f" WHERE id = %(batch_id)s AND status = 'processing' RETURNING {_SNAPSHOT}",
-            {"count": outcomes.count, "failed": failed, "batch_id": claim.batch_id},
-        )
-    )
-
-
 def unfinished_batches(*, after: int = 0, limit: int = MAX_SWEPT) -> list[int]:
     """Ids, ascending and greater than `after`, of batches that have emails to be processed."""
     query = (
@@ -380,7 +211,8 @@ def unfinished_batches(*, after: int = 0, limit: int = MAX_SWEPT) -> list[int]:
 def snapshots(batch_ids: Sequence[int]) -> list[Snapshot]:
     """The present snapshots of those of the batches that exist, in no order."""
     rows = pool.execute_sql(
-        f"SELECT {_SNAPSHOT} FROM batch WHERE id = ANY(%s::bigint[])", (list(batch_ids),)
+        f"SELECT {SNAPSHOT} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
+        (list(batch_ids),),
     )
     return [Snapshot(*row) for row in rows.fetchall()]
 
@@ -394,4 +226,133 @@ def snapshot_of(batch: Batch) -> Snapshot:
         batch.processed_count,
         batch.failed_count,
         batch.total_emails,
+        batch.reasons,
     )
+
+
+# What people do to a batch.
+
+
+class StateError(Exception):
+    """The batch is in a state that does not allow this; the message says which would."""
+
+
+def _lock(batch_id: int) -> str | None:
+    """The batch's status, which is nobody else's to change until this transaction ends."""
+    row = fetch_one(
+        "SELECT status FROM batch WHERE id = %s AND deleted_at IS NULL FOR UPDATE", (batch_id,)
+    )
+    return str(row[0]) if row else None
+
+
+def cancel(batch_id: int) -> Snapshot | None:
+    """Cancel the batch: what is counted stays, and turns under way are not counted any more.
+
+    A batch that is cancelled already stays so. None if there is none. Raises StateError if it has
+    ended otherwise.
+    """
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return None
+        if status in ("pending", "processing"):
+            return snapshot_from(
+                fetch_one(
+                    "UPDATE batch SET status = 'cancelled', completed_at = clock_timestamp(),"
+                    f" revision = revision + 1 WHERE id = %s RETURNING {SNAPSHOT}",
+                    (batch_id,),
+                )
+            )
+        if status != "cancelled":
+            raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
+        return snapshots([batch_id])[0]
+
+
+def retry(
+    batch_id: int, which: str, reasons: Sequence[str], on_chunk: Callable[[], object]
+) -> tuple[int, Snapshot] | None:
+    """Requeue emails of a completed batch: how many, and the batch's snapshot then.
+
+    They are the failed ones if `which` is "failed", or else those with one of the `reasons`. If
+    there are none, nothing changes. `on_chunk` is called as each chunk is dealt with; a million
+    emails take seconds. None if there is no such batch. Raises StateError unless it is completed.
+    """
+    chosen = "status = 'failed'" if which == "failed" else "reason = ANY(%(reasons)s)"
+    parameters = {"batch_id": batch_id, "reasons": list(reasons)}
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return None
+        if status != "completed":
+            hint = "Wait until it is completed." if status != "cancelled" else "Upload it again."
+            raise StateError(f"Batch {batch_id} is {status}, so nothing is requeued. {hint}")
+        count = failed = 0
+        for first_id, last_id in _chunks_with_reasons(parameters):
+            on_chunk()
+            row = fetch_one(
+                _REQUEUE.format(chosen=chosen), {**parameters, "first": first_id, "last": last_id}
+            )
+            if row is not None:
+                count, failed = count + row[0], failed + row[1]
+        if count == 0:
+            return 0, snapshots([batch_id])[0]
+        rest = fetch_one(_SUM_OF_CHUNKS, parameters)
+        fetch_one(
+            "UPDATE batch SET status = 'pending', started_at = NULL, completed_at = NULL,"
+            " processed_count = processed_count - %s, failed_count = failed_count - %s,"
+            f" reasons = %s, revision = revision + 1 WHERE id = %s RETURNING {SNAPSHOT}",
+            (count, failed, json.dumps(bounded(Counter(rest and rest[0]))), batch_id),
+        )
+        return count, snapshots([batch_id])[0]
+
+
+def _chunks_with_reasons(parameters: dict[str, Any]) -> list[tuple[int, int]]:
+    rows = pool.execute_sql(
+        "SELECT first_id, last_id FROM chunk WHERE batch_id = %(batch_id)s AND reasons <> '{}'"
+        " ORDER BY first_id",
+        parameters,
+    )
+    return list(rows.fetchall())
+
+
+# Requeues a chunk's chosen emails. One chunk at a time: its range of the primary key needs no
+# statistics to be found, which a new batch doesn't have.
+_REQUEUE = """
+WITH range AS (
+  SELECT id, status, reason, ({chosen}) AS chosen FROM email
+  WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s AND reason IS NOT NULL
+), again AS (
+  UPDATE email SET status = 'pending', reason = NULL
+  WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s AND {chosen}
+), rest AS (
+  SELECT reason, count(*) AS number FROM range WHERE NOT chosen GROUP BY reason
+), counts AS (
+  SELECT count(*) AS number, count(*) FILTER (WHERE status = 'failed') AS failed
+  FROM range WHERE chosen
+)
+UPDATE chunk SET done = 0, redone = redone + attempts, attempts = 0,
+  reasons = (SELECT coalesce(jsonb_object_agg(reason, number), '{{}}') FROM rest)
+FROM counts WHERE batch_id = %(batch_id)s AND first_id = %(first)s AND counts.number > 0
+RETURNING counts.number, counts.failed
+"""
+_SUM_OF_CHUNKS = """
+SELECT jsonb_object_agg(code, number) FROM (
+  SELECT each.key AS code, sum(each.value::int) AS number
+  FROM chunk, jsonb_each_text(chunk.reasons) AS each WHERE batch_id = %(batch_id)s GROUP BY 1
+) AS sums
+"""
+
+
+def delete(batch_id: int) -> bool:
+    """Make the batch disappear for everybody; removal.py removes its rows then.
+
+    False if there is none, or if it is deleted already. Raises StateError unless it has ended.
+    """
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return False
+        if status not in TERMINAL:
+            raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
+        pool.execute_sql("UPDATE batch SET deleted_at = now() WHERE id = %s", (batch_id,))
+    return True

@@ -23,12 +23,16 @@ import models
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS, Doorbell
 from models import Snapshot
+from processors.reasons import verdicts
 
 # Seconds between two readings of the watched batches while Redis is there; while it is away, they
 # are read as often as it is probed.
 REFRESH_SECONDS = 5.0
 # Seconds that the hub waits for a message before it looks at anything else.
 RECEIVE_SECONDS = 1.0
+
+# What comes of reading a message that holds no snapshot.
+_NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)
 
 logger = logging.getLogger("progress")
 
@@ -43,13 +47,15 @@ def message(snapshot: Snapshot) -> str:
             "processed": snapshot.processed,
             "failed": snapshot.failed,
             "total": snapshot.total,
+            "reasons": snapshot.reasons,
+            "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
         },
         separators=(",", ":"),
     )
 
 
 def _parse(data: str) -> Snapshot:
-    """The snapshot in a message. Raises ValueError, KeyError or TypeError if it holds none."""
+    """The snapshot in a message. Raises _NOT_ONE if it holds none."""
     fields = json.loads(data)
     return Snapshot(
         batch_id=int(fields["batchId"]),
@@ -58,6 +64,7 @@ def _parse(data: str) -> Snapshot:
         processed=int(fields["processed"]),
         failed=int(fields["failed"]),
         total=int(fields["total"]),
+        reasons={str(code): int(number) for code, number in fields["reasons"].items()},
     )
 
 
@@ -168,7 +175,7 @@ class Hub:
     def _hand_out(self, received: dict[str, Any]) -> None:
         try:
             self._deliver(_parse(received["data"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except _NOT_ONE as error:
             logger.warning(logs.line("not a snapshot", channel=received["channel"], error=error))
 
     def _deliver(self, snapshot: Snapshot) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from database import pool
 from models import Batch
+from processors import reasons
 
 
 @dataclass(frozen=True)
@@ -33,13 +36,119 @@ def backlog() -> Backlog:
 
 def find_batch(batch_id: int) -> Batch | None:
     """The batch, or None."""
-    found: Batch | None = Batch.get_or_none(Batch.id == batch_id)
+    found: Batch | None = Batch.get_or_none(Batch.id == batch_id, Batch.deleted_at.is_null())
     return found
 
 
 def recent_batches(limit: int, before: int | None = None) -> list[Batch]:
     """Up to `limit` batches, newest first; with `before`, only those with a smaller id."""
-    query = Batch.select().order_by(Batch.id.desc()).limit(limit)
+    query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc()).limit(limit)
     if before is not None:
         query = query.where(Batch.id < before)
     return list(query)
+
+
+# Emails and chunks that one call of find_emails() looks at, at most, so that it never lasts.
+MAX_SCANNED = 100_000
+MAX_CHUNKS = 200
+
+# What each filter asks of an email, and of a chunk that may hold such emails: there is no index
+# on what became of an email, but a chunk knows its sums by reason. A processor's own reasons may
+# stand for a failure or for a risk.
+_NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
+_NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
+_ANY = "true"
+_STATUS = {
+    "pending": ("status = 'pending'", "done <= last_id - first_id"),
+    "processed": ("status = 'processed'", _ANY),  # a chunk that is retried has some, done = 0
+    "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
+}
+_VERDICT = {
+    "ok": ("status = 'processed' AND reason IS NULL", _ANY),
+    "risky": (
+        "status = 'processed' AND reason <> ALL (%(unknown)s)",
+        "reasons - %(not_risky)s::text[] <> '{}'",
+    ),
+    "unknown": ("reason = ANY (%(unknown)s)", "reasons ?| %(unknown)s"),
+    "invalid": _STATUS["failed"],
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """An email as it is read: its number in the batch, line in the file, and what became of it."""
+
+    id: int
+    email: str
+    row_number: int
+    status: str
+    reason: str | None
+
+
+def find_emails(
+    batch_id: int,
+    *,
+    status: str | None = None,
+    verdict: str | None = None,
+    reason: str | None = None,
+    containing: str | None = None,
+    after: int = 0,
+    limit: int,
+) -> tuple[list[Found], int | None]:
+    """Emails of a batch that fit all that is given, by id, and the `after` of the next page.
+
+    A page may be short, even empty, although there is a next one: MAX_SCANNED emails at most are
+    looked at. `containing` is a part of the address, whatever its case.
+    """
+    conditions = [_STATUS[status]] if status else []
+    conditions += [_VERDICT[verdict]] if verdict else []
+    conditions += [("reason = %(reason)s", "reasons ? %(reason)s")] if reason else []
+    conditions += [("email ILIKE %(pattern)s", _ANY)] if containing else []
+    email_condition = " AND ".join(email for email, _ in conditions) or _ANY
+    parameters = {
+        "batch_id": batch_id,
+        "reason": reason,
+        "pattern": f"%{_escaped(containing or '')}%",
+        "unknown": list(reasons.UNKNOWN),
+        "not_failed": _NOT_FAILED,
+        "not_risky": _NOT_RISKY,
+        "after": after,
+    }
+    found: list[Found] = []
+    scanned, chunks = 0, 0
+    chunk_condition = " AND ".join(chunk for _, chunk in conditions) or _ANY
+    for first_id, last_id in _chunks(chunk_condition, parameters):
+        if scanned >= MAX_SCANNED or chunks == MAX_CHUNKS:
+            return found, first_id - 1
+        scanned, chunks = scanned + last_id - first_id + 1, chunks + 1
+        rows = pool.execute_sql(
+            "SELECT id, email, row_number, status, reason FROM email"
+            " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            f" AND {email_condition} ORDER BY id LIMIT %(limit)s",
+            {
+                **parameters,
+                "first": max(first_id, after + 1),
+                "last": last_id,
+                "limit": limit + 1 - len(found),
+            },
+        )
+        found += [Found(*row) for row in rows.fetchall()]
+        if len(found) > limit:
+            return found[:limit], found[limit - 1].id
+    return found, None
+
+
+def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[int, int]]:
+    """First and last id of the chunks that may hold what is looked for, MAX_CHUNKS + 1 at most."""
+    rows = pool.execute_sql(
+        "SELECT first_id, last_id FROM chunk"
+        f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
+        " ORDER BY first_id LIMIT %(most)s",
+        {**parameters, "most": MAX_CHUNKS + 1},
+    )
+    return iter(rows.fetchall())
+
+
+def _escaped(text: str) -> str:
+    """The text as LIKE takes it literally."""
+    return re.sub(r"([\\%_])", r"\\\1", text)

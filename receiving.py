@@ -12,20 +12,17 @@ from typing import Any, BinaryIO
 from bottle import request
 
 import columns
-import files
 import intake
 import tables
 from formats import Format, IntakeError, Overrides, shorten
 from models import Batch
 from problems import RETRY_AFTER, Problem
 from settings import Settings
+from wire import MAX_CELL, MAX_COLUMNS, cut_row, format_json
 
-# Bytes of a text file that are used for its preview, and the rows, columns and characters of a
-# cell that are shown.
+# Bytes of a text file that are used for its preview, and the rows that are shown.
 PREVIEW_BYTES = 1 << 20
 PREVIEW_ROWS = 10
-PREVIEW_COLUMNS = 200
-PREVIEW_CELL = 200
 
 _FIELDS = ("column", "delimiter", "encoding", "header")
 
@@ -131,7 +128,7 @@ def preview(form: Form, settings: Settings) -> dict[str, Any]:
     rows = [cells for _, cells in table.sample]
     return format_json(table.format) | {
         "columns": _columns_json(table.format, rows),
-        "rows": [_cut_row(row) for row in _shown(table.format, rows)],
+        "rows": [cut_row(row) for row in _shown(table.format, rows)],
         "partial": cut,
     }
 
@@ -153,56 +150,14 @@ def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
     return rows[start : start + PREVIEW_ROWS]
 
 
-def _cut_row(row: list[str]) -> list[str]:
-    return [shorten(cell, PREVIEW_CELL) for cell in row[:PREVIEW_COLUMNS]]
-
-
 def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
     names = found.header or ()
     counts = columns.address_counts(rows, found)
     return [
         {
             "index": index + 1,
-            "name": shorten(names[index], PREVIEW_CELL) if index < len(names) else None,
+            "name": shorten(names[index], MAX_CELL) if index < len(names) else None,
             "addresses": count,
         }
-        for index, count in enumerate(counts[:PREVIEW_COLUMNS])
+        for index, count in enumerate(counts[:MAX_COLUMNS])
     ]
-
-
-def format_json(found: Format) -> dict[str, Any]:
-    """A format as the API shows it, where columns are numbered from 1."""
-    header = found.header
-    return {
-        "kind": found.kind,
-        "encoding": found.encoding,
-        "delimiter": found.delimiter,
-        "header": None if header is None else _cut_row(list(header)),
-        "column": found.column + 1,
-    }
-
-
-def batch_format_json(batch: Batch) -> dict[str, Any] | None:
-    """How a batch's file was read; None for one from before that was kept."""
-    return batch.format and format_json(Format.from_json(batch.format))
-
-
-def rows_json(batch_id: int, kind: str | None, after: int, limit: int) -> dict[str, Any]:
-    """The batch's rows that became no emails, page by page. Raises Problem."""
-    if kind is not None and kind not in files.KINDS:
-        raise Problem(
-            400, "bad_parameter", f"kind must be one of {', '.join(files.KINDS)}.", parameter="kind"
-        )
-    found = files.skipped(batch_id, kind, after, limit + 1)
-    return {
-        "rows": [
-            {
-                "line": row.row_number,
-                "kind": row.kind,
-                "firstLine": row.first_row,
-                "content": row.content,
-            }
-            for row in found[:limit]
-        ],
-        "next": found[limit - 1].row_number if len(found) > limit else None,
-    }

@@ -18,15 +18,36 @@ DO $$ BEGIN
 END $$
 """
 
-_TURN_COLUMNS = """
-SELECT count(*) FROM pg_attribute
- WHERE attrelid = to_regclass('chunk') AND NOT attisdropped
-   AND attname IN ('attempts', 'redone', 'begun_at')
+# Finds the batches whose rows are still to be removed, normally none.
+_DELETED_INDEX = """
+DO $$ BEGIN
+  IF to_regclass('batch_deleted') IS NULL THEN
+    CREATE INDEX batch_deleted ON batch (deleted_at) WHERE deleted_at IS NOT NULL;
+  END IF;
+END $$
 """
 
-_FORMAT_COLUMN = """
-SELECT count(*) FROM pg_attribute
- WHERE attrelid = to_regclass('batch') AND NOT attisdropped AND attname = 'format'
+# Columns that tables of older versions don't have. ALTER TABLE … ADD COLUMN IF NOT EXISTS would
+# stop everybody, too, to find nothing to do.
+_ADDED = {
+    "chunk": {
+        "attempts": "integer NOT NULL DEFAULT 0",
+        "redone": "integer NOT NULL DEFAULT 0",
+        "begun_at": "timestamptz",
+    },
+    "batch": {
+        "reasons": "jsonb NOT NULL DEFAULT '{}'",
+        "format": "jsonb",
+        "deleted_at": "timestamptz",
+    },
+}
+# A batch of an older version counted by reason only in its chunks.
+_SUM_REASONS = """
+UPDATE batch SET reasons = sums.reasons FROM (
+  SELECT batch_id, jsonb_object_agg(key, number) AS reasons FROM (
+    SELECT batch_id, key, sum(value::int) AS number FROM chunk, jsonb_each_text(reasons)
+    GROUP BY batch_id, key) AS each GROUP BY batch_id) AS sums
+ WHERE batch.id = sums.batch_id
 """
 
 # Any number, the same for every process of ours that creates tables.
@@ -42,13 +63,20 @@ def create_tables() -> None:
         pool.create_tables([Batch, Chunk, Email, FilePiece, SkippedRow], safe=True)
         if not had_files:
             pool.execute_sql(EXTERNAL_STORAGE)
-        if pool.execute_sql(_FORMAT_COLUMN).fetchone() == (0,):
-            # A database from before files were kept.
-            pool.execute_sql("ALTER TABLE batch ADD COLUMN format jsonb")
-        if pool.execute_sql(_TURN_COLUMNS).fetchone() == (0,):
-            # A database from before turns were counted.
-            pool.execute_sql(
-                "ALTER TABLE chunk ADD COLUMN attempts integer NOT NULL DEFAULT 0,"
-                " ADD COLUMN redone integer NOT NULL DEFAULT 0, ADD COLUMN begun_at timestamptz"
-            )
+        for table, columns in _ADDED.items():
+            missing = columns.keys() - _columns(table)
+            for name in sorted(missing):
+                pool.execute_sql(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
+            if table == "batch" and "reasons" in missing:
+                pool.execute_sql(_SUM_REASONS)
         pool.execute_sql(_UNFINISHED_INDEX)
+        pool.execute_sql(_DELETED_INDEX)
+
+
+def _columns(table: str) -> set[str]:
+    rows = pool.execute_sql(
+        "SELECT attname FROM pg_attribute"
+        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
+        (table,),
+    )
+    return {name for (name,) in rows.fetchall()}

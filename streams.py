@@ -28,6 +28,10 @@ def _revision(event_id: str) -> int:
     return int(event_id) if re.fullmatch(r"[0-9]{1,19}", event_id) else 0
 
 
+class StoppingError(Exception):
+    """The server stops in the middle of a download."""
+
+
 class Streams:
     """Opens streams while there are slots. Used by all request threads."""
 
@@ -50,13 +54,9 @@ class Streams:
         it saw last; empty otherwise. What `read` raises comes through. Raises Problem when no
         slot is free. Only a started iterator gives its slot back.
         """
-        if not self._slots.acquire(blocking=False):
-            raise Problem(
-                503,
-                "no_stream_slot",
-                "All live streams are in use. Ask for the batch's state now and then instead.",
-                headers={"Retry-After": RETRY_AFTER},
-            )
+        self._take_slot(
+            "All live streams are in use. Ask for the batch's state now and then instead."
+        )
         mailbox = self._hub.watch(batch_id)
         try:
             # Watching already: nothing that changes after this reading is missed.
@@ -69,6 +69,35 @@ class Streams:
             return None
         mailbox.put(snapshot)
         return self._events(mailbox, disconnected)
+
+    def hold(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces of a download, which keeps a thread busy as a stream does, and has a slot too.
+
+        What the first piece raises comes through at once. Raises Problem when no slot is free.
+        Only a started iterator gives its slot back.
+        """
+        self._take_slot("All downloads and live streams are in use. Please try again soon.")
+        try:
+            first = next(pieces)
+        except BaseException:
+            self._slots.release()
+            raise
+        return self._held(first, pieces)
+
+    def _held(self, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+        # Bottle takes the first piece at once, so that `finally` is sure to be reached.
+        try:
+            yield first
+            for piece in rest:
+                if self._stopping.is_set():
+                    raise StoppingError  # half a file must not look like a whole one
+                yield piece
+        finally:
+            self._slots.release()
+
+    def _take_slot(self, otherwise: str) -> None:
+        if not self._slots.acquire(blocking=False):
+            raise Problem(503, "no_stream_slot", otherwise, headers={"Retry-After": RETRY_AFTER})
 
     def _leave(self, mailbox: Mailbox) -> None:
         self._hub.unwatch(mailbox)

@@ -13,15 +13,17 @@ import random
 import threading
 import time
 
+import claims
 import isolation
 import logs
 import models
 import processors
 import progress
 from batchqueue import BatchQueue
+from claims import Claim, Outcomes, Turn
 from database import UNREACHABLE, Session, pool, session
 from doorbell import Doorbell
-from models import Claim, Outcomes, Snapshot, Turn
+from models import Snapshot
 from presence import ThreadReport
 from processors import CRASHED, TIMED_OUT, Outcome, Processor
 from settings import Settings
@@ -154,7 +156,7 @@ class Turns:
 
     def take_turn(self, batch_id: int, current: Session) -> bool:
         """Claim, process, count, commit, publish; False if there was nothing to claim."""
-        turn = models.begin_turn(batch_id)
+        turn = claims.begin_turn(batch_id)
         if turn is None:
             return False
         self.since, self.turn = time.monotonic(), turn
@@ -170,13 +172,13 @@ class Turns:
 
     def _take(self, turn: Turn, current: Session) -> bool:
         with pool.atomic() as transaction:
-            claim = models.claim_chunk(turn, KILLING, self._settings.turn_timeout_seconds)
+            claim = claims.claim_chunk(turn, KILLING, self._settings.turn_timeout_seconds)
             if claim is None:
                 return False
             if claim.more:
                 self._workplace.ring(turn.batch_id)  # so that other threads join in
             outcomes = tally(claim, self._process(turn, claim, current))
-            snapshot = models.store_outcomes(claim, outcomes)
+            snapshot = claims.store_outcomes(claim, outcomes)
             if snapshot is None:
                 transaction.rollback()
         if snapshot is None:

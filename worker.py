@@ -22,6 +22,7 @@ import bootstrap
 import logs
 import models
 import processors
+import removal
 import selftest
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS
@@ -37,6 +38,9 @@ SUPERVISE_SECONDS = 0.2
 # Seconds that a turn may outlast its time, in which the thread may come back from waiting for
 # PostgreSQL by itself.
 GRACE_SECONDS = 1.0
+# Seconds after which the removal of a deleted batch counts as broken off: an app that still works
+# on it has long removed a batch of any size by then, or does no harm.
+REMOVAL_SECONDS = 60.0
 # Ids that may stand in the list beyond two for each unfinished batch before it is cleared.
 STALE_IDS = 100
 
@@ -113,10 +117,11 @@ class Supervisor:
         self._doorbell.use(lambda: self._presence.announce(reports, rate))
 
     def sweep(self) -> None:
-        """Ring for every unfinished batch that nobody rings for."""
-        if self._doorbell.away:
-            return
+        """Ring for every unfinished batch that nobody rings for; go on with broken-off removals."""
         try:
+            self._remove_deleted()
+            if self._doorbell.away:
+                return
             with session():
                 unfinished = models.unfinished_batches()
                 if self._clear_nonsense(len(unfinished)):
@@ -127,6 +132,17 @@ class Supervisor:
             return
         self._workplace.postgres.end()
         self._workplace.ring(*unfinished)
+
+    def _remove_deleted(self) -> None:
+        """Go on, for a moment, with removing deleted batches whose removal was broken off."""
+        with session():
+            deleted = removal.deleted_batches(REMOVAL_SECONDS)
+        deadline = time.monotonic() + SUPERVISE_SECONDS
+        for batch_id in deleted:
+            place: removal.Place | None = (0, -1)
+            while place is not None and time.monotonic() < deadline:
+                with session():
+                    place = removal.remove_some(batch_id, place)
 
     def _clear_nonsense(self, unfinished: int) -> bool:
         """Clear a list that holds far more ids than there are batches; whether that was needed."""

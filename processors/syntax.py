@@ -60,6 +60,8 @@ _REASONS = (
     ("after the @-sign", "bad_domain"),
     ("immediately after", "bad_domain"),
 )
+# All codes for a malformed address.
+MALFORMED = frozenset(code for _, code in _REASONS) | {"bad_syntax"}
 
 
 def _reason(error: EmailNotValidError) -> str:

@@ -21,11 +21,13 @@ from typing import Any
 
 import xlsxwriter
 
+import claims
 import intake
 import models
+from claims import Claim
 from database import pool, session
 from formats import Overrides
-from models import Claim, Snapshot
+from models import Snapshot
 from settings import DEFAULT_PATH
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -100,7 +102,7 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
 def start(batch_id: int) -> Snapshot | None:
     """Make a pending batch `processing`, and return its snapshot then."""
     with session():
-        turn = models.begin_turn(batch_id)
+        turn = claims.begin_turn(batch_id)
         # The turn itself is given up, so that the next need not wait for it to claim its chunk.
         pool.execute_sql("UPDATE chunk SET attempts = 0 WHERE batch_id = %s", (batch_id,))
     return turn and turn.started
@@ -108,8 +110,8 @@ def start(batch_id: int) -> Snapshot | None:
 
 def claim_next(batch_id: int) -> Claim | None:
     """Begin a turn and claim its chunk, all in the transaction that is open."""
-    turn = models.begin_turn(batch_id)
-    return turn and models.claim_chunk(turn, (), 60)
+    turn = claims.begin_turn(batch_id)
+    return turn and claims.claim_chunk(turn, (), 60)
 
 
 def in_threads(*functions: Callable[[], Any]) -> list[Any]:
@@ -158,6 +160,16 @@ def assert_books_balance() -> None:
         "  OR (b.status = 'completed' AND b.completed_at IS NULL)"
     )
     assert wrong == []
+    by_reason = query(
+        "SELECT batch_id, reason, count(*) FROM email WHERE reason IS NOT NULL GROUP BY 1, 2"
+    )
+    for table in ("batch", "chunk"):
+        key = "id" if table == "batch" else "batch_id"
+        summed = query(
+            f"SELECT {key}, reason, sum(number::int) FROM {table},"
+            " jsonb_each_text(reasons) AS each (reason, number) GROUP BY 1, 2"
+        )
+        assert sorted(summed) == sorted(by_reason)
 
 
 @dataclass

@@ -51,6 +51,8 @@ class TestUpload:
             "processed": 0,
             "failed": 0,
             "total": 2,
+            "reasons": {},
+            "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
         }
         messages.close()
 
@@ -155,6 +157,8 @@ class TestReading:
             "status": "pending",
             "revision": 1,
             "error": None,
+            "reasons": {},
+            "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
             "rows": {"total": 2, "emails": 2, "duplicates": 0, "blank": 0, "withoutAddress": 0},
             "format": {
                 "kind": "csv",
@@ -291,7 +295,7 @@ class TestHeaders:
         asked = {"Access_Control_Request_Method": "POST"}
         answer = site.request("OPTIONS", "/api/upload", Origin=self.ORIGIN, **asked)
         assert (answer.status, answer.body) == (204, b"")
-        assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST"
+        assert answer.headers["Access-Control-Allow-Methods"] == "GET, POST, DELETE"
         refused = site.request("OPTIONS", "/api/upload", Origin="https://evil.example.org", **asked)
         problem(refused, 405, "method_not_allowed")
 

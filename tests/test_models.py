@@ -1,12 +1,10 @@
 import threading
 
-import peewee
 import pytest
 from support import (
     assert_books_balance,
     claim_next,
     emails,
-    eventually,
     in_threads,
     query,
     snapshot,
@@ -14,244 +12,212 @@ from support import (
     store,
 )
 
+import claims
 import models
-from database import UNREACHABLE, pool, session
-from models import CountError, Outcomes, Snapshot
+import removal
+from claims import Outcomes
+from database import pool, session
+from models import StateError
+
+ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
+# What becomes of the ten addresses above: ids by status and reason.
+MARKED = [
+    (1, "failed", "too_long"),
+    (2, "failed", "no_at_sign"),
+    (4, "processed", "dns_timeout"),
+    (8, "processed", "role_account"),
+    (9, "failed", "too_long"),
+]
 
 
-def take_turn(batch_id, **marked_by_reason):
-    """Claim a chunk and complete it; keywords give the ids that failed by reason."""
-    with session(), pool.atomic():
-        claim = claim_next(batch_id)
-        marked = [
-            (email_id, "failed", reason)
-            for reason, ids in marked_by_reason.items()
-            for email_id in ids
-        ]
-        return models.store_outcomes(
-            claim, Outcomes(claim.last_id, len(claim.emails), sorted(marked))
-        )
-
-
-def cancel(batch_id):
-    pool.execute_sql(
-        "UPDATE batch SET status = 'cancelled', completed_at = now() WHERE id = %s", (batch_id,)
-    )
-
-
-def test_pending_becomes_processing_exactly_once(database):
-    batch_id = store("a@x.de").batch_id
-    turns = in_threads(*[lambda: models.begin_turn(batch_id)] * 8)
-    started = [turn.started for turn in turns if turn and turn.started]
-    assert started == [Snapshot(batch_id, 2, "processing", 0, 0, 1)]
-    assert query("SELECT started_at IS NOT NULL, completed_at IS NULL FROM batch") == [(True, True)]
-
-
-def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
-    batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=1).batch_id
-    start(batch_id)
-    claimed = threading.Barrier(4)
-
-    def claim():
-        with pool.atomic() as transaction:
-            claim = claim_next(batch_id)
-            claimed.wait(10)  # all transactions are open now
-            transaction.rollback()
-        return claim and claim.emails
-
-    first_round = in_threads(*[claim] * 4)
-    assert sorted(filter(None, first_round)) == [[(1, "a@x.de")], [(2, "b@x.de")], [(3, "c@x.de")]]
-    assert first_round.count(None) == 1
-    claimed.reset()
-    assert sorted(filter(None, in_threads(*[claim] * 4))) == sorted(filter(None, first_round))
-
-
-def test_a_claim_tells_whether_more_is_left(database):
-    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
-    start(batch_id)
-    with session(), pool.atomic() as transaction:
-        assert claim_next(batch_id).more
-        transaction.rollback()
-    take_turn(batch_id)
-    with session(), pool.atomic():
-        assert not claim_next(batch_id).more
-
-
-def test_what_is_not_to_be_processed_cannot_be_claimed(database):
-    batch_id = store("a@x.de").batch_id
-    with session():
-        assert claim_next(999) is None
-    take_turn(batch_id)
-    with session():
-        assert claim_next(batch_id) is None
-    cancelled = store("a@x.de").batch_id
-    with session():
-        turn = models.begin_turn(cancelled)
-        cancel(cancelled)
-        assert models.claim_chunk(turn, (), 60) is None
-        assert models.begin_turn(cancelled) is None
-
-
-def test_a_chunk_is_nobody_elses_to_begin_a_turn_on_for_a_moment(database, monkeypatch):
-    monkeypatch.setattr(models, "CLAIM_SECONDS", 60)
-    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
-    begun = in_threads(*[lambda: models.begin_turn(batch_id)] * 5)
-    assert sorted(turn.first_id for turn in begun if turn) == [1, 2]
-    # The clock may have been set back since.
-    query("UPDATE chunk SET begun_at = now() + interval '1 h' WHERE first_id = 1 RETURNING 1")
-    with session():
-        again = models.begin_turn(batch_id)
-    assert (again.first_id, again.lost) == (1, 1)
-
-
-def test_turns_that_were_begun_and_not_committed_are_counted(database, monkeypatch):
-    monkeypatch.setattr(models, "CLAIM_SECONDS", 0)
-    batch_id = store("a@x.de", "b@x.de").batch_id
-    with session():
-        assert [models.begin_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]
-        with pool.atomic():
-            claim = models.claim_chunk(models.begin_turn(batch_id), (), 60)
-            models.store_outcomes(claim, Outcomes(1, 1))
-        assert query("SELECT attempts, redone, done FROM chunk") == [(0, 3, 1)]
-        assert models.begin_turn(batch_id).lost == 3
-
-
-def test_a_claim_says_whether_the_batch_is_suspect(database):
-    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
-    take_turn(batch_id, worker_crashed=[1])
-    with session(), pool.atomic():
-        turn = models.begin_turn(batch_id)
-        assert models.claim_chunk(turn, ("worker_crashed", "timed_out"), 60).suspect
-        assert not models.claim_chunk(turn, ("timed_out",), 60).suspect
-
-
-def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(database):
-    batch_id = store("a@x.de").batch_id
-
-    def forget():
-        with session(), pool.atomic():
-            assert models.claim_chunk(models.begin_turn(batch_id), (), 0.2)
-            eventually(lambda: state() is None)
-            pool.execute_sql("SELECT 1")
-
-    def state():
-        sql = "SELECT state FROM pg_stat_activity WHERE state = 'idle in transaction'"
-        return next(iter(in_threads(lambda: pool.execute_sql(sql).fetchone())))
-
-    with pytest.raises(UNREACHABLE):
-        forget()
-    assert take_turn(batch_id).status == "completed"
-
-
-def test_outcomes_are_written_and_counted_by_reason(database):
-    batch_id = store(*(f"user{n}@x.de" for n in range(1, 6)), chunk_size=3).batch_id
-    start(batch_id)
-    after = take_turn(batch_id, bad_domain=[1], too_long=[3])
-    assert after == Snapshot(batch_id, 3, "processing", 3, 2, 5)
-    assert emails(batch_id) == [
-        ("user1@x.de", "failed", "bad_domain"),
-        ("user2@x.de", "processed", None),
-        ("user3@x.de", "failed", "too_long"),
-        ("user4@x.de", "pending", None),
-        ("user5@x.de", "pending", None),
-    ]
-    assert query("SELECT first_id, done, reasons FROM chunk ORDER BY 1") == [
-        (1, 3, {"bad_domain": 1, "too_long": 1}),
-        (4, 0, {}),
-    ]
-    assert_books_balance()
-
-
-def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
-    batch_id = store("a@x.de", "b@x.de", "c@x.de").batch_id
-    start(batch_id)
-    with session(), pool.atomic():
-        claim = claim_next(batch_id)
-        models.store_outcomes(claim, Outcomes(1, 1, [(1, "failed", "odd")]))
-    assert_books_balance()
-    with session(), pool.atomic():
-        claim = claim_next(batch_id)
-        assert claim.emails == [(2, "b@x.de"), (3, "c@x.de")]
-        models.store_outcomes(
-            claim, Outcomes(3, 2, [(2, "failed", "odd"), (3, "processed", "role")])
-        )
-    assert query("SELECT done, reasons FROM chunk") == [(3, {"odd": 2, "role": 1})]
-    assert emails(batch_id)[2] == ("c@x.de", "processed", "role")
-    assert_books_balance()
-
-
-def test_the_last_email_completes_the_batch_exactly_once(database):
-    batch_id = store(*(f"user{n}@x.de" for n in range(8)), chunk_size=1).batch_id
-    start(batch_id)
-
-    def turn():
-        with pool.atomic():
-            claim = claim_next(batch_id)
-            return models.store_outcomes(claim, Outcomes(claim.last_id, 1))
-
-    after = in_threads(*[turn] * 8)
-    assert sorted(each.revision for each in after) == list(range(3, 11))
-    assert [each.status for each in after].count("completed") == 1
-    assert snapshot(batch_id) == Snapshot(batch_id, 10, "completed", 8, 0, 8)
-    assert_books_balance()
-
-
-def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
-    batch_id = store("a@x.de", "b@x.de").batch_id
-    start(batch_id)
-
-    def turn():
+def take_turns(batch_id, marked=MARKED):
+    """Process the batch to its end, with these (id, status, reason)."""
+    while True:
         with session(), pool.atomic():
             claim = claim_next(batch_id)
-            models.store_outcomes(claim, Outcomes(claim.last_id, 3))
+            if claim is None:
+                return
+            ids = [email_id for email_id, _ in claim.emails]
+            mine = [mark for mark in marked if mark[0] in ids]
+            claims.store_outcomes(claim, Outcomes(claim.last_id, len(ids), mine))
 
-    with pytest.raises(CountError, match="3 emails claimed, 2 rows updated"):
-        turn()
-    assert emails(batch_id) == [("a@x.de", "pending", None), ("b@x.de", "pending", None)]
+
+def completed(marked=MARKED, chunk_size=3):
+    batch_id = store(*ADDRESSES, chunk_size=chunk_size).batch_id
+    take_turns(batch_id, marked)
+    assert snapshot(batch_id).status == "completed"
+    return batch_id
+
+
+def retry(batch_id, which, *reasons):
+    with session():
+        return models.retry(batch_id, which, reasons, lambda: None)
+
+
+def test_a_batch_sums_its_outcomes_by_reason_as_it_goes(database):
+    batch_id = completed()
+    assert snapshot(batch_id).reasons == {
+        "too_long": 2, "no_at_sign": 1, "dns_timeout": 1, "role_account": 1,
+    }  # fmt: skip
     assert_books_balance()
 
 
-def test_a_batch_that_left_processing_counts_no_more_turns(database):
-    batch_id = store("a@x.de").batch_id
-    start(batch_id)
-    with session(), pool.atomic() as transaction:
+def test_turns_that_end_at_the_same_moment_sum_up(database):
+    batch_id = store(*(f"user{n}@x.de" for n in range(40)), chunk_size=5).batch_id
+
+    def turn():
         claim = claim_next(batch_id)
-        cancel(batch_id)
-        assert models.store_outcomes(claim, Outcomes(1, 1)) is None
-        transaction.rollback()
+        marked = [(email_id, "failed", f"reason_{email_id % 3}") for email_id, _ in claim.emails]
+        claims.store_outcomes(claim, Outcomes(claim.last_id, len(marked), marked))
+        return True
+
+    def turns():
+        with pool.atomic():
+            return turn()
+
+    start(batch_id)
+    in_threads(*[turns] * 8)
+    assert snapshot(batch_id).status == "completed"
     assert_books_balance()
+
+
+def test_reasons_beyond_the_most_are_summed_as_others(database, monkeypatch):
+    monkeypatch.setattr(models, "MAX_REASONS", 3)
+    batch_id = completed([(n, "failed", f"reason_{n}") for n in range(1, 8)], chunk_size=5)
+    assert sum(snapshot(batch_id).reasons.values()) == 7
+    assert snapshot(batch_id).reasons["other_reasons"] == 2
 
 
 @pytest.mark.parametrize(
-    "sql",
+    ("which", "reasons", "again"),
     [
-        "UPDATE batch SET status = 'done'",
-        "UPDATE batch SET status = 'completed', completed_at = now(), started_at = now()",
-        "UPDATE batch SET status = 'processing'",
-        "UPDATE batch SET processed_count = 2, failed_count = 0",
-        "UPDATE batch SET failed_count = 1",
-        "UPDATE batch SET failed_count = -1",
-        "UPDATE batch SET completed_at = now()",
-        "UPDATE batch SET total_rows = 2",
-        "UPDATE chunk SET done = 2",
-        "UPDATE chunk SET last_id = 0",
-        "UPDATE email SET status = 'ok'",
-        "UPDATE email SET status = 'failed'",
-        "UPDATE email SET reason = 'odd'",
+        ("failed", [], [1, 2, 9]),
+        ("reason", ["too_long"], [1, 9]),
+        ("unknown", ["dns_timeout", "dns_error"], [4]),
+        ("reason", ["role_account"], [8]),
     ],
 )
-def test_the_tables_refuse_what_must_never_be(database, sql):
-    store("a@x.de")
-    with session(), pytest.raises(peewee.IntegrityError):
-        pool.execute_sql(sql)
+def test_retry_requeues_what_is_chosen_and_nothing_else(database, which, reasons, again):
+    batch_id = completed()
+    before = emails(batch_id)
+    count, after = retry(batch_id, which, *reasons)
+    assert (count, after.status, after.processed) == (len(again), "pending", 10 - len(again))
+    assert snapshot(batch_id) == after
+    assert emails(batch_id) == [
+        (address, "pending", None) if number in again else (address, status, reason)
+        for number, (address, status, reason) in enumerate(before, start=1)
+    ]
+    assert_books_balance()
+    take_turns(batch_id, [])
+    assert snapshot(batch_id).status == "completed"
+    assert snapshot(batch_id).processed == 10
+    assert_books_balance()
 
 
-def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
-    ids = [store("a@x.de").batch_id for _ in range(3)]
-    start(ids[0])
-    take_turn(ids[0])
-    start(ids[1])
+def test_a_retry_of_nothing_changes_nothing(database):
+    batch_id = completed()
+    before = snapshot(batch_id)
+    assert retry(batch_id, "reason", "bad_domain") == (0, before)
+
+
+def test_only_a_completed_batch_is_retried(database):
+    batch_id = store(*ADDRESSES).batch_id
+    with pytest.raises(StateError, match="pending, so nothing is requeued"):
+        retry(batch_id, "failed")
+    assert retry(batch_id + 1, "failed") is None
+
+
+def test_two_retries_at_the_same_moment_requeue_once(database):
+    batch_id = completed()
+
+    def one():
+        try:
+            return models.retry(batch_id, "failed", [], lambda: None)[0]
+        except StateError:
+            return "refused"
+
+    assert sorted(map(str, in_threads(one, one, one))) == ["3", "refused", "refused"]
+    assert_books_balance()
+
+
+def test_cancelling_keeps_what_is_counted_and_stops_the_rest(database):
+    batch_id = store(*ADDRESSES, chunk_size=5).batch_id
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        claims.store_outcomes(claim, Outcomes(claim.last_id, 5, MARKED[:3]))
+    with session(), pool.atomic() as turn:
+        claim = claim_next(batch_id)
+        cancelled = in_threads(lambda: models.cancel(batch_id))[0]
+        assert claims.store_outcomes(claim, Outcomes(claim.last_id, 5, [])) is None
+        turn.rollback()
+    assert (cancelled.status, cancelled.processed, cancelled.failed) == ("cancelled", 5, 2)
     with session():
-        assert models.unfinished_batches() == ids[1:]
-        assert models.unfinished_batches(limit=1) == ids[1:2]
-        assert models.unfinished_batches(after=ids[1]) == ids[2:]
+        assert models.cancel(batch_id) == cancelled == snapshot(batch_id)
+        assert claim_next(batch_id) is None
+    assert_books_balance()
+
+
+def test_what_has_ended_cannot_be_cancelled(database):
+    batch_id = completed()
+    with session(), pytest.raises(StateError, match="is completed and can't be cancelled"):
+        models.cancel(batch_id)
+    with session():
+        assert models.cancel(batch_id + 1) is None
+
+
+def remains():
+    return query(
+        "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM chunk),"
+        " (SELECT count(*) FROM email)"
+    )[0]
+
+
+def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, monkeypatch):
+    monkeypatch.setattr(removal, "_REMOVED", (("email", "id", 4), ("chunk", "first_id", 2)))
+    other, batch_id = completed(), completed()
+    with session():
+        assert models.delete(batch_id) is True
+        assert models.delete(batch_id) is False
+        assert models.snapshots([batch_id]) == []
+        with pytest.raises(StateError, match="was deleted"):
+            retry_or_raise(batch_id)
+        left, place = [], (0, -1)
+        while place := removal.remove_some(batch_id, place):
+            left.append(remains())
+    assert left == [
+        (2, 8, 16), (2, 8, 12), (2, 8, 10), (2, 8, 10), (2, 6, 10), (2, 4, 10), (2, 4, 10),
+    ]  # fmt: skip
+    assert remains() == (1, 4, 10)
+    assert snapshot(other).status == "completed"
+
+
+def retry_or_raise(batch_id):
+    if models.retry(batch_id, "failed", [], lambda: None) is None:
+        raise StateError("was deleted")
+
+
+def test_only_what_has_ended_is_deleted(database):
+    batch_id = store(*ADDRESSES).batch_id
+    with session():
+        with pytest.raises(StateError, match="Cancel it first"):
+            models.delete(batch_id)
+        models.cancel(batch_id)
+        assert models.delete(batch_id) is True
+
+
+def test_a_removal_locks_nobody_out_of_other_batches(database):
+    batch_id, other = completed(), store(*ADDRESSES).batch_id
+    removed = threading.Event()
+    with session():
+        models.delete(batch_id)
+        with pool.atomic():
+            removal.remove_some(batch_id)
+            in_threads(lambda: take_turns_of(other, removed))
+    assert removed.is_set()
+
+
+def take_turns_of(batch_id, done):
+    with pool.atomic():
+        claim = claim_next(batch_id)
+        claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.emails), []))
+    done.set()

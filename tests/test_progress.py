@@ -28,8 +28,11 @@ def subscribed(client):
 
 
 def test_a_message_is_as_the_contract_says():
-    assert progress.message(Snapshot(1, 7, "processing", 50, 2, 200)) == (
-        '{"batchId":1,"revision":7,"status":"processing","processed":50,"failed":2,"total":200}'
+    reasons = {"no_at_sign": 2, "role_account": 5, "dns_timeout": 1}
+    assert progress.message(Snapshot(1, 7, "processing", 50, 2, 200, reasons)) == (
+        '{"batchId":1,"revision":7,"status":"processing","processed":50,"failed":2,"total":200,'
+        '"reasons":{"no_at_sign":2,"role_account":5,"dns_timeout":1},'
+        '"verdicts":{"ok":42,"risky":5,"unknown":1,"invalid":2}}'
     )
 
 

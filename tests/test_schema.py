@@ -21,6 +21,16 @@ def test_a_database_from_before_turns_were_counted_gets_the_columns(database):
     assert start(batch_id).status == "processing"
 
 
+def test_a_database_from_before_batches_counted_by_reason_gets_their_sums(database):
+    batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=2).batch_id
+    query("UPDATE chunk SET reasons = '{\"too_long\": 1}' RETURNING 1")
+    with session():
+        pool.execute_sql("ALTER TABLE batch DROP COLUMN reasons, DROP COLUMN deleted_at")
+        for _ in range(2):
+            schema.create_tables()
+    assert query("SELECT id, reasons FROM batch") == [(batch_id, {"too_long": 2})]
+
+
 def test_tables_of_an_older_version_get_the_index_of_unfinished_batches(database):
     found = "SELECT count(*) FROM pg_indexes WHERE indexname = 'batch_unfinished'"
     with session():

@@ -5,6 +5,7 @@ import pytest
 from support import assert_books_balance, emails, eventually, query, snapshot, store
 
 import processors
+import progress
 from database import pool, session
 from models import Snapshot
 from processors import one_by_one
@@ -27,12 +28,12 @@ def test_one_turn_takes_a_small_batch_from_pending_to_completed(make_turns, queu
     messages.get_message(timeout=5)
     queue.enqueue(batch_id)
     assert turns.run_once() is True
-    assert snapshot(batch_id) == Snapshot(batch_id, 3, "completed", 2, 1, 2)
+    assert snapshot(batch_id) == Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})
     assert emails(batch_id) == [("a@x.de", "processed", None), ("b@x.de", "failed", "has_b")]
     assert [messages.get_message(timeout=5)["data"] for _ in range(2)] == [
-        f'{{"batchId":{batch_id},"revision":2,"status":"processing","processed":0,"failed":0,"total":2}}',
-        f'{{"batchId":{batch_id},"revision":3,"status":"completed","processed":2,"failed":1,"total":2}}',
-    ]  # fmt: skip
+        progress.message(Snapshot(batch_id, 2, "processing", 0, 0, 2)),
+        progress.message(Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})),
+    ]
     messages.close()
     assert queue.depth() == 0
     assert_books_balance()
@@ -115,7 +116,7 @@ def test_errors_of_a_processor_are_logged_once_a_batch(make_turns, queue, caplog
     queue.enqueue(batch_id)
     while turns.run_once():
         pass
-    assert snapshot(batch_id) == Snapshot(batch_id, 5, "completed", 5, 5, 5)
+    assert snapshot(batch_id) == Snapshot(batch_id, 5, "completed", 5, 5, 5, {"error": 5})
     assert {reason for _, _, reason in emails(batch_id)} == {"error"}
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert [record.getMessage() for record in logged] == [

@@ -1,0 +1,266 @@
+"""The API of stored batches: reading them, their emails, results; retry, cancel, delete."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import bottle
+from bottle import request, response
+
+import files
+import models
+import queries
+import removal
+import results
+from database import Session
+from models import Batch, Snapshot, StateError
+from problems import Problem
+from processors import reasons
+from streams import Streams
+from wire import batch_json, choice_from_query, email_json, number_from_query, skipped_json
+
+# Batches in one answer, at most and by default; emails, or other rows.
+MAX_PAGE, PAGE = 100, 20
+MAX_EMAILS, EMAILS = 500, 50
+# The longest address part that is searched for: no address is longer (RFC 3696, erratum 1690).
+MAX_SEARCHED = 254
+# Characters of a request's JSON.
+MAX_BODY = 1000
+# Seconds that one chunk of a retry, or one piece of a removal, may take.
+PIECE_SECONDS = 10.0
+
+STATUSES = ("pending", "processed", "failed")
+VERDICTS = ("ok", "risky", "unknown", "invalid")
+_REASON = re.compile(r"[a-z0-9_]{1,40}")
+
+
+class Batches:
+    """The handlers. One object serves all request threads.
+
+    `connect` gives a session of the database, for some seconds if they are named; `announce`
+    tells workers and pages of a change.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        connect: Callable[..., AbstractContextManager[Session]],
+        announce: Callable[[Snapshot], bool],
+    ) -> None:
+        self._streams = streams
+        self._connect = connect
+        self._announce = announce
+
+    def add_routes(self, routes: bottle.Bottle) -> None:
+        """Add the handlers to the application's routes."""
+        batch = "/api/batches/<batch_id:int>"
+        routes.get("/api/batches", callback=self.batches)
+        routes.get(batch, callback=self.batch)
+        routes.get(f"{batch}/stream", callback=self.stream)
+        routes.get(f"{batch}/emails", callback=self.emails)
+        routes.get(f"{batch}/rows", callback=self.rows)
+        routes.get(f"{batch}/results.csv", callback=self.results_csv)
+        routes.get(f"{batch}/results.jsonl", callback=self.results_jsonl)
+        routes.post(f"{batch}/retry", callback=self.retry)
+        routes.post(f"{batch}/cancel", callback=self.cancel)
+        routes.delete(batch, callback=self.delete)
+
+    def find(self, batch_id: int) -> Batch:
+        """The batch of this id. Raises Problem if there is none."""
+        batch = None
+        if 1 <= batch_id <= models.MAX_ID:
+            with self._connect():
+                batch = queries.find_batch(batch_id)
+        if batch is None:
+            raise _no_batch(batch_id)
+        return batch
+
+    def batches(self) -> dict[str, Any]:
+        """GET /api/batches: newest first; `next` is the `before` of the next page, or null."""
+        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
+        before = number_from_query("before", None, models.MAX_ID)
+        with self._connect():
+            found = queries.recent_batches(limit + 1, before)
+        response.set_header("Cache-Control", "no-store")
+        return {
+            "batches": [batch_json(batch) for batch in found[:limit]],
+            "next": found[limit - 1].id if len(found) > limit else None,
+        }
+
+    def batch(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}."""
+        response.set_header("Cache-Control", "no-store")
+        return batch_json(self.find(batch_id))
+
+    def stream(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
+        events = self._streams.open(
+            batch_id,
+            lambda: self.find(batch_id),
+            last_event_id=request.get_header("Last-Event-ID", ""),
+            disconnected=request.environ["waitress.client_disconnected"],
+        )
+        if events is None:
+            raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
+        response.content_type = "text/event-stream; charset=utf-8"
+        response.set_header("Cache-Control", "no-store")
+        response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
+        return events
+
+    def emails(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
+
+        `next` is the `after` of the next page, or null. A page may hold fewer than `limit`, even
+        none, and have a next one all the same: so much is looked at for one answer, and no more.
+        """
+        status = choice_from_query("status", STATUSES)
+        verdict = choice_from_query("verdict", VERDICTS)
+        reason = _reason(request.query.getunicode("reason") or None, "reason")
+        containing = request.query.getunicode("q") or ""
+        if len(containing) > MAX_SEARCHED or "\0" in containing:
+            raise Problem(
+                400,
+                "bad_parameter",
+                f"q must have {MAX_SEARCHED} characters at most.",
+                parameter="q",
+            )
+        after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
+        self.find(batch_id)
+        with self._connect():
+            found, following = queries.find_emails(
+                batch_id,
+                status=status,
+                verdict=verdict,
+                reason=reason,
+                containing=containing,
+                after=after,
+                limit=limit,
+            )
+        response.set_header("Cache-Control", "no-store")
+        return {"emails": [email_json(each) for each in found], "next": following}
+
+    def rows(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/rows?kind=&after=&limit=: those that became no emails, by line.
+
+        `next` is the `after` of the next page, or null.
+        """
+        kind = choice_from_query("kind", files.KINDS)
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
+        after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
+        self.find(batch_id)
+        with self._connect():
+            found = files.skipped(batch_id, kind, after, limit + 1)
+        response.set_header("Cache-Control", "no-store")
+        return {
+            "rows": [skipped_json(row) for row in found[:limit]],
+            "next": found[limit - 1].row_number if len(found) > limit else None,
+        }
+
+    def results_csv(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/results.csv?only=: the uploaded file with what came of each row."""
+        return self._results(batch_id, "csv", results.csv_pieces)
+
+    def results_jsonl(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/results.jsonl?only=: a JSON object for each email."""
+        return self._results(batch_id, "jsonl", results.jsonl_pieces)
+
+    def _results(
+        self, batch_id: int, suffix: str, pieces: Callable[[Batch, str | None], Iterator[bytes]]
+    ) -> Iterator[bytes]:
+        only = choice_from_query("only", results.ONLY)
+        batch = self.find(batch_id)
+        name = results.filename(batch, only, suffix)
+        response.content_type = results.MEDIA_TYPES[suffix]
+        response.set_header("Content-Disposition", results.disposition(name))
+        response.set_header("Cache-Control", "no-store")
+        # As long as a stream, or longer: it must not take a request's thread either.
+        return self._streams.hold(pieces(batch, only))
+
+    def retry(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/retry, `which` = failed, unknown or a reason: requeues those."""
+        which = _reason(_field("which"), "which")
+        if which is None:
+            raise Problem(
+                400,
+                "bad_parameter",
+                "Say by 'which' what to retry: failed, unknown, or a reason.",
+                parameter="which",
+            )
+        codes = reasons.UNKNOWN if which == "unknown" else (which,)
+        with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
+            done = models.retry(batch_id, which, codes, lambda: current.extend(PIECE_SECONDS))
+        if done is None:
+            raise _no_batch(batch_id)
+        requeued, snapshot = done
+        if requeued:
+            self._announce(snapshot)
+        return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
+
+    def cancel(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/cancel: what is counted stays; turns under way count no more."""
+        with _refused_by_state(), self._connect():
+            snapshot = models.cancel(batch_id)
+        if snapshot is None:
+            raise _no_batch(batch_id)
+        self._announce(snapshot)
+        return {
+            "batchId": batch_id,
+            "status": snapshot.status,
+            "processedCount": snapshot.processed,
+            "totalEmails": snapshot.total,
+        }
+
+    def delete(self, batch_id: int) -> None:
+        """DELETE /api/batches/{id}: 204 when it is gone, with all its rows and its file."""
+        with _refused_by_state(), self._connect():
+            deleted = models.delete(batch_id)
+        if not deleted:
+            raise _no_batch(batch_id)
+        place: removal.Place | None = (0, -1)
+        while place is not None:
+            # A session of its own for each piece. If this is interrupted, a worker goes on with it.
+            with self._connect(PIECE_SECONDS):
+                place = removal.remove_some(batch_id, place)
+        raise bottle.HTTPResponse(status=204)
+
+
+def _no_batch(batch_id: int) -> Problem:
+    return Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+
+
+@contextmanager
+def _refused_by_state() -> Iterator[None]:
+    try:
+        yield
+    except StateError as error:
+        raise Problem(409, "wrong_state", str(error)) from error
+
+
+def _reason(text: str | None, parameter: str) -> str | None:
+    if text is not None and not _REASON.fullmatch(text):
+        raise Problem(
+            400,
+            "bad_parameter",
+            f"{parameter} must be a reason's code, such as no_at_sign.",
+            parameter=parameter,
+        )
+    return text
+
+
+def _field(name: str) -> str | None:
+    """A text of the request, from a JSON object, a form or the query string. Raises Problem."""
+    if request.content_type.partition(";")[0].strip().lower() == "application/json":
+        try:
+            value = json.loads(request.body.read(MAX_BODY)).get(name)
+        except (ValueError, AttributeError, RecursionError):
+            raise Problem(400, "bad_json", "The body must be a JSON object.") from None
+    else:
+        value = request.params.getunicode(name)
+    if value is not None and not isinstance(value, str):
+        raise Problem(400, "bad_parameter", f"{name} must be a text.", parameter=name)
+    return value or None

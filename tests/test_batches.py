@@ -1,0 +1,220 @@
+"""The API of stored batches: emails, retry, cancel, delete."""
+
+import json
+
+import pytest
+from support import assert_books_balance, eventually, query, snapshot, store
+from test_app import problem
+from test_models import ADDRESSES, MARKED, completed, remains, take_turns
+
+import batches
+import queries
+import removal
+
+CODES = {number: reason for number, _, reason in MARKED}
+
+
+def post(site, path, **fields):
+    body = json.dumps(fields).encode() if fields else b""
+    return site.request("POST", path, body, Content_Type="application/json")
+
+
+def ids(site, batch_id, **parameters):
+    """The numbers of the emails that an answer holds."""
+    text = "&".join(f"{name}={value}" for name, value in parameters.items())
+    response = site.get(f"/api/batches/{batch_id}/emails?{text}")
+    assert response.status == 200
+    return [email["id"] for email in response.json["emails"]]
+
+
+class TestEmails:
+    def test_each_comes_with_all_that_is_known_of_it(self, site):
+        batch_id = store("Anna@GMIAL.com", "anna", "b@x.de").batch_id
+        take_turns(batch_id, [(1, "processed", "likely_typo"), (2, "failed", "no_at_sign")])
+        answer = site.get(f"/api/batches/{batch_id}/emails").json
+        assert answer == {
+            "emails": [
+                {
+                    "id": 1, "line": 1, "email": "Anna@GMIAL.com", "status": "processed",
+                    "verdict": "risky", "reason": "likely_typo",
+                    "explanation": "The domain is probably mistyped.",
+                    "suggestion": "Anna@gmail.com", "normalized": "Anna@gmial.com",
+                },
+                {
+                    "id": 2, "line": 2, "email": "anna", "status": "failed",
+                    "verdict": "invalid", "reason": "no_at_sign",
+                    "explanation": "There is no @-sign.", "suggestion": "", "normalized": "",
+                },
+                {
+                    "id": 3, "line": 3, "email": "b@x.de", "status": "processed",
+                    "verdict": "ok", "reason": None, "explanation": "", "suggestion": "",
+                    "normalized": "b@x.de",
+                },
+            ],
+            "next": None,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("parameters", "expected"),
+        [
+            ({"status": "failed"}, [1, 2, 9]),
+            ({"status": "processed"}, [3, 4, 5, 6, 7, 8, 10]),
+            ({"status": "pending"}, []),
+            ({"verdict": "invalid"}, [1, 2, 9]),
+            ({"verdict": "ok"}, [3, 5, 6, 7, 10]),
+            ({"verdict": "risky"}, [8]),
+            ({"verdict": "unknown"}, [4]),
+            ({"reason": "too_long"}, [1, 9]),
+            ({"reason": "never_given"}, []),
+            ({"q": "USER1"}, [1, 10]),
+            ({"q": "user_"}, []),
+            ({"q": "%25"}, []),
+            ({"q": "1", "verdict": "ok"}, [10]),
+            ({"status": "failed", "verdict": "ok"}, []),
+            ({"after": "8"}, [9, 10]),
+            ({"after": "0", "limit": "2"}, [1, 2]),
+            ({"after": "10"}, []),
+        ],
+    )
+    def test_filters(self, site, parameters, expected):
+        assert ids(site, completed(), **parameters) == expected
+
+    def test_a_teams_own_reasons_are_found_by_verdict_too(self, site):
+        marked = [(2, "failed", "not_staff"), (7, "processed", "on_leave")]
+        batch_id = completed(marked)
+        assert ids(site, batch_id, verdict="invalid") == [2]
+        assert ids(site, batch_id, verdict="risky") == [7]
+
+    def test_pending_ones(self, site):
+        assert ids(site, store(*ADDRESSES).batch_id, status="pending") == list(range(1, 11))
+
+    def test_of_a_batch_that_is_retried(self, site):
+        batch_id = completed()
+        post(site, f"/api/batches/{batch_id}/retry", which="failed")
+        assert ids(site, batch_id, status="pending") == [1, 2, 9]
+        assert ids(site, batch_id, status="failed") == []
+        assert ids(site, batch_id, verdict="ok") == [3, 5, 6, 7, 10]
+        assert ids(site, batch_id, verdict="risky") == [8]
+
+    @pytest.mark.parametrize("scanned", [1, 7, 1000])
+    def test_pages_together_hold_each_once(self, site, monkeypatch, scanned):
+        monkeypatch.setattr(queries, "MAX_SCANNED", scanned)
+        batch_id, seen, after = completed(), [], ""
+        while after is not None:
+            page = site.get(
+                f"/api/batches/{batch_id}/emails?limit=2&status=failed{after and f'&after={after}'}"
+            ).json
+            assert len(page["emails"]) <= 2
+            seen += [email["id"] for email in page["emails"]]
+            after = page["next"]
+        assert seen == [1, 2, 9]
+
+    @pytest.mark.parametrize(
+        "parameter",
+        ["status=done", "verdict=good", "reason=%27;--", "limit=501", "limit=x", "after=-1",
+         f"q={'a' * 255}", "q=%00"],
+    )  # fmt: skip
+    def test_a_bad_parameter_is_a_problem(self, site, parameter):
+        batch_id = store("a@x.de").batch_id
+        response = site.get(f"/api/batches/{batch_id}/emails?{parameter}")
+        document = problem(response, 400, "bad_parameter")
+        assert document["parameter"] == parameter.split("=")[0]
+
+    def test_of_no_batch(self, site):
+        problem(site.get("/api/batches/7/emails"), 404, "batch_not_found")
+
+
+class TestRetry:
+    @pytest.mark.parametrize(
+        ("which", "count"), [("failed", 3), ("unknown", 1), ("too_long", 2), ("bad_domain", 0)]
+    )
+    def test_says_how_many_and_rings(self, site, queue, which, count):
+        batch_id = completed()
+        response = post(site, f"/api/batches/{batch_id}/retry", which=which)
+        assert response.status == 200
+        status = "pending" if count else "completed"
+        assert response.json == {"batchId": batch_id, "requeued": count, "status": status}
+        assert (queue.dequeue(0.1) == batch_id) == bool(count)
+        assert_books_balance()
+
+    def test_takes_a_form_or_a_query_too(self, site):
+        batch_id = completed()
+        answer = site.request(
+            "POST", f"/api/batches/{batch_id}/retry", b"which=no_at_sign",
+            Content_Type="application/x-www-form-urlencoded",
+        )  # fmt: skip
+        assert answer.json["requeued"] == 1
+        take_turns(batch_id, [])
+        assert post(site, f"/api/batches/{batch_id}/retry?which=too_long").status == 400
+        answer = site.request("POST", f"/api/batches/{batch_id}/retry?which=too_long")
+        assert answer.json["requeued"] == 2
+
+    def test_is_refused_while_the_batch_is_not_completed(self, site):
+        batch_id = store("a@x.de").batch_id
+        document = problem(
+            post(site, f"/api/batches/{batch_id}/retry", which="failed"), 409, "wrong_state"
+        )
+        assert "Wait until it is completed" in document["detail"]
+
+    @pytest.mark.parametrize("body", [b"[]", b"{", b"7", b"[" * 900, b'{"which": 7}', b"\xff", b""])
+    def test_a_body_that_says_nothing_is_a_problem(self, site, body):
+        response = site.request(
+            "POST", f"/api/batches/{completed()}/retry", body, Content_Type="application/json"
+        )
+        assert problem(response, 400, response.json["code"])
+
+    def test_of_no_batch(self, site):
+        problem(post(site, "/api/batches/7/retry", which="failed"), 404, "batch_not_found")
+
+
+class TestCancel:
+    def test_stops_a_batch_and_may_be_repeated(self, site, client):
+        batch_id = store(*ADDRESSES).batch_id
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            next(events)
+            for _ in range(2):
+                response = post(site, f"/api/batches/{batch_id}/cancel")
+                assert (response.status, response.json["status"]) == (200, "cancelled")
+            assert next(events)["status"] == "cancelled"
+        assert snapshot(batch_id).revision == 2
+
+    def test_is_refused_when_the_batch_has_ended(self, site):
+        problem(post(site, f"/api/batches/{completed()}/cancel"), 409, "wrong_state")
+        problem(post(site, "/api/batches/7/cancel"), 404, "batch_not_found")
+
+
+class TestDelete:
+    def test_removes_the_batch_with_all_its_rows(self, site, monkeypatch):
+        monkeypatch.setattr(
+            removal, "_REMOVED", tuple((table, key, 3) for table, key, _ in removal._REMOVED)
+        )
+        kept, batch_id = completed(), completed()
+        assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+        assert remains() == (1, 4, 10)
+        for path in ("", "/emails", "/stream", "/results.csv", "/results.jsonl"):
+            problem(site.get(f"/api/batches/{batch_id}{path}"), 404, "batch_not_found")
+        problem(site.request("DELETE", f"/api/batches/{batch_id}"), 404, "batch_not_found")
+        assert [batch["id"] for batch in site.get("/api/batches").json["batches"]] == [kept]
+
+    def test_is_refused_while_it_is_processed(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        path = f"/api/batches/{batch_id}"
+        problem(site.request("DELETE", path), 409, "wrong_state")
+        post(site, f"{path}/cancel")
+        assert site.request("DELETE", path).status == 204
+        assert remains() == (0, 0, 0)
+
+    def test_a_worker_goes_on_with_one_that_broke_off(self, site, processes):
+        batch_id = completed()
+        query(
+            "UPDATE batch SET deleted_at = now() - interval '2 minutes' WHERE id = %s RETURNING 1",
+            batch_id,
+        )
+        problem(site.get(f"/api/batches/{batch_id}"), 404, "batch_not_found")
+        processes("worker.py", "--threads", "1")
+        eventually(lambda: remains() == (0, 0, 0))
+
+
+def test_codes_of_the_tests_are_the_catalogues():
+    assert set(CODES.values()) <= set(batches.reasons.CATALOGUE)

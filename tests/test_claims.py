@@ -1,0 +1,253 @@
+import threading
+
+import peewee
+import pytest
+from support import (
+    assert_books_balance,
+    claim_next,
+    emails,
+    eventually,
+    in_threads,
+    query,
+    snapshot,
+    start,
+    store,
+)
+
+import claims
+import models
+from claims import CountError, Outcomes
+from database import UNREACHABLE, pool, session
+from models import Snapshot
+
+
+def take_turn(batch_id, **marked_by_reason):
+    """Claim a chunk and complete it; keywords give the ids that failed by reason."""
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        marked = [
+            (email_id, "failed", reason)
+            for reason, ids in marked_by_reason.items()
+            for email_id in ids
+        ]
+        return claims.store_outcomes(
+            claim, Outcomes(claim.last_id, len(claim.emails), sorted(marked))
+        )
+
+
+def test_pending_becomes_processing_exactly_once(database):
+    batch_id = store("a@x.de").batch_id
+    turns = in_threads(*[lambda: claims.begin_turn(batch_id)] * 8)
+    started = [turn.started for turn in turns if turn and turn.started]
+    assert started == [Snapshot(batch_id, 2, "processing", 0, 0, 1)]
+    assert query("SELECT started_at IS NOT NULL, completed_at IS NULL FROM batch") == [(True, True)]
+
+
+def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
+    batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=1).batch_id
+    start(batch_id)
+    claimed = threading.Barrier(4)
+
+    def claim():
+        with pool.atomic() as transaction:
+            claim = claim_next(batch_id)
+            claimed.wait(10)  # all transactions are open now
+            transaction.rollback()
+        return claim and claim.emails
+
+    first_round = in_threads(*[claim] * 4)
+    assert sorted(filter(None, first_round)) == [[(1, "a@x.de")], [(2, "b@x.de")], [(3, "c@x.de")]]
+    assert first_round.count(None) == 1
+    claimed.reset()
+    assert sorted(filter(None, in_threads(*[claim] * 4))) == sorted(filter(None, first_round))
+
+
+def test_a_claim_tells_whether_more_is_left(database):
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    start(batch_id)
+    with session(), pool.atomic() as transaction:
+        assert claim_next(batch_id).more
+        transaction.rollback()
+    take_turn(batch_id)
+    with session(), pool.atomic():
+        assert not claim_next(batch_id).more
+
+
+def test_what_is_not_to_be_processed_cannot_be_claimed(database):
+    batch_id = store("a@x.de").batch_id
+    with session():
+        assert claim_next(999) is None
+    take_turn(batch_id)
+    with session():
+        assert claim_next(batch_id) is None
+    cancelled = store("a@x.de").batch_id
+    with session():
+        turn = claims.begin_turn(cancelled)
+        models.cancel(cancelled)
+        assert claims.claim_chunk(turn, (), 60) is None
+        assert claims.begin_turn(cancelled) is None
+
+
+def test_a_chunk_is_nobody_elses_to_begin_a_turn_on_for_a_moment(database, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 60)
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    begun = in_threads(*[lambda: claims.begin_turn(batch_id)] * 5)
+    assert sorted(turn.first_id for turn in begun if turn) == [1, 2]
+    # The clock may have been set back since.
+    query("UPDATE chunk SET begun_at = now() + interval '1 h' WHERE first_id = 1 RETURNING 1")
+    with session():
+        again = claims.begin_turn(batch_id)
+    assert (again.first_id, again.lost) == (1, 1)
+
+
+def test_turns_that_were_begun_and_not_committed_are_counted(database, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 0)
+    batch_id = store("a@x.de", "b@x.de").batch_id
+    with session():
+        assert [claims.begin_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]
+        with pool.atomic():
+            claim = claims.claim_chunk(claims.begin_turn(batch_id), (), 60)
+            claims.store_outcomes(claim, Outcomes(1, 1))
+        assert query("SELECT attempts, redone, done FROM chunk") == [(0, 3, 1)]
+        assert claims.begin_turn(batch_id).lost == 3
+
+
+def test_a_claim_says_whether_the_batch_is_suspect(database):
+    batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
+    take_turn(batch_id, worker_crashed=[1])
+    with session(), pool.atomic():
+        turn = claims.begin_turn(batch_id)
+        assert claims.claim_chunk(turn, ("worker_crashed", "timed_out"), 60).suspect
+        assert not claims.claim_chunk(turn, ("timed_out",), 60).suspect
+
+
+def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(database):
+    batch_id = store("a@x.de").batch_id
+
+    def forget():
+        with session(), pool.atomic():
+            assert claims.claim_chunk(claims.begin_turn(batch_id), (), 0.2)
+            eventually(lambda: state() is None)
+            pool.execute_sql("SELECT 1")
+
+    def state():
+        sql = "SELECT state FROM pg_stat_activity WHERE state = 'idle in transaction'"
+        return next(iter(in_threads(lambda: pool.execute_sql(sql).fetchone())))
+
+    with pytest.raises(UNREACHABLE):
+        forget()
+    assert take_turn(batch_id).status == "completed"
+
+
+def test_outcomes_are_written_and_counted_by_reason(database):
+    batch_id = store(*(f"user{n}@x.de" for n in range(1, 6)), chunk_size=3).batch_id
+    start(batch_id)
+    after = take_turn(batch_id, bad_domain=[1], too_long=[3])
+    assert after == Snapshot(batch_id, 3, "processing", 3, 2, 5, {"bad_domain": 1, "too_long": 1})
+    assert emails(batch_id) == [
+        ("user1@x.de", "failed", "bad_domain"),
+        ("user2@x.de", "processed", None),
+        ("user3@x.de", "failed", "too_long"),
+        ("user4@x.de", "pending", None),
+        ("user5@x.de", "pending", None),
+    ]
+    assert query("SELECT first_id, done, reasons FROM chunk ORDER BY 1") == [
+        (1, 3, {"bad_domain": 1, "too_long": 1}),
+        (4, 0, {}),
+    ]
+    assert_books_balance()
+
+
+def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
+    batch_id = store("a@x.de", "b@x.de", "c@x.de").batch_id
+    start(batch_id)
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        claims.store_outcomes(claim, Outcomes(1, 1, [(1, "failed", "odd")]))
+    assert_books_balance()
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        assert claim.emails == [(2, "b@x.de"), (3, "c@x.de")]
+        claims.store_outcomes(
+            claim, Outcomes(3, 2, [(2, "failed", "odd"), (3, "processed", "role")])
+        )
+    assert query("SELECT done, reasons FROM chunk") == [(3, {"odd": 2, "role": 1})]
+    assert emails(batch_id)[2] == ("c@x.de", "processed", "role")
+    assert_books_balance()
+
+
+def test_the_last_email_completes_the_batch_exactly_once(database):
+    batch_id = store(*(f"user{n}@x.de" for n in range(8)), chunk_size=1).batch_id
+    start(batch_id)
+
+    def turn():
+        with pool.atomic():
+            claim = claim_next(batch_id)
+            return claims.store_outcomes(claim, Outcomes(claim.last_id, 1))
+
+    after = in_threads(*[turn] * 8)
+    assert sorted(each.revision for each in after) == list(range(3, 11))
+    assert [each.status for each in after].count("completed") == 1
+    assert snapshot(batch_id) == Snapshot(batch_id, 10, "completed", 8, 0, 8)
+    assert_books_balance()
+
+
+def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
+    batch_id = store("a@x.de", "b@x.de").batch_id
+    start(batch_id)
+
+    def turn():
+        with session(), pool.atomic():
+            claim = claim_next(batch_id)
+            claims.store_outcomes(claim, Outcomes(claim.last_id, 3))
+
+    with pytest.raises(CountError, match="3 emails claimed, 2 rows updated"):
+        turn()
+    assert emails(batch_id) == [("a@x.de", "pending", None), ("b@x.de", "pending", None)]
+    assert_books_balance()
+
+
+def test_a_batch_that_left_processing_counts_no_more_turns(database):
+    batch_id = store("a@x.de").batch_id
+    start(batch_id)
+    with session(), pool.atomic() as transaction:
+        claim = claim_next(batch_id)
+        models.cancel(batch_id)
+        assert claims.store_outcomes(claim, Outcomes(1, 1)) is None
+        transaction.rollback()
+    assert_books_balance()
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE batch SET status = 'done'",
+        "UPDATE batch SET status = 'completed', completed_at = now(), started_at = now()",
+        "UPDATE batch SET status = 'processing'",
+        "UPDATE batch SET processed_count = 2, failed_count = 0",
+        "UPDATE batch SET failed_count = 1",
+        "UPDATE batch SET failed_count = -1",
+        "UPDATE batch SET completed_at = now()",
+        "UPDATE batch SET total_rows = 2",
+        "UPDATE chunk SET done = 2",
+        "UPDATE chunk SET last_id = 0",
+        "UPDATE email SET status = 'ok'",
+        "UPDATE email SET status = 'failed'",
+        "UPDATE email SET reason = 'odd'",
+    ],
+)
+def test_the_tables_refuse_what_must_never_be(database, sql):
+    store("a@x.de")
+    with session(), pytest.raises(peewee.IntegrityError):
+        pool.execute_sql(sql)
+
+
+def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
+    ids = [store("a@x.de").batch_id for _ in range(3)]
+    start(ids[0])
+    take_turn(ids[0])
+    start(ids[1])
+    with session():
+        assert models.unfinished_batches() == ids[1:]
+        assert models.unfinished_batches(limit=1) == ids[1:2]
+        assert models.unfinished_batches(after=ids[1]) == ids[2:]

@@ -1,0 +1,133 @@
+"""What goes over the wire: batches and emails as JSON, and parameters of the query string."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bottle import request
+
+from files import SkippedRow
+from formats import Format, shorten
+from models import Batch
+from problems import Problem
+from processors import reasons, risks, syntax
+from queries import Found
+
+# Columns of a row, and characters of a cell, that are shown.
+MAX_COLUMNS = 200
+MAX_CELL = 200
+
+
+def rows_json(batch: Batch) -> dict[str, int]:
+    """What became of the file's rows; the first number is the sum of the others."""
+    return {
+        "total": batch.total_rows,
+        "emails": batch.total_emails,
+        "duplicates": batch.duplicate_rows,
+        "blank": batch.blank_rows,
+        "withoutAddress": batch.rows_without_address,
+    }
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """A batch as the API shows it. Times are ISO 8601 in UTC, or null."""
+
+    def iso(value: datetime | None) -> str | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+    return {
+        "id": batch.id,
+        "filename": batch.filename,
+        "totalEmails": batch.total_emails,
+        "processedCount": batch.processed_count,
+        "failedCount": batch.failed_count,
+        "status": batch.status,
+        "revision": batch.revision,
+        "error": batch.error,
+        "reasons": batch.reasons,
+        "verdicts": reasons.verdicts(batch.processed_count, batch.failed_count, batch.reasons),
+        "rows": rows_json(batch),
+        "format": batch_format_json(batch),
+        "createdAt": iso(batch.created_at),
+        "startedAt": iso(batch.started_at),
+        "completedAt": iso(batch.completed_at),
+    }
+
+
+def cut_row(row: Sequence[str]) -> list[str]:
+    """The row as far as it is shown."""
+    return [shorten(cell, MAX_CELL) for cell in row[:MAX_COLUMNS]]
+
+
+def format_json(found: Format) -> dict[str, Any]:
+    """A format as the API shows it, where columns are numbered from 1."""
+    header = found.header
+    return {
+        "kind": found.kind,
+        "encoding": found.encoding,
+        "delimiter": found.delimiter,
+        "header": None if header is None else cut_row(list(header)),
+        "column": found.column + 1,
+    }
+
+
+def batch_format_json(batch: Batch) -> dict[str, Any] | None:
+    """How a batch's file was read; None for one from before that was kept."""
+    return batch.format and format_json(Format.from_json(batch.format))
+
+
+def skipped_json(row: SkippedRow) -> dict[str, Any]:
+    """A row that became no email."""
+    return {
+        "line": row.row_number,
+        "kind": row.kind,
+        "firstLine": row.first_row,
+        "content": row.content,
+    }
+
+
+def email_json(found: Found) -> dict[str, Any]:
+    """An email and what became of it; verdict and reason are null while it is pending."""
+    return {
+        "id": found.id,
+        "line": found.row_number,
+        "email": found.email,
+        "status": found.status,
+        "verdict": reasons.verdict(found.status, found.reason),
+        "reason": found.reason,
+        "explanation": reasons.explanation(found.reason),
+        "suggestion": risks.suggestion(found.email, found.reason),
+        "normalized": syntax.normalized(found.email),
+    }
+
+
+def number_from_query(name: str, default: int | None, most: int, *, least: int = 1) -> int | None:
+    """A whole number from the query string. Raises Problem for anything else."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+        raise Problem(
+            400,
+            "bad_parameter",
+            f"{name} must be a whole number from {least} to {most}.",
+            parameter=name,
+        )
+    return int(text)
+
+
+def choice_from_query(name: str, choices: Collection[str]) -> str | None:
+    """One of the choices from the query string, None if there is none. Raises Problem."""
+    text: str = request.query.getunicode(name) or ""
+    if not text:
+        return None
+    if text not in choices:
+        raise Problem(
+            400, "bad_parameter", f"{name} must be one of {', '.join(choices)}.", parameter=name
+        )
+    return text
