@@ -3,6 +3,7 @@
 from support import assert_books_balance, emails
 
 MALFORMED = ["no-at-sign-{}", "two@@signs{}.com", "spaces in{}@example.com", "nobody{}@"]
+REASONS = ["no_at_sign", "bad_domain", "bad_local_part", "no_domain"]
 
 
 def test_from_a_file_to_completed(processes):
@@ -38,6 +39,8 @@ def test_from_a_file_to_completed(processes):
         "processed": 20_000,
         "failed": 1000,
         "total": 20_000,
+        "reasons": dict.fromkeys(REASONS, 250),
+        "verdicts": {"ok": 19_000, "risky": 0, "unknown": 0, "invalid": 1000},
     }
     batch = site.get(f"/api/batches/{batch_id}").json
     assert (batch["processedCount"], batch["failedCount"]) == (20_000, 1000)
