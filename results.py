@@ -134,25 +134,31 @@ def _answered(
     others = heapq.merge(_marked(batch), _skipped(batch))
     known = next(others, _END)
     emails = 0
+    # Looked up once, because what follows is done for each of millions of rows.
+    ok, normalized = _answer("processed", "", 0), syntax.normalized
     for index, (line, cells) in enumerate(rows):
         if index == header:
             yield _header(file_format, width)
             continue
-        status, reason, first_row = "processed", "", 0
+        answer, reason = ok, ""
         if line == known[0]:
             _, status, reason, first_row = known
+            answer = _answer(status, reason, first_row)
             known = next(others, _END)
-        if status in _EMAIL_STATUSES:
+        if answer[0] in _EMAIL_STATUSES:
             emails += 1
-        answer = _answer(status, reason, first_row)
         if verdict is not None and answer[1] != verdict:
             continue
         address = cells[column].strip() if len(cells) > column else ""
-        cells = cells[:width] if ours else cells
+        if ours:
+            address, cells = undefuse(address), cells[:width]
         if len(cells) < width:
             cells += [""] * (width - len(cells))
         cells += answer
-        cells += _forms(undefuse(address) if ours else address, status, reason)
+        if answer is ok:
+            cells += "", normalized(address)
+        else:
+            cells += _forms(address, answer[0], reason)
         yield cells
     if known is not _END or emails != batch.total_emails:
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
