@@ -196,11 +196,6 @@ def disconnect() -> None:
         pool.close_all()
 
 
-def check_connection() -> None:
-    """Ask the database for an answer. Raises UNREACHABLE."""
-    pool.execute_sql("SELECT 1")
-
-
 def transaction_id() -> int:
     """The present transaction's number, for was_committed()."""
     return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])
