@@ -2,7 +2,8 @@
 
 PostgreSQL is the truth about what is to be done and what is done. Each transition is one function,
 here or, if a turn makes it, in claims.py, and guarded by the state that it leaves, so that two
-callers can never both make it. What must always hold is written into the tables as CHECK constraints.
+callers can never both make it. What must always hold is written into the tables as CHECK
+constraints.
 """
 
 from __future__ import annotations
