@@ -7,42 +7,40 @@ order of the file's lines.
 
 from __future__ import annotations
 
-import csv
 import heapq
-import io
 import json
 import re
+from bisect import insort
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from functools import lru_cache
-from itertools import islice
+from operator import itemgetter
 from typing import Any
 from urllib.parse import quote
 
 import files
 import models
 import tables
+from answers import Answers, Known
 from database import pool, session
-from formats import FORMULA_STARTS, RESULT_COLUMNS, Format, undefuse
+from formats import Format
 from models import Batch
 from problems import Problem
-from processors import reasons, risks, syntax
+from processors import reasons
 from queries import Found
+from texts import Block
 from wire import email_json
 
 # What can be asked for alone, and the verdict that it has.
 ONLY = {"failed": "invalid", "ok": "ok", "risky": "risky", "unknown": "unknown"}
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-# Emails that are read at once; rows that make one piece of a download.
+# Emails that are read at once.
 PAGE = 10_000
 # Emails among which those with a reason are read at once.
 MARKED_PAGE = 50_000
-ROWS = 2_000
-_NUMBER = re.compile(r"[+-]?[0-9]+([.,][0-9]+)*")
-# Finds the beginning of a cell that may be a formula, in a text whose delimiter is put in for %s.
-_FORMULA = r'[%s"\n][=+\-@\t\r]'
 # By this Excel knows that it is UTF-8.
-_BOM = "\ufeff"
+_BOM = "\ufeff".encode()
+# After the last of what is known.
+_END = Known(1 << 62, "")
 
 
 class IncompleteError(Exception):
@@ -85,155 +83,81 @@ def csv_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
             "file_not_kept",
             "This batch was uploaded before files were kept. Take results.jsonl instead.",
         )
-    file_format = Format.from_json(batch.format)
-    delimiter = file_format.delimiter or ","
-    formula = re.compile(_FORMULA % re.escape(delimiter))
+    found = Format.from_json(batch.format)
     beginning = _BOM
     with (
         closing(files.open_kept(batch.id)) as file,
-        closing(tables.rows(file, file_format)) as rows,
+        closing(tables.blocks(file, found)) as blocks,
     ):
-        answered = _answered(rows, file_format, batch, ONLY[only] if only else None)
-        while block := list(islice(answered, ROWS)):
-            text = _written(block, delimiter)
-            if formula.search(f"\n{text}"):
-                text = _written([[*map(_defused, row)] for row in block], delimiter)
-            yield (beginning + text).encode()
-            beginning = ""
-
-
-def _written(rows: list[list[str]], delimiter: str) -> str:
-    buffer = io.StringIO(newline="")
-    csv.writer(buffer, delimiter=delimiter, lineterminator="\n").writerows(rows)
-    return buffer.getvalue()
-
-
-def _defused(cell: str) -> str:
-    """The cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) and not _NUMBER.fullmatch(cell) else cell
-
-
-# The rows of the file.
+        for text in _answered(blocks, found, batch, ONLY[only] if only else None):
+            yield beginning + text
+            beginning = b""
 
 
 def _answered(
-    rows: Iterable[tuple[int, list[str]]], file_format: Format, batch: Batch, verdict: str | None
-) -> Iterator[list[str]]:
+    blocks: Iterable[Block], found: Format, batch: Batch, verdict: str | None
+) -> Iterator[bytes]:
     """The header, and each row with what came of it; or only rows with the verdict.
 
     A row is an email that was processed without a reason, unless something else is known of it;
     of few rows, normally, something is, and only these are read from the database.
     """
-    width = file_format.columns
-    column, ours = file_format.column, file_format.is_results
-    if ours:  # results that were uploaded again: the old answers make room
-        width -= len(RESULT_COLUMNS)
-    header = -1 if file_format.header is None else file_format.header_index
-    if header < 0:
-        yield _header(file_format, width)
-    others = heapq.merge(_marked(batch), _skipped(batch))
-    known = next(others, _END)
+    answers = Answers(found)
+    knowns = heapq.merge(_marked(batch), _skipped(batch), key=itemgetter(0))
+    known = next(knowns, _END)
     emails = 0
-    # Looked up once, because what follows is done for each of millions of rows.
-    ok, normalized = _answer("processed", "", 0), syntax.normalized
-    for index, (line, cells) in enumerate(rows):
-        if index == header:
-            yield _header(file_format, width)
-            continue
-        answer, reason = ok, ""
-        if line == known[0]:
-            _, status, reason, first_row = known
-            answer = _answer(status, reason, first_row)
-            known = next(others, _END)
-        if answer[0] in _EMAIL_STATUSES:
-            emails += 1
-        if verdict is not None and answer[1] != verdict:
-            continue
-        address = cells[column].strip() if len(cells) > column else ""
-        if ours:
-            address, cells = undefuse(address), cells[:width]
-        if len(cells) < width:
-            cells += [""] * (width - len(cells))
-        cells += answer
-        if answer is ok:
-            cells += "", normalized(address)
-        else:
-            cells += _forms(address, answer[0], reason)
-        yield cells
+    # Counted from the block's first row.
+    header = -1 if found.header is None else found.header_index
+    if header < 0:
+        yield answers.header()
+    for block in blocks:
+        others: list[tuple[int, Known | None]] = []
+        while known.line <= block.numbers[-1]:
+            if (position := block.position(known.line)) is None:
+                raise IncompleteError(f"batch {batch.id}: no row begins on line {known.line}")
+            others.append((position, known))
+            emails -= not known.is_email
+            known = next(knowns, _END)
+        emails += len(block)
+        if 0 <= header < len(block):
+            insort(others, (header, None), key=itemgetter(0))
+            emails -= 1
+        header -= len(block)
+        if text := answers.text(block, others, verdict):
+            yield text
     if known is not _END or emails != batch.total_emails:
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
 
 
-def _header(file_format: Format, width: int) -> list[str]:
-    if file_format.header is not None:
-        names = list(file_format.header[:width])
-        return [*names, *[""] * (width - len(names)), *RESULT_COLUMNS]
-    return [
-        *("email" if n == file_format.column else f"column {n + 1}" for n in range(width)),
-        *RESULT_COLUMNS,
-    ]
+# The database, a page at a time.
 
 
-def _answer(status: str, reason: str, first_row: int) -> tuple[str, str, str, str]:
-    """Status, verdict, reason and explanation of a row."""
-    if status == "duplicate":
-        return status, "", "", f"This address is on line {first_row} already."
-    return _unlike_any_other(status, reason)
-
-
-@lru_cache(maxsize=1024)
-def _unlike_any_other(status: str, reason: str) -> tuple[str, str, str, str]:
-    if status == "blank":
-        return "", "", "", ""
-    if status == "without_address":
-        return status, "", "", "This row has no address."
-    verdict = reasons.verdict(status, reason or None) or ""
-    return status, verdict, reason, reasons.explanation(reason)
-
-
-def _forms(address: str, status: str, reason: str) -> tuple[str, str]:
-    """Suggestion and normal form of a row's address."""
-    if status not in _EMAIL_STATUSES or reason in syntax.MALFORMED:
-        return "", ""
-    suggestion = risks.suggestion(address, reason) if reason else ""
-    return suggestion, syntax.normalized(address)
-
-
-# What is known of a line: status, reason, and the line that a duplicate repeats; empty or 0 if
-# there is none.
-_Known = tuple[int, str, str, int]
-_EMAIL_STATUSES = frozenset(("pending", "processed", "failed"))
-_END: _Known = (0, "", "", 0)
-
-
-def _marked(batch: Batch) -> Iterator[_Known]:
+def _marked(batch: Batch) -> Iterator[Known]:
     """The emails with a reason, and those still pending, by line. Raises IncompleteError."""
     for first in range(1, batch.total_emails + 1, MARKED_PAGE):
-        yield from _read(
+        rows = _read(
             batch,
-            "SELECT row_number, status, coalesce(reason, ''), 0 FROM email"
+            "SELECT row_number, status, reason, NULL FROM email"
             " WHERE batch_id = %s AND id BETWEEN %s AND %s"
             " AND (reason IS NOT NULL OR status = 'pending') ORDER BY id",
             first,
             first + MARKED_PAGE - 1,
         )
+        yield from map(Known._make, rows)
 
 
-def _skipped(batch: Batch) -> Iterator[_Known]:
+def _skipped(batch: Batch) -> Iterator[Known]:
     """The rows that became no emails, by line. Raises IncompleteError."""
     after = 0
-    while page := _read(
+    while rows := _read(
         batch,
-        "SELECT row_number, kind, '', coalesce(first_row, 0) FROM skipped_row"
+        "SELECT row_number, kind, NULL, first_row FROM skipped_row"
         " WHERE batch_id = %s AND row_number > %s ORDER BY row_number LIMIT %s",
         after,
         PAGE,
     ):
-        yield from page
-        after = page[-1][0]
-
-
-# The database, a page at a time.
+        yield from map(Known._make, rows)
+        after = rows[-1][0]
 
 
 def _pages(batch: Batch) -> Iterator[list[Found]]:

@@ -24,6 +24,8 @@ DRAIN_SECONDS = 4.0
 LOOP_SECONDS = 0.5
 # Connections beyond those that streams hold: keep-alives, requests that wait, slow senders.
 SPARE_CONNECTIONS = 500
+# Bytes of an answer that wait in memory to be sent, apart from its newest piece.
+UNSENT = 1 << 20
 # Bytes that an upload may be larger than its file: the multipart form around it.
 FORM_OVERHEAD = 1_000_000
 
@@ -90,6 +92,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             asyncore_use_poll=True,  # select() ends at 1,024 files
             # Lets a stream learn that its browser has gone.
             channel_request_lookahead=1,
+            # A download waits for its reader when this much is to be sent, and none of it goes
+            # through a file.
+            outbuf_high_watermark=UNSENT,
+            outbuf_overflow=4 * UNSENT,
             max_request_body_size=settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD,
             ident=None,
         )

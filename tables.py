@@ -5,30 +5,21 @@ Nothing here holds the file or a list of its rows, however large it is.
 
 from __future__ import annotations
 
-import codecs
-import csv
 import inspect
-import io
 from collections.abc import Generator, Iterator
-from itertools import chain
+from contextlib import closing
+from itertools import chain, islice
 from typing import BinaryIO
 
 import columns
 import dialects
 import sheets
 from formats import Format, IntakeError, Overrides
+from texts import BLOCK_ROWS, Block, Rows, Text
 
-# Characters: what is read and parsed at once, and the longest line and row that are accepted.
-BLOCK = 1 << 18
-MAX_LINE = 1 << 20
 # Rows, and about how many characters of them, that are looked at to find the addresses.
 SAMPLE_ROWS = 200
 SAMPLE_CHARACTERS = 1 << 20
-
-Rows = Generator[tuple[int, list[str]], None, None]
-
-# An undecodable byte becomes what a text can't contain, when its line is looked for.
-codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: ignore[attr-defined]
 
 
 class Table:
@@ -105,99 +96,16 @@ def rows(file: BinaryIO, found: Format) -> Rows:
     file.seek(0)
     if found.kind == "xlsx":
         return sheets.rows(file)
-    return _Text(file, found).rows()
+    return Text(file, found).rows()
 
 
-class _Text:
-    """A CSV file as it is read."""
-
-    def __init__(self, file: BinaryIO, found: Format) -> None:
-        self._file = file
-        self._format = found
-        # The line that the row begins on which is being read.
-        self._line = 1
-
-    def rows(self) -> Rows:
-        text = io.TextIOWrapper(self._file, self._format.encoding, newline=None)
-        lines = chain.from_iterable(self._blocks_of_lines(text))
-        reader = csv.reader(lines, delimiter=self._format.delimiter or ",")
-        try:
-            for row in reader:
-                yield self._line, row
-                self._line = reader.line_num + 1
-        except UnicodeError:
-            raise IntakeError(
-                "undecodable",
-                f"this is not {self._format.encoding} text. Save the file as CSV in UTF-8 and"
-                " upload it again, or name its encoding.",
-                line=self._undecodable_line(),
-            ) from None
-        except csv.Error as error:
-            raise IntakeError(
-                "bad_csv",
-                f"this can't be read as CSV: {error}. Perhaps a quote is left open.",
-                line=self._line,
-            ) from None
-        finally:
-            text.detach()  # the file is the caller's to close
-
-    def _blocks_of_lines(self, text: io.TextIOWrapper) -> Iterator[Iterator[str] | list[str]]:
-        """The text in blocks of whole lines. Raises IntakeError for what no text file contains."""
-        rest, lines = "", 0
-        row, length = 1, 0
-        while block := text.read(BLOCK):
-            if "\0" in block:
-                lines += block.count("\n", 0, block.index("\0")) + 1
-                raise _binary(block, lines)
-            lines += block.count("\n")
-            row, length = self._line, length + len(block) if row == self._line else 0
-            end = block.rfind("\n") + 1
-            if end:
-                yield io.StringIO(rest + block[:end], newline="\n")
-                rest = block[end:]
-            else:
-                rest += block
-            if len(rest) > MAX_LINE:
-                raise IntakeError(
-                    "line_too_long",
-                    f"it is longer than {MAX_LINE:,} characters. Put one address on each line.",
-                    line=lines + 1,
-                )
-            if length > 2 * MAX_LINE:
-                raise IntakeError(
-                    "row_too_long",
-                    f"the row that begins here is longer than {2 * MAX_LINE:,} characters."
-                    " Perhaps a quote is left open.",
-                    line=self._line,
-                )
-        if rest:
-            yield [rest]
-
-    def _undecodable_line(self) -> int:
-        self._file.seek(0)
-        text = io.TextIOWrapper(self._file, self._format.encoding, "mark_by_nul", newline=None)
-        lines = 1
-        while block := text.read(BLOCK):
-            before, nul, _ = block.partition("\0")
-            lines += before.count("\n")
-            if nul:
-                break
-        text.detach()
-        return lines
-
-
-def _binary(block: str, line: int) -> IntakeError:
-    if block.count("\0", 0, 1000) > len(block[:1000]) // 3:
-        return IntakeError(
-            "binary_file",
-            "every other byte is NUL, as in UTF-16 without a byte order mark. Save the file as CSV"
-            " in UTF-8, or name its encoding, utf-16-le or utf-16-be.",
-            status=415,
-            line=line,
-        )
-    return IntakeError(
-        "binary_file",
-        "there is a NUL byte, so this is not a text file. Save it as CSV in UTF-8.",
-        status=415,
-        line=line,
-    )
+def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
+    """The same rows, many at a time. Raises IntakeError."""
+    if found.kind == "csv":
+        file.seek(0)
+        yield from Text(file, found).blocks()
+        return
+    with closing(rows(file, found)) as all_rows:
+        while some := list(islice(all_rows, BLOCK_ROWS)):
+            numbers, cells = zip(*some, strict=True)
+            yield Block(numbers, rows=cells)

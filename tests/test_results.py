@@ -12,6 +12,7 @@ from test_models import take_turns
 
 import intake
 import results
+import texts
 from streams import Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
@@ -184,7 +185,7 @@ def test_results_of_a_running_batch_are_called_partial(site):
 
 def test_the_whole_is_streamed_in_pieces(site, monkeypatch):
     monkeypatch.setattr(results, "PAGE", 7)
-    monkeypatch.setattr(results, "ROWS", 10)
+    monkeypatch.setattr(texts, "BLOCK", 100)
     rows = [f"user{number % 90}@x.de" for number in range(100)]
     batch_id = stored("\n".join(["email", *rows]).encode())
     found = results_of(site, batch_id)
@@ -210,6 +211,14 @@ def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(database
     batch = intake.Batch.get_by_id(batch_id)
     query("UPDATE email SET row_number = 7 WHERE id = 2 RETURNING 1")
     with pytest.raises(results.IncompleteError, match="3 of its emails"):
+        list(results.csv_pieces(batch, None))
+
+
+def test_nor_is_one_without_a_row_that_was_an_email(database):
+    batch_id = stored(b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', marked=[(2, "failed", "no_at_sign")])
+    batch = intake.Batch.get_by_id(batch_id)
+    query("UPDATE email SET row_number = 4 WHERE id = 2 RETURNING 1")
+    with pytest.raises(results.IncompleteError, match="no row begins on line 4"):
         list(results.csv_pieces(batch, None))
 
 

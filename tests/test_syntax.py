@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processors.syntax import by_library, normalized, parse, parts
+from processors.syntax import by_library, normal_forms, normalized, parse, parts
 
 HARD = [
     "anna@example.com",
@@ -88,6 +88,10 @@ HARD = [
 def assert_agree(address):
     expected = by_library(address)
     assert parse(address) == expected
+    (form,) = normal_forms([address])
+    assert form == (expected.normalized or "")
+    # It needs no quotes in a CSV file whose delimiter isn't in the address.
+    assert set(form) & set(',;|\t\n"') <= set(address)
     reason, local, domain = parts(address)
     assert (reason, domain or None) == (expected.reason, expected.domain)
     if reason is None:

@@ -1,0 +1,110 @@
+"""The rows of results files as text, whichever way they are written."""
+
+import csv
+import io
+from dataclasses import replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from answers import Answers, Known
+from formats import FORMULA_STARTS, RESULT_COLUMNS, Format
+from processors import reasons, syntax
+from texts import Text
+
+OUTCOMES = [
+    ("processed", None),
+    ("processed", "dns_timeout"),
+    ("processed", "likely_typo"),
+    ("failed", "no_at_sign"),
+    ("failed", "a_team's_own,_or;_two"),
+    ("pending", None),
+    ("blank", None),
+    ("without_address", None),
+    ("duplicate", None),
+]
+CELLS = st.one_of(
+    st.sampled_from(
+        ["", "x", "=1+1", "+49 30", "-5", "-5.5", "+1,5", "@x", "\tx", "a b", "-", "'"]
+    ),
+    st.text("=+-@ax19.,;|\t", max_size=5),
+)
+ADDRESSES = st.sampled_from(
+    ["a@x.de", " A@X.de ", "Info@gmial.com", "=a@x.de", "+b@x.de", "b|b@x.de", "no", "ä@ö.de", "-7"]
+)
+
+
+def expected_cell(cell):
+    """As a spreadsheet shows it: numbers are harmless, other formulas get an apostrophe."""
+    number = cell.removeprefix("+") if cell.startswith("+") else cell.removeprefix("-")
+    if cell.startswith(FORMULA_STARTS) and not _is_number(number):
+        return f"'{cell}"
+    return cell
+
+
+def _is_number(text):
+    return all(part.isascii() and part.isdigit() for part in text.replace(",", ".").split("."))
+
+
+def expected_row(cells, address, known, width):
+    status, reason = known.status, known.reason
+    form = suggestion = ""
+    if status in {"pending", "processed", "failed"}:
+        form = syntax.normalized(address) if reason not in syntax.MALFORMED else ""
+        suggestion = (
+            "Info@gmail.com" if (address, reason) == ("Info@gmial.com", "likely_typo") else ""
+        )
+    explanation = {
+        "duplicate": f"This address is on line {known.first_row} already.",
+        "without_address": "This row has no address.",
+    }.get(status, reasons.explanation(reason))
+    shown = "" if status == "blank" else status
+    answer = [shown, known.verdict or "", reason or "", explanation, suggestion, form]
+    return [*map(expected_cell, [*cells, *[""] * (width - len(cells)), *answer])]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(CELLS, ADDRESSES, st.lists(CELLS, max_size=2), st.sampled_from(OUTCOMES))),
+    st.sampled_from([*",;\t|"]),
+    st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE]),
+    st.sampled_from([None, "ok", "risky", "invalid"]),
+    st.booleans(),
+)
+def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
+    rows, delimiter, quoting, verdict, header
+):
+    if quoting == csv.QUOTE_NONE:
+        rows = [row for row in rows if delimiter not in "".join([row[0], row[1], *row[2]])]
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter=delimiter, quoting=quoting, lineterminator="\n")
+    if header:
+        writer.writerow(["one", "email"])
+    writer.writerows([first, address, *rest] for first, address, rest, _ in rows)
+    names = ("one", "email") if header else None
+    found = Format("csv", "utf-8", delimiter, names, 0, 1, 4)
+    answers, text, due = Answers(found), b"", []
+    due = [["one", "email", "", "", *RESULT_COLUMNS]] if header else []
+    for block in Text(io.BytesIO(file.getvalue().encode()), found).blocks():
+        others = []
+        for position, line in enumerate(block.numbers):
+            if header and line == 1:
+                others.append((position, None))
+                continue
+            first, address, rest, (status, reason) = rows[line - 1 - header]
+            known = Known(line, status, reason, 1 if status == "duplicate" else None)
+            if (status, reason) != ("processed", None):
+                others.append((position, known))
+            if verdict in (None, known.verdict):
+                due.append(expected_row([first, address, *rest], address.strip(), known, 4))
+        text += answers.text(block, others, verdict)
+    reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
+    assert list(reader) == due
+
+
+def test_a_file_without_header_gets_one():
+    found = Format("csv", "utf-8", ";", None, 0, 1, 3)
+    expected = b"column 1;email;column 3;status;verdict;reason;explanation;suggestion;normalized\n"
+    assert Answers(found).header() == expected
+    named = replace(found, header=("=a", "b"))
+    assert Answers(named).header().startswith(b"'=a;b;;status;")

@@ -1,0 +1,190 @@
+"""The rows of a text file, CSV with any delimiter, each with the line that it begins on.
+
+Most files have no quotes at all, or few, and what has none needs no parser: it comes as the lines
+that it is.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+from bisect import bisect_left
+from collections.abc import Generator, Iterator, Sequence
+from typing import BinaryIO
+
+from formats import Format, IntakeError
+
+# Characters: what is read and parsed at once, and the longest line and row that are accepted.
+BLOCK = 1 << 18
+MAX_LINE = 1 << 20
+# Rows of one block of them at most.
+BLOCK_ROWS = 2_000
+
+Rows = Generator[tuple[int, list[str]], None, None]
+
+# An undecodable byte becomes what a text can't contain, when its line is looked for.
+codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: ignore[attr-defined]
+
+
+class Block:
+    """Rows that follow one another; `numbers` has the line that each begins on, in order.
+
+    Either each is a line without a quote, and `lines` has them as they are written, or `lines` is
+    None and `rows` has their cells.
+    """
+
+    def __init__(
+        self,
+        numbers: Sequence[int],
+        *,
+        lines: list[str] | None = None,
+        rows: Sequence[list[str]] = (),
+    ) -> None:
+        self.numbers = numbers
+        self.lines = lines
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.numbers)
+
+    def position(self, number: int) -> int | None:
+        """Where the row is that begins on this line, if there is one."""
+        index = bisect_left(self.numbers, number)
+        return index if index < len(self) and self.numbers[index] == number else None
+
+
+class Text:
+    """A text file as it is read, once."""
+
+    def __init__(self, file: BinaryIO, found: Format) -> None:
+        self._file = file
+        self._format = found
+        self._delimiter = found.delimiter or ","
+        # The line that the row begins on which is being read.
+        self._line = 1
+
+    def rows(self) -> Rows:
+        """All rows, from where the file is. Raises IntakeError; the file is left open."""
+        delimiter = self._delimiter
+        for block in self.blocks():
+            if block.lines is None:
+                yield from zip(block.numbers, block.rows, strict=True)
+            else:
+                for number, line in zip(block.numbers, block.lines, strict=True):
+                    yield number, line.split(delimiter) if line else []
+
+    def blocks(self) -> Iterator[Block]:
+        """The same rows, many at a time."""
+        text = io.TextIOWrapper(self._file, self._format.encoding, newline=None)
+        parts = self._parts(text)
+        try:
+            for part in parts:
+                lines = [] if '"' in part else part.removesuffix("\n").split("\n")
+                if not lines or max(map(len, lines)) > csv.field_size_limit():
+                    yield from self._parsed(part, parts)
+                else:
+                    first = self._line
+                    self._line += len(lines)
+                    yield Block(range(first, self._line), lines=lines)
+        except UnicodeError:
+            raise IntakeError(
+                "undecodable",
+                f"this is not {self._format.encoding} text. Save the file as CSV in UTF-8 and"
+                " upload it again, or name its encoding.",
+                line=self._undecodable_line(),
+            ) from None
+        except csv.Error as error:
+            raise IntakeError(
+                "bad_csv",
+                f"this can't be read as CSV: {error}. Perhaps a quote is left open.",
+                line=self._line,
+            ) from None
+        finally:
+            text.detach()  # the file is the caller's to close
+
+    def _parsed(self, part: str, following: Iterator[str]) -> Iterator[Block]:
+        """The rows of a part, and of those that follow as far as a quote reaches into them."""
+        first, given = self._line, part.count("\n") + (not part.endswith("\n"))
+
+        def lines() -> Iterator[str]:
+            nonlocal given
+            yield from io.StringIO(part, newline="\n")
+            row, length = 0, 0
+            for more in following:
+                # The parser asks for more only in the middle of a row.
+                row, length = self._line, length + len(more) if row == self._line else len(more)
+                if length > 2 * MAX_LINE:
+                    raise IntakeError(
+                        "row_too_long",
+                        f"the row that begins here is longer than {2 * MAX_LINE:,} characters."
+                        " Perhaps a quote is left open.",
+                        line=self._line,
+                    )
+                given += more.count("\n") + (not more.endswith("\n"))
+                yield from io.StringIO(more, newline="\n")
+
+        reader = csv.reader(lines(), delimiter=self._delimiter)
+        numbers: list[int] = []
+        rows: list[list[str]] = []
+        while reader.line_num < given:
+            rows.append(next(reader))
+            numbers.append(self._line)
+            self._line = first + reader.line_num
+            if len(rows) == BLOCK_ROWS:
+                yield Block(numbers, rows=rows)
+                numbers, rows = [], []
+        if rows:
+            yield Block(numbers, rows=rows)
+
+    def _parts(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """The text in parts of whole lines. Raises IntakeError for what no text file contains."""
+        rest, lines = "", 0
+        while block := text.read(BLOCK):
+            if "\0" in block:
+                lines += block.count("\n", 0, block.index("\0")) + 1
+                raise _binary(block, lines)
+            lines += block.count("\n")
+            end = block.rfind("\n") + 1
+            if end:
+                yield rest + block[:end]
+                rest = block[end:]
+            else:
+                rest += block
+            if len(rest) > MAX_LINE:
+                raise IntakeError(
+                    "line_too_long",
+                    f"it is longer than {MAX_LINE:,} characters. Put one address on each line.",
+                    line=lines + 1,
+                )
+        if rest:
+            yield rest
+
+    def _undecodable_line(self) -> int:
+        self._file.seek(0)
+        text = io.TextIOWrapper(self._file, self._format.encoding, "mark_by_nul", newline=None)
+        lines = 1
+        while block := text.read(BLOCK):
+            before, nul, _ = block.partition("\0")
+            lines += before.count("\n")
+            if nul:
+                break
+        text.detach()
+        return lines
+
+
+def _binary(block: str, line: int) -> IntakeError:
+    if block.count("\0", 0, 1000) > len(block[:1000]) // 3:
+        return IntakeError(
+            "binary_file",
+            "every other byte is NUL, as in UTF-16 without a byte order mark. Save the file as CSV"
+            " in UTF-8, or name its encoding, utf-16-le or utf-16-be.",
+            status=415,
+            line=line,
+        )
+    return IntakeError(
+        "binary_file",
+        "there is a NUL byte, so this is not a text file. Save it as CSV in UTF-8.",
+        status=415,
+        line=line,
+    )
