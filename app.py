@@ -40,7 +40,7 @@ from health import Health
 from models import Snapshot
 from problems import RETRY_AFTER, Problem
 from progress import Hub
-from serving import HttpServer, WsgiApp
+from serving import HttpServer, WsgiApp, share_heap
 from settings import VERSION, Settings, exit_with, load_or_exit
 from streams import Streams
 from wire import batch_format_json, batch_json, number_from_query, rows_json
@@ -220,6 +220,7 @@ def main() -> int:
     parser.add_argument("--host", metavar="H", help="address, instead of [server] host")
     parser.add_argument("--port", metavar="N", help="port, instead of [server] port")
     arguments = parser.parse_args()
+    share_heap()
     settings = load_or_exit(
         arguments, {("server", "host"): arguments.host, ("server", "port"): arguments.port}
     )

@@ -50,6 +50,8 @@ class Block:
 
     def position(self, number: int) -> int | None:
         """Where the row is that begins on this line, if there is one."""
+        if isinstance(self.numbers, range):
+            return number - self.numbers.start if number in self.numbers else None
         index = bisect_left(self.numbers, number)
         return index if index < len(self) and self.numbers[index] == number else None
 

@@ -287,6 +287,13 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    def resident_megabytes(self) -> float:
+        """Memory that it has now."""
+        status = Path(f"/proc/{self.pid}/status").read_text()
+        match = re.search(r"VmRSS:\s+([0-9]+) kB", status)
+        assert match, status
+        return int(match[1]) / 1000
+
     @property
     def output(self) -> str:
         return "\n".join(self.lines)

@@ -52,7 +52,7 @@ def expected_row(cells, address, known, width):
     if status in {"pending", "processed", "failed"}:
         form = syntax.normalized(address) if reason not in syntax.MALFORMED else ""
         suggestion = (
-            "Info@gmail.com" if (address, reason) == ("Info@gmial.com", "likely_typo") else ""
+            "info@gmail.com" if (address, reason) == ("Info@gmial.com", "likely_typo") else ""
         )
     explanation = {
         "duplicate": f"This address is on line {known.first_row} already.",

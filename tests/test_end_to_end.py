@@ -54,3 +54,19 @@ def test_from_a_file_to_completed(processes):
         assert status == ("processed" if number % 20 else "failed")
         assert (reason is None) == bool(number % 20)
     assert_books_balance()
+
+
+def test_memory_is_flat_however_many_downloads(processes):
+    app, worker = processes("app.py"), processes("worker.py", "--threads", "4")
+    site = app.site()
+    worker.await_line("worker started")
+    content = "".join(f"Person {n},user{n}@example{n % 50}.com\n" for n in range(100_000))
+    batch_id = site.upload(content.encode()).json["batchId"]
+    with site.stream(batch_id) as stream:
+        assert list(stream.events())[-1]["status"] == "completed"
+    sizes = []
+    for _ in range(8):  # each is served by another thread
+        body = site.get(f"/api/batches/{batch_id}/results.csv").body
+        assert body.count(b"\n") == 100_001
+        sizes.append(app.resident_megabytes())
+    assert sizes[-1] - sizes[1] < 8
