@@ -77,23 +77,24 @@ class Answers:
 def _text(
     write: _Cells | _Lines, rows: Sequence[Any], others: Others, verdict: str | None
 ) -> bytes:
-    plain: list[Any] = []
+    """The rows with their answers; those of which nothing is known are written all at once."""
+    unknown: list[Any] = []
     here = 0
     for position, _ in others:
-        plain += rows[here:position]
+        unknown += rows[here:position]
         here = position + 1
-    plain += rows[here:]
-    plain = write.ok(plain) if verdict in (None, "ok") else []
+    unknown += rows[here:]
+    ok = write.ok(unknown) if verdict in (None, "ok") else []
     answered: list[Any] = []
     here = taken = 0
     for position, known in others:
-        answered += plain[taken : (taken := taken + position - here)]
+        answered += ok[taken : (taken := taken + position - here)]
         if known is None:
             answered.append(write.header())
         elif verdict in (None, known.verdict):
             answered.append(write.known(rows[position], known))
         here = position + 1
-    answered += plain[taken:]
+    answered += ok[taken:]
     return write.text(answered)
 
 
@@ -185,7 +186,7 @@ class _Lines:
         if key not in self._tails:
             buffer = io.StringIO(newline="")
             csv.writer(buffer, delimiter=self._delimiter, lineterminator="").writerow(
-                _answer(known)
+                map(_defused, _answer(known))
             )
             self._tails[key] = buffer.getvalue()
         return self._tails[key]

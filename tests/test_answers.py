@@ -18,6 +18,8 @@ OUTCOMES = [
     ("processed", "likely_typo"),
     ("failed", "no_at_sign"),
     ("failed", "a_team's_own,_or;_two"),
+    ("failed", "=1,2;3|4"),
+    ("failed", "=1"),
     ("pending", None),
     ("blank", None),
     ("without_address", None),
@@ -100,6 +102,13 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
         text += answers.text(block, others, verdict)
     reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
     assert list(reader) == due
+
+
+def test_reasons_of_a_team_are_defused_though_they_need_quotes():
+    found = Format("csv", "utf-8", ",", None, 0, 1, 2)
+    (block,) = Text(io.BytesIO(b"x,a@x.de\n"), found).blocks()
+    text = Answers(found).text(block, [(0, Known(1, "failed", "=1,2"))], None)
+    assert text == b'x,a@x.de,failed,invalid,"\'=1,2","\'=1,2.",,a@x.de\n'
 
 
 def test_a_file_without_header_gets_one():
