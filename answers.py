@@ -52,31 +52,39 @@ class Answers:
     """Writes the rows of one file. Each text is of whole lines."""
 
     def __init__(self, found: Format) -> None:
-        self._is_results = found.is_results
         self._delimiter = found.delimiter or ","
+        # Of results that were uploaded again, the old answers are taken out of the lines.
+        self._has_lines = not found.is_results
+        # The delimiter that an address in quotes may have in it.
+        self._has_quoted = self._delimiter != "|"
         self._cells = _Cells(found, self._delimiter)
         self._lines = _Lines(found, self._delimiter)
+        self._quoted = _Quoted(found, self._delimiter)
 
     def header(self) -> bytes:
-        """The names of the columns; there are some even if the file has none."""
-        return self._cells.text([self._cells.header()])
+        """Names of the columns, for a file that has none."""
+        return self._cells.text([self._cells.names()])
 
     def text(self, block: Block, others: Others, verdict: str | None) -> bytes:
         """The block's rows, or only those with the verdict.
 
         All but `others` are emails that were processed without a reason.
         """
-        if block.lines is None:
-            return _text(self._cells, block.rows, others, verdict)
-        if self._is_results:
-            rows = [line.split(self._delimiter) for line in block.lines]
-            return _text(self._cells, rows, others, verdict)
-        return _text(self._lines, block.lines, others, verdict)
+        if self._has_lines and block.lines is not None:
+            if block.rows is None:
+                return self._lines.text(_answered(self._lines, block.lines, others, verdict))
+            if self._has_quoted:
+                rows = list(zip(block.lines, block.rows, strict=True))
+                content = self._quoted.text(_answered(self._quoted, rows, others, verdict))
+                if not self._quoted.may_have_formulas(content):
+                    return content
+        cells = block.cells(self._delimiter)
+        return self._cells.text(_answered(self._cells, cells, others, verdict))
 
 
-def _text(
-    write: _Cells | _Lines, rows: Sequence[Any], others: Others, verdict: str | None
-) -> bytes:
+def _answered(
+    write: _Cells | _Lines | _Quoted, rows: Sequence[Any], others: Others, verdict: str | None
+) -> list[Any]:
     """The rows with their answers; those of which nothing is known are written all at once."""
     unknown: list[Any] = []
     here = 0
@@ -90,12 +98,12 @@ def _text(
     for position, known in others:
         answered += ok[taken : (taken := taken + position - here)]
         if known is None:
-            answered.append(write.header())
+            answered.append(write.header(rows[position]))
         elif verdict in (None, known.verdict):
             answered.append(write.known(rows[position], known))
         here = position + 1
     answered += ok[taken:]
-    return write.text(answered)
+    return answered
 
 
 class _Cells:
@@ -107,25 +115,26 @@ class _Cells:
         # Results that were uploaded again: the old answers make room.
         self._width = found.columns - (len(RESULT_COLUMNS) if found.is_results else 0)
 
-    def header(self) -> list[str]:
-        if self._format.header is not None:
-            names = list(self._format.header[: self._width])
-            names += [""] * (self._width - len(names))
-        else:
-            names = [f"column {number}" for number in range(1, self._width + 1)]
-            names[self._format.column] = "email"
+    def names(self) -> list[str]:
+        names = [f"column {number}" for number in range(1, self._width + 1)]
+        names[self._format.column] = "email"
         return [*names, *RESULT_COLUMNS]
+
+    def header(self, cells: list[str]) -> list[str]:
+        return [*self._filled(cells), *RESULT_COLUMNS]
 
     def ok(self, rows: Iterable[list[str]]) -> list[list[str]]:
         return [self.known(cells, _OK) for cells in rows]
 
     def known(self, cells: list[str], known: Known) -> list[str]:
-        column, width = self._format.column, self._width
+        column = self._format.column
         address = cells[column].strip() if len(cells) > column else ""
         if self._format.is_results:
             address = undefuse(address)
-        missing = [""] * (width - len(cells))
-        return [*cells[:width], *missing, *_answer(known), *_forms(address, known)]
+        return [*self._filled(cells), *_answer(known), *_forms(address, known)]
+
+    def _filled(self, cells: list[str]) -> list[str]:
+        return [*cells[: self._width], *[""] * (self._width - len(cells))]
 
     def text(self, rows: Iterable[list[str]]) -> bytes:
         buffer = io.StringIO(newline="")
@@ -135,17 +144,16 @@ class _Cells:
         return buffer.getvalue().encode()
 
 
-class _Lines:
-    """Writes rows that are lines without quotes, which the same text stands for again.
+class _Text:
+    """Writes rows as the lines that they are, which go on with what came of them.
 
-    A normal form needs no quotes either: it has no delimiter that its address has not.
+    A normal form needs no quotes there: it has no delimiter that its address has not.
     """
 
     def __init__(self, found: Format, delimiter: str) -> None:
         self._delimiter = delimiter
         self._column = found.column
         self._width = found.columns
-        self._names = _Cells(found, delimiter).header()
         self._tails: dict[tuple[str, str | None], str] = {}
         # The beginning of a cell that may be a formula and is no number; a line's end must be
         # before the first. To find out that there is none, which is usual, bytes are faster.
@@ -158,24 +166,20 @@ class _Lines:
             (ends + starts).encode(), b"\n" * len(ends) + b"=" * len(starts)
         )
 
-    def header(self) -> str:
-        return self._delimiter.join(self._names) + "\n"
+    def _headed(self, line: str, columns: int) -> str:
+        missing = [""] * (self._width - columns)
+        return self._delimiter.join([line, *missing, *RESULT_COLUMNS]) + "\n"
 
-    def ok(self, lines: list[str]) -> list[str]:
-        delimiter, width, column = self._delimiter, self._width, self._column
-        # No row is wider than `width`, so that each is as wide if all together are.
-        if sum([line.count(delimiter) for line in lines]) < len(lines) * (width - 1):
-            lines = [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
-        addresses = [line.split(delimiter, column + 1)[column].strip() for line in lines]
-        forms = syntax.normal_forms(addresses)
-        middle = delimiter.join(["", *_answer(_OK), "", ""])
+    def _ok(self, lines: list[str], cells: list[str]) -> list[str]:
+        """Lines of the full width, and the cells with their addresses."""
+        forms = syntax.normal_forms(map(str.strip, cells))
+        middle = self._delimiter.join(["", *_answer(_OK), "", ""])
         return [f"{line}{middle}{form}\n" for line, form in zip(lines, forms, strict=True)]
 
-    def known(self, line: str, known: Known) -> str:
+    def _known(self, line: str, cells: list[str], known: Known) -> str:
         delimiter = self._delimiter
-        cells = line.split(delimiter)
         address = cells[self._column].strip() if len(cells) > self._column else ""
-        missing = delimiter * (self._width - len(cells))
+        missing = delimiter * (self._width - (len(cells) or 1))
         forms = delimiter.join(_forms(address, known))
         return f"{line}{missing}{delimiter}{self._answer(known)}{delimiter}{forms}\n"
 
@@ -191,12 +195,55 @@ class _Lines:
             self._tails[key] = buffer.getvalue()
         return self._tails[key]
 
-    def text(self, lines: Iterable[str]) -> bytes:
+
+class _Lines(_Text):
+    """Writes rows that are lines without quotes."""
+
+    def header(self, line: str) -> str:
+        return self._headed(line, line.count(self._delimiter) + 1)
+
+    def ok(self, lines: list[str]) -> list[str]:
+        delimiter, width, column = self._delimiter, self._width, self._column
+        # No row is wider than `width`, so that each is as wide if all together are.
+        if sum([line.count(delimiter) for line in lines]) < len(lines) * (width - 1):
+            lines = [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
+        return self._ok(lines, [line.split(delimiter, column + 1)[column] for line in lines])
+
+    def known(self, line: str, known: Known) -> str:
+        return self._known(line, line.split(self._delimiter), known)
+
+    def text(self, lines: list[str]) -> bytes:
         text = "".join(["\n", *lines])
         content = text.encode()
         if b"\n=" in content.translate(self._signs):
             content = self._formula.sub(r"'\g<0>", text).encode()
         return content[1:]
+
+
+class _Quoted(_Text):
+    """Writes rows that have quotes, given as a line and its cells. It defuses no formulas."""
+
+    def header(self, row: tuple[str, list[str]]) -> str:
+        return self._headed(row[0], len(row[1]) or 1)
+
+    def ok(self, rows: list[tuple[str, list[str]]]) -> list[str]:
+        delimiter, width, column = self._delimiter, self._width, self._column
+        lines = [
+            line if len(cells) == width else line + delimiter * (width - len(cells))
+            for line, cells in rows
+        ]
+        return self._ok(lines, [cells[column] for _, cells in rows])
+
+    def known(self, row: tuple[str, list[str]], known: Known) -> str:
+        return self._known(*row, known)
+
+    def text(self, lines: list[str]) -> bytes:
+        return "".join(lines).encode()
+
+    def may_have_formulas(self, content: bytes) -> bool:
+        """Whether one of the cells may be a formula; it may also be part of a cell."""
+        signs = content.translate(self._signs)
+        return signs[:1] == b"=" or signs[:2] == b'"=' or b"\n=" in signs or b'\n"=' in signs
 
 
 def _defused(cell: str) -> str:

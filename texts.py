@@ -30,8 +30,9 @@ codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: i
 class Block:
     """Rows that follow one another; `numbers` has the line that each begins on, in order.
 
-    Either each is a line without a quote, and `lines` has them as they are written, or `lines` is
-    None and `rows` has their cells.
+    `lines` has them as they are written, each ready to be gone on with, or is None for rows that
+    no text was read for. `rows` has their cells, or is None if the lines have no quotes, so that
+    cells are what is between the delimiters.
     """
 
     def __init__(
@@ -39,11 +40,17 @@ class Block:
         numbers: Sequence[int],
         *,
         lines: list[str] | None = None,
-        rows: Sequence[list[str]] = (),
+        rows: Sequence[list[str]] | None = None,
     ) -> None:
         self.numbers = numbers
         self.lines = lines
         self.rows = rows
+
+    def cells(self, delimiter: str) -> Sequence[list[str]]:
+        """Those of each row."""
+        if self.rows is not None:
+            return self.rows
+        return [line.split(delimiter) if line else [] for line in self.lines or ()]
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -68,13 +75,8 @@ class Text:
 
     def rows(self) -> Rows:
         """All rows, from where the file is. Raises IntakeError; the file is left open."""
-        delimiter = self._delimiter
         for block in self.blocks():
-            if block.lines is None:
-                yield from zip(block.numbers, block.rows, strict=True)
-            else:
-                for number, line in zip(block.numbers, block.lines, strict=True):
-                    yield number, line.split(delimiter) if line else []
+            yield from zip(block.numbers, block.cells(self._delimiter), strict=True)
 
     def blocks(self) -> Iterator[Block]:
         """The same rows, many at a time."""
@@ -82,13 +84,16 @@ class Text:
         parts = self._parts(text)
         try:
             for part in parts:
-                lines = [] if '"' in part else part.removesuffix("\n").split("\n")
-                if not lines or max(map(len, lines)) > csv.field_size_limit():
-                    yield from self._parsed(part, parts)
-                else:
-                    first = self._line
-                    self._line += len(lines)
-                    yield Block(range(first, self._line), lines=lines)
+                lines = part.removesuffix("\n").split("\n")
+                rows = None
+                if '"' in part or max(map(len, lines)) > csv.field_size_limit():
+                    rows = self._cells(lines)
+                    if rows is None:
+                        yield from self._parsed(part, parts)
+                        continue
+                first = self._line
+                self._line += len(lines)
+                yield Block(range(first, self._line), lines=lines, rows=rows)
         except UnicodeError:
             raise IntakeError(
                 "undecodable",
@@ -105,16 +110,26 @@ class Text:
         finally:
             text.detach()  # the file is the caller's to close
 
+    def _cells(self, lines: list[str]) -> list[list[str]] | None:
+        """The cells of each line, if each is a row by itself."""
+        try:
+            # The line that is added is a row only if no quote is open before it.
+            rows = list(csv.reader([*lines, ""], delimiter=self._delimiter))
+        except csv.Error:
+            return None
+        return rows[:-1] if len(rows) == len(lines) + 1 else None
+
     def _parsed(self, part: str, following: Iterator[str]) -> Iterator[Block]:
         """The rows of a part, and of those that follow as far as a quote reaches into them."""
-        first, given = self._line, part.count("\n") + (not part.endswith("\n"))
+        # The lines that the parser was given since the block began, and whether it asked for more
+        # than there are, in the middle of a row.
+        given, first, open_end = list(io.StringIO(part, newline="\n")), self._line, False
 
-        def lines() -> Iterator[str]:
-            nonlocal given
-            yield from io.StringIO(part, newline="\n")
+        def source() -> Iterator[str]:
+            nonlocal open_end
+            yield from given
             row, length = 0, 0
             for more in following:
-                # The parser asks for more only in the middle of a row.
                 row, length = self._line, length + len(more) if row == self._line else len(more)
                 if length > 2 * MAX_LINE:
                     raise IntakeError(
@@ -123,21 +138,26 @@ class Text:
                         " Perhaps a quote is left open.",
                         line=self._line,
                     )
-                given += more.count("\n") + (not more.endswith("\n"))
-                yield from io.StringIO(more, newline="\n")
+                added = list(io.StringIO(more, newline="\n"))
+                given.extend(added)
+                yield from added
+            open_end = True
 
-        reader = csv.reader(lines(), delimiter=self._delimiter)
-        numbers: list[int] = []
-        rows: list[list[str]] = []
-        while reader.line_num < given:
+        reader = csv.reader(source(), delimiter=self._delimiter)
+        numbers, lines, rows = [], [], []
+        start = 0
+        while start < len(given):
             rows.append(next(reader))
+            end = reader.line_num
+            line = given[start] if end == start + 1 else "".join(given[start:end])
+            lines.append(f'{line}"' if open_end else line.removesuffix("\n"))
             numbers.append(self._line)
-            self._line = first + reader.line_num
+            start, self._line = end, first + end
             if len(rows) == BLOCK_ROWS:
-                yield Block(numbers, rows=rows)
-                numbers, rows = [], []
+                yield Block(numbers, lines=lines, rows=rows)
+                numbers, lines, rows = [], [], []
         if rows:
-            yield Block(numbers, rows=rows)
+            yield Block(numbers, lines=lines, rows=rows)
 
     def _parts(self, text: io.TextIOWrapper) -> Iterator[str]:
         """The text in parts of whole lines. Raises IntakeError for what no text file contains."""

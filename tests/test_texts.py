@@ -39,21 +39,27 @@ def test_rows_are_those_of_a_parser_wherever_blocks_end(text, block):
         patch.setattr(texts, "BLOCK_ROWS", 2)
         assert list(texts.Text(io.BytesIO(text.encode()), FORMAT).rows()) == list(parsed(text))
         for part in blocks(text):
-            assert len(part) == len(part.rows if part.lines is None else part.lines) > 0
-            assert part.lines is None or '"' not in "".join(part.lines)
+            assert len(part) == len(part.lines) == len(part.cells(",")) > 0
+            assert part.rows is not None or '"' not in "".join(part.lines)
+            # Each line can be gone on with.
+            for line, cells in zip(part.lines, part.cells(","), strict=True):
+                again = io.StringIO(f"{line},end\n", newline="\n")
+                assert list(csv.reader(again)) == [[*(cells or [""]), "end"]]
 
 
 def test_only_what_has_quotes_is_parsed(monkeypatch):
     monkeypatch.setattr(texts, "BLOCK", 20)
     found = blocks("a@x.de,1\nb@x.de,1\n" + 'c@x.de,"2\n3"\n' + "d@x.de,4\ne@x.de,5\n")
-    assert [part.lines for part in found if part.lines is not None] == [
-        ["a@x.de,1", "b@x.de,1"],
-        ["e@x.de,5"],
+    assert [(part.lines, part.rows) for part in found] == [
+        (["a@x.de,1", "b@x.de,1"], None),
+        (['c@x.de,"2\n3"', "d@x.de,4"], [["c@x.de", "2\n3"], ["d@x.de", "4"]]),
+        (["e@x.de,5"], None),
     ]
-    assert [row for part in found for row in part.rows] == [
-        ["c@x.de", "2\n3"],
-        ["d@x.de", "4"],
-    ]
+
+
+def test_a_quote_left_open_at_the_end_is_closed():
+    (block,) = blocks('a,"b\nc\n')
+    assert (block.rows, block.lines) == ([["a", "b\nc\n"]], ['a,"b\nc\n"'])
 
 
 def test_a_cell_that_a_parser_refuses_is_refused_without_quotes_too():
