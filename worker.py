@@ -261,13 +261,14 @@ def main() -> int:
     if arguments.selftest:
         return _selftest(settings)
     logs.setup()
+    # Before the processor, which may take its time to come up.
+    stopping = bootstrap.stop_on_signals()
     # A processor of the team's own lies beside the configuration as a rule.
     sys.path.append(str(settings.path.parent))
     try:
         processor = processors.load(settings.worker.processor, settings.processor_options)
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
-    stopping = bootstrap.stop_on_signals()
     # One for each thread that works, and one more in our books for each that hangs (what it held
     # was cut); the supervisor's sweep.
     connections = settings.worker.threads + max_hung(settings.worker.threads) + 2

@@ -219,7 +219,17 @@ def test_a_worker_that_waits_for_lookups_stops_in_good_order(processes, client, 
     nameserver.silent = True
     changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 2}
     worker = processes("worker.py", check__dns="on", **changes)
-    eventually(lambda: any(name.startswith("d") for name, _ in nameserver.asked))
+    eventually(lambda: any(name.endswith(".example.net") for name, _ in nameserver.asked))
     began = time.monotonic()
     assert worker.stop() == 0
     assert time.monotonic() - began < 5
+
+
+def test_a_worker_that_is_stopped_before_it_has_begun_stops_in_good_order(
+    processes, client, nameserver
+):
+    nameserver.silent = True
+    changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 1}
+    worker = processes("worker.py", check__dns="auto", **changes)
+    eventually(lambda: nameserver.asked)  # whether it answers, before anything else
+    assert worker.stop() == 0
