@@ -17,7 +17,6 @@ from formats import FORMULA_STARTS, RESULT_COLUMNS, Format, undefuse
 from processors import reasons, risks, syntax
 from texts import Block
 
-_EMAIL_STATUSES = frozenset(("pending", "processed", "failed"))
 _DIGITS = r"[0-9]+(?:[.,][0-9]+)*"
 _is_number = re.compile(f"[+-]?{_DIGITS}").fullmatch
 
@@ -34,7 +33,7 @@ class Known(NamedTuple):
 
     @property
     def is_email(self) -> bool:
-        return self.status in _EMAIL_STATUSES
+        return self.status in reasons.STATUSES
 
     @property
     def verdict(self) -> str | None:
@@ -55,8 +54,8 @@ class Answers:
         self._delimiter = found.delimiter or ","
         # Of results that were uploaded again, the old answers are taken out of the lines.
         self._has_lines = not found.is_results
-        # The delimiter that an address in quotes may have in it.
-        self._has_quoted = self._delimiter != "|"
+        # In quotes, an address may have the first in it, and a formula may begin with the second.
+        self._has_quoted = self._delimiter not in ("|", "\t")
         self._cells = _Cells(found, self._delimiter)
         self._lines = _Lines(found, self._delimiter)
         self._quoted = _Quoted(found, self._delimiter)

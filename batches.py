@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
@@ -32,10 +31,6 @@ MAX_SEARCHED = 254
 MAX_BODY = 1000
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
-
-STATUSES = ("pending", "processed", "failed")
-VERDICTS = ("ok", "risky", "unknown", "invalid")
-_REASON = re.compile(r"[a-z0-9_]{1,40}")
 
 
 class Batches:
@@ -117,8 +112,8 @@ class Batches:
         `next` is the `after` of the next page, or null. A page may hold fewer than `limit`, even
         none, and have a next one all the same: so much is looked at for one answer, and no more.
         """
-        status = choice_from_query("status", STATUSES)
-        verdict = choice_from_query("verdict", VERDICTS)
+        status = choice_from_query("status", reasons.STATUSES)
+        verdict = choice_from_query("verdict", reasons.VERDICTS)
         reason = _reason(request.query.getunicode("reason") or None, "reason")
         containing = request.query.getunicode("q") or ""
         if len(containing) > MAX_SEARCHED or "\0" in containing:
@@ -242,7 +237,7 @@ def _refused_by_state() -> Iterator[None]:
 
 
 def _reason(text: str | None, parameter: str) -> str | None:
-    if text is not None and not _REASON.fullmatch(text):
+    if text is not None and not reasons.is_code(text):
         raise Problem(
             400,
             "bad_parameter",

@@ -31,7 +31,7 @@ MAX_INFLATED = 1_000_000_000
 _BLOCK = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _XLSX = b"spreadsheetml.sheet.main+xml"
 _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV."
 
@@ -68,7 +68,7 @@ def check(file: BinaryIO) -> None:
     """Raises _RefusalError unless this is a workbook of bearable size, whatever it says itself."""
     start = file.read(8)
     file.seek(0)
-    if start == _OLE:
+    if start == OLE:
         raise _old_or_encrypted(file)
     try:
         with zipfile.ZipFile(file) as archive:

@@ -18,16 +18,15 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from formats import IntakeError
-from sheetreader import REFUSED
+from sheetreader import OLE, REFUSED
 
 _CHILD = Path(__file__).resolve().parent / "sheetreader.py"
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-_OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 
 
 def is_workbook(start: bytes) -> bool:
     """Whether a file that begins so is a workbook, or an archive of another kind."""
-    return start.startswith((*_ZIP, _OLE))
+    return start.startswith((*_ZIP, OLE))
 
 
 def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:

@@ -11,7 +11,6 @@ makes a processor of the settings in its own section of config.ini is marked by 
 from __future__ import annotations
 
 import importlib
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
@@ -43,8 +42,6 @@ ERROR = Outcome("failed", "error")
 CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
 
-_REASON = re.compile(r"[a-z0-9_]{1,40}")
-
 
 class ProcessorError(Exception):
     """No processor of this name can be loaded, or what it yielded is no outcome."""
@@ -72,7 +69,7 @@ def checked(outcome: object) -> Outcome:
         if (
             status in ("processed", "failed")
             and isinstance(reason, str)
-            and _REASON.fullmatch(reason)
+            and reasons.is_code(reason)
         ):
             if not reasons.allowed(status, reason):
                 raise ProcessorError(f"no {status} email has the reason {reason!r}")

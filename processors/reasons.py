@@ -6,13 +6,17 @@ these two, by pure functions that also processes without any processor may call.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
+STATUSES = ("pending", "processed", "failed")
 VERDICTS = ("ok", "risky", "unknown", "invalid")
 # Where a batch has very many different reasons, the rarer ones are summed under this; no processor
 # may give it.
 OTHER_REASONS = "other_reasons"
+
+_CODE = re.compile(r"[a-z0-9_]{1,40}")
 
 
 class Reason(NamedTuple):
@@ -94,6 +98,11 @@ CATALOGUE = {
 }
 # The codes whose verdict is `unknown`.
 UNKNOWN = tuple(reason.code for reason in CATALOGUE.values() if reason.verdict == "unknown")
+
+
+def is_code(text: str) -> bool:
+    """Whether this may be a reason's code: lower-case letters, digits, underscores, at most 40."""
+    return _CODE.fullmatch(text) is not None
 
 
 def allowed(status: str, reason: str) -> bool:

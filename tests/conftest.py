@@ -13,6 +13,7 @@ from typing import Any
 import psycopg2
 import pytest
 import redis
+from nameserver import Nameserver
 from support import Process, Site, eventually, write_config
 
 import database
@@ -189,6 +190,12 @@ def serve(
 @pytest.fixture
 def site(serve: Callable[..., Site]) -> Site:
     return serve()
+
+
+@pytest.fixture
+def nameserver() -> Iterator[Nameserver]:
+    with Nameserver() as nameserver:
+        yield nameserver
 
 
 @pytest.fixture

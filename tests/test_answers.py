@@ -116,6 +116,13 @@ def test_an_address_may_have_the_delimiter_in_it():
     assert Answers(found).text(block, [], None) == b'x|"a|b@x.de"|processed|ok||||"a|b@x.de"\n'
 
 
+def test_a_cell_that_begins_with_the_delimiter_is_defused():
+    found = Format("csv", "utf-8", "\t", None, 0, 1, 2)
+    (block,) = Text(io.BytesIO(b'"\tx"\ta@x.de\n'), found).blocks()
+    text = Answers(found).text(block, [], None)
+    assert text == b'"\'\tx"\ta@x.de\tprocessed\tok\t\t\t\ta@x.de\n'
+
+
 def test_a_row_with_quotes_stays_as_it_was_written():
     found = Format("csv", "utf-8", ",", None, 0, 1, 3)
     (block,) = Text(io.BytesIO(b'"x",a@x.de\n""\n'), found).blocks()

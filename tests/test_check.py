@@ -5,7 +5,6 @@ import time
 
 import dns.resolver
 import pytest
-from nameserver import Nameserver
 from support import emails, eventually, store
 
 import processors
@@ -20,12 +19,6 @@ OPTIONS = {
     "concurrency": 100,
     "disposable_domains": "",
 }
-
-
-@pytest.fixture
-def nameserver():
-    with Nameserver() as nameserver:
-        yield nameserver
 
 
 @pytest.fixture

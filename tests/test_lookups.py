@@ -12,12 +12,6 @@ from processors.lookups import Lookups, LookupsError
 
 
 @pytest.fixture
-def nameserver():
-    with Nameserver() as nameserver:
-        yield nameserver
-
-
-@pytest.fixture
 def make_lookups(nameserver):
     made = []
 

@@ -206,19 +206,19 @@ def test_a_download_breaks_off_when_its_batch_is_deleted(database, monkeypatch):
         list(results.csv_pieces(batch, None))
 
 
-def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(database):
-    batch_id = stored(b"a@x.de\nb\nc@x.de\n", marked=[(2, "failed", "no_at_sign")])
-    batch = intake.Batch.get_by_id(batch_id)
-    query("UPDATE email SET row_number = 7 WHERE id = 2 RETURNING 1")
-    with pytest.raises(results.IncompleteError, match="3 of its emails"):
-        list(results.csv_pieces(batch, None))
-
-
-def test_nor_is_one_without_a_row_that_was_an_email(database):
-    batch_id = stored(b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', marked=[(2, "failed", "no_at_sign")])
-    batch = intake.Batch.get_by_id(batch_id)
-    query("UPDATE email SET row_number = 4 WHERE id = 2 RETURNING 1")
-    with pytest.raises(results.IncompleteError, match="no row begins on line 4"):
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"a@x.de\nb\nc@x.de\n", 7, "3 of its emails"),
+        (b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', 4, "no row begins on line 4"),
+    ],
+)
+def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(
+    database, content, line, message
+):
+    batch = intake.Batch.get_by_id(stored(content, marked=[(2, "failed", "no_at_sign")]))
+    query("UPDATE email SET row_number = %s WHERE id = 2 RETURNING 1", line)
+    with pytest.raises(results.IncompleteError, match=message):
         list(results.csv_pieces(batch, None))
 
 
