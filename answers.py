@@ -171,7 +171,7 @@ class _Text:
 
     def _ok(self, lines: list[str], cells: list[str]) -> list[str]:
         """Lines of the full width, and the cells with their addresses."""
-        forms = syntax.normal_forms(map(str.strip, cells))
+        forms = syntax.normal_forms([*map(str.strip, cells)])
         middle = self._delimiter.join(["", *_answer(_OK), "", ""])
         return [f"{line}{middle}{form}\n" for line, form in zip(lines, forms, strict=True)]
 
@@ -202,11 +202,15 @@ class _Lines(_Text):
         return self._headed(line, line.count(self._delimiter) + 1)
 
     def ok(self, lines: list[str]) -> list[str]:
-        delimiter, width, column = self._delimiter, self._width, self._column
+        delimiter, width = self._delimiter, self._width
+        if not lines:
+            return []
+        cells = delimiter.join(lines).split(delimiter)
         # No row is wider than `width`, so that each is as wide if all together are.
-        if sum([line.count(delimiter) for line in lines]) < len(lines) * (width - 1):
+        if len(cells) < len(lines) * width:
             lines = [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
-        return self._ok(lines, [line.split(delimiter, column + 1)[column] for line in lines])
+            cells = delimiter.join(lines).split(delimiter)
+        return self._ok(lines, cells[self._column :: width])
 
     def known(self, line: str, known: Known) -> str:
         return self._known(line, line.split(self._delimiter), known)
@@ -241,8 +245,8 @@ class _Quoted(_Text):
 
     def may_have_formulas(self, content: bytes) -> bool:
         """Whether one of the cells may be a formula; it may also be part of a cell."""
-        signs = content.translate(self._signs)
-        return signs[:1] == b"=" or signs[:2] == b'"=' or b"\n=" in signs or b'\n"=' in signs
+        signs = content.translate(self._signs, b'"')
+        return signs.startswith(b"=") or b"\n=" in signs
 
 
 def _defused(cell: str) -> str:

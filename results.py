@@ -7,11 +7,11 @@ order of the file's lines.
 
 from __future__ import annotations
 
-import heapq
 import json
 import re
-from bisect import insort
+from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from operator import itemgetter
 from typing import Any
@@ -36,7 +36,7 @@ MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"
 # Emails that are read at once.
 PAGE = 10_000
 # Emails among which those with a reason are read at once.
-MARKED_PAGE = 50_000
+MARKED_PAGE = 25_000
 # By this Excel knows that it is UTF-8.
 _BOM = "\ufeff".encode()
 # After the last of what is known.
@@ -103,36 +103,72 @@ def _answered(
     of few rows, normally, something is, and only these are read from the database.
     """
     answers = Answers(found)
-    knowns = heapq.merge(_marked(batch), _skipped(batch), key=itemgetter(0))
-    known = next(knowns, _END)
+    marked = _ByLine(_read_ahead(_marked(batch)))
+    skipped = _ByLine(_skipped(batch))
     emails = 0
     # Counted from the block's first row.
     header = -1 if found.header is None else found.header_index
     if header < 0:
         yield answers.header()
     for block in blocks:
+        knowns, no_emails = marked.until(block.numbers[-1]), skipped.until(block.numbers[-1])
+        emails += len(block) - len(no_emails)
+        if no_emails:
+            knowns = sorted(knowns + no_emails, key=itemgetter(0))
         others: list[tuple[int, Known | None]] = []
-        while known.line <= block.numbers[-1]:
-            if (position := block.position(known.line)) is None:
-                raise IncompleteError(f"batch {batch.id}: no row begins on line {known.line}")
-            others.append((position, known))
-            emails -= not known.is_email
-            known = next(knowns, _END)
-        emails += len(block)
+        others += zip(_positions(block, knowns, batch), knowns, strict=True)
         if 0 <= header < len(block):
             insort(others, (header, None), key=itemgetter(0))
             emails -= 1
         header -= len(block)
         if text := answers.text(block, others, verdict):
             yield text
-    if known is not _END or emails != batch.total_emails:
+    if emails != batch.total_emails or any(
+        rest.until(models.MAX_LINE) for rest in (marked, skipped)
+    ):
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
+
+
+def _positions(block: Block, knowns: list[Known], batch: Batch) -> list[int]:
+    """Where in the block the rows are. Raises IncompleteError if one is not."""
+    positions = block.positions([known.line for known in knowns])
+    if positions is None:
+        raise IncompleteError(f"batch {batch.id}: rows of its file are not where they were")
+    return positions
+
+
+class _ByLine:
+    """What is known of rows, in pages by line, taken as far as it is needed."""
+
+    def __init__(self, pages: Iterator[list[Known]]) -> None:
+        self._pages = pages
+        self._page: list[Known] = []
+
+    def until(self, line: int) -> list[Known]:
+        """The next, up to this line. Raises IncompleteError."""
+        taken: list[Known] = []
+        while not self._page or self._page[-1].line <= line:
+            taken += self._page
+            self._page = next(self._pages, [_END])
+        end = bisect_right(self._page, line, key=itemgetter(0))
+        taken += self._page[:end]
+        del self._page[:end]
+        return taken
+
+
+def _read_ahead(pages: Iterator[list[Known]]) -> Iterator[list[Known]]:
+    """The same; PostgreSQL looks for each page while the one before it is used."""
+    with ThreadPoolExecutor(1) as executor:
+        following = executor.submit(next, pages, None)
+        while (page := following.result()) is not None:
+            following = executor.submit(next, pages, None)
+            yield page
 
 
 # The database, a page at a time.
 
 
-def _marked(batch: Batch) -> Iterator[Known]:
+def _marked(batch: Batch) -> Iterator[list[Known]]:
     """The emails with a reason, and those still pending, by line. Raises IncompleteError."""
     for first in range(1, batch.total_emails + 1, MARKED_PAGE):
         rows = _read(
@@ -143,10 +179,10 @@ def _marked(batch: Batch) -> Iterator[Known]:
             first,
             first + MARKED_PAGE - 1,
         )
-        yield from map(Known._make, rows)
+        yield [*map(Known._make, rows)]
 
 
-def _skipped(batch: Batch) -> Iterator[Known]:
+def _skipped(batch: Batch) -> Iterator[list[Known]]:
     """The rows that became no emails, by line. Raises IncompleteError."""
     after = 0
     while rows := _read(
@@ -156,7 +192,7 @@ def _skipped(batch: Batch) -> Iterator[Known]:
         after,
         PAGE,
     ):
-        yield from map(Known._make, rows)
+        yield [*map(Known._make, rows)]
         after = rows[-1][0]
 
 

@@ -8,8 +8,8 @@ a pattern; all else goes to the package. A property test holds both ways to the 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
+from string import ascii_letters, digits
 from typing import NamedTuple
 
 from email_validator import EmailNotValidError, rfc_constants, validate_email
@@ -134,20 +134,64 @@ def normalized(address: str) -> str:
     return parse(address).normalized or ""
 
 
-def normal_forms(addresses: Iterable[str]) -> list[str]:
-    """The normal form of each, as of normalized(); many at once take half the time."""
-    plain, by_domain, caseless = _PLAIN_LOCAL.fullmatch, _by_domain, _CASELESS
-    forms = []
-    for address in addresses:
-        local, _, domain = address.partition("@")
-        if len(domain) <= _MAX_LENGTH and plain(local) is not None:
-            malformed, ending, _, longest = by_domain(domain)
-            if (
-                malformed is None
-                and len(local) <= longest
-                and (local.islower() or local.lower() not in caseless)
-            ):
-                forms.append(local + ending)
-                continue
-        forms.append(normalized(address))
-    return forms
+def normal_forms(addresses: list[str]) -> list[str]:
+    """The normal form of each, as of normalized(); of many plain ones at once, in a sixth of the
+    time.
+    """
+    forms = _plain_forms(addresses)
+    if forms is not None:
+        return forms
+    if len(addresses) <= _FEW:
+        return [normalized(address) for address in addresses]
+    step = -(-len(addresses) // 8)
+    parts = [addresses[start : start + step] for start in range(0, len(addresses), step)]
+    return [form for part in parts for form in normal_forms(part)]
+
+
+# Addresses too few to look for plain ones together.
+_FEW = 32
+# Line ends, and what an atom is of.
+_ALLOWED = b"\n.!#$%&'*+-/=?^_`{|}~" + f"{ascii_letters}{digits}".encode()
+# Domains in normal form with which the longest plain local part makes no address too long.
+_normal_domains: set[str] = set()
+
+
+def _plain_forms(addresses: list[str]) -> list[str] | None:
+    """The normal forms, if all local parts are plain and in normal form; or else None."""
+    text = "@\n".join(addresses)
+    count = len(addresses)
+    pieces = text.split("@")
+    locals_, domains = pieces[::2], pieces[1::2]
+    locals_text = "".join(locals_)
+    # Each address has one @-sign if every other piece begins with the line end that is put between
+    # addresses. There is no other line end, so that each of these is of one local part.
+    if len(pieces) != 2 * count or not text.count("\n") == locals_text.count("\n") == count - 1:
+        return None
+    dotted = f"\n{locals_text}\n"
+    if (
+        locals_text.encode().translate(None, _ALLOWED)
+        or any(wrong in dotted for wrong in ("..", "\n.", ".\n", "\n\n"))
+        or max(map(len, locals_)) > _MAX_LOCAL
+        or not (locals_text.islower() or _CASELESS.isdisjoint(locals_text.lower().split("\n")))
+    ):
+        return None
+    if _are_normal(domains):
+        return addresses
+    return [
+        address if domain in _normal_domains else normalized(address)
+        for address, domain in zip(addresses, domains, strict=True)
+    ]
+
+
+def _are_normal(domains: list[str]) -> bool:
+    """Whether all are among _normal_domains, when those that belong there have been added."""
+    if _normal_domains.issuperset(domains):
+        return True
+    if len(_normal_domains) > 1 << 16:
+        _normal_domains.clear()
+    for domain in set(domains).difference(_normal_domains):
+        if len(domain) <= _MAX_LENGTH:
+            malformed, ending, _, longest = _by_domain(domain)
+            if malformed is None and ending == f"@{domain}" and longest == _MAX_LOCAL:
+                _normal_domains.add(domain)
+    return _normal_domains.issuperset(domains)

@@ -210,7 +210,7 @@ def test_a_download_breaks_off_when_its_batch_is_deleted(database, monkeypatch):
     ("content", "line", "message"),
     [
         (b"a@x.de\nb\nc@x.de\n", 7, "3 of its emails"),
-        (b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', 4, "no row begins on line 4"),
+        (b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', 4, "are not where they were"),
     ],
 )
 def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(

@@ -1,7 +1,7 @@
 """The quick way and the email-validator package must always agree: reason, normal form, domain."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from processors.syntax import by_library, normal_forms, normalized, parse, parts
@@ -123,6 +123,26 @@ DOMAINS = st.one_of(
 def test_agrees_on_anything(local, domain, between):
     address = f"{local}{between}{domain}"
     assert_agree(address)
+
+
+PLAIN = st.builds("{}@{}".format, st.sampled_from("ab"), st.sampled_from(["x.com", "y.de", "Z.fr"]))
+# With these beside each other, what belongs to which is easily mistaken.
+PARTS = st.lists(st.sampled_from(["a", "x.com", "y.com", "@", "\n", "..", "Info", "ü"]), max_size=6)
+
+
+@settings(max_examples=1000, deadline=None)
+@example(["a", "x.com@a@y.com"], 0)
+@example(["a", "x.com@\n@y.com"], 0)
+@given(st.lists(PLAIN | PARTS.map("".join), max_size=80), st.integers(0, 80))
+def test_many_at_once_have_the_same_normal_forms(addresses, repeated):
+    addresses += addresses[:1] * repeated
+    assert normal_forms(addresses) == [normalized(address) for address in addresses]
+
+
+@pytest.mark.parametrize("address", HARD)
+def test_a_hard_address_among_plain_ones_has_its_normal_form(address):
+    plain = [f"user{number}@example.com" for number in range(99)]
+    assert normal_forms([*plain, address, *plain]) == [*plain, normalized(address), *plain]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import csv
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import texts
@@ -27,11 +27,13 @@ def blocks(text):
 
 
 PIECES = st.sampled_from(
-    ["a", "b@x.de", ",", ",,", "\n", "\n\n", "\r\n", "\r", '"', '""', "\u2028"]
+    ["a", "b@x.de", ",", ",,", "\n", "\n\n", "\r\n", "\r", '"', '""', '","', '"\n"', "\u2028"]
 )
 
 
 @settings(deadline=None)
+@example('"\n"","', 20)
+@example('"","\n","x"\n"a"b"', 30)
 @given(st.lists(PIECES, max_size=40).map("".join), st.integers(1, 20))
 def test_rows_are_those_of_a_parser_wherever_blocks_end(text, block):
     with pytest.MonkeyPatch.context() as patch:
@@ -62,14 +64,17 @@ def test_a_quote_left_open_at_the_end_is_closed():
     assert (block.rows, block.lines) == ([["a", "b\nc\n"]], ['a,"b\nc\n"'])
 
 
-def test_a_cell_that_a_parser_refuses_is_refused_without_quotes_too():
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_cell_that_a_parser_refuses_is_always_refused(quote):
     with pytest.raises(texts.IntakeError, match="field larger than field limit") as refused:
-        blocks("a@x.de\n" + "b" * 200_000 + "\n")
+        blocks(f"{quote}a@x.de{quote}\n{quote}" + "b" * 200_000 + f"{quote}\n")
     assert (refused.value.code, refused.value.line) == ("bad_csv", 2)
 
 
-def test_where_a_row_is():
+def test_where_rows_are():
     (block,) = blocks("a\nb\nc\n")
-    assert [block.position(number) for number in range(5)] == [None, 0, 1, 2, None]
+    assert (block.positions([]), block.positions([1, 3])) == ([], [0, 2])
+    assert block.positions([0, 3]) is block.positions([1, 4]) is None
     (block,) = blocks('a\n"b\nb"\nc\n')
-    assert [block.position(number) for number in range(1, 6)] == [0, 1, None, 2, None]
+    assert (block.positions([]), block.positions([2, 4])) == ([], [1, 2])
+    assert block.positions([1, 3]) is block.positions([4, 5]) is None
