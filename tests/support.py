@@ -327,4 +327,10 @@ class Process:
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
         if self._process.poll() is None:
             self.send(signum)
-        return self.wait()
+            self.send(signal.SIGCONT)  # a test may have stopped it before it failed
+        try:
+            return self.wait()
+        except subprocess.TimeoutExpired:
+            self._process.kill()  # it must not get into the way of the next test
+            self.wait()
+            raise
