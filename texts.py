@@ -154,13 +154,14 @@ class Text:
 
     def _parsed(self, part: str, following: Iterator[str]) -> Iterator[Block]:
         """The rows of a part, and of those that follow as far as a quote reaches into them."""
-        # The lines that the parser was given since the block began, and whether it asked for more
-        # than there are, in the middle of a row.
-        given, first, open_end = list(io.StringIO(part, newline="\n")), self._line, False
+        # The lines that the parser was given and that are in no block yet, how many there were
+        # before them, and whether it asked for more than there are, in the middle of a row.
+        given, before, open_end = list(io.StringIO(part, newline="\n")), 0, False
+        first = self._line
 
         def source() -> Iterator[str]:
             nonlocal open_end
-            yield from given
+            yield from list(given)
             row, length = 0, 0
             for more in following:
                 row, length = self._line, length + len(more) if row == self._line else len(more)
@@ -181,14 +182,16 @@ class Text:
         start = 0
         while start < len(given):
             rows.append(next(reader))
-            end = reader.line_num
+            end = reader.line_num - before
             line = given[start] if end == start + 1 else "".join(given[start:end])
             lines.append(f'{line}"' if open_end else line.removesuffix("\n"))
             numbers.append(self._line)
-            start, self._line = end, first + end
+            start, self._line = end, first + reader.line_num
             if len(rows) == BLOCK_ROWS:
                 yield Block(numbers, lines=lines, rows=rows)
                 numbers, lines, rows = [], [], []
+                del given[:start]
+                before, start = reader.line_num, 0
         if rows:
             yield Block(numbers, lines=lines, rows=rows)
 

@@ -27,8 +27,9 @@ class Syntax(NamedTuple):
 
 
 # An unquoted ASCII local part (RFC 5322, dot-atom); possessive, as going back would find nothing.
-_ATOM = r"[\w!#$%&'*+\-/=?^`{|}~]++"
-_PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+", re.A)
+_ATOM_CHARACTERS = f"{ascii_letters}{digits}!#$%&'*+-/=?^_`{{|}}~"
+_ATOM = f"[{re.escape(_ATOM_CHARACTERS)}]++"
+_PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
 # RFC 5321, 4.5.3.1.1. The package doesn't mind longer ones, but they are unusual.
 _MAX_LOCAL = 64
 # Twice as fast as Syntax(…).
@@ -135,8 +136,8 @@ def normalized(address: str) -> str:
 
 
 def normal_forms(addresses: list[str]) -> list[str]:
-    """The normal form of each, as of normalized(); of many plain ones at once, in a sixth of the
-    time.
+    """The normal form of each, as of normalized(); of many plain ones at once, in a quarter of
+    the time.
     """
     forms = _plain_forms(addresses)
     if forms is not None:
@@ -150,8 +151,8 @@ def normal_forms(addresses: list[str]) -> list[str]:
 
 # Addresses too few to look for plain ones together.
 _FEW = 32
-# Line ends, and what an atom is of.
-_ALLOWED = b"\n.!#$%&'*+-/=?^_`{|}~" + f"{ascii_letters}{digits}".encode()
+# What plain local parts, one on each line, are of.
+_PLAIN = f"{_ATOM_CHARACTERS}.\n".encode()
 # Domains in normal form with which the longest plain local part makes no address too long.
 _normal_domains: set[str] = set()
 
@@ -169,7 +170,7 @@ def _plain_forms(addresses: list[str]) -> list[str] | None:
         return None
     dotted = f"\n{locals_text}\n"
     if (
-        locals_text.encode().translate(None, _ALLOWED)
+        locals_text.encode().translate(None, _PLAIN)
         or any(wrong in dotted for wrong in ("..", "\n.", ".\n", "\n\n"))
         or max(map(len, locals_)) > _MAX_LOCAL
         or not (locals_text.islower() or _CASELESS.isdisjoint(locals_text.lower().split("\n")))

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import tracemalloc
 
 import pytest
 from hypothesis import example, given, settings
@@ -57,6 +58,19 @@ def test_only_what_has_quotes_is_parsed(monkeypatch):
         (['c@x.de,"2\n3"', "d@x.de,4"], [["c@x.de", "2\n3"], ["d@x.de", "4"]]),
         (["e@x.de,5"], None),
     ]
+
+
+def test_rows_of_many_lines_are_not_kept(monkeypatch):
+    monkeypatch.setattr(texts, "BLOCK", 1000)
+    monkeypatch.setattr(texts, "BLOCK_ROWS", 10)
+    content = io.BytesIO((b'"' + b"line\n" * 1000 + b'",a@x.de\n') * 400)
+    tracemalloc.start()
+    try:
+        assert sum(map(len, texts.Text(content, FORMAT).blocks())) == 400
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < len(content.getvalue())
 
 
 def test_a_quote_left_open_at_the_end_is_closed():
