@@ -4,16 +4,20 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: run test torture lint format browser help clean
+.PHONY: run test torture screenshots lint format browser help clean
 
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
+# Most of a test's time is waiting; each of the two halves has servers and a browser of its own.
 test: $(VENV)/dev browser ## Run all tests, on real servers and a real browser
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
 	@$(BIN)/python tests/torture.py $(ARGS)
+
+screenshots: $(VENV)/dev browser ## Take the pictures of all pages that are in docs/
+	@$(BIN)/python tests/screenshots.py
 
 lint: $(VENV)/dev ## Check style and types
 	@$(BIN)/ruff check .
@@ -31,7 +35,7 @@ clean: ## Remove the virtual environment and caches (not var/, which holds the d
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/runtime: requirements.txt | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt

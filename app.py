@@ -7,7 +7,6 @@ Events. It processes nothing itself: that is worker.py's.
 from __future__ import annotations
 
 import errno
-import hashlib
 import logging
 import os
 import sys
@@ -15,7 +14,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import bottle
@@ -23,14 +21,12 @@ from bottle import request, response
 
 import bootstrap
 import database
-import health
 import logs
 import models
 import problems
 import progress
-import queries
 import receiving
-from batches import PAGE, Batches
+from batches import Batches
 from batchqueue import BatchQueue
 from database import Session
 from doorbell import Doorbell
@@ -38,30 +34,18 @@ from embedded import EmbeddedError
 from headers import with_headers
 from health import Health
 from models import Snapshot
+from pages import Pages
 from problems import RETRY_AFTER, Problem
 from progress import Hub
 from serving import HttpServer, WsgiApp, share_heap
-from settings import VERSION, Settings, exit_with, load_or_exit
+from settings import Settings, exit_with, load_or_exit
 from streams import Streams
-from wire import batch_format_json, batch_json, number_from_query, rows_json
-
-HERE = Path(__file__).resolve().parent
-STATIC = HERE / "static"
+from wire import batch_format_json, rows_json
 
 # What a write says that finds no room: on the disk, in a quota, by a limit of the process.
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 logger = logging.getLogger("app")
-bottle.TEMPLATE_PATH[:] = [str(HERE / "views")]
-
-
-def static_version() -> str:
-    """A digest of all files under static/, for a path that can be cached for ever."""
-    digest = hashlib.sha256()
-    for path in sorted(STATIC.rglob("*")):
-        if path.is_file():
-            digest.update(path.relative_to(STATIC).as_posix().encode() + path.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 def _disk_full(error: BaseException) -> Problem:
@@ -78,23 +62,25 @@ class Application:
         self._settings = settings
         self._doorbell = doorbell
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
-        streams = Streams(hub, settings.server.max_streams, stopping)
-        self._batches = Batches(streams, self._database, self._announce)
+        self._hub = hub
         self._postgres = logs.Outage("postgres", logger, settle=1.0)
         self._health = Health(doorbell, settings.redis.queue_key, self._postgres)
-        self._static_version = static_version()
+        streams = Streams(hub, settings.server.max_streams, stopping)
+        self._batches = Batches(
+            streams, self._database, self._announce, self._health.recent, hub.rates
+        )
+        self._pages = Pages(settings, self._batches, self._health.recent, self.upload)
 
     def wsgi(self) -> WsgiApp:
         """The WSGI application."""
         routes = bottle.Bottle()
         routes.install(self._answer_problems)
-        routes.default_error_handler = lambda error: problems.render(error, **self._layout())
-        routes.get("/", callback=self.page)
+        routes.default_error_handler = lambda error: problems.render(error, **self._pages.layout())
+        self._pages.add_routes(routes)
         routes.get("/api/health", callback=self.health)
         routes.post("/api/upload", callback=self.upload)
         routes.post("/api/preview", callback=self.preview)
         self._batches.add_routes(routes)
-        routes.get("/static/<version>/<path:path>", callback=self.static)
         return with_headers(routes, self._settings.server.cors_origins)
 
     def _answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,41 +115,6 @@ class Application:
         with database.session(seconds) as current:
             yield current
         self._postgres.end()
-
-    # Pages.
-
-    def _layout(self) -> dict[str, Any]:
-        return {"static": f"/static/{self._static_version}", "version": VERSION}
-
-    def page(self) -> str:
-        """GET /: the upload form, one batch's status (?batch=ID), recent batches."""
-        batch_id = number_from_query("batch", None, models.MAX_ID)
-        with self._database():
-            recent = queries.recent_batches(PAGE)
-            batch = queries.find_batch(batch_id) if batch_id else (recent[0] if recent else None)
-        if batch_id and batch is None:
-            raise Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
-        response.set_header("Cache-Control", "no-store")
-        report = self._health.report()
-        body: str = bottle.template(
-            "index",
-            batch=batch and batch_json(batch),
-            batches=[batch_json(each) for each in recent],
-            health=report,
-            strip=health.strip(report),
-            max_megabytes=self._settings.upload.max_megabytes,
-            **self._layout(),
-        )
-        return body
-
-    def static(self, version: str, path: str) -> bottle.HTTPResponse:
-        """GET /static/VERSION/PATH: a file that may be cached for ever."""
-        if version != self._static_version:
-            raise bottle.HTTPError(404)
-        file = bottle.static_file(path, root=str(STATIC))
-        if file.status_code == 200:
-            file.set_header("Cache-Control", "public, max-age=31536000, immutable")
-        return file
 
     # The API.
 
@@ -203,9 +154,11 @@ class Application:
             return receiving.preview(form, self._settings)
 
     def _announce(self, snapshot: Snapshot) -> bool:
-        """Ring for the new batch and publish it; False without Redis: the workers look for it."""
+        """Ring for the batch and publish it; False without Redis: the workers look for it."""
         prefix = self._settings.redis.channel_prefix
-        self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
+        if not snapshot.terminal:
+            self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
+        self._hub.tell([snapshot])
         self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
         return not self._doorbell.away
 
@@ -226,8 +179,8 @@ def main() -> int:
     )
     logs.setup()
     stopping = bootstrap.stop_on_signals()
-    # The request threads, the hub, and streams that are just being opened.
-    connections = settings.server.request_threads + 4
+    # The request threads, the hub, the health of streams, and those that are just being opened.
+    connections = settings.server.request_threads + 5
     try:
         with bootstrap.servers(settings, stopping, connections=connections, wait=False) as doorbell:
             if not stopping.is_set():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Any
 
 import bottle
@@ -12,6 +13,7 @@ from bottle import request, response
 
 import files
 import models
+import progress
 import queries
 import removal
 import results
@@ -19,25 +21,38 @@ from database import Session
 from models import Batch, Snapshot, StateError
 from problems import Problem
 from processors import reasons
+from rates import Rates
 from streams import Streams
-from wire import batch_json, choice_from_query, email_json, number_from_query, skipped_json
+from wire import (
+    batch_json,
+    choice_from_query,
+    email_json,
+    number_from_query,
+    skipped_json,
+    text_from_query,
+    typo_json,
+)
 
 # Batches in one answer, at most and by default; emails, or other rows.
 MAX_PAGE, PAGE = 100, 20
 MAX_EMAILS, EMAILS = 500, 50
-# The longest address part that is searched for: no address is longer (RFC 3696, erratum 1690).
+# The longest part of an address, or of a file's name, that is searched for: no address is longer
+# (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
 # Characters of a request's JSON.
 MAX_BODY = 1000
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
+# Seconds that counting the typos of a batch may take, and batches whose typos are kept.
+TYPOS_SECONDS = 10.0
+MAX_TYPOS = 100
 
 
 class Batches:
     """The handlers. One object serves all request threads.
 
     `connect` gives a session of the database, for some seconds if they are named; `announce`
-    tells workers and pages of a change.
+    tells workers and pages of a change; `health` is what a page's stream tells of the parts.
     """
 
     def __init__(
@@ -45,19 +60,26 @@ class Batches:
         streams: Streams,
         connect: Callable[..., AbstractContextManager[Session]],
         announce: Callable[[Snapshot], bool],
+        health: Callable[[], dict[str, Any]],
+        rates: Rates,
     ) -> None:
         self._streams = streams
         self._connect = connect
         self._announce = announce
+        self._health = health
+        self._rates = rates
+        self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
 
     def add_routes(self, routes: bottle.Bottle) -> None:
         """Add the handlers to the application's routes."""
         batch = "/api/batches/<batch_id:int>"
         routes.get("/api/batches", callback=self.batches)
+        routes.get("/api/batches/stream", callback=self.stream_all)
         routes.get(batch, callback=self.batch)
         routes.get(f"{batch}/stream", callback=self.stream)
         routes.get(f"{batch}/emails", callback=self.emails)
         routes.get(f"{batch}/rows", callback=self.rows)
+        routes.get(f"{batch}/typos", callback=self.typos)
         routes.get(f"{batch}/results.csv", callback=self.results_csv)
         routes.get(f"{batch}/results.jsonl", callback=self.results_jsonl)
         routes.post(f"{batch}/retry", callback=self.retry)
@@ -74,22 +96,54 @@ class Batches:
             raise _no_batch(batch_id)
         return batch
 
-    def batches(self) -> dict[str, Any]:
-        """GET /api/batches: newest first; `next` is the `before` of the next page, or null."""
-        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
-        before = number_from_query("before", None, models.MAX_ID)
+    def summary(self, batch: Batch) -> dict[str, Any]:
+        """A batch as lists show it."""
+        return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
+
+    def details(self, batch_id: int) -> dict[str, Any]:
+        """A batch with all that is known of it. Raises Problem if there is none."""
+        batch = self.find(batch_id)
         with self._connect():
-            found = queries.recent_batches(limit + 1, before)
-        response.set_header("Cache-Control", "no-store")
-        return {
-            "batches": [batch_json(batch) for batch in found[:limit]],
-            "next": found[limit - 1].id if len(found) > limit else None,
+            elapsed = queries.elapsed_seconds(batch_id)
+        return self.summary(batch) | {
+            "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
+            "rates": self._rates.history(batch_id),
         }
+
+    def listing(
+        self,
+        *,
+        status: str | None = None,
+        containing: str | None = None,
+        before: int | None = None,
+        limit: int = PAGE,
+    ) -> dict[str, Any]:
+        """Batches, newest first, and the `before` of the next page; see queries.find_batches()."""
+        with self._connect():
+            found, following = queries.find_batches(
+                status=status, containing=containing, before=before, limit=limit
+            )
+        return {"batches": [self.summary(batch) for batch in found], "next": following}
+
+    def batches(self) -> dict[str, Any]:
+        """GET /api/batches?q=&status=&before=&limit=: newest first.
+
+        `next` is the `before` of the next page, or null. With a filter, a page may hold fewer than
+        `limit`, even none, and have a next one all the same.
+        """
+        listing = self.listing(
+            status=choice_from_query("status", models.STATUSES),
+            containing=text_from_query("q", MAX_SEARCHED),
+            before=number_from_query("before", None, models.MAX_ID),
+            limit=number_from_query("limit", PAGE, MAX_PAGE) or PAGE,
+        )
+        response.set_header("Cache-Control", "no-store")
+        return listing
 
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}."""
         response.set_header("Cache-Control", "no-store")
-        return batch_json(self.find(batch_id))
+        return self.details(batch_id)
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
@@ -101,10 +155,17 @@ class Batches:
         )
         if events is None:
             raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
-        response.content_type = "text/event-stream; charset=utf-8"
-        response.set_header("Cache-Control", "no-store")
-        response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
-        return events
+        return _streamed(events)
+
+    def stream_all(self) -> Iterator[bytes]:
+        """GET /api/batches/stream: health, present snapshots, then every change of any batch."""
+
+        def present() -> list[Snapshot]:
+            with self._connect():
+                return models.present_snapshots(progress.NEWEST, progress.UNFINISHED)
+
+        disconnected = request.environ["waitress.client_disconnected"]
+        return _streamed(self._streams.open_all(present, self._health, disconnected=disconnected))
 
     def emails(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
@@ -115,14 +176,7 @@ class Batches:
         status = choice_from_query("status", reasons.STATUSES)
         verdict = choice_from_query("verdict", reasons.VERDICTS)
         reason = _reason(request.query.getunicode("reason") or None, "reason")
-        containing = request.query.getunicode("q") or ""
-        if len(containing) > MAX_SEARCHED or "\0" in containing:
-            raise Problem(
-                400,
-                "bad_parameter",
-                f"q must have {MAX_SEARCHED} characters at most.",
-                parameter="q",
-            )
+        containing = text_from_query("q", MAX_SEARCHED)
         after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
         limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
         self.find(batch_id)
@@ -155,6 +209,17 @@ class Batches:
             "rows": [skipped_json(row) for row in found[:limit]],
             "next": found[limit - 1].row_number if len(found) > limit else None,
         }
+
+    def typos(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/typos: the domains that are probably mistyped, most first."""
+        counted = self._typos(batch_id, self.find(batch_id).revision)
+        response.set_header("Cache-Control", "no-store")
+        return {"typos": [typo_json(domain, number) for domain, number in counted]}
+
+    def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:
+        # At this revision or a later one, which is then asked for by itself.
+        with self._connect(TYPOS_SECONDS):
+            return queries.typo_domains(batch_id)
 
     def results_csv(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/results.csv?only=: the uploaded file with what came of each row."""
@@ -212,10 +277,7 @@ class Batches:
 
     def delete(self, batch_id: int) -> None:
         """DELETE /api/batches/{id}: 204 when it is gone, with all its rows and its file."""
-        with _refused_by_state(), self._connect():
-            deleted = models.delete(batch_id)
-        if not deleted:
-            raise _no_batch(batch_id)
+        self.hide(batch_id)
         place: removal.Place | None = (0, -1)
         while place is not None:
             # A session of its own for each piece. If this is interrupted, a worker goes on with it.
@@ -223,9 +285,25 @@ class Batches:
                 place = removal.remove_some(batch_id, place)
         raise bottle.HTTPResponse(status=204)
 
+    def hide(self, batch_id: int) -> None:
+        """Delete a batch, and leave it to a worker to remove its rows. Raises Problem."""
+        with _refused_by_state(), self._connect():
+            snapshot = models.delete(batch_id)
+        if snapshot is None:
+            raise _no_batch(batch_id)
+        self._announce(snapshot)
+
 
 def _no_batch(batch_id: int) -> Problem:
     return Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+
+
+def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:
+    """The events, with the headers of their stream."""
+    response.content_type = "text/event-stream; charset=utf-8"
+    response.set_header("Cache-Control", "no-store")
+    response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
+    return events
 
 
 @contextmanager

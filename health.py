@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import Any
 
 import presence
@@ -10,11 +12,14 @@ from batchqueue import BatchQueue
 from database import UNREACHABLE, session
 from doorbell import Doorbell
 from logs import Outage
+from phrases import duration, several
 from presence import Roll, Worker
 from queries import Backlog
 from settings import VERSION
 
 START_WORKER = "python worker.py --threads 4"
+# Seconds that a report stays good for those who look on.
+RECENT_SECONDS = 1.0
 
 
 class Health:
@@ -25,6 +30,17 @@ class Health:
         self._queue_key = queue_key
         self._queue = BatchQueue(doorbell.client, queue_key)
         self._postgres = postgres
+        self._lock = threading.Lock()
+        self._recent: dict[str, Any] | None = None
+        self._recent_until = 0.0
+
+    def recent(self) -> dict[str, Any]:
+        """A report that is RECENT_SECONDS old at most; many who ask for it cost but one."""
+        with self._lock:
+            if self._recent is None or time.monotonic() >= self._recent_until:
+                self._recent = self.report()
+                self._recent_until = time.monotonic() + RECENT_SECONDS
+            return self._recent
 
     def report(self) -> dict[str, Any]:
         """What /api/health answers. What a server that is away would tell is null."""
@@ -144,13 +160,7 @@ def _workers_text(report: dict[str, Any]) -> str:
     workers, threads = report["workersAlive"], report["workerThreads"]
     if workers is None:
         return "workers unknown"
-    return (
-        f"{_several(workers, 'worker')}, {_several(threads, 'thread')}" if workers else "no worker"
-    )
-
-
-def _several(number: int, name: str) -> str:
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+    return f"{several(workers, 'worker')}, {several(threads, 'thread')}" if workers else "no worker"
 
 
 def _rate_text(workers: list[dict[str, Any]] | None) -> str:
@@ -161,7 +171,7 @@ def _rate_text(workers: list[dict[str, Any]] | None) -> str:
 def _oldest_text(report: dict[str, Any]) -> str:
     oldest = report["oldestWaiting"]
     if oldest is not None:
-        return f"oldest waiting: batch {oldest['batchId']} for {_duration(oldest['seconds'])}"
+        return f"oldest waiting: batch {oldest['batchId']} for {duration(oldest['seconds'])}"
     unfinished = report["unfinishedBatches"]
     if unfinished == 0:
         return "nothing waits"
@@ -172,12 +182,4 @@ def _last_seen_text(report: dict[str, Any]) -> str:
     last = report["lastWorkerSeen"]
     if report["workersAlive"] != 0 or last is None:
         return ""
-    return f"One was last seen {_duration(last['secondsAgo'])} ago on {last['host']}:{last['pid']}."
-
-
-def _duration(seconds: float) -> str:
-    """A length of time as people say it, rounded down."""
-    for unit, size, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 172_800)):
-        if seconds < most:
-            return f"{int(seconds // size)} {unit}"
-    return f"{int(seconds // 86_400):,} days"
+    return f"One was last seen {duration(last['secondsAgo'])} ago on {last['host']}:{last['pid']}."

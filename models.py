@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from peewee import (
@@ -30,6 +30,9 @@ from database import pool
 from processors.reasons import OTHER_REASONS
 
 TERMINAL = ("completed", "failed", "cancelled")
+STATUSES = ("pending", "processing", *TERMINAL)
+# The status in a deleted batch's last snapshot; in the table it keeps the one that it ended with.
+DELETED = "deleted"
 # PostgreSQL's largest bigint; no batch's id is beyond it.
 MAX_ID = 2**63 - 1
 # And its largest integer: no row of a file has a line beyond it.
@@ -158,7 +161,7 @@ class Snapshot:
 
     @property
     def terminal(self) -> bool:
-        return self.status in TERMINAL
+        return self.status in TERMINAL or self.status == DELETED
 
 
 SNAPSHOT = "id, revision, status, processed_count, failed_count, total_emails, reasons"
@@ -214,6 +217,18 @@ def snapshots(batch_ids: Sequence[int]) -> list[Snapshot]:
     rows = pool.execute_sql(
         f"SELECT {SNAPSHOT} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
         (list(batch_ids),),
+    )
+    return [Snapshot(*row) for row in rows.fetchall()]
+
+
+def present_snapshots(newest: int, unfinished: int) -> list[Snapshot]:
+    """Those of the newest so many batches and of the oldest so many unfinished ones, by id."""
+    rows = pool.execute_sql(
+        f"SELECT {SNAPSHOT} FROM batch WHERE deleted_at IS NULL AND id = ANY("
+        "  ARRAY(SELECT id FROM batch WHERE deleted_at IS NULL ORDER BY id DESC LIMIT %s)"
+        "  || ARRAY(SELECT id FROM batch WHERE status IN ('pending', 'processing')"
+        "    ORDER BY id LIMIT %s)) ORDER BY id",
+        (newest, unfinished),
     )
     return [Snapshot(*row) for row in rows.fetchall()]
 
@@ -344,16 +359,23 @@ SELECT jsonb_object_agg(code, number) FROM (
 """
 
 
-def delete(batch_id: int) -> bool:
-    """Make the batch disappear for everybody; removal.py removes its rows then.
+def delete(batch_id: int) -> Snapshot | None:
+    """Make the batch disappear for everybody, and return its last snapshot, which says `deleted`;
+    removal.py removes its rows then.
 
-    False if there is none, or if it is deleted already. Raises StateError unless it has ended.
+    None if there is none, or if it is deleted already. Raises StateError unless it has ended.
     """
     with pool.atomic():
         status = _lock(batch_id)
         if status is None:
-            return False
+            return None
         if status not in TERMINAL:
             raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
-        pool.execute_sql("UPDATE batch SET deleted_at = now() WHERE id = %s", (batch_id,))
-    return True
+        last = snapshot_from(
+            fetch_one(
+                "UPDATE batch SET deleted_at = now(), revision = revision + 1 WHERE id = %s"
+                f" RETURNING {SNAPSHOT}",
+                (batch_id,),
+            )
+        )
+    return last and replace(last, status=DELETED)

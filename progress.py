@@ -1,10 +1,11 @@
 """Progress from the workers to the browsers: publishing, and the hub that feeds the streams.
 
 The hub has the app's only subscription. Each stream watches one batch through a mailbox with room
-for one snapshot, because only the newest matters; a slow browser costs nobody anything. What
-Pub/Sub loses (it keeps nothing for who isn't listening) the hub makes up for by reading from
-PostgreSQL what the streams watch: every second while Redis is away, rarely otherwise. It also
-probes for the whole process whether a Redis that was away is back.
+for one snapshot, or all batches through a mailbag with room for one of each, because only the
+newest matters; a slow browser costs nobody anything. What Pub/Sub loses (it keeps nothing for who
+isn't listening) the hub makes up for by reading from PostgreSQL what the streams watch: every
+second while Redis is away, rarely otherwise. It also probes for the whole process whether a Redis
+that was away is back.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ import json
 import logging
 import threading
 import time
-from collections import defaultdict
-from typing import Any
+from collections import OrderedDict, defaultdict
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any, TypeVar
 
 import redis
 
@@ -22,14 +25,22 @@ import logs
 import models
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS, Doorbell
-from models import Snapshot
+from models import DELETED, Snapshot
 from processors.reasons import verdicts
+from rates import Rates
 
 # Seconds between two readings of the watched batches while Redis is there; while it is away, they
 # are read as often as it is probed.
 REFRESH_SECONDS = 5.0
 # Seconds that the hub waits for a message before it looks at anything else.
 RECEIVE_SECONDS = 1.0
+# What who watches all batches is told of at first, and again when something may be missed: so many
+# of the newest batches, and so many unfinished ones.
+NEWEST, UNFINISHED = 20, 1000
+# Batches of which it is remembered what was told of them last.
+MAX_TOLD = 3 * UNFINISHED
+
+T = TypeVar("T")
 
 # What comes of reading a message that holds no snapshot.
 _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)
@@ -37,8 +48,8 @@ _NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)
 logger = logging.getLogger("progress")
 
 
-def message(snapshot: Snapshot) -> str:
-    """The snapshot as it is published and streamed."""
+def message(snapshot: Snapshot, **more: object) -> str:
+    """The snapshot as it is published; streams say `more` of it."""
     return json.dumps(
         {
             "batchId": snapshot.batch_id,
@@ -49,6 +60,7 @@ def message(snapshot: Snapshot) -> str:
             "total": snapshot.total,
             "reasons": snapshot.reasons,
             "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
+            **more,
         },
         separators=(",", ":"),
     )
@@ -98,15 +110,57 @@ class Mailbox:
             return newest
 
 
+class Mailbag:
+    """Room for one snapshot of each batch, the newest: one stream takes out all of them at once."""
+
+    batch_id = None
+
+    def __init__(self) -> None:
+        self._arrived = threading.Condition()
+        self._newest: dict[int, Snapshot] = {}
+        self._revisions: OrderedDict[int, int] = OrderedDict()
+
+    def put(self, snapshot: Snapshot) -> None:
+        """Put in the snapshot unless it is no newer than what was here of its batch before."""
+        batch_id = snapshot.batch_id
+        with self._arrived:
+            if snapshot.revision > self._revisions.get(batch_id, 0):
+                self._newest[batch_id] = snapshot
+                _remember(self._revisions, batch_id, snapshot.revision)
+                self._arrived.notify()
+
+    def take(self, timeout: float) -> list[Snapshot]:
+        """Take out all snapshots, waiting up to `timeout` seconds for one."""
+        with self._arrived:
+            if not self._newest:
+                self._arrived.wait(timeout)
+            newest, self._newest = self._newest, {}
+            return list(newest.values())
+
+
+def _remember(told: OrderedDict[int, T], batch_id: int, what: T) -> None:
+    told[batch_id] = what
+    told.move_to_end(batch_id)
+    if len(told) > MAX_TOLD:
+        told.popitem(last=False)
+
+
 class Hub:
-    """Hands what is published to the mailboxes. watch() and unwatch() are for any thread."""
+    """Hands what is published to the mailboxes. Public methods but run_once() are for any thread.
+
+    `rates` learns from every snapshot that comes by, whoever watches.
+    """
 
     def __init__(self, doorbell: Doorbell, channel_prefix: str) -> None:
         self._doorbell = doorbell
         # A pattern's special characters in the prefix are to be meant literally.
         self._pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in channel_prefix) + "*"
+        self.rates = Rates()
         self._lock = threading.Lock()
-        self._mailboxes: defaultdict[int, set[Mailbox]] = defaultdict(set)
+        # By batch; under None those for all batches.
+        self._mailboxes: defaultdict[int | None, set[Mailbox | Mailbag]] = defaultdict(set)
+        # What somebody was told of a batch last, so that it shows in PostgreSQL what they missed.
+        self._told: OrderedDict[int, Snapshot] = OrderedDict()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         # Below: owned by the hub's thread.
@@ -128,13 +182,27 @@ class Hub:
             self._mailboxes[batch_id].add(mailbox)
         return mailbox
 
-    def unwatch(self, mailbox: Mailbox) -> None:
+    def watch_all(self) -> Mailbag:
+        """A mailbag that gets every newer snapshot of any batch from now on."""
+        mailbag = Mailbag()
+        with self._lock:
+            self._mailboxes[None].add(mailbag)
+        return mailbag
+
+    def unwatch(self, mailbox: Mailbox | Mailbag) -> None:
         """Stop filling this mailbox."""
         with self._lock:
             watching = self._mailboxes[mailbox.batch_id]
             watching.discard(mailbox)
             if not watching:
                 del self._mailboxes[mailbox.batch_id]
+            if not self._mailboxes:
+                self._told.clear()
+
+    def tell(self, snapshots: Iterable[Snapshot]) -> None:
+        """Hand these out, too: what this process has read or done needs no Redis to be seen."""
+        for snapshot in snapshots:
+            self._deliver(snapshot)
 
     # The hub's thread owns the methods below.
 
@@ -179,23 +247,42 @@ class Hub:
             logger.warning(logs.line("not a snapshot", channel=received["channel"], error=error))
 
     def _deliver(self, snapshot: Snapshot) -> None:
+        batch_id = snapshot.batch_id
+        self.rates.note(snapshot)
         with self._lock:
-            for mailbox in self._mailboxes.get(snapshot.batch_id, ()):
+            told = self._told.get(batch_id)
+            if told is not None and told.revision >= snapshot.revision:
+                return  # who has come since has read what is no older
+            watching = [*self._mailboxes.get(batch_id, ()), *self._mailboxes.get(None, ())]
+            for mailbox in watching:
                 mailbox.put(snapshot)
+            if snapshot.status == DELETED:
+                self._told.pop(batch_id, None)
+            elif watching:
+                _remember(self._told, batch_id, snapshot)
 
     def _refresh(self) -> None:
         with self._lock:
-            watched = list(self._mailboxes)
-        if not watched:
+            all_watched = None in self._mailboxes
+            watched = {batch_id for batch_id in self._mailboxes if batch_id is not None}
+            told = {
+                batch_id: snapshot
+                for batch_id, snapshot in self._told.items()
+                if all_watched or batch_id in watched
+            }
+        if not watched and not all_watched:
             return
         try:
             with session():
-                present = models.snapshots(watched)
+                present = models.snapshots([*(watched | told.keys())])
+                newest = models.present_snapshots(NEWEST, UNFINISHED) if all_watched else []
         except UNREACHABLE as error:
             logger.debug(logs.line("refresh failed", error=error))
             return
-        for snapshot in present:
-            self._deliver(snapshot)
+        self.tell([*present, *newest])
+        for batch_id in told.keys() - {snapshot.batch_id for snapshot in present}:
+            last = told[batch_id]
+            self._deliver(replace(last, status=DELETED, revision=last.revision + 1))
 
     def _drop_subscription(self) -> None:
         if self._pubsub is not None:

@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from peewee import SQL
+
 from database import pool
-from models import Batch
+from models import Batch, fetch_one
 from processors import reasons
 
 
@@ -40,12 +42,51 @@ def find_batch(batch_id: int) -> Batch | None:
     return found
 
 
-def recent_batches(limit: int, before: int | None = None) -> list[Batch]:
-    """Up to `limit` batches, newest first; with `before`, only those with a smaller id."""
-    query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc()).limit(limit)
+# Batches that one call of find_batches() looks at, at most, so that it never lasts.
+MAX_BATCHES = 10_000
+
+
+def find_batches(
+    *,
+    status: str | None = None,
+    containing: str | None = None,
+    before: int | None = None,
+    limit: int,
+) -> tuple[list[Batch], int | None]:
+    """Batches that fit all that is given, newest first, and the `before` of the next page.
+
+    A page may be short, even empty, although there is a next one: MAX_BATCHES at most are looked
+    at. `containing` is a part of the file's name, whatever its case.
+    """
+    query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
-    return list(query)
+    following = None
+    if status or containing:
+        # The first that is not looked at.
+        beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
+        if beyond is not None:
+            query = query.where(Batch.id > beyond[0])
+            following = beyond[0] + 1
+    if status:
+        query = query.where(Batch.status == status)
+    if containing:
+        query = query.where(SQL("filename ILIKE %s", (f"%{_escaped(containing)}%",)))
+    found = list(query.limit(limit + 1))
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].id
+    return found, following
+
+
+def elapsed_seconds(batch_id: int) -> float | None:
+    """Seconds from when the batch was started to its end, or to now; None if it isn't started."""
+    row = fetch_one(
+        "SELECT extract(epoch FROM"
+        "  greatest(coalesce(completed_at, now()), started_at) - started_at)::float8"
+        " FROM batch WHERE id = %s",
+        (batch_id,),
+    )
+    return row[0] if row else None
 
 
 # Emails and chunks that one call of find_emails() looks at, at most, so that it never lasts.
@@ -147,6 +188,28 @@ def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[
         {**parameters, "most": MAX_CHUNKS + 1},
     )
     return iter(rows.fetchall())
+
+
+# Different domains that one call of typo_domains() tells of.
+MAX_DOMAINS = 100
+# A chunk at a time: its range of the primary key needs no statistics to be found, which a new
+# batch doesn't have. OFFSET 0 keeps the planner from any other way.
+_TYPO_DOMAINS = """
+SELECT lower(substring(email FROM '[^@]*$')) AS domain, count(*) AS number
+FROM chunk CROSS JOIN LATERAL (
+  SELECT email FROM email
+  WHERE batch_id = %(batch_id)s AND id BETWEEN first_id AND last_id AND reason = 'likely_typo'
+  OFFSET 0
+) AS mistyped
+WHERE chunk.batch_id = %(batch_id)s AND reasons ? 'likely_typo'
+GROUP BY domain ORDER BY number DESC, domain LIMIT %(most)s
+"""
+
+
+def typo_domains(batch_id: int) -> list[tuple[str, int]]:
+    """The domains of a batch's likely typos, in lower case, with how many have each; most first."""
+    rows = pool.execute_sql(_TYPO_DOMAINS, {"batch_id": batch_id, "most": MAX_DOMAINS})
+    return [(str(domain), int(number)) for domain, number in rows.fetchall()]
 
 
 def _escaped(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
@@ -27,8 +28,15 @@ PREVIEW_ROWS = 10
 _FIELDS = ("column", "delimiter", "encoding", "header")
 
 
+# What a pasted text's batch is named.
+PASTED = "Pasted addresses.txt"
+
+
 class Form:
-    """A form with a file. It must be closed, because bodies and files are on the disk."""
+    """A form with a file, or with a text in its place.
+
+    It must be closed, because bodies and files are on the disk.
+    """
 
     def __init__(self) -> None:
         """Read the present request's. Raises Problem."""
@@ -36,20 +44,30 @@ class Form:
             try:
                 uploads = list(request.files.allitems())
                 texts = {name: request.forms.get(name, "") for name in (*_FIELDS, "size")}
+                pasted = request.forms.get("text", "")
             except (UnicodeError, LookupError):
                 raise Problem(400, "bad_form", "The form's fields are no UTF-8 text.") from None
         upload = next((each for name, each in uploads if name == "file"), None)
+        # A long text comes as if it were a file.
+        long_text = next((each for name, each in uploads if name == "text"), None)
         for _, each in uploads:
-            if each is not upload:
+            if each is not upload and each is not long_text:
                 each.file.close()
-        if upload is None:
+        if upload is not None:
+            self.file: BinaryIO = upload.file
+            self.filename = intake.clean_filename(upload.raw_filename)
+            if long_text is not None:
+                long_text.file.close()
+        elif long_text is not None or pasted.strip():
+            self.file = _one_a_line(long_text.file if long_text else io.BytesIO(pasted.encode()))
+            self.filename = PASTED
+        else:
             raise Problem(
                 400,
                 "no_file",
-                "The form has no file. Send it as multipart/form-data in the field 'file'.",
+                "The form has no file. Send it as multipart/form-data in the field 'file', or"
+                " addresses in the field 'text'.",
             )
-        self.file: BinaryIO = upload.file
-        self.filename = intake.clean_filename(upload.raw_filename)
         self._texts = texts
         for name, _ in uploads:
             if name in texts:  # it is too long for a text, or was sent as a file
@@ -79,6 +97,20 @@ class Form:
         """What the form says of the length of the file of which it has the first part."""
         text = self._texts["size"].strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _one_a_line(file: BinaryIO) -> BinaryIO:
+    """A pasted text with one address a line, if it is addresses with commas or semicolons between.
+
+    Whatever else it is stays: it is a table then, in which not every cell has an address.
+    """
+    text = file.read()
+    pieces = [piece.strip() for piece in re.split(rb"[,;\r\n]+", text)]
+    if all(b"@" in piece for piece in pieces if piece) and re.search(rb"[,;]", text):
+        file.close()
+        return io.BytesIO(b"\n".join(filter(None, pieces)))
+    file.seek(0)
+    return file
 
 
 @contextmanager

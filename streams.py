@@ -1,4 +1,4 @@
-"""Streams of Server-Sent Events: one browser's view of one batch, for as long as it changes.
+"""Streams of Server-Sent Events: a browser's view of one batch while it changes, or of all.
 
 A stream holds a slot, which stands for the thread that waitress keeps busy with it, and a mailbox
 of the hub. It holds no database connection while it waits.
@@ -6,26 +6,35 @@ of the hub. It holds no database connection while it waits.
 
 from __future__ import annotations
 
+import json
 import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import models
 import progress
-from models import Batch
+from models import Batch, Snapshot
 from problems import RETRY_AFTER, Problem
-from progress import Hub, Mailbox
+from progress import Hub, Mailbag, Mailbox
 
 # Seconds: a comment line at least this often shows proxies and browsers that a stream lives; a
 # stream looks this often whether it should end; a browser waits this long before it reconnects.
 HEARTBEAT_SECONDS = 15.0
 WAIT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
+# A stream of all batches tells the health so often, and pauses so long after each time that it
+# sends anything, while what changes is put together.
+HEALTH_SECONDS = 2.0
+PAUSE_SECONDS = 0.1
 
 
 def _revision(event_id: str) -> int:
     return int(event_id) if re.fullmatch(r"[0-9]{1,19}", event_id) else 0
+
+
+_RETRY = f"retry: {RETRY_SECONDS * 1000:.0f}\n\n".encode()
 
 
 class StoppingError(Exception):
@@ -39,6 +48,8 @@ class Streams:
         self._hub = hub
         self._slots = threading.BoundedSemaphore(slots)
         self._stopping = stopping
+        # The newest event of each batch, which is the same in all streams.
+        self._made: dict[int, tuple[Snapshot, bytes]] = {}
 
     def open(
         self,
@@ -68,7 +79,32 @@ class Streams:
             self._leave(mailbox)
             return None
         mailbox.put(snapshot)
+        self._hub.tell([snapshot])
         return self._events(mailbox, disconnected)
+
+    def open_all(
+        self,
+        read: Callable[[], list[Snapshot]],
+        health: Callable[[], dict[str, Any]],
+        *,
+        disconnected: Callable[[], bool],
+    ) -> Iterator[bytes]:
+        """The stream of all batches, those that are `read` first; it ends with the server only.
+
+        What `read` raises comes through. Raises Problem when no slot is free. Only a started
+        iterator gives its slot back.
+        """
+        self._take_slot("All live streams are in use. Ask for the batches now and then instead.")
+        mailbag = self._hub.watch_all()
+        try:
+            present = read()
+        except BaseException:
+            self._leave(mailbag)
+            raise
+        for snapshot in present:
+            mailbag.put(snapshot)
+        self._hub.tell(present)
+        return self._all_events(mailbag, health, disconnected)
 
     def hold(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """The pieces of a download, which keeps a thread busy as a stream does, and has a slot too.
@@ -99,20 +135,19 @@ class Streams:
         if not self._slots.acquire(blocking=False):
             raise Problem(503, "no_stream_slot", otherwise, headers={"Retry-After": RETRY_AFTER})
 
-    def _leave(self, mailbox: Mailbox) -> None:
+    def _leave(self, mailbox: Mailbox | Mailbag) -> None:
         self._hub.unwatch(mailbox)
         self._slots.release()
 
     def _events(self, mailbox: Mailbox, disconnected: Callable[[], bool]) -> Iterator[bytes]:
         # Bottle takes the first piece at once, so that `finally` is sure to be reached.
         try:
-            yield f"retry: {RETRY_SECONDS * 1000:.0f}\n\n".encode()
+            yield _RETRY
             quiet_since = time.monotonic()
             while not self._stopping.is_set() and not disconnected():
                 snapshot = mailbox.take(WAIT_SECONDS)
                 if snapshot is not None:
-                    event = f"id: {snapshot.revision}\ndata: {progress.message(snapshot)}\n\n"
-                    yield event.encode()
+                    yield b"id: %d\n%b" % (snapshot.revision, self._event(snapshot))
                     quiet_since = time.monotonic()
                     if snapshot.terminal:
                         return
@@ -121,3 +156,39 @@ class Streams:
                     quiet_since = time.monotonic()
         finally:
             self._leave(mailbox)
+
+    def _all_events(
+        self,
+        mailbag: Mailbag,
+        health: Callable[[], dict[str, Any]],
+        disconnected: Callable[[], bool],
+    ) -> Iterator[bytes]:
+        # Bottle takes the first piece at once, so that `finally` is sure to be reached.
+        try:
+            yield _RETRY
+            health_due = time.monotonic()
+            while not self._stopping.is_set() and not disconnected():
+                events = []
+                if time.monotonic() >= health_due:
+                    events = [f"event: health\ndata: {json.dumps(health())}\n\n".encode()]
+                    health_due = time.monotonic() + HEALTH_SECONDS
+                # The health shows that the stream lives; there is no need for other heartbeats.
+                wait = 0.0 if events else min(WAIT_SECONDS, health_due - time.monotonic())
+                events += [self._event(snapshot) for snapshot in mailbag.take(max(0.0, wait))]
+                if events:
+                    yield b"".join(events)
+                    self._stopping.wait(PAUSE_SECONDS)
+        finally:
+            self._leave(mailbag)
+
+    def _event(self, snapshot: Snapshot) -> bytes:
+        """The event of a snapshot but for its id."""
+        known = self._made.get(snapshot.batch_id)
+        if known is not None and known[0] is snapshot:
+            return known[1]
+        pace = self._hub.rates.pace(snapshot)
+        event = f"data: {progress.message(snapshot, **pace)}\n\n".encode()
+        if len(self._made) >= progress.MAX_TOLD:
+            self._made.clear()
+        self._made[snapshot.batch_id] = snapshot, event
+        return event

@@ -59,6 +59,12 @@ def batch_json(batch: Batch) -> dict[str, Any]:
     }
 
 
+def typo_json(domain: str, count: int) -> dict[str, Any]:
+    """So many emails with a domain that is probably mistyped; the suggestion is empty for none."""
+    meant = risks.suggestion(f"someone@{domain}", "likely_typo").rpartition("@")[2]
+    return {"domain": domain, "count": count, "suggestion": meant}
+
+
 def cut_row(row: Sequence[str]) -> list[str]:
     """The row as far as it is shown."""
     return [shorten(cell, MAX_CELL) for cell in row[:MAX_COLUMNS]]
@@ -129,5 +135,15 @@ def choice_from_query(name: str, choices: Collection[str]) -> str | None:
     if text not in choices:
         raise Problem(
             400, "bad_parameter", f"{name} must be one of {', '.join(choices)}.", parameter=name
+        )
+    return text
+
+
+def text_from_query(name: str, most: int) -> str:
+    """A text from the query string, empty if there is none. Raises Problem if it is too long."""
+    text: str = request.query.getunicode(name) or ""
+    if len(text) > most or "\0" in text:
+        raise Problem(
+            400, "bad_parameter", f"{name} must have {most} characters at most.", parameter=name
         )
     return text

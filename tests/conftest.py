@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import tempfile
 import threading
@@ -10,10 +12,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import chromium
 import psycopg2
 import pytest
 import redis
 from nameserver import Nameserver
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    ConsoleMessage,
+    Page,
+    expect,
+    sync_playwright,
+)
 from support import Process, Site, eventually, write_config
 
 import database
@@ -228,3 +239,57 @@ def processes(
         return run(script, "--config", str(config), *arguments, **servers.environment)
 
     return start
+
+
+FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    executable = chromium.executable()
+    assert executable, "no Chromium to test with: run make browser"
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]
+    expect.set_options(timeout=20_000)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS + sandbox)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def open_page(browser: Browser, run: Any, serve: Any) -> Iterator[Callable[..., Page]]:
+    """Open a tab, in a context with these options; what a console says must be in `allowed`.
+
+    Several tabs share a context if the first one's is given as `context`. They are closed before
+    what is served by `run` or `serve` ends.
+    """
+    contexts: list[BrowserContext] = []
+    said: list[str] = []
+
+    def open_(context: BrowserContext | None = None, allowed: str = "", **options: Any) -> Page:
+        if context is None:
+            context = browser.new_context(**options)
+            contexts.append(context)
+        page = context.new_page()
+
+        def note(message: ConsoleMessage) -> None:
+            told = message.type in ("error", "warning")
+            if told and not (allowed and re.search(allowed, message.text)):
+                said.append(message.text)
+
+        page.on("console", note)
+        page.on("pageerror", lambda error: said.append(f"{error}\n{error.stack}"))
+        page.set_default_timeout(20_000)
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert said == []
+
+
+@pytest.fixture
+def page(open_page: Callable[..., Page]) -> Page:
+    """A tab whose console must stay free of errors and warnings."""
+    return open_page()

@@ -228,11 +228,13 @@ class Site:
         return self.request("POST", path, whole, Content_Type=content_type)
 
     @contextlib.contextmanager
-    def stream(self, batch_id: int, **headers: str) -> Iterator[Stream]:
+    def stream(self, batch_id: int | None = None, **headers: str) -> Iterator[Stream]:
+        """The stream of a batch, or of all."""
+        path = "/api/batches/stream" if batch_id is None else f"/api/batches/{batch_id}/stream"
         connection = self.connection()
         try:
             names = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request("GET", f"/api/batches/{batch_id}/stream", headers=names)
+            connection.request("GET", path, headers=names)
             # The response may have taken the socket over from the connection.
             with connection.getresponse() as response:
                 yield Stream(response)
@@ -261,6 +263,21 @@ class Stream:
                 data = json.loads(line[6:])
                 assert data["revision"] == event_id
                 yield data
+
+    def all_events(self) -> Iterator[tuple[str, Any]]:
+        """Type and data of each event of the stream of all batches, which have no id."""
+        kind = "message"
+        for line in self.lines():
+            assert not line.startswith("id:")
+            if line.startswith("event: "):
+                kind = line[7:]
+            elif line.startswith("data: "):
+                yield kind, json.loads(line[6:])
+                kind = "message"
+
+    def snapshots(self) -> Iterator[dict[str, Any]]:
+        """Those of them that are snapshots."""
+        return (data for kind, data in self.all_events() if kind == "message")
 
 
 class Process:

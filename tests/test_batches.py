@@ -124,6 +124,59 @@ class TestEmails:
         problem(site.get("/api/batches/7/emails"), 404, "batch_not_found")
 
 
+class TestList:
+    def test_is_filtered_and_tells_the_pace(self, site):
+        ids = [site.upload(b"a@x.de\n", name).json["batchId"] for name in ("A.csv", "b.csv")]
+        answer = site.get("/api/batches?q=a.&status=pending").json
+        (batch,) = answer["batches"]
+        assert (batch["id"], answer["next"]) == (ids[0], None)
+        assert (batch["rate"], batch["secondsLeft"]) == (None, None)
+        assert not {"rates", "elapsedSeconds"} & batch.keys()
+        assert site.get("/api/batches?q=&status=&limit=1").json["next"] == ids[1]
+        assert site.get("/api/batches?status=completed").json == {"batches": [], "next": None}
+
+    @pytest.mark.parametrize("parameter", ["status=deleted", f"q={'a' * 255}", "q=%00"])
+    def test_a_bad_parameter_is_a_problem(self, site, parameter):
+        document = problem(site.get(f"/api/batches?{parameter}"), 400, "bad_parameter")
+        assert document["parameter"] == parameter.split("=")[0]
+
+    def test_one_batch_comes_with_its_time_and_chart(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        answer = site.get(f"/api/batches/{batch_id}").json
+        assert answer["elapsedSeconds"] is answer["rates"] is answer["rate"] is None
+        take_turns(batch_id)
+        answer = site.get(f"/api/batches/{batch_id}").json
+        assert 0 <= answer["elapsedSeconds"] < 20
+        assert answer["secondsLeft"] is None
+
+
+class TestTypos:
+    def test_come_by_domain_with_what_was_meant(self, site):
+        addresses = ["a@gmial.com", "b@Gmial.com", "c@hotmial.com", "d@own.example", "e@x.de"]
+        batch_id = store(*addresses).batch_id
+        path = f"/api/batches/{batch_id}/typos"
+        assert site.get(path).json == {"typos": []}
+        take_turns(batch_id, [(number, "processed", "likely_typo") for number in (1, 2, 3, 4)])
+        response = site.get(path)
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.json == {
+            "typos": [
+                {"domain": "gmial.com", "count": 2, "suggestion": "gmail.com"},
+                {"domain": "hotmial.com", "count": 1, "suggestion": "hotmail.com"},
+                {"domain": "own.example", "count": 1, "suggestion": ""},
+            ]
+        }
+
+    def test_are_counted_once_while_nothing_changes(self, site, monkeypatch):
+        batch_id = completed([(1, "processed", "likely_typo")])
+        before = site.get(f"/api/batches/{batch_id}/typos").json
+        monkeypatch.delattr(queries, "typo_domains")
+        assert site.get(f"/api/batches/{batch_id}/typos").json == before
+
+    def test_of_no_batch(self, site):
+        problem(site.get("/api/batches/7/typos"), 404, "batch_not_found")
+
+
 class TestRetry:
     @pytest.mark.parametrize(
         ("which", "count"), [("failed", 3), ("unknown", 1), ("too_long", 2), ("bad_domain", 0)]
@@ -196,6 +249,27 @@ class TestDelete:
             problem(site.get(f"/api/batches/{batch_id}{path}"), 404, "batch_not_found")
         problem(site.request("DELETE", f"/api/batches/{batch_id}"), 404, "batch_not_found")
         assert [batch["id"] for batch in site.get("/api/batches").json["batches"]] == [kept]
+
+    def test_is_published_and_rings_for_nobody(self, site, client, queue):
+        batch_id = completed()
+        revision = snapshot(batch_id).revision
+        with client.pubsub() as messages:
+            messages.subscribe(f"batch:status:{batch_id}")
+            assert messages.get_message(timeout=5)["type"] == "subscribe"
+            assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+            message = json.loads(messages.get_message(timeout=5)["data"])
+        assert (message["status"], message["revision"]) == ("deleted", revision + 1)
+        assert queue.depth() == 0
+
+    def test_ends_the_batchs_streams(self, site, client):
+        batch_id = store(*ADDRESSES).batch_id
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            next(events)
+            # Its end was not published.
+            query("UPDATE batch SET status = 'failed', completed_at = now() RETURNING 1")
+            assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+            assert list(events)[-1]["status"] == "deleted"
 
     def test_is_refused_while_it_is_processed(self, site):
         batch_id = store(*ADDRESSES).batch_id

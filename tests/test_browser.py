@@ -1,54 +1,20 @@
-"""The page in headless Chromium, over both real processes."""
+"""The pages in headless Chromium, over both real processes: what people do, and what they see."""
 
-import os
+import re
 import signal
 
-import chromium
 import pytest
-from playwright.sync_api import expect, sync_playwright
-from support import Site, csv_of, start, write_slow_processor
+from playwright.sync_api import expect
+from support import Site, csv_of, eventually, query, start, store, write_slow_processor
+from test_models import completed
 
 import presence
 from database import pool
 from presence import Presence, ThreadReport
 
-FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
-expect.set_options(timeout=20_000)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    executable = chromium.executable()
-    assert executable, "no Chromium to test with: run make browser"
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS + sandbox)
-        yield browser
-        browser.close()
-
-
-# What the browser itself writes when the server answers a request with an error.
-REFUSED = "Failed to load resource: the server responded with a status of 422"
-
-
-@pytest.fixture
-def page(browser):
-    """A page whose console must stay free of errors and warnings."""
-    context = browser.new_context()
-    page = context.new_page()
-    said = []
-
-    def note(message):
-        if message.type in ("error", "warning") and not message.text.startswith(REFUSED):
-            said.append(message.text)
-
-    page.on("console", note)
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.set_default_timeout(20_000)
-    yield page
-    context.close()
-    assert said == []
+# What the browser itself writes when the server answers with an error, or not at all.
+REFUSED = r"Failed to load resource: the server responded with a status of 422"
+AWAY = r"net::ERR_|responded with a status of 503"
 
 
 @pytest.fixture
@@ -56,173 +22,529 @@ def site(processes) -> Site:
     return processes("app.py").site()
 
 
+@pytest.fixture
+def slow(tmp_path):
+    """Settings of a worker whose emails take two milliseconds each, stored every tenth second."""
+    name = write_slow_processor(tmp_path, milliseconds=2)
+    return {"worker__processor": name, "worker__turn_seconds": 0.1}
+
+
 def list_of(count):
     return csv_of("email", *(f"user{n}@example.com" if n % 20 else f"bad{n}" for n in range(count)))
 
 
 def choose(page, content, name="people.csv"):
-    page.set_input_files(
-        "#file", {"name": name, "mimeType": "text/csv", "buffer": content}
-    )  # fmt: skip
+    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
 
 
-def test_a_file_is_uploaded_and_the_bar_runs_until_it_is_full(page, site, processes):
-    processes("worker.py").await_line("worker started")
+def upload(page, site, content, name="people.csv"):
+    """Choose the file on the home page, look at the preview, send it; the batch's page comes."""
     page.goto(site.url)
-    expect(page.locator("#no-batches")).to_be_visible()
-    choose(page, list_of(5000))
-    expect(page.locator("#chosen")).to_contain_text("people.csv")
+    choose(page, content, name)
+    expect(page.locator("#preview")).to_be_visible()
     page.get_by_role("button", name="Upload & process").click()
-    card = page.locator("#status")
-    expect(card.locator("[data-field=status]")).to_have_text("completed")
-    expect(card.locator("[data-field=filename]")).to_have_text("people.csv")
-    expect(card.locator(".fraction")).to_have_text("5,000 / 5,000")
-    expect(card.locator("[data-field=percent]")).to_have_text("100%")
-    expect(card.locator("[data-field=failed]")).to_have_text("250")
-    bar = card.locator("[data-field=bar]")
-    assert bar.evaluate("bar => bar.value / bar.max") == 1
-    row = page.locator("#batches tbody tr")
-    expect(row).to_have_count(1)
-    expect(row.locator("[data-field=status]")).to_have_text("completed")
-    expect(page.locator("#notice")).to_be_hidden()
-    expect(page.locator("#health")).to_have_attribute("data-level", "ok")
+    page.wait_for_url("**/batches/*")
 
 
-def test_progress_is_seen_live_and_never_goes_back(page, site, processes, tmp_path):
-    slow = write_slow_processor(tmp_path, milliseconds=2)
-    worker = processes("worker.py", worker__processor=slow, worker__turn_seconds=0.1)
-    worker.await_line("worker started")
-    page.goto(site.url)
-    page.evaluate(
-        """() => {
+def field(page, name, root="#status"):
+    return page.locator(f"{root} [data-field={name}]")
+
+
+def await_completed(page, seconds=40):
+    expect(field(page, "status")).to_have_text("completed", timeout=seconds * 1000)
+
+
+def is_live(page, root="#status"):
+    expect(field(page, "connection", root)).to_have_text("live")
+
+
+class TestUpload:
+    def test_from_the_file_to_the_last_retry_by_mouse(self, page, site, processes):
+        processes("worker.py").await_line("worker started")
+        upload(page, site, list_of(5000) + b"user1@example.com\n\nanna@gmial.com\n")
+        await_completed(page)
+        expect(page.get_by_role("heading", level=1)).to_have_text("people.csv")
+        expect(page.locator(".fraction")).to_have_text("5,001 / 5,001")
+        expect(field(page, "percent")).to_have_text("100%")
+        expect(page.locator("#bar")).to_have_attribute("aria-valuenow", "100")
+        expect(page.locator(".accounting")).to_have_text(
+            re.compile(r"5,003 rows =\s+5,001 checked\s+\+ 1 duplicate\s.*1 blank", re.DOTALL)
+        )
+        expect(page.locator("[data-verdict=invalid]")).to_have_text("250")
+        expect(page.locator("#typos")).to_contain_text("gmial.com × 1 → gmail.com")
+        page.get_by_role("link", name="There is no @-sign.").click()
+        rows = page.locator("#rows tbody tr")
+        expect(rows).to_have_count(50)
+        expect(rows.first).to_contain_text("bad0")
+        page.get_by_role("link", name="Show more").click()
+        expect(rows).to_have_count(100)
+        page.get_by_role("link", name="1 duplicate").click()
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("First on line 3.")
+        page.get_by_label("Address contains").fill("@GMIAL")
+        page.get_by_role("button", name="Search").click()
+        expect(rows).to_contain_text("Meant: anna@gmail.com")
+        page.go_back()
+        expect(rows).to_contain_text("First on line 3.")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download failed").click()
+        assert download.value.suggested_filename == "people.failed.csv"
+        assert len(download.value.path().read_text().splitlines()) == 251
+        page.get_by_role("button", name="Retry failed (250)").click()
+        expect(page.locator("#message")).to_have_text(
+            re.compile("^250 emails (are|were) processed again")
+        )
+        await_completed(page)
+        page.get_by_role("button", name="Delete…").click()
+        expect(page.get_by_role("dialog")).to_contain_text("That can’t be undone.")
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
+        expect(page.locator("#no-batches")).to_be_visible()
+
+    def test_the_preview_shows_what_was_detected_and_each_guess_can_be_changed(self, page, site):
+        page.goto(site.url)
+        choose(page, "Nr;Müller;Kontakt\n1;Jörg;a@x.de\n2;b@x.de;c@x.de\n".encode("cp1252"))
+        expect(page.locator("#detected")).to_contain_text(
+            "Read as CSV, cp1252, semicolon. The addresses are in column 3 (2 in the first rows)."
+        )
+        head = page.locator("#preview thead")
+        expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
+        expect(page.locator("#preview tbody tr")).to_have_count(2)
+        page.locator("#preview [name=header]").select_option("is data")
+        expect(page.locator("#preview tbody tr")).to_have_count(3)
+        page.get_by_label("Address column").select_option("2")
+        expect(head.locator(".chosen")).to_have_text("Column 2 addresses")
+        page.get_by_label("Encoding").select_option("cp1251")
+        expect(page.locator("#preview tbody")).to_contain_text("Jцrg")
+        page.get_by_role("button", name="Detect again").click()
+        expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
+        expect(page.locator("#preview tbody")).to_contain_text("Jörg")
+        page.locator("#preview [name=header]").select_option("is data")
+        expect(page.locator("#preview tbody tr")).to_have_count(3)
+        page.get_by_role("button", name="Upload & process").click()
+        page.wait_for_url("**/batches/1")
+        assert query("SELECT total_rows, total_emails FROM batch") == [(3, 3)]
+
+    def test_a_file_can_be_dropped_anywhere(self, page, site):
+        page.goto(site.url)
+        event = page.evaluate_handle(
+            """() => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File(["a@x.de\\nb@x.de\\n"], "dropped.csv"));
+                return transfer;
+            }"""
+        )
+        page.dispatch_event("#recent", "dragenter", {"dataTransfer": event})
+        expect(page.locator("#dropzone")).to_be_visible()
+        page.dispatch_event("#recent", "drop", {"dataTransfer": event})
+        expect(page.locator("#dropzone")).to_be_hidden()
+        expect(page.locator("#chosen")).to_contain_text("dropped.csv")
+        expect(page.locator("#preview tbody tr")).to_have_count(2)
+
+    def test_addresses_can_be_pasted(self, page, site):
+        page.goto(site.url)
+        page.get_by_text("or paste addresses").click()
+        page.get_by_label("Addresses, one a line").fill("a@x.de, b@x.de; c@x.de")
+        expect(page.locator("#preview tbody tr")).to_have_count(3)
+        page.get_by_role("button", name="Upload & process").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Pasted addresses.txt")
+        expect(page.locator(".fraction")).to_have_text("0 / 3")
+
+    def test_what_is_wrong_with_a_file_is_said_at_the_file(self, open_page, site):
+        page = open_page(allowed=REFUSED)
+        page.goto(site.url)
+        page.get_by_role("button", name="Upload & process").click()
+        error = page.locator("#upload-error")
+        expect(error).to_have_text("Choose a file, or paste addresses, first.")
+        choose(page, b'a@x.de\n"' + b"b" * 200_000)
+        expect(error).to_contain_text("Line 2: this can't be read as CSV")
+        page.get_by_role("button", name="Upload & process").click()
+        expect(error).to_contain_text("Line 2: this can't be read as CSV")
+        choose(page, b"a@x.de\n")
+        expect(error).to_be_hidden()
+        expect(page.locator("#preview tbody tr")).to_have_count(1)
+
+    def test_an_upload_says_how_fast_it_is_and_can_be_cancelled(self, page, site):
+        page.goto(site.url)
+        choose(page, csv_of(*(f"user{n}@example.com" for n in range(100_000))))
+        expect(page.locator("#preview")).to_be_visible()
+        network = page.context.new_cdp_session(page)
+        network.send(
+            "Network.emulateNetworkConditions",
+            {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2e5},
+        )
+        page.get_by_role("button", name="Upload & process").click()
+        state = page.locator("#upload-state")
+        expect(state).to_have_text(
+            re.compile(r"^[\d.]+ [KM]B of 2\.\d MB, [\d.]+ [KM]B/s, \d+:\d\d left$")
+        )
+        page.get_by_role("button", name="Cancel").click()
+        expect(state).to_have_text("Cancelled; nothing was stored.")
+        expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
+        assert query("SELECT * FROM batch") == []
+
+
+class TestBatch:
+    @pytest.mark.parametrize("width", [360, 1440])
+    def test_progress_is_seen_live_and_nothing_goes_back_or_moves(
+        self, open_page, site, processes, slow, width
+    ):
+        page = open_page(viewport={"width": width, "height": 900})
+        processes("worker.py", **slow).await_line("worker started")
+        page.add_init_script(
+            """
             window.seen = [];
-            const bar = document.querySelector("#status [data-field=bar]");
-            const note = () => window.seen.push(bar.value);
-            new MutationObserver(note).observe(bar, { attributes: true });
-        }"""
-    )
-    choose(page, list_of(1000))
-    page.get_by_role("button", name="Upload & process").click()
-    expect(page.locator("#status [data-field=connection]")).to_have_text("live")
-    expect(page.locator("#status [data-field=status]")).to_have_text("completed")
-    seen = page.evaluate("window.seen")
-    assert len(set(seen)) > 3
-    assert seen == sorted(seen)
-    assert seen[-1] == 1000
+            window.shifts = [];
+            addEventListener("DOMContentLoaded", () => {
+                const bar = document.getElementById("bar");
+                const processed = document.querySelector("#status [data-field=processed]");
+                if (!bar) return;
+                const note = () => window.seen.push(Number(processed.textContent.replace(",", "")));
+                new MutationObserver(note).observe(processed, { childList: true });
+            });
+            new PerformanceObserver((list) => {
+                for (const { hadRecentInput, value, sources } of list.getEntries()) {
+                    const moved = sources.map(({ node, previousRect, currentRect }) =>
+                        [node?.id || node?.className || node?.nodeName, previousRect, currentRect]);
+                    if (!hadRecentInput) window.shifts.push({ value, moved });
+                }
+            }).observe({ type: "layout-shift", buffered: true });
+            """
+        )
+        upload(page, site, list_of(3000))
+        is_live(page)
+        expect(field(page, "rate")).to_have_text(re.compile(r"^[1-9][\d,]*/s$"))
+        expect(field(page, "left")).to_have_text(re.compile(r"^\d+:\d\d$"))
+        expect(page).to_have_title(re.compile(r"^\d+% · people\.csv"))
+        expect(page.locator("link[rel=icon]")).to_have_attribute(
+            "href", re.compile(r"/progress/[1-9]\d*\.svg$")
+        )
+        expect(page.locator("#chart")).not_to_have_attribute("data-empty", "")
+        await_completed(page)
+        expect(page).to_have_title(re.compile(r"^completed · people\.csv"))
+        seen = page.evaluate("window.seen")
+        assert len(set(seen)) > 3
+        assert seen == sorted(seen)
+        assert seen[-1] == 3000
+        shifts = page.evaluate("window.shifts")
+        assert sum(shift["value"] for shift in shifts) < 0.01, shifts
 
-
-def test_without_a_worker_the_page_says_why_nothing_moves_until_one_comes(page, site, processes):
-    page.goto(site.url)
-    choose(page, list_of(100))
-    page.get_by_role("button", name="Upload & process").click()
-    expect(page.locator("#status [data-field=status]")).to_have_text("pending")
-    expect(page.locator("#notice")).to_contain_text("python worker.py --threads 4")
-    processes("worker.py")
-    expect(page.locator("#status [data-field=status]")).to_have_text("completed")
-    expect(page.locator("#notice")).to_be_hidden()
-
-
-def test_a_refused_file_is_explained_and_another_can_be_chosen(page, site):
-    page.goto(site.url)
-    page.get_by_role("button", name="Upload & process").click()
-    error = page.locator("#upload-error")
-    expect(error).to_have_text("Choose a file first.")
-    choose(page, b'a@x.de\n"' + b"b" * 200_000)
-    expect(error).to_be_hidden()
-    page.get_by_role("button", name="Upload & process").click()
-    expect(error).to_contain_text("Line 2: this can't be read as CSV")
-    expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
-
-
-def test_a_click_on_a_batch_opens_its_status_and_markup_stays_text(page, site):
-    name = "<img src=x onerror=alert(1)>.csv"
-    site.upload(csv_of("a@x.de", "b@x.de"), filename=name)
-    site.upload(csv_of("a@x.de"), filename="second.csv")
-    page.goto(site.url)
-    title = page.locator("#status [data-field=filename]")
-    expect(title).to_have_text("second.csv")
-    page.get_by_role("link", name=name).click()
-    expect(title).to_have_text(name)
-    expect(page.locator("#status .fraction")).to_have_text("0 / 2")
-    expect(page).to_have_url(f"{site.url}/?batch=1")
-    page.get_by_role("button", name="Refresh").click()
-    expect(page.locator("tr[aria-current=true]")).to_contain_text(name)
-    page.go_back()
-    expect(title).to_have_text("second.csv")
-    assert page.locator("main img").count() == 0
-
-
-def test_the_page_polls_when_stream_slots_are_used_up(browser, processes):
-    site = processes("app.py", server__max_streams=1).site()
-    batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
-    page = browser.new_context().new_page()
-    with site.stream(batch_id) as stream:
-        next(stream.events())
-        page.goto(f"{site.url}/?batch={batch_id}")
-        connection = page.locator("#status [data-field=connection]")
-        expect(connection).to_have_text("updates every 2 seconds")
+    def test_a_retry_goes_back_and_says_so_in_all_tabs(self, page, site, processes):
+        batch_id = completed()
+        with page.expect_response(
+            f"**/api/batches/{batch_id}"
+        ):  # which it asks for once it is live
+            page.goto(f"{site.url}/batches/{batch_id}")
+        answer = site.request("POST", f"/api/batches/{batch_id}/retry?which=failed")
+        assert answer.json["requeued"] == 3
+        expect(page.locator("#message")).to_have_text("3 emails are processed again.")
+        expect(page.locator(".fraction")).to_have_text("7 / 10")
+        expect(field(page, "status")).to_have_text("pending")
         processes("worker.py")
-        expect(page.locator("#status [data-field=status]")).to_have_text("completed")
-        expect(connection).to_have_text("")
-    page.context.close()
+        await_completed(page)
+        expect(page.locator("#message")).to_have_text("3 emails were processed again.")
+
+    def test_a_batch_that_waits_says_why(self, page, site, processes):
+        store("a@x.de")
+        batch_id = store("a@x.de").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+        expect(page.locator("#waiting")).to_contain_text("Unfinished batches in all: 2.")
+        expect(page.locator("#notice")).to_contain_text("python worker.py --threads 4")
+        worker = processes("worker.py")
+        await_completed(page)
+        expect(page.locator("#waiting")).to_be_hidden()
+        expect(page.locator("#notice")).to_be_hidden()
+        worker.stop()
+        # Nothing waits for a worker, so that nothing is wrong but that there is none.
+        expect(field(page, "workers", "#health")).to_have_text("no worker")
+
+    def test_a_cancelled_and_a_deleted_batch_show_as_that_everywhere(self, open_page, site):
+        batch_id = store("a@x.de").batch_id
+        home = open_page()
+        home.goto(site.url)
+        page = open_page(home.context)
+        page.goto(f"{site.url}/batches/{batch_id}")
+        page.get_by_role("button", name="Cancel…").click()
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        expect(field(page, "status")).to_have_text("cancelled")
+        row = home.locator("#batches tbody tr")
+        expect(row).to_contain_text("cancelled")
+        assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+        expect(row).to_have_count(0)
+        expect(home.locator("#no-batches")).to_be_visible()
+        expect(page.locator("#message")).to_have_text("This batch has been deleted.")
+
+    def test_a_person_is_notified_who_wants_to_be(self, open_page, site, processes):
+        page = open_page(permissions=["notifications"])
+        # The system's notification centre is outside; what it would show is noted.
+        page.add_init_script(
+            """
+            window.told = [];
+            window.Notification = class extends EventTarget {
+                static requestPermission = async () => "granted";
+                constructor(title, { body }) {
+                    super();
+                    window.told.push([title, body]);
+                }
+            };
+            """
+        )
+        batch_id = store("a@x.de", "b").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+        page.get_by_role("button", name="Notify me when done").click()
+        expect(page.get_by_role("button", name="You will be notified")).to_be_disabled()
+        processes("worker.py")
+        await_completed(page)
+        eventually(lambda: page.evaluate("window.told.length"))
+        assert page.evaluate("window.told") == [["list.csv: completed", "2 of 2 emails, 1 failed."]]
+
+    def test_rows_of_a_rare_kind_are_found_among_many(self, page, site):
+        addresses = [f"user{n}@example.com" for n in range(120_000)]
+        batch_id = site.upload(csv_of(*addresses)).json["batchId"]
+        page.goto(f"{site.url}/batches/{batch_id}")
+        page.get_by_label("Address contains").fill("user119999@")
+        page.get_by_role("button", name="Search").click()
+        rows = page.locator("#rows tbody tr")
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("120,000")
+        page.get_by_role("link", name="Show all").click()
+        expect(rows).to_have_count(50)
 
 
-def test_the_page_reconnects_when_the_app_comes_back(browser, processes):
-    app = processes("app.py")
-    site = app.site()
-    batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
-    page = browser.new_context().new_page()
-    page.goto(f"{site.url}/?batch={batch_id}")
-    connection = page.locator("#status [data-field=connection]")
-    expect(connection).to_have_text("live")
-    app.stop(signal.SIGKILL)
-    expect(connection).not_to_have_text("live")
-    processes("app.py", "--port", str(site.port)).site()
-    processes("worker.py")
-    expect(page.locator("#status [data-field=status]")).to_have_text("completed", timeout=40_000)
-    page.context.close()
+class TestHome:
+    def test_the_batches_are_live(self, page, site, processes, slow):
+        page.goto(site.url)
+        is_live(page, "#recent")
+        batch_id = site.upload(list_of(2000), filename="late.csv").json["batchId"]
+        row = page.locator(f'#batches tr[data-batch="{batch_id}"]')
+        expect(row).to_contain_text("late.csv")
+        expect(row).to_contain_text("pending")
+        processes("worker.py", **slow)
+        expect(row.locator("[data-field=rate]")).to_have_text(re.compile(r"^[1-9][\d,]*/s$"))
+        expect(row.locator("[data-field=left]")).to_have_text(re.compile(r"^\d+:\d\d$"))
+        expect(row).to_contain_text("completed", timeout=40_000)
+        expect(row).to_contain_text("100%")
+        site.upload(list_of(2000), filename="later.csv")
+        row = page.locator(f'#batches tr[data-batch="{batch_id + 1}"]')
+        expect(row.locator("rect").first).not_to_have_attribute("width", "0")
+
+    def test_batches_are_found_by_name_and_status(self, page, site):
+        for name in ("spring 100%.csv", "autumn.csv", "Spring.csv"):
+            site.upload(csv_of("a@x.de"), filename=name)
+        site.request("POST", "/api/batches/3/cancel")
+        page.goto(site.url)
+        rows = page.locator("#batches tbody tr")
+        expect(rows).to_have_count(3)
+        page.get_by_label("File name contains").fill("spring")
+        expect(rows).to_have_count(2)
+        page.get_by_label("Status", exact=True).select_option("cancelled")
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("Spring.csv")
+        page.get_by_label("File name contains").fill("nothing like it")
+        expect(page.locator("#no-batches")).to_contain_text("No batch fits.")
+        page.reload()
+        expect(page.get_by_label("File name contains")).to_have_value("nothing like it")
+        page.get_by_role("link", name="Show all").click()
+        expect(rows).to_have_count(3)
+
+    def test_older_batches_come_by_asking_and_then_by_scrolling(self, page, site):
+        for _ in range(50):
+            store("a@x.de")
+        page.goto(site.url)
+        rows = page.locator("#batches tbody tr")
+        expect(rows).to_have_count(20)
+        is_live(page, "#recent")
+        page.get_by_role("link", name="Show older batches").click()
+        expect(rows).to_have_count(40)
+        page.mouse.wheel(0, 20_000)
+        expect(rows).to_have_count(50)
+        expect(page.locator("#more")).to_be_hidden()
+        page.get_by_role("button", name="Refresh").click()
+        site.upload(csv_of("b@x.de"))
+        expect(rows).to_have_count(51)
+
+    def test_names_and_addresses_full_of_markup_stay_text(self, page, site, processes):
+        name = "<img src=x onerror=alert(1)>.csv"
+        page.goto(site.url)
+        choose(page, b"email\n<b>a</b>@x.de\n", name)
+        expect(page.locator("#preview tbody")).to_contain_text("<b>a</b>@x.de")
+        site.upload(b"email\n<b>a</b>@x.de\n", filename=name)
+        page.get_by_role("link", name=name).click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(name)
+        processes("worker.py")
+        await_completed(page)
+        page.get_by_role("link", name="invalid").click()
+        expect(page.locator("#rows tbody")).to_contain_text("<b>a</b>@x.de")
+        assert page.locator("main img, main tbody b").count() == 0
 
 
-@pytest.fixture
-def here(client, monkeypatch):
-    """The announcement of a worker that stays alive for the length of a test, however slow."""
-    monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
-    return Presence(client, "email-queue")
+class TestConnection:
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_seven_tabs_stay_live(self, open_page, site, processes, slow, shared):
+        batch_id = site.upload(list_of(3000)).json["batchId"]
+        first = open_page()
+        if not shared:
+            first.context.add_init_script("delete window.SharedWorker")
+        pages = [first, *(open_page(first.context) for _ in range(6))]
+        for number, page in enumerate(pages):
+            page.goto(f"{site.url}/batches/{batch_id}" if number % 2 else site.url)
+            if not shared and number < 6:
+                hide(page)
+        for number, page in enumerate(pages):
+            if shared or number == 6:
+                is_live(page, "#status" if number % 2 else "#recent")
+        processes("worker.py", **slow)
+        for number, page in enumerate(pages):
+            if not shared and number < 6:
+                hide(page, hidden=False)
+            root = "#status" if number % 2 else "#recent"
+            expect(field(page, "status", root)).to_have_text("completed", timeout=40_000)
+            if not shared:
+                hide(page)
+        # And an ordinary request still gets through.
+        assert pages[-1].evaluate("fetch('/api/batches').then((answer) => answer.status)") == 200
+
+    def test_the_page_polls_when_streams_are_used_up_and_goes_back_to_live(
+        self, open_page, processes
+    ):
+        site = processes("app.py", server__max_streams=1).site()
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page(allowed=AWAY)
+        with site.stream(batch_id) as stream:
+            next(stream.events())
+            page.goto(f"{site.url}/batches/{batch_id}")
+            connection = field(page, "connection")
+            expect(connection).to_have_text("updates every 2 seconds")
+            processes("worker.py")
+            await_completed(page)
+        home = open_page(page.context, allowed=AWAY)
+        page.close()
+        home.goto(site.url)
+        expect(field(home, "connection", "#recent")).to_have_text("live", timeout=40_000)
+
+    def test_the_page_reconnects_when_the_app_comes_back(self, open_page, processes):
+        app = processes("app.py")
+        site = app.site()
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page(allowed=AWAY)
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+        app.stop(signal.SIGKILL)
+        expect(field(page, "connection")).to_have_text("reconnecting…")
+        expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+        processes("app.py", "--port", str(site.port)).site()
+        is_live(page)
+        expect(page.locator("#notice")).to_contain_text("No worker is running")
+        processes("worker.py")
+        await_completed(page)
 
 
-STRIP = ("level", "workers", "rate", "queue", "oldest", "database", "redis")
+def hide(page, hidden=True):
+    """Make the tab think that it is in the background, or not; a headless browser shows all."""
+    page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )
+
+
+class TestStrip:
+    @pytest.fixture
+    def here(self, client, monkeypatch):
+        """The announcement of a worker that stays alive for the length of a test, however slow."""
+        monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
+        return Presence(client, "email-queue")
+
+    def test_shows_a_live_worker_and_goes_red_when_it_is_gone(self, page, site, here):
+        here.announce([ThreadReport(1), ThreadReport(2, 7, 1, 0.5)], rate=96_000.4)
+        page.goto(site.url)
+        health, notice = page.locator("#health"), page.locator("#notice")
+        assert strip(page) == ["OK", "1 worker, 2 threads", "96,000 emails/s", "0 in the queue",
+                               "nothing waits", "PostgreSQL ok", "Redis ok"]  # fmt: skip
+        expect(notice).to_be_hidden()
+        site.upload(csv_of("a@x.de"))
+        expect(health).to_contain_text("oldest waiting: batch 1 for")
+        expect(health).to_have_attribute("data-level", "ok")
+        here.withdraw()
+        expect(health).to_have_attribute("data-level", "error")
+        expect(health.get_by_role("status")).to_have_text("No worker is running, so batches wait.")
+        expect(notice).to_contain_text(f" ago on {here._host}:{here._pid}.")
+        expect(notice.locator("code")).to_have_text("python worker.py --threads 4")
+        assert strip(page)[:4] == ["Problem", "no worker", "0 emails/s", "1 in the queue"]
+        notice.locator("code").click()
+        assert page.evaluate("getSelection().toString()") == "python worker.py --threads 4"
+        here.announce([ThreadReport(1)], rate=0.0)
+        expect(notice).to_be_hidden()
+        expect(health).to_have_attribute("data-level", "ok")
+
+    @pytest.mark.parametrize("state", ["alive", "gone", "never", "under way", "no redis"])
+    def test_server_and_script_say_the_same(self, page, serve, here, no_redis, state):
+        site = serve(no_redis) if state == "no redis" else serve()
+        if state in ("alive", "gone"):
+            here.announce([ThreadReport(number) for number in range(1200)], rate=1_234_567.9)
+        if state == "gone":
+            here.withdraw()
+        uploaded = site.upload(csv_of("a@x.de")).json
+        if state == "under way":
+            start(uploaded["batchId"])
+        page.goto(site.url)
+        rendered, level = texts(page), page.locator("#health").get_attribute("data-level")
+        page.locator("#health").evaluate(
+            """health => {
+                health.dataset.level = "";
+                const fields = health.querySelectorAll("[data-field]");
+                for (const each of fields) each.textContent = "stale";
+            }"""
+        )
+        expect(page.locator("#health")).to_have_attribute("data-level", level)
+        assert texts(page) == rendered
+
+    def test_says_that_the_database_is_away_until_it_is_back(
+        self, open_page, serve, here, monkeypatch, tmp_path
+    ):
+        here.announce([ThreadReport(1)], rate=0.0)
+        page = open_page(allowed=AWAY)
+        page.goto(serve().url)
+        health = page.locator("#health")
+        is_live(page, "#recent")
+        with monkeypatch.context() as away:
+            away.setitem(pool.connect_params, "host", str(tmp_path))
+
+            def noticed():
+                pool.close_idle()  # again and again: somebody may be using one
+                return health.get_attribute("data-level") == "error"
+
+            eventually(noticed)
+            expect(health.get_by_role("status")).to_contain_text("The database can't be reached.")
+            expect(health).to_contain_text("PostgreSQL unreachable")
+            expect(health.locator("code")).to_be_hidden()
+        expect(health).to_have_attribute("data-level", "ok")
+
+    @pytest.mark.parametrize("width", [360, 1100])
+    def test_holds_still_while_its_numbers_run(self, open_page, site, here, width):
+        store("a@x.de")
+        page = open_page(viewport={"width": width, "height": 740})
+        places = []
+        for threads, rate in ((1, 0.0), (8, 96_000.0), (128, 1_234_567.0)):
+            here.announce([ThreadReport(number) for number in range(threads)], rate)
+            page.goto(site.url)
+            expect(field(page, "rate", "#health")).to_have_text(f"{int(rate):,} emails/s")
+            places.append(
+                page.locator("#health").evaluate(
+                    """health => [...health.querySelectorAll("li"), health].map((each) => {
+                        const { left, top, height } = each.getBoundingClientRect();
+                        return [left, top, height];
+                    })"""
+                )
+            )
+        assert places[0] == places[1] == places[2]
 
 
 def strip(page):
-    return [page.locator(f"#health [data-field={name}]").inner_text() for name in STRIP]
-
-
-def test_the_strip_shows_a_live_worker_and_goes_red_when_it_is_gone(page, site, here):
-    here.announce([ThreadReport(1), ThreadReport(2, 7, 1, 0.5)], rate=96_000.4)
-    page.goto(site.url)
-    health, notice = page.locator("#health"), page.locator("#notice")
-    before = strip(page)
-    assert before == ["OK", "1 worker, 2 threads", "96,000 emails/s", "0 in the queue",
-                      "nothing waits", "PostgreSQL ok", "Redis ok"]  # fmt: skip
-    expect(notice).to_be_hidden()
-    site.upload(csv_of("a@x.de"))
-    refresh = page.get_by_role("button", name="Refresh")
-    refresh.click()
-    expect(health).to_contain_text("oldest waiting: batch 1 for")
-    expect(health).to_have_attribute("data-level", "ok")
-    here.withdraw()
-    refresh.click()
-    expect(health).to_have_attribute("data-level", "error")
-    expect(health.get_by_role("status")).to_have_text("No worker is running, so batches wait.")
-    expect(notice).to_contain_text(f" ago on {here._host}:{here._pid}.")
-    expect(notice.locator("code")).to_have_text("python worker.py --threads 4")
-    assert strip(page)[:4] == ["Problem", "no worker", "0 emails/s", "1 in the queue"]
-    notice.locator("code").click()
-    assert page.evaluate("getSelection().toString()") == "python worker.py --threads 4"
-    here.announce([ThreadReport(1)], rate=0.0)
-    refresh.click()
-    expect(notice).to_be_hidden()
-    expect(health).to_have_attribute("data-level", "ok")
+    names = ("level", "workers", "rate", "queue", "oldest", "database", "redis")
+    return [field(page, name, "#health").inner_text() for name in names]
 
 
 def texts(page):
@@ -231,89 +553,3 @@ def texts(page):
         r"""health => [...health.querySelectorAll("[data-field]")].map(
             (each) => each.textContent.replace(/\d+ (s|min)\b/, "…"))"""
     )
-
-
-@pytest.mark.parametrize("state", ["alive", "gone", "never", "under way", "no redis"])
-def test_server_and_script_say_the_same(page, serve, here, no_redis, state):
-    site = serve(no_redis) if state == "no redis" else serve()
-    if state in ("alive", "gone"):
-        here.announce([ThreadReport(number) for number in range(1200)], rate=1_234_567.9)
-    if state == "gone":
-        here.withdraw()
-    uploaded = site.upload(csv_of("a@x.de")).json
-    if state == "under way":
-        start(uploaded["batchId"])
-    page.goto(site.url)
-    rendered, level = texts(page), page.locator("#health").get_attribute("data-level")
-    page.locator("#health").evaluate(
-        """health => {
-            health.dataset.level = "";
-            for (const each of health.querySelectorAll("[data-field]")) each.textContent = "stale";
-        }"""
-    )
-    page.get_by_role("button", name="Refresh").click()
-    expect(page.locator("#health")).to_have_attribute("data-level", level)
-    assert texts(page) == rendered
-
-
-def test_the_strip_says_that_the_database_is_away_until_it_is_back(
-    browser, serve, here, monkeypatch, tmp_path
-):
-    here.announce([ThreadReport(1)], rate=0.0)
-    page = browser.new_context().new_page()
-    page.goto(serve().url)
-    health, refresh = page.locator("#health"), page.get_by_role("button", name="Refresh")
-    with monkeypatch.context() as away:
-        pool.close_idle()
-        away.setitem(pool.connect_params, "host", str(tmp_path))
-        refresh.click()
-        expect(health).to_have_attribute("data-level", "error")
-        expect(health.get_by_role("status")).to_contain_text("The database can't be reached.")
-        expect(health).to_contain_text("PostgreSQL unreachable")
-        expect(health.locator("code")).to_be_hidden()
-    refresh.click()
-    expect(health).to_have_attribute("data-level", "ok")
-    page.context.close()
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1100])
-def test_the_strip_fits_and_holds_still_while_its_numbers_run(browser, site, here, width, scheme):
-    site.upload(csv_of("a@x.de"))
-    context = browser.new_context(
-        viewport={"width": width, "height": 740}, color_scheme=scheme, reduced_motion="reduce"
-    )
-    page = context.new_page()
-    places = []
-    for threads, rate in ((1, 0.0), (8, 96_000.0), (128, 1_234_567.0)):
-        here.announce([ThreadReport(number) for number in range(threads)], rate)
-        page.goto(site.url)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        places.append(
-            page.locator("#health").evaluate(
-                """health => [...health.querySelectorAll("li"), health].map((each) => {
-                    const { left, top, height } = each.getBoundingClientRect();
-                    return [left, top, height];
-                })"""
-            )
-        )
-    assert places[0] == places[1] == places[2]
-    here.withdraw()
-    page.goto(site.url)
-    expect(page.locator("#notice")).to_contain_text("python worker.py --threads 4")
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
-    context.close()
-
-
-def test_it_fits_a_phone_and_works_by_keyboard(browser, site):
-    site.upload(csv_of("a@x.de"), filename=f"{'a-very-long-name' * 8}.csv")
-    context = browser.new_context(viewport={"width": 360, "height": 740}, color_scheme="dark")
-    page = context.new_page()
-    page.goto(site.url)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 360
-    reached = set()
-    for _ in range(8):
-        page.keyboard.press("Tab")
-        reached.add(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-    assert {"file", "refresh", "BUTTON", "A"} <= reached
-    context.close()

@@ -176,8 +176,11 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
     monkeypatch.setattr(removal, "_REMOVED", (("email", "id", 4), ("chunk", "first_id", 2)))
     other, batch_id = completed(), completed()
     with session():
-        assert models.delete(batch_id) is True
-        assert models.delete(batch_id) is False
+        before = snapshot(batch_id)
+        deleted = models.delete(batch_id)
+        assert (deleted.status, deleted.revision) == ("deleted", before.revision + 1)
+        assert deleted.terminal
+        assert models.delete(batch_id) is None
         assert models.snapshots([batch_id]) == []
         with pytest.raises(StateError, match="was deleted"):
             retry_or_raise(batch_id)
@@ -202,7 +205,7 @@ def test_only_what_has_ended_is_deleted(database):
         with pytest.raises(StateError, match="Cancel it first"):
             models.delete(batch_id)
         models.cancel(batch_id)
-        assert models.delete(batch_id) is True
+        assert models.delete(batch_id).status == "deleted"
 
 
 def test_a_removal_locks_nobody_out_of_other_batches(database):

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from playwright.sync_api import expect
 from support import (
     assert_books_balance,
     csv_of,
@@ -287,3 +288,34 @@ def test_an_app_that_starts_without_postgres_serves_and_says_so(start, own, clie
         site = start("app.py").site()
         assert site.get("/").status == site.get("/api/batches").status == 503
     eventually(lambda: site.get("/api/batches").status == 200)
+
+
+@own_redis
+def test_the_page_moves_on_while_redis_is_killed_and_back(page, start, own, database, tmp_path):
+    app = start("app.py")
+    site = app.site()
+    slow = write_slow_processor(tmp_path, milliseconds=2)
+    worker = start("worker.py", worker__processor=slow, worker__turn_seconds=0.1)
+    worker.await_line("worker started")
+    content = csv_of(*(f"user{n}@example.com" for n in range(16_000)))
+    batch_id = site.upload(content).json["batchId"]
+    page.goto(f"{site.url}/batches/{batch_id}")
+
+    def field(name, root="#status"):
+        return page.locator(f"{root} [data-field={name}]")
+
+    def processed():
+        return int(field("processed").inner_text().replace(",", ""))
+
+    expect(field("connection")).to_have_text("live")
+    own.kill()
+    before = processed()
+    eventually(lambda: processed() > before)
+    eventually(lambda: outages(app, "redis") == (1, 1))  # it was started again
+    with own.stopped():
+        expect(field("redis", "#health")).to_have_text("Redis unreachable")
+        expect(page.locator("#notice")).to_contain_text("Redis can't be reached.")
+        before = processed()
+        eventually(lambda: processed() > before)
+    expect(field("redis", "#health")).to_have_text("Redis ok")
+    expect(field("status")).to_have_text("completed", timeout=60_000)

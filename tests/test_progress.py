@@ -2,11 +2,11 @@ import logging
 import threading
 
 import pytest
-from support import eventually, start, store
+from support import eventually, query, start, store
 
 import progress
 from models import Snapshot
-from progress import Hub, Mailbox
+from progress import Hub, Mailbag, Mailbox
 
 PREFIX = "batch:status:"
 
@@ -53,6 +53,62 @@ def test_taking_waits_for_a_snapshot():
     mailbox = Mailbox(1)
     threading.Timer(0.05, mailbox.put, [at(1)]).start()
     assert mailbox.take(20) == at(1)
+
+
+def test_a_mailbag_keeps_the_newest_of_each_batch_and_is_emptied_at_once():
+    mailbag = Mailbag()
+    assert mailbag.take(0.0) == []
+    for revision in (1, 3, 2):
+        mailbag.put(at(revision))
+    mailbag.put(at(1, batch_id=2))
+    assert mailbag.take(0.0) == [at(3), at(1, batch_id=2)]
+    mailbag.put(at(3))
+    assert mailbag.take(0.0) == []
+    threading.Timer(0.05, mailbag.put, [at(4)]).start()
+    assert mailbag.take(20) == [at(4)]
+
+
+def test_what_is_remembered_of_batches_is_bounded(monkeypatch):
+    monkeypatch.setattr(progress, "MAX_TOLD", 3)
+    mailbag = Mailbag()
+    for batch_id in range(1, 6):
+        mailbag.put(at(1, batch_id))
+    assert list(mailbag._revisions) == [3, 4, 5]
+    assert len(mailbag.take(0.0)) == 5
+
+
+def test_a_mailbag_gets_what_is_published_of_any_batch_and_the_rates_learn_of_it(hub, client):
+    subscribed(client)
+    mailbag = hub.watch_all()
+    for batch_id in (1, 2):
+        progress.publish(client, PREFIX, at(5, batch_id))
+    seen = []
+    while len(seen) < 2:
+        seen += mailbag.take(20)
+    assert seen == [at(5, 1), at(5, 2)]
+    assert set(hub.rates._tracks) == {1, 2}
+    hub.unwatch(mailbag)
+    assert not hub._mailboxes
+    assert not hub._told
+
+
+def test_the_rates_learn_also_when_nobody_watches(hub, client):
+    subscribed(client)
+    progress.publish(client, PREFIX, at(5))
+    assert eventually(lambda: list(hub.rates._tracks) == [1])
+    assert not hub._told
+
+
+def test_a_batch_that_has_vanished_is_told_as_deleted(hub, client, monkeypatch):
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
+    subscribed(client)
+    batch_id = store("a@x.de").batch_id
+    one, every = hub.watch(batch_id), hub.watch_all()
+    assert one.take(20).status == every.take(20)[0].status == "pending"
+    query("UPDATE batch SET deleted_at = now() RETURNING 1")
+    for last in (one.take(20), every.take(20)[0]):
+        assert (last.status, last.revision, last.terminal) == ("deleted", 2, True)
+    assert not hub._told
 
 
 def test_what_is_published_reaches_the_mailboxes_of_that_batch_only(hub, client):

@@ -200,3 +200,50 @@ class TestRows:
 
     def test_of_an_unknown_batch_are_a_problem(self, site):
         problem(site.get("/api/batches/7/rows"), 404, "batch_not_found")
+
+
+class TestPasted:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("a@x.de, b@x.de;c@x.de\r\nd@x.de", ["a@x.de", "b@x.de", "c@x.de", "d@x.de"]),
+            ("a@x.de\r\n\r\njürgen@x.de", ["a@x.de", "jürgen@x.de"]),
+            ("a@x.de,", ["a@x.de"]),
+            ("Name;Mail\nAnna;a@x.de\nBob;b@x.de", ["a@x.de", "b@x.de"]),
+            ("Anna\ta@x.de\nBob\tb@x.de", ["a@x.de", "b@x.de"]),
+        ],
+    )
+    def test_addresses_with_anything_between(self, site, text, expected):
+        response = upload_text(site, text)
+        assert response.status == 201
+        assert response.json["filename"] == "Pasted addresses.txt"
+        assert [email for email, _, _ in emails(1)] == expected
+
+    def test_a_long_text_is_taken_too(self, site):
+        text = ", ".join(f"user{n}@example.com" for n in range(20_000))
+        assert upload_text(site, text).json["totalEmails"] == 20_000
+
+    def test_a_chosen_file_goes_first(self, site):
+        response = site.upload(b"a@x.de\n", text="b@x.de")
+        assert [email for email, _, _ in emails(1)] == ["a@x.de"]
+        assert response.json["filename"] == "list.csv"
+
+    def test_a_preview_of_it(self, site):
+        shown = upload_text(site, "a@x.de, b@x.de", path="/api/preview").json
+        assert shown["rows"] == [["a@x.de"], ["b@x.de"]]
+
+    @pytest.mark.parametrize("text", ["", " \r\n"])
+    def test_neither_file_nor_text_is_a_problem(self, site, text):
+        problem(upload_text(site, text), 400, "no_file")
+
+
+def upload_text(site, text, path="/api/upload"):
+    """As a browser sends it whose form has no file chosen."""
+    boundary = "a-boundary-of-the-tests"
+    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+    body = (
+        f'{start}"file"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n'
+        f'{start}"text"\r\n\r\n{text}\r\n--{boundary}--\r\n'
+    )
+    content_type = f"multipart/form-data; boundary={boundary}"
+    return site.request("POST", path, body.encode(), Content_Type=content_type)

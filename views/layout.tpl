@@ -6,11 +6,14 @@
   <meta name="color-scheme" content="light dark">
   <title>{{title}}</title>
   <link rel="icon" href="{{static}}/icon.svg" type="image/svg+xml">
-  % for name in ("tokens", "base", "health", "upload", "status", "batches"):
+  % for name in ("tokens", "base", "table", "health", "bar", *get("styles", ())):
   <link rel="stylesheet" href="{{static}}/css/{{name}}.css">
   % end
   % if defined("script"):
-  <script type="module" src="{{static}}/js/{{script}}"></script>
+  <script type="module" src="{{static}}/js/{{script}}.js"></script>
+  % for name in modules:
+  <link rel="modulepreload" href="{{static}}/js/{{name}}.js">
+  % end
   % end
 </head>
 <body>

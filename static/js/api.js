@@ -2,6 +2,7 @@
 
 const UNREACHABLE = "The server can't be reached. Is app.py running?";
 
+// What was asked for isn't wanted any more.
 export class Cancelled extends Error {}
 
 function problem(text, status) {
@@ -12,14 +13,18 @@ function problem(text, status) {
   }
 }
 
-export async function getJson(url) {
-  let response;
+async function answer(url, options) {
   try {
-    response = await fetch(url, { headers: { Accept: "application/json" } });
+    const response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
+    return [response, await response.text()];
   } catch {
+    if (options.signal?.aborted) throw new Cancelled();
     throw new Error(UNREACHABLE);
   }
-  const text = await response.text();
+}
+
+async function json(url, options) {
+  const [response, text] = await answer(url, options);
   // A degraded health report comes with status 503 and says more than the status.
   if (!response.ok && !response.headers.get("Content-Type")?.startsWith("application/json")) {
     throw new Error(problem(text, response.status));
@@ -27,8 +32,12 @@ export async function getJson(url) {
   return JSON.parse(text);
 }
 
+export const getJson = (url, signal) => json(url, { signal });
+
+export const postForm = (url, form, signal) => json(url, { method: "POST", body: form, signal });
+
 // XMLHttpRequest, because fetch() does not tell how much of an upload has gone.
-export function upload(url, file, { onProgress, signal }) {
+export function upload(url, form, { onProgress, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", url);
@@ -42,8 +51,6 @@ export function upload(url, file, { onProgress, signal }) {
     );
     request.addEventListener("abort", () => reject(new Cancelled()));
     signal.addEventListener("abort", () => request.abort());
-    const form = new FormData();
-    form.append("file", file);
     request.send(form);
   });
 }

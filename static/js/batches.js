@@ -1,75 +1,221 @@
-// The card "Recent Batches".
+// The card "Recent Batches": a live table, narrowed by the form above it.
 
 import { getJson } from "./api.js";
-import { setStatus, setText } from "./fields.js";
-import { count, localTime } from "./format.js";
+import { drawBar } from "./bar.js";
+import { complain, copyOf, setStatus, setText, showWhen } from "./fields.js";
+import { clock, count, localTime, percent, rate } from "./format.js";
+import { oncePerFrame } from "./frames.js";
+
+// Without news for this long, a batch isn't moving.
+const STILL_MS = 6000;
+// Between two looks whether the batches that fit the filter are still the same.
+const RELIST_MS = 1000;
+
+const snapshotOf = (batch) => ({
+  ...batch,
+  processed: batch.processedCount,
+  failed: batch.failedCount,
+  total: batch.totalEmails,
+});
 
 export class Batches {
+  #card;
   #table;
-  #template;
-  #empty;
-  #current = 0;
+  #body;
+  #form;
+  #more;
+  #changed = new Map(); // snapshots to be drawn, by batch id
+  #heard = new Map(); // when a batch was last heard of, by its row
+  #draw = oncePerFrame(() => this.#drawChanged());
+  #relist = 0;
+  #asking = 0;
+  #older = false; // once somebody asked for older ones, scrolling is enough
 
-  constructor(table, template, empty, onOpen) {
-    this.#table = table;
-    this.#template = template;
-    this.#empty = empty;
-    for (const time of table.querySelectorAll("time")) time.textContent = localTime(time.dateTime);
-    table.addEventListener("click", (event) => {
-      const link = event.target.closest("a");
-      // A click with a modifier means a new tab or window, as on any link.
-      if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+  constructor(card) {
+    this.#card = card;
+    this.#table = card.querySelector("table");
+    this.#body = this.#table.tBodies[0];
+    this.#form = card.querySelector("form");
+    this.#more = card.querySelector("#more");
+    for (const time of card.querySelectorAll("time")) time.textContent = localTime(time.dateTime);
+    this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      onOpen(Number(link.closest("tr").dataset.batch));
+      this.#narrow();
     });
+    this.#form.addEventListener("input", () => this.#narrow());
+    this.#more.addEventListener("click", (event) => {
+      event.preventDefault();
+      this.#showOlder();
+    });
+    new IntersectionObserver(([seen]) => {
+      if (seen.isIntersecting && !this.#more.hidden && this.#older) this.#showOlder();
+    }).observe(this.#more);
+    setInterval(() => this.#markStill(), 1000);
   }
 
-  get url() {
-    return this.#table.dataset.url;
+  get #filter() {
+    const filter = new URLSearchParams([...new FormData(this.#form)].filter(([, value]) => value));
+    const before = new URLSearchParams(location.search).get("before");
+    if (before) filter.set("before", before); // a page of older ones
+    return filter;
   }
 
-  markCurrent(batchId) {
-    this.#current = batchId;
-    for (const row of this.#table.tBodies[0].rows) {
-      row.setAttribute("aria-current", String(Number(row.dataset.batch) === batchId));
-    }
+  #narrow() {
+    history.replaceState(null, "", "/");
+    const filter = this.#filter;
+    if (filter.size) history.replaceState(null, "", `?${filter}`);
+    clearTimeout(this.#relist);
+    this.#relist = setTimeout(() => this.refresh().catch(() => {}), 150);
   }
 
+  // Ask for the newest ones; those that were added below them stay.
   async refresh() {
-    const { batches } = await getJson(this.url);
-    this.#table.hidden = batches.length === 0;
-    this.#empty.hidden = batches.length > 0;
-    const body = this.#table.tBodies[0];
-    const rows = batches.map((batch) => {
-      const row =
-        body.querySelector(`tr[data-batch="${batch.id}"]`) ??
-        this.#template.content.firstElementChild.cloneNode(true);
-      this.#fill(row, batch);
-      return row;
-    });
-    // Rows that stay where they are keep the keyboard's focus.
-    if (rows.length !== body.rows.length || rows.some((row, i) => row !== body.rows[i])) {
-      body.replaceChildren(...rows);
+    clearTimeout(this.#relist);
+    this.#relist = 0;
+    const filter = this.#filter;
+    const asking = ++this.#asking;
+    let answer;
+    try {
+      answer = await this.#ask(filter);
+    } catch (error) {
+      complain(this.#card.querySelector("#batches-error"), error.message);
+      throw error;
     }
-    this.markCurrent(this.#current);
+    if (asking !== this.#asking) return;
+    complain(this.#card.querySelector("#batches-error"), "");
+    this.#list(answer, filter);
   }
 
-  #fill(row, batch) {
-    row.dataset.batch = batch.id;
-    setText(row, "filename", batch.filename).href = `/?batch=${batch.id}`;
-    setText(row, "created", localTime(batch.createdAt)).dateTime = batch.createdAt;
-    setStatus(row, batch.status);
-    setText(row, "processed", count(batch.processedCount));
-    setText(row, "total", count(batch.totalEmails));
-    setText(row, "failed", count(batch.failedCount));
+  async #ask(filter) {
+    return getJson(`${this.#card.dataset.url}?${filter}`);
   }
 
-  // Show a snapshot in its row.
+  #list({ batches, next }, filter) {
+    const text = String(filter);
+    const same = this.#card.dataset.filter === text || this.#card.dataset.filter === undefined;
+    this.#card.dataset.filter = text;
+    const last = batches.at(-1)?.id ?? 0;
+    const below = same && next ? [...this.#body.rows].filter((row) => this.#id(row) < last) : [];
+    const rows = [...batches.map((batch) => this.#rowOf(batch)), ...below];
+    // Rows that stay where they are keep the keyboard's focus.
+    if (rows.length !== this.#body.rows.length || rows.some((row, i) => row !== this.#body.rows[i])) {
+      this.#body.replaceChildren(...rows);
+    }
+    if (below.length === 0) this.#follow(next, filter);
+    this.#showEmpty(filter.size > 0);
+  }
+
+  #showEmpty(filtered) {
+    const empty = this.#body.rows.length === 0;
+    this.#table.hidden = empty;
+    this.#card.querySelector("#no-batches").hidden = !empty;
+    showWhen(this.#card, "filtered", filtered);
+    showWhen(this.#card, "unfiltered", !filtered);
+  }
+
+  #follow(next, filter) {
+    this.#more.hidden = next === null;
+    const following = new URLSearchParams(filter);
+    following.set("before", next);
+    this.#more.href = `?${following}`;
+  }
+
+  async #showOlder() {
+    const { searchParams } = new URL(this.#more.href);
+    this.#more.hidden = true; // so that it isn't asked for twice
+    try {
+      const { batches, next } = await this.#ask(searchParams);
+      this.#body.append(...batches.map((batch) => this.#rowOf(batch)));
+      this.#follow(next, searchParams);
+      this.#older = true;
+    } catch (error) {
+      this.#more.hidden = false;
+      complain(this.#card.querySelector("#batches-error"), error.message);
+    }
+  }
+
+  #id(row) {
+    return Number(row.dataset.batch);
+  }
+
+  #row(batchId) {
+    return this.#body.querySelector(`tr[data-batch="${batchId}"]`);
+  }
+
+  #rowOf(batch) {
+    let row = this.#row(batch.id);
+    if (!row) {
+      row = copyOf(this.#card.querySelector("template"));
+      row.dataset.batch = batch.id;
+      row.dataset.revision = 0;
+      setText(row, "filename", batch.filename).href = `${this.#card.dataset.page}${batch.id}`;
+      setText(row, "created", localTime(batch.createdAt)).dateTime = batch.createdAt;
+      setText(row, "rows", count(batch.rows.total));
+    }
+    if (batch.revision >= Number(row.dataset.revision)) this.#fill(row, snapshotOf(batch));
+    return row;
+  }
+
+  #fill(row, { revision, status, processed, failed, total, rate: perSecond, secondsLeft }) {
+    row.dataset.revision = revision;
+    row.dataset.status = status;
+    this.#heard.set(row, performance.now());
+    drawBar(row.querySelector(".bar"), total, { ok: processed - failed, failed });
+    setText(row, "percent", `${percent(processed, total)}%`);
+    setText(row, "failed", failed ? `${count(failed)} failed` : "");
+    setStatus(row, status);
+    setText(row, "rate", rate(perSecond ?? null));
+    setText(row, "left", clock(secondsLeft ?? null));
+  }
+
+  // News of a batch, here or not.
   take(snapshot) {
-    const row = this.#table.querySelector(`tr[data-batch="${snapshot.batchId}"]`);
-    if (!row) return;
-    setStatus(row, snapshot.status);
-    setText(row, "processed", count(snapshot.processed));
-    setText(row, "failed", count(snapshot.failed));
+    this.#changed.set(snapshot.batchId, snapshot);
+    this.#draw();
+  }
+
+  #drawChanged() {
+    for (const [batchId, snapshot] of this.#changed) {
+      const row = this.#row(batchId);
+      if (row && snapshot.status === "deleted") this.#remove(row);
+      else if (row && snapshot.revision > Number(row.dataset.revision)) this.#update(row, snapshot);
+      else if (!row && snapshot.status !== "deleted" && this.#belongs(batchId)) this.#relistSoon();
+    }
+    this.#changed.clear();
+  }
+
+  #remove(row) {
+    this.#heard.delete(row);
+    row.remove();
+    this.#showEmpty(this.#filter.size > 0);
+  }
+
+  #update(row, snapshot) {
+    const { status } = row.dataset;
+    this.#fill(row, snapshot);
+    if (status !== snapshot.status && this.#filter.has("status")) this.#relistSoon();
+  }
+
+  // Whether a batch that isn't here may have to be.
+  #belongs(batchId) {
+    const [newest] = this.#body.rows;
+    return this.#filter.size > 0 || !newest || batchId > this.#id(newest);
+  }
+
+  #relistSoon() {
+    this.#relist ||= setTimeout(() => this.refresh().catch(() => {}), RELIST_MS);
+  }
+
+  #markStill() {
+    for (const row of this.#body.querySelectorAll('tr[data-status="processing"]')) {
+      if (performance.now() - (this.#heard.get(row) ?? 0) < STILL_MS) continue;
+      setText(row, "rate", rate(0));
+      setText(row, "left", clock(null));
+    }
+  }
+
+  // What is said of the connection.
+  connection(text) {
+    setText(this.#card, "connection", text);
   }
 }

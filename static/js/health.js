@@ -1,8 +1,7 @@
 // The strip at the top: how the parts are, and what to do if one is away.
 
-import { getJson } from "./api.js";
 import { setText } from "./fields.js";
-import { LEVEL, strip } from "./format.js";
+import { strip } from "./format.js";
 
 // What is known while nobody answers.
 const UNKNOWN = {
@@ -14,35 +13,37 @@ const UNKNOWN = {
   lastWorkerSeen: null,
   queueDepth: null,
   oldestWaiting: null,
+  unfinishedBatches: null,
+};
+// A restart of the server takes less.
+const PATIENCE_MS = 4000;
+const SILENCE = {
+  level: "error",
+  text: "The server can't be reached. Is app.py running? This page tries again by itself.",
+  command: null,
 };
 
 export class Health {
   #section;
-  #start;
+  #losing = 0;
 
   constructor(section) {
     this.#section = section;
-    this.#start = section.querySelector('[data-when="command"]');
   }
 
-  // True if there is nothing to complain of.
-  async refresh() {
-    let report;
-    try {
-      report = await getJson(this.#section.dataset.url);
-    } catch (error) {
-      report = { ...UNKNOWN, notice: { level: "error", text: error.message, command: null } };
-    }
+  show(report) {
     this.#section.dataset.level = report.notice?.level ?? "ok";
     for (const [name, text] of Object.entries(strip(report))) setText(this.#section, name, text);
-    this.#start.hidden = !report.notice?.command;
-    return !report.notice;
+    this.#section.querySelector('[data-when="command"]').hidden = !report.notice?.command;
   }
 
-  // Say what else went wrong, until the next refresh.
-  complain(message) {
-    this.#section.dataset.level = "error";
-    setText(this.#section, "level", LEVEL.error);
-    setText(this.#section, "text", message);
+  // How the connection to the server is.
+  connection(state) {
+    if (state === "reconnecting") {
+      this.#losing ||= setTimeout(() => this.show({ ...UNKNOWN, notice: SILENCE }), PATIENCE_MS);
+    } else {
+      clearTimeout(this.#losing);
+      this.#losing = 0;
+    }
   }
 }

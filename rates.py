@@ -1,0 +1,173 @@
+"""How fast batches are processed, told from their snapshots: at present, and over time for a chart.
+
+A batch is followed from the first snapshot that shows it being processed, whichever process counts
+its emails, and anew when its count goes down, as a retry makes it.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from itertools import pairwise
+
+from models import DELETED, Snapshot
+
+# Seconds that the present rate is an average of; and those that must be known before there is one,
+# because snapshots of several threads often come at the same moment.
+WINDOW_SECONDS = 5.0
+LEAST_SECONDS = 0.5
+# Seconds that two snapshots are apart at least, for both to be remembered.
+STEP_SECONDS = 0.25
+# A chart has so many points at most, of so many seconds each at first.
+MAX_POINTS = 60
+INTERVAL_SECONDS = 1.0
+# Batches that are remembered: those that changed last.
+MAX_BATCHES = 200
+
+
+class _Chart:
+    """How many emails were processed in each interval since `start`. When all are in use,
+    neighbours merge and the interval doubles."""
+
+    def __init__(self, start: float) -> None:
+        self._start = start
+        self._counts: list[float] = []
+        self.interval = INTERVAL_SECONDS
+
+    def add(self, begin: float, end: float, count: int) -> None:
+        """Count emails that were processed between these times, evenly as far as is known."""
+        self._reach(end)
+        first, last = self._index(begin), self._index(end)
+        for index in range(first, last + 1):
+            since = max(begin, self._start + index * self.interval)
+            until = min(end, self._start + (index + 1) * self.interval)
+            share = (until - since) / (end - begin) if end > begin else 1.0
+            self._counts[index] += count * share
+
+    def points(self, end: float) -> list[float]:
+        """Emails a second in each interval up to `end`; the last counts when half of it is over."""
+        self._reach(end)
+        rates = [count / self.interval for count in self._counts]
+        lasted = end - self._start - (len(rates) - 1) * self.interval
+        if lasted < self.interval / 2:
+            rates.pop()
+        else:
+            rates[-1] *= self.interval / lasted
+        return [round(rate, 1) for rate in rates]
+
+    def _index(self, at: float) -> int:
+        return int((at - self._start) / self.interval)
+
+    def _reach(self, end: float) -> None:
+        while self._index(end) >= MAX_POINTS:
+            self.interval *= 2
+            self._counts = [sum(self._counts[i : i + 2]) for i in range(0, len(self._counts), 2)]
+        self._counts += [0.0] * (self._index(end) + 1 - len(self._counts))
+
+
+class _Track:
+    """What the snapshots of one batch tell of its rate."""
+
+    def __init__(self, snapshot: Snapshot, now: float) -> None:
+        self.revision = snapshot.revision
+        self._ended = False
+        # When how many were processed; the first is the last from before the window.
+        self._seen = deque([(now, snapshot.processed)])
+        self._chart = _Chart(now)
+
+    @property
+    def processed(self) -> int:
+        return self._seen[-1][1]
+
+    def note(self, snapshot: Snapshot, now: float) -> None:
+        last, processed = self._seen[-1]
+        self._chart.add(last, now, snapshot.processed - processed)
+        if len(self._seen) > 1 and last - self._seen[-2][0] < STEP_SECONDS:
+            self._seen.pop()
+        self._seen.append((now, snapshot.processed))
+        while len(self._seen) > 2 and self._seen[1][0] <= now - WINDOW_SECONDS:
+            self._seen.popleft()
+        self.revision, self._ended = snapshot.revision, snapshot.terminal
+
+    def rate(self, now: float) -> float | None:
+        """Emails a second when the last snapshot came, less and less once the next is late."""
+        last, processed = self._seen[-1]
+        begin, before = self._seen[0]
+        since = max(begin, last - WINDOW_SECONDS)
+        if last - since < LEAST_SECONDS:
+            return None
+        after, then = self._seen[1]
+        before_window = before + (then - before) * (since - begin) / (after - begin)
+        late = now - last - self._usual_gap()
+        fading = max(0.0, 1 - max(0.0, late) / WINDOW_SECONDS)
+        return (processed - before_window) / (last - since) * fading
+
+    def _usual_gap(self) -> float:
+        """Seconds after which the next snapshot is late."""
+        times = [at for at, _ in self._seen]
+        # The first gap lies partly before the window, and may have been a standstill.
+        return max(b - a for a, b in pairwise(times[1:] if len(times) > 2 else times))
+
+    def history(self, now: float) -> tuple[float, list[float]]:
+        """Seconds of an interval, and emails a second in each; up to now if nothing moves."""
+        stands_still = self.rate(now) == 0 and not self._ended
+        points = self._chart.points(now if stands_still else self._seen[-1][0])
+        return self._chart.interval, points
+
+
+class Rates:
+    """The rates of the batches that changed last. For any thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._tracks: OrderedDict[int, _Track] = OrderedDict()
+
+    def note(self, snapshot: Snapshot) -> None:
+        """Learn from a snapshot that has just come; one that is known, or old, does no harm."""
+        batch_id, now = snapshot.batch_id, self._clock()
+        with self._lock:
+            track = self._tracks.get(batch_id)
+            if track is not None and snapshot.revision <= track.revision:
+                return
+            if snapshot.status in ("pending", DELETED):
+                self._tracks.pop(batch_id, None)
+            elif track is not None and snapshot.processed >= track.processed:
+                track.note(snapshot, now)
+                self._tracks.move_to_end(batch_id)
+            elif snapshot.status == "processing":
+                self._tracks[batch_id] = _Track(snapshot, now)
+                self._tracks.move_to_end(batch_id)
+                if len(self._tracks) > MAX_BATCHES:
+                    self._tracks.popitem(last=False)
+
+    def rate(self, batch_id: int) -> float | None:
+        """Emails a second over the last seconds; None if too little is known."""
+        with self._lock:
+            track = self._tracks.get(batch_id)
+            return None if track is None else track.rate(self._clock())
+
+    def pace(self, snapshot: Snapshot) -> dict[str, float | int | None]:
+        """`rate`, in emails a second, and `secondsLeft`, as they go with a snapshot over the wire.
+
+        Both are null unless the batch is being processed, and its rate is known.
+        """
+        rate = self.rate(snapshot.batch_id) if snapshot.status == "processing" else None
+        shown = None if rate is None else round(rate, 1)
+        left = math.ceil((snapshot.total - snapshot.processed) / rate) if rate and shown else None
+        return {"rate": shown, "secondsLeft": left}
+
+    def history(self, batch_id: int) -> dict[str, float | list[float]] | None:
+        """`interval`, in seconds, and `points`, in emails a second, the oldest first; for a chart.
+
+        None if nothing is known.
+        """
+        with self._lock:
+            track = self._tracks.get(batch_id)
+            if track is None:
+                return None
+            interval, points = track.history(self._clock())
+        return {"interval": interval, "points": points} if points else None

@@ -1,0 +1,53 @@
+// The chart of the rate over time: as long as the batch takes, in at most 60 points.
+
+import { write } from "./fields.js";
+import { rate } from "./format.js";
+
+const MOST = 60;
+
+export class Chart {
+  #figure;
+  #points;
+  #interval; // seconds that a point stands for
+  #since = performance.now();
+  #rates = []; // of the point that is being made
+
+  constructor(figure) {
+    this.#figure = figure;
+    this.#points = figure.dataset.points.split(" ").filter(Boolean).map(Number);
+    this.#interval = Number(figure.dataset.interval);
+  }
+
+  add(perSecond) {
+    this.#rates.push(perSecond);
+    if (performance.now() - this.#since < this.#interval * 1000) return;
+    this.#since = performance.now();
+    this.#points.push(this.#mean(this.#rates));
+    this.#rates = [];
+    if (this.#points.length > MOST) this.#halve();
+    this.#draw();
+  }
+
+  #mean(numbers) {
+    return numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
+  }
+
+  #halve() {
+    this.#interval *= 2;
+    this.#points = this.#points
+      .map((point, i, all) => this.#mean([point, all[i + 1] ?? point]))
+      .filter((_, i) => i % 2 === 0);
+  }
+
+  #draw() {
+    const most = Math.max(...this.#points);
+    const step = 60 / Math.max(this.#points.length - 1, 1);
+    const line = this.#points
+      .map((point, i) => `${i * step},${19 - (18 * point) / (most || 1)}`)
+      .join(" ");
+    this.#figure.querySelector("polyline").setAttribute("points", line);
+    this.#figure.querySelector("polygon").setAttribute("points", `0,20 ${line} 60,20`);
+    write(this.#figure.querySelector('[data-field="most"]'), rate(most));
+    this.#figure.toggleAttribute("data-empty", this.#points.length < 2);
+  }
+}

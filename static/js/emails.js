@@ -1,0 +1,173 @@
+// The table of a batch's rows: narrowed by links and by a search, page by page.
+
+import { Cancelled, getJson } from "./api.js";
+import { complain, copyOf, setText, write } from "./fields.js";
+import { count } from "./format.js";
+
+const PAGE = 50;
+const SAME = ["verdict", "reason", "status", "q"];
+
+export class Emails {
+  #card;
+  #body;
+  #form;
+  #more;
+  #filter = new URLSearchParams(location.search);
+  #label = "";
+  #next = null;
+  #abort = new AbortController();
+
+  constructor(card) {
+    this.#card = card;
+    this.#body = card.querySelector("tbody");
+    this.#form = card.querySelector("form");
+    this.#more = card.querySelector("#more");
+    this.#label = card.querySelector('[data-field="shown"]').textContent.replace(/ ?containing.*/, "");
+    if (!this.#more.hidden) this.#next = new URL(this.#more.href).searchParams.get("after");
+    document.addEventListener("click", (event) => this.#click(event));
+    this.#form.addEventListener("submit", (event) => this.#search(event));
+    this.#more.addEventListener("click", (event) => {
+      event.preventDefault();
+      this.#load(this.#next);
+    });
+    addEventListener("popstate", () => {
+      this.#filter = new URLSearchParams(location.search);
+      this.#label = this.#labelOf(this.#filter);
+      this.#open();
+    });
+    this.#mark();
+  }
+
+  // Read again what is shown, if that is no more than a page; not while somebody is reading on.
+  refresh() {
+    if (this.#body.rows.length <= PAGE && !this.#filter.has("after")) this.#load(null, true);
+  }
+
+  #click(event) {
+    const link = event.target.closest("a[data-filter]");
+    // A click with a modifier means a new tab or window, as on any link.
+    if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
+    event.preventDefault();
+    this.#filter = new URL(link.href).searchParams;
+    this.#label = link.dataset.label && `Only: ${link.dataset.label}`;
+    history.pushState(null, "", link.href);
+    this.#open();
+    this.#card.scrollIntoView({ block: "start" });
+    this.#card.querySelector("h2").focus({ preventScroll: true });
+  }
+
+  #search(event) {
+    event.preventDefault();
+    const searched = new FormData(this.#form).get("q").trim();
+    this.#filter.delete("after");
+    if (this.#filter.has("kind")) this.#label = ""; // only emails can be searched
+    this.#filter.delete("kind");
+    if (searched) this.#filter.set("q", searched);
+    else this.#filter.delete("q");
+    history.pushState(null, "", `${this.#card.dataset.path}?${this.#filter}#emails`);
+    this.#open();
+  }
+
+  // The words of the link with this filter.
+  #labelOf(filter) {
+    const fits = (link) => {
+      const { searchParams } = new URL(link.href);
+      return ["verdict", "reason", "status", "kind"].every(
+        (name) => searchParams.get(name) === filter.get(name),
+      );
+    };
+    const link = [...document.querySelectorAll("a[data-filter]")].find(fits);
+    return link?.dataset.label ? `Only: ${link.dataset.label}` : "";
+  }
+
+  #open() {
+    const searched = this.#filter.get("q") ?? "";
+    this.#form.elements.q.value = searched;
+    const containing = searched && !this.#filter.has("kind") ? ` containing “${searched}”` : "";
+    setText(this.#card, "shown", this.#label + containing);
+    this.#mark();
+    this.#load(this.#filter.get("after"), true);
+  }
+
+  // Which filter is on.
+  #mark() {
+    const narrowed = [...this.#filter.keys()].some((name) => name !== "retried");
+    this.#card.querySelector("#clear").hidden = !narrowed;
+    for (const link of document.querySelectorAll("a[data-filter]")) {
+      if (link.id === "clear") continue;
+      const own = new URL(link.href).searchParams;
+      const on = own.size > 0 && [...own].every(([name, value]) => this.#filter.get(name) === value);
+      if (on) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  }
+
+  #address(after) {
+    const kind = this.#filter.get("kind");
+    const query = new URLSearchParams({ limit: PAGE });
+    if (kind) query.set("kind", kind);
+    else for (const name of SAME) if (this.#filter.get(name)) query.set(name, this.#filter.get(name));
+    if (after) query.set("after", after);
+    return `${this.#card.dataset.api}/${kind ? "rows" : "emails"}?${query}`;
+  }
+
+  // A rare match among a million rows takes several answers, each of which says where to go on.
+  async #load(after, afresh = false) {
+    this.#abort.abort();
+    this.#abort = new AbortController();
+    const { signal } = this.#abort;
+    const found = [];
+    this.#card.setAttribute("aria-busy", "true");
+    try {
+      do {
+        const answer = await getJson(this.#address(after), signal);
+        found.push(...(answer.emails ?? answer.rows));
+        after = answer.next;
+        const looking = after && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
+        setText(this.#card, "looked", looking);
+      } while (after && found.length < PAGE);
+      complain(this.#card.querySelector("#emails-error"), "");
+      this.#show(found, after, afresh);
+    } catch (problem) {
+      if (problem instanceof Cancelled) return;
+      complain(this.#card.querySelector("#emails-error"), problem.message);
+      setText(this.#card, "looked", "");
+    }
+    this.#card.removeAttribute("aria-busy");
+  }
+
+  #show(found, next, afresh) {
+    if (afresh && this.#isShown(found)) found.forEach((each, i) => this.#fill(this.#body.rows[i], each));
+    else {
+      const rows = found.map((each) => this.#fill(copyOf(this.#card.querySelector("template")), each));
+      if (afresh) this.#body.replaceChildren(...rows);
+      else this.#body.append(...rows);
+    }
+    this.#next = next;
+    this.#more.hidden = next === null;
+    const following = new URLSearchParams(this.#filter);
+    following.set("after", next);
+    this.#more.href = `${this.#card.dataset.path}?${following}#emails`;
+    const empty = this.#body.rows.length === 0;
+    this.#card.querySelector("table").hidden = empty;
+    this.#card.querySelector("#no-rows").hidden = !empty;
+  }
+
+  // Whether the same lines are in the table, which then only change.
+  #isShown(found) {
+    const { rows } = this.#body;
+    return found.length === rows.length && found.every(({ line }, i) => rows[i].dataset.line === `${line}`);
+  }
+
+  #fill(row, each) {
+    const status = each.kind ?? each.verdict ?? "pending";
+    const reason = each.firstLine ? `First on line ${count(each.firstLine)}.` : (each.explanation ?? "");
+    row.dataset.line = each.line;
+    setText(row, "line", count(each.line));
+    setText(row, "email", each.email ?? each.content);
+    setText(row, "verdict", status.replace("_", " ")).dataset.status = status;
+    setText(row, "reason", reason);
+    setText(row, "suggestion", each.suggestion ? `Meant: ${each.suggestion}` : "");
+    return row;
+  }
+}

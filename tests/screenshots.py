@@ -1,0 +1,160 @@
+"""Takes the pictures in docs/: each page and its states, in Chromium, over the real processes."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import chromium
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+from support import ROOT, Process, Site, eventually, write_config
+
+DOCS = ROOT / "docs"
+DESK: ViewportSize = {"width": 1200, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+# A team's own processor that takes its time, so that a batch can be seen on its way.
+SLOW = """
+import time
+from processors import configured
+from processors.check import Check
+
+@configured
+def check(section):
+    fast = Check()
+    def slow(addresses):
+        for number, address in enumerate(addresses):
+            if number % 10 == 0:
+                time.sleep(0.005)
+            yield fast.check_one(address)
+    return slow
+"""
+
+
+def people(number: int) -> bytes:
+    """A file as people have them: semicolons, umlauts, and all that can be wrong."""
+    drawn = random.Random(7)
+    kinds = {
+        "anna{}@gmial.com": 2, "ben{}@hotmial.com": 1, "info@firma{}.de": 2, "kim{}.firma.de": 3,
+        "lee{}@mailinator.com": 1, "zoe@firma.de": 2, "": 1, "person{}@firma{}.de": 88,
+    }  # fmt: skip
+    lines = ["Name;E-Mail;Stadt"]
+    for n in range(number):
+        address = drawn.choices([*kinds], [*kinds.values()])[0].format(n, n % 90)
+        lines.append(f"Jörg {n};{address};Köln" if drawn.random() < 0.99 else "")
+    return "\r\n".join(lines).encode("cp1252")
+
+
+def choose(page: Page, name: str, content: bytes) -> None:
+    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
+
+
+class Studio:
+    """An app with servers of its own, and a browser in front of it."""
+
+    def __init__(self, browser: Browser, site: Site) -> None:
+        self._browser = browser
+        self.site = site
+
+    @contextmanager
+    def page(
+        self, path: str, viewport: ViewportSize = DESK, scheme: str = "light"
+    ) -> Iterator[Page]:
+        context = self._browser.new_context(
+            viewport=viewport,
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale="en-GB",
+        )
+        page = context.new_page()
+        page.goto(self.site.url + path)
+        yield page
+        context.close()
+
+    def take(self, name: str, page: Page, *, whole: bool = False) -> None:
+        page.screenshot(path=DOCS / f"{name}.png", full_page=whole)
+        print(f"docs/{name}.png", flush=True)  # noqa: T201
+
+    def take_all(self, start_worker: Callable[[], Process]) -> None:
+        """All pictures, in the order of what happens."""
+        with self.page("/") as page:
+            self.take("home-empty", page)
+            choose(page, "people.csv", people(40_000))
+            expect(page.locator("#preview")).to_be_visible()
+            self.take("preview", page, whole=True)
+            page.set_input_files(
+                "#file",
+                {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b'a\n"' + b"b" * 150_000},
+            )
+            expect(page.locator("#upload-error")).to_be_visible()
+            self.take("refused", page)
+        for name in ("spring.csv", "people.csv"):
+            assert self.site.upload(people(40_000), filename=name).status == 201
+        with self.page("/batches/2") as page:
+            expect(page.locator("#notice")).to_be_visible()
+            self.take("waiting", page)
+        worker = start_worker()
+        self._take_processing()
+        with self.page("/batches/2") as page:
+            expect(page.locator("#status [data-field=status]")).to_have_text(
+                "completed", timeout=90_000
+            )
+            expect(page.locator("#typos")).to_be_visible()
+            page.get_by_role("link", name="risky").click()
+            expect(page.locator("#rows tbody tr")).to_have_count(50)
+            page.evaluate("scrollTo(0, 0)")
+            self.take("completed", page)
+            page.get_by_role("button", name="Delete…").click()
+            self.take("question", page)
+        for scheme in ("light", "dark"):
+            with self.page("/batches/2", PHONE, scheme) as page:
+                expect(page.locator("#typos")).to_be_visible()
+                self.take(f"phone-{scheme}", page)
+        worker.stop()
+
+    def _take_processing(self) -> None:
+        with self.page("/batches/2") as page, self.page("/", scheme="dark") as home:
+            expect(page.locator("#chart")).not_to_have_attribute("data-empty", "", timeout=60_000)
+            percent = page.locator("#status [data-field=percent]")
+            expect(percent).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
+            self.take("page", page)
+            self.take("home-dark", home)
+
+
+def main() -> int:
+    executable = chromium.executable()
+    if executable is None:
+        print("No Chromium: run make browser.", file=sys.stderr)  # noqa: T201
+        return 1
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    (folder / "slowly.py").write_text(SLOW)
+    changes = {"worker__processor": "slowly:check", "worker__turn_seconds": 0.2}
+    config = write_config(folder, server__port=0, embedded__folder=folder / "var", **changes)
+    flags = [] if os.geteuid() else ["--no-sandbox"]
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+
+        def start(script: str) -> Process:
+            process = Process(script, "--config", str(config))
+            stack.callback(process.stop)
+            return process
+
+        playwright = stack.enter_context(sync_playwright())
+        browser = playwright.chromium.launch(executable_path=executable, args=flags)
+        stack.callback(browser.close)
+        studio = Studio(browser, start("app.py").site())
+        eventually(lambda: studio.site.get("/api/health").status == 200, 60)
+        studio.take_all(lambda: start("worker.py"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

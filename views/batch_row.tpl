@@ -1,0 +1,28 @@
+<tr\\
+% if each:
+ data-batch="{{each["id"]}}" data-revision="{{each["revision"]}}" data-status="{{each["status"]}}"\\
+% end
+>
+  <th scope="row" class="file"><a data-field="filename"\\
+% if each:
+ href="/batches/{{each["id"]}}">{{each["filename"]}}\\
+% else:
+>\\
+% end
+</a></th>
+  <td class="when"><time data-field="created"\\
+% if each:
+ datetime="{{each["createdAt"]}}">{{each["createdAt"][:16].replace("T", " ")}} UTC\\
+% else:
+>\\
+% end
+</time></td>
+  <td class="number rows" data-field="rows">{{phrases.count(each["rows"]["total"]) if each else ""}}</td>
+  <td class="done">\\
+% done, failed = (each["processedCount"], each["failedCount"]) if each else (0, 0)
+% include("bar", parts=(("ok", done - failed), ("failed", failed)), whole=each["totalEmails"] if each else 0)
+<span class="share" data-field="percent">{{f"{phrases.percent(done, each['totalEmails'])}%" if each else ""}}</span> <span class="failed" data-field="failed">{{f"{failed:,} failed" if failed else ""}}</span></td>
+  <td class="state"><span class="badge" data-field="status" data-status="{{each["status"] if each else ""}}">{{each["status"] if each else ""}}</span></td>
+  <td class="number rate" data-field="rate">{{phrases.rate(each.get("rate")) if each else ""}}</td>
+  <td class="number left" data-field="left">{{phrases.clock(each.get("secondsLeft")) if each else ""}}</td>
+</tr>

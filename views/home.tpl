@@ -1,0 +1,105 @@
+% rebase("layout", title="Email batches", script="home", modules=("api", "batches", "bar", "fields", "format", "frames", "health", "live", "preview", "source", "upload"), styles=("upload", "batches"))
+% include("health")
+% if deleted:
+<p class="message" role="status">Batch {{deleted}} has been deleted.</p>
+% end
+<section class="card upload" aria-labelledby="upload-heading">
+  <h1 id="upload-heading">Upload a list</h1>
+  <form id="upload" action="/upload" method="post" enctype="multipart/form-data" data-api="/api/upload"
+        data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
+    <label class="drop" for="file">
+      <span class="drop-title" id="chosen">Choose a CSV or Excel file, or drop it anywhere on this page</span>
+      <span class="drop-hint">One email address a row, in any column; CSV, TSV, text or XLSX, up to {{max_megabytes}} MB</span>
+      <input type="file" id="file" name="file" accept=".csv,.tsv,.txt,.xlsx,text/csv,text/plain,text/tab-separated-values,application/vnd.openxmlformats-officedocument.spreadsheetml.sheet">
+    </label>
+    <details class="paste" id="paste">
+      <summary>or paste addresses</summary>
+      <label for="text">Addresses, one a line or separated by commas</label>
+      <textarea id="text" name="text" rows="5" spellcheck="false" autocomplete="off"></textarea>
+    </details>
+    <p class="error" id="upload-error" role="alert" hidden></p>
+    <fieldset class="preview" id="preview" aria-label="Preview" disabled hidden>
+      <p class="detected" id="detected" role="status"></p>
+      <div class="guesses">
+        <label>Address column <select name="column"></select></label>
+        <label>First row <select name="header"><option value="yes">is a header</option><option value="no">is data</option></select></label>
+        <label data-when="csv">Delimiter <select name="delimiter">
+          % for name, character in delimiters.items():
+          <option value="{{name}}" data-character="{{character}}">{{name}}</option>
+          % end
+        </select></label>
+        <label data-when="csv">Encoding <select name="encoding">
+          % for name in encodings:
+          <option>{{name}}</option>
+          % end
+        </select></label>
+        <button type="button" class="quiet" id="detect" hidden>Detect again</button>
+      </div>
+      <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
+    </fieldset>
+    <div class="actions">
+      <button type="submit">Upload &amp; process</button>
+      <button type="button" class="quiet" id="cancel-upload" hidden>Cancel</button>
+      <progress id="upload-progress" max="1" value="0" aria-label="Upload" hidden></progress>
+      <span id="upload-state" role="status"></span>
+    </div>
+  </form>
+</section>
+
+<section class="card batches" id="recent" data-url="/api/batches" data-page="/batches/" aria-labelledby="batches-heading">
+  <div class="heading">
+    <h2 id="batches-heading">Recent Batches</h2>
+    <span class="connection" data-field="connection" role="status"></span>
+    <form id="filter" action="/" role="search">
+      <input type="search" name="q" value="{{query["q"]}}" maxlength="254" placeholder="File name" aria-label="File name contains">
+      <select name="status" aria-label="Status">
+        <option value="">any status</option>
+        % for status in ("pending", "processing", "completed", "failed", "cancelled"):
+        <option\\
+% if status == query["status"]:
+ selected\\
+% end
+>{{status}}</option>
+        % end
+      </select>
+      <button class="quiet" id="refresh">Refresh</button>
+    </form>
+  </div>
+  <p class="error" id="batches-error" role="alert" hidden></p>
+  <table class="fitting" id="batches" aria-labelledby="batches-heading"\\
+% if not batches:
+ hidden\\
+% end
+>
+    <thead>
+      <tr><th scope="col">File</th><th scope="col" class="when">Uploaded</th><th scope="col" class="number rows">Rows</th><th scope="col" class="done">Progress</th><th scope="col" class="state">Status</th><th scope="col" class="number rate">Rate</th><th scope="col" class="number left">Left</th></tr>
+    </thead>
+    <tbody>
+      % for each in batches:
+      % include("batch_row", each=each)
+      % end
+    </tbody>
+  </table>
+  <p class="empty" id="no-batches"\\
+% if batches:
+ hidden\\
+% end
+><span data-when="unfiltered"\\
+% if any(query.values()) or older:
+ hidden\\
+% end
+>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"\\
+% if not (any(query.values()) or older):
+ hidden\\
+% end
+>No batch fits. <a href="/">Show all</a></span></p>
+  <p class="more"><a id="more" rel="next" href="{{more}}"\\
+% if not more:
+ hidden\\
+% end
+>Show older batches</a></p>
+  <template id="batch-row">
+    % include("batch_row", each=None)
+  </template>
+</section>
+<div class="dropzone" id="dropzone" hidden>Drop the file to see what is in it</div>
