@@ -58,6 +58,25 @@ def is_live(page, root="#status"):
     expect(field(page, "connection", root)).to_have_text("live")
 
 
+# Notes what moves on the page by itself, for assert_nothing_moved().
+WATCH_SHIFTS = """
+window.shifts = [];
+new PerformanceObserver((list) => {
+    for (const { hadRecentInput, value, sources } of list.getEntries()) {
+        const moved = sources.map(({ node, previousRect, currentRect }) =>
+            [node?.id || node?.className || node?.nodeName, previousRect, currentRect]);
+        if (!hadRecentInput) window.shifts.push({ value, moved });
+    }
+}).observe({ type: "layout-shift", buffered: true });
+"""
+
+
+def assert_nothing_moved(page):
+    """By the measure of layout shift, at which a tenth is what people begin to mind."""
+    shifts = page.evaluate("window.shifts")
+    assert sum(shift["value"] for shift in shifts) < 0.01, shifts
+
+
 class TestUpload:
     def test_from_the_file_to_the_last_retry_by_mouse(self, page, site, processes):
         processes("worker.py").await_line("worker started")
@@ -191,24 +210,16 @@ class TestBatch:
     ):
         page = open_page(viewport={"width": width, "height": 900})
         processes("worker.py", **slow).await_line("worker started")
+        page.add_init_script(WATCH_SHIFTS)
         page.add_init_script(
             """
             window.seen = [];
-            window.shifts = [];
             addEventListener("DOMContentLoaded", () => {
-                const bar = document.getElementById("bar");
                 const processed = document.querySelector("#status [data-field=processed]");
-                if (!bar) return;
+                if (!processed) return;
                 const note = () => window.seen.push(Number(processed.textContent.replace(",", "")));
                 new MutationObserver(note).observe(processed, { childList: true });
             });
-            new PerformanceObserver((list) => {
-                for (const { hadRecentInput, value, sources } of list.getEntries()) {
-                    const moved = sources.map(({ node, previousRect, currentRect }) =>
-                        [node?.id || node?.className || node?.nodeName, previousRect, currentRect]);
-                    if (!hadRecentInput) window.shifts.push({ value, moved });
-                }
-            }).observe({ type: "layout-shift", buffered: true });
             """
         )
         upload(page, site, list_of(3000))
@@ -226,8 +237,7 @@ class TestBatch:
         assert len(set(seen)) > 3
         assert seen == sorted(seen)
         assert seen[-1] == 3000
-        shifts = page.evaluate("window.shifts")
-        assert sum(shift["value"] for shift in shifts) < 0.01, shifts
+        assert_nothing_moved(page)
 
     def test_a_retry_goes_back_and_says_so_in_all_tabs(self, page, site, processes):
         batch_id = completed()
@@ -257,6 +267,22 @@ class TestBatch:
         worker.stop()
         # Nothing waits for a worker, so that nothing is wrong but that there is none.
         expect(field(page, "workers", "#health")).to_have_text("no worker")
+
+    def test_a_worker_is_stopped_and_another_started_on_the_way(self, page, site, processes, slow):
+        batch_id = site.upload(list_of(2000)).json["batchId"]
+        page.goto(f"{site.url}/batches/{batch_id}")
+        processed = field(page, "processed")
+        worker = processes("worker.py", **slow)
+        expect(processed).to_have_text(re.compile(r"^[1-9]\d\d$"))
+        worker.stop()
+        expect(page.locator("#notice")).to_contain_text("No worker is running")
+        expect(field(page, "rate")).to_have_text("0/s")
+        expect(field(page, "left")).to_have_text("–")
+        stands = processed.inner_text()
+        assert query("SELECT processed_count FROM batch") == [(int(stands),)]
+        processes("worker.py", **slow)
+        await_completed(page)
+        expect(page.locator("#notice")).to_be_hidden()
 
     def test_a_cancelled_and_a_deleted_batch_show_as_that_everywhere(self, open_page, site):
         batch_id = store("a@x.de").batch_id
@@ -327,6 +353,20 @@ class TestHome:
         site.upload(list_of(2000), filename="later.csv")
         row = page.locator(f'#batches tr[data-batch="{batch_id + 1}"]')
         expect(row.locator("rect").first).not_to_have_attribute("width", "0")
+
+    @pytest.mark.parametrize("width", [360, 800, 1440])
+    def test_nothing_moves_while_its_numbers_run(self, open_page, site, processes, slow, width):
+        for name in ("first.csv", "second.csv"):
+            site.upload(list_of(1500), filename=name)
+        processes("worker.py", **slow).await_line("worker started")
+        page = open_page(viewport={"width": width, "height": 1200})
+        page.add_init_script(WATCH_SHIFTS)
+        page.goto(site.url)
+        rows = page.locator("#batches tbody tr")
+        expect(rows.first.locator("[data-field=rate]")).to_have_text(re.compile(r"^[1-9]"))
+        for row in (rows.first, rows.last):
+            expect(row).to_contain_text("completed", timeout=40_000)
+        assert_nothing_moved(page)
 
     def test_batches_are_found_by_name_and_status(self, page, site):
         for name in ("spring 100%.csv", "autumn.csv", "Spring.csv"):
@@ -435,6 +475,22 @@ class TestConnection:
         processes("app.py", "--port", str(site.port)).site()
         is_live(page)
         expect(page.locator("#notice")).to_contain_text("No worker is running")
+        processes("worker.py")
+        await_completed(page)
+
+
+    def test_the_page_notices_a_line_that_is_silent(self, open_page, processes):
+        app = processes("app.py")
+        site = app.site()
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page(allowed=AWAY)
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+        app.send(signal.SIGSTOP)  # its connections stay open, and nothing comes
+        expect(field(page, "connection")).to_have_text("reconnecting…")
+        expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+        app.send(signal.SIGCONT)
+        is_live(page)
         processes("worker.py")
         await_completed(page)
 

@@ -2,7 +2,8 @@
 // tabs: a browser opens six connections to one host, and seven tabs must stay live.
 
 const RETRY_MS = 10000; // after the server refused, for example because all streams are in use
-const SILENT_MS = 10000; // the server says something every 2 s; after this the line is dead
+const SILENT_MS = 10000; // the server says something every 2 s; after this the line is dead, which
+// a browser doesn't notice by itself, nor that nobody answers when it tries again
 
 export class Source {
   #url;
@@ -28,30 +29,32 @@ export class Source {
     this.close();
     const events = new EventSource(this.#url);
     this.#events = events;
+    this.#watch();
     events.addEventListener("open", () => {
-      this.#heard();
+      this.#watch();
       this.#on.state("live");
     });
     events.addEventListener("message", (event) => {
-      this.#heard();
+      this.#watch();
       this.#on.snapshot(JSON.parse(event.data));
     });
     events.addEventListener("health", (event) => {
-      this.#heard();
+      this.#watch();
       this.#on.health(JSON.parse(event.data));
     });
     events.addEventListener("error", () => {
-      clearTimeout(this.#watchdog);
       if (events.readyState !== EventSource.CLOSED) {
+        this.#watch();
         this.#on.state("reconnecting"); // the browser tries again by itself
         return;
       }
+      clearTimeout(this.#watchdog);
       this.#on.state("polling");
       this.#retry = setTimeout(() => this.#connect(), RETRY_MS);
     });
   }
 
-  #heard() {
+  #watch() {
     clearTimeout(this.#watchdog);
     this.#watchdog = setTimeout(() => {
       this.#on.state("reconnecting");
