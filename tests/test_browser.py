@@ -469,28 +469,20 @@ class TestConnection:
         page = open_page(allowed=AWAY)
         page.goto(f"{site.url}/batches/{batch_id}")
         is_live(page)
+
+        def notices_that_it_is_away():
+            expect(field(page, "connection")).to_have_text("reconnecting…")
+            expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+
+        app.send(signal.SIGSTOP)  # its connections stay open, and nothing comes
+        notices_that_it_is_away()
+        app.send(signal.SIGCONT)
+        is_live(page)
         app.stop(signal.SIGKILL)
-        expect(field(page, "connection")).to_have_text("reconnecting…")
-        expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+        notices_that_it_is_away()
         processes("app.py", "--port", str(site.port)).site()
         is_live(page)
         expect(page.locator("#notice")).to_contain_text("No worker is running")
-        processes("worker.py")
-        await_completed(page)
-
-
-    def test_the_page_notices_a_line_that_is_silent(self, open_page, processes):
-        app = processes("app.py")
-        site = app.site()
-        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
-        page = open_page(allowed=AWAY)
-        page.goto(f"{site.url}/batches/{batch_id}")
-        is_live(page)
-        app.send(signal.SIGSTOP)  # its connections stay open, and nothing comes
-        expect(field(page, "connection")).to_have_text("reconnecting…")
-        expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
-        app.send(signal.SIGCONT)
-        is_live(page)
         processes("worker.py")
         await_completed(page)
 
