@@ -100,11 +100,11 @@ def test_all_by_keyboard(page, site, processes, tmp_path):
     processes("worker.py").await_line("worker started")
     file = tmp_path / "people.csv"
     file.write_bytes(list_of(100))
+    # From the start, because a browser that is only just told to hand over a dialog may open it.
+    page.on("filechooser", lambda chooser: chooser.set_files(file))
     page.goto(site.url)
     press(page, "Tab", "Choose a CSV")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    chooser.value.set_files(file)
+    page.keyboard.press("Space")
     expect(page.locator("#preview")).to_be_visible()
     press(page, "Tab", "Address column")
     press(page, "Tab", "Upload & process")
