@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -70,21 +70,29 @@ def store(
     chunk_size: int,
     max_rows: int,
     overrides: Overrides = DETECT_ALL,
+    abandoned: Callable[[], bool] = lambda: False,
 ) -> Batch:
     """Store the seekable binary `file` as a batch, in one transaction: all of it, or nothing.
 
-    Raises IntakeError, and UNREACHABLE when the database is out of reach; nothing is stored then,
-    except perhaps with the IntakeError `database_lost`.
+    `abandoned` tells whether whoever sent the file has gone, and is asked until the end. Raises
+    IntakeError, then too, and UNREACHABLE when the database is out of reach; nothing is stored
+    then, except perhaps with the IntakeError `database_lost`.
     """
+
+    def go_on() -> None:
+        if abandoned():
+            raise IntakeError("abandoned", "The upload was broken off, and nothing was stored.")
+
     transaction, batch = None, None
     # To look at a file may take seconds, and is done before a connection waits for it.
     with closing(tables.read(file, overrides)) as table, TemporaryFile() as spooled:
         try:
             with session() as current, pool.atomic():
                 transaction = database.transaction_id()
-                batch = _store(table, filename, chunk_size, max_rows, spooled, current)
+                batch = _store(table, filename, chunk_size, max_rows, spooled, current, go_on)
                 table.close()
                 files.keep(batch.id, file, current)
+                go_on()
         except UNREACHABLE:
             # Without an answer to the commit, the batch may be stored or not.
             if transaction is None or batch is None or not _was_committed(transaction):
@@ -99,6 +107,7 @@ def _store(
     max_rows: int,
     spooled: IO[bytes],
     current: Session,
+    go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
     batch_id = models.reserve_batch_id()
@@ -106,7 +115,7 @@ def _store(
     addresses = read_addresses(table, counts, max_rows, skipped)
     copy(
         "email (batch_id, id, email, row_number) FROM STDIN",
-        _copy_pieces(batch_id, addresses),
+        _copy_pieces(batch_id, addresses, go_on),
         current,
     )
     skipped.store(current)
@@ -223,11 +232,14 @@ def _too_many_rows(max_rows: int, line: int) -> IntakeError:
     )
 
 
-def _copy_pieces(batch_id: int, addresses: Iterable[tuple[str, int]]) -> Iterator[bytes]:
-    """The addresses as text for COPY, piece by piece, numbered from 1."""
+def _copy_pieces(
+    batch_id: int, addresses: Iterable[tuple[str, int]], go_on: Callable[[], None]
+) -> Iterator[bytes]:
+    """The addresses as text for COPY, piece by piece, numbered from 1; `go_on` may raise."""
     number = 0
     addresses = iter(addresses)
     while piece := list(islice(addresses, PIECE)):
+        go_on()
         rows = []
         for address, line in piece:
             number += 1

@@ -27,7 +27,6 @@ PREVIEW_ROWS = 10
 
 _FIELDS = ("column", "delimiter", "encoding", "header")
 
-
 # What a pasted text's batch is named.
 PASTED = "Pasted addresses.txt"
 
@@ -135,6 +134,7 @@ def store(form: Form, settings: Settings) -> Batch:
             chunk_size=settings.worker.chunk_size,
             max_rows=settings.upload.max_rows,
             overrides=form.overrides(),
+            abandoned=request.environ["waitress.client_disconnected"],
         )
 
 

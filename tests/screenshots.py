@@ -83,26 +83,63 @@ class Studio:
         page.screenshot(path=DOCS / f"{name}.png", full_page=whole)
         print(f"docs/{name}.png", flush=True)  # noqa: T201
 
-    def take_all(self, start_worker: Callable[[], Process]) -> None:
+    def take_all(self, app: Process, start_worker: Callable[[], Process]) -> None:
         """All pictures, in the order of what happens."""
+        self._take_upload()
+        for name in ("spring.csv", "people.csv", "autumn.csv"):
+            assert self.site.upload(people(40_000), filename=name).status == 201
+        with self.page("/batches/2") as page:
+            expect(page.locator("#notice")).to_be_visible()
+            self.take("waiting", page)
+        assert self.site.request("POST", "/api/batches/3/cancel").status == 200
+        with self.page("/batches/3") as page:
+            self.take("cancelled", page)
+        with self.page("/batches/77") as page:
+            self.take("not-found", page)
+        worker = start_worker()
+        self._take_processing()
+        self._take_completed()
+        for scheme in ("light", "dark"):
+            with self.page("/batches/2", PHONE, scheme) as page:
+                expect(page.locator("#typos")).to_be_visible()
+                self.take(f"phone-{scheme}", page)
+        worker.stop()
+        with self.page("/") as page:
+            expect(page.locator("#recent [data-field=connection]")).to_have_text("live")
+            app.stop()
+            expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+            self.take("reconnecting", page)
+
+    def _take_upload(self) -> None:
         with self.page("/") as page:
             self.take("home-empty", page)
             choose(page, "people.csv", people(40_000))
             expect(page.locator("#preview")).to_be_visible()
             self.take("preview", page, whole=True)
+            network = page.context.new_cdp_session(page)
+            slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+            network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": 1e5})
+            page.get_by_role("button", name="Upload & process").click()
+            expect(page.locator("#upload-state")).to_contain_text("left")
+            self.take("uploading", page, whole=True)
+            page.get_by_role("button", name="Cancel").click()
+            network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
             page.set_input_files(
                 "#file",
                 {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b'a\n"' + b"b" * 150_000},
             )
             expect(page.locator("#upload-error")).to_be_visible()
             self.take("refused", page)
-        for name in ("spring.csv", "people.csv"):
-            assert self.site.upload(people(40_000), filename=name).status == 201
-        with self.page("/batches/2") as page:
-            expect(page.locator("#notice")).to_be_visible()
-            self.take("waiting", page)
-        worker = start_worker()
-        self._take_processing()
+
+    def _take_processing(self) -> None:
+        with self.page("/batches/2") as page, self.page("/", scheme="dark") as home:
+            expect(page.locator("#chart")).not_to_have_attribute("data-empty", "", timeout=60_000)
+            percent = page.locator("#status [data-field=percent]")
+            expect(percent).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
+            self.take("page", page)
+            self.take("home-dark", home)
+
+    def _take_completed(self) -> None:
         with self.page("/batches/2") as page:
             expect(page.locator("#status [data-field=status]")).to_have_text(
                 "completed", timeout=90_000
@@ -112,21 +149,12 @@ class Studio:
             expect(page.locator("#rows tbody tr")).to_have_count(50)
             page.evaluate("scrollTo(0, 0)")
             self.take("completed", page)
+            page.get_by_label("Address contains").fill("nobody")
+            page.get_by_role("button", name="Search").click()
+            expect(page.locator("#no-rows")).to_be_visible()
+            self.take("nothing-fits", page)
             page.get_by_role("button", name="Delete…").click()
             self.take("question", page)
-        for scheme in ("light", "dark"):
-            with self.page("/batches/2", PHONE, scheme) as page:
-                expect(page.locator("#typos")).to_be_visible()
-                self.take(f"phone-{scheme}", page)
-        worker.stop()
-
-    def _take_processing(self) -> None:
-        with self.page("/batches/2") as page, self.page("/", scheme="dark") as home:
-            expect(page.locator("#chart")).not_to_have_attribute("data-empty", "", timeout=60_000)
-            percent = page.locator("#status [data-field=percent]")
-            expect(percent).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
-            self.take("page", page)
-            self.take("home-dark", home)
 
 
 def main() -> int:
@@ -150,9 +178,10 @@ def main() -> int:
         playwright = stack.enter_context(sync_playwright())
         browser = playwright.chromium.launch(executable_path=executable, args=flags)
         stack.callback(browser.close)
-        studio = Studio(browser, start("app.py").site())
+        app = start("app.py")
+        studio = Studio(browser, app.site())
         eventually(lambda: studio.site.get("/api/health").status == 200, 60)
-        studio.take_all(lambda: start("worker.py"))
+        studio.take_all(app, lambda: start("worker.py"))
     return 0
 
 

@@ -206,9 +206,24 @@ class TestUpload:
             re.compile(r"^[\d.]+ [KM]B of 2\.\d MB, [\d.]+ [KM]B/s, \d+:\d\d left$")
         )
         page.get_by_role("button", name="Cancel").click()
-        expect(state).to_have_text("Cancelled; nothing was stored.")
+        expect(state).to_have_text("Cancelled. Nothing was stored.")
         expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
         assert query("SELECT * FROM batch") == []
+
+    def test_an_upload_can_be_cancelled_while_it_is_being_stored(self, page, processes, elsewhere):
+        app = processes("app.py")
+        page.goto(app.site().url)
+        choose(page, list_of(10_000))
+        expect(page.locator("#preview")).to_be_visible()
+        elsewhere.execute("BEGIN; LOCK TABLE email IN SHARE MODE")  # so that storing takes its time
+        page.get_by_role("button", name="Upload & process").click()
+        state = page.locator("#upload-state")
+        expect(state).to_contain_text("being stored")
+        page.get_by_role("button", name="Cancel").click()
+        expect(state).to_have_text("Cancelled. If the batch was stored by then, it shows below.")
+        elsewhere.execute("COMMIT")
+        app.await_line("Client disconnected while serving /api/upload")
+        assert query("SELECT * FROM batch") == query("SELECT * FROM email") == []
 
 
 class TestBatch:

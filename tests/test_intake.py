@@ -134,6 +134,20 @@ def test_junk_is_refused_and_never_an_accident(database):
     assert query("SELECT count(*) FROM batch") == [(0,)]
 
 
+def test_a_file_whose_sender_goes_is_not_stored(database):
+    """Neither in the middle of the emails nor once all else is done."""
+    content = csv_of(*(f"user{number}@x.de" for number in range(2 * intake.PIECE)))
+    for patience in range(3):
+        asked = iter([False] * patience + [True])
+        with pytest.raises(IntakeError) as error:
+            store(content, max_rows=10**5, abandoned=lambda: next(asked))  # noqa: B023
+        assert error.value.code == "abandoned"
+    for table in ("batch", "email", "chunk", "file_piece"):
+        assert query(f"SELECT count(*) FROM {table}") == [(0,)]
+    asked = iter([False] * 3)
+    assert store(content, max_rows=10**5, abandoned=lambda: next(asked)).total_emails == 4000
+
+
 def test_the_file_stays_open_for_its_owner(database):
     file = BytesIO(b"a@x.de\n")
     intake.store(file, "list.csv", chunk_size=1, max_rows=10)

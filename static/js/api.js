@@ -36,20 +36,29 @@ export const getJson = (url, signal) => json(url, { signal });
 
 export const postForm = (url, form, signal) => json(url, { method: "POST", body: form, signal });
 
-// XMLHttpRequest, because fetch() does not tell how much of an upload has gone.
+// XMLHttpRequest, because fetch() does not tell how much of an upload has gone. Once all of it has,
+// nobody here knows what becomes of it until the answer comes.
 export function upload(url, form, { onProgress, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open("POST", url);
+    let isSent = false;
     request.upload.addEventListener("progress", (event) => onProgress(event.loaded, event.total));
+    request.upload.addEventListener("load", () => (isSent = true));
     request.addEventListener("load", () => {
       if (request.status === 201) resolve(JSON.parse(request.responseText));
       else reject(new Error(problem(request.responseText, request.status)));
     });
-    request.addEventListener("error", () =>
-      reject(new Error("The upload broke off, and nothing of it was stored. Please try again.")),
-    );
-    request.addEventListener("abort", () => reject(new Cancelled()));
+    request.addEventListener("error", () => {
+      const [what, now] = isSent
+        ? ["The connection broke while the rows were being stored.", "Look below for the batch first."]
+        : ["The upload broke off, and nothing of it was stored.", "Please try again."];
+      reject(new Error(`${what} ${now}`));
+    });
+    request.addEventListener("abort", () => {
+      const what = isSent ? "If the batch was stored by then, it shows below." : "Nothing was stored.";
+      reject(new Cancelled(`Cancelled. ${what}`));
+    });
     signal.addEventListener("abort", () => request.abort());
     request.send(form);
   });

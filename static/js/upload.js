@@ -112,7 +112,7 @@ export function wireUpload(form, zone) {
       write(state, "Stored.");
     } catch (problem) {
       const cancelled = problem instanceof Cancelled;
-      write(state, cancelled ? "Cancelled; nothing was stored." : "");
+      write(state, cancelled ? problem.message : "");
       if (!cancelled) complain(error, problem.message);
     } finally {
       setBusy(false);
