@@ -27,8 +27,9 @@ PREVIEW_ROWS = 10
 
 _FIELDS = ("column", "delimiter", "encoding", "header")
 
-# What a pasted text's batch is named.
+# What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
 PASTED = "Pasted addresses.txt"
+MAX_PASTED = 10_000_000
 
 
 class Form:
@@ -101,15 +102,31 @@ class Form:
 def _one_a_line(file: BinaryIO) -> BinaryIO:
     """A pasted text with one address a line, if it is addresses with commas or semicolons between.
 
-    Whatever else it is stays: it is a table then, in which not every cell has an address.
+    Whatever else it is stays: it is a table then, in which not every cell has an address. Raises
+    Problem if it is too long.
     """
-    text = file.read()
-    pieces = [piece.strip() for piece in re.split(rb"[,;\r\n]+", text)]
-    if all(b"@" in piece for piece in pieces if piece) and re.search(rb"[,;]", text):
-        file.close()
-        return io.BytesIO(b"\n".join(filter(None, pieces)))
+    text = file.read(MAX_PASTED + 1)
     file.seek(0)
-    return file
+    if len(text) > MAX_PASTED:
+        file.close()
+        raise Problem(
+            413,
+            "text_too_long",
+            f"The text is longer than {MAX_PASTED // 1_000_000} MB. Save it as a file, and upload"
+            " that.",
+        )
+    if b"," not in text and b";" not in text:
+        return file
+    lines = io.BytesIO()
+    for piece in re.finditer(rb"[^,;\r\n]+", text):
+        address = piece[0].strip()
+        if address and b"@" not in address:
+            return file
+        if address:
+            lines.write(address + b"\n")
+    file.close()
+    lines.seek(0)
+    return lines
 
 
 @contextmanager

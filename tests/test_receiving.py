@@ -1,7 +1,11 @@
+import tracemalloc
+from io import BytesIO
+
 import pytest
 from support import csv_of, emails, query, workbook
 
 import files
+import receiving
 import tables
 from formats import Format
 
@@ -223,6 +227,20 @@ class TestPasted:
         text = ", ".join(f"user{n}@example.com" for n in range(20_000))
         assert upload_text(site, text).json["totalEmails"] == 20_000
 
+    def test_a_text_that_is_too_long_is_a_problem(self, site, monkeypatch):
+        monkeypatch.setattr(receiving, "MAX_PASTED", 14)
+        assert upload_text(site, "a@x.de, b@x.de").status == 201
+        document = problem(upload_text(site, "a@x.de, bb@x.de"), 413, "text_too_long")
+        assert "upload" in document["detail"]
+
+    def test_a_text_takes_a_few_times_its_length_of_memory(self):
+        text = b"a@," * 100_000
+        tracemalloc.start()
+        assert receiving._one_a_line(BytesIO(text)).read(6) == b"a@\na@\n"
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 5 * len(text)
+
     def test_a_chosen_file_goes_first(self, site):
         response = site.upload(b"a@x.de\n", text="b@x.de")
         assert [email for email, _, _ in emails(1)] == ["a@x.de"]
@@ -239,11 +257,4 @@ class TestPasted:
 
 def upload_text(site, text, path="/api/upload"):
     """As a browser sends it whose form has no file chosen."""
-    boundary = "a-boundary-of-the-tests"
-    start = f"--{boundary}\r\nContent-Disposition: form-data; name="
-    body = (
-        f'{start}"file"; filename=""\r\nContent-Type: application/octet-stream\r\n\r\n\r\n'
-        f'{start}"text"\r\n\r\n{text}\r\n--{boundary}--\r\n'
-    )
-    content_type = f"multipart/form-data; boundary={boundary}"
-    return site.request("POST", path, body.encode(), Content_Type=content_type)
+    return site.upload(b"", filename="", path=path, text=text)
