@@ -96,34 +96,9 @@ class Batches:
             raise _no_batch(batch_id)
         return batch
 
-    def summary(self, batch: Batch) -> dict[str, Any]:
+    def _summary(self, batch: Batch) -> dict[str, Any]:
         """A batch as lists show it."""
         return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
-
-    def details(self, batch_id: int) -> dict[str, Any]:
-        """A batch with all that is known of it. Raises Problem if there is none."""
-        batch = self.find(batch_id)
-        with self._connect():
-            elapsed = queries.elapsed_seconds(batch_id)
-        return self.summary(batch) | {
-            "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
-            "rates": self._rates.history(batch_id),
-        }
-
-    def listing(
-        self,
-        *,
-        status: str | None = None,
-        containing: str | None = None,
-        before: int | None = None,
-        limit: int = PAGE,
-    ) -> dict[str, Any]:
-        """Batches, newest first, and the `before` of the next page; see queries.find_batches()."""
-        with self._connect():
-            found, following = queries.find_batches(
-                status=status, containing=containing, before=before, limit=limit
-            )
-        return {"batches": [self.summary(batch) for batch in found], "next": following}
 
     def batches(self) -> dict[str, Any]:
         """GET /api/batches?q=&status=&before=&limit=: newest first.
@@ -131,19 +106,27 @@ class Batches:
         `next` is the `before` of the next page, or null. With a filter, a page may hold fewer than
         `limit`, even none, and have a next one all the same.
         """
-        listing = self.listing(
-            status=choice_from_query("status", models.STATUSES),
-            containing=text_from_query("q", MAX_SEARCHED),
-            before=number_from_query("before", None, models.MAX_ID),
-            limit=number_from_query("limit", PAGE, MAX_PAGE) or PAGE,
-        )
+        status = choice_from_query("status", models.STATUSES)
+        containing = text_from_query("q", MAX_SEARCHED)
+        before = number_from_query("before", None, models.MAX_ID)
+        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
+        with self._connect():
+            found, following = queries.find_batches(
+                status=status, containing=containing, before=before, limit=limit
+            )
         response.set_header("Cache-Control", "no-store")
-        return listing
+        return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}."""
+        """GET /api/batches/{id}: with the time that it took so far, and a chart."""
+        batch = self.find(batch_id)
+        with self._connect():
+            elapsed = queries.elapsed_seconds(batch_id)
         response.set_header("Cache-Control", "no-store")
-        return self.details(batch_id)
+        return self._summary(batch) | {
+            "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
+            "rates": self._rates.history(batch_id),
+        }
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""

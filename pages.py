@@ -16,7 +16,6 @@ from urllib.parse import urlencode
 import bottle
 from bottle import request, response
 
-import files
 import health
 import models
 import phrases
@@ -105,6 +104,7 @@ class Pages:
             batches=found["batches"],
             query=query,
             more=_address("/", query, before=found["next"]),
+            statuses=models.STATUSES,
             older=bool(request.query.get("before")),
             deleted=number_from_query("deleted", None, models.MAX_ID),
             max_megabytes=self._settings.upload.max_megabytes,
@@ -129,7 +129,8 @@ class Pages:
             later=bool(request.query.get("after")),
             retried=number_from_query("retried", None, models.MAX_LINE),
             entries=_reasons(batch["reasons"]),
-            kinds=files.KINDS,
+            ended=batch["status"] in models.TERMINAL,
+            delimiter_names={character: name for name, character in DELIMITERS.items()},
         )
 
     def icon(self, version: str, percent: int) -> str:

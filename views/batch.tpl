@@ -1,7 +1,6 @@
-% rebase("layout", title=f"{batch['filename']} · Email batches", script="batch", modules=("api", "bar", "chart", "emails", "fields", "format", "frames", "health", "live", "notify", "outcomes", "progress", "source"), styles=("batch", "emails"))
+% rebase("layout", title=f"{batch['filename']} · Email batches", script="batch", modules=("api", "bar", "chart", "emails", "fields", "format", "frames", "health", "live", "notify", "outcomes", "pace", "progress", "source"), styles=("batch", "emails"))
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
-% ended = status in ("completed", "failed", "cancelled")
 % verdicts, split = batch["verdicts"], batch["rows"]
 % again = ("was" if ended else "is") if retried == 1 else "were" if ended else "are"
 % percent = phrases.percent(processed, total)
@@ -50,7 +49,7 @@
   % read = batch["format"]
   <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{batch["createdAt"][:16].replace("T", " ")}} UTC</time>\\
 % if read:
-, read as {{read["kind"].upper()}}{{f", {read['encoding']}, {dict([(',', 'comma'), (';', 'semicolon'), (chr(9), 'tab'), ('|', 'pipe')])[read['delimiter']]}" if read["kind"] == "csv" else ""}}, column {{read["column"]}}\\
+, read as {{read["kind"].upper()}}{{f", {read['encoding']}, {delimiter_names[read['delimiter']]}" if read["kind"] == "csv" else ""}}, column {{read["column"]}}\\
 % if read["header"] and len(read["header"]) >= read["column"]:
  “{{read["header"][read["column"] - 1]}}”\\
 % end

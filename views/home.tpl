@@ -1,4 +1,4 @@
-% rebase("layout", title="Email batches", script="home", modules=("api", "batches", "bar", "fields", "format", "frames", "health", "live", "preview", "source", "upload"), styles=("upload", "batches"))
+% rebase("layout", title="Email batches", script="home", modules=("api", "batches", "bar", "fields", "format", "frames", "health", "live", "pace", "preview", "source", "upload"), styles=("upload", "batches"))
 % include("health")
 % if deleted:
 <p class="message" role="status">Batch {{deleted}} has been deleted.</p>
@@ -54,7 +54,7 @@
       <input type="search" name="q" value="{{query["q"]}}" maxlength="254" placeholder="File name" aria-label="File name contains">
       <select name="status" aria-label="Status">
         <option value="">any status</option>
-        % for status in ("pending", "processing", "completed", "failed", "cancelled"):
+        % for status in statuses:
         <option\\
 % if status == query["status"]:
  selected\\

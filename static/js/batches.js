@@ -3,11 +3,10 @@
 import { getJson } from "./api.js";
 import { drawBar } from "./bar.js";
 import { complain, copyOf, setStatus, setText, showWhen } from "./fields.js";
-import { clock, count, localTime, percent, rate } from "./format.js";
+import { count, localTime, percent } from "./format.js";
 import { oncePerFrame } from "./frames.js";
+import { isStill, showPace } from "./pace.js";
 
-// Without news for this long, a batch isn't moving.
-const STILL_MS = 6000;
 // Between two looks whether the batches that fit the filter are still the same.
 const RELIST_MS = 1000;
 
@@ -25,7 +24,7 @@ export class Batches {
   #form;
   #more;
   #changed = new Map(); // snapshots to be drawn, by batch id
-  #heard = new Map(); // when a batch was last heard of, by its row
+  #heard = new WeakMap(); // when a batch was last heard of, by its row
   #draw = oncePerFrame(() => this.#drawChanged());
   #relist = 0;
   #asking = 0;
@@ -156,7 +155,8 @@ export class Batches {
     return row;
   }
 
-  #fill(row, { revision, status, processed, failed, total, rate: perSecond, secondsLeft }) {
+  #fill(row, snapshot) {
+    const { revision, status, processed, failed, total } = snapshot;
     row.dataset.revision = revision;
     row.dataset.status = status;
     this.#heard.set(row, performance.now());
@@ -164,8 +164,7 @@ export class Batches {
     setText(row, "percent", `${percent(processed, total)}%`);
     setText(row, "failed", failed ? `${count(failed)} failed` : "");
     setStatus(row, status);
-    setText(row, "rate", rate(perSecond ?? null));
-    setText(row, "left", clock(secondsLeft ?? null));
+    showPace(row, snapshot);
   }
 
   // News of a batch, here or not.
@@ -185,7 +184,6 @@ export class Batches {
   }
 
   #remove(row) {
-    this.#heard.delete(row);
     row.remove();
     this.#showEmpty(this.#filter.size > 0);
   }
@@ -208,9 +206,7 @@ export class Batches {
 
   #markStill() {
     for (const row of this.#body.querySelectorAll('tr[data-status="processing"]')) {
-      if (performance.now() - (this.#heard.get(row) ?? 0) < STILL_MS) continue;
-      setText(row, "rate", rate(0));
-      setText(row, "left", clock(null));
+      if (isStill(this.#heard.get(row) ?? 0)) showPace(row, { rate: 0 });
     }
   }
 

@@ -1,6 +1,6 @@
 // Numbers and times as text. Nothing here touches the page.
 
-const TERMINAL = new Set(["completed", "failed", "cancelled"]);
+const TERMINAL = new Set(["completed", "failed", "cancelled", "deleted"]);
 const whole = new Intl.NumberFormat("en");
 const UNKNOWN = "–";
 
@@ -38,7 +38,7 @@ function duration(seconds) {
   return `${count(Math.floor(seconds / 86400))} days`;
 }
 
-export const LEVEL = { ok: "OK", warning: "Degraded", error: "Problem" };
+const LEVEL = { ok: "OK", warning: "Degraded", error: "Problem" };
 
 export const several = (number, name) => `${count(number)} ${name}${number === 1 ? "" : "s"}`;
 

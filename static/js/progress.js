@@ -3,12 +3,11 @@
 import { drawBar } from "./bar.js";
 import { Chart } from "./chart.js";
 import { complain, setStatus, setText, showWhen, write } from "./fields.js";
-import { clock, count, isTerminal, localTime, percent, rate, several } from "./format.js";
+import { clock, count, isTerminal, localTime, percent, several } from "./format.js";
 import { oncePerFrame } from "./frames.js";
 import { CONNECTION } from "./live.js";
+import { isStill, showPace } from "./pace.js";
 
-// Without news for this long, a batch isn't moving.
-const STILL_MS = 6000;
 // The icon's steps, in percent: each is a file that the browser keeps.
 const ICON_STEP = 5;
 
@@ -40,7 +39,7 @@ export class Progress {
     const { dataset } = this.#card;
     if (snapshot.revision <= Number(dataset.revision)) return false;
     const { status, processed } = snapshot;
-    this.#ended = isTerminal(status) || status === "deleted";
+    this.#ended = isTerminal(status);
     this.#explain(snapshot, Number(dataset.processed));
     Object.assign(dataset, { revision: snapshot.revision, status, processed });
     this.#heard = performance.now();
@@ -70,7 +69,7 @@ export class Progress {
   }
 
   #drawNewest() {
-    const { status, processed, failed, total, verdicts, rate: perSecond, secondsLeft } = this.#newest;
+    const { status, processed, failed, total, verdicts } = this.#newest;
     const card = this.#card;
     const bar = card.querySelector("#bar");
     drawBar(bar.querySelector(".bar"), total, { ok: processed - failed, failed });
@@ -80,8 +79,7 @@ export class Progress {
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
     setText(card, "failed", count(failed));
-    setText(card, "rate", rate(perSecond));
-    setText(card, "left", clock(secondsLeft));
+    showPace(card, this.#newest);
     setText(card, "word", status === "completed" ? "checked" : total === 1 ? "email" : "emails");
     card.querySelector("#waiting").hidden = status !== "pending";
     this.connection(this.#connection);
@@ -112,9 +110,7 @@ export class Progress {
   #tick() {
     if (this.#ended || this.#began === null) return;
     setText(this.#card, "elapsed", clock((performance.now() - this.#began) / 1000));
-    if (performance.now() - this.#heard < STILL_MS) return;
-    setText(this.#card, "rate", rate(0));
-    setText(this.#card, "left", clock(null));
+    if (isStill(this.#heard)) showPace(this.#card, { rate: 0 });
   }
 
   // How many batches are unfinished, which is why one may wait.
