@@ -1,4 +1,4 @@
-"""Where the tests find a Chromium; run as a script, it installs one if there is none."""
+"""The tests' Chromium: where it is, and how it runs; as a script, installs one if there is none."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+# It is to ask nobody outside for anything.
+FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+         "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
 def executable() -> str | None:
@@ -20,6 +27,15 @@ def executable() -> str | None:
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     return own if os.path.exists(own) else None  # noqa: PTH110
+
+
+def launch(playwright: Playwright) -> Browser:
+    """A headless one. Raises RuntimeError if there is none."""
+    path = executable()
+    if path is None:
+        raise RuntimeError("No Chromium: run make browser.")
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
+    return playwright.chromium.launch(executable_path=path, args=FLAGS + sandbox)
 
 
 def main() -> int:

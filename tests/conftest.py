@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import tempfile
@@ -25,7 +24,7 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-from support import Process, Site, eventually, write_config
+from support import Process, Site, eventually, write_config, write_slow_processor
 
 import database
 import progress
@@ -241,18 +240,18 @@ def processes(
     return start
 
 
-FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
+@pytest.fixture
+def slow(tmp_path: Path) -> dict[str, object]:
+    """Settings of a worker whose emails take two milliseconds each, stored every tenth second."""
+    name = write_slow_processor(tmp_path, milliseconds=2)
+    return {"worker__processor": name, "worker__turn_seconds": 0.1}
 
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    executable = chromium.executable()
-    assert executable, "no Chromium to test with: run make browser"
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]
     expect.set_options(timeout=20_000)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=executable, args=FLAGS + sandbox)
+        browser = chromium.launch(playwright)
         yield browser
         browser.close()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import shutil
@@ -15,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import chromium
+from browsing import await_completed, choose, field, is_live
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 from support import ROOT, Process, Site, eventually, write_config
 
@@ -52,10 +52,6 @@ def people(number: int) -> bytes:
         address = drawn.choices([*kinds], [*kinds.values()])[0].format(n, n % 90)
         lines.append(f"Jörg {n};{address};Köln" if drawn.random() < 0.99 else "")
     return "\r\n".join(lines).encode("cp1252")
-
-
-def choose(page: Page, name: str, content: bytes) -> None:
-    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
 
 
 class Studio:
@@ -105,7 +101,7 @@ class Studio:
                 self.take(f"phone-{scheme}", page)
         worker.stop()
         with self.page("/") as page:
-            expect(page.locator("#recent [data-field=connection]")).to_have_text("live")
+            is_live(page, "#recent")
             app.stop()
             expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
             self.take("reconnecting", page)
@@ -113,7 +109,7 @@ class Studio:
     def _take_upload(self) -> None:
         with self.page("/") as page:
             self.take("home-empty", page)
-            choose(page, "people.csv", people(40_000))
+            choose(page, people(40_000))
             expect(page.locator("#preview")).to_be_visible()
             self.take("preview", page, whole=True)
             network = page.context.new_cdp_session(page)
@@ -124,26 +120,20 @@ class Studio:
             self.take("uploading", page, whole=True)
             page.get_by_role("button", name="Cancel").click()
             network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
-            page.set_input_files(
-                "#file",
-                {"name": "wrong.csv", "mimeType": "text/csv", "buffer": b'a\n"' + b"b" * 150_000},
-            )
+            choose(page, b'a\n"' + b"b" * 150_000, "wrong.csv")
             expect(page.locator("#upload-error")).to_be_visible()
             self.take("refused", page)
 
     def _take_processing(self) -> None:
         with self.page("/batches/2") as page, self.page("/", scheme="dark") as home:
             expect(page.locator("#chart")).not_to_have_attribute("data-empty", "", timeout=60_000)
-            percent = page.locator("#status [data-field=percent]")
-            expect(percent).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
+            expect(field(page, "percent")).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
             self.take("page", page)
             self.take("home-dark", home)
 
     def _take_completed(self) -> None:
         with self.page("/batches/2") as page:
-            expect(page.locator("#status [data-field=status]")).to_have_text(
-                "completed", timeout=90_000
-            )
+            await_completed(page, seconds=90)
             expect(page.locator("#typos")).to_be_visible()
             page.get_by_role("link", name="risky").click()
             expect(page.locator("#rows tbody tr")).to_have_count(50)
@@ -157,16 +147,11 @@ class Studio:
             self.take("question", page)
 
 
-def main() -> int:
-    executable = chromium.executable()
-    if executable is None:
-        print("No Chromium: run make browser.", file=sys.stderr)  # noqa: T201
-        return 1
+def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     (folder / "slowly.py").write_text(SLOW)
     changes = {"worker__processor": "slowly:check", "worker__turn_seconds": 0.2}
     config = write_config(folder, server__port=0, embedded__folder=folder / "var", **changes)
-    flags = [] if os.geteuid() else ["--no-sandbox"]
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
 
@@ -176,14 +161,13 @@ def main() -> int:
             return process
 
         playwright = stack.enter_context(sync_playwright())
-        browser = playwright.chromium.launch(executable_path=executable, args=flags)
+        browser = chromium.launch(playwright)
         stack.callback(browser.close)
         app = start("app.py")
         studio = Studio(browser, app.site())
         eventually(lambda: studio.site.get("/api/health").status == 200, 60)
         studio.take_all(app, lambda: start("worker.py"))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -4,9 +4,9 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from browsing import await_completed, choose, field, list_of
 from playwright.sync_api import expect
 from support import csv_of, start, store
-from test_browser import await_completed, choose, field, list_of
 from test_models import ADDRESSES, MARKED, completed, take_turns
 
 LONG = f"{'a-very-long-name' * 8}.csv"

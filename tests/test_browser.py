@@ -1,88 +1,28 @@
 """The pages in headless Chromium, over both real processes: what people do, and what they see."""
 
 import re
-import signal
 
 import pytest
+from browsing import (
+    REFUSED,
+    WATCH_SHIFTS,
+    assert_nothing_moved,
+    await_completed,
+    await_worker,
+    choose,
+    field,
+    is_live,
+    list_of,
+    upload,
+)
 from playwright.sync_api import expect
-from support import Site, csv_of, eventually, query, start, store, write_slow_processor
+from support import Site, csv_of, eventually, query, store
 from test_models import completed
-
-import presence
-from database import pool
-from presence import Presence, ThreadReport
-
-# What the browser itself writes when the server answers with an error, or not at all.
-REFUSED = r"Failed to load resource: the server responded with a status of 422"
-AWAY = r"net::ERR_|responded with a status of 503"
 
 
 @pytest.fixture
 def site(processes) -> Site:
     return processes("app.py").site()
-
-
-@pytest.fixture
-def slow(tmp_path):
-    """Settings of a worker whose emails take two milliseconds each, stored every tenth second."""
-    name = write_slow_processor(tmp_path, milliseconds=2)
-    return {"worker__processor": name, "worker__turn_seconds": 0.1}
-
-
-def list_of(count):
-    return csv_of("email", *(f"user{n}@example.com" if n % 20 else f"bad{n}" for n in range(count)))
-
-
-def choose(page, content, name="people.csv"):
-    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
-
-
-def upload(page, site, content, name="people.csv"):
-    """Choose the file on the home page, look at the preview, send it; the batch's page comes."""
-    page.goto(site.url)
-    choose(page, content, name)
-    expect(page.locator("#preview")).to_be_visible()
-    page.get_by_role("button", name="Upload & process").click()
-    page.wait_for_url("**/batches/*")
-
-
-def field(page, name, root="#status"):
-    return page.locator(f"{root} [data-field={name}]")
-
-
-def await_completed(page, seconds=40):
-    expect(field(page, "status")).to_have_text("completed", timeout=seconds * 1000)
-
-
-def await_worker(page, site):
-    """Wait until the pages know of a worker, so that none begins with a notice that goes away."""
-    page.goto(site.url)
-    expect(page.locator("#health")).to_have_attribute("data-level", "ok")
-
-
-def is_live(page, root="#status"):
-    expect(field(page, "connection", root)).to_have_text("live")
-
-
-# Notes what moves on the page by itself, for assert_nothing_moved().
-WATCH_SHIFTS = """
-window.shifts = [];
-new PerformanceObserver((list) => {
-    const place = ({ x, y, width, height }) => [x, y, width, height].map(Math.round).join(" ");
-    for (const { hadRecentInput, value, sources } of list.getEntries()) {
-        const moved = sources.map(({ node, previousRect, currentRect }) =>
-            `${node?.outerHTML?.slice(0, 60)}: ${place(previousRect)} to ${place(currentRect)}`);
-        if (!hadRecentInput) window.shifts.push({ value, moved });
-    }
-}).observe({ type: "layout-shift", buffered: true });
-"""
-
-
-def assert_nothing_moved(page):
-    """By the measure of layout shift, at which a tenth is what people begin to mind."""
-    shifts = page.evaluate("window.shifts")
-    large = [shift["moved"] for shift in shifts if shift["value"] > 0.001]
-    assert sum(shift["value"] for shift in shifts) < 0.01, large
 
 
 class TestUpload:
@@ -441,188 +381,3 @@ class TestHome:
         page.get_by_role("link", name="invalid").click()
         expect(page.locator("#rows tbody")).to_contain_text("<b>a</b>@x.de")
         assert page.locator("main img, main tbody b").count() == 0
-
-
-class TestConnection:
-    @pytest.mark.parametrize("shared", [True, False])
-    def test_seven_tabs_stay_live(self, open_page, site, processes, slow, shared):
-        batch_id = site.upload(list_of(3000)).json["batchId"]
-        first = open_page()
-        if not shared:
-            first.context.add_init_script("delete window.SharedWorker")
-        pages = [first, *(open_page(first.context) for _ in range(6))]
-        for number, page in enumerate(pages):
-            page.goto(f"{site.url}/batches/{batch_id}" if number % 2 else site.url)
-            if not shared and number < 6:
-                hide(page)
-        for number, page in enumerate(pages):
-            if shared or number == 6:
-                is_live(page, "#status" if number % 2 else "#recent")
-        processes("worker.py", **slow)
-        for number, page in enumerate(pages):
-            if not shared and number < 6:
-                hide(page, hidden=False)
-            root = "#status" if number % 2 else "#recent"
-            expect(field(page, "status", root)).to_have_text("completed", timeout=40_000)
-            if not shared:
-                hide(page)
-        # And an ordinary request still gets through.
-        assert pages[-1].evaluate("fetch('/api/batches').then((answer) => answer.status)") == 200
-
-    def test_the_page_polls_when_streams_are_used_up_and_goes_back_to_live(
-        self, open_page, processes
-    ):
-        site = processes("app.py", server__max_streams=1).site()
-        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
-        page = open_page(allowed=AWAY)
-        with site.stream(batch_id) as stream:
-            next(stream.events())
-            page.goto(f"{site.url}/batches/{batch_id}")
-            connection = field(page, "connection")
-            expect(connection).to_have_text("updates every 2 seconds")
-            processes("worker.py")
-            await_completed(page)
-        home = open_page(page.context, allowed=AWAY)
-        page.close()
-        home.goto(site.url)
-        expect(field(home, "connection", "#recent")).to_have_text("live", timeout=40_000)
-
-    def test_the_page_reconnects_when_the_app_comes_back(self, open_page, processes):
-        app = processes("app.py")
-        site = app.site()
-        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
-        page = open_page(allowed=AWAY)
-        page.goto(f"{site.url}/batches/{batch_id}")
-        is_live(page)
-
-        def notices_that_it_is_away():
-            expect(field(page, "connection")).to_have_text("reconnecting…")
-            expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
-
-        app.send(signal.SIGSTOP)  # its connections stay open, and nothing comes
-        notices_that_it_is_away()
-        app.send(signal.SIGCONT)
-        is_live(page)
-        app.stop(signal.SIGKILL)
-        notices_that_it_is_away()
-        processes("app.py", "--port", str(site.port)).site()
-        is_live(page)
-        expect(page.locator("#notice")).to_contain_text("No worker is running")
-        processes("worker.py")
-        await_completed(page)
-
-
-def hide(page, hidden=True):
-    """Make the tab think that it is in the background, or not; a headless browser shows all."""
-    page.evaluate(
-        """(hidden) => {
-            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
-            document.dispatchEvent(new Event("visibilitychange"));
-        }""",
-        hidden,
-    )
-
-
-class TestStrip:
-    @pytest.fixture
-    def here(self, client, monkeypatch):
-        """The announcement of a worker that stays alive for the length of a test, however slow."""
-        monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
-        return Presence(client, "email-queue")
-
-    def test_shows_a_live_worker_and_goes_red_when_it_is_gone(self, page, site, here):
-        here.announce([ThreadReport(1), ThreadReport(2, 7, 1, 0.5)], rate=96_000.4)
-        page.goto(site.url)
-        health, notice = page.locator("#health"), page.locator("#notice")
-        assert strip(page) == ["OK", "1 worker, 2 threads", "96,000 emails/s", "0 in the queue",
-                               "nothing waits", "PostgreSQL ok", "Redis ok"]  # fmt: skip
-        expect(notice).to_be_hidden()
-        site.upload(csv_of("a@x.de"))
-        expect(health).to_contain_text("oldest waiting: batch 1 for")
-        expect(health).to_have_attribute("data-level", "ok")
-        here.withdraw()
-        expect(health).to_have_attribute("data-level", "error")
-        expect(health.get_by_role("status")).to_have_text("No worker is running, so batches wait.")
-        expect(notice).to_contain_text(f" ago on {here._host}:{here._pid}.")
-        expect(notice.locator("code")).to_have_text("python worker.py --threads 4")
-        assert strip(page)[:4] == ["Problem", "no worker", "0 emails/s", "1 in the queue"]
-        notice.locator("code").click()
-        assert page.evaluate("getSelection().toString()") == "python worker.py --threads 4"
-        here.announce([ThreadReport(1)], rate=0.0)
-        expect(notice).to_be_hidden()
-        expect(health).to_have_attribute("data-level", "ok")
-
-    @pytest.mark.parametrize("state", ["alive", "gone", "never", "under way", "no redis"])
-    def test_server_and_script_say_the_same(self, page, serve, here, no_redis, state):
-        site = serve(no_redis) if state == "no redis" else serve()
-        if state in ("alive", "gone"):
-            here.announce([ThreadReport(number) for number in range(1200)], rate=1_234_567.9)
-        if state == "gone":
-            here.withdraw()
-        uploaded = site.upload(csv_of("a@x.de")).json
-        if state == "under way":
-            start(uploaded["batchId"])
-        page.goto(site.url)
-        rendered, level = texts(page), page.locator("#health").get_attribute("data-level")
-        page.locator("#health").evaluate(
-            """health => {
-                health.dataset.level = "";
-                const fields = health.querySelectorAll("[data-field]");
-                for (const each of fields) each.textContent = "stale";
-            }"""
-        )
-        expect(page.locator("#health")).to_have_attribute("data-level", level)
-        assert texts(page) == rendered
-
-    def test_says_that_the_database_is_away_until_it_is_back(
-        self, open_page, serve, here, monkeypatch, tmp_path
-    ):
-        here.announce([ThreadReport(1)], rate=0.0)
-        page = open_page(allowed=AWAY)
-        page.goto(serve().url)
-        health = page.locator("#health")
-        is_live(page, "#recent")
-        with monkeypatch.context() as away:
-            away.setitem(pool.connect_params, "host", str(tmp_path))
-
-            def noticed():
-                pool.close_idle()  # again and again: somebody may be using one
-                return health.get_attribute("data-level") == "error"
-
-            eventually(noticed)
-            expect(health.get_by_role("status")).to_contain_text("The database can't be reached.")
-            expect(health).to_contain_text("PostgreSQL unreachable")
-            expect(health.locator("code")).to_be_hidden()
-        expect(health).to_have_attribute("data-level", "ok")
-
-    @pytest.mark.parametrize("width", [360, 1100])
-    def test_holds_still_while_its_numbers_run(self, open_page, site, here, width):
-        store("a@x.de")
-        page = open_page(viewport={"width": width, "height": 740})
-        places = []
-        for threads, rate in ((1, 0.0), (8, 96_000.0), (128, 1_234_567.0)):
-            here.announce([ThreadReport(number) for number in range(threads)], rate)
-            page.goto(site.url)
-            expect(field(page, "rate", "#health")).to_have_text(f"{int(rate):,} emails/s")
-            places.append(
-                page.locator("#health").evaluate(
-                    """health => [...health.querySelectorAll("li"), health].map((each) => {
-                        const { left, top, height } = each.getBoundingClientRect();
-                        return [left, top, height];
-                    })"""
-                )
-            )
-        assert places[0] == places[1] == places[2]
-
-
-def strip(page):
-    names = ("level", "workers", "rate", "queue", "oldest", "database", "redis")
-    return [field(page, name, "#health").inner_text() for name in names]
-
-
-def texts(page):
-    """What the strip and the notice say, but for the seconds that pass."""
-    return page.locator("#health").evaluate(
-        r"""health => [...health.querySelectorAll("[data-field]")].map(
-            (each) => each.textContent.replace(/\d+ (s|min)\b/, "…"))"""
-    )

@@ -12,6 +12,7 @@ from pathlib import Path
 import psutil
 import psycopg2
 import pytest
+from browsing import await_completed, field, is_live
 from playwright.sync_api import expect
 from support import (
     assert_books_balance,
@@ -301,21 +302,18 @@ def test_the_page_moves_on_while_redis_is_killed_and_back(page, start, own, data
     batch_id = site.upload(content).json["batchId"]
     page.goto(f"{site.url}/batches/{batch_id}")
 
-    def field(name, root="#status"):
-        return page.locator(f"{root} [data-field={name}]")
-
     def processed():
-        return int(field("processed").inner_text().replace(",", ""))
+        return int(field(page, "processed").inner_text().replace(",", ""))
 
-    expect(field("connection")).to_have_text("live")
+    is_live(page)
     own.kill()
     before = processed()
     eventually(lambda: processed() > before)
     eventually(lambda: outages(app, "redis") == (1, 1))  # it was started again
     with own.stopped():
-        expect(field("redis", "#health")).to_have_text("Redis unreachable")
+        expect(field(page, "redis", "#health")).to_have_text("Redis unreachable")
         expect(page.locator("#notice")).to_contain_text("Redis can't be reached.")
         before = processed()
         eventually(lambda: processed() > before)
-    expect(field("redis", "#health")).to_have_text("Redis ok")
-    expect(field("status")).to_have_text("completed", timeout=60_000)
+    expect(field(page, "redis", "#health")).to_have_text("Redis ok")
+    await_completed(page, seconds=60)

@@ -35,3 +35,31 @@ def test_a_share_is_never_rounded_up_to_all():
 def test_a_bar_without_anything_is_empty():
     assert phrases.share(0, 0) == 0.0
     assert phrases.share(1, 4) == 250.0
+
+
+def test_the_scripts_say_the_same(page, site):
+    numbers = [0, 1, 7, 59, 60, 3599, 3600, 3723, 90_000, 1_234_567]
+    page.goto(site.url)
+    script = page.locator("script").get_attribute("src")
+    said = page.evaluate(
+        """async ([path, numbers]) => {
+            const { clock, count, percent, rate, several } = await import(path);
+            const each = (n) => [count(n), several(n, "email"), percent(n, 1234567), rate(n + 0.9),
+                                 clock(n + 0.9)];
+            return [...numbers.map(each), [rate(null), clock(null)]];
+        }""",
+        [script.replace("home.js", "format.js"), numbers],
+    )
+    assert said == [
+        *(
+            [
+                phrases.count(n),
+                phrases.several(n, "email"),
+                phrases.percent(n, 1_234_567),
+                phrases.rate(n + 0.9),
+                phrases.clock(n + 0.9),
+            ]
+            for n in numbers
+        ),
+        [phrases.rate(None), phrases.clock(None)],
+    ]
