@@ -63,12 +63,16 @@ def write_config(folder: Path, **changes: object) -> Path:
 
 
 def write_slow_processor(folder: Path, milliseconds: int) -> str:
-    """The name of a processor, in a module beside the configuration, that takes its time."""
+    """The name of a processor, in a module beside the configuration, that takes its time.
+
+    An address without an @ fails.
+    """
     (folder / "slow.py").write_text(
         "import time\n"
         "from processors import one_by_one\n"
         "@one_by_one\n"
         f"def slow(address):\n    time.sleep({milliseconds / 1000})\n"
+        '    return None if "@" in address else "no_at_sign"\n'
     )
     return "slow:slow"
 

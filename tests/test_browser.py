@@ -203,6 +203,21 @@ class TestBatch:
         assert seen[-1] == 3000
         assert_nothing_moved(page)
 
+    @pytest.mark.parametrize("width", [360, 800, 1440])
+    def test_reasons_that_come_move_no_row(self, open_page, site, processes, width):
+        page = open_page(viewport={"width": width, "height": 900})
+        batch_id = store("info@x.de", "a@mailinator.com", "b", "@x.de", "c@", "d@x").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+
+        def distance():
+            return page.evaluate("emails.offsetTop - outcomes.offsetTop")
+
+        before = distance()
+        processes("worker.py")
+        await_completed(page)
+        expect(page.locator("#reasons li:not([hidden])")).to_have_count(6)
+        assert distance() == before
+
     def test_a_retry_goes_back_and_says_so_in_all_tabs(self, page, site, processes):
         batch_id = completed()
         with page.expect_response(

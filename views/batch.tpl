@@ -109,7 +109,11 @@
 </section>
 
 <div class="columns">
-<section class="card outcomes" id="outcomes" aria-labelledby="outcomes-heading">
+<section class="card outcomes" id="outcomes" aria-labelledby="outcomes-heading"\\
+% if not ended:
+ data-live\\
+% end
+>
   <h2 id="outcomes-heading">What came out</h2>
   % include("bar", parts=tuple(verdicts.items()), whole=processed)
   <ul class="legend">
