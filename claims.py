@@ -22,13 +22,15 @@ CLAIM_SECONDS = 0.2
 class Turn:
     """A turn that has begun, on the chunk from `first_id` on, and is known to have begun.
 
-    `lost` counts the turns on this chunk that had begun before it and were never committed.
-    `started` is the batch's snapshot if it left `pending` with this turn.
+    `lost` counts the turns on this chunk that had begun before it and were never committed, and
+    `more` says whether the batch has further unfinished chunks, maybe claimed by others. `started`
+    is the batch's snapshot if it left `pending` with this turn.
     """
 
     batch_id: int
     first_id: int
     lost: int
+    more: bool
     started: Snapshot | None
 
 
@@ -36,17 +38,17 @@ class Turn:
 class Claim:
     """A chunk that this transaction holds, with its emails still to be processed.
 
-    `more` says whether the batch has further unfinished chunks, maybe claimed by others, and
-    `suspect` whether emails of the batch have got a reason that the claimer asked about.
+    These are `addresses`, each with its id in `ids`. `suspect` says whether emails of the batch
+    have got a reason that the claimer asked about.
     """
 
     batch_id: int
     first_id: int
     last_id: int
     reasons: dict[str, int]
-    more: bool
     suspect: bool
-    emails: list[tuple[int, str]]
+    ids: Sequence[int]
+    addresses: list[str]
 
 
 @dataclass
@@ -107,26 +109,28 @@ def begin_turn(batch_id: int) -> Turn | None:
         ") UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()"
         " FROM next LEFT JOIN started ON true"
         " WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id"
-        " RETURNING chunk.first_id, attempts - 1 + redone, started.*",
+        " RETURNING chunk.first_id, attempts - 1 + redone, EXISTS (SELECT FROM chunk AS o"
+        "  WHERE o.batch_id = chunk.batch_id AND o.first_id > chunk.first_id"
+        "  AND o.done <= o.last_id - o.first_id), started.*",
         {"batch_id": batch_id, "claiming": CLAIM_SECONDS},
     )
     if row is None:
         return None
-    first_id, lost, *started = row
-    return Turn(batch_id, first_id, lost, snapshot_from(started) if started[0] else None)
+    first_id, lost, more, *started = row
+    return Turn(batch_id, first_id, lost, more, snapshot_from(started) if started[0] else None)
 
 
 def claim_chunk(turn: Turn, suspicious: Sequence[str], idle_seconds: float) -> Claim | None:
     """Lock the turn's chunk until this transaction ends; None if somebody else was quicker.
 
     Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
-    owner for longer than `idle_seconds`, PostgreSQL ends it.
+    owner for longer than `idle_seconds`, PostgreSQL ends it. Its commit doesn't wait for the disk:
+    database.flush() is to do so, before anything is told of it.
     """
     row = fetch_one(
-        "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true);"
-        "SELECT c.last_id, c.done, c.reasons, EXISTS (SELECT FROM chunk AS o"
-        "  WHERE o.batch_id = c.batch_id AND o.first_id > c.first_id"
-        "  AND o.done <= o.last_id - o.first_id), EXISTS (SELECT FROM chunk AS o"
+        "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true),"
+        " set_config('synchronous_commit', 'off', true);"
+        "SELECT c.last_id, c.done, c.reasons, c.addresses, EXISTS (SELECT FROM chunk AS o"
         "  WHERE o.batch_id = c.batch_id AND o.reasons ?| %(suspicious)s)"
         " FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
         " WHERE c.batch_id = %(batch_id)s AND c.first_id = %(first_id)s"
@@ -141,13 +145,23 @@ def claim_chunk(turn: Turn, suspicious: Sequence[str], idle_seconds: float) -> C
     )
     if row is None:
         return None
-    last_id, done, reasons, more, suspect = row
-    emails = pool.execute_sql(
+    last_id, done, reasons, text, suspect = row
+    ids: Sequence[int]
+    if text is not None and done == 0:
+        ids, addresses = range(turn.first_id, last_id + 1), text.split("\n")
+    else:
+        ids, addresses = _pending(turn.batch_id, turn.first_id + done, last_id)
+    return Claim(turn.batch_id, turn.first_id, last_id, reasons, suspect, ids, addresses)
+
+
+def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], list[str]]:
+    """The ids and the addresses of the emails in this range that are still to be processed."""
+    rows = pool.execute_sql(
         "SELECT id, email FROM email"
         " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
-        (turn.batch_id, turn.first_id + done, last_id),
+        (batch_id, first_id, last_id),
     ).fetchall()
-    return Claim(turn.batch_id, turn.first_id, last_id, reasons, more, suspect, emails)
+    return [email_id for email_id, _ in rows], [address for _, address in rows]
 
 
 def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
@@ -157,29 +171,73 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
     emails would be the obvious way, but a new batch has no statistics, the planner takes it for a
     single row, and compares each of the one with each of the other.
     """
-    marked: dict[tuple[str, str], int] = {}
-    codes = [0] * (outcomes.last_id - claim.first_id + 1)
+    # What emails may have become, the first nothing special; and each email's place among them.
+    kinds: dict[tuple[str, str | None], int] = {("processed", None): 0}
+    places = [0] * (outcomes.last_id - claim.first_id + 1)
     for email_id, status, reason in outcomes.marked:
-        codes[email_id - claim.first_id] = marked.setdefault((status, reason), len(marked) + 1)
+        places[email_id - claim.first_id] = kinds.setdefault((status, reason), len(kinds))
+    if len(kinds) == 1:
+        become = "status = 'processed'"
+    else:
+        # Bytes are what PostgreSQL reads fastest; of a literal '{0,0,…}' it must parse each number.
+        place = "get_byte(%(places)s, id - %(first)s) + 1"
+        if len(kinds) > 256:
+            place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
+        become = (
+            f"status = (%(statuses)s::text[])[{place}], reason = (%(reasons)s::text[])[{place}]"
+        )
     cursor = pool.execute_sql(
-        # Outside of an array's bounds, as at 0, its element is null. The array of codes is written
-        # as one literal, which PostgreSQL reads many times faster than ARRAY[0, 0, 1, …].
-        "UPDATE email SET"
-        "  status = coalesce("
-        "   (%(statuses)s::text[])[(%(codes)s::int[])[id - %(first)s + 1]], 'processed'),"
-        "  reason = (%(reasons)s::text[])[(%(codes)s::int[])[id - %(first)s + 1]]"
+        f"UPDATE email SET {become}"
         " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
         " AND status = 'pending'",
         {
-            "statuses": [status for status, _ in marked],
-            "reasons": [reason for _, reason in marked],
-            "codes": "{" + ",".join(map(str, codes)) + "}",
+            "statuses": [status for status, _ in kinds],
+            "reasons": [reason for _, reason in kinds],
+            "places": bytes(places) if len(kinds) <= 256 else places,
             "batch_id": claim.batch_id,
             "first": claim.first_id,
             "last": outcomes.last_id,
         },
     )
     return int(cursor.rowcount)
+
+
+# Chunks that the rest of one is cut into, and the least of what a turn did that each has.
+_PARTS = 16
+_LEAST_OF_A_TURN = 4
+
+
+def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
+    """Cut what a turn left of its chunk into chunks, if no others are left for other threads.
+
+    This is for slow processors: with a fast one a turn ends with its chunk.
+    """
+    rest = claim.last_id - outcomes.last_id
+    if len(claim.ids) - outcomes.count != rest:
+        return  # it was requeued in part: whose the chunk's reasons are is not known
+    size = max(-(-rest // _PARTS), -(-outcomes.count // _LEAST_OF_A_TURN))
+    if rest <= size:
+        return
+    pool.execute_sql(
+        "WITH shared AS ("
+        "  UPDATE chunk SET last_id = %(last)s"
+        "  WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s AND NOT EXISTS ("
+        # Of one that is held, turns have begun.
+        "    SELECT FROM chunk AS o WHERE o.batch_id = %(batch_id)s AND o.attempts = 0"
+        "    AND o.done <= o.last_id - o.first_id AND o.first_id <> %(chunk)s)"
+        "  RETURNING redone"
+        # If its turns keep dying, so will those on its parts.
+        ") INSERT INTO chunk (batch_id, first_id, last_id, redone)"
+        " SELECT %(batch_id)s, first, least(first + %(size)s - 1, %(end)s), redone"
+        " FROM shared, generate_series(%(last)s + 1, %(end)s, %(size)s) AS first",
+        {
+            "batch_id": claim.batch_id,
+            "chunk": claim.first_id,
+            "last": outcomes.last_id,
+            "end": claim.last_id,
+            "size": size,
+        },
+    )
 
 
 def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
@@ -193,7 +251,8 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
         raise CountError(f"{outcomes.count} emails claimed, {updated} rows updated")
     found = Counter(reason for _, _, reason in outcomes.marked)
     pool.execute_sql(
-        "UPDATE chunk SET done = %s, reasons = %s, redone = redone + attempts - 1, attempts = 0"
+        "UPDATE chunk SET done = %s, reasons = %s, redone = redone + attempts - 1, attempts = 0,"
+        " addresses = NULL"
         " WHERE batch_id = %s AND first_id = %s",
         (
             outcomes.last_id - claim.first_id + 1,
@@ -202,6 +261,8 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
             claim.first_id,
         ),
     )
+    if outcomes.last_id < claim.last_id:
+        _share_rest(claim, outcomes)
     failed = sum(status == "failed" for _, status, _ in outcomes.marked)
     # Last, because every turn on this batch waits for this row from here to the commit.
     return snapshot_from(

@@ -20,6 +20,14 @@ def escaped(text: str) -> str:
     return text
 
 
+def escaped_all(texts: list[str]) -> list[str]:
+    """The texts as columns; mostly they are such already, which shows of all at once."""
+    joined = "".join(texts)
+    if "\\" in joined or not joined.isprintable():
+        return [*map(escaped, texts)]
+    return texts
+
+
 def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
     """COPY the pieces into the table, columns and options that `into` names.
 

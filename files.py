@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-from array import array
 from collections.abc import Iterator
 from typing import IO, BinaryIO
 
@@ -61,25 +60,17 @@ class SkippedRow(Table):
         ]
 
 
-# To compress by PostgreSQL what is compressed already would be wasted time.
-EXTERNAL_STORAGE = "ALTER TABLE file_piece ALTER COLUMN content SET STORAGE EXTERNAL"
-
-
 class Spool:
-    """Rows that are no emails, on the disk until the COPY of the emails has ended.
-
-    A duplicate's first row is known by a number until `firsts` has the line for each number.
-    """
+    """Rows that are no emails, on the disk until the COPY of the emails has ended."""
 
     def __init__(self, batch_id: int, file: IO[bytes]) -> None:
-        self.firsts = array("i")
         self._batch_id = batch_id
         self._file = file
         self._lines: list[str] = []
 
-    def duplicate(self, line: int, number: int, address: str) -> None:
+    def duplicate(self, line: int, first_line: int, address: str) -> None:
         content = escaped(address[:CONTENT_LENGTH])
-        self._add(f"{self._batch_id}\t{line}\tduplicate\t{number}\t{content}\n")
+        self._add(f"{self._batch_id}\t{line}\tduplicate\t{first_line}\t{content}\n")
 
     def without_address(self, line: int, cells: list[str]) -> None:
         content = escaped(", ".join(cells)[:CONTENT_LENGTH])
@@ -106,14 +97,8 @@ class Spool:
             copy(f"skipped_row ({columns}) FROM STDIN", self._pieces(), current)
 
     def _pieces(self) -> Iterator[bytes]:
-        while lines := self._file.readlines(_BLOCK):
-            yield b"".join(map(self._with_first_row, lines)) if self.firsts else b"".join(lines)
-
-    def _with_first_row(self, line: bytes) -> bytes:
-        batch_id, row, kind, number, content = line.split(b"\t", 4)
-        if kind == b"duplicate":
-            number = b"%d" % self.firsts[int(number)]
-        return b"\t".join((batch_id, row, kind, number, content))
+        while piece := self._file.read(_BLOCK):
+            yield piece
 
 
 def keep(batch_id: int, file: BinaryIO, current: Session) -> None:

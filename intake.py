@@ -1,46 +1,44 @@
 """An uploaded file in, one batch with its emails out: drop duplicates, COPY, keep the file.
 
-Nothing here holds the file or a list of its rows: they flow through PostgreSQL's COPY. What does
-grow with the file is the set of addresses seen.
+Nothing here holds the file or a list of its rows: they flow through PostgreSQL's COPY, many at a
+time, because most rows need no look of their own.
 """
 
 from __future__ import annotations
 
 import re
-from array import array
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from tempfile import TemporaryFile
-from typing import IO, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import database
 import files
 import models
 import tables
-from copying import copy, escaped
+from chunks import Chunks
+from copying import copy, escaped_all
 from database import UNREACHABLE, Session, pool, session
-from formats import IntakeError, Overrides, undefuse
+from duplicates import Seen
+from formats import Format, IntakeError, Overrides, undefuse
 from models import Batch
 from tables import Table
 
 __all__ = ["IntakeError", "Rows", "clean_filename", "read_addresses", "store"]
 
-# Addresses that make one piece of the COPY stream.
-PIECE = 2000
+# Addresses that are looked at together, and make one piece of the COPY stream; or a few more.
+PIECE = 4000
 DETECT_ALL = Overrides()
+
+# Addresses, and the line that the row of each begins on.
+Piece = tuple[list[str], list[int]]
 
 
 class Skipped(Protocol):
-    """Takes the rows that give no address; files.Spool stores them.
+    """Takes the rows that give no address; files.Spool stores them."""
 
-    `firsts`, which is set in the end, has the line of the first of all duplicates with a `number`.
-    """
-
-    firsts: array[int]
-
-    def duplicate(self, line: int, number: int, address: str) -> None: ...
+    def duplicate(self, line: int, first_line: int, address: str) -> None: ...
 
     def without_address(self, line: int, cells: list[str]) -> None: ...
 
@@ -85,11 +83,11 @@ def store(
 
     transaction, batch = None, None
     # To look at a file may take seconds, and is done before a connection waits for it.
-    with closing(tables.read(file, overrides)) as table, TemporaryFile() as spooled:
+    with closing(tables.read(file, overrides)) as table:
         try:
             with session() as current, pool.atomic():
                 transaction = database.transaction_id()
-                batch = _store(table, filename, chunk_size, max_rows, spooled, current, go_on)
+                batch = _store(table, filename, chunk_size, max_rows, current, go_on)
                 table.close()
                 files.keep(batch.id, file, current)
                 go_on()
@@ -105,31 +103,32 @@ def _store(
     filename: str,
     chunk_size: int,
     max_rows: int,
-    spooled: IO[bytes],
     current: Session,
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
     batch_id = models.reserve_batch_id()
-    skipped = files.Spool(batch_id, spooled)
-    addresses = read_addresses(table, counts, max_rows, skipped)
-    copy(
-        "email (batch_id, id, email, row_number) FROM STDIN",
-        _copy_pieces(batch_id, addresses, go_on),
-        current,
-    )
-    skipped.store(current)
-    batch = Batch(
-        id=batch_id,
-        filename=filename,
-        total_emails=counts.emails,
-        total_rows=counts.total,
-        duplicate_rows=counts.duplicates,
-        rows_without_address=counts.without_address,
-        blank_rows=counts.blank,
-        format=replace(table.format, columns=max(table.format.columns, counts.width)).to_json(),
-    )
-    models.create_batch(batch, chunk_size)
+    with TemporaryFile() as rows_file, TemporaryFile() as chunks_file:
+        skipped = files.Spool(batch_id, rows_file)
+        chunks = Chunks(batch_id, chunk_size, chunks_file)
+        copy(
+            "email (batch_id, id, email, row_number) FROM STDIN",
+            _copy_pieces(batch_id, read_addresses(table, counts, max_rows, skipped), chunks, go_on),
+            current,
+        )
+        skipped.store(current)
+        batch = Batch(
+            id=batch_id,
+            filename=filename,
+            total_emails=counts.emails,
+            total_rows=counts.total,
+            duplicate_rows=counts.duplicates,
+            rows_without_address=counts.without_address,
+            blank_rows=counts.blank,
+            format=replace(table.format, columns=max(table.format.columns, counts.width)).to_json(),
+        )
+        batch.save(force_insert=True)
+        chunks.store(current)
     return batch
 
 
@@ -155,56 +154,28 @@ def clean_filename(name: str) -> str:
 
 def read_addresses(
     table: Table, counts: Rows, max_rows: int, skipped: Skipped
-) -> Generator[tuple[str, int], None, None]:
+) -> Generator[Piece, None, None]:
     """Yield each address of the table once, with its line, and count every row in `counts`.
 
     Each row that gives no address goes to `skipped`; the header is no row. An address is whatever
     stands in the address column, malformed or not; it is compared without regard to case. Raises
     IntakeError.
     """
-    found = table.format
-    column, is_results = found.column, found.is_results
-    numbered = table.rows()
-    if found.header is not None:
-        for line, _ in islice(numbered, found.header_index):  # only blank rows stand above it
-            counts.blank += 1
-            skipped.blank(line)
-        next(numbered, None)
-    # The addresses in the order of `lines`; as bytes, and without their lines beside them, because
-    # a million of them take 50 MB less so. Those that come again are numbered in `repeated`.
-    seen: dict[bytes, None] = {}
-    lines = array("i")
-    repeated: dict[bytes, int] = {}
     at_sign_seen = False
-    for number, (line, row) in enumerate(numbered, start=counts.blank + 1):
-        if number > max_rows:
-            raise _too_many_rows(max_rows, line)
-        width = len(row)
-        if width > counts.width:
-            counts.width = width
-        address = row[column].strip() if width > column else ""
-        if is_results:
-            address = undefuse(address).strip()
-        if not address:
-            if any(cell.strip() for cell in row):
-                counts.without_address += 1
-                skipped.without_address(line, row)
+    with TemporaryFile(buffering=0) as keys_file:
+        seen = Seen(keys_file)
+        for addresses, lines in _all_addresses(table, counts, max_rows, skipped):
+            at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
+            repeated = seen.add([*map(str.lower, addresses)], lines)
+            for position, first_line in sorted(repeated.items()):
+                skipped.duplicate(lines[position], first_line, addresses[position])
+            counts.duplicates += len(repeated)
+            counts.emails += len(addresses) - len(repeated)
+            if repeated:
+                kept = [n for n in range(len(lines)) if n not in repeated]
+                yield [addresses[n] for n in kept], [lines[n] for n in kept]
             else:
-                counts.blank += 1
-                skipped.blank(line)
-            continue
-        key = address.lower().encode()
-        seen[key] = None
-        if len(seen) == counts.emails:
-            counts.duplicates += 1
-            skipped.duplicate(line, repeated.setdefault(key, len(repeated)), address)
-            continue
-        lines.append(line)
-        counts.emails += 1
-        at_sign_seen = at_sign_seen or "@" in address
-        yield address, line
-    if repeated:
-        skipped.firsts = _firsts(seen, lines, repeated)
+                yield addresses, lines
     if not at_sign_seen:
         raise IntakeError(
             "no_address",
@@ -213,14 +184,67 @@ def read_addresses(
         )
 
 
-def _firsts(seen: Iterable[bytes], lines: Iterable[int], repeated: dict[bytes, int]) -> array[int]:
-    """The line where each of the repeated addresses was first seen, by its number."""
-    firsts = array("i", bytes(4 * len(repeated)))
-    for key, line in zip(seen, lines, strict=True):
-        number = repeated.get(key)
-        if number is not None:
-            firsts[number] = line
-    return firsts
+def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) -> Iterator[Piece]:
+    """The addresses of all rows below the header, those that repeat others too.
+
+    The other rows are counted and go to `skipped`. Raises IntakeError.
+    """
+    addresses: list[str] = []
+    lines: list[int] = []
+    total = table.format.header_index
+    for numbers, rows in _below_header(table, counts, skipped):
+        total += len(rows)
+        if total > max_rows:
+            raise _too_many_rows(max_rows, numbers[max_rows - total])
+        counts.width = max(counts.width, *map(len, rows))
+        cells = _address_cells(rows, table.format)
+        if "" in cells:
+            for line, row, cell in zip(numbers, rows, cells, strict=True):
+                if cell:
+                    addresses.append(cell)
+                    lines.append(line)
+                elif any(each.strip() for each in row):
+                    counts.without_address += 1
+                    skipped.without_address(line, row)
+                else:
+                    counts.blank += 1
+                    skipped.blank(line)
+        else:
+            addresses += cells
+            lines += numbers
+        if len(addresses) >= PIECE:
+            yield addresses, lines
+            addresses, lines = [], []
+    yield addresses, lines
+
+
+def _below_header(
+    table: Table, counts: Rows, skipped: Skipped
+) -> Iterator[tuple[Sequence[int], Sequence[list[str]]]]:
+    """The rows below the header, if there is one, and their lines; those above it are blank."""
+    found = table.format
+    above, header = found.header_index, 0 if found.header is None else 1
+    for block in table.blocks():
+        numbers, rows = block.numbers, block.cells(found.delimiter or ",")
+        for line in numbers[:above]:
+            counts.blank += 1
+            skipped.blank(line)
+        start = above + header
+        if start < len(rows):
+            yield numbers[start:], rows[start:]
+        above, header = max(0, above - len(rows)), 0 if start <= len(rows) else header
+
+
+def _address_cells(rows: Sequence[list[str]], found: Format) -> list[str]:
+    """What stands in the address column, without spaces around it, empty for a row too short."""
+    column = found.column
+    try:
+        cells = [row[column] for row in rows]
+    except IndexError:
+        cells = [row[column] if len(row) > column else "" for row in rows]
+    if found.is_results:
+        cells = [undefuse(cell.strip()) for cell in cells]
+    return [*map(str.strip, cells)]
 
 
 def _too_many_rows(max_rows: int, line: int) -> IntakeError:
@@ -233,15 +257,18 @@ def _too_many_rows(max_rows: int, line: int) -> IntakeError:
 
 
 def _copy_pieces(
-    batch_id: int, addresses: Iterable[tuple[str, int]], go_on: Callable[[], None]
+    batch_id: int, pieces: Iterable[Piece], chunks: Chunks, go_on: Callable[[], None]
 ) -> Iterator[bytes]:
     """The addresses as text for COPY, piece by piece, numbered from 1; `go_on` may raise."""
     number = 0
-    addresses = iter(addresses)
-    while piece := list(islice(addresses, PIECE)):
+    for addresses, lines in pieces:
         go_on()
-        rows = []
-        for address, line in piece:
-            number += 1
-            rows.append(f"{batch_id}\t{number}\t{escaped(address)}\t{line}\n")
-        yield "".join(rows).encode()
+        texts = escaped_all(addresses)
+        chunks.add(texts)
+        rows = [
+            f"{batch_id}\t{number}\t{text}\t{line}\n"
+            for number, (text, line) in enumerate(zip(texts, lines, strict=True), number + 1)
+        ]
+        number += len(rows)
+        if rows:
+            yield "".join(rows).encode()

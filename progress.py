@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -32,6 +32,8 @@ from rates import Rates
 # Seconds between two readings of the watched batches while Redis is there; while it is away, they
 # are read as often as it is probed.
 REFRESH_SECONDS = 5.0
+# Seconds between two snapshots that a worker publishes of a batch.
+PUBLISH_SECONDS = 0.1
 # Seconds that the hub waits for a message before it looks at anything else.
 RECEIVE_SECONDS = 1.0
 # What who watches all batches is told of at first, and again when something may be missed: so many
@@ -85,6 +87,57 @@ def publish(client: redis.Redis, channel_prefix: str, snapshot: Snapshot) -> Non
     client.publish(f"{channel_prefix}{snapshot.batch_id}", message(snapshot))
 
 
+class Publisher:
+    """Publishes what all threads of a worker do, of each batch some ten times a second at most.
+
+    Between two times the newest snapshot waits, until a newer one, or flush(), takes it along. The
+    first of a batch and the last never wait. `publish` must not raise: without Redis the app reads
+    snapshots from PostgreSQL.
+    """
+
+    def __init__(self, publish: Callable[[Snapshot], object]) -> None:
+        self._publish = publish
+        self._lock = threading.Lock()
+        # By batch: when it was published last (monotonic), and what waits.
+        self._last: dict[int, float] = {}
+        self._waiting: dict[int, Snapshot] = {}
+
+    def publish(self, snapshot: Snapshot) -> None:
+        """Publish, now or soon."""
+        batch_id, now = snapshot.batch_id, time.monotonic()
+        with self._lock:
+            due = now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
+            if not (due or snapshot.terminal):
+                waiting = self._waiting.get(batch_id)
+                if waiting is None or waiting.revision < snapshot.revision:
+                    self._waiting[batch_id] = snapshot
+                return
+            self._waiting.pop(batch_id, None)
+            if snapshot.terminal:
+                self._last.pop(batch_id, None)
+            else:
+                self._last[batch_id] = now
+        self._publish(snapshot)
+
+    def flush(self) -> None:
+        """Publish what has waited long enough. To be called several times a second."""
+        now = time.monotonic()
+        with self._lock:
+            self._last = {
+                batch_id: last
+                for batch_id, last in self._last.items()
+                if batch_id in self._waiting or now < last + PUBLISH_SECONDS
+            }
+            due = [
+                self._waiting.pop(batch_id)
+                for batch_id in [*self._waiting]
+                if now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
+            ]
+            self._last |= {snapshot.batch_id: now for snapshot in due}
+        for snapshot in due:
+            self._publish(snapshot)
+
+
 class Mailbox:
     """Room for one snapshot, the newest: the hub puts it in, one stream takes it out."""
 
@@ -118,6 +171,7 @@ class Mailbag:
     def __init__(self) -> None:
         self._arrived = threading.Condition()
         self._newest: dict[int, Snapshot] = {}
+        self._has_end = False
         self._revisions: OrderedDict[int, int] = OrderedDict()
 
     def put(self, snapshot: Snapshot) -> None:
@@ -126,6 +180,7 @@ class Mailbag:
         with self._arrived:
             if snapshot.revision > self._revisions.get(batch_id, 0):
                 self._newest[batch_id] = snapshot
+                self._has_end = self._has_end or snapshot.terminal
                 _remember(self._revisions, batch_id, snapshot.revision)
                 self._arrived.notify()
 
@@ -135,7 +190,13 @@ class Mailbag:
             if not self._newest:
                 self._arrived.wait(timeout)
             newest, self._newest = self._newest, {}
+            self._has_end = False
             return list(newest.values())
+
+    def await_end(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until the end of a batch is among the snapshots."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._has_end, timeout)
 
 
 def _remember(told: OrderedDict[int, T], batch_id: int, what: T) -> None:

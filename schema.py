@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from database import pool
-from files import EXTERNAL_STORAGE, FilePiece, SkippedRow
-from models import Batch, Chunk, Email
+from files import FilePiece, SkippedRow
+from models import EMAIL_FILL, Batch, Chunk, Email
 
 # Finds the few unfinished batches among many. Counting a batch's emails leaves its status alone,
 # so that the index costs a write as a batch starts and ends, no more. A bare CREATE INDEX IF NOT
@@ -27,6 +27,9 @@ DO $$ BEGIN
 END $$
 """
 
+# Columns that PostgreSQL is not to compress: one is compressed already, the other is short-lived.
+_EXTERNAL = (("file_piece", "content"), ("chunk", "addresses"))
+
 # Columns that tables of older versions don't have. ALTER TABLE … ADD COLUMN IF NOT EXISTS would
 # stop everybody, too, to find nothing to do.
 _ADDED = {
@@ -34,6 +37,7 @@ _ADDED = {
         "attempts": "integer NOT NULL DEFAULT 0",
         "redone": "integer NOT NULL DEFAULT 0",
         "begun_at": "timestamptz",
+        "addresses": "text",
     },
     "batch": {
         "reasons": "jsonb NOT NULL DEFAULT '{}'",
@@ -59,18 +63,32 @@ def create_tables() -> None:
     with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
         pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-        had_files = pool.execute_sql("SELECT to_regclass('file_piece')").fetchone() != (None,)
         pool.create_tables([Batch, Chunk, Email, FilePiece, SkippedRow], safe=True)
-        if not had_files:
-            pool.execute_sql(EXTERNAL_STORAGE)
         for table, columns in _ADDED.items():
             missing = columns.keys() - _columns(table)
             for name in sorted(missing):
                 pool.execute_sql(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
             if table == "batch" and "reasons" in missing:
                 pool.execute_sql(_SUM_REASONS)
+        _set_storage()
         pool.execute_sql(_UNFINISHED_INDEX)
         pool.execute_sql(_DELETED_INDEX)
+
+
+def _set_storage() -> None:
+    """Set, unless it is so, how rows of some tables are stored; that changes none that is there."""
+    for table, column in _EXTERNAL:
+        storage = pool.execute_sql(
+            "SELECT attstorage FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
+            (table, column),
+        ).fetchone()
+        if storage != ("e",):
+            pool.execute_sql(f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL")
+    options = pool.execute_sql(
+        "SELECT reloptions FROM pg_class WHERE oid = to_regclass('email')"
+    ).fetchone()
+    if f"fillfactor={EMAIL_FILL}" not in (options[0] or ()):
+        pool.execute_sql(f"ALTER TABLE email SET (fillfactor = {EMAIL_FILL})")
 
 
 def _columns(table: str) -> set[str]:

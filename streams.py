@@ -25,9 +25,10 @@ HEARTBEAT_SECONDS = 15.0
 WAIT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
 # A stream of all batches tells the health so often, and pauses so long after each time that it
-# sends anything, while what changes is put together.
+# sends anything, while what changes is put together; no longer than the second, if a batch ends.
 HEALTH_SECONDS = 2.0
 PAUSE_SECONDS = 0.1
+SHORT_PAUSE_SECONDS = 0.01
 
 
 def _revision(event_id: str) -> int:
@@ -177,7 +178,8 @@ class Streams:
                 events += [self._event(snapshot) for snapshot in mailbag.take(max(0.0, wait))]
                 if events:
                     yield b"".join(events)
-                    self._stopping.wait(PAUSE_SECONDS)
+                    self._stopping.wait(SHORT_PAUSE_SECONDS)
+                    mailbag.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
         finally:
             self._leave(mailbag)
 

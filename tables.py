@@ -5,7 +5,6 @@ Nothing here holds the file or a list of its rows, however large it is.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from itertools import chain, islice
@@ -15,7 +14,7 @@ import columns
 import dialects
 import sheets
 from formats import Format, IntakeError, Overrides
-from texts import BLOCK_ROWS, Block, Rows, Text
+from texts import BLOCK_ROWS, Block, Text
 
 # Rows, and about how many characters of them, that are looked at to find the addresses.
 SAMPLE_ROWS = 200
@@ -23,16 +22,23 @@ SAMPLE_CHARACTERS = 1 << 20
 
 
 class Table:
-    """A file that has been looked at: its `format`, the `sample` of its first rows, all rows()."""
+    """A file that has been looked at: its `format`, the first rows as a `sample`, all blocks()."""
 
-    def __init__(self, found: Format, sample: list[tuple[int, list[str]]], rest: Rows) -> None:
+    def __init__(
+        self,
+        found: Format,
+        sample: list[tuple[int, list[str]]],
+        first: list[Block],
+        rest: Generator[Block, None, None],
+    ) -> None:
         self.format = found
         self.sample = sample
+        self._first = first
         self._rest = rest
 
-    def rows(self) -> Iterator[tuple[int, list[str]]]:
-        """As rows() of this module, once."""
-        return chain(self.sample, self._rest)
+    def blocks(self) -> Iterator[Block]:
+        """All rows, as blocks() of this module, once."""
+        return chain(self._first, self._rest)
 
     def close(self) -> None:
         """End the reading; the file is left open."""
@@ -45,11 +51,14 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     With `cut`, this is the first part of a file, so that its end means nothing. Raises IntakeError.
     """
     kind = _kind(file, overrides)
-    rest = rows(file, kind)
+    rest = blocks(file, kind)
     try:
-        sample = _sample(rest)
-        if cut and len(sample) > 1 and inspect.getgeneratorstate(rest) == inspect.GEN_CLOSED:
+        first, ended = _first_blocks(rest)
+        sample = _sample(first, kind)
+        if cut and ended and len(sample) > 1:
             sample.pop()
+            numbers, cells = zip(*sample, strict=True)
+            first = [Block(numbers, rows=cells)]
         if not sample:
             raise IntakeError(
                 "empty_file", "The file is empty. Choose one with an address per line."
@@ -58,7 +67,7 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     except BaseException:
         rest.close()
         raise
-    return Table(found, sample, rest)
+    return Table(found, sample, first, rest)
 
 
 def is_workbook(file: BinaryIO) -> bool:
@@ -77,35 +86,46 @@ def _kind(file: BinaryIO, overrides: Overrides) -> Format:
     return Format("csv", encoding, delimiter)
 
 
-def _sample(rest: Rows) -> list[tuple[int, list[str]]]:
+def _first_blocks(rest: Iterator[Block]) -> tuple[list[Block], bool]:
+    """As many blocks as have SAMPLE_ROWS, and whether there are no others."""
+    first: list[Block] = []
+    while sum(map(len, first)) < SAMPLE_ROWS:
+        block = next(rest, None)
+        if block is None:
+            return first, True
+        first.append(block)
+    return first, False
+
+
+def _sample(first: list[Block], found: Format) -> list[tuple[int, list[str]]]:
     sample, characters = [], 0
-    for line, cells in rest:
-        sample.append((line, cells))
-        characters += sum(map(len, cells)) + len(cells)
-        if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:
-            break
+    for block in first:
+        for line, cells in zip(block.numbers, block.cells(found.delimiter or ","), strict=True):
+            sample.append((line, cells))
+            characters += sum(map(len, cells)) + len(cells)
+            if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:
+                return sample
     return sample
 
 
-def rows(file: BinaryIO, found: Format) -> Rows:
+def rows(file: BinaryIO, found: Format) -> Iterator[tuple[int, list[str]]]:
     """All rows of a file of this format, its header and blank ones too, from its beginning.
 
     The number is the line that the row begins on, for a workbook the row's own. The file is left
     open. Raises IntakeError.
     """
-    file.seek(0)
-    if found.kind == "xlsx":
-        return sheets.rows(file)
-    return Text(file, found).rows()
+    with closing(blocks(file, found)) as all_blocks:
+        for block in all_blocks:
+            yield from zip(block.numbers, block.cells(found.delimiter or ","), strict=True)
 
 
 def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
     """The same rows, many at a time. Raises IntakeError."""
+    file.seek(0)
     if found.kind == "csv":
-        file.seek(0)
         yield from Text(file, found).blocks()
         return
-    with closing(rows(file, found)) as all_rows:
+    with closing(sheets.rows(file)) as all_rows:
         while some := list(islice(all_rows, BLOCK_ROWS)):
             numbers, cells = zip(*some, strict=True)
             yield Block(numbers, rows=cells)

@@ -82,13 +82,8 @@ class Text:
         # The line that the row begins on which is being read.
         self._line = 1
 
-    def rows(self) -> Rows:
-        """All rows, from where the file is. Raises IntakeError; the file is left open."""
-        for block in self.blocks():
-            yield from zip(block.numbers, block.cells(self._delimiter), strict=True)
-
     def blocks(self) -> Iterator[Block]:
-        """The same rows, many at a time."""
+        """All rows, from where the file is. Raises IntakeError; the file is left open."""
         text = io.TextIOWrapper(self._file, self._format.encoding, newline=None)
         parts = self._parts(text)
         try:

@@ -14,6 +14,7 @@ import threading
 import time
 
 import claims
+import database
 import isolation
 import logs
 import models
@@ -23,9 +24,9 @@ from batchqueue import BatchQueue
 from claims import Claim, Outcomes, Turn
 from database import UNREACHABLE, Session, pool, session
 from doorbell import Doorbell
-from models import Snapshot
 from presence import ThreadReport
-from processors import CRASHED, TIMED_OUT, Outcome, Processor
+from processors import CRASHED, PROCESSED, TIMED_OUT, Outcome, Processor
+from progress import Publisher
 from settings import Settings
 
 # Seconds that a thread waits at the list at once, and at most after errors.
@@ -43,14 +44,14 @@ logger = logging.getLogger("worker")
 
 def tally(claim: Claim, outcomes: list[Outcome]) -> Outcomes:
     """The outcomes of the claim's first emails, as the database is to store them."""
-    complete = len(outcomes) == len(claim.emails)
+    complete = len(outcomes) == len(claim.ids)
     return Outcomes(
-        last_id=claim.last_id if complete else claim.emails[len(outcomes) - 1][0],
+        last_id=claim.last_id if complete else claim.ids[len(outcomes) - 1],
         count=len(outcomes),
         marked=[
-            (email_id, outcome.status, outcome.reason)
-            for (email_id, _), outcome in zip(claim.emails, outcomes, strict=False)
-            if outcome.reason is not None
+            (claim.ids[position], outcome.status, outcome.reason)
+            for position, outcome in enumerate(outcomes)
+            if outcome is not PROCESSED and outcome.reason is not None
         ],
     )
 
@@ -65,6 +66,11 @@ class Workplace:
         self.processor = processor
         # Set when the threads are to end their turns and begin no others.
         self.quiet = threading.Event()
+        self.publisher = Publisher(
+            lambda snapshot: self.doorbell.use(
+                lambda: progress.publish(doorbell.client, settings.redis.channel_prefix, snapshot)
+            )
+        )
         self.postgres = logs.Outage("postgres", logger, settle=1.0)
         self.no_batch = logs.Sparingly(logger)
         # The batch that was served last while Redis was away, so that all get their turn.
@@ -75,11 +81,6 @@ class Workplace:
     def ring(self, *batch_ids: int) -> None:
         """Ring for the batches; without Redis the threads look for them in PostgreSQL."""
         self.doorbell.use(lambda: self.queue.enqueue(*batch_ids))
-
-    def publish(self, snapshot: Snapshot) -> None:
-        """Publish; without Redis the app reads the snapshot from PostgreSQL."""
-        prefix = self.settings.redis.channel_prefix
-        self.doorbell.use(lambda: progress.publish(self.doorbell.client, prefix, snapshot))
 
     def log_error(self, batch_id: int, error: Exception) -> None:
         """Log what a processor raised, each kind of error once a batch."""
@@ -161,8 +162,10 @@ class Turns:
             return False
         self.since, self.turn = time.monotonic(), turn
         try:
+            if turn.more:
+                self._workplace.ring(batch_id)  # so that other threads join in
             if turn.started is not None:
-                self._workplace.publish(turn.started)
+                self._workplace.publisher.publish(turn.started)
             return self._take(turn, current)
         except BaseException:
             self._workplace.ring(batch_id)
@@ -175,16 +178,16 @@ class Turns:
             claim = claims.claim_chunk(turn, KILLING, self._settings.turn_timeout_seconds)
             if claim is None:
                 return False
-            if claim.more:
-                self._workplace.ring(turn.batch_id)  # so that other threads join in
             outcomes = tally(claim, self._process(turn, claim, current))
             snapshot = claims.store_outcomes(claim, outcomes)
             if snapshot is None:
                 transaction.rollback()
         if snapshot is None:
             return True
+        # Not by the commit, as meanwhile all other turns on this batch would wait for its row.
+        database.flush()
         self.emails += outcomes.count
-        self._workplace.publish(snapshot)
+        self._workplace.publisher.publish(snapshot)
         if outcomes.last_id < claim.last_id:
             self._workplace.ring(turn.batch_id)
         if snapshot.terminal:
@@ -193,7 +196,7 @@ class Turns:
         return True
 
     def _process(self, turn: Turn, claim: Claim, current: Session) -> list[Outcome]:
-        addresses = [address for _, address in claim.emails]
+        addresses = claim.addresses
         isolated = turn.lost >= MAX_LOST or claim.suspect
         if turn.lost:
             logger.warning(

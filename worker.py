@@ -23,13 +23,11 @@ import logs
 import models
 import processors
 import removal
-import selftest
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS
 from embedded import EmbeddedError
 from presence import ANNOUNCE_SECONDS, Presence
 from processors import ProcessorError
-from selftest import SelftestError
 from settings import Settings, exit_with, load_or_exit
 from turns import Turns, Workplace
 
@@ -100,6 +98,7 @@ class Supervisor:
         if self._doorbell.away and now >= self._next_probe:
             self._next_probe = now + PROBE_SECONDS
             self._doorbell.probe()
+        self._workplace.publisher.flush()
         self._announce_if_due()
         if now >= self._next_sweep:
             self._next_sweep = now + self._settings.sweep_seconds
@@ -199,6 +198,7 @@ class Supervisor:
             while thread.is_alive() and time.monotonic() < deadline:
                 thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
                 self._announce_if_due()
+        self._workplace.publisher.flush()
         self._doorbell.use(self._presence.withdraw)
         unfinished = sum(thread.is_alive() for _, thread in self._threads.values())
         if unfinished:
@@ -229,6 +229,10 @@ def _ended_if_frozen(seconds: float) -> Iterator[Callable[[], object]]:
 
 
 def _selftest(settings: Settings) -> int:
+    # Only here, because it can do uploads too, for which no worker has to be made ready.
+    import selftest
+    from selftest import SelftestError
+
     # As it is said when the output goes to a file, too.
     say = functools.partial(print, flush=True)
     try:

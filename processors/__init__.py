@@ -4,6 +4,9 @@ A processor is a callable that takes an iterable of addresses and lazily yields 
 each, in order. It knows neither database nor Redis. It is called again for each turn, from several
 threads at once, and the same address may come twice: a turn that dies is repeated.
 
+One that is fast may have an attribute `many` besides, a function that takes a list of addresses and
+returns a list with the outcome of each; it is called instead, with AT_ONCE addresses at most.
+
 A function for a single address becomes a processor by the decorator `one_by_one`. A function that
 makes a processor of the settings in its own section of config.ini is marked by `configured`.
 """
@@ -42,6 +45,14 @@ ERROR = Outcome("failed", "error")
 CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
 
+# Addresses that a processor is given at once, if it has `many`.
+AT_ONCE = 1000
+
+# Outcomes that checked() has accepted, so that it need not look at each again; MAX_ACCEPTED at
+# most, because a processor may make up any number.
+_accepted: set[Outcome] = set()
+MAX_ACCEPTED = 1000
+
 
 class ProcessorError(Exception):
     """No processor of this name can be loaded, or what it yielded is no outcome."""
@@ -62,6 +73,8 @@ def checked(outcome: object) -> Outcome:
 
     The product's own codes are held to their status, so that verdicts can be counted by code.
     """
+    if type(outcome) is Outcome and outcome in _accepted:
+        return outcome
     if isinstance(outcome, Outcome):
         status, reason = outcome
         if status == "processed" and reason is None:
@@ -73,6 +86,8 @@ def checked(outcome: object) -> Outcome:
         ):
             if not reasons.allowed(status, reason):
                 raise ProcessorError(f"no {status} email has the reason {reason!r}")
+            if len(_accepted) < MAX_ACCEPTED:
+                _accepted.add(outcome)
             return outcome
     raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
 
@@ -88,18 +103,43 @@ def process(
     An exception fails the email whose outcome was due, and the processor starts anew behind it.
     """
     outcomes: list[Outcome] = []
+    many: Callable[[Sequence[str]], list[Outcome]] | None = getattr(processor, "many", None)
     while len(outcomes) < len(addresses):
+        start = len(outcomes)
         try:
-            for outcome in processor(islice(addresses, len(outcomes), None)):
+            if many is not None:
+                outcomes += _of_many(many, addresses[start : start + AT_ONCE])
+                if time.monotonic() > deadline:
+                    break
+                continue
+            for outcome in islice(
+                processor(islice(addresses, start, None)), len(addresses) - start
+            ):
                 outcomes.append(outcome if outcome is PROCESSED else checked(outcome))
-                if len(outcomes) == len(addresses) or time.monotonic() > deadline:
+                if time.monotonic() > deadline:
                     return outcomes
-            raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
+            if len(outcomes) < len(addresses):
+                raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
         except Exception as error:
+            if many is not None:
+                many = None  # one by one it will show which address it was
+                continue
             on_error(error)
             outcomes.append(ERROR)
             if time.monotonic() > deadline:
                 break
+    return outcomes
+
+
+def _of_many(
+    many: Callable[[Sequence[str]], list[Outcome]], addresses: Sequence[str]
+) -> list[Outcome]:
+    outcomes = many(addresses)
+    if len(outcomes) != len(addresses):
+        raise ProcessorError("the processor gave fewer or more outcomes than it got addresses")
+    for outcome in outcomes:
+        if outcome is not PROCESSED:
+            checked(outcome)
     return outcomes
 
 

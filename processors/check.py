@@ -26,8 +26,8 @@ from processors import (
     risky,
 )
 from processors.reasons import CATALOGUE, UNKNOWN
-from processors.risks import is_role
-from processors.syntax import parts
+from processors.risks import ROLES, is_role
+from processors.syntax import is_roomy, parts, split_plain
 
 if TYPE_CHECKING:
     from processors.lookups import Lookup, Lookups
@@ -37,6 +37,8 @@ _OUTCOMES = {
     for code, reason in CATALOGUE.items()
 }
 _ROLE = _OUTCOMES["role_account"]
+# Domains that are remembered.
+_MAX_KNOWN = 1 << 16
 # Addresses that are looked at ahead of the one whose outcome is due.
 _MAX_AHEAD = 10_000
 
@@ -51,13 +53,43 @@ class Check:
     ) -> None:
         self.lookups = lookups
         self._disposable = disposable
-        self._of_domain: Callable[[str], Outcome] = lru_cache(maxsize=1 << 16)(self._judge_domain)
+        self._of_domain: Callable[[str], Outcome] = lru_cache(_MAX_KNOWN)(self._judge_domain)
+        # What becomes of a plain address, unless it is a role's, by its domain as it is written.
+        self._known: dict[str, Outcome] = {}
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome]:
         """Yield the outcome of each address; with lookups, look ahead of what is taken."""
         if self.lookups is None:
             return map(self.check_one, addresses)
         return _Ahead(self, self.lookups).outcomes(addresses)
+
+    @property
+    def many(self) -> Callable[[list[str]], list[Outcome]] | None:
+        """As of processors: nothing is gained where each domain has to be asked about."""
+        return self.check_many if self.lookups is None else None
+
+    def check_many(self, addresses: list[str]) -> list[Outcome]:
+        """The outcome of each, as of check_one(), in a fraction of the time."""
+        locals_, domains = split_plain(addresses)
+        known: list[Any] = [*map(self._known.get, domains)]
+        if None in known:
+            for position, outcome in enumerate(known):
+                if outcome is None:
+                    self._learn(domains[position])
+                    known[position] = self.check_one(addresses[position])
+        if not ROLES.isdisjoint(map(str.lower, locals_)):
+            for position, local in enumerate(locals_):
+                if known[position] is PROCESSED and is_role(local):
+                    known[position] = _ROLE
+        return known
+
+    def _learn(self, domain: str) -> None:
+        """Remember the outcome of plain addresses with this domain, unless it depends on more."""
+        if domain and is_roomy(domain):
+            if len(self._known) > _MAX_KNOWN:
+                self._known.clear()
+            _, _, ascii_domain = parts(f"a@{domain}")
+            self._known[domain] = self._of_domain(ascii_domain)
 
     def check_one(self, address: str) -> Outcome:
         """The outcome of an address, without asking whether its domain can receive mail."""

@@ -2,7 +2,8 @@
 
 The answer is that of the email-validator package. Asking it costs some 40 µs an address, so what it
 says of a domain is remembered, and a plain local part, which is nearly every one, is recognized by
-a pattern; all else goes to the package. A property test holds both ways to the same answers.
+a pattern; what it says of a malformed one is remembered for others of its shape; all else goes to
+the package. A property test holds both ways to the same answers.
 """
 
 from __future__ import annotations
@@ -12,7 +13,12 @@ from functools import lru_cache
 from string import ascii_letters, digits
 from typing import NamedTuple
 
-from email_validator import EmailNotValidError, rfc_constants, validate_email
+from email_validator import (
+    SPECIAL_USE_DOMAIN_NAMES,
+    EmailNotValidError,
+    rfc_constants,
+    validate_email,
+)
 
 
 class Syntax(NamedTuple):
@@ -32,6 +38,8 @@ _ATOM = f"[{re.escape(_ATOM_CHARACTERS)}]++"
 _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
 # RFC 5321, 4.5.3.1.1. The package doesn't mind longer ones, but they are unusual.
 _MAX_LOCAL = 64
+# Domains that are remembered.
+_MAX_DOMAINS = 1 << 16
 # Twice as fast as Syntax(…).
 _new = tuple.__new__
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
@@ -83,15 +91,34 @@ def by_library(address: str) -> Syntax:
     return Syntax(None, valid.normalized, valid.ascii_domain)
 
 
+# A host name of several labels (RFC 1123), not as long as can be, the last of which ends with a
+# letter; two hyphens in a row are unusual, and may be punycode.
+_LABEL = "(?![^.]{64})[a-z0-9](?:-?[a-z0-9])*+"
+_PLAIN_DOMAIN = re.compile(rf"(?=.{{1,180}}\Z)(?:{_LABEL}\.)++{_LABEL}(?<=[a-z])")
+_RESERVED = frozenset(SPECIAL_USE_DOMAIN_NAMES)
+
+
+def _is_reserved(domain: str) -> bool:
+    """Whether it, or a domain that it is part of, is for special use."""
+    while domain not in _RESERVED:
+        _, dot, domain = domain.partition(".")
+        if not dot:
+            return False
+    return True
+
+
 # Of a domain: what comes of an address with it if that is malformed whatever its plain local part;
 # "@" and the domain in normal form; the domain as the DNS has it; the longest plain local part.
 _Domain = tuple[Syntax | None, str, str, int]
 
 
-@lru_cache(maxsize=1 << 16)
+@lru_cache(maxsize=_MAX_DOMAINS)
 def _by_domain(domain: str) -> _Domain:
     # Where the local part ends doesn't depend on what it is, as long as it is plain; nor does any
     # error but that the whole is too long, which the package looks for last.
+    lowered = domain.lower()
+    if domain.isascii() and _PLAIN_DOMAIN.fullmatch(lowered) and not _is_reserved(lowered):
+        return None, f"@{lowered}", lowered, min(_MAX_LENGTH - 1 - len(domain), _MAX_LOCAL)
     syntax = by_library(f"a@{domain}")
     if syntax.normalized is None or syntax.domain is None:
         return syntax, "", "", _MAX_LOCAL
@@ -101,12 +128,34 @@ def _by_domain(domain: str) -> _Domain:
     return None, ending, syntax.domain, min(longest, _MAX_LOCAL)
 
 
+# Of an ASCII address so short, no part can be too long.
+_SHORT = 64
+_WORDS = re.compile("[A-Za-z0-9]+")
+
+
+@lru_cache(maxsize=1 << 13)
+def _by_shape(shape: str, domain: str) -> Syntax:
+    return by_library(shape + domain)
+
+
+def _malformed(address: str, local: str) -> Syntax | None:
+    """What is wrong with an address, if that shows by its shape.
+
+    Which letters and digits are before the @-sign, and how many, makes no difference to that in a
+    short ASCII address, so that those of one shape need to be asked about once.
+    """
+    if len(address) > _SHORT or not address.isascii():
+        return None
+    syntax = _by_shape(_WORDS.sub("a", local), address[len(local) :])
+    return None if syntax.reason is None else syntax
+
+
 def parse(address: str) -> Syntax:
     """The same answer as by_library(), mostly without asking."""
     local, at, domain = address.partition("@")
     # A domain as long as that isn't worth its room in the cache.
     if not at or len(domain) > _MAX_LENGTH or _PLAIN_LOCAL.fullmatch(local) is None:
-        return by_library(address)
+        return _malformed(address, local) or by_library(address)
     malformed, ending, ascii_domain, longest = _by_domain(domain)
     if len(local) > longest:
         return by_library(address)
@@ -136,63 +185,68 @@ def normalized(address: str) -> str:
 
 
 def normal_forms(addresses: list[str]) -> list[str]:
-    """The normal form of each, as of normalized(); of many plain ones at once, in a quarter of
-    the time.
-    """
-    forms = _plain_forms(addresses)
-    if forms is not None:
-        return forms
-    if len(addresses) <= _FEW:
-        return [normalized(address) for address in addresses]
-    step = -(-len(addresses) // 8)
-    parts = [addresses[start : start + step] for start in range(0, len(addresses), step)]
-    return [form for part in parts for form in normal_forms(part)]
-
-
-# Addresses too few to look for plain ones together.
-_FEW = 32
-# What plain local parts, one on each line, are of.
-_PLAIN = f"{_ATOM_CHARACTERS}.\n".encode()
-# Domains in normal form with which the longest plain local part makes no address too long.
-_normal_domains: set[str] = set()
-
-
-def _plain_forms(addresses: list[str]) -> list[str] | None:
-    """The normal forms, if all local parts are plain and in normal form; or else None."""
-    text = "@\n".join(addresses)
-    count = len(addresses)
-    pieces = text.split("@")
-    locals_, domains = pieces[::2], pieces[1::2]
-    locals_text = "".join(locals_)
-    # Each address has one @-sign if every other piece begins with the line end that is put between
-    # addresses. There is no other line end, so that each of these is of one local part.
-    if len(pieces) != 2 * count or not text.count("\n") == locals_text.count("\n") == count - 1:
-        return None
-    dotted = f"\n{locals_text}\n"
-    if (
-        locals_text.encode().translate(None, _PLAIN)
-        or any(wrong in dotted for wrong in ("..", "\n.", ".\n", "\n\n"))
-        or max(map(len, locals_)) > _MAX_LOCAL
-        or not (locals_text.islower() or _CASELESS.isdisjoint(locals_text.lower().split("\n")))
-    ):
-        return None
-    if _are_normal(domains):
+    """The normal form of each, as of normalized(), in a fraction of the time."""
+    locals_, domains = split_plain(addresses)
+    normal = _are_normal(domains)
+    same_case = "".join(locals_).islower() or _CASELESS.isdisjoint(map(str.lower, locals_))
+    if normal and same_case:
         return addresses
     return [
-        address if domain in _normal_domains else normalized(address)
-        for address, domain in zip(addresses, domains, strict=True)
+        address
+        if domain in _normal_domains and (local.islower() or local.lower() not in _CASELESS)
+        else normalized(address)
+        for address, local, domain in zip(addresses, locals_, domains, strict=True)
     ]
+
+
+# Domains in normal form with which the longest plain local part makes no address too long.
+_normal_domains: set[str] = set()
 
 
 def _are_normal(domains: list[str]) -> bool:
     """Whether all are among _normal_domains, when those that belong there have been added."""
     if _normal_domains.issuperset(domains):
         return True
-    if len(_normal_domains) > 1 << 16:
+    if len(_normal_domains) > _MAX_DOMAINS:
         _normal_domains.clear()
     for domain in set(domains).difference(_normal_domains):
-        if len(domain) <= _MAX_LENGTH:
-            malformed, ending, _, longest = _by_domain(domain)
-            if malformed is None and ending == f"@{domain}" and longest == _MAX_LOCAL:
-                _normal_domains.add(domain)
+        if is_roomy(domain) and _by_domain(domain)[1] == f"@{domain}":
+            _normal_domains.add(domain)
     return _normal_domains.issuperset(domains)
+
+
+# A line's end before a line that is no plain local part, one @-sign, and something behind it.
+_ODD_LINE = re.compile(
+    rf"\n(?!(?=[^@\n]{{1,{_MAX_LOCAL}}}@){_ATOM}(?:\.{_ATOM})*+@[^@\n]++$)", re.MULTILINE
+)
+
+
+def split_plain(addresses: list[str]) -> tuple[list[str], list[str]]:
+    """The local parts and the domains of the addresses that are plain, "" for each of the others.
+
+    A plain one is a plain local part, not too long, an @-sign, and anything without another.
+    All are looked at together, in a fifth of the time that parts() takes.
+    """
+    text = "\n" + "\n".join(addresses)
+    plain = addresses
+    if text.count("\n") != len(addresses):  # one has a line end of its own
+        plain = ["@"] * len(addresses)
+    else:
+        position, before = 0, 0
+        for odd in _ODD_LINE.finditer(text):
+            if plain is addresses:
+                plain = addresses.copy()
+            position += text.count("\n", before, odd.start())
+            before = odd.start()
+            plain[position] = "@"
+    # Each has one @-sign, so that every other piece is a local part.
+    pieces = "@".join(plain).split("@")
+    return pieces[::2], pieces[1::2]
+
+
+def is_roomy(domain: str) -> bool:
+    """Whether any plain address with this domain is well-formed, however long its local part."""
+    if len(domain) > _MAX_LENGTH:
+        return False
+    malformed, _, _, longest = _by_domain(domain)
+    return malformed is None and longest == _MAX_LOCAL

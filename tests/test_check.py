@@ -5,12 +5,39 @@ import time
 
 import dns.resolver
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from support import emails, eventually, store
 
 import processors
 from processors import PROCESSED, ProcessorError, failed, risky
 from processors.check import Check, check, check_one
 from processors.lookups import Lookups
+
+# What is looked at in different ways, to be mixed.
+MIXED = [
+    *("anna@example.com", "anna@Example.com", "bob@example.org", "Info@example.com", "a@gmial.com"),
+    *(
+        "info@mailinator.com",
+        "anna",
+        "info@",
+        "@example.com",
+        "a..b@example.com",
+        "a@b@example.com",
+    ),
+    *(
+        "a@\nb@example.com",
+        "j\u00fcrgen@example.de",
+        "info@m\u00fcller.de",
+        "x" * 64 + "@example.com",
+    ),
+    *(
+        "x" * 65 + "@example.com",
+        "x" * 60 + "@" + "y." * 98 + "com",
+        "info@" + "y." * 200 + "com",
+        "",
+    ),
+]
 
 OPTIONS = {
     "dns": "off",
@@ -65,6 +92,12 @@ def test_yields_one_outcome_for_each_address_lazily():
 
     outcomes = check(addresses())
     assert [next(outcomes), next(outcomes)] == [PROCESSED, failed("no_at_sign")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(MIXED), max_size=60))
+def test_many_at_once_come_out_as_one_by_one(addresses):
+    assert Check().check_many(addresses) == [check_one(address) for address in addresses]
 
 
 def test_what_is_found_first_is_the_outcome(nameserver, lookups):

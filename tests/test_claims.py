@@ -30,9 +30,7 @@ def take_turn(batch_id, **marked_by_reason):
             for reason, ids in marked_by_reason.items()
             for email_id in ids
         ]
-        return claims.store_outcomes(
-            claim, Outcomes(claim.last_id, len(claim.emails), sorted(marked))
-        )
+        return claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.ids), sorted(marked)))
 
 
 def test_pending_becomes_processing_exactly_once(database):
@@ -53,24 +51,24 @@ def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
             claim = claim_next(batch_id)
             claimed.wait(10)  # all transactions are open now
             transaction.rollback()
-        return claim and claim.emails
+        return claim and claim.addresses
 
     first_round = in_threads(*[claim] * 4)
-    assert sorted(filter(None, first_round)) == [[(1, "a@x.de")], [(2, "b@x.de")], [(3, "c@x.de")]]
+    assert sorted(filter(None, first_round)) == [["a@x.de"], ["b@x.de"], ["c@x.de"]]
     assert first_round.count(None) == 1
     claimed.reset()
     assert sorted(filter(None, in_threads(*[claim] * 4))) == sorted(filter(None, first_round))
 
 
-def test_a_claim_tells_whether_more_is_left(database):
+def test_a_turn_tells_whether_more_is_left(database):
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
     start(batch_id)
     with session(), pool.atomic() as transaction:
-        assert claim_next(batch_id).more
+        assert claims.begin_turn(batch_id).more
         transaction.rollback()
     take_turn(batch_id)
-    with session(), pool.atomic():
-        assert not claim_next(batch_id).more
+    with session():
+        assert not claims.begin_turn(batch_id).more
 
 
 def test_what_is_not_to_be_processed_cannot_be_claimed(database):
@@ -159,7 +157,7 @@ def test_outcomes_are_written_and_counted_by_reason(database):
 
 
 def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
-    batch_id = store("a@x.de", "b@x.de", "c@x.de").batch_id
+    batch_id = store("a@x.de", "b@x.de", "c@x.de", "d@x.de", chunk_size=3).batch_id
     start(batch_id)
     with session(), pool.atomic():
         claim = claim_next(batch_id)
@@ -167,12 +165,62 @@ def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
     assert_books_balance()
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        assert claim.emails == [(2, "b@x.de"), (3, "c@x.de")]
+        assert (list(claim.ids), claim.addresses) == ([2, 3], ["b@x.de", "c@x.de"])
         claims.store_outcomes(
             claim, Outcomes(3, 2, [(2, "failed", "odd"), (3, "processed", "role")])
         )
-    assert query("SELECT done, reasons FROM chunk") == [(3, {"odd": 2, "role": 1})]
+    assert query("SELECT done, reasons FROM chunk") == [(0, {}), (3, {"odd": 2, "role": 1})]
     assert emails(batch_id)[2] == ("c@x.de", "processed", "role")
+    assert_books_balance()
+
+
+def chunks(batch_id):
+    return query(
+        "SELECT first_id, last_id, done, reasons FROM chunk WHERE batch_id = %s ORDER BY first_id",
+        batch_id,
+    )
+
+
+def test_what_a_turn_leaves_is_shared_if_others_have_nothing_to_do(database):
+    batch_id = store(*(f"{n}@x.de" for n in range(100))).batch_id
+    start(batch_id)
+    with session():
+        pool.execute_sql("UPDATE chunk SET redone = 3")
+        with pool.atomic():
+            claims.store_outcomes(claim_next(batch_id), Outcomes(40, 40, [(7, "failed", "odd")]))
+    assert chunks(batch_id) == [
+        (1, 40, 40, {"odd": 1}),
+        *((first, first + 9, 0, {}) for first in range(41, 101, 10)),
+    ]
+    # What keeps dying goes on to do so.
+    with session(), pool.atomic() as transaction:
+        assert claims.begin_turn(batch_id).lost == 3
+        transaction.rollback()
+    for _ in range(6):
+        take_turn(batch_id)
+    assert snapshot(batch_id).status == "completed"
+    assert_books_balance()
+
+
+def test_a_rest_is_shared_into_sixteen_parts_at_most(database):
+    batch_id = store(*(f"{n}@x.de" for n in range(1000))).batch_id
+    start(batch_id)
+    with session(), pool.atomic():
+        claims.store_outcomes(claim_next(batch_id), Outcomes(1, 1))
+    assert [last - first + 1 for first, last, _, _ in chunks(batch_id)] == [1, *[63] * 15, 54]
+
+
+def test_a_chunk_that_was_requeued_in_part_stays_whole(database):
+    batch_id = store(*(f"{n}@x.de" for n in range(100))).batch_id
+    start(batch_id)
+    with session():
+        with pool.atomic():
+            marked = [(n, "failed", "odd" if n % 2 else "even") for n in range(1, 101)]
+            claims.store_outcomes(claim_next(batch_id), Outcomes(100, 100, marked))
+        models.retry(batch_id, "reasons", ["odd"], lambda: None)
+        with pool.atomic():
+            claims.store_outcomes(claim_next(batch_id), Outcomes(9, 5))
+    assert chunks(batch_id) == [(1, 100, 9, {"even": 50})]
     assert_books_balance()
 
 

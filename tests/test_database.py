@@ -106,7 +106,7 @@ def test_an_upload_whose_commit_got_no_answer_is_stored_once(proxy):
 
 
 def test_an_upload_that_is_lost_before_its_commit_is_not_stored(proxy):
-    proxy.lose_answer_to = b"INSERT INTO chunk"
+    proxy.lose_answer_to = b"COPY chunk"
     with pytest.raises(UNREACHABLE):
         store("a@x.de")
     assert proxy.lost == 1

@@ -37,7 +37,7 @@ def take_turns(batch_id, marked=MARKED):
             claim = claim_next(batch_id)
             if claim is None:
                 return
-            ids = [email_id for email_id, _ in claim.emails]
+            ids = list(claim.ids)
             mine = [mark for mark in marked if mark[0] in ids]
             claims.store_outcomes(claim, Outcomes(claim.last_id, len(ids), mine))
 
@@ -67,7 +67,7 @@ def test_turns_that_end_at_the_same_moment_sum_up(database):
 
     def turn():
         claim = claim_next(batch_id)
-        marked = [(email_id, "failed", f"reason_{email_id % 3}") for email_id, _ in claim.emails]
+        marked = [(email_id, "failed", f"reason_{email_id % 3}") for email_id in claim.ids]
         claims.store_outcomes(claim, Outcomes(claim.last_id, len(marked), marked))
         return True
 
@@ -222,5 +222,5 @@ def test_a_removal_locks_nobody_out_of_other_batches(database):
 def take_turns_of(batch_id, done):
     with pool.atomic():
         claim = claim_next(batch_id)
-        claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.emails), []))
+        claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.ids), []))
     done.set()

@@ -165,3 +165,34 @@ class TestProcess:
             raise OSError("down")
 
         assert self.run(broken)[0] == [failed("error")] * 4
+
+    @pytest.mark.parametrize("many", [None, "raises", "few", "odd"])
+    def test_many_at_once_come_out_as_one_by_one(self, monkeypatch, many):
+        monkeypatch.setattr(processors, "AT_ONCE", 3)
+        asked = []
+
+        @one_by_one
+        def no_c(address):
+            return "has_c" if address == "c" else None
+
+        def at_once(addresses):
+            asked.append(list(addresses))
+            if many == "raises":
+                raise LookupError("c")
+            if many == "odd":
+                return [None] * len(addresses)
+            return list(no_c(addresses))[: 1 if many == "few" else None]
+
+        no_c.many = at_once
+        expected = [PROCESSED, PROCESSED, failed("has_c"), PROCESSED]
+        assert self.run(no_c) == (expected, [])
+        assert asked == [["a", "b", "c"], ["d"]][: 1 if many else None]
+
+    def test_many_at_once_are_few_if_the_deadline_has_passed(self, monkeypatch):
+        monkeypatch.setattr(processors, "AT_ONCE", 3)
+
+        def processor(addresses):
+            raise AssertionError
+
+        processor.many = lambda addresses: [PROCESSED] * len(addresses)
+        assert self.run(processor, deadline=0.0) == ([PROCESSED] * 3, [])

@@ -6,7 +6,7 @@ from support import eventually, query, start, store
 
 import progress
 from models import Snapshot
-from progress import Hub, Mailbag, Mailbox
+from progress import Hub, Mailbag, Mailbox, Publisher
 
 PREFIX = "batch:status:"
 
@@ -36,6 +36,44 @@ def test_a_message_is_as_the_contract_says():
     )
 
 
+class TestPublisher:
+    @pytest.fixture
+    def published(self):
+        return []
+
+    @pytest.fixture
+    def publisher(self, published):
+        return Publisher(published.append)
+
+    def test_holds_back_all_but_the_newest_until_it_is_due(self, publisher, published, monkeypatch):
+        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 1000.0)
+        for revision in (2, 3, 5, 4):
+            publisher.publish(at(revision))
+        publisher.flush()
+        assert published == [at(2)]
+        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 0.0)
+        publisher.flush()
+        publisher.flush()
+        assert published == [at(2), at(5)]
+
+    def test_the_end_never_waits_and_is_the_last(self, publisher, published, monkeypatch):
+        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 1000.0)
+        for revision in (2, 3):
+            publisher.publish(at(revision))
+        publisher.publish(at(4, status="completed"))
+        publisher.publish(at(1, batch_id=2))
+        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 0.0)
+        publisher.flush()
+        assert published == [at(2), at(4, status="completed"), at(1, batch_id=2)]
+
+    def test_forgets_batches_that_are_quiet(self, publisher, monkeypatch):
+        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 0.0)
+        for batch_id in range(100):
+            publisher.publish(at(1, batch_id))
+        publisher.flush()
+        assert not publisher._last
+
+
 def test_a_mailbox_keeps_the_newest_and_never_goes_back():
     mailbox = Mailbox(1)
     assert mailbox.take(0.0) is None
@@ -47,6 +85,15 @@ def test_a_mailbox_keeps_the_newest_and_never_goes_back():
     assert mailbox.take(0.0) is None
     mailbox.put(at(4))
     assert mailbox.take(0.0) == at(4)
+
+
+def test_a_mailbag_tells_when_a_batch_has_ended():
+    mailbag = Mailbag()
+    mailbag.put(at(1))
+    threading.Timer(0.05, mailbag.put, [at(2, status="completed")]).start()
+    mailbag.await_end(20)
+    assert mailbag.take(0.0) == [at(2, status="completed")]
+    mailbag.await_end(0.0)  # that was all
 
 
 def test_taking_waits_for_a_snapshot():

@@ -74,6 +74,14 @@ HARD = [
     "anna@faß.de",
     "anna@1.אב.com",
     "anna@" + "a." * 200 + "com",
+    "anna@" + "a." * 88 + "com",
+    "anna@" + "a-" * 32 + "a.com",
+    "anna@" + "a-" * 31 + "a.com",
+    "anna@" + "a" * 63 + ".Com",
+    "anna@a--b.com",
+    "anna@example.com1",
+    "anna@x.local.example.com",
+    "anna@\u212aelvin.com",
     '"info"@example.com',
     '"an\\"na"@example.com',
     "ANNA＠EXAMPLE.COM",
@@ -111,6 +119,7 @@ LOCALS = st.one_of(
 )
 DOMAINS = st.one_of(
     st.text(st.sampled_from("abcXYZ019.-"), max_size=80),
+    st.text(st.sampled_from("ab1-."), max_size=12).map("{}.com".format),
     st.builds("{}.{}".format, st.text(st.sampled_from("ab-1"), max_size=70), st.just("com")),
     st.sampled_from(["example.com", "xn--mller-kva.de", "localhost", "a.test", "b.local"]),
     st.builds("{}.{}".format, st.text(st.sampled_from("üößA用あאn-1"), max_size=70), st.just("De")),

@@ -1,0 +1,160 @@
+"""Figures of many open streams: how soon a commit is seen on each, and what that does to others."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import calls
+import samples
+from ground import Ground, Program
+from report import Row, percentile, say
+
+import models
+import progress
+import settings
+
+FIGURES = ("streams",)
+STREAMS, BATCHES = 500, 10
+# Commits in a second, on all batches together; requests in a second; seconds of it.
+COMMIT_RATE, ASK_RATE, SECONDS = 10, 20, 10.0
+# Seconds that the last events get to arrive.
+LAST = 3.0
+# Rows of each batch; what a commit counts must never be all of them.
+ROWS = 1000
+
+Commit = tuple[int, int]
+
+
+def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
+    """Commits to unfinished batches, as a turn makes them, while many watch and some ask."""
+    events: list[list[float]] = []
+    answers: list[list[float]] = []
+    for number in range(1, rounds + 1):
+        say(f"{STREAMS} streams, round {number} of {rounds}")
+        ground.reset()
+        with ground.app(server__max_streams=600) as app:
+            delays, asked = _round(ground, app)
+        events.append(delays)
+        answers.append(asked)
+
+    def row(label: str, values: list[list[float]], percent: float, target: float) -> Row:
+        return Row(
+            "streams", label, "ms", [1000 * percentile(each, percent) for each in values],
+            target=target,
+        )  # fmt: skip
+
+    rows = [
+        row(f"commit to event, {STREAMS} streams, median", events, 50, 30),
+        row(f"commit to event, {STREAMS} streams, p99", events, 99, 150),
+        row("… other requests meanwhile, p99", answers, 99, 100),
+    ]
+    details = [
+        {"deliveries": len(delays), "p50": percentile(delays, 50), "p99": percentile(delays, 99),
+         "max": max(delays), "requests": asked}
+        for delays, asked in zip(events, answers, strict=True)
+    ]  # fmt: skip
+    return rows, details
+
+
+def _round(ground: Ground, app: Program) -> tuple[list[float], list[float]]:
+    """Seconds from each commit to each arrival of it; seconds of the other requests."""
+    sample = samples.make(ROWS)
+    batch_ids = [calls.upload(app.address, sample).batch_id for _ in range(BATCHES)]
+    each = STREAMS // BATCHES
+    asked: list[float] = []
+    stopping = threading.Event()
+    with _listening(app, dict.fromkeys(batch_ids, each)) as listener:
+        asker = threading.Thread(target=_ask, args=(app, batch_ids, stopping, asked))
+        asker.start()
+        try:
+            commits = _commit(ground, app, batch_ids)
+            time.sleep(LAST)
+        finally:
+            stopping.set()
+            asker.join()
+        output, _ = listener.communicate(timeout=60)
+    arrivals = [(batch_id, revision, at) for batch_id, revision, at in json.loads(output)]
+    delays = [at - commits[batch_id, revision] for batch_id, revision, at in arrivals
+              if (batch_id, revision) in commits]  # fmt: skip
+    _assert_delivered(commits, arrivals, each)
+    if not asked:
+        raise RuntimeError("no other request was answered")
+    return delays, asked
+
+
+@contextlib.contextmanager
+def _listening(app: Program, counts: dict[int, int]) -> Iterator[subprocess.Popen[str]]:
+    """The process that listens, once all streams are open. It ends with its standard input."""
+    host, port = app.address
+    listener = subprocess.Popen(
+        [
+            *(sys.executable, str(Path(__file__).with_name("listener.py")), host, str(port)),
+            *(f"{batch_id}={count}" for batch_id, count in counts.items()),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert listener.stdout is not None
+        if listener.stdout.readline() != "ready\n":
+            raise RuntimeError("the streams could not all be opened")
+        time.sleep(1.0)
+        yield listener
+    finally:
+        listener.kill()
+        listener.wait()
+
+
+def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, float]:
+    """Do to the batches what turns do, at an even pace; when each revision was committed."""
+    prefix = settings.load(app.config, environ={}).redis.channel_prefix
+    commits: dict[Commit, float] = {}
+    began = time.monotonic()
+    with contextlib.closing(ground.connect()) as connection, ground.redis() as client:
+        for number in range(int(COMMIT_RATE * SECONDS)):
+            time.sleep(max(0.0, began + number / COMMIT_RATE - time.monotonic()))
+            with connection.cursor() as cursor:
+                cursor.execute(
+                    "UPDATE batch SET status = 'processing', revision = revision + 1,"
+                    " started_at = coalesce(started_at, now()),"
+                    " processed_count = processed_count + 1"
+                    f" WHERE id = %s RETURNING {models.SNAPSHOT}",
+                    (batch_ids[number % len(batch_ids)],),
+                )
+                snapshot = models.Snapshot(*cursor.fetchone())
+            commits[snapshot.batch_id, snapshot.revision] = time.monotonic()
+            connection.commit()
+            progress.publish(client, prefix, snapshot)
+    return commits
+
+
+def _ask(app: Program, batch_ids: list[int], stopping: threading.Event, asked: list[float]) -> None:
+    """Ask for a batch and for the page by turns, each over a connection of its own."""
+    began, number = time.monotonic(), 0
+    while not stopping.wait(max(0.0, began + number / ASK_RATE - time.monotonic())):
+        path = f"/api/batches/{batch_ids[number % len(batch_ids)]}" if number % 2 else "/"
+        before = time.monotonic()
+        calls.get(app.address, path)
+        asked.append(time.monotonic() - before)
+        number += 1
+
+
+def _assert_delivered(
+    commits: dict[Commit, float], arrivals: list[tuple[int, int, float]], streams: int
+) -> None:
+    """Raises RuntimeError unless every stream got every revision; none is superseded here."""
+    arrived = Counter((batch_id, revision) for batch_id, revision, _ in arrivals)
+    missing = sum(streams - arrived[commit] for commit in commits)
+    if missing:
+        raise RuntimeError(f"{missing} events of {streams * len(commits)} did not arrive")

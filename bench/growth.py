@@ -1,0 +1,96 @@
+"""Figures of size: time per row from a tenth of a list to five times it, and peaks of memory."""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+import calls
+import samples
+from ground import Ground
+from report import Row, say
+from throughput import Run, run_batch
+
+FIGURES = ("growth", "memory")
+# The sizes, of which the middle one is what the others are held against.
+SIZES = (100_000, 1_000_000, 5_000_000)
+# Batches of the smallest size, which are over soon.
+SMALLEST_BATCHES = 5
+# How much time per row may differ, and memory may grow.
+FLAT = 0.15
+FLAT_MEMORY = 1.10
+# Megabytes for a million rows, of the app and of a worker.
+APP_MB, WORKER_MB = 150, 120
+UPLOADS = 5
+
+
+def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
+    """Microseconds a row at each size, against the middle one; and memory at the largest.
+
+    One app and one worker take all sizes, the smallest first, and have had a batch before: what is
+    asked for here is the price of size, not of a start.
+    """
+    sizes = SIZES if rows >= SIZES[1] else (rows // 10, rows, rows * 5)
+    times: dict[int, list[Run]] = {}
+    peaks: dict[int, tuple[float, float]] = {}
+    with ground.app() as app, ground.workers(1, 4) as (worker,):
+        warm = samples.make(20_000)
+        run_batch(ground, app, warm, failed=warm.malformed)
+        for size, batches in zip(sizes, (SMALLEST_BATCHES, rounds, 1), strict=True):
+            sample = samples.make(size)
+            times[size] = []
+            for number in range(1, batches + 1):
+                say(f"growth, {size:,} rows, batch {number} of {batches}")
+                ground.reset()
+                times[size].append(run_batch(ground, app, sample, failed=sample.malformed))
+            peaks[size] = (app.peak_megabytes(), worker.peak_megabytes())
+        ground.reset()
+    details = {str(size): [vars(run) for run in runs] for size, runs in times.items()}
+    return _growth_rows(times, peaks), {"runs": details, "peaksMB": peaks}
+
+
+def _growth_rows(times: dict[int, list[Run]], peaks: dict[int, tuple[float, float]]) -> list[Row]:
+    def per_row(size: int, what: str) -> float:
+        """Microseconds, the median of the batches of this size."""
+        return 1e6 / size * float(statistics.median(getattr(run, what) for run in times[size]))
+
+    smallest, base, largest = times
+    rows = [
+        Row("growth", f"{what} a row, {size:,} rows against {base:,}", "µs",
+            [per_row(size, what)], [per_row(base, what)], "+-", FLAT)
+        for what in ("accept", "process")
+        for size in (smallest, largest)
+    ]  # fmt: skip
+    rows += [
+        Row("growth", f"{kind}'s peak memory, {largest:,} rows against {base:,}", "MB",
+            [peaks[largest][place]], [peaks[base][place]], "<=", FLAT_MEMORY)
+        for place, kind in enumerate(("app", "worker"))
+    ]  # fmt: skip
+    return rows
+
+
+def measure_memory(ground: Ground, rows: int) -> tuple[list[Row], Any]:
+    """Peaks of a fresh app and a fresh worker, after one list and after five in a row."""
+    size = min(rows, SIZES[1])
+    sample = samples.make(size)
+    ground.reset()
+    peaks: list[tuple[float, float]] = []
+    with ground.app() as app, ground.workers(1, 4) as (worker,):
+        idle = (app.peak_megabytes(), worker.peak_megabytes())
+        for number in range(1, UPLOADS + 1):
+            say(f"memory, upload {number} of {UPLOADS}")
+            batch_id = calls.upload(app.address, sample).batch_id
+            ground.await_completed(batch_id, size)
+            ground.assert_counts(batch_id, size, sample.malformed)
+            peaks.append((app.peak_megabytes(), worker.peak_megabytes()))
+    ground.reset()
+    rows_of_table = []
+    for place, (kind, most) in enumerate((("app", APP_MB), ("worker", WORKER_MB))):
+        first, last = peaks[0][place], peaks[-1][place]
+        label = f"{kind}'s peak memory, {size:,} rows"
+        rows_of_table += [
+            Row("memory", label, "MB", [first], target=most),
+            Row("memory", f"… after {UPLOADS} of them, against one", "MB", [last], [first],
+                "<=", FLAT_MEMORY),
+        ]  # fmt: skip
+    return rows_of_table, {"idleMB": idle, "peaksMB": peaks}

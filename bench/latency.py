@@ -1,0 +1,147 @@
+"""Figures of small batches: how soon ten addresses are processed, and so behind a large batch."""
+
+from __future__ import annotations
+
+import threading
+import time
+from http.client import HTTPException
+from typing import Any
+
+import calls
+import samples
+from ground import Ground, Program
+from report import Row, percentile, say
+from samples import Sample
+
+FIGURES = ("small", "small-behind")
+SMALL_ROWS = 10
+# Small batches in a round that are watched on their own stream.
+BATCHES = 200
+# In a few hundredths of a second, in which a smaller batch would be processed, nothing is behind.
+LEAST_BEHIND = 200_000
+
+
+def _small(ground: Ground, app: Program, sample: Sample) -> float:
+    """Seconds from connecting for the upload until the batch's own stream says completed."""
+    upload = calls.upload(app.address, sample)
+    with calls.stream(app.address, upload.batch_id) as snapshots:
+        calls.await_completed(snapshots, upload.batch_id)
+    return time.monotonic() - upload.began
+
+
+class _Watcher:
+    """Reads the stream of all batches in a thread, and notes when each is completed."""
+
+    def __init__(self, app: Program) -> None:
+        self._app = app
+        self._arrived = threading.Condition()
+        self._completed: dict[int, float] = {}
+        self._open = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self._open.wait(20):
+            raise RuntimeError("the stream of all batches does not open")
+
+    def _read(self) -> None:
+        try:
+            with calls.stream(self._app.address) as snapshots:
+                self._open.set()
+                for snapshot in snapshots:
+                    if snapshot["status"] == "completed":
+                        with self._arrived:
+                            self._completed[snapshot["batchId"]] = time.monotonic()
+                            self._arrived.notify()
+        except (OSError, ValueError, HTTPException):
+            return  # the app has ended, and the figure with it
+
+    def completed(self, batch_id: int) -> float:
+        """When it came (monotonic); waits for it."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: batch_id in self._completed, 60):
+                raise RuntimeError(f"batch {batch_id} is not completed on the stream of all")
+            return self._completed[batch_id]
+
+
+def measure_small(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
+    """Ten addresses to a service with nothing else to do, one batch after another."""
+    sample = samples.make(SMALL_ROWS)
+    own: list[list[float]] = []
+    shared: list[list[float]] = []
+    for number in range(1, rounds + 1):
+        say(f"small batches, round {number} of {rounds}")
+        ground.reset()
+        with ground.app() as app, ground.workers(1, 4):
+            _small(ground, app, sample)  # the first one loads what the app needs
+            own.append([_small(ground, app, sample) for _ in range(BATCHES)])
+            watcher = _Watcher(app)
+            shared.append([])
+            for _ in range(max(50, BATCHES // rounds)):
+                upload = calls.upload(app.address, sample)
+                shared[-1].append(watcher.completed(upload.batch_id) - upload.began)
+            _assert_all_completed(ground, sample)
+    rows = [
+        *_percentiles("small", "10 addresses until completed", own, (50, 150)),
+        *_percentiles("small", "… on the stream of all batches", shared, (50, 150)),
+    ]
+    return rows, {"own": own, "shared": shared}
+
+
+def _percentiles(
+    figure: str, label: str, rounds: list[list[float]], targets: tuple[float, float]
+) -> list[Row]:
+    """Rows for the median and the p99, round by round."""
+    return [
+        Row(
+            figure,
+            f"{label}, {name}",
+            "ms",
+            [1000 * percentile(each, percent) for each in rounds],
+            target=target,
+        )
+        for (name, percent), target in zip((("median", 50), ("p99", 99)), targets, strict=True)
+    ]
+
+
+def _assert_all_completed(ground: Ground, sample: Sample) -> None:
+    """Raises WrongCountError unless every small batch came out right."""
+    for (batch_id,) in ground.rows(
+        "SELECT id FROM batch WHERE total_emails = %s ORDER BY id", sample.rows
+    ):
+        ground.assert_counts(batch_id, sample.rows, sample.malformed)
+
+
+def measure_behind(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
+    """Ten addresses while a large batch is processed, one batch after another until it ends."""
+    large, small = samples.make(max(rows, LEAST_BEHIND)), samples.make(SMALL_ROWS)
+    found: list[list[float]] = []
+    with ground.app() as app:
+        calls.upload(app.address, samples.make(1000))
+        for number in range(1, rounds + 1):
+            say(f"small batches behind {large.rows:,} emails, round {number} of {rounds}")
+            ground.reset()
+            with ground.workers(1, 4):
+                found.append(_behind(ground, app, large, small))
+    label = f"10 addresses behind {large.rows:,}"
+    worst = [1000 * max(each) for each in found]
+    row = Row("small-behind", f"{label}, worst", "ms", worst, target=2000, worst=True)
+    medians = [1000 * percentile(each, 50) for each in found]
+    return [row, Row("small-behind", f"{label}, median", "ms", medians)], found
+
+
+def _behind(ground: Ground, app: Program, large: Sample, small: Sample) -> list[float]:
+    """Seconds of the small batches that were sent while the large one was `processing`."""
+
+    def status() -> str:
+        return str(ground.rows("SELECT status FROM batch WHERE id = %s", batch_id)[0][0])
+
+    batch_id = calls.upload(app.address, large).batch_id
+    while status() == "pending":
+        time.sleep(0.005)
+    times = []
+    while status() == "processing":
+        times.append(_small(ground, app, small))
+    if not times:
+        raise RuntimeError("the large batch was processed before a small one could be sent")
+    ground.await_completed(batch_id, large.rows)
+    ground.assert_counts(batch_id, large.rows, large.malformed)
+    _assert_all_completed(ground, small)
+    return times

@@ -1,0 +1,75 @@
+"""Listens to many event streams and notes when each event arrives: a process of its own.
+
+`python listener.py HOST PORT BATCH=STREAMS …` opens the streams, writes "ready" when each has
+brought its first event, listens until its standard input ends, and then writes what it noted as
+JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. Plain
+sockets and one thread, so that it takes little of the machine that it measures.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import selectors
+import socket
+import sys
+import time
+from dataclasses import dataclass
+
+# A line of an event; it never begins a chunk's header, of which the digits are hexadecimal.
+_ID = re.compile(rb"\nid: (\d+)\n")
+
+
+@dataclass
+class Listener:
+    """One stream, and the end of what came that may be a part of an event."""
+
+    batch_id: int
+    rest: bytes = b""
+    heard: bool = False
+
+    def revisions(self, data: bytes) -> list[int]:
+        """The revisions of the events that are complete with this."""
+        text = self.rest + data
+        end = text.rfind(b"\n\n")
+        if end < 0:
+            self.rest = text
+            return []
+        # The line end before an event's first line may be the last of what is used up here.
+        self.rest = text[end + 1 :]
+        return [int(each) for each in _ID.findall(text[: end + 1])]
+
+
+def main(host: str, port: int, counts: dict[int, int]) -> None:
+    """Open the streams, listen, tell."""
+    selector = selectors.DefaultSelector()
+    selector.register(sys.stdin.buffer, selectors.EVENT_READ)
+    for batch_id, count in counts.items():
+        for _ in range(count):
+            stream = socket.create_connection((host, port), timeout=60)
+            request = f"GET /api/batches/{batch_id}/stream HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            stream.sendall(request.encode())
+            selector.register(stream, selectors.EVENT_READ, Listener(batch_id))
+    silent = sum(counts.values())
+    arrivals: list[tuple[int, int, float]] = []
+    while True:
+        for key, _ in selector.select():
+            listener: Listener | None = key.data
+            if listener is None:  # standard input
+                print(json.dumps(arrivals), flush=True)
+                return
+            data = key.fileobj.recv(65536)  # type: ignore[union-attr]
+            now = time.monotonic()
+            if not data:
+                raise SystemExit(f"a stream of batch {listener.batch_id} has ended")
+            for revision in listener.revisions(data):
+                arrivals.append((listener.batch_id, revision, now))
+                if not listener.heard:
+                    listener.heard, silent = True, silent - 1
+                    if silent == 0:
+                        print("ready", flush=True)
+
+
+if __name__ == "__main__":
+    pairs = (argument.split("=") for argument in sys.argv[3:])
+    main(sys.argv[1], int(sys.argv[2]), {int(batch_id): int(count) for batch_id, count in pairs})

@@ -1,0 +1,82 @@
+"""What it was measured on: the machine and the versions, so that figures can be compared."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+from ground import Ground
+from support import ROOT
+
+import settings
+
+# Settings of PostgreSQL that decide how fast it writes.
+_POSTGRES = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
+
+
+def describe(folder: Path) -> dict[str, Any]:
+    """The machine, and the file system of the folder that the servers' data are in."""
+    model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return {
+        "cpu": model[1] if model else platform.processor() or platform.machine(),
+        "cores": len(os.sched_getaffinity(0)),
+        "memoryGB": round(psutil.virtual_memory().total / 1e9, 1),
+        "kernel": platform.release(),
+        "filesystem": _filesystem(folder),
+        "load": [round(each, 2) for each in os.getloadavg()],
+    }
+
+
+def versions(ground: Ground) -> dict[str, Any]:
+    """Versions of the project, of what it runs on, and of the pinned packages."""
+    return {
+        "project": settings.VERSION,
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "postgresql": ground.rows("SHOW server_version")[0][0],
+        "postgresqlSettings": {name: ground.rows(f"SHOW {name}")[0][0] for name in _POSTGRES},
+        "redis": ground.redis().info("server")["redis_version"],
+        "packages": _packages(),
+    }
+
+
+def _filesystem(folder: Path) -> str:
+    """The type of the innermost mount that the folder is in."""
+    best, kind = "", "unknown"
+    for mount in psutil.disk_partitions(all=True):
+        inside = str(folder.resolve()).startswith(mount.mountpoint.rstrip("/") + "/")
+        if inside and len(mount.mountpoint) > len(best):
+            best, kind = mount.mountpoint, mount.fstype
+    return kind
+
+
+def _revision() -> str | None:
+    """The commit, with a + if files differ from it; None without git."""
+    git = shutil.which("git")
+    if git is None or not (ROOT / ".git").exists():
+        return None
+    outputs = [
+        subprocess.run(
+            [git, "-C", str(ROOT), *command], capture_output=True, text=True, check=False
+        ).stdout.strip()
+        for command in (["rev-parse", "HEAD"], ["status", "--porcelain"])
+    ]
+    return outputs[0] + "+" * bool(outputs[1]) if outputs[0] else None
+
+
+def _packages() -> dict[str, str]:
+    text = (ROOT / "requirements.txt").read_text(encoding="utf-8")
+    found = {}
+    for name in re.findall(r"^([\w.-]+)==", text, re.MULTILINE):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found

@@ -1,0 +1,42 @@
+"""One job: check one address and update its row. It is the same for every peer."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import psycopg2
+from psycopg2.extensions import cursor
+
+from processors.check import check_one
+
+# What a job is given: the batch's id, the email's number in it, its address.
+Job = tuple[int, int, str]
+
+_own = threading.local()
+
+
+def _cursor() -> cursor:
+    """This thread's, on a connection that lasts as long as the thread."""
+    if not hasattr(_own, "cursor"):
+        connection = psycopg2.connect(os.environ["DATABASE_URL"])
+        # Each statement is a transaction by itself, without the round trips of BEGIN and COMMIT.
+        connection.autocommit = True
+        _own.cursor = connection.cursor()
+    found: cursor = _own.cursor
+    return found
+
+
+def process(batch_id: int, email_id: int, address: str) -> None:
+    """The job."""
+    outcome = check_one(address)
+    _cursor().execute(
+        "UPDATE email SET status = %s, reason = %s WHERE batch_id = %s AND id = %s",
+        (*outcome, batch_id, email_id),
+    )
+
+
+def all_jobs() -> list[Job]:
+    """A job for each email in the table."""
+    _cursor().execute("SELECT batch_id, id, email FROM email ORDER BY batch_id, id")
+    return _cursor().fetchall()

@@ -1,0 +1,24 @@
+"""Dramatiq."""
+
+from __future__ import annotations
+
+import os
+
+import dramatiq
+from dramatiq.brokers.redis import RedisBroker
+from onejob import Job, process
+
+SETTING = "2 processes with 4 threads each, prefetch 100, no results"
+COMMANDS = [["-m", "dramatiq", "peer_dramatiq", "--processes", "2", "--threads", "4"]]
+# Jobs that a process fetches ahead. The workers inherit it from whoever imports this and starts
+# them; without it they fetch two a thread, and wait for Redis more often.
+os.environ.update(dramatiq_queue_prefetch="100")
+
+dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"]))
+check = dramatiq.actor(process)
+
+
+def enqueue(jobs: list[Job]) -> None:
+    """Enqueue them, one by one: there is nothing for many."""
+    for job in jobs:
+        check.send(*job)

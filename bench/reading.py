@@ -1,0 +1,132 @@
+"""Figures of reading a large processed batch: its results as a file, and pages of its emails."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+from urllib.parse import urlencode
+
+import calls
+import samples
+from ground import Ground, Program, timed
+from report import Row, percentile, say
+from samples import Sample
+
+FIGURES = ("results", "emails-page")
+# Times that each page is asked for.
+TIMES = 20
+
+
+class _Counter:
+    """A file that only counts the bytes that COPY writes into it."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    def write(self, data: bytes) -> int:
+        self.bytes += len(data)
+        return len(data)
+
+
+def measure(ground: Ground, wanted: set[str], rows: int, rounds: int) -> tuple[list[Row], Any]:
+    """The rows of the table for the wanted ones of FIGURES, and all that was measured."""
+    say(f"a processed batch of {rows:,} emails to read from")
+    ground.reset()
+    sample = samples.make(rows)
+    with ground.app() as app, ground.workers(1, 4):
+        batch_id = calls.upload(app.address, sample).batch_id
+        ground.await_completed(batch_id, rows)
+    ground.assert_counts(batch_id, rows, sample.malformed)
+    ground.rows("CHECKPOINT")
+    table: list[Row] = []
+    details: dict[str, Any] = {}
+    if "results" in wanted:
+        table += _results(ground, batch_id, rows, rounds, details)
+    if "emails-page" in wanted:
+        with ground.app() as app:
+            table.append(_pages(app, batch_id, sample, details))
+    return table, details
+
+
+def _results(
+    ground: Ground, batch_id: int, rows: int, rounds: int, details: dict[str, Any]
+) -> list[Row]:
+    floors: list[float] = []
+    rates: list[float] = []
+    peaks: list[float] = []
+    _copy_out(ground, batch_id)  # so that the first floor, too, finds the rows in memory
+    for number in range(1, rounds + 1):
+        say(f"results.csv, round {number} of {rounds}")
+        floors.append(_copy_out(ground, batch_id))
+        with ground.app() as app:  # a fresh one, whose peak of memory is that of the download
+            rates.append(_download(app, batch_id, rows))
+            peaks.append(app.peak_megabytes())
+    details["results"] = {"floor": floors, "product": rates, "appPeakMB": peaks}
+    return [
+        Row("results", "results.csv, against COPY TO", "MB/s", rates, floors, ">=", 0.3),
+        Row("results", "… the app's peak memory", "MB", peaks),
+    ]
+
+
+def _copy_out(ground: Ground, batch_id: int) -> float:
+    """MB/s of COPY TO of the batch's emails."""
+    counter = _Counter()
+    with contextlib.closing(ground.connect()) as connection, connection.cursor() as cursor:
+        sql = cursor.mogrify(
+            "COPY (SELECT id, email, row_number, status, reason FROM email WHERE batch_id = %s)"
+            " TO STDOUT",
+            (batch_id,),
+        )
+        seconds = timed(lambda: cursor.copy_expert(sql, counter))
+    return counter.bytes / 1e6 / seconds
+
+
+def _download(app: Program, batch_id: int, rows: int) -> float:
+    """MB/s of the download, from connecting until its last byte. Raises RuntimeError."""
+    size = lines = 0
+    began = time.monotonic()
+    with contextlib.closing(calls.connection(app.address)) as connection:
+        connection.request("GET", f"/api/batches/{batch_id}/results.csv")
+        response = connection.getresponse()
+        while piece := response.read(1 << 18):
+            size += len(piece)
+            lines += piece.count(b"\n")
+    seconds = time.monotonic() - began
+    if response.status != 200 or lines != rows + 1:
+        raise RuntimeError(f"results.csv has {lines} lines, not {rows + 1} ({response.status})")
+    return size / 1e6 / seconds
+
+
+def _pages(app: Program, batch_id: int, sample: Sample, details: dict[str, Any]) -> Row:
+    """The slowest filter's p99."""
+    times: dict[str, list[float]] = {}
+    with contextlib.closing(calls.connection(app.address)) as connection:
+        for query in _queries(app, batch_id, sample):
+            path = f"/api/batches/{batch_id}/emails?{urlencode({'limit': 50, **query})}"
+            name = urlencode(query) or "none"
+            say(f"emails, filter {name}")
+            times[name] = [timed(partial(calls.ask, connection, path)) for _ in range(TIMES)]
+    p99 = {name: 1000 * percentile(each, 99) for name, each in times.items()}
+    slowest = max(p99, key=lambda name: p99[name])
+    details["emails-page"] = {"p99ms": p99, "slowest": slowest, "seconds": times}
+    label = f"a page of emails, p99 of the slowest filter ({slowest})"
+    return Row("emails-page", label, "ms", [p99[slowest]], target=100)
+
+
+def _queries(app: Program, batch_id: int, sample: Sample) -> Iterator[dict[str, object]]:
+    """Every filter, each reason that occurs, a search that ends at the last row, a later page."""
+    yield {}
+    yield {"status": "failed"}
+    yield {"status": "pending"}
+    for verdict in ("ok", "risky", "unknown", "invalid"):
+        yield {"verdict": verdict}
+    batch = json.loads(calls.get(app.address, f"/api/batches/{batch_id}"))
+    for reason in sorted(batch["reasons"]):
+        yield {"reason": reason}
+    yield {"q": sample.last.partition("@")[0][-12:]}
+    yield {"after": sample.rows // 2}
+    yield {"after": sample.rows // 2, "status": "failed"}

@@ -1,0 +1,158 @@
+"""Measure the product against what PostgreSQL takes by itself: `python bench/run.py`.
+
+Everything runs on bundled servers of its own in a temporary folder, which is removed afterwards.
+Exit status 0 when all was measured, whether targets are reached or not; 1 when something could not
+be measured or a batch's counts were wrong; 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+# The project's modules, and what the tests start processes with; our own folder stays first.
+sys.path[1:1] = [str(ROOT), str(ROOT / "tests")]
+
+import fanout  # noqa: E402
+import growth  # noqa: E402
+import latency  # noqa: E402
+import machine  # noqa: E402
+import reading  # noqa: E402
+import scaling  # noqa: E402
+import throughput  # noqa: E402
+from ground import Ground, Interrupts  # noqa: E402
+from report import Row, say, table  # noqa: E402
+
+ROOMS = (throughput, latency, fanout, reading, growth, scaling)
+FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
+
+
+@dataclass
+class Bench:
+    """What is to be measured, and what has been."""
+
+    rows: int
+    rounds: int
+    wanted: set[str]
+    table: list[Row] = field(default_factory=list)
+    details: dict[str, Any] = field(default_factory=dict)
+    sentences: list[str] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+    described: dict[str, Any] = field(default_factory=dict)
+
+    def run(self) -> None:
+        """Measure; what fails is noted, and the rest goes on."""
+        interrupts = Interrupts()
+        rows, rounds, wanted = self.rows, self.rounds, self.wanted
+        with Ground(interrupts) as ground:
+            self.described = {
+                "machine": machine.describe(ground.folder),
+                "versions": self._versions(ground),
+            }
+            if chosen := wanted & {*throughput.FIGURES}:
+                self._room("throughput", lambda: throughput.measure(ground, chosen, rows, rounds))
+            if "small" in wanted:
+                self._room("small", lambda: latency.measure_small(ground, rounds))
+            if "small-behind" in wanted:
+                self._room("small-behind", lambda: latency.measure_behind(ground, rows, rounds))
+            if "streams" in wanted:
+                self._room("streams", lambda: fanout.measure(ground, rounds))
+            if read := wanted & {*reading.FIGURES}:
+                self._room("reading", lambda: reading.measure(ground, read, rows, rounds))
+            if "growth" in wanted:
+                self._room("growth", lambda: growth.measure_growth(ground, rows, rounds))
+            if "memory" in wanted:
+                self._room("memory", lambda: growth.measure_memory(ground, rows))
+        if "processes" in wanted:
+            with Ground(interrupts, scaling.POSTGRES_CONFIG) as ground:
+                self._room("processes", lambda: scaling.measure(ground, rows))
+
+    def _versions(self, ground: Ground) -> dict[str, Any]:
+        with ground.app():  # makes the tables
+            return machine.versions(ground)
+
+    def _room(self, name: str, measure: Callable[[], tuple[Any, ...]]) -> None:
+        try:
+            measured = measure()
+        except Exception as error:
+            traceback.print_exc()
+            self.failures.append(f"{name}: {type(error).__name__}: {error}")
+            return
+        self.table += measured[0]
+        self.details[name] = measured[1]
+        for sentences in measured[2:]:
+            self.sentences += sentences
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "date": datetime.now(UTC).isoformat(timespec="seconds"),
+            "rows": self.rows,
+            "rounds": self.rounds,
+            **self.described,
+            "figures": [row.as_json() for row in self.table],
+            "sentences": self.sentences,
+            "failures": self.failures,
+            "details": self.details,
+        }
+
+    def show(self) -> None:
+        """The table, and what is to be said beneath it."""
+        print(table(self.table))
+        for sentence in self.sentences:
+            print(sentence)
+        short = sum(row.ok is False for row in self.table)
+        judged = sum(row.ok is not None for row in self.table)
+        print(f"{judged - short} of {judged} targets reached.")
+        for failure in self.failures:
+            print(f"NOT MEASURED: {failure}")
+
+
+def _at_least(least: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        value = int(text.replace("_", "").replace(",", ""))
+        if value < least:
+            raise argparse.ArgumentTypeError(f"must be {least} at least")
+        return value
+
+    return number
+
+
+def main() -> int:
+    """The command."""
+    parser = argparse.ArgumentParser(
+        description="Measure the product, and what PostgreSQL takes by itself, round by round."
+    )
+    parser.add_argument(
+        "--rows", type=_at_least(1000), default=1_000_000, help="rows of a large list"
+    )
+    parser.add_argument("--rounds", type=_at_least(1), default=3, help="rounds of each figure")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where all values are written")
+    parser.add_argument(
+        "--only", nargs="+", choices=FIGURES, metavar="NAME", help=f"of {', '.join(FIGURES)}"
+    )
+    arguments = parser.parse_args()
+    bench = Bench(arguments.rows, arguments.rounds, {*(arguments.only or FIGURES)})
+    try:
+        bench.run()
+    except KeyboardInterrupt:
+        say("interrupted; nothing is left behind")
+        return 130
+    bench.show()
+    if arguments.json:
+        text = json.dumps(bench.as_json(), indent=1, ensure_ascii=False)
+        arguments.json.write_text(text + "\n", encoding="utf-8")
+    say("measured")
+    return 1 if bench.failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Figures of one large batch: accepting it, processing it, and both together.
+
+A floor is measured right before each run of the product, so that what else the machine does
+falls on both. The app has taken an upload before; a worker is a fresh one each time, which has yet
+to learn every domain.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+import calls
+import samples
+from ground import Ground, Program, difference
+from report import Row, say
+from samples import Sample
+
+FIGURES = ("accept", "process-noop", "process-check", "process-check-2", "end-to-end")
+
+
+@dataclass
+class Run:
+    """One batch from the first byte to its completion; all in seconds, CPU by kind of process.
+
+    `accept` is from connecting until the 201, `process` from the batch's started_at to its
+    completed_at, `whole` from connecting until the batch's stream says that it is completed.
+    """
+
+    rows: int
+    accept: float
+    process: float
+    whole: float
+    cpu_accept: dict[str, float]
+    cpu_process: dict[str, float]
+
+
+def run_batch(ground: Ground, app: Program, sample: Sample, *, failed: int) -> Run:
+    """Upload the list to a running app, beside idle workers, and wait until it is processed.
+
+    Raises WrongCountError unless so many of its emails have failed.
+    """
+    before = ground.cpu_seconds()
+    upload = calls.upload(app.address, sample)
+    stored = ground.cpu_seconds()
+    with calls.stream(app.address, upload.batch_id) as snapshots:
+        late = calls.await_completed(snapshots, upload.batch_id)
+    whole = time.monotonic() - upload.began
+    ended = ground.cpu_seconds()
+    if late:  # it was completed before anybody could look
+        whole = _completed_at(ground, upload.batch_id) - upload.began_wall
+    ground.assert_counts(upload.batch_id, sample.rows, failed)
+    return Run(
+        sample.rows,
+        upload.seconds,
+        ground.process_seconds(upload.batch_id),
+        whole,
+        difference(before, stored),
+        difference(stored, ended),
+    )
+
+
+def _completed_at(ground: Ground, batch_id: int) -> float:
+    rows = ground.rows(
+        "SELECT extract(epoch FROM completed_at)::float8 FROM batch WHERE id = %s", batch_id
+    )
+    return float(rows[0][0])
+
+
+def measure(ground: Ground, wanted: set[str], rows: int, rounds: int) -> tuple[list[Row], Any]:
+    """The rows of the table for the wanted ones of FIGURES, and all that was measured."""
+    say(f"making a list of {rows:,} rows")
+    sample = samples.make(rows, copy_text=True)
+    found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    with ground.app() as app:
+        calls.upload(app.address, samples.make(1000))  # the first one loads what the app needs
+        for number in range(1, rounds + 1):
+            _round(ground, app, sample, wanted, found, f"round {number} of {rounds}")
+    return [*_table(wanted, rows, found)], dict(found)
+
+
+def _round(
+    ground: Ground,
+    app: Program,
+    sample: Sample,
+    wanted: set[str],
+    found: dict[str, list[dict[str, Any]]],
+    which: str,
+) -> None:
+    def floor(name: str) -> None:
+        say(f"floor of {name}, {which}")
+        ground.reset()
+        found[f"{name} floor"].append(ground.floor(sample))
+
+    def product(name: str, workers: int, threads: int, processor: str, failed: int) -> None:
+        say(f"{name}, {which}")
+        ground.reset()
+        with ground.workers(workers, threads, worker__processor=processor):
+            run = run_batch(ground, app, sample, failed=failed)
+            found[name].append(vars(run))
+
+    if "process-noop" in wanted:
+        floor("noop")
+        product("noop", 1, 4, "noop:noop", 0)
+    if wanted - {"process-noop"}:
+        floor("check")
+        product("check", 1, 4, "check", sample.malformed)
+    if "process-check-2" in wanted:
+        product("check-2", 2, 2, "check", sample.malformed)
+    ground.reset()
+
+
+def _table(wanted: set[str], rows: int, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    def seconds(name: str, key: str) -> list[float]:
+        return [each[key] for each in found[name]]
+
+    def rates(name: str, key: str) -> list[float]:
+        return [rows / each for each in seconds(name, key)]
+
+    table = []
+    if "accept" in wanted:
+        table.append(
+            Row("accept", f"accept {rows:,} rows, against COPY", "s",
+                seconds("check", "accept"), seconds("check floor", "copy"), "<=", 2.0)
+        )  # fmt: skip
+    if "process-noop" in wanted:
+        table.append(
+            Row("process-noop", "process, no-op, against one UPDATE", "emails/s",
+                rates("noop", "process"), rates("noop floor", "update"), ">=", 1.0)
+        )  # fmt: skip
+    if "process-check" in wanted:
+        table.append(
+            Row("process-check", "process, check, against one UPDATE", "emails/s",
+                rates("check", "process"), rates("check floor", "update"), ">=", 0.8)
+        )  # fmt: skip
+    if "process-check-2" in wanted:
+        table.append(
+            Row("process-check-2", "two workers of 2 threads, against one of 4", "emails/s",
+                rates("check-2", "process"), rates("check", "process"), ">=", 1.0)
+        )  # fmt: skip
+    if "end-to-end" in wanted:
+        both = [each["copy"] + each["update"] for each in found["check floor"]]
+        table.append(
+            Row("end-to-end", "first byte to completed, against COPY + UPDATE", "s",
+                seconds("check", "whole"), both, "<=", 2.0)
+        )  # fmt: skip
+    return table

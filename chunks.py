@@ -1,0 +1,53 @@
+"""Cutting the emails of a new batch into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import IO
+
+from copying import copy
+from database import Session
+
+_BLOCK = 1 << 20
+# A line end in COPY's text form.
+_LINE_END = "\\n"
+
+
+class Chunks:
+    """Chunks of a batch as its emails come, on the disk until the COPY of the emails has ended."""
+
+    def __init__(self, batch_id: int, size: int, file: IO[bytes]) -> None:
+        self._batch_id = batch_id
+        self._size = size
+        self._file = file
+        # What is in no chunk yet, as columns of COPY's text form, and the id of its first email.
+        self._texts: list[str] = []
+        self._first_id = 1
+
+    def add(self, texts: list[str]) -> None:
+        """Add the next emails' addresses, as columns of COPY's text form."""
+        self._texts += texts
+        while len(self._texts) >= self._size:
+            self._write(self._texts[: self._size])
+            del self._texts[: self._size]
+
+    def _write(self, texts: list[str]) -> None:
+        # With one that has a line end of its own, nobody could tell them apart again.
+        addresses = _LINE_END.join(texts)
+        if addresses.count(_LINE_END) != len(texts) - 1:
+            addresses = "\\N"
+        last_id = self._first_id + len(texts) - 1
+        self._file.write(f"{self._batch_id}\t{self._first_id}\t{last_id}\t{addresses}\n".encode())
+        self._first_id = last_id + 1
+
+    def store(self, current: Session) -> None:
+        """COPY all of them, in the transaction that is open."""
+        if self._texts:
+            self._write(self._texts)
+            self._texts = []
+        self._file.seek(0)
+        copy("chunk (batch_id, first_id, last_id, addresses) FROM STDIN", self._pieces(), current)
+
+    def _pieces(self) -> Iterator[bytes]:
+        while piece := self._file.read(_BLOCK):
+            yield piece
