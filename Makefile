@@ -4,7 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: run test torture screenshots lint format browser help clean
+# Rows of a large list, for bench.
+ROWS ?= 1000000
+
+.PHONY: run test torture bench bench-peers screenshots lint format browser help clean
 
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
@@ -15,6 +18,12 @@ test: $(VENV)/dev browser ## Run all tests, on real servers and a real browser
 
 torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
 	@$(BIN)/python tests/torture.py $(ARGS)
+
+bench: $(VENV)/dev ## Measure speed and memory against what PostgreSQL takes by itself (ROWS=5000000 goes bigger)
+	@$(BIN)/python bench/run.py --rows $(ROWS) --json bench.json $(ARGS)
+
+bench-peers: $(VENV)/peers ## Measure the same check as one job an address on RQ, Huey, Dramatiq and Celery
+	@$(BIN)/python bench/peers/run.py --json bench-peers.json $(ARGS)
 
 screenshots: $(VENV)/dev browser ## Take the pictures of all pages that are in docs/
 	@$(BIN)/python tests/screenshots.py
@@ -44,6 +53,10 @@ $(VENV)/runtime: requirements.txt | $(VENV)/made
 $(VENV)/dev: requirements-dev.txt requirements.txt | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/runtime
+
+$(VENV)/peers: requirements-peers.txt requirements-dev.txt requirements.txt | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --requirement requirements-peers.txt
+	@touch $@ $(VENV)/dev $(VENV)/runtime
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which by make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'

@@ -1,6 +1,6 @@
-"""What a turn does to the database: begin, claim a chunk, store the outcomes.
+"""What a turn does to the database: claim a chunk, store the outcomes.
 
-Each is one statement, or one transaction, guarded by the state that it leaves.
+Each transition is one statement, guarded by the state that it leaves.
 """
 
 from __future__ import annotations
@@ -10,41 +10,35 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from peewee import DataError
+from psycopg2 import errorcodes
+
+import database
 from database import pool
 from models import MAX_REASONS, SNAPSHOT, Snapshot, bounded, fetch_one, snapshot_from
 from processors.reasons import OTHER_REASONS
 
-# Seconds that a turn may take from its beginning to its claim; normally about a thousandth.
+# Seconds that PostgreSQL may take from a turn's beginning to its claim; normally a thousandth.
 CLAIM_SECONDS = 0.2
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A turn that has begun, on the chunk from `first_id` on, and is known to have begun.
-
-    `lost` counts the turns on this chunk that had begun before it and were never committed, and
-    `more` says whether the batch has further unfinished chunks, maybe claimed by others. `started`
-    is the batch's snapshot if it left `pending` with this turn.
-    """
-
-    batch_id: int
-    first_id: int
-    lost: int
-    more: bool
-    started: Snapshot | None
 
 
 @dataclass(frozen=True)
 class Claim:
     """A chunk that this transaction holds, with its emails still to be processed.
 
-    These are `addresses`, each with its id in `ids`. `suspect` says whether emails of the batch
-    have got a reason that the claimer asked about.
+    These are `addresses`, each with its id in `ids`. `lost` counts the turns on this chunk that had
+    begun before and were never committed, `more` says whether the batch has further unfinished
+    chunks, maybe claimed by others, and `suspect` whether emails of the batch have got a reason
+    that the claimer asked about. `started` is the batch's snapshot if it left `pending` with this
+    turn.
     """
 
     batch_id: int
     first_id: int
     last_id: int
+    lost: int
+    more: bool
+    started: Snapshot | None
     reasons: dict[str, int]
     suspect: bool
     ids: Sequence[int]
@@ -82,76 +76,81 @@ class CountError(Exception):
     """The rows that a turn updated are not the emails that it claimed; the turn is rolled back."""
 
 
-def begin_turn(batch_id: int) -> Turn | None:
-    """Note that a turn begins on the batch's first unfinished chunk that nobody holds.
+# Two transactions, of which the second is left open. The first notes that a turn begins on the
+# batch's first unfinished chunk that nobody holds, and makes a pending batch `processing`. It is
+# one of its own, so that it is known of a turn that it was begun though whoever began it is dead.
+# It doesn't wait for the disk: nothing depends on it, and it goes there before anything that comes
+# after it. The second claims the chunk. Nobody holds it in between, so that for CLAIM_SECONDS it is
+# nobody else's to begin a turn on; and both are sent at once, because a worker with much to do may
+# take long to get round to the second. A setting of the session takes what the first found past it.
+_CLAIM = f"""
+BEGIN;
+SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
+WITH next AS (
+  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id
+  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')
+    AND c.done <= c.last_id - c.first_id
+    -- A time that is yet to come was written before somebody set the clock back.
+    AND (c.attempts > 0 AND c.begun_at BETWEEN clock_timestamp()
+      - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE
+  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
+), started AS (
+  -- Only who has a chunk starts the batch, and so is there to tell of it.
+  UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1
+  WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM next)
+  RETURNING jsonb_build_array({SNAPSHOT}) AS snapshot
+), begun AS (
+  UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()
+  FROM next LEFT JOIN started ON true
+  WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id
+  RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone, EXISTS (
+    SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id AND o.first_id > chunk.first_id
+    AND o.done <= o.last_id - o.first_id), started.snapshot) AS turn
+) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
+COMMIT;
+BEGIN;
+SELECT set_config('synchronous_commit', 'off', true),
+  set_config('idle_in_transaction_session_timeout', %(idle)s, true);
+SELECT turn, c.last_id, c.done, c.reasons, c.addresses, EXISTS (
+  SELECT FROM chunk AS o WHERE o.batch_id = c.batch_id AND o.reasons ?| %(suspicious)s)
+FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
+  JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
+  JOIN batch AS b ON b.id = c.batch_id
+WHERE b.status = 'processing' AND c.done <= c.last_id - c.first_id
+-- Who else begins a turn may have it locked for a moment, to see that it is no longer to be had.
+FOR UPDATE OF c
+"""
 
-    A pending batch becomes `processing` with that. None if there is no such chunk or batch. This
-    is a transaction of its own, so that it is known of a turn that it was begun though whoever
-    began it is dead. It doesn't wait for the disk: nothing depends on it, and it goes there
-    before anything that comes after it. Nobody holds the chunk between this and its claim, so
-    that for CLAIM_SECONDS it is nobody else's to begin a turn on.
+
+def claim_chunk(batch_id: int, suspicious: Sequence[str], idle_seconds: float) -> Claim | None:
+    """Begin a turn on the batch, and lock its chunk until the transaction that is left open ends.
+
+    None if there is no chunk to be had, or no such batch. Emails with a `suspicious` reason make
+    their batch suspect. When the transaction waits for its owner for longer than `idle_seconds`,
+    PostgreSQL ends it. Its commit doesn't wait for the disk: database.flush() is to do so, before
+    anything is told of it.
     """
     row = fetch_one(
-        "SELECT set_config('synchronous_commit', 'off', true);"
-        "WITH next AS ("
-        "  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
-        "  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')"
-        "  AND c.done <= c.last_id - c.first_id"
-        # A time that is yet to come was written before somebody set the clock back.
-        "  AND (c.attempts > 0 AND c.begun_at BETWEEN clock_timestamp()"
-        "    - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE"
-        "  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED"
-        # Only who has a chunk starts the batch, and so is there to tell of it.
-        "), started AS ("
-        "  UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1"
-        "  WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM next)"
-        f" RETURNING {SNAPSHOT}"
-        ") UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()"
-        " FROM next LEFT JOIN started ON true"
-        " WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id"
-        " RETURNING chunk.first_id, attempts - 1 + redone, EXISTS (SELECT FROM chunk AS o"
-        "  WHERE o.batch_id = chunk.batch_id AND o.first_id > chunk.first_id"
-        "  AND o.done <= o.last_id - o.first_id), started.*",
-        {"batch_id": batch_id, "claiming": CLAIM_SECONDS},
-    )
-    if row is None:
-        return None
-    first_id, lost, more, *started = row
-    return Turn(batch_id, first_id, lost, more, snapshot_from(started) if started[0] else None)
-
-
-def claim_chunk(turn: Turn, suspicious: Sequence[str], idle_seconds: float) -> Claim | None:
-    """Lock the turn's chunk until this transaction ends; None if somebody else was quicker.
-
-    Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
-    owner for longer than `idle_seconds`, PostgreSQL ends it. Its commit doesn't wait for the disk:
-    database.flush() is to do so, before anything is told of it.
-    """
-    row = fetch_one(
-        "SELECT set_config('idle_in_transaction_session_timeout', %(idle)s, true),"
-        " set_config('synchronous_commit', 'off', true);"
-        "SELECT c.last_id, c.done, c.reasons, c.addresses, EXISTS (SELECT FROM chunk AS o"
-        "  WHERE o.batch_id = c.batch_id AND o.reasons ?| %(suspicious)s)"
-        " FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id"
-        " WHERE c.batch_id = %(batch_id)s AND c.first_id = %(first_id)s"
-        " AND b.status = 'processing' AND c.done <= c.last_id - c.first_id"
-        " FOR UPDATE OF c SKIP LOCKED",
+        _CLAIM,
         {
-            "suspicious": list(suspicious),
+            "batch_id": batch_id,
+            "claiming": CLAIM_SECONDS,
             "idle": f"{idle_seconds * 1000:.0f}ms",
-            "batch_id": turn.batch_id,
-            "first_id": turn.first_id,
+            "suspicious": list(suspicious),
         },
     )
     if row is None:
         return None
-    last_id, done, reasons, text, suspect = row
+    (first_id, lost, more, started), last_id, done, reasons, text, suspect = row
     ids: Sequence[int]
     if text is not None and done == 0:
-        ids, addresses = range(turn.first_id, last_id + 1), text.split("\n")
+        ids, addresses = range(first_id, last_id + 1), text.split("\n")
     else:
-        ids, addresses = _pending(turn.batch_id, turn.first_id + done, last_id)
-    return Claim(turn.batch_id, turn.first_id, last_id, reasons, suspect, ids, addresses)
+        ids, addresses = _pending(batch_id, first_id + done, last_id)
+    snapshot = snapshot_from(started)
+    return Claim(
+        batch_id, first_id, last_id, lost, more, snapshot, reasons, suspect, ids, addresses
+    )
 
 
 def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], list[str]]:
@@ -202,9 +201,8 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
     return int(cursor.rowcount)
 
 
-# Chunks that the rest of one is cut into, and the least of what a turn did that each has.
+# Chunks that the rest of one is cut into, at most; none is smaller than what a turn does.
 _PARTS = 16
-_LEAST_OF_A_TURN = 4
 
 
 def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
@@ -215,7 +213,7 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
     rest = claim.last_id - outcomes.last_id
     if len(claim.ids) - outcomes.count != rest:
         return  # it was requeued in part: whose the chunk's reasons are is not known
-    size = max(-(-rest // _PARTS), -(-outcomes.count // _LEAST_OF_A_TURN))
+    size = max(-(-rest // _PARTS), outcomes.count)
     if rest <= size:
         return
     pool.execute_sql(
@@ -240,11 +238,11 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
     )
 
 
-def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
-    """Write a turn's outcomes and add them to the counts of its chunk and batch.
+def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
+    """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit that.
 
-    With its last email a batch becomes completed. None, with nothing counted, if the batch has
-    left `processing` meanwhile: the caller must roll back. Raises CountError.
+    With its last email a batch becomes completed. None, with nothing counted, if the batch has left
+    `processing` meanwhile: the caller must roll back. Raises CountError.
     """
     updated = _update_emails(claim, outcomes)
     if updated != outcomes.count:
@@ -264,17 +262,9 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
     if outcomes.last_id < claim.last_id:
         _share_rest(claim, outcomes)
     failed = sum(status == "failed" for _, status, _ in outcomes.marked)
-    # Last, because every turn on this batch waits for this row from here to the commit.
-    return snapshot_from(
-        fetch_one(
-            "UPDATE batch SET processed_count = processed_count + %(count)s,"
-            "  failed_count = failed_count + %(failed)s, revision = revision + 1,"
-            f"  reasons = {_SUM_OF_REASONS if found else 'reasons'},"
-            "  status = CASE WHEN processed_count + %(count)s = total_emails"
-            "    THEN 'completed' ELSE status END,"
-            "  completed_at = CASE WHEN processed_count + %(count)s = total_emails"
-            "    THEN clock_timestamp() END"
-            f" WHERE id = %(batch_id)s AND status = 'processing' RETURNING {SNAPSHOT}",
+    try:
+        row = fetch_one(
+            _COUNT.format(reasons=_SUM_OF_REASONS if found else "reasons"),
             {
                 "count": outcomes.count,
                 "failed": failed,
@@ -282,4 +272,29 @@ def store_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
                 "found": json.dumps(bounded(found)),
             },
         )
-    )
+    except DataError as error:
+        if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
+            raise
+        return None
+    return snapshot_from(row and row[0])
+
+
+# Every turn on this batch waits for its row from the update to the commit. So this is the last that
+# a turn does, and both are sent at once: otherwise the row would be held until the worker, which
+# may have many threads to run, gets round to the commit. An error, if there is no row to be
+# updated, keeps PostgreSQL from going on to the commit; a setting of the session takes the snapshot
+# past it.
+_COUNT = f"""
+WITH counted AS (
+  UPDATE batch SET processed_count = processed_count + %(count)s,
+    failed_count = failed_count + %(failed)s, revision = revision + 1, reasons = {{reasons}},
+    status = CASE WHEN processed_count + %(count)s = total_emails
+      THEN 'completed' ELSE status END,
+    completed_at = CASE WHEN processed_count + %(count)s = total_emails
+      THEN clock_timestamp() END
+  WHERE id = %(batch_id)s AND status = 'processing'
+  RETURNING jsonb_build_array({SNAPSHOT})::text AS snapshot
+) SELECT set_config('email_batch.snapshot', max(snapshot), false), 1 / count(*) FROM counted;
+COMMIT;
+SELECT current_setting('email_batch.snapshot')::jsonb
+"""

@@ -21,6 +21,7 @@ import psycopg2
 from peewee import InterfaceError, OperationalError, Psycopg2Adapter
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 # Seconds. A connection attempt is given up after the first; one that the pool has no room for,
 # after the second; a session, unless it asks for more, after the third.
@@ -50,10 +51,16 @@ UNREACHABLE = (
 )
 
 
+def code_of(error: BaseException) -> str | None:
+    """PostgreSQL's code (SQLSTATE) for an error, None if it isn't PostgreSQL's."""
+    # Peewee's errors have the driver's as `orig`.
+    code: str | None = getattr(getattr(error, "orig", error), "pgcode", None)
+    return code
+
+
 def is_full(error: BaseException) -> bool:
     """Whether it says that PostgreSQL's disk is full, a case of UNREACHABLE."""
-    codes = [getattr(each, "pgcode", None) for each in (error, *error.args)]
-    return errorcodes.DISK_FULL in codes
+    return code_of(error) == errorcodes.DISK_FULL
 
 
 class _Adapter(Psycopg2Adapter):
@@ -194,6 +201,17 @@ def disconnect() -> None:
     """Close every connection of this process, if init() was called at all."""
     if not pool.deferred:
         pool.close_all()
+
+
+@contextlib.contextmanager
+def own_transactions() -> Iterator[None]:
+    """Statements in here begin and commit by themselves; what is open in the end is rolled back."""
+    with pool.manual_commit():
+        try:
+            yield
+        finally:
+            if pool.connection().get_transaction_status() != TRANSACTION_STATUS_IDLE:
+                pool.rollback()
 
 
 def flush() -> None:

@@ -18,6 +18,8 @@ _Numbers = npt.NDArray[np.uint32]
 
 # Slots of the table at first; it has twice as many when half of them are taken.
 _SLOTS = 1 << 13
+# Keys that get new slots at once; more would take memory for what is found out about each.
+_AT_ONCE = 1 << 16
 
 
 class Seen:
@@ -72,7 +74,8 @@ class Seen:
             while 2 * self._count > size:
                 size *= 2
             self._slots = np.zeros(size, np.uint32)
-            self._insert(numbers)
+            for start in range(0, len(numbers), _AT_ONCE):
+                self._insert(numbers[start : start + _AT_ONCE])
 
     def _insert(self, pending: _Numbers) -> list[tuple[int, int]]:
         """Give each of these keys a slot; or tell which key before it is the same, by numbers."""

@@ -21,7 +21,7 @@ import models
 import processors
 import progress
 from batchqueue import BatchQueue
-from claims import Claim, Outcomes, Turn
+from claims import Claim, Outcomes
 from database import UNREACHABLE, Session, pool, session
 from doorbell import Doorbell
 from presence import ThreadReport
@@ -101,7 +101,7 @@ class Turns:
         self._settings = workplace.settings.worker
         self.number = number
         # The turn under way, since when (monotonic), and the emails of all turns committed.
-        self.turn: Turn | None = None
+        self.turn: Claim | None = None
         self.since = time.monotonic()
         self.emails = 0
         # Set by the supervisor when another thread has taken this one's place.
@@ -157,64 +157,59 @@ class Turns:
 
     def take_turn(self, batch_id: int, current: Session) -> bool:
         """Claim, process, count, commit, publish; False if there was nothing to claim."""
-        turn = claims.begin_turn(batch_id)
-        if turn is None:
-            return False
-        self.since, self.turn = time.monotonic(), turn
-        try:
-            if turn.more:
-                self._workplace.ring(batch_id)  # so that other threads join in
-            if turn.started is not None:
-                self._workplace.publisher.publish(turn.started)
-            return self._take(turn, current)
-        except BaseException:
-            self._workplace.ring(batch_id)
-            raise
-        finally:
-            self.turn, self.since = None, time.monotonic()
-
-    def _take(self, turn: Turn, current: Session) -> bool:
-        with pool.atomic() as transaction:
-            claim = claims.claim_chunk(turn, KILLING, self._settings.turn_timeout_seconds)
+        timeout = self._settings.turn_timeout_seconds
+        with database.own_transactions():
+            claim = claims.claim_chunk(batch_id, KILLING, timeout)
             if claim is None:
                 return False
-            outcomes = tally(claim, self._process(turn, claim, current))
-            snapshot = claims.store_outcomes(claim, outcomes)
-            if snapshot is None:
-                transaction.rollback()
+            self.since, self.turn = time.monotonic(), claim
+            try:
+                self._take(claim, current)
+            except BaseException:
+                self._workplace.ring(batch_id)
+                raise
+            finally:
+                self.turn, self.since = None, time.monotonic()
+        return True
+
+    def _take(self, claim: Claim, current: Session) -> None:
+        if claim.more:
+            self._workplace.ring(claim.batch_id)  # so that other threads join in
+        if claim.started is not None:
+            self._workplace.publisher.publish(claim.started)
+        outcomes = tally(claim, self._process(claim, current))
+        snapshot = claims.commit_outcomes(claim, outcomes)
         if snapshot is None:
-            return True
+            return
         # Not by the commit, as meanwhile all other turns on this batch would wait for its row.
         database.flush()
         self.emails += outcomes.count
         self._workplace.publisher.publish(snapshot)
         if outcomes.last_id < claim.last_id:
-            self._workplace.ring(turn.batch_id)
+            self._workplace.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
-            logger.info(logs.line("batch completed", batch=turn.batch_id, **totals))
-        return True
+            logger.info(logs.line("batch completed", batch=claim.batch_id, **totals))
 
-    def _process(self, turn: Turn, claim: Claim, current: Session) -> list[Outcome]:
-        addresses = claim.addresses
-        isolated = turn.lost >= MAX_LOST or claim.suspect
-        if turn.lost:
+    def _process(self, claim: Claim, current: Session) -> list[Outcome]:
+        isolated = claim.lost >= MAX_LOST or claim.suspect
+        if claim.lost:
             logger.warning(
                 logs.line(
                     "chunk taken up again",
-                    batch=turn.batch_id,
-                    chunk=turn.first_id,
-                    lost=turn.lost,
+                    batch=claim.batch_id,
+                    chunk=claim.first_id,
+                    lost=claim.lost,
                     isolated=isolated,
                 )
             )
         if isolated:
-            return self._process_isolated(addresses, current)
+            return self._process_isolated(claim.addresses, current)
         return processors.process(
             self._workplace.processor,
-            addresses,
+            claim.addresses,
             time.monotonic() + self._settings.turn_seconds,
-            lambda error: self._workplace.log_error(turn.batch_id, error),
+            lambda error: self._workplace.log_error(claim.batch_id, error),
         )
 
     def _process_isolated(self, addresses: list[str], current: Session) -> list[Outcome]:

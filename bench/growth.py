@@ -33,12 +33,16 @@ def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
     sizes = SIZES if rows >= SIZES[1] else (rows // 10, rows, rows * 5)
     times: dict[int, list[Run]] = {}
     peaks: dict[int, tuple[float, float]] = {}
+    floors: dict[int, dict[str, float]] = {}
     with ground.app() as app, ground.workers(1, 4) as (worker,):
         warm = samples.make(20_000)
         run_batch(ground, app, warm, failed=warm.malformed)
         for size, batches in zip(sizes, (SMALLEST_BATCHES, rounds, 1), strict=True):
-            sample = samples.make(size)
+            sample = samples.make(size, copy_text=True)
             times[size] = []
+            say(f"growth, {size:,} rows, floor")
+            ground.reset()
+            floors[size] = ground.floor(sample)
             for number in range(1, batches + 1):
                 say(f"growth, {size:,} rows, batch {number} of {batches}")
                 ground.reset()
@@ -46,10 +50,15 @@ def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
             peaks[size] = (app.peak_megabytes(), worker.peak_megabytes())
         ground.reset()
     details = {str(size): [vars(run) for run in runs] for size, runs in times.items()}
-    return _growth_rows(times, peaks), {"runs": details, "peaksMB": peaks}
+    rows_of_table = _growth_rows(times, peaks, floors)
+    return rows_of_table, {"runs": details, "peaksMB": peaks, "floors": floors}
 
 
-def _growth_rows(times: dict[int, list[Run]], peaks: dict[int, tuple[float, float]]) -> list[Row]:
+def _growth_rows(
+    times: dict[int, list[Run]],
+    peaks: dict[int, tuple[float, float]],
+    floors: dict[int, dict[str, float]],
+) -> list[Row]:
     def per_row(size: int, what: str) -> float:
         """Microseconds, the median of the batches of this size."""
         return 1e6 / size * float(statistics.median(getattr(run, what) for run in times[size]))
@@ -59,6 +68,12 @@ def _growth_rows(times: dict[int, list[Run]], peaks: dict[int, tuple[float, floa
         Row("growth", f"{what} a row, {size:,} rows against {base:,}", "µs",
             [per_row(size, what)], [per_row(base, what)], "+-", FLAT)
         for what in ("accept", "process")
+        for size in (smallest, largest)
+    ]  # fmt: skip
+    rows += [
+        Row("growth", f"… {what.upper()} alone, {size:,} rows against {base:,}", "µs",
+            [1e6 / size * floors[size][what]], [1e6 / base * floors[base][what]])
+        for what in ("copy", "update")
         for size in (smallest, largest)
     ]  # fmt: skip
     rows += [

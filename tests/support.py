@@ -22,6 +22,7 @@ from typing import Any
 import xlsxwriter
 
 import claims
+import database
 import intake
 import models
 from claims import Claim
@@ -103,19 +104,24 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
     return models.snapshot_of(batch)
 
 
+def claim_next(batch_id: int) -> Claim | None:
+    """Begin a turn and claim its chunk, in a transaction that is left open."""
+    return claims.claim_chunk(batch_id, (), 60)
+
+
+def lose_turn(batch_id: int) -> Claim | None:
+    """Begin a turn that is never committed; what it claimed."""
+    with database.own_transactions():
+        return claim_next(batch_id)
+
+
 def start(batch_id: int) -> Snapshot | None:
     """Make a pending batch `processing`, and return its snapshot then."""
     with session():
-        turn = claims.begin_turn(batch_id)
-        # The turn itself is given up, so that the next need not wait for it to claim its chunk.
+        claim = lose_turn(batch_id)
+        # As if that turn had never been.
         pool.execute_sql("UPDATE chunk SET attempts = 0 WHERE batch_id = %s", (batch_id,))
-    return turn and turn.started
-
-
-def claim_next(batch_id: int) -> Claim | None:
-    """Begin a turn and claim its chunk, all in the transaction that is open."""
-    turn = claims.begin_turn(batch_id)
-    return turn and claims.claim_chunk(turn, (), 60)
+    return claim and claim.started
 
 
 def in_threads(*functions: Callable[[], Any]) -> list[Any]:

@@ -8,6 +8,7 @@ from support import (
     emails,
     eventually,
     in_threads,
+    lose_turn,
     query,
     snapshot,
     start,
@@ -15,6 +16,7 @@ from support import (
 )
 
 import claims
+import database as database_module
 import models
 from claims import CountError, Outcomes
 from database import UNREACHABLE, pool, session
@@ -30,13 +32,15 @@ def take_turn(batch_id, **marked_by_reason):
             for reason, ids in marked_by_reason.items()
             for email_id in ids
         ]
-        return claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.ids), sorted(marked)))
+        return claims.commit_outcomes(
+            claim, Outcomes(claim.last_id, len(claim.ids), sorted(marked))
+        )
 
 
 def test_pending_becomes_processing_exactly_once(database):
     batch_id = store("a@x.de").batch_id
-    turns = in_threads(*[lambda: claims.begin_turn(batch_id)] * 8)
-    started = [turn.started for turn in turns if turn and turn.started]
+    claimed = in_threads(*[lambda: lose_turn(batch_id)] * 8)
+    started = [claim.started for claim in claimed if claim and claim.started]
     assert started == [Snapshot(batch_id, 2, "processing", 0, 0, 1)]
     assert query("SELECT started_at IS NOT NULL, completed_at IS NULL FROM batch") == [(True, True)]
 
@@ -57,18 +61,15 @@ def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
     assert sorted(filter(None, first_round)) == [["a@x.de"], ["b@x.de"], ["c@x.de"]]
     assert first_round.count(None) == 1
     claimed.reset()
+    query("UPDATE chunk SET attempts = 0 RETURNING 1")
     assert sorted(filter(None, in_threads(*[claim] * 4))) == sorted(filter(None, first_round))
 
 
-def test_a_turn_tells_whether_more_is_left(database):
+def test_a_claim_tells_whether_more_is_left(database):
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
-    start(batch_id)
-    with session(), pool.atomic() as transaction:
-        assert claims.begin_turn(batch_id).more
-        transaction.rollback()
-    take_turn(batch_id)
     with session():
-        assert not claims.begin_turn(batch_id).more
+        assert lose_turn(batch_id).more
+        assert not lose_turn(batch_id).more
 
 
 def test_what_is_not_to_be_processed_cannot_be_claimed(database):
@@ -80,21 +81,19 @@ def test_what_is_not_to_be_processed_cannot_be_claimed(database):
         assert claim_next(batch_id) is None
     cancelled = store("a@x.de").batch_id
     with session():
-        turn = claims.begin_turn(cancelled)
         models.cancel(cancelled)
-        assert claims.claim_chunk(turn, (), 60) is None
-        assert claims.begin_turn(cancelled) is None
+        assert claim_next(cancelled) is None
 
 
 def test_a_chunk_is_nobody_elses_to_begin_a_turn_on_for_a_moment(database, monkeypatch):
     monkeypatch.setattr(claims, "CLAIM_SECONDS", 60)
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
-    begun = in_threads(*[lambda: claims.begin_turn(batch_id)] * 5)
-    assert sorted(turn.first_id for turn in begun if turn) == [1, 2]
+    claimed = in_threads(*[lambda: lose_turn(batch_id)] * 5)
+    assert sorted(claim.first_id for claim in claimed if claim) == [1, 2]
     # The clock may have been set back since.
     query("UPDATE chunk SET begun_at = now() + interval '1 h' WHERE first_id = 1 RETURNING 1")
     with session():
-        again = claims.begin_turn(batch_id)
+        again = lose_turn(batch_id)
     assert (again.first_id, again.lost) == (1, 1)
 
 
@@ -102,29 +101,27 @@ def test_turns_that_were_begun_and_not_committed_are_counted(database, monkeypat
     monkeypatch.setattr(claims, "CLAIM_SECONDS", 0)
     batch_id = store("a@x.de", "b@x.de").batch_id
     with session():
-        assert [claims.begin_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]
-        with pool.atomic():
-            claim = claims.claim_chunk(claims.begin_turn(batch_id), (), 60)
-            claims.store_outcomes(claim, Outcomes(1, 1))
+        assert [lose_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]
+        claims.commit_outcomes(claim_next(batch_id), Outcomes(1, 1))
         assert query("SELECT attempts, redone, done FROM chunk") == [(0, 3, 1)]
-        assert claims.begin_turn(batch_id).lost == 3
+        assert lose_turn(batch_id).lost == 3
 
 
 def test_a_claim_says_whether_the_batch_is_suspect(database):
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
     take_turn(batch_id, worker_crashed=[1])
-    with session(), pool.atomic():
-        turn = claims.begin_turn(batch_id)
-        assert claims.claim_chunk(turn, ("worker_crashed", "timed_out"), 60).suspect
-        assert not claims.claim_chunk(turn, ("timed_out",), 60).suspect
+    for reasons, suspect in ((("worker_crashed", "timed_out"), True), (("timed_out",), False)):
+        with session(), database_module.own_transactions():
+            pool.execute_sql("UPDATE chunk SET attempts = 0")
+            assert claims.claim_chunk(batch_id, reasons, 60).suspect is suspect
 
 
 def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(database):
     batch_id = store("a@x.de").batch_id
 
     def forget():
-        with session(), pool.atomic():
-            assert claims.claim_chunk(claims.begin_turn(batch_id), (), 0.2)
+        with session():
+            assert claims.claim_chunk(batch_id, (), 0.2)
             eventually(lambda: state() is None)
             pool.execute_sql("SELECT 1")
 
@@ -161,12 +158,12 @@ def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
     start(batch_id)
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        claims.store_outcomes(claim, Outcomes(1, 1, [(1, "failed", "odd")]))
+        claims.commit_outcomes(claim, Outcomes(1, 1, [(1, "failed", "odd")]))
     assert_books_balance()
     with session(), pool.atomic():
         claim = claim_next(batch_id)
         assert (list(claim.ids), claim.addresses) == ([2, 3], ["b@x.de", "c@x.de"])
-        claims.store_outcomes(
+        claims.commit_outcomes(
             claim, Outcomes(3, 2, [(2, "failed", "odd"), (3, "processed", "role")])
         )
     assert query("SELECT done, reasons FROM chunk") == [(0, {}), (3, {"odd": 2, "role": 1})]
@@ -187,16 +184,16 @@ def test_what_a_turn_leaves_is_shared_if_others_have_nothing_to_do(database):
     with session():
         pool.execute_sql("UPDATE chunk SET redone = 3")
         with pool.atomic():
-            claims.store_outcomes(claim_next(batch_id), Outcomes(40, 40, [(7, "failed", "odd")]))
+            claims.commit_outcomes(claim_next(batch_id), Outcomes(10, 10, [(7, "failed", "odd")]))
     assert chunks(batch_id) == [
-        (1, 40, 40, {"odd": 1}),
-        *((first, first + 9, 0, {}) for first in range(41, 101, 10)),
+        (1, 10, 10, {"odd": 1}),
+        *((first, first + 9, 0, {}) for first in range(11, 101, 10)),
     ]
     # What keeps dying goes on to do so.
-    with session(), pool.atomic() as transaction:
-        assert claims.begin_turn(batch_id).lost == 3
-        transaction.rollback()
-    for _ in range(6):
+    with session():
+        assert lose_turn(batch_id).lost == 3
+        pool.execute_sql("UPDATE chunk SET attempts = 0")
+    for _ in range(9):
         take_turn(batch_id)
     assert snapshot(batch_id).status == "completed"
     assert_books_balance()
@@ -206,7 +203,7 @@ def test_a_rest_is_shared_into_sixteen_parts_at_most(database):
     batch_id = store(*(f"{n}@x.de" for n in range(1000))).batch_id
     start(batch_id)
     with session(), pool.atomic():
-        claims.store_outcomes(claim_next(batch_id), Outcomes(1, 1))
+        claims.commit_outcomes(claim_next(batch_id), Outcomes(1, 1))
     assert [last - first + 1 for first, last, _, _ in chunks(batch_id)] == [1, *[63] * 15, 54]
 
 
@@ -216,10 +213,10 @@ def test_a_chunk_that_was_requeued_in_part_stays_whole(database):
     with session():
         with pool.atomic():
             marked = [(n, "failed", "odd" if n % 2 else "even") for n in range(1, 101)]
-            claims.store_outcomes(claim_next(batch_id), Outcomes(100, 100, marked))
+            claims.commit_outcomes(claim_next(batch_id), Outcomes(100, 100, marked))
         models.retry(batch_id, "reasons", ["odd"], lambda: None)
         with pool.atomic():
-            claims.store_outcomes(claim_next(batch_id), Outcomes(9, 5))
+            claims.commit_outcomes(claim_next(batch_id), Outcomes(9, 5))
     assert chunks(batch_id) == [(1, 100, 9, {"even": 50})]
     assert_books_balance()
 
@@ -231,7 +228,7 @@ def test_the_last_email_completes_the_batch_exactly_once(database):
     def turn():
         with pool.atomic():
             claim = claim_next(batch_id)
-            return claims.store_outcomes(claim, Outcomes(claim.last_id, 1))
+            return claims.commit_outcomes(claim, Outcomes(claim.last_id, 1))
 
     after = in_threads(*[turn] * 8)
     assert sorted(each.revision for each in after) == list(range(3, 11))
@@ -247,7 +244,7 @@ def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
     def turn():
         with session(), pool.atomic():
             claim = claim_next(batch_id)
-            claims.store_outcomes(claim, Outcomes(claim.last_id, 3))
+            claims.commit_outcomes(claim, Outcomes(claim.last_id, 3))
 
     with pytest.raises(CountError, match="3 emails claimed, 2 rows updated"):
         turn()
@@ -261,7 +258,7 @@ def test_a_batch_that_left_processing_counts_no_more_turns(database):
     with session(), pool.atomic() as transaction:
         claim = claim_next(batch_id)
         models.cancel(batch_id)
-        assert claims.store_outcomes(claim, Outcomes(1, 1)) is None
+        assert claims.commit_outcomes(claim, Outcomes(1, 1)) is None
         transaction.rollback()
     assert_books_balance()
 

@@ -39,7 +39,7 @@ def take_turns(batch_id, marked=MARKED):
                 return
             ids = list(claim.ids)
             mine = [mark for mark in marked if mark[0] in ids]
-            claims.store_outcomes(claim, Outcomes(claim.last_id, len(ids), mine))
+            claims.commit_outcomes(claim, Outcomes(claim.last_id, len(ids), mine))
 
 
 def completed(marked=MARKED, chunk_size=3):
@@ -68,7 +68,7 @@ def test_turns_that_end_at_the_same_moment_sum_up(database):
     def turn():
         claim = claim_next(batch_id)
         marked = [(email_id, "failed", f"reason_{email_id % 3}") for email_id in claim.ids]
-        claims.store_outcomes(claim, Outcomes(claim.last_id, len(marked), marked))
+        claims.commit_outcomes(claim, Outcomes(claim.last_id, len(marked), marked))
         return True
 
     def turns():
@@ -144,11 +144,11 @@ def test_cancelling_keeps_what_is_counted_and_stops_the_rest(database):
     batch_id = store(*ADDRESSES, chunk_size=5).batch_id
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        claims.store_outcomes(claim, Outcomes(claim.last_id, 5, MARKED[:3]))
+        claims.commit_outcomes(claim, Outcomes(claim.last_id, 5, MARKED[:3]))
     with session(), pool.atomic() as turn:
         claim = claim_next(batch_id)
         cancelled = in_threads(lambda: models.cancel(batch_id))[0]
-        assert claims.store_outcomes(claim, Outcomes(claim.last_id, 5, [])) is None
+        assert claims.commit_outcomes(claim, Outcomes(claim.last_id, 5, [])) is None
         turn.rollback()
     assert (cancelled.status, cancelled.processed, cancelled.failed) == ("cancelled", 5, 2)
     with session():
@@ -222,5 +222,5 @@ def test_a_removal_locks_nobody_out_of_other_batches(database):
 def take_turns_of(batch_id, done):
     with pool.atomic():
         claim = claim_next(batch_id)
-        claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.ids), []))
+        claims.commit_outcomes(claim, Outcomes(claim.last_id, len(claim.ids), []))
     done.set()

@@ -29,7 +29,7 @@ def start(batch_id, client=None):
 def complete(batch_id, client=None):
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        snapshot = claims.store_outcomes(claim, Outcomes(claim.last_id, len(claim.ids)))
+        snapshot = claims.commit_outcomes(claim, Outcomes(claim.last_id, len(claim.ids)))
     if client is not None:
         progress.publish(client, "batch:status:", snapshot)
     return snapshot

@@ -134,6 +134,19 @@ def test_agrees_on_anything(local, domain, between):
     assert_agree(address)
 
 
+# What malformed addresses are made of; all of the same shape come out alike.
+SCRAPS = st.sampled_from(
+    [*""".@-_ <>"'()\\[],;:+\t\n""", "..", "a", "b7", "0", "Z.z", "x.com", "Y.de", "1.2.3.4"]
+    + ["xn--p1ai", "local", "test", "example"]
+)
+
+
+@settings(max_examples=3000, deadline=None)
+@given(st.lists(SCRAPS, max_size=9).map("".join))
+def test_agrees_on_scraps(address):
+    assert_agree(address)
+
+
 PLAIN = st.builds("{}@{}".format, st.sampled_from("ab"), st.sampled_from(["x.com", "y.de", "Z.fr"]))
 # With these beside each other, what belongs to which is easily mistaken.
 PARTS = st.lists(st.sampled_from(["a", "x.com", "y.com", "@", "\n", "..", "Info", "ü"]), max_size=6)

@@ -8,8 +8,8 @@ import dramatiq
 from dramatiq.brokers.redis import RedisBroker
 from onejob import Job, process
 
-SETTING = "2 processes with 4 threads each, prefetch 100, no results"
-COMMANDS = [["-m", "dramatiq", "peer_dramatiq", "--processes", "2", "--threads", "4"]]
+SETTING = "2 processes with 8 threads each, prefetch 100, no results"
+COMMANDS = [["-m", "dramatiq", "peer_dramatiq", "--processes", "2", "--threads", "8"]]
 # Jobs that a process fetches ahead. The workers inherit it from whoever imports this and starts
 # them; without it they fetch two a thread, and wait for Redis more often.
 os.environ.update(dramatiq_queue_prefetch="100")
