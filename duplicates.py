@@ -64,10 +64,11 @@ class Seen:
         self._file.write(text)
 
     def _make_room(self) -> None:
-        while self._count > len(self._hashes):
+        if self._count > len(self._hashes):
+            more = self._count - len(self._hashes) + len(self._hashes) // 4
             for name in ("_hashes", "_lines", "_places"):
                 old = getattr(self, name)
-                setattr(self, name, np.concatenate((old, np.zeros_like(old[: len(self._hashes)]))))
+                setattr(self, name, np.concatenate((old, np.zeros(more, np.uint32))))
         if 2 * self._count > len(self._slots):
             numbers = self._slots[self._slots > 0] - 1
             size = len(self._slots)
