@@ -10,6 +10,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
+from queue import SimpleQueue
 
 import database
 import logs
@@ -43,12 +44,23 @@ def argument_parser(description: str, epilog: str) -> argparse.ArgumentParser:
 def stop_on_signals() -> threading.Event:
     """An event that SIGTERM or Ctrl-C sets; a second such signal ends the process at once."""
     stopping = threading.Event()
+    # Not by the handler itself, which may interrupt the main thread in the middle of waiting for
+    # the event, when it holds the event's lock. A queue's put() may be interrupted by itself.
+    arrived: SimpleQueue[int] = SimpleQueue()
+    stopped = False
 
     def stop(signum: int, _frame: object) -> None:
-        if stopping.is_set():
+        nonlocal stopped
+        if stopped:
             os._exit(128 + signum)
+        stopped = True
+        arrived.put(signum)
+
+    def wait() -> None:
+        arrived.get()
         stopping.set()
 
+    threading.Thread(target=wait, name="signals", daemon=True).start()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     return stopping
