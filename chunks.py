@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import IO
 
-from copying import copy
+from copying import copy_file
 from database import Session
 
-_BLOCK = 1 << 20
 # A line end in COPY's text form.
 _LINE_END = "\\n"
 
@@ -45,9 +43,4 @@ class Chunks:
         if self._texts:
             self._write(self._texts)
             self._texts = []
-        self._file.seek(0)
-        copy("chunk (batch_id, first_id, last_id, addresses) FROM STDIN", self._pieces(), current)
-
-    def _pieces(self) -> Iterator[bytes]:
-        while piece := self._file.read(_BLOCK):
-            yield piece
+        copy_file("chunk (batch_id, first_id, last_id, addresses) FROM STDIN", self._file, current)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import IO
 
 from database import Session, pool
 
 # Seconds that the database may take for one piece of the COPY stream, or for the end of it.
 STALL_SECONDS = 20.0
+
+# Bytes of a file in one piece.
+_BLOCK = 1 << 20
 
 # What COPY's text form would take for something else.
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
@@ -41,6 +45,12 @@ def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
         if stream.error is not None:
             raise stream.error from None
         raise
+
+
+def copy_file(into: str, file: IO[bytes], current: Session) -> None:
+    """COPY what is in the file, from its beginning, as copy() does."""
+    file.seek(0)
+    copy(into, iter(lambda: file.read(_BLOCK), b""), current)
 
 
 class _Stream:

@@ -10,7 +10,7 @@ from typing import IO, BinaryIO
 
 from peewee import BigIntegerField, BlobField, Check, CompositeKey, IntegerField, TextField
 
-from copying import copy, escaped
+from copying import copy, copy_file, escaped
 from database import Session, pool, session
 from models import Table
 
@@ -92,13 +92,8 @@ class Spool:
         """COPY all of them, in the transaction that is open."""
         self._write()
         if self._file.tell():
-            self._file.seek(0)
             columns = "batch_id, row_number, kind, first_row, content"
-            copy(f"skipped_row ({columns}) FROM STDIN", self._pieces(), current)
-
-    def _pieces(self) -> Iterator[bytes]:
-        while piece := self._file.read(_BLOCK):
-            yield piece
+            copy_file(f"skipped_row ({columns}) FROM STDIN", self._file, current)
 
 
 def keep(batch_id: int, file: BinaryIO, current: Session) -> None:

@@ -108,19 +108,12 @@ def _sample(first: list[Block], found: Format) -> list[tuple[int, list[str]]]:
     return sample
 
 
-def rows(file: BinaryIO, found: Format) -> Iterator[tuple[int, list[str]]]:
+def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
     """All rows of a file of this format, its header and blank ones too, from its beginning.
 
-    The number is the line that the row begins on, for a workbook the row's own. The file is left
+    Their numbers are the lines that they begin on, for a workbook the rows' own. The file is left
     open. Raises IntakeError.
     """
-    with closing(blocks(file, found)) as all_blocks:
-        for block in all_blocks:
-            yield from zip(block.numbers, block.cells(found.delimiter or ","), strict=True)
-
-
-def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
-    """The same rows, many at a time. Raises IntakeError."""
     file.seek(0)
     if found.kind == "csv":
         yield from Text(file, found).blocks()

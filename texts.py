@@ -10,7 +10,7 @@ import codecs
 import csv
 import io
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from formats import Format, IntakeError
@@ -22,8 +22,6 @@ BLOCK = 1 << 16
 MAX_LINE = 1 << 20
 # Rows of one block of them at most.
 BLOCK_ROWS = 2_000
-
-Rows = Generator[tuple[int, list[str]], None, None]
 
 # An undecodable byte becomes what a text can't contain, when its line is looked for.
 codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: ignore[attr-defined]

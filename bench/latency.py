@@ -9,7 +9,7 @@ from typing import Any
 
 import calls
 import samples
-from ground import Ground, Program
+from ground import LOOK, READY, Ground, Program
 from report import Row, percentile, say
 from samples import Sample
 
@@ -134,8 +134,11 @@ def _behind(ground: Ground, app: Program, large: Sample, small: Sample) -> list[
         return str(ground.rows("SELECT status FROM batch WHERE id = %s", batch_id)[0][0])
 
     batch_id = calls.upload(app.address, large).batch_id
+    deadline = time.monotonic() + READY
     while status() == "pending":
-        time.sleep(0.005)
+        if time.monotonic() > deadline:
+            raise RuntimeError("no worker begins with the large batch")
+        time.sleep(LOOK)
     times = []
     while status() == "processing":
         times.append(_small(ground, app, small))

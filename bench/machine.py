@@ -9,13 +9,15 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
-from ground import Ground
 from support import ROOT
 
 import settings
+
+if TYPE_CHECKING:
+    from ground import Ground
 
 # Settings of PostgreSQL that decide how fast it writes.
 _POSTGRES = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")

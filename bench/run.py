@@ -21,15 +21,15 @@ ROOT = Path(__file__).resolve().parent.parent
 # The project's modules, and what the tests start processes with; our own folder stays first.
 sys.path[1:1] = [str(ROOT), str(ROOT / "tests")]
 
-import fanout  # noqa: E402
-import growth  # noqa: E402
-import latency  # noqa: E402
-import machine  # noqa: E402
-import reading  # noqa: E402
-import scaling  # noqa: E402
-import throughput  # noqa: E402
-from ground import Ground, Interrupts  # noqa: E402
-from report import Row, say, table  # noqa: E402
+import fanout
+import growth
+import latency
+import machine
+import reading
+import scaling
+import throughput
+from ground import Ground, Interrupts
+from report import Row, say, table
 
 ROOMS = (throughput, latency, fanout, reading, growth, scaling)
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)

@@ -160,18 +160,27 @@ def _malformed(address: str) -> Syntax | None:
     return None if syntax.reason is None else syntax
 
 
-def parse(address: str) -> Syntax:
-    """The same answer as by_library(), mostly without asking."""
+def _split(address: str) -> tuple[str, str] | None:
+    """A plain local part, and the domain, which may be malformed; None for any other address."""
     local, at, domain = address.partition("@")
     if (
-        not at
+        at
         # There are as many of these as of domains.
-        or "@" in domain
+        and "@" not in domain
         # A domain as long as that isn't worth its room in the cache.
-        or len(domain) > _MAX_LENGTH
-        or _PLAIN_LOCAL.fullmatch(local) is None
+        and len(domain) <= _MAX_LENGTH
+        and _PLAIN_LOCAL.fullmatch(local) is not None
     ):
+        return local, domain
+    return None
+
+
+def parse(address: str) -> Syntax:
+    """The same answer as by_library(), mostly without asking."""
+    split = _split(address)
+    if split is None:
         return _malformed(address) or by_library(address)
+    local, domain = split
     malformed, ending, ascii_domain, longest = _by_domain(domain)
     if len(local) > longest:
         return by_library(address)
@@ -186,13 +195,9 @@ def parts(address: str) -> tuple[str | None, str, str]:
     """What parse() says without the normal form, which takes less time still: the reason, or else
     None, the local part as it is written, and the domain.
     """
-    local, at, domain = address.partition("@")
-    if (
-        at
-        and "@" not in domain
-        and len(domain) <= _MAX_LENGTH
-        and _PLAIN_LOCAL.fullmatch(local) is not None
-    ):
+    split = _split(address)
+    if split is not None:
+        local, domain = split
         malformed, _, ascii_domain, longest = _by_domain(domain)
         if malformed is None and len(local) <= longest:
             return None, local, ascii_domain

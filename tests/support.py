@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -27,9 +27,10 @@ import intake
 import models
 from claims import Claim
 from database import pool, session
-from formats import Overrides
+from formats import Format, Overrides
 from models import Snapshot
 from settings import DEFAULT_PATH
+from texts import Block
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -90,6 +91,12 @@ def workbook(rows: list[list[Any]]) -> bytes:
         for number, row in enumerate(rows):
             sheet.write_row(number, 0, row)
     return buffer.getvalue()
+
+
+def rows_of(blocks: Iterable[Block], found: Format) -> list[tuple[int, list[str]]]:
+    """The rows of blocks, one by one, each with its line."""
+    delimiter = found.delimiter or ","
+    return [row for b in blocks for row in zip(b.numbers, b.cells(delimiter), strict=True)]
 
 
 def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from support import assert_books_balance, csv_of, emails, query
+from support import assert_books_balance, csv_of, emails, query, rows_of
 
 import files
 import intake
@@ -226,7 +226,7 @@ def test_rows_always_add_up(rows, header, delimiter, line_end, encoding, say):
     numbers = [line for _, line in found]
     assert numbers == sorted(numbers)
     numbers += [line for line, _, _ in skipped.duplicates] + skipped.others
-    due = [line for line, _ in tables.rows(file, table.format)]
+    due = [line for line, _ in rows_of(tables.blocks(file, table.format), table.format)]
     if table.format.header is not None:
         del due[table.format.header_index]
     assert sorted(numbers) == due
@@ -261,7 +261,7 @@ def test_the_format_is_stored_and_reads_the_kept_file_again(database):
     found = Format.from_json(stored)
     assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2)
     with files.open_kept(batch.id) as file:
-        assert list(tables.rows(file, found)) == [
+        assert rows_of(tables.blocks(file, found), found) == [
             (1, ["Kontakt", "Ort"]),
             (2, ["müller@x.de", "Köln"]),
         ]

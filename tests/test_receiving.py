@@ -2,7 +2,7 @@ import tracemalloc
 from io import BytesIO
 
 import pytest
-from support import csv_of, emails, query, workbook
+from support import csv_of, emails, query, rows_of, workbook
 
 import files
 import receiving
@@ -125,7 +125,8 @@ class TestUpload:
         site.upload(content, filename="list.xlsx")
         ((document,),) = query("SELECT format FROM batch")
         with files.open_kept(1) as file:
-            rows = list(tables.rows(file, Format.from_json(document)))
+            found = Format.from_json(document)
+            rows = rows_of(tables.blocks(file, found), found)
         assert rows == [(1, ["id", "mail"]), (2, ["1", "a@x.de"])]
 
     def test_a_batch_from_before_files_were_kept_has_no_format(self, site):

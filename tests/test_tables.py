@@ -2,22 +2,15 @@ import tracemalloc
 from io import BytesIO
 
 import pytest
+from support import rows_of
 
 import tables
 from formats import Format, IntakeError, Overrides
 
 
-def rows_of(content, *, cut=False, **overrides):
-    return rows_in(tables.read(BytesIO(content), Overrides(**overrides), cut=cut))
-
-
-def rows_in(table):
-    delimiter = table.format.delimiter or ","
-    return [
-        row
-        for block in table.blocks()
-        for row in zip(block.numbers, block.cells(delimiter), strict=True)
-    ]
+def read(content, *, cut=False, **overrides):
+    table = tables.read(BytesIO(content), Overrides(**overrides), cut=cut)
+    return rows_of(table.blocks(), table.format)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
@@ -26,7 +19,7 @@ def rows_in(table):
 def test_rows_have_the_lines_that_they_begin_on(encoding, end, delimiter):
     lines = ["", "name|mail", '"Müller\nund Köln"|m@x.de', "", '"say ""hé"""|a@x.de']
     text = "\n".join(lines).replace("|", delimiter).replace("\n", end)
-    assert rows_of(text.encode(encoding)) == [
+    assert read(text.encode(encoding)) == [
         (1, []),
         (2, ["name", "mail"]),
         (3, ["Müller\nund Köln", "m@x.de"]),
@@ -38,19 +31,20 @@ def test_rows_have_the_lines_that_they_begin_on(encoding, end, delimiter):
 def test_the_same_format_reads_the_same_rows_again():
     file = BytesIO("Kontakt;Ort\nmüller@x.de;Köln\n".encode("cp1252"))
     table = tables.read(file, Overrides())
-    first = rows_in(table)
-    assert list(tables.rows(file, Format.from_json(table.format.to_json()))) == first
+    first = rows_of(table.blocks(), table.format)
+    found = Format.from_json(table.format.to_json())
+    assert rows_of(tables.blocks(file, found), found) == first
     assert not file.closed
 
 
 def test_a_part_of_a_file_ends_with_its_last_whole_row():
-    assert rows_of(b"a@x.de,1\nb@x.de,2\nc@x", cut=True) == [
+    assert read(b"a@x.de,1\nb@x.de,2\nc@x", cut=True) == [
         (1, ["a@x.de", "1"]),
         (2, ["b@x.de", "2"]),
     ]
-    assert rows_of(b'a@x.de,1\nb@x.de,"2\n3\n', cut=True) == [(1, ["a@x.de", "1"])]
-    assert rows_of(b"a@x.d", cut=True) == [(1, ["a@x.d"])]
-    assert len(rows_of(b"a@x.de\n" * 1000, cut=True)) == 1000
+    assert read(b'a@x.de,1\nb@x.de,"2\n3\n', cut=True) == [(1, ["a@x.de", "1"])]
+    assert read(b"a@x.d", cut=True) == [(1, ["a@x.d"])]
+    assert len(read(b"a@x.de\n" * 1000, cut=True)) == 1000
 
 
 LINES = b"a@x.de\n" * 100_000
@@ -73,7 +67,7 @@ LINES = b"a@x.de\n" * 100_000
 )
 def test_what_is_wrong_is_said_with_its_line(content, overrides, code, line):
     with pytest.raises(IntakeError) as caught:
-        rows_of(content, **overrides)
+        read(content, **overrides)
     assert (caught.value.code, caught.value.line) == (code, line)
 
 

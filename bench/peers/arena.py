@@ -23,6 +23,7 @@ from psycopg2.extensions import connection
 import database
 import intake
 import schema
+import settings
 from embedded import Embedded
 from processors import Outcome
 
@@ -32,6 +33,8 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds: that stopping workers are given before they are killed; between two looks at the table;
 # between two lines of progress; without any until a round is given up.
 STOP_SECONDS, POLL_SECONDS, LINE_SECONDS, STUCK_SECONDS = 10.0, 0.05, 5.0, 60.0
+# As an upload has it by default; the peers know nothing of it.
+CHUNK_SIZE = settings.load(environ={}).worker.chunk_size
 # Lines of a log that are shown if something goes wrong.
 TAIL_LINES = 15
 
@@ -116,7 +119,7 @@ class Arena:
             # What the one before left to be written must not burden the next.
             cursor.execute("CHECKPOINT")
         file = BytesIO("".join(f"{address}\n" for address in ["email", *addresses]).encode())
-        batch = intake.store(file, "list.csv", chunk_size=5000, max_rows=5_000_000)
+        batch = intake.store(file, "list.csv", chunk_size=CHUNK_SIZE, max_rows=5_000_000)
         if batch.total_emails != len(addresses):
             raise ContenderError(f"{batch.total_emails} of {len(addresses)} addresses were stored")
         return int(batch.id)

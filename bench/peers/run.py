@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
 import platform
 import signal
 import statistics
@@ -21,10 +20,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(1, str(Path(__file__).resolve().parents[2] / "tests"))
-sys.path.insert(1, str(Path(__file__).resolve().parents[2]))
+ROOT = Path(__file__).resolve().parents[2]
+# The project's modules, what the tests start processes with, and the rest of the benchmarks.
+sys.path[1:1] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "bench")]
 
-import psutil
+import machine
 from addresses import addresses
 from arena import Arena, ContenderError, say
 from measuring import peer_rate, product_rate
@@ -138,21 +138,8 @@ def surroundings(arena: Arena, options: argparse.Namespace) -> dict[str, Any]:
             **arena.versions(),
             **{name: metadata.version(name) for name in packages},
         },
-        "machine": {
-            "processor": _processor(),
-            "cores": os.cpu_count(),
-            "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-            "system": platform.platform(),
-            "load_before": round(os.getloadavg()[0], 2),
-        },
+        "machine": machine.describe(arena.folder),
     }
-
-
-def _processor() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def main() -> int:
