@@ -26,11 +26,11 @@ CLAIM_SECONDS = 0.2
 class Claim:
     """A chunk that this transaction holds, with its emails still to be processed.
 
-    These are `addresses`, each with its id in `ids`. `lost` counts the turns on this chunk that had
-    begun before and were never committed, `more` says whether the batch has further unfinished
-    chunks, maybe claimed by others, and `suspect` whether emails of the batch have got a reason
-    that the claimer asked about. `started` is the batch's snapshot if it left `pending` with this
-    turn.
+    `text` has their addresses one a line, and is None if one of them has a line end of its own;
+    `ids` has the id of each. `lost` counts the turns on this chunk that had begun before and were
+    never committed, `more` says whether the batch has further unfinished chunks, maybe claimed by
+    others, and `suspect` whether emails of the batch have got a reason that the claimer asked
+    about. `started` is the batch's snapshot if it left `pending` with this turn.
     """
 
     batch_id: int
@@ -42,7 +42,15 @@ class Claim:
     reasons: dict[str, int]
     suspect: bool
     ids: Sequence[int]
-    addresses: list[str]
+    text: str | None
+    listed: list[str] | None = None
+
+    @property
+    def addresses(self) -> list[str]:
+        """The addresses in the order of their ids."""
+        if self.text is not None:
+            return self.text.split("\n")
+        return self.listed or []
 
 
 @dataclass
@@ -142,15 +150,15 @@ def claim_chunk(batch_id: int, suspicious: Sequence[str], idle_seconds: float) -
     if row is None:
         return None
     (first_id, lost, more, started), last_id, done, reasons, text, suspect = row
-    ids: Sequence[int]
-    if text is not None and done == 0:
-        ids, addresses = range(first_id, last_id + 1), text.split("\n")
-    else:
-        ids, addresses = _pending(batch_id, first_id + done, last_id)
     snapshot = snapshot_from(started)
-    return Claim(
-        batch_id, first_id, last_id, lost, more, snapshot, reasons, suspect, ids, addresses
-    )
+    held = (batch_id, first_id, last_id, lost, more, snapshot, reasons, suspect)
+    if text is not None and done == 0:
+        return Claim(*held, range(first_id, last_id + 1), text)
+    ids, addresses = _pending(batch_id, first_id + done, last_id)
+    text = "\n".join(addresses)
+    if text.count("\n") == len(ids) - 1:
+        return Claim(*held, ids, text)
+    return Claim(*held, ids, None, addresses)
 
 
 def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], list[str]]:
@@ -172,13 +180,16 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
     """
     # What emails may have become, the first nothing special; and each email's place among them.
     kinds: dict[tuple[str, str | None], int] = {("processed", None): 0}
-    places = [0] * (outcomes.last_id - claim.first_id + 1)
+    for _, status, reason in outcomes.marked:
+        kinds.setdefault((status, reason), len(kinds))
+    size = outcomes.last_id - claim.first_id + 1
+    # Bytes are what PostgreSQL reads fastest; of a literal '{0,0,…}' it must parse each number.
+    places = bytearray(size) if len(kinds) <= 256 else [0] * size
     for email_id, status, reason in outcomes.marked:
-        places[email_id - claim.first_id] = kinds.setdefault((status, reason), len(kinds))
+        places[email_id - claim.first_id] = kinds[status, reason]
     if len(kinds) == 1:
         become = "status = 'processed'"
     else:
-        # Bytes are what PostgreSQL reads fastest; of a literal '{0,0,…}' it must parse each number.
         place = "get_byte(%(places)s, id - %(first)s) + 1"
         if len(kinds) > 256:
             place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
@@ -192,7 +203,7 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
         {
             "statuses": [status for status, _ in kinds],
             "reasons": [reason for _, reason in kinds],
-            "places": bytes(places) if len(kinds) <= 256 else places,
+            "places": places,
             "batch_id": claim.batch_id,
             "first": claim.first_id,
             "last": outcomes.last_id,

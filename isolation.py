@@ -24,7 +24,7 @@ from typing import Any
 
 import logs
 import processors
-from processors import CRASHED, TIMED_OUT, Outcome, ProcessorError
+from processors import CRASHED, PROCESSED, TIMED_OUT, Findings, Outcome, ProcessorError
 
 # Deaths in a row on one email until it counts as the culprit: one may be somebody else's doing.
 DEATHS = 2
@@ -52,32 +52,32 @@ def process(
     turn_seconds: float,
     limit: float,
     alive: Callable[[], None],
-) -> list[Outcome]:
-    """The outcomes of the first of the addresses: of one at least, for about `turn_seconds`.
+) -> Findings:
+    """What is found of the first of the addresses: of one at least, for about `turn_seconds`.
 
     `name` and `options` are the processor's, as processors.load() takes them. An address that
     takes longer than `limit` seconds fails with `timed_out`, one that kills the child with
     `worker_crashed`. `alive` is called several times within `limit` as long as this lasts; what it
     raises ends it. Raises ProcessorError if no child gets as far as its first address.
     """
-    outcomes: list[Outcome] = []
+    findings = Findings()
     deadline = time.monotonic() + turn_seconds
     deaths = 0
-    while len(outcomes) < len(addresses) and (not outcomes or time.monotonic() < deadline):
-        before = len(outcomes)
+    while findings.count < len(addresses) and (findings.count == 0 or time.monotonic() < deadline):
+        before = findings.count
         try:
             with _child(name, options, addresses[before:], deadline - time.monotonic()) as said:
-                died = not _read(said, outcomes, limit, alive)
+                died = not _read(said, findings, limit, alive)
         except _TimeoutError:
-            outcomes.append(TIMED_OUT)
+            findings.add(TIMED_OUT)
             continue
         if not died:
             continue
-        deaths = deaths + 1 if len(outcomes) == before else 1
+        deaths = deaths + 1 if findings.count == before else 1
         if deaths == DEATHS:
-            outcomes.append(CRASHED)
+            findings.add(CRASHED)
             deaths = 0
-    return outcomes
+    return findings
 
 
 @contextmanager
@@ -108,8 +108,8 @@ def _child(
             os.close(said)
 
 
-def _read(said: int, outcomes: list[Outcome], limit: float, alive: Callable[[], None]) -> bool:
-    """Append what the child says until it ends; False if it didn't end in good order.
+def _read(said: int, findings: Findings, limit: float, alive: Callable[[], None]) -> bool:
+    """Add what the child says until it ends; False if it didn't end in good order.
 
     Raises _TimeoutError if it is silent for `limit` seconds, and ProcessorError if it never begins.
     """
@@ -133,7 +133,8 @@ def _read(said: int, outcomes: list[Outcome], limit: float, alive: Callable[[], 
         if lines[-1:] == [_END]:
             lines.pop()
             ended = True
-        outcomes.extend(Outcome(*json.loads(line)) for line in lines)
+        for line in lines:
+            findings.add(Outcome(*json.loads(line)))
     if not ready:
         raise ProcessorError("a child process ended as it started; the log says why")
     return ended
@@ -159,7 +160,8 @@ def main(name: str, seconds: float) -> None:
     os.write(said, _READY + b"\n")
     deadline = time.monotonic() + seconds
     for line in sys.stdin:
-        (outcome,) = processors.process(processor, [json.loads(line)], deadline, on_error)
+        findings = processors.process(processor, [json.loads(line)], deadline, on_error)
+        outcome = findings.others[0][1] if findings.others else PROCESSED
         os.write(said, json.dumps(outcome).encode() + b"\n")
         if time.monotonic() > deadline:
             break

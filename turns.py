@@ -8,6 +8,7 @@ a chunk whose turns keep dying is known, and its emails are processed in isolati
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import random
 import threading
@@ -25,7 +26,7 @@ from claims import Claim, Outcomes
 from database import UNREACHABLE, Session, pool, session
 from doorbell import Doorbell
 from presence import ThreadReport
-from processors import CRASHED, PROCESSED, TIMED_OUT, Outcome, Processor
+from processors import CRASHED, TIMED_OUT, Findings, Processor
 from progress import Publisher
 from settings import Settings
 
@@ -42,16 +43,17 @@ MAX_LOGGED = 1000
 logger = logging.getLogger("worker")
 
 
-def tally(claim: Claim, outcomes: list[Outcome]) -> Outcomes:
-    """The outcomes of the claim's first emails, as the database is to store them."""
-    complete = len(outcomes) == len(claim.ids)
+def tally(claim: Claim, findings: Findings) -> Outcomes:
+    """What was found of the claim's first emails, as the database is to store it."""
+    ids = claim.ids
+    complete = findings.count == len(ids)
     return Outcomes(
-        last_id=claim.last_id if complete else claim.ids[len(outcomes) - 1],
-        count=len(outcomes),
+        last_id=claim.last_id if complete else ids[findings.count - 1],
+        count=findings.count,
         marked=[
-            (claim.ids[position], outcome.status, outcome.reason)
-            for position, outcome in enumerate(outcomes)
-            if outcome is not PROCESSED and outcome.reason is not None
+            (ids[position], status, reason)
+            for position, (status, reason) in findings.others
+            if reason is not None
         ],
     )
 
@@ -191,7 +193,7 @@ class Turns:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
             logger.info(logs.line("batch completed", batch=claim.batch_id, **totals))
 
-    def _process(self, claim: Claim, current: Session) -> list[Outcome]:
+    def _process(self, claim: Claim, current: Session) -> Findings:
         isolated = claim.lost >= MAX_LOST or claim.suspect
         if claim.lost:
             logger.warning(
@@ -205,14 +207,21 @@ class Turns:
             )
         if isolated:
             return self._process_isolated(claim.addresses, current)
+        processor = self._workplace.processor
+        deadline = time.monotonic() + self._settings.turn_seconds
+        of_lines = getattr(processor, "of_lines", None)
+        if of_lines is not None and claim.text is not None:
+            # What it raises comes again one by one, and will show which address it was.
+            with contextlib.suppress(Exception):
+                return processors.process_lines(of_lines, claim.text, deadline)
         return processors.process(
-            self._workplace.processor,
+            processor,
             claim.addresses,
-            time.monotonic() + self._settings.turn_seconds,
+            deadline,
             lambda error: self._workplace.log_error(claim.batch_id, error),
         )
 
-    def _process_isolated(self, addresses: list[str], current: Session) -> list[Outcome]:
+    def _process_isolated(self, addresses: list[str], current: Session) -> Findings:
         timeout = self._settings.turn_timeout_seconds
 
         def alive() -> None:

@@ -4,8 +4,9 @@ A processor is a callable that takes an iterable of addresses and lazily yields 
 each, in order. It knows neither database nor Redis. It is called again for each turn, from several
 threads at once, and the same address may come twice: a turn that dies is repeated.
 
-One that is fast may have an attribute `many` besides, a function that takes a list of addresses and
-returns a list with the outcome of each; it is called instead, with AT_ONCE addresses at most.
+One that is fast may have an attribute `of_lines` besides, a function that takes a text with one
+address a line, and returns the outcomes other than PROCESSED by line, counted from 0. It is called
+instead, with about AT_ONCE characters, as long as it raises nothing.
 
 A function for a single address becomes a processor by the decorator `one_by_one`. A function that
 makes a processor of the settings in its own section of config.ini is marked by `configured`.
@@ -16,6 +17,7 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
 from typing import Any, NamedTuple
@@ -45,8 +47,8 @@ ERROR = Outcome("failed", "error")
 CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
 
-# Addresses that a processor is given at once, if it has `many`.
-AT_ONCE = 1000
+# Characters that a processor is given at once, or one line more, if it has `of_lines`.
+AT_ONCE = 24_000
 
 # Outcomes that checked() has accepted, so that it need not look at each again; MAX_ACCEPTED at
 # most, because a processor may make up any number.
@@ -92,55 +94,76 @@ def checked(outcome: object) -> Outcome:
     raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
 
 
+@dataclass
+class Findings:
+    """What was found of the first `count` addresses.
+
+    `others` are the outcomes that carry a reason, in order, each with its position from 0.
+    """
+
+    count: int = 0
+    others: list[tuple[int, Outcome]] = field(default_factory=list)
+
+    def add(self, outcome: Outcome) -> None:
+        """Add the outcome of the next address."""
+        if outcome.reason is not None:
+            self.others.append((self.count, outcome))
+        self.count += 1
+
+
 def process(
     processor: Processor,
     addresses: Sequence[str],
     deadline: float,
     on_error: Callable[[Exception], None],
-) -> list[Outcome]:
-    """The outcomes of the first of the addresses: of one at least, until `deadline` (monotonic).
+) -> Findings:
+    """What is found of the first of the addresses: of one at least, until `deadline` (monotonic).
 
     An exception fails the email whose outcome was due, and the processor starts anew behind it.
     """
-    outcomes: list[Outcome] = []
-    many: Callable[[Sequence[str]], list[Outcome]] | None = getattr(processor, "many", None)
-    while len(outcomes) < len(addresses):
-        start = len(outcomes)
+    findings = Findings()
+    while findings.count < len(addresses):
+        start = findings.count
         try:
-            if many is not None:
-                outcomes += _of_many(many, addresses[start : start + AT_ONCE])
-                if time.monotonic() > deadline:
-                    break
-                continue
             for outcome in islice(
                 processor(islice(addresses, start, None)), len(addresses) - start
             ):
-                outcomes.append(outcome if outcome is PROCESSED else checked(outcome))
+                if outcome is PROCESSED:
+                    findings.count += 1  # what add() does, for a million a second
+                else:
+                    findings.add(checked(outcome))
                 if time.monotonic() > deadline:
-                    return outcomes
-            if len(outcomes) < len(addresses):
+                    return findings
+            if findings.count < len(addresses):
                 raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
         except Exception as error:
-            if many is not None:
-                many = None  # one by one it will show which address it was
-                continue
             on_error(error)
-            outcomes.append(ERROR)
+            findings.add(ERROR)
             if time.monotonic() > deadline:
                 break
-    return outcomes
+    return findings
 
 
-def _of_many(
-    many: Callable[[Sequence[str]], list[Outcome]], addresses: Sequence[str]
-) -> list[Outcome]:
-    outcomes = many(addresses)
-    if len(outcomes) != len(addresses):
-        raise ProcessorError("the processor gave fewer or more outcomes than it got addresses")
-    for outcome in outcomes:
-        if outcome is not PROCESSED:
-            checked(outcome)
-    return outcomes
+def process_lines(
+    of_lines: Callable[[str], Mapping[int, Outcome]], text: str, deadline: float
+) -> Findings:
+    """As process(), of addresses one a line. Raises ProcessorError, and what `of_lines` raises."""
+    findings = Findings()
+    start = 0
+    while start <= len(text):
+        end = text.find("\n", start + AT_ONCE)
+        lines = text[start : end if end >= 0 else len(text)]
+        count = lines.count("\n") + 1
+        for line, outcome in sorted(of_lines(lines).items()):
+            if not 0 <= line < count:
+                raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
+            if checked(outcome).reason is not None:
+                findings.others.append((findings.count + line, outcome))
+        findings.count += count
+        if time.monotonic() > deadline:
+            break
+        start += len(lines) + 1
+    return findings
 
 
 def one_by_one(function: Callable[[str], str | Outcome | None]) -> Processor:

@@ -25,9 +25,9 @@ from processors import (
     risks,
     risky,
 )
+from processors.mailboxes import is_role
 from processors.reasons import CATALOGUE, UNKNOWN
-from processors.risks import ROLES, is_role
-from processors.syntax import is_roomy, parts, split_plain
+from processors.syntax import of_domain, parts, split_lines
 
 if TYPE_CHECKING:
     from processors.lookups import Lookup, Lookups
@@ -64,32 +64,43 @@ class Check:
         return _Ahead(self, self.lookups).outcomes(addresses)
 
     @property
-    def many(self) -> Callable[[list[str]], list[Outcome]] | None:
+    def of_lines(self) -> Callable[[str], dict[int, Outcome]] | None:
         """As of processors: nothing is gained where each domain has to be asked about."""
-        return self.check_many if self.lookups is None else None
+        return self.check_lines if self.lookups is None else None
 
-    def check_many(self, addresses: list[str]) -> list[Outcome]:
-        """The outcome of each, as of check_one(), in a fraction of the time."""
-        locals_, domains = split_plain(addresses)
-        known: list[Any] = [*map(self._known.get, domains)]
-        if None in known:
-            for position, outcome in enumerate(known):
-                if outcome is None:
-                    self._learn(domains[position])
-                    known[position] = self.check_one(addresses[position])
-        if not ROLES.isdisjoint(map(str.lower, locals_)):
-            for position, local in enumerate(locals_):
-                if known[position] is PROCESSED and is_role(local):
-                    known[position] = _ROLE
-        return known
+    def check_lines(self, text: str) -> dict[int, Outcome]:
+        """What check_one() says of addresses, one a line, by line unless PROCESSED.
 
-    def _learn(self, domain: str) -> None:
-        """Remember the outcome of plain addresses with this domain, unless it depends on more."""
-        if domain and is_roomy(domain):
-            if len(self._known) > _MAX_KNOWN:
-                self._known.clear()
-            _, _, ascii_domain = parts(f"a@{domain}")
-            self._known[domain] = self._of_domain(ascii_domain)
+        In a third of the time.
+        """
+        wholes, domains = split_lines(text)
+        found = {}
+        for line, outcome in enumerate(map(self._known.get, domains)):
+            if outcome is PROCESSED:
+                continue
+            whole = wholes[line]
+            if outcome is None and whole is None:
+                outcome = self._learn(domains[line])
+            if outcome is None:
+                outcome = self.check_one(text.split("\n")[line] if whole is None else whole)
+            if outcome is not PROCESSED:
+                found[line] = outcome
+        return found
+
+    def _learn(self, domain: str) -> Outcome | None:
+        """The outcome of plain addresses with this domain, and remember it.
+
+        None if it depends on more.
+        """
+        syntax = of_domain(domain)
+        if syntax is None:
+            return None
+        reason, _, ascii_domain = syntax
+        outcome = _OUTCOMES[reason] if reason else self._of_domain(ascii_domain or "")
+        if len(self._known) > _MAX_KNOWN:
+            self._known.clear()
+        self._known[domain] = outcome
+        return outcome
 
     def check_one(self, address: str) -> Outcome:
         """The outcome of an address, without asking whether its domain can receive mail."""

@@ -1,4 +1,4 @@
-"""Addresses that are well-formed and yet risky: mistyped domains, throw-away ones, roles.
+"""Domains that are well-formed and yet risky: mistyped ones, throw-away ones.
 
 All that is said here follows from the address alone (and a list of the team's own), so that other
 processes come to the same answers later.
@@ -14,18 +14,6 @@ from disposable_email_domains import blocklist
 from rapidfuzz.distance import OSA
 
 from processors import syntax
-
-# RFC 2142, and what is usual besides.
-_ROLES = """
-    abuse accounting accounts admin administrator billing bounce bounces careers contact
-    customerservice do-not-reply donotreply enquiries feedback finance ftp hello help helpdesk
-    hostmaster hr info information inquiries jobs kontakt legal mailer-daemon marketing media
-    news newsletter no-reply noc noreply office orders post postmaster press privacy root
-    sales security service spam staff subscribe support sysadmin team unsubscribe usenet uucp
-    webmaster www
-"""
-ROLES = frozenset(_ROLES.split())
-_LONGEST_ROLE = max(map(len, ROLES))
 
 # Mistyped domains that nobody means, though most have a mail server: of those who wait for just
 # these mistakes. Not on it, because it is somebody's real one: mail.com, email.com, ymail.com,
@@ -69,11 +57,6 @@ _UNREACHABLE = ("no_such_domain", "no_mail_server", "null_mx")
 
 class ListError(Exception):
     """The team's own list of disposable domains can't be used; a sentence says why."""
-
-
-def is_role(local: str) -> bool:
-    """Whether what is before an @-sign is a role, such as info, and not a person."""
-    return len(local) <= _LONGEST_ROLE and local.lower() in ROLES
 
 
 def is_typo(domain: str) -> bool:

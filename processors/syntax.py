@@ -20,6 +20,8 @@ from email_validator import (
     validate_email,
 )
 
+from processors.mailboxes import ROLES, pattern_of
+
 
 class Syntax(NamedTuple):
     """Why an address is malformed; or else its normal form, and its domain as the DNS has it.
@@ -196,13 +198,15 @@ def parts(address: str) -> tuple[str | None, str, str]:
     None, the local part as it is written, and the domain.
     """
     split = _split(address)
-    if split is not None:
+    if split is None:
+        reason, _, found = _malformed(address) or by_library(address)
+    else:
         local, domain = split
         malformed, _, ascii_domain, longest = _by_domain(domain)
         if malformed is None and len(local) <= longest:
             return None, local, ascii_domain
-    reason, _, parsed = parse(address)
-    return reason, address.rpartition("@")[0], parsed or ""
+        reason, _, found = parse(address)
+    return reason, address.rpartition("@")[0], found or ""
 
 
 def normalized(address: str) -> str:
@@ -212,16 +216,15 @@ def normalized(address: str) -> str:
 
 def normal_forms(addresses: list[str]) -> list[str]:
     """The normal form of each, as of normalized(), in a fraction of the time."""
-    locals_, domains = split_plain(addresses)
-    normal = _are_normal(domains)
-    same_case = "".join(locals_).islower() or _CASELESS.isdisjoint(map(str.lower, locals_))
-    if normal and same_case:
+    text = "\n".join(addresses)
+    if text.count("\n") != len(addresses) - 1:  # one has a line end of its own
+        return [*map(normalized, addresses)]
+    _, domains = split_lines(text)
+    if _are_normal(domains):
         return addresses
     return [
-        address
-        if domain in _normal_domains and (local.islower() or local.lower() not in _CASELESS)
-        else normalized(address)
-        for address, local, domain in zip(addresses, locals_, domains, strict=True)
+        address if domain in _normal_domains else normalized(address)
+        for address, domain in zip(addresses, domains, strict=True)
     ]
 
 
@@ -241,35 +244,25 @@ def _are_normal(domains: list[str]) -> bool:
     return _normal_domains.issuperset(domains)
 
 
-# A line's end before a line that is not something like a plain local part, which may have periods
-# in a row, an @-sign, and anything without another. One set for all of its characters is quickest.
-_ODD_LINE = re.compile(
-    rf"\n(?![{_SET}][{_SET}.]{{0,{_MAX_LOCAL - 1}}}+(?<!\.)@[^@\n]++$)", re.MULTILINE
+# A line's end, and the next line up to the domain if what becomes of the address depends on that
+# alone, or else the whole line. Before the domain is a plain local part then, not too long, and
+# none that has a meaning; that it has other characters than those is seen soonest.
+_MEANS_MORE = f"(?=[A-Za-z-]++@){pattern_of(ROLES | _CASELESS)}@"
+_BEFORE_DOMAIN = re.compile(
+    rf"\n(?:(?!{_MEANS_MORE})(?![^@]{{{_MAX_LOCAL + 1}}}){_ATOM}(?:\.{_ATOM})*+@(?=[^@\n]++$)"
+    r"|([^\n]*+))",
+    re.MULTILINE,
 )
-_PERIODS = re.compile(r"\.\.")
 
 
-def split_plain(addresses: list[str]) -> tuple[list[str], list[str]]:
-    """The local parts and the domains of the addresses that are plain, "" for each of the others.
+def split_lines(text: str) -> tuple[list[str | None], list[str]]:
+    """Of addresses, one a line, those that are to be looked at whole, and the domains of the rest.
 
-    A plain one is a plain local part, not too long, an @-sign, and anything without another.
-    All are looked at together, in a fifth of the time that parts() takes.
+    Both lists have an item for each line: the one None if the domain is all that matters, which
+    may be malformed; the other "" if it isn't.
     """
-    text = "\n" + "\n".join(addresses)
-    if text.count("\n") != len(addresses):  # one has a line end of its own
-        plain = ["@"] * len(addresses)
-    else:
-        plain = addresses.copy()
-        for pattern in (_ODD_LINE, _PERIODS) if ".." in text else (_ODD_LINE,):
-            # How many line ends are before a place, less one, is the position of its line.
-            position, place = -1, 0
-            for odd in pattern.finditer(text):
-                position += text.count("\n", place, odd.end())
-                place = odd.end()
-                plain[position] = "@"
-    # Each has one @-sign, so that every other piece is a local part.
-    pieces = "@".join(plain).split("@")
-    return pieces[::2], pieces[1::2]
+    pieces = _BEFORE_DOMAIN.split(f"\n{text}")
+    return pieces[1::2], pieces[2::2]
 
 
 def is_roomy(domain: str) -> bool:
@@ -278,3 +271,16 @@ def is_roomy(domain: str) -> bool:
         return False
     malformed, _, _, longest = _by_domain(domain)
     return malformed is None and longest == _MAX_LOCAL
+
+
+def of_domain(domain: str) -> Syntax | None:
+    """What comes of any address with this domain and a plain local part, except a normal form.
+
+    None if that depends on how long the local part is.
+    """
+    if len(domain) > _MAX_LENGTH:
+        return None
+    malformed, _, ascii_domain, longest = _by_domain(domain)
+    if longest < _MAX_LOCAL:
+        return None
+    return malformed or Syntax(None, None, ascii_domain)
