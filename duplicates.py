@@ -1,13 +1,14 @@
 """Which addresses of a file were there before.
 
 A million addresses as Python's strings would take a hundred megabytes. They are kept on the disk
-instead, and in memory a table of hashes, about 20 bytes an address, which says where on the disk
-one is that may be the same. A hash alone decides nothing.
+instead, and in memory a table of hashes, 10 to 15 bytes an address, which says which one it may be
+that is the same. A hash alone decides nothing.
 """
 
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Sequence
 from typing import IO
 
@@ -16,27 +17,29 @@ import numpy.typing as npt
 
 _Numbers = npt.NDArray[np.uint32]
 
-# Slots of the table at first; it has twice as many when half of them are taken.
+# Slots of the table at first; it has twice as many when more than this share of them is taken.
 _SLOTS = 1 << 13
+_FULL = 0.8
 # Keys that get new slots at once; more would take memory for what is found out about each.
 _AT_ONCE = 1 << 16
+# What is on the disk of each key besides: where it is, how long in bytes, and its line.
+_RECORD = np.dtype([("place", np.uint64), ("length", np.uint32), ("line", np.uint32)])
+_PACKED = struct.Struct("=QII")
 
 
 class Seen:
     """The keys that were added, numbered from 0, each with the line that it came from.
 
-    `file` is a temporary one for the keys, unbuffered; 4 GB of them at most.
+    Both files are temporary ones, unbuffered. There can be 4 billion keys at most.
     """
 
-    def __init__(self, file: IO[bytes]) -> None:
-        self._file = file
+    def __init__(self, keys_file: IO[bytes], records_file: IO[bytes]) -> None:
+        self._keys = keys_file
+        self._records = records_file
+        self._size = 0  # of the keys, in bytes
         self._count = 0
-        # Of each key its hash, its line, and where it begins in the file, as the next one does.
         self._hashes = np.zeros(_SLOTS, np.uint32)
-        self._lines = np.zeros(_SLOTS, np.uint32)
-        self._places = np.zeros(_SLOTS + 1, np.uint32)
-        # By hash: the number of a key, and one more; 0 where there is none. A key whose slot is
-        # taken is in one of the next.
+        # By hash: the number of a key, and one more; 0 where there is none.
         self._slots = np.zeros(_SLOTS, np.uint32)
 
     def add(self, keys: list[str], lines: Sequence[int]) -> dict[int, int]:
@@ -46,41 +49,46 @@ class Seen:
         """
         first, self._count = self._count, self._count + len(keys)
         self._make_room()
-        here = slice(first, self._count)
         # The low half of each hash.
-        self._hashes[here] = np.fromiter(map(hash, keys), np.int64, len(keys)).astype(np.uint32)
-        self._lines[here] = lines
-        self._write(keys, first)
-        repeated = self._insert(np.arange(first, self._count, dtype=np.uint32))
-        return {number - first: int(self._lines[before]) for number, before in repeated}
+        hashes = np.fromiter(map(hash, keys), np.int64, len(keys)).astype(np.uint32)
+        self._hashes[first : self._count] = hashes
+        self._write(keys, lines)
+        return self._insert(np.arange(first, self._count, dtype=np.uint32), keys)
 
-    def _write(self, keys: list[str], first: int) -> None:
+    def _write(self, keys: list[str], lines: Sequence[int]) -> None:
         text = "".join(keys).encode()
         lengths = [*map(len, keys)]
         if len(text) != sum(lengths):
             lengths = [len(key.encode()) for key in keys]
-        ends = np.array(lengths, np.uint32).cumsum(dtype=np.uint32)
-        self._places[first + 1 : self._count + 1] = self._places[first] + ends
-        self._file.write(text)
+        records = np.empty(len(keys), _RECORD)
+        records["length"] = lengths
+        records["line"] = lines
+        records["place"] = self._size + records["length"].cumsum(dtype=np.uint64) - lengths
+        self._keys.write(text)
+        self._records.write(records.tobytes())
+        self._size += len(text)
 
     def _make_room(self) -> None:
         if self._count > len(self._hashes):
-            more = self._count - len(self._hashes) + len(self._hashes) // 4
-            for name in ("_hashes", "_lines", "_places"):
-                old = getattr(self, name)
-                setattr(self, name, np.concatenate((old, np.zeros(more, np.uint32))))
-        if 2 * self._count > len(self._slots):
+            # In its place, where there is room; a copy would be there twice for a moment.
+            self._hashes.resize(self._count + len(self._hashes) // 4, refcheck=False)
+        size = len(self._slots)
+        while self._count > _FULL * size:
+            size *= 2
+        if size > len(self._slots):
             numbers = self._slots[self._slots > 0] - 1
-            size = len(self._slots)
-            while 2 * self._count > size:
-                size *= 2
+            del self._slots  # before there are others
             self._slots = np.zeros(size, np.uint32)
             for start in range(0, len(numbers), _AT_ONCE):
                 self._insert(numbers[start : start + _AT_ONCE])
 
-    def _insert(self, pending: _Numbers) -> list[tuple[int, int]]:
-        """Give each of these keys a slot; or tell which key before it is the same, by numbers."""
-        repeated = []
+    def _insert(self, pending: _Numbers, keys: Sequence[str] = ()) -> dict[int, int]:
+        """Give each of these numbers a slot; unless its key, if `keys` are given, was there before.
+
+        Those are returned as add() does.
+        """
+        repeated = {}
+        first = self._count - len(keys)
         mask = np.uint32(len(self._slots) - 1)
         slots = self._hashes[pending] & mask
         while len(pending):
@@ -89,15 +97,22 @@ class Seen:
             self._slots[slots[free]] = pending[free] + 1
             there = self._slots[slots] - 1
             others = there != pending
-            alike = others & (self._hashes[there] == self._hashes[pending])
-            for position in np.flatnonzero(alike):
-                number, before = int(pending[position]), int(there[position])
-                if self._key(number) == self._key(before):
-                    repeated.append((number, before))
-                    others[position] = False
-            pending, slots = pending[others], (slots[others] + 1) & mask
+            if keys:
+                alike = others & (self._hashes[there] == self._hashes[pending])
+                for position in np.flatnonzero(alike):
+                    number = int(pending[position]) - first
+                    line = self._line_of(int(there[position]), keys[number])
+                    if line is not None:
+                        repeated[number] = line
+                        others[position] = False
+            pending, slots = pending[others], slots[others]
+            # Whose slot is taken goes on by steps of its own, and doesn't meet the same ones again.
+            slots = (slots + (self._hashes[pending] >> 7 | 1)) & mask
         return repeated
 
-    def _key(self, number: int) -> bytes:
-        start, end = int(self._places[number]), int(self._places[number + 1])
-        return os.pread(self._file.fileno(), end - start, start)
+    def _line_of(self, number: int, key: str) -> int | None:
+        """The line of this number's key, if it is the one given."""
+        record = os.pread(self._records.fileno(), _PACKED.size, number * _PACKED.size)
+        place, length, line = _PACKED.unpack(record)
+        same = os.pread(self._keys.fileno(), length, place) == key.encode()
+        return line if same else None

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Iterator
 from typing import IO, BinaryIO
 
+from isal import isal_zlib
 from peewee import BigIntegerField, BlobField, Check, CompositeKey, IntegerField, TextField
 
 from copying import copy, copy_file, escaped
 from database import Session, pool, session
 from models import Table
 
-# Bytes of a file in one piece, before it is compressed; the last piece has the rest. Changing it
-# would make the files that are stored unreadable.
+# Bytes of a file in one piece, before it is compressed (zlib's format, RFC 1950); the last piece
+# has the rest. Changing either would make the files that are stored unreadable.
 PIECE = 1 << 20
 # Characters that are kept of a row without an address, or of a duplicate's address.
 CONTENT_LENGTH = 200
@@ -108,7 +108,7 @@ def _binary_copy(batch_id: int, file: BinaryIO) -> Iterator[bytes]:
     yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
     number = 0
     while piece := _read_fully(file):
-        content = zlib.compress(piece, 1)
+        content = isal_zlib.compress(piece, 1)
         yield struct.pack("!hiqiii", 3, 8, batch_id, 4, number, len(content)) + content
         number += 1
     yield struct.pack("!h", -1)
@@ -181,7 +181,7 @@ class _KeptFile(io.RawIOBase):
                 ).fetchone()
             if row is None:
                 raise FileNotFoundError(f"the file of batch {self._batch_id} is no longer kept")
-            self._number, self._piece = number, zlib.decompress(row[0])
+            self._number, self._piece = number, isal_zlib.decompress(row[0])
         return self._piece
 
 

@@ -162,8 +162,8 @@ def read_addresses(
     IntakeError.
     """
     at_sign_seen = False
-    with TemporaryFile(buffering=0) as keys_file:
-        seen = Seen(keys_file)
+    with TemporaryFile(buffering=0) as keys_file, TemporaryFile(buffering=0) as records_file:
+        seen = Seen(keys_file, records_file)
         for addresses, lines in _all_addresses(table, counts, max_rows, skipped):
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
             repeated = seen.add([*map(str.lower, addresses)], lines)

@@ -29,6 +29,7 @@ from claims import Claim
 from database import pool, session
 from formats import Format, Overrides
 from models import Snapshot
+from processors import PROCESSED, Findings, Outcome
 from settings import DEFAULT_PATH
 from texts import Block
 
@@ -129,6 +130,14 @@ def start(batch_id: int) -> Snapshot | None:
         # As if that turn had never been.
         pool.execute_sql("UPDATE chunk SET attempts = 0 WHERE batch_id = %s", (batch_id,))
     return claim and claim.started
+
+
+def listed(findings: Findings) -> list[Outcome]:
+    """The outcome of each address in order."""
+    others = dict(findings.others)
+    assert [*others] == sorted(others)
+    assert len(others) == len(findings.others)
+    return [others.get(position, PROCESSED) for position in range(findings.count)]
 
 
 def in_threads(*functions: Callable[[], Any]) -> list[Any]:

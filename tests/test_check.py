@@ -1,5 +1,6 @@
 """The check as a whole, with a nameserver of the tests' own."""
 
+import itertools
 import threading
 import time
 
@@ -26,7 +27,6 @@ MIXED = [
         "a@b@example.com",
     ),
     *(
-        "a@\nb@example.com",
         "j\u00fcrgen@example.de",
         "info@m\u00fcller.de",
         "x" * 64 + "@example.com",
@@ -38,6 +38,14 @@ MIXED = [
         "",
     ),
 ]
+
+ANYTHING = st.builds(
+    "{}{}{}".format,
+    st.text(st.sampled_from("aB0.-+'é \t@"), max_size=70) | st.sampled_from(["info", "No-Reply"]),
+    st.sampled_from(["@", "", "@@"]),
+    st.text(st.sampled_from("aB0.-é @"), max_size=12).map("{}.com".format)
+    | st.sampled_from(["gmial.com", "x.test", "", "example.com"]),
+)
 
 OPTIONS = {
     "dns": "off",
@@ -95,9 +103,19 @@ def test_yields_one_outcome_for_each_address_lazily():
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.lists(st.sampled_from(MIXED), max_size=60))
-def test_many_at_once_come_out_as_one_by_one(addresses):
-    assert Check().check_many(addresses) == [check_one(address) for address in addresses]
+@given(st.lists(st.sampled_from(MIXED) | ANYTHING, min_size=1, max_size=60))
+def test_lines_come_out_as_one_by_one(addresses):
+    found = Check().check_lines("\n".join(addresses))
+    expected = [check_one(address) for address in addresses]
+    assert [found.get(line, PROCESSED) for line in range(len(addresses))] == expected
+    assert PROCESSED not in found.values()
+
+
+def test_a_line_is_its_own_whatever_stands_in_those_around_it():
+    check = Check()
+    for before, line, after in itertools.product(MIXED, MIXED, MIXED):
+        found = check.check_lines(f"{before}\n{line}\n{after}")
+        assert found.get(1, PROCESSED) == check_one(line)
 
 
 def test_what_is_found_first_is_the_outcome(nameserver, lookups):

@@ -5,7 +5,7 @@ import signal
 
 import psutil
 import pytest
-from support import eventually
+from support import eventually, listed
 
 import isolation
 from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, failed
@@ -52,8 +52,10 @@ def trap(tmp_path, monkeypatch):
 
 def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
     addresses = [f"{kind}@x.de" for kind in kinds]
-    return isolation.process(
-        "trap:trap", addresses, turn_seconds=turn_seconds, limit=limit, alive=alive
+    return listed(
+        isolation.process(
+            "trap:trap", addresses, turn_seconds=turn_seconds, limit=limit, alive=alive
+        )
     )
 
 
@@ -64,7 +66,7 @@ def test_it_says_what_the_processor_says():
 
 def test_it_has_its_options_but_nobody_sees_them():
     options = {"secret": "s3cret"}
-    outcomes = isolation.process(
+    findings = isolation.process(
         "trap:secretive",
         ["a", "b"],
         options=options,
@@ -72,7 +74,7 @@ def test_it_has_its_options_but_nobody_sees_them():
         limit=60,
         alive=lambda: None,
     )
-    assert outcomes == [failed("s3cret")] * 2
+    assert listed(findings) == [failed("s3cret")] * 2
 
 
 def test_an_address_that_kills_its_process_fails_and_the_others_go_on():

@@ -2,7 +2,7 @@ import re
 import sys
 
 import pytest
-from support import ROOT
+from support import ROOT, listed
 
 import processors
 import settings
@@ -119,7 +119,7 @@ class TestProcess:
 
     def run(self, processor, deadline=float("inf")):
         errors = []
-        return process(processor, self.ADDRESSES, deadline, errors.append), errors
+        return listed(process(processor, self.ADDRESSES, deadline, errors.append)), errors
 
     def test_asks_the_processor_for_each_email_in_order(self):
         assert self.run(no_b) == ([PROCESSED, failed("has_b"), PROCESSED, PROCESSED], [])
@@ -166,33 +166,49 @@ class TestProcess:
 
         assert self.run(broken)[0] == [failed("error")] * 4
 
-    @pytest.mark.parametrize("many", [None, "raises", "few", "odd"])
-    def test_many_at_once_come_out_as_one_by_one(self, monkeypatch, many):
-        monkeypatch.setattr(processors, "AT_ONCE", 3)
+
+class TestProcessLines:
+    """process_lines(): from a function of a text and addresses one a line to outcomes."""
+
+    @pytest.fixture(autouse=True)
+    def few_at_once(self, monkeypatch):
+        monkeypatch.setattr(processors, "AT_ONCE", 4)
+
+    def run(self, said, text="a\nbb\nccc\nd\n\nf", deadline=float("inf")):
         asked = []
 
-        @one_by_one
-        def no_c(address):
-            return "has_c" if address == "c" else None
+        def of_lines(lines):
+            asked.append(lines)
+            return said(lines.split("\n"))
 
-        def at_once(addresses):
-            asked.append(list(addresses))
-            if many == "raises":
-                raise LookupError("c")
-            if many == "odd":
-                return [None] * len(addresses)
-            return list(no_c(addresses))[: 1 if many == "few" else None]
+        return listed(processors.process_lines(of_lines, text, deadline)), asked
 
-        no_c.many = at_once
-        expected = [PROCESSED, PROCESSED, failed("has_c"), PROCESSED]
-        assert self.run(no_c) == (expected, [])
-        assert asked == [["a", "b", "c"], ["d"]][: 1 if many else None]
+    def test_takes_whole_lines_and_puts_each_outcome_in_its_place(self):
+        outcomes, asked = self.run(
+            lambda lines: {
+                place: failed(f"has_{line}") for place, line in enumerate(lines) if len(line) != 1
+            }
+        )
+        assert asked == ["a\nbb", "ccc\nd", "\nf"]
+        assert outcomes == [
+            *(PROCESSED, failed("has_bb"), failed("has_ccc"), PROCESSED),
+            *(failed("has_"), PROCESSED),
+        ]
 
-    def test_many_at_once_are_few_if_the_deadline_has_passed(self, monkeypatch):
-        monkeypatch.setattr(processors, "AT_ONCE", 3)
+    def test_outcomes_may_come_in_any_order_and_say_that_all_is_well(self):
+        said = {1: risky("odd"), 0: Outcome("processed")}
+        outcomes, _ = self.run(lambda lines: said, "a\nb")
+        assert outcomes == [PROCESSED, risky("odd")]
 
-        def processor(addresses):
-            raise AssertionError
+    @pytest.mark.parametrize("line", [-1, 2])
+    def test_a_line_that_was_not_asked_about_is_refused(self, line):
+        with pytest.raises(ProcessorError, match=f"line {line} of 2"):
+            self.run(lambda lines: {line: failed("odd")}, "a\nb")
 
-        processor.many = lambda addresses: [PROCESSED] * len(addresses)
-        assert self.run(processor, deadline=0.0) == ([PROCESSED] * 3, [])
+    @pytest.mark.parametrize("outcome", [None, "odd", Outcome("failed")])
+    def test_what_is_no_outcome_is_refused(self, outcome):
+        with pytest.raises(ProcessorError, match="yields Outcome objects"):
+            self.run(lambda lines: {0: outcome})
+
+    def test_stops_at_the_deadline_but_not_before_the_first_lines(self):
+        assert self.run(lambda lines: {}, deadline=0.0) == ([PROCESSED] * 2, ["a\nbb"])

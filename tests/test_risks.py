@@ -5,16 +5,6 @@ from processors import risks
 from processors.risks import POPULAR, TYPOS, ListError, suggestion
 
 
-@pytest.mark.parametrize("local", ["info", "INFO", "postmaster", "no-reply"])
-def test_roles_are_known_whatever_their_case(local):
-    assert risks.is_role(local)
-
-
-@pytest.mark.parametrize("local", ["anna", "infos", "info.anna", "a" * 60, ""])
-def test_people_are_no_roles(local):
-    assert not risks.is_role(local)
-
-
 def test_disposable_domains_are_known_with_all_below_them():
     assert risks.is_disposable("mailinator.com")
     assert risks.is_disposable("a.b.mailinator.com")

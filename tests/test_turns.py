@@ -1,3 +1,4 @@
+import itertools
 import logging
 import threading
 
@@ -8,7 +9,7 @@ import processors
 import progress
 from database import pool, session
 from models import Snapshot
-from processors import one_by_one
+from processors import failed, one_by_one
 
 
 @one_by_one
@@ -123,6 +124,40 @@ def test_errors_of_a_processor_are_logged_once_a_batch(make_turns, queue, caplog
         f"processor failed batch={batch_id} error=ValueError"
     ]
     assert logged[0].exc_info[1].args == ("no such thing",)
+
+
+def test_a_processor_of_lines_gets_lines_and_what_they_cannot_say_is_asked_one_by_one(
+    make_turns, queue, caplog
+):
+    asked = []
+
+    @one_by_one
+    def no_b(address):
+        if address == "broken@x.de":
+            raise ValueError("no such thing")
+        return "has_b" if "b" in address else None
+
+    def of_lines(text):
+        asked.append(text)
+        if "broken" in text:
+            raise LookupError
+        lines = text.split("\n")
+        return {line: failed("has_b") for line, address in enumerate(lines) if "b" in address}
+
+    no_b.of_lines = of_lines
+    turns = make_turns(no_b)
+    chunks = ["a@x.de", "b@x.de"], ["broken@x.de", "c@x.de"], ['"d\n@x.de"', "e@x.de"]
+    batch_id = store(*itertools.chain(*chunks), chunk_size=2).batch_id
+    queue.enqueue(batch_id)
+    while turns.run_once():
+        pass
+    assert asked == ["a@x.de\nb@x.de", "broken@x.de\nc@x.de"]
+    assert [reason for _, _, reason in emails(batch_id)] == [
+        *(None, "has_b", "error", None, None, None)
+    ]
+    assert_books_balance()
+    logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert [record.exc_info[1].args for record in logged] == [("no such thing",)]
 
 
 def test_a_turn_that_dies_leaves_no_trace_and_the_bell_rung(make_turns, queue):
