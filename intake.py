@@ -27,8 +27,10 @@ from tables import Table
 
 __all__ = ["IntakeError", "Rows", "clean_filename", "read_addresses", "store"]
 
-# Addresses that are looked at together, and make one piece of the COPY stream; or a few more.
-PIECE = 4000
+# Addresses that are looked at together, and make one piece of the COPY stream; or a few more. Two
+# or three such pieces fit into the socket's buffer (200 kB on Linux), so that PostgreSQL has one to
+# work at while the next is made; with pieces as large as the buffer, each waits for the other.
+PIECE = 1400
 DETECT_ALL = Overrides()
 
 # Addresses, and the line that the row of each begins on.

@@ -17,7 +17,7 @@ from formats import Format, IntakeError
 
 # Characters that are read and parsed at once. With four times as many, what is made of them leaves
 # a processor's nearest cache, and results take up to half as long again.
-BLOCK = 1 << 16
+BLOCK = 1 << 15
 # The longest line, and half the longest row, that are accepted.
 MAX_LINE = 1 << 20
 # Rows of one block of them at most.
