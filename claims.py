@@ -84,43 +84,57 @@ class CountError(Exception):
     """The rows that a turn updated are not the emails that it claimed; the turn is rolled back."""
 
 
+def _free(where: str) -> str:
+    """The first chunk, of those to which this applies, that a turn can begin on."""
+    return f"""
+  SELECT first_id FROM chunk
+  WHERE batch_id = %(batch_id)s AND {where} AND done <= last_id - first_id
+    -- A time that is yet to come was written before somebody set the clock back.
+    AND (attempts > 0 AND begun_at BETWEEN clock_timestamp()
+      - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE
+  ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED"""
+
+
 # Two transactions, of which the second is left open. The first notes that a turn begins on the
-# batch's first unfinished chunk that nobody holds, and makes a pending batch `processing`. It is
-# one of its own, so that it is known of a turn that it was begun though whoever began it is dead.
-# It doesn't wait for the disk: nothing depends on it, and it goes there before anything that comes
-# after it. The second claims the chunk. Nobody holds it in between, so that for CLAIM_SECONDS it is
-# nobody else's to begin a turn on; and both are sent at once, because a worker with much to do may
-# take long to get round to the second. A setting of the session takes what the first found past it.
+# first unfinished chunk that nobody holds, from a place on or else of all, and makes a pending
+# batch `processing`. It is one of its own, so that it is known of a turn that it was begun though
+# whoever began it is dead. It doesn't wait for the disk: nothing depends on it, and it goes there
+# before anything that comes after it. The second claims the chunk. Nobody holds it in between, so
+# that for CLAIM_SECONDS it is nobody else's to begin a turn on; and both are sent at once, because
+# a worker with much to do may take long to get round to the second. A setting of the session takes
+# what the first found past it.
 _CLAIM = f"""
 BEGIN;
 SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
-WITH next AS (
-  SELECT c.first_id FROM chunk AS c JOIN batch AS b ON b.id = c.batch_id
-  WHERE c.batch_id = %(batch_id)s AND b.status IN ('pending', 'processing')
-    AND c.done <= c.last_id - c.first_id
-    -- A time that is yet to come was written before somebody set the clock back.
-    AND (c.attempts > 0 AND c.begun_at BETWEEN clock_timestamp()
-      - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE
-  ORDER BY c.first_id LIMIT 1 FOR UPDATE OF c SKIP LOCKED
+WITH start AS (
+  SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id FROM batch
+  WHERE id = %(batch_id)s AND status IN ('pending', 'processing')
+), next AS ({_free("first_id >= (SELECT id FROM start)")}
+), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (SELECT FROM next)")}
+), taken AS (SELECT * FROM next UNION ALL SELECT * FROM other
 ), started AS (
   -- Only who has a chunk starts the batch, and so is there to tell of it.
   UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1
-  WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM next)
+  WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM taken)
   RETURNING jsonb_build_array({SNAPSHOT}) AS snapshot
 ), begun AS (
   UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()
-  FROM next LEFT JOIN started ON true
-  WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = next.first_id
-  RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone, EXISTS (
-    SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id AND o.first_id > chunk.first_id
-    AND o.done <= o.last_id - o.first_id), started.snapshot) AS turn
+  FROM taken LEFT JOIN started ON true
+  WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = taken.first_id
+  RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone,
+    -- There is most often one behind it. To look on both sides at once would mean to begin with
+    -- all that are done.
+    EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
+      AND o.first_id > chunk.first_id AND o.done <= o.last_id - o.first_id)
+    OR EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
+      AND o.first_id < chunk.first_id AND o.done <= o.last_id - o.first_id),
+    started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
 COMMIT;
 BEGIN;
 SELECT set_config('synchronous_commit', 'off', true),
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
-SELECT turn, c.last_id, c.done, c.reasons, c.addresses, EXISTS (
-  SELECT FROM chunk AS o WHERE o.batch_id = c.batch_id AND o.reasons ?| %(suspicious)s)
+SELECT turn, c.last_id, c.done, c.reasons, c.addresses, b.reasons ?| %(suspicious)s
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
@@ -130,18 +144,28 @@ FOR UPDATE OF c
 """
 
 
-def claim_chunk(batch_id: int, suspicious: Sequence[str], idle_seconds: float) -> Claim | None:
+def claim_chunk(
+    batch_id: int,
+    suspicious: Sequence[str],
+    idle_seconds: float,
+    *,
+    start: int = 0,
+    share: float = 0.0,
+) -> Claim | None:
     """Begin a turn on the batch, and lock its chunk until the transaction that is left open ends.
 
-    None if there is no chunk to be had, or no such batch. Emails with a `suspicious` reason make
-    their batch suspect. When the transaction waits for its owner for longer than `idle_seconds`,
-    PostgreSQL ends it. Its commit doesn't wait for the disk: database.flush() is to do so, before
-    anything is told of it.
+    None if there is no chunk to be had, or no such batch. It is the first that begins not before
+    the email `start`, nor before this `share` of all emails; or if there is none, the first of all.
+    Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
+    owner for longer than `idle_seconds`, PostgreSQL ends it. Its commit doesn't wait for the disk:
+    database.flush() is to do so, before anything is told of it.
     """
     row = fetch_one(
         _CLAIM,
         {
             "batch_id": batch_id,
+            "start": start,
+            "share": share,
             "claiming": CLAIM_SECONDS,
             "idle": f"{idle_seconds * 1000:.0f}ms",
             "suspicious": list(suspicious),

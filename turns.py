@@ -106,6 +106,11 @@ class Turns:
         self.turn: Claim | None = None
         self.since = time.monotonic()
         self.emails = 0
+        # Where the thread looks for a chunk first: from that of its last turn on, or in another
+        # batch from its share on, so that of hundreds of threads on one batch not each walks past
+        # what the others hold and have done.
+        self._last = 0, 0
+        self._share = (number - 1) / self._settings.threads
         # Set by the supervisor when another thread has taken this one's place.
         self.abandoned = False
 
@@ -161,9 +166,17 @@ class Turns:
         """Claim, process, count, commit, publish; False if there was nothing to claim."""
         timeout = self._settings.turn_timeout_seconds
         with database.own_transactions():
-            claim = claims.claim_chunk(batch_id, KILLING, timeout)
+            last_batch, last_chunk = self._last
+            claim = claims.claim_chunk(
+                batch_id,
+                KILLING,
+                timeout,
+                start=last_chunk if batch_id == last_batch else 0,
+                share=self._share if batch_id != last_batch else 0,
+            )
             if claim is None:
                 return False
+            self._last = batch_id, claim.first_id
             self.since, self.turn = time.monotonic(), claim
             try:
                 self._take(claim, current)

@@ -69,7 +69,23 @@ def test_a_claim_tells_whether_more_is_left(database):
     batch_id = store("a@x.de", "b@x.de", chunk_size=1).batch_id
     with session():
         assert lose_turn(batch_id).more
+        assert lose_turn(batch_id).more  # the first is unfinished
+    query("UPDATE chunk SET attempts = 0 RETURNING 1")
+    take_turn(batch_id)
+    with session():
         assert not lose_turn(batch_id).more
+
+
+def test_a_claim_begins_where_it_is_told_to_and_takes_what_there_is(database):
+    batch_id = store(*[f"{letter}@x.de" for letter in "abcdefgh"], chunk_size=2).batch_id
+    places = ({"share": 0.5}, {"start": 2}, {"start": 5}, {"share": 0.9}, {})
+    with session():
+        claimed = []
+        for place in places:
+            with database_module.own_transactions():
+                claim = claims.claim_chunk(batch_id, (), 60, **place)
+            claimed.append(claim and (claim.first_id, claim.more))
+    assert claimed == [(5, True), (3, True), (7, True), (1, True), None]
 
 
 def test_what_is_not_to_be_processed_cannot_be_claimed(database):
