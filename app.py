@@ -37,7 +37,7 @@ from models import Snapshot
 from pages import Pages
 from problems import RETRY_AFTER, Problem
 from progress import Hub
-from serving import HttpServer, WsgiApp, share_heap
+from serving import HttpServer, WsgiApp, keep_memory_small
 from settings import Settings, exit_with, load_or_exit
 from streams import Streams
 from wire import batch_format_json, rows_json
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--host", metavar="H", help="address, instead of [server] host")
     parser.add_argument("--port", metavar="N", help="port, instead of [server] port")
     arguments = parser.parse_args()
-    share_heap()
+    keep_memory_small()
     settings = load_or_exit(
         arguments, {("server", "host"): arguments.host, ("server", "port"): arguments.port}
     )

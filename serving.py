@@ -35,19 +35,24 @@ logger = logging.getLogger("serving")
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 
-# A parameter of glibc's mallopt(): how many heaps a process has at most.
+# Parameters of glibc's mallopt(): how many heaps a process has at most; from how many bytes on a
+# piece of memory is none of a heap's.
 _M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD = -3
 
 
-def share_heap() -> None:
-    """Let all threads use one heap, where the C library is glibc; before there are threads.
+def keep_memory_small() -> None:
+    """Give back what a large upload took, where the C library is glibc; before there are threads.
 
     Otherwise each thread of a hundred or so keeps a heap of its own, as large as the largest upload
-    or download that it ever served. They don't get into each other's way there, as only one of them
-    runs Python at a time.
+    or download that it ever served. They don't get into each other's way in one, as only one of
+    them runs Python at a time. Large tables are in no heap, where they would leave holes; this is
+    glibc's first threshold, which it would raise.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_M_ARENA_MAX, 1)
+        mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
 
 
 class _NoRoomError(Error):  # type: ignore[misc]

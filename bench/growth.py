@@ -33,18 +33,17 @@ def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
     sizes = SIZES if rows >= SIZES[1] else (rows // 10, rows, rows * 5)
     times: dict[int, list[Run]] = {}
     peaks: dict[int, tuple[float, float]] = {}
-    floors: dict[int, dict[str, float]] = {}
+    floors: dict[int, list[dict[str, float]]] = {}
     with ground.app() as app, ground.workers(1, 4) as (worker,):
         warm = samples.make(20_000)
         run_batch(ground, app, warm, failed=warm.malformed)
-        for size, batches in zip(sizes, (SMALLEST_BATCHES, rounds, 1), strict=True):
+        for size, batches in zip(sizes, (SMALLEST_BATCHES, rounds, rounds), strict=True):
             sample = samples.make(size, copy_text=True)
-            times[size] = []
-            say(f"growth, {size:,} rows, floor")
-            ground.reset()
-            floors[size] = ground.floor(sample)
+            times[size], floors[size] = [], []
             for number in range(1, batches + 1):
                 say(f"growth, {size:,} rows, batch {number} of {batches}")
+                ground.reset()
+                floors[size].append(ground.floor(sample))
                 ground.reset()
                 times[size].append(run_batch(ground, app, sample, failed=sample.malformed))
             peaks[size] = (app.peak_megabytes(), worker.peak_megabytes())
@@ -57,11 +56,14 @@ def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
 def _growth_rows(
     times: dict[int, list[Run]],
     peaks: dict[int, tuple[float, float]],
-    floors: dict[int, dict[str, float]],
+    floors: dict[int, list[dict[str, float]]],
 ) -> list[Row]:
     def per_row(size: int, what: str) -> float:
         """Microseconds, the median of the batches of this size."""
         return 1e6 / size * float(statistics.median(getattr(run, what) for run in times[size]))
+
+    def floor_per_row(size: int, what: str) -> float:
+        return 1e6 / size * float(statistics.median(floor[what] for floor in floors[size]))
 
     smallest, base, largest = times
     rows = [
@@ -72,7 +74,7 @@ def _growth_rows(
     ]  # fmt: skip
     rows += [
         Row("growth", f"… {what.upper()} alone, {size:,} rows against {base:,}", "µs",
-            [1e6 / size * floors[size][what]], [1e6 / base * floors[base][what]])
+            [floor_per_row(size, what)], [floor_per_row(base, what)])
         for what in ("copy", "update")
         for size in (smallest, largest)
     ]  # fmt: skip
