@@ -57,13 +57,13 @@ class Seen:
 
     def _write(self, keys: list[str], lines: Sequence[int]) -> None:
         text = "".join(keys).encode()
-        lengths = [*map(len, keys)]
-        if len(text) != sum(lengths):
-            lengths = [len(key.encode()) for key in keys]
+        lengths = np.fromiter(map(len, keys), np.uint32, len(keys))
+        if len(text) != lengths.sum():
+            lengths = np.fromiter((len(key.encode()) for key in keys), np.uint32, len(keys))
         records = np.empty(len(keys), _RECORD)
         records["length"] = lengths
-        records["line"] = lines
-        records["place"] = self._size + records["length"].cumsum(dtype=np.uint64) - lengths
+        records["line"] = np.fromiter(lines, np.uint32, len(keys))
+        records["place"] = self._size + lengths.cumsum(dtype=np.uint64) - lengths
         self._keys.write(text)
         self._records.write(records.tobytes())
         self._size += len(text)
