@@ -71,7 +71,7 @@ class Seen:
     def _make_room(self) -> None:
         if self._count > len(self._hashes):
             # In its place, where there is room; a copy would be there twice for a moment.
-            self._hashes.resize(self._count + len(self._hashes) // 4, refcheck=False)
+            self._hashes.resize(self._count + len(self._hashes) // 16, refcheck=False)
         size = len(self._slots)
         while self._count > _FULL * size:
             size *= 2

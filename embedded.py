@@ -34,10 +34,14 @@ RESTART_TIMEOUT = 5.0
 KEEPER_PAUSE = 0.2
 POLL = 0.03
 
+# Megabytes of shared buffers: a quarter of the machine's, as PostgreSQL's manual has it, but not
+# less than its default, and no more than a list of five million rows has use for.
+BUFFERS_MB = (128, 512)
 POSTGRES_CONFIG = """
 # Written by embedded.py when it made this database.
 max_connections = 200
 max_wal_size = 4GB
+shared_buffers = {buffers}MB
 """
 
 
@@ -127,7 +131,9 @@ class Postgres:
         unfinished.mkdir()
         PostgresServer(unfinished, cleanup_mode=None).ensure_pgdata_inited()
         with (unfinished / "postgresql.conf").open("a") as config:
-            config.write(POSTGRES_CONFIG)
+            least, most = BUFFERS_MB
+            memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+            config.write(POSTGRES_CONFIG.format(buffers=max(least, min(memory // 4, most))))
         unfinished.rename(self.data)
 
     def _wait_for_recovery(self) -> None:

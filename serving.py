@@ -52,7 +52,7 @@ def keep_memory_small() -> None:
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, 128 * 1024)
+        mallopt(_M_MMAP_THRESHOLD, 2 << 20)
 
 
 class _NoRoomError(Error):  # type: ignore[misc]
