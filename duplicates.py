@@ -30,7 +30,7 @@ _PACKED = struct.Struct("=QII")
 class Seen:
     """The keys that were added, numbered from 0, each with the line that it came from.
 
-    Both files are temporary ones, unbuffered. There can be 4 billion keys at most.
+    Both files are temporary ones. There can be 4 billion keys at most.
     """
 
     def __init__(self, keys_file: IO[bytes], records_file: IO[bytes]) -> None:
@@ -66,6 +66,9 @@ class Seen:
         records["place"] = self._size + lengths.cumsum(dtype=np.uint64) - lengths
         self._keys.write(text)
         self._records.write(records.tobytes())
+        # They are read by their descriptors.
+        self._keys.flush()
+        self._records.flush()
         self._size += len(text)
 
     def _make_room(self) -> None:

@@ -12,7 +12,7 @@ from duplicates import Seen
 def repeated(parts):
     """What Seen says of keys that come in these parts, each from a line ten times its place."""
     found, place = {}, 0
-    with TemporaryFile(buffering=0) as keys_file, TemporaryFile(buffering=0) as records_file:
+    with TemporaryFile() as keys_file, TemporaryFile() as records_file:
         seen = Seen(keys_file, records_file)
         for part in parts:
             lines = range(10 * place, 10 * (place + len(part)), 10)
@@ -58,7 +58,7 @@ def test_keys_with_the_same_hash_are_told_apart(monkeypatch):
 
 
 def test_takes_ten_or_so_bytes_a_key():
-    with TemporaryFile(buffering=0) as keys_file, TemporaryFile(buffering=0) as records_file:
+    with TemporaryFile() as keys_file, TemporaryFile() as records_file:
         seen = Seen(keys_file, records_file)
         for start in range(0, 1_000_000, 10_000):
             seen.add(
