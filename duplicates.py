@@ -79,7 +79,8 @@ class Seen:
         while self._count > _FULL * size:
             size *= 2
         if size > len(self._slots):
-            numbers = self._slots[self._slots > 0] - 1
+            numbers = self._slots[self._slots > 0]
+            numbers -= 1
             del self._slots  # before there are others
             self._slots = np.zeros(size, np.uint32)
             for start in range(0, len(numbers), _AT_ONCE):
