@@ -16,6 +16,7 @@ from psycopg2 import errorcodes
 import database
 from database import pool
 from models import MAX_REASONS, SNAPSHOT, Snapshot, bounded, fetch_one, snapshot_from
+from processors import as_lines
 from processors.reasons import OTHER_REASONS
 
 # Seconds that PostgreSQL may take from a turn's beginning to its claim; normally a thousandth.
@@ -43,14 +44,13 @@ class Claim:
     suspect: bool
     ids: Sequence[int]
     text: str | None
+    # None if it has yet to be made of the text.
     listed: list[str] | None = None
 
     @property
     def addresses(self) -> list[str]:
         """The addresses in the order of their ids."""
-        if self.text is not None:
-            return self.text.split("\n")
-        return self.listed or []
+        return (self.text or "").split("\n") if self.listed is None else self.listed
 
 
 @dataclass
@@ -95,6 +95,12 @@ def _free(where: str) -> str:
   ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED"""
 
 
+def _unfinished(where: str) -> str:
+    """Whether the chunk's batch has an unfinished one where `first_id` is so."""
+    return f"""EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
+      AND o.first_id {where} AND o.done <= o.last_id - o.first_id)"""
+
+
 # Two transactions, of which the second is left open. The first notes that a turn begins on the
 # first unfinished chunk that nobody holds, from a place on or else of all, and makes a pending
 # batch `processing`. It is one of its own, so that it is known of a turn that it was begun though
@@ -124,10 +130,7 @@ WITH start AS (
   RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone,
     -- There is most often one behind it. To look on both sides at once would mean to begin with
     -- all that are done.
-    EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
-      AND o.first_id > chunk.first_id AND o.done <= o.last_id - o.first_id)
-    OR EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
-      AND o.first_id < chunk.first_id AND o.done <= o.last_id - o.first_id),
+    {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
     started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
 COMMIT;
@@ -179,10 +182,7 @@ def claim_chunk(
     if text is not None and done == 0:
         return Claim(*held, range(first_id, last_id + 1), text)
     ids, addresses = _pending(batch_id, first_id + done, last_id)
-    text = "\n".join(addresses)
-    if text.count("\n") == len(ids) - 1:
-        return Claim(*held, ids, text)
-    return Claim(*held, ids, None, addresses)
+    return Claim(*held, ids, as_lines(addresses), addresses)
 
 
 def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], list[str]]:

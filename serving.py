@@ -15,7 +15,6 @@ from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
 from waitress.utilities import Error
 
-import files
 import logs
 from problems import WaitressError
 from settings import Settings
@@ -40,6 +39,9 @@ WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 # piece of memory is none of a heap's.
 _M_ARENA_MAX = -8
 _M_MMAP_THRESHOLD = -3
+# Bytes for the latter: more than the pieces of a file, which come and go too often to be the
+# kernel's each time.
+_LARGE = 2 << 20
 
 
 def keep_memory_small() -> None:
@@ -48,13 +50,12 @@ def keep_memory_small() -> None:
     Otherwise each thread of a hundred or so keeps a heap of its own, as large as the largest upload
     or download that it ever served. They don't get into each other's way in one, as only one of
     them runs Python at a time. Large tables are in no heap, where they would leave holes; glibc
-    would raise the threshold for that with the first of them, but for one that is set. It is above
-    a piece of a file, which comes and goes too often to be the kernel's each time.
+    would raise the threshold for that with the first of them, but for one that is set.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         mallopt(_M_ARENA_MAX, 1)
-        mallopt(_M_MMAP_THRESHOLD, 2 * files.PIECE)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
 class _NoRoomError(Error):  # type: ignore[misc]

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from formats import Format, IntakeError
 
-# Characters that are read and parsed at once. With four times as many, what is made of them leaves
+# Characters that are read and parsed at once. With eight times as many, what is made of them leaves
 # a processor's nearest cache, and results take up to half as long again.
 BLOCK = 1 << 15
 # The longest line, and half the longest row, that are accepted.

@@ -8,7 +8,6 @@ a chunk whose turns keep dying is known, and its emails are processed in isolati
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import random
 import threading
@@ -75,6 +74,7 @@ class Workplace:
         )
         self.postgres = logs.Outage("postgres", logger, settle=1.0)
         self.no_batch = logs.Sparingly(logger)
+        self.no_lines = logs.Sparingly(logger)
         # The batch that was served last while Redis was away, so that all get their turn.
         self.served = 0
         # Errors of a processor that were logged, by batch and kind: each once.
@@ -224,9 +224,15 @@ class Turns:
         deadline = time.monotonic() + self._settings.turn_seconds
         of_lines = getattr(processor, "of_lines", None)
         if of_lines is not None and claim.text is not None:
-            # What it raises comes again one by one, and will show which address it was.
-            with contextlib.suppress(Exception):
+            try:
                 return processors.process_lines(of_lines, claim.text, deadline)
+            except Exception as error:
+                # One by one it will show which address it was, if it is one's fault.
+                self._workplace.no_lines.warning(
+                    "the processor's of_lines failed; it is asked one by one",
+                    batch=claim.batch_id,
+                    error=repr(error),
+                )
         return processors.process(
             processor,
             claim.addresses,

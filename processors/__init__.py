@@ -144,6 +144,13 @@ def process(
     return findings
 
 
+def as_lines(addresses: Sequence[str]) -> str | None:
+    """The addresses one a line, as process_lines() takes them; None if one has a line end of its
+    own."""
+    text = "\n".join(addresses)
+    return text if text.count("\n") == len(addresses) - 1 else None
+
+
 def process_lines(
     of_lines: Callable[[str], Mapping[int, Outcome]], text: str, deadline: float
 ) -> Findings:

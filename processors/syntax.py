@@ -20,6 +20,7 @@ from email_validator import (
     validate_email,
 )
 
+from processors import as_lines
 from processors.mailboxes import ROLES, pattern_of
 
 
@@ -216,8 +217,8 @@ def normalized(address: str) -> str:
 
 def normal_forms(addresses: list[str]) -> list[str]:
     """The normal form of each, as of normalized(), in a fraction of the time."""
-    text = "\n".join(addresses)
-    if text.count("\n") != len(addresses) - 1:  # one has a line end of its own
+    text = as_lines(addresses)
+    if text is None:
         return [*map(normalized, addresses)]
     _, domains = split_lines(text)
     if _are_normal(domains):

@@ -158,6 +158,7 @@ def test_a_processor_of_lines_gets_lines_and_what_they_cannot_say_is_asked_one_b
     assert_books_balance()
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert [record.exc_info[1].args for record in logged] == [("no such thing",)]
+    assert "the processor's of_lines failed" in caplog.text
 
 
 def test_a_turn_that_dies_leaves_no_trace_and_the_bell_rung(make_turns, queue):
