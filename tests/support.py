@@ -26,7 +26,7 @@ import database
 import intake
 import models
 from claims import Claim
-from database import pool, session
+from database import SESSION_SECONDS, pool, session
 from formats import Format, Overrides
 from models import Snapshot
 from processors import PROCESSED, Findings, Outcome
@@ -140,13 +140,14 @@ def listed(findings: Findings) -> list[Outcome]:
     return [others.get(position, PROCESSED) for position in range(findings.count)]
 
 
-def in_threads(*functions: Callable[[], Any]) -> list[Any]:
-    """Run the functions at the same moment, each with a connection, and return what they did."""
+def in_threads(*functions: Callable[[], Any], seconds: float = SESSION_SECONDS) -> list[Any]:
+    """Run the functions at the same moment, each with a session of so many seconds, and return what
+    they did."""
     barrier = threading.Barrier(len(functions))
     results: list[Any] = [None] * len(functions)
 
     def run(index: int, function: Callable[[], Any]) -> None:
-        with session():
+        with session(seconds):
             barrier.wait(10)
             results[index] = function()
 
