@@ -164,8 +164,7 @@ def read_addresses(
     IntakeError.
     """
     at_sign_seen = False
-    with TemporaryFile() as keys_file, TemporaryFile() as records_file:
-        seen = Seen(keys_file, records_file)
+    with Seen() as seen:
         for addresses, lines in _all_addresses(table, counts, max_rows, skipped):
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
             repeated = seen.add([*map(str.lower, addresses)], lines)

@@ -1,19 +1,18 @@
 import random
-from tempfile import TemporaryFile
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import duplicates
+import hashes
 from duplicates import Seen
 
 
 def repeated(parts):
     """What Seen says of keys that come in these parts, each from a line ten times its place."""
     found, place = {}, 0
-    with TemporaryFile() as keys_file, TemporaryFile() as records_file:
-        seen = Seen(keys_file, records_file)
+    with Seen() as seen:
         for part in parts:
             lines = range(10 * place, 10 * (place + len(part)), 10)
             said = seen.add(part, lines)
@@ -50,20 +49,33 @@ def test_of_many_too(different):
 
 def test_keys_with_the_same_hash_are_told_apart(monkeypatch):
     monkeypatch.setattr(duplicates, "hash", len, raising=False)
-    monkeypatch.setattr(duplicates, "_SLOTS", 4)
     parts = [
         [str(number % 700) for number in range(start, start + 100)] for start in range(0, 900, 90)
     ]
     assert repeated(parts) == expected(parts) != {}
 
 
-def test_takes_ten_or_so_bytes_a_key():
-    with TemporaryFile() as keys_file, TemporaryFile() as records_file:
-        seen = Seen(keys_file, records_file)
-        for start in range(0, 1_000_000, 10_000):
-            seen.add(
-                [f"a.rather.long.address.{n}@example.com" for n in range(start, start + 10_000)],
-                range(10_000),
-            )
-        arrays = [value for value in vars(seen).values() if hasattr(value, "nbytes")]
-        assert sum(array.nbytes for array in arrays) < 14_000_000
+@pytest.mark.parametrize("alike", [hash, lambda key: hash(key) % 50 << 32])
+@pytest.mark.parametrize("most", [1, 100, 2_500])
+def test_what_went_to_the_disk_is_found_too(monkeypatch, most, alike):
+    monkeypatch.setattr(duplicates, "hash", alike, raising=False)
+    monkeypatch.setattr(hashes, "_MOST", most)
+    monkeypatch.setattr(hashes, "_AT_ONCE", 700)
+    rng = random.Random(8)
+    keys = [f"user{rng.randrange(5_000)}@x.de" for _ in range(6_000)]
+    parts = [keys[start : start + 77] for start in range(0, len(keys), 77)]
+    assert repeated(parts) == expected(parts)
+
+
+def test_takes_no_more_memory_for_more_keys():
+    def held(seen):
+        known = seen._hashes
+        return sum(array.nbytes for array in (known._filter, known._index, *known._runs))
+
+    with Seen() as seen:
+        sizes = []
+        for start in range(0, 3_000_000, 10_000):
+            seen.add([f"{n}@example.com" for n in range(start, start + 10_000)], range(10_000))
+            sizes.append(held(seen))
+    assert max(sizes[:100]) < 14_000_000
+    assert max(sizes[100:]) < 1.02 * max(sizes[:100])
