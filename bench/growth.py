@@ -14,39 +14,42 @@ from throughput import Run, run_batch
 FIGURES = ("growth", "memory")
 # The sizes, of which the middle one is what the others are held against.
 SIZES = (100_000, 1_000_000, 5_000_000)
-# Batches of the smallest size, which are over soon.
-SMALLEST_BATCHES = 5
 # How much time per row may differ, and memory may grow.
 FLAT = 0.15
 FLAT_MEMORY = 1.10
 # Megabytes for a million rows, of the app and of a worker.
 APP_MB, WORKER_MB = 150, 120
 UPLOADS = 5
+# Batches of the smallest size in each round, which are over soon.
+SMALLEST_BATCHES = 3
 
 
 def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
     """Microseconds a row at each size, against the middle one; and memory at the largest.
 
-    One app and one worker take all sizes, the smallest first, and have had a batch before: what is
-    asked for here is the price of size, not of a start.
+    One app and one worker take all sizes. A first round isn't timed, because what is asked for here
+    is the price of size, and not that of a start, or of memory that a virtual machine never had
+    from its host before. It gives the peaks, one size after the other.
     """
     sizes = SIZES if rows >= SIZES[1] else (rows // 10, rows, rows * 5)
-    times: dict[int, list[Run]] = {}
+    times: dict[int, list[Run]] = {size: [] for size in sizes}
+    floors: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     peaks: dict[int, tuple[float, float]] = {}
-    floors: dict[int, list[dict[str, float]]] = {}
     with ground.app() as app, ground.workers(1, 4) as (worker,):
-        warm = samples.make(20_000)
-        run_batch(ground, app, warm, failed=warm.malformed)
-        for size, batches in zip(sizes, (SMALLEST_BATCHES, rounds, rounds), strict=True):
-            sample = samples.make(size, copy_text=True)
-            times[size], floors[size] = [], []
-            for number in range(1, batches + 1):
-                say(f"growth, {size:,} rows, batch {number} of {batches}")
+        for number in range(rounds + 1):
+            for size in (sizes[0],) * SMALLEST_BATCHES + sizes[1:]:
+                which = f"round {number} of {rounds}" if number else "untimed round"
+                say(f"growth, {size:,} rows, {which}")
+                sample = samples.make(size, copy_text=True)
                 ground.reset()
-                floors[size].append(ground.floor(sample))
+                floor = ground.floor(sample)
                 ground.reset()
-                times[size].append(run_batch(ground, app, sample, failed=sample.malformed))
-            peaks[size] = (app.peak_megabytes(), worker.peak_megabytes())
+                run = run_batch(ground, app, sample, failed=sample.malformed)
+                if number:
+                    floors[size].append(floor)
+                    times[size].append(run)
+                else:
+                    peaks[size] = (app.peak_megabytes(), worker.peak_megabytes())
         ground.reset()
     details = {str(size): [vars(run) for run in runs] for size, runs in times.items()}
     rows_of_table = _growth_rows(times, peaks, floors)
