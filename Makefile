@@ -7,7 +7,11 @@ BIN := $(VENV)/bin
 # Rows of a large list, for bench.
 ROWS ?= 1000000
 
-.PHONY: run test torture bench bench-peers screenshots lint format browser help clean
+# Writes the pins of one file: all that is needed, with the hash of every file of each.
+PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
+  --no-header --no-emit-index-url --no-emit-find-links
+
+.PHONY: run test fuzz torture bench bench-peers screenshots lint audit pins format browser help clean
 
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
@@ -15,6 +19,9 @@ run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Red
 # Most of a test's time is waiting; each of the two halves has servers and a browser of its own.
 test: $(VENV)/dev browser ## Run all tests, on real servers and a real browser
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
+
+fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing may break, hang or grow
+	@$(BIN)/python tests/fuzz.py $(ARGS)
 
 torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
 	@$(BIN)/python tests/torture.py $(ARGS)
@@ -33,6 +40,14 @@ lint: $(VENV)/dev ## Check style and types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+audit: $(VENV)/dev ## Look for known holes in what is required, and for habits that open some (asks the internet)
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml *.py processors
+	@$(BIN)/pip-audit --strict --requirement requirements.txt --disable-pip --progress-spinner off
+
+pins: $(VENV)/dev ## Pin what requirements*.in ask for, and all that that needs, with hashes
+	@for name in requirements requirements-dev requirements-peers; do \
+	  $(PIN) --output-file $$name.txt $$name.in || exit 1; done
+
 format: $(VENV)/dev ## Put the code into the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
@@ -50,11 +65,11 @@ $(VENV)/runtime: requirements.txt | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt requirements.txt | $(VENV)/made
+$(VENV)/dev: requirements-dev.txt | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	@touch $@ $(VENV)/runtime
 
-$(VENV)/peers: requirements-peers.txt requirements-dev.txt requirements.txt | $(VENV)/made
+$(VENV)/peers: requirements-peers.txt | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --requirement requirements-peers.txt
 	@touch $@ $(VENV)/dev $(VENV)/runtime
 

@@ -19,27 +19,33 @@ from typing import Any
 import bottle
 from bottle import request, response
 
+import access
 import bootstrap
 import database
 import logs
 import models
+import openapi
+import origins
 import problems
 import progress
 import receiving
+import users
+from access import Access
 from batches import Batches
 from batchqueue import BatchQueue
 from database import Session
 from doorbell import Doorbell
 from embedded import EmbeddedError
-from headers import with_headers
+from headers import WsgiApp, with_headers
 from health import Health
 from models import Snapshot
 from pages import Pages
 from problems import RETRY_AFTER, Problem
 from progress import Hub
-from serving import HttpServer, WsgiApp, keep_memory_small
-from settings import Settings, exit_with, load_or_exit
-from streams import Streams
+from serving import HttpServer, keep_memory_small
+from settings import Settings, SettingsError, exit_with, load_or_exit
+from streams import Slots, Streams
+from users import UsersError
 from wire import batch_format_json, rows_json
 
 # What a write says that finds no room: on the disk, in a quota, by a limit of the process.
@@ -57,15 +63,23 @@ class Application:
     """The routes. One object serves all request threads."""
 
     def __init__(
-        self, settings: Settings, doorbell: Doorbell, hub: Hub, stopping: threading.Event
+        self,
+        settings: Settings,
+        access: Access,
+        doorbell: Doorbell,
+        hub: Hub,
+        stopping: threading.Event,
     ) -> None:
         self._settings = settings
+        self._access = access
         self._doorbell = doorbell
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
         self._hub = hub
         self._postgres = logs.Outage("postgres", logger, settle=1.0)
         self._health = Health(doorbell, settings.redis.queue_key, self._postgres)
-        streams = Streams(hub, settings.server.max_streams, stopping)
+        server = settings.server
+        slots = Slots(server.max_streams, server.max_streams_per_client)
+        streams = Streams(hub, slots, stopping)
         self._batches = Batches(
             streams, self._database, self._announce, self._health.recent, hub.rates
         )
@@ -73,15 +87,25 @@ class Application:
 
     def wsgi(self) -> WsgiApp:
         """The WSGI application."""
+        return with_headers(self.routes(), self._settings.server.cors_origins)
+
+    def routes(self) -> bottle.Bottle:
+        """All handlers by method and address."""
         routes = bottle.Bottle()
+        routes.add_hook("before_request", self._let_in)
         routes.install(self._answer_problems)
         routes.default_error_handler = lambda error: problems.render(error, **self._pages.layout())
         self._pages.add_routes(routes)
         routes.get("/api/health", callback=self.health)
+        routes.get("/api/openapi.json", callback=openapi.document)
         routes.post("/api/upload", callback=self.upload)
         routes.post("/api/preview", callback=self.preview)
         self._batches.add_routes(routes)
-        return with_headers(routes, self._settings.server.cors_origins)
+        return routes
+
+    def _let_in(self) -> None:
+        self._access.admit()
+        origins.refuse_others(request.environ, self._settings.server.cors_origins)
 
     def _answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:
         """A Bottle plugin: what a route raises becomes a Problem, and is logged."""
@@ -130,10 +154,16 @@ class Application:
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
         with closing(receiving.Form()) as form:
-            batch = receiving.store(form, self._settings)
+            batch = receiving.store(form, self._settings, access.user())
         self._postgres.end()
         logger.info(
-            logs.line("stored", batch=batch.id, emails=batch.total_emails, rows=batch.total_rows)
+            logs.line(
+                "stored",
+                batch=batch.id,
+                emails=batch.total_emails,
+                rows=batch.total_rows,
+                **access.doer(),
+            )
         )
         live = self._announce(models.snapshot_of(batch))
         response.status = 201
@@ -172,30 +202,53 @@ def main() -> int:
     )
     parser.add_argument("--host", metavar="H", help="address, instead of [server] host")
     parser.add_argument("--port", metavar="N", help="port, instead of [server] port")
+    parser.add_argument(
+        "--add-user",
+        metavar="NAME",
+        help="ask for a password, and let this user sign in with it from now on; or change it",
+    )
     arguments = parser.parse_args()
     keep_memory_small()
     settings = load_or_exit(
         arguments, {("server", "host"): arguments.host, ("server", "port"): arguments.port}
     )
+    if arguments.add_user is not None:
+        return add_user(settings, arguments.add_user)
     logs.setup()
+    try:
+        allowed = Access(settings)
+    except SettingsError as error:
+        exit_with(str(error))
     stopping = bootstrap.stop_on_signals()
     # The request threads, the hub, the health of streams, and those that are just being opened.
     connections = settings.server.request_threads + 5
     try:
         with bootstrap.servers(settings, stopping, connections=connections, wait=False) as doorbell:
             if not stopping.is_set():
-                serve(settings, doorbell, stopping)
+                serve(settings, allowed, doorbell, stopping)
     except EmbeddedError as error:
         exit_with(f"{error}.")
     return 0
 
 
-def serve(settings: Settings, doorbell: Doorbell, stopping: threading.Event) -> None:
+def add_user(settings: Settings, name: str) -> int:
+    """Ask for the user's password, and write the users' file. A server sees it at once."""
+    try:
+        new = users.add(settings.users_path, name, users.ask_password())
+    except UsersError as error:
+        exit_with(str(error))
+    sys.stdout.write(f"{name} may sign in now.\n" if new else f"{name} has a new password.\n")
+    return 0
+
+
+def serve(
+    settings: Settings, allowed: Access, doorbell: Doorbell, stopping: threading.Event
+) -> None:
     """Serve until `stopping`."""
     hub = Hub(doorbell, settings.redis.channel_prefix)
-    application = Application(settings, doorbell, hub, stopping)
+    application = Application(settings, allowed, doorbell, hub, stopping)
     try:
-        server = HttpServer(application.wsgi(), settings)
+        server = HttpServer(application.wsgi(), settings, allowed.may_send)
     except OSError as error:
         place = f"{settings.server.host}, port {settings.server.port}"
         exit_with(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -11,8 +12,11 @@ from typing import Any
 import bottle
 from bottle import request, response
 
+import access
 import files
+import logs
 import models
+import phrases
 import progress
 import queries
 import removal
@@ -24,6 +28,7 @@ from processors import reasons
 from rates import Rates
 from streams import Streams
 from wire import (
+    action_json,
     batch_json,
     choice_from_query,
     email_json,
@@ -39,13 +44,16 @@ MAX_EMAILS, EMAILS = 500, 50
 # The longest part of an address, or of a file's name, that is searched for: no address is longer
 # (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
-# Characters of a request's JSON.
+# Bytes of a request's JSON.
 MAX_BODY = 1000
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
 # Seconds that counting the typos of a batch may take, and batches whose typos are kept.
 TYPOS_SECONDS = 10.0
 MAX_TYPOS = 100
+
+
+logger = logging.getLogger("batches")
 
 
 class Batches:
@@ -93,8 +101,21 @@ class Batches:
             with self._connect():
                 batch = queries.find_batch(batch_id)
         if batch is None:
-            raise _no_batch(batch_id)
+            raise self._no_batch(batch_id)
         return batch
+
+    def _no_batch(self, batch_id: int) -> Problem:
+        detail = f"There is no batch {batch_id}."
+        if 1 <= batch_id <= models.MAX_ID:
+            with self._connect():
+                last = next(iter(queries.actions(batch_id)), None)
+            if last is not None and last.kind in models.DELETIONS:
+                why = " because of its age" if last.kind == "expired" else ""
+                detail = (
+                    f"Batch {batch_id} was deleted{phrases.by(last.user_name)}{why} on"
+                    f" {phrases.moment(last.at)}."
+                )
+        return Problem(404, "batch_not_found", detail)
 
     def _summary(self, batch: Batch) -> dict[str, Any]:
         """A batch as lists show it."""
@@ -118,14 +139,16 @@ class Batches:
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}: with the time that it took so far, and a chart."""
+        """GET /api/batches/{id}: with the time that it took so far, a chart, and who did what."""
         batch = self.find(batch_id)
         with self._connect():
             elapsed = queries.elapsed_seconds(batch_id)
+            history = queries.actions(batch_id)
         response.set_header("Cache-Control", "no-store")
         return self._summary(batch) | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
             "rates": self._rates.history(batch_id),
+            "history": [action_json(action) for action in history],
         }
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
@@ -133,6 +156,7 @@ class Batches:
         events = self._streams.open(
             batch_id,
             lambda: self.find(batch_id),
+            holder=access.holder(),
             last_event_id=request.get_header("Last-Event-ID", ""),
             disconnected=request.environ["waitress.client_disconnected"],
         )
@@ -147,8 +171,14 @@ class Batches:
             with self._connect():
                 return models.present_snapshots(progress.NEWEST, progress.UNFINISHED)
 
-        disconnected = request.environ["waitress.client_disconnected"]
-        return _streamed(self._streams.open_all(present, self._health, disconnected=disconnected))
+        return _streamed(
+            self._streams.open_all(
+                present,
+                self._health,
+                holder=access.holder(),
+                disconnected=request.environ["waitress.client_disconnected"],
+            )
+        )
 
     def emails(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
@@ -222,7 +252,7 @@ class Batches:
         response.set_header("Content-Disposition", results.disposition(name))
         response.set_header("Cache-Control", "no-store")
         # As long as a stream, or longer: it must not take a request's thread either.
-        return self._streams.hold(pieces(batch, only))
+        return self._streams.hold(pieces(batch, only), access.holder())
 
     def retry(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/retry, `which` = failed, unknown or a reason: requeues those."""
@@ -236,20 +266,24 @@ class Batches:
             )
         codes = reasons.UNKNOWN if which == "unknown" else (which,)
         with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
-            done = models.retry(batch_id, which, codes, lambda: current.extend(PIECE_SECONDS))
+            done = models.retry(
+                batch_id, which, codes, lambda: current.extend(PIECE_SECONDS), access.user()
+            )
         if done is None:
-            raise _no_batch(batch_id)
+            raise self._no_batch(batch_id)
         requeued, snapshot = done
         if requeued:
+            _log("retried", batch_id, which=which, emails=requeued)
             self._announce(snapshot)
         return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/cancel: what is counted stays; turns under way count no more."""
         with _refused_by_state(), self._connect():
-            snapshot = models.cancel(batch_id)
+            snapshot = models.cancel(batch_id, access.user())
         if snapshot is None:
-            raise _no_batch(batch_id)
+            raise self._no_batch(batch_id)
+        _log("cancelled", batch_id, processed=snapshot.processed)
         self._announce(snapshot)
         return {
             "batchId": batch_id,
@@ -271,14 +305,15 @@ class Batches:
     def hide(self, batch_id: int) -> None:
         """Delete a batch, and leave it to a worker to remove its rows. Raises Problem."""
         with _refused_by_state(), self._connect():
-            snapshot = models.delete(batch_id)
+            snapshot = models.delete(batch_id, access.user())
         if snapshot is None:
-            raise _no_batch(batch_id)
+            raise self._no_batch(batch_id)
+        _log("deleted", batch_id, emails=snapshot.total)
         self._announce(snapshot)
 
 
-def _no_batch(batch_id: int) -> Problem:
-    return Problem(404, "batch_not_found", f"There is no batch {batch_id}.")
+def _log(event: str, batch_id: int, **values: object) -> None:
+    logger.info(logs.line(event, batch=batch_id, **values, **access.doer()))
 
 
 def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:
@@ -312,9 +347,14 @@ def _field(name: str) -> str | None:
     """A text of the request, from a JSON object, a form or the query string. Raises Problem."""
     if request.content_type.partition(";")[0].strip().lower() == "application/json":
         try:
-            value = json.loads(request.body.read(MAX_BODY)).get(name)
-        except (ValueError, AttributeError, RecursionError):
-            raise Problem(400, "bad_json", "The body must be a JSON object.") from None
+            document = dict(json.loads(request.body.read(MAX_BODY)))
+        except (ValueError, TypeError, RecursionError):
+            raise Problem(
+                400, "bad_json", f"The body must be a JSON object of {MAX_BODY:,} bytes at most."
+            ) from None
+        value = document.pop(name, None)
+        if document:
+            raise Problem(400, "bad_json", f"The object has {name!r} and nothing else.")
     else:
         value = request.params.getunicode(name)
     if value is not None and not isinstance(value, str):

@@ -42,6 +42,9 @@ POSTGRES_CONFIG = """
 max_connections = 200
 max_wal_size = 4GB
 shared_buffers = {buffers}MB
+# The log shows no row, and no statement with what somebody searched for.
+log_error_verbosity = terse
+log_min_error_statement = panic
 """
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from serving import WsgiApp
+WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
 SECURITY_HEADERS = [
     (
@@ -15,6 +15,8 @@ SECURITY_HEADERS = [
     ),
     ("X-Content-Type-Options", "nosniff"),
     ("Referrer-Policy", "same-origin"),
+    ("Cross-Origin-Opener-Policy", "same-origin"),
+    ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
 
 
@@ -28,12 +30,16 @@ def with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
             if environ.get("HTTP_ORIGIN") in origins:
                 headers += [
                     ("Access-Control-Allow-Origin", environ["HTTP_ORIGIN"]),
+                    ("Access-Control-Allow-Credentials", "true"),
                     ("Access-Control-Expose-Headers", "Location, Retry-After"),
                 ]
                 if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
                     headers += [
                         ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
-                        ("Access-Control-Allow-Headers", "Content-Type, Last-Event-ID"),
+                        (
+                            "Access-Control-Allow-Headers",
+                            "Authorization, Content-Type, Last-Event-ID",
+                        ),
                         ("Access-Control-Max-Age", "600"),
                     ]
                     if environ["REQUEST_METHOD"] == "OPTIONS":

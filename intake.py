@@ -70,13 +70,15 @@ def store(
     chunk_size: int,
     max_rows: int,
     overrides: Overrides = DETECT_ALL,
+    uploaded_by: str | None = None,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> Batch:
     """Store the seekable binary `file` as a batch, in one transaction: all of it, or nothing.
 
-    `abandoned` tells whether whoever sent the file has gone, and is asked until the end. Raises
-    IntakeError, then too, and UNREACHABLE when the database is out of reach; nothing is stored
-    then, except perhaps with the IntakeError `database_lost`.
+    `uploaded_by` is who did, where that is known. `abandoned` tells whether whoever sent the file
+    has gone, and is asked until the end. Raises IntakeError, then too, and UNREACHABLE when the
+    database is out of reach; nothing is stored then, except perhaps with the IntakeError
+    `database_lost`.
     """
 
     def go_on() -> None:
@@ -89,7 +91,7 @@ def store(
         try:
             with session() as current, pool.atomic():
                 transaction = database.transaction_id()
-                batch = _store(table, filename, chunk_size, max_rows, current, go_on)
+                batch = _store(table, filename, uploaded_by, chunk_size, max_rows, current, go_on)
                 table.close()
                 files.keep(batch.id, file, current)
                 go_on()
@@ -103,6 +105,7 @@ def store(
 def _store(
     table: Table,
     filename: str,
+    uploaded_by: str | None,
     chunk_size: int,
     max_rows: int,
     current: Session,
@@ -122,6 +125,7 @@ def _store(
         batch = Batch(
             id=batch_id,
             filename=filename,
+            uploaded_by=uploaded_by,
             total_emails=counts.emails,
             total_rows=counts.total,
             duplicate_rows=counts.duplicates,

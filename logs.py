@@ -1,4 +1,7 @@
-"""`key=value` log lines, and outages that are logged once as they begin and once as they end."""
+"""`key=value` log lines, and outages that are logged once as they begin and once as they end.
+
+No address of anybody's list gets into them by an error's message.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +11,45 @@ import re
 import sys
 import threading
 import time
+import traceback
+from types import TracebackType
 
 _PLAIN = re.compile(r"[\w.:/@+,-]+")
+_ADDRESS = re.compile(r"\S*@\S*")
+_CHAINED = "\nWhile that was handled:\n"
+
+
+class _Formatter(logging.Formatter):
+    """Formats errors without the data that their messages may hold."""
+
+    def formatException(  # noqa: N802
+        self,
+        ei: tuple[type[BaseException], BaseException, TracebackType | None]
+        | tuple[None, None, None],
+    ) -> str:
+        errors, error = [], ei[1]
+        while error is not None:
+            errors.append(error)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return _CHAINED.join(
+            "".join(traceback.format_tb(each.__traceback__))
+            + f"{type(each).__qualname__}: {said(each)}"
+            for each in reversed(errors)
+        )
+
+
+def said(error: BaseException) -> str:
+    """An error's message, but for addresses, and for the rows and statements that PostgreSQL shows
+    on the lines below the first."""
+    first, _, _ = str(error).strip().partition("\n")
+    return _ADDRESS.sub("…", first)
 
 
 def setup() -> None:
     """Send log lines to standard error, from level INFO up."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.INFO,
-        format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s",
-    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter("%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.INFO)
     # waitress warns whenever a request waits for a thread for an instant; that is no news.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
@@ -27,7 +58,7 @@ def line(event: str, **values: object) -> str:
     """`event key=value …`; a value with spaces, quotes or line breaks is written as JSON."""
     words = [event]
     for key, value in values.items():
-        text = str(value).strip() if isinstance(value, BaseException) else str(value)
+        text = said(value) if isinstance(value, BaseException) else str(value)
         words.append(f"{key}={text if _PLAIN.fullmatch(text) else json.dumps(text)}")
     return " ".join(words)
 

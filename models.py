@@ -37,6 +37,8 @@ STATUSES = ("pending", "processing", *TERMINAL)
 EMAIL_FILL = 45
 # The status in a deleted batch's last snapshot; in the table it keeps the one that it ended with.
 DELETED = "deleted"
+# What says of a batch that it is gone.
+DELETIONS = ("deleted", "expired")
 # PostgreSQL's largest bigint; no batch's id is beyond it.
 MAX_ID = 2**63 - 1
 # And its largest integer: no row of a file has a line beyond it.
@@ -69,6 +71,8 @@ class Batch(Table):
 
     id = _BigIdentityField()
     filename = TextField()
+    # Who uploaded it; null where nobody has to sign in.
+    uploaded_by = TextField(null=True)
     total_emails = IntegerField()
     processed_count = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
     failed_count = IntegerField(default=0, constraints=[SQL("DEFAULT 0")])
@@ -152,6 +156,30 @@ class Email(Table):
             )
         ]
         table_settings = [f"WITH (fillfactor = {EMAIL_FILL})"]
+
+
+class Action(Table):
+    """What somebody did to a batch after it was uploaded, and who; null where nobody signs in.
+
+    `which` emails were retried, and how many. There is no foreign key: that a batch was deleted is
+    kept when the batch is gone.
+    """
+
+    batch_id = BigIntegerField()
+    id = BigIntegerField(constraints=[SQL("GENERATED ALWAYS AS IDENTITY")])
+    kind = TextField()
+    user_name = TextField(null=True)
+    which = TextField(null=True)
+    emails = IntegerField(null=True)
+    at = DateTimeTZField(constraints=[SQL("DEFAULT now()")])
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "id")
+        constraints = [
+            Check("kind IN ('retried', 'cancelled', 'deleted', 'expired')"),
+            Check("(kind = 'retried') = (which IS NOT NULL)"),
+            Check("(which IS NULL) = (emails IS NULL)"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -258,7 +286,16 @@ def _lock(batch_id: int) -> str | None:
     return str(row[0]) if row else None
 
 
-def cancel(batch_id: int) -> Snapshot | None:
+def _note(
+    batch_id: int, kind: str, by: str | None, which: str | None = None, emails: int | None = None
+) -> None:
+    pool.execute_sql(
+        "INSERT INTO action (batch_id, kind, user_name, which, emails) VALUES (%s, %s, %s, %s, %s)",
+        (batch_id, kind, by, which, emails),
+    )
+
+
+def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
     """Cancel the batch: what is counted stays, and turns under way are not counted any more.
 
     A batch that is cancelled already stays so. None if there is none. Raises StateError if it has
@@ -269,6 +306,7 @@ def cancel(batch_id: int) -> Snapshot | None:
         if status is None:
             return None
         if status in ("pending", "processing"):
+            _note(batch_id, "cancelled", by)
             return snapshot_from(
                 fetch_one(
                     "UPDATE batch SET status = 'cancelled', completed_at = clock_timestamp(),"
@@ -282,7 +320,11 @@ def cancel(batch_id: int) -> Snapshot | None:
 
 
 def retry(
-    batch_id: int, which: str, reasons: Sequence[str], on_chunk: Callable[[], object]
+    batch_id: int,
+    which: str,
+    reasons: Sequence[str],
+    on_chunk: Callable[[], object],
+    by: str | None = None,
 ) -> tuple[int, Snapshot] | None:
     """Requeue emails of a completed batch: how many, and the batch's snapshot then.
 
@@ -309,6 +351,7 @@ def retry(
                 count, failed = count + row[0], failed + row[1]
         if count == 0:
             return 0, snapshots([batch_id])[0]
+        _note(batch_id, "retried", by, which, count)
         rest = fetch_one(_SUM_OF_CHUNKS, parameters)
         fetch_one(
             "UPDATE batch SET status = 'pending', started_at = NULL, completed_at = NULL,"
@@ -356,9 +399,9 @@ SELECT jsonb_object_agg(code, number) FROM (
 """
 
 
-def delete(batch_id: int) -> Snapshot | None:
+def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Snapshot | None:
     """Make the batch disappear for everybody, and return its last snapshot, which says `deleted`;
-    removal.py removes its rows then.
+    removal.py removes its rows then. It may be `expired`, and then it's nobody who deletes it.
 
     None if there is none, or if it is deleted already. Raises StateError unless it has ended.
     """
@@ -368,6 +411,7 @@ def delete(batch_id: int) -> Snapshot | None:
             return None
         if status not in TERMINAL:
             raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
+        _note(batch_id, "expired" if expired else "deleted", by)
         last = snapshot_from(
             fetch_one(
                 "UPDATE batch SET deleted_at = now(), revision = revision + 1 WHERE id = %s"

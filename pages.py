@@ -16,6 +16,7 @@ from urllib.parse import urlencode
 import bottle
 from bottle import request, response
 
+import access
 import health
 import models
 import phrases
@@ -77,7 +78,11 @@ class Pages:
 
     def layout(self) -> dict[str, Any]:
         """What the template of all pages needs."""
-        return {"static": f"/static/{self._static_version}", "version": VERSION}
+        return {
+            "static": f"/static/{self._static_version}",
+            "version": VERSION,
+            "user": access.user(),
+        }
 
     def _render(self, template: str, **values: Any) -> str:
         response.set_header("Cache-Control", "no-store")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 
 def count(number: int) -> str:
     """A whole number with its thousands apart."""
@@ -43,3 +46,21 @@ def duration(seconds: float) -> str:
 def share(part: int, whole: int) -> float:
     """How wide a part of a bar is that is 1,000 wide."""
     return round(1000 * part / whole, 2) if whole else 0.0
+
+
+def moment(time: datetime) -> str:
+    """A date and time of day, in UTC."""
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def by(name: str | None) -> str:
+    """Who did something, where that is known."""
+    return f" by {name}" if name else ""
+
+
+def done(action: dict[str, Any]) -> str:
+    """What somebody did to a batch, as the API tells it, but for the time."""
+    what = str(action["action"]).capitalize() + by(action["by"])
+    if action["emails"] is None:
+        return what
+    return f"{what}: {several(action['emails'], 'email')} ({action['which'].replace('_', ' ')})"

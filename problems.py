@@ -9,6 +9,8 @@ from typing import Any
 import bottle
 from waitress.task import ErrorTask
 
+from headers import SECURITY_HEADERS
+
 MEDIA_TYPE = "application/problem+json"
 # Seconds after which a client is asked to try again what was refused for now.
 RETRY_AFTER = "5"
@@ -16,14 +18,23 @@ RETRY_AFTER = "5"
 # What to say where all that is known is the status.
 DETAILS = {
     400: "The request is malformed.",
+    401: "Sign in with your name and password.",
     404: "There is nothing at this address.",
     405: "This address does not answer to that method.",
+    408: "The request came too slowly, and was given up. Please send it again.",
     413: "The upload is larger than this server accepts. Split the file into smaller ones.",
     431: "The request's headers are too long.",
     500: "Something went wrong on the server; its log says what. Please try again.",
     501: "The request uses a feature of HTTP that this server does not have.",
+    503: "The server receives as many uploads as it has room for. Please try again soon.",
     507: "The server's disk is full, and nothing was stored. Please tell who runs it.",
 }
+
+
+# How browsers, curl and other programs are told that they have to sign in (RFC 7617).
+CHALLENGE = 'Basic realm="Email batches", charset="UTF-8"'
+# What a status brings along.
+_HEADERS = {401: [("WWW-Authenticate", CHALLENGE)], 503: [("Retry-After", RETRY_AFTER)]}
 
 
 class Problem(bottle.HTTPError):  # type: ignore[misc]
@@ -105,7 +116,11 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
             media_type, text = "text/html; charset=utf-8", _plain_page(error.code)
         body = text.encode()
         self.status = f"{error.code} {error.reason}"
-        self.response_headers.append(("Content-Type", media_type))
+        self.response_headers += [
+            ("Content-Type", media_type),
+            *SECURITY_HEADERS,
+            *_HEADERS.get(error.code, ()),
+        ]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)

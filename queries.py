@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from peewee import SQL
 
 from database import pool
-from models import Batch, fetch_one
+from models import Action, Batch, fetch_one
 from processors import reasons
 
 
@@ -40,6 +40,16 @@ def find_batch(batch_id: int) -> Batch | None:
     """The batch, or None."""
     found: Batch | None = Batch.get_or_none(Batch.id == batch_id, Batch.deleted_at.is_null())
     return found
+
+
+# What was done to one batch, that is shown of it: the newest.
+MAX_ACTIONS = 20
+
+
+def actions(batch_id: int) -> list[Action]:
+    """What was done to the batch since it was uploaded, the newest first, MAX_ACTIONS at most."""
+    query = Action.select().where(Action.batch_id == batch_id)
+    return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
 
 
 # Batches that one call of find_batches() looks at, at most, so that it never lasts.

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
+import multipart
 from bottle import request
 
 import columns
@@ -25,7 +26,12 @@ from wire import MAX_CELL, MAX_COLUMNS, cut_row, format_json
 PREVIEW_BYTES = 1 << 20
 PREVIEW_ROWS = 10
 
-_FIELDS = ("column", "delimiter", "encoding", "header")
+# What a form may say beside its file, each a short text: how it is read, and how long it is.
+_FORMAT = ("column", "delimiter", "encoding", "header")
+_FIELDS = (*_FORMAT, "size")
+# Fields of a form at most; bytes of one that is kept in memory.
+MAX_FIELDS = 20
+MAX_TEXT = 100_000
 
 # What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
 PASTED = "Pasted addresses.txt"
@@ -40,26 +46,47 @@ class Form:
 
     def __init__(self) -> None:
         """Read the present request's. Raises Problem."""
-        with closing(request.body):  # a temporary file, as each of the form's files is another
-            try:
-                uploads = list(request.files.allitems())
-                texts = {name: request.forms.get(name, "") for name in (*_FIELDS, "size")}
-                pasted = request.forms.get("text", "")
-            except (UnicodeError, LookupError):
-                raise Problem(400, "bad_form", "The form's fields are no UTF-8 text.") from None
-        upload = next((each for name, each in uploads if name == "file"), None)
+        self._parts: list[multipart.MultipartPart] = []
+        try:
+            with closing(request.body) as body:  # a temporary file, as each large part is another
+                self._read(body)
+            self._choose()
+        except (multipart.ParserError, ValueError, LookupError) as error:
+            self.close()
+            raise Problem(400, "bad_form", _why_bad(error)) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def _read(self, body: BinaryIO) -> None:
+        kind, options = multipart.parse_options_header(request.environ.get("CONTENT_TYPE", ""))
+        if kind != "multipart/form-data":
+            return  # there is no file in it
+        parser = multipart.MultipartParser(
+            body,
+            options.get("boundary", ""),
+            charset=options.get("charset", "utf8"),
+            part_limit=MAX_FIELDS,
+            spool_limit=MAX_TEXT,
+        )
+        for part in parser:
+            self._parts.append(part)
+
+    def _choose(self) -> None:
+        """Find the file among the fields, and what else is said of it."""
+        files = [part for part in self._parts if part.filename or not part.is_buffered()]
+        texts = [part for part in self._parts if part not in files]
+        self._texts = {part.name: part.value for part in texts}
+        upload = next((part for part in files if part.name == "file"), None)
         # A long text comes as if it were a file.
-        long_text = next((each for name, each in uploads if name == "text"), None)
-        for _, each in uploads:
-            if each is not upload and each is not long_text:
-                each.file.close()
+        text = next(
+            (part for part in self._parts if part.name == "text" and part.raw.strip()), None
+        )
         if upload is not None:
             self.file: BinaryIO = upload.file
-            self.filename = intake.clean_filename(upload.raw_filename)
-            if long_text is not None:
-                long_text.file.close()
-        elif long_text is not None or pasted.strip():
-            self.file = _one_a_line(long_text.file if long_text else io.BytesIO(pasted.encode()))
+            self.filename = intake.clean_filename(upload.filename or "")
+        elif text is not None:
+            self.file = _one_a_line(text.file)
             self.filename = PASTED
         else:
             raise Problem(
@@ -68,18 +95,17 @@ class Form:
                 "The form has no file. Send it as multipart/form-data in the field 'file', or"
                 " addresses in the field 'text'.",
             )
-        self._texts = texts
-        for name, _ in uploads:
-            if name in texts:  # it is too long for a text, or was sent as a file
-                self.close()
-                raise Problem(400, "bad_form", f"The field {name} must be a short text.")
+        for part in files:
+            if part.name in _FIELDS:
+                raise Problem(400, "bad_form", f"The field {part.name} must be a short text.")
 
     def close(self) -> None:
-        self.file.close()
+        for part in self._parts:
+            part.close()
 
     def overrides(self) -> Overrides:
         """Raises IntakeError."""
-        return Overrides.parse(**{name: self._texts[name] for name in _FIELDS})
+        return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
     def length(self, limit_megabytes: int) -> int:
         """The file's length in bytes; Problem if that is too much."""
@@ -95,8 +121,16 @@ class Form:
 
     def whole_length(self) -> int:
         """What the form says of the length of the file of which it has the first part."""
-        text = self._texts["size"].strip()
+        text = self._texts.get("size", "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _why_bad(error: Exception) -> str:
+    if isinstance(error, multipart.ParserLimitReached):
+        return f"The form has more than {MAX_FIELDS} fields, or one with very long headers."
+    if isinstance(error, multipart.MultipartError):
+        return f"The form can't be read: {error}."
+    return "The form's fields are no UTF-8 text."
 
 
 def _one_a_line(file: BinaryIO) -> BinaryIO:
@@ -108,7 +142,6 @@ def _one_a_line(file: BinaryIO) -> BinaryIO:
     text = file.read(MAX_PASTED + 1)
     file.seek(0)
     if len(text) > MAX_PASTED:
-        file.close()
         raise Problem(
             413,
             "text_too_long",
@@ -124,7 +157,6 @@ def _one_a_line(file: BinaryIO) -> BinaryIO:
             return file
         if address:
             lines.write(address + b"\n")
-    file.close()
     lines.seek(0)
     return lines
 
@@ -141,8 +173,8 @@ def problems_of_files() -> Iterator[None]:
         ) from error
 
 
-def store(form: Form, settings: Settings) -> Batch:
-    """The form's file as a batch. Raises Problem, and UNREACHABLE."""
+def store(form: Form, settings: Settings, uploaded_by: str | None) -> Batch:
+    """The form's file as a batch of this user's. Raises Problem, and UNREACHABLE."""
     form.length(settings.upload.max_megabytes)
     with problems_of_files():
         return intake.store(
@@ -151,6 +183,7 @@ def store(form: Form, settings: Settings) -> Batch:
             chunk_size=settings.worker.chunk_size,
             max_rows=settings.upload.max_rows,
             overrides=form.overrides(),
+            uploaded_by=uploaded_by,
             abandoned=request.environ["waitress.client_disconnected"],
         )
 

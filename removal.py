@@ -47,6 +47,20 @@ def remove_some(batch_id: int, place: Place = (0, -1)) -> Place | None:
     return emptied, row[0]
 
 
+def expired_batches(days: float, limit: int) -> list[int]:
+    """Ids of so many batches at most that ended so many days ago, the oldest first."""
+    query = (
+        Batch.select(Batch.id)
+        .where(
+            Batch.deleted_at.is_null(),
+            Batch.completed_at < SQL("now() - make_interval(secs => %s)", (days * 86_400,)),
+        )
+        .order_by(Batch.id)
+        .limit(limit)
+    )
+    return [batch_id for (batch_id,) in query.tuples().execute()]
+
+
 def deleted_batches(seconds: float) -> list[int]:
     """Ids of batches that were deleted so many seconds ago, and whose rows are still there."""
     query = Batch.select(Batch.id).where(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from database import pool
 from files import FilePiece, SkippedRow
-from models import EMAIL_FILL, Batch, Chunk, Email
+from models import EMAIL_FILL, Action, Batch, Chunk, Email
 
 # Finds the few unfinished batches among many. Counting a batch's emails leaves its status alone,
 # so that the index costs a write as a batch starts and ends, no more. A bare CREATE INDEX IF NOT
@@ -43,6 +43,7 @@ _ADDED = {
         "reasons": "jsonb NOT NULL DEFAULT '{}'",
         "format": "jsonb",
         "deleted_at": "timestamptz",
+        "uploaded_by": "text",
     },
 }
 # A batch of an older version counted by reason only in its chunks.
@@ -63,7 +64,7 @@ def create_tables() -> None:
     with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
         pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-        pool.create_tables([Batch, Chunk, Email, FilePiece, SkippedRow], safe=True)
+        pool.create_tables([Action, Batch, Chunk, Email, FilePiece, SkippedRow], safe=True)
         for table, columns in _ADDED.items():
             missing = columns.keys() - _columns(table)
             for name in sorted(missing):

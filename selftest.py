@@ -92,16 +92,20 @@ def _with_search_path(url: str, name: str) -> str:
     return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
 
 
+def _as_text(value: object) -> str:
+    """A setting as it stands in the file."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
 @contextmanager
 def _folder(settings: Settings, name: str) -> Iterator[Path]:
     """A folder with a config.ini like the present one, but with a list and channels of our own."""
     parser = configparser.ConfigParser(interpolation=None)
     for section, cls in SECTIONS.items():
         values = {key.name: getattr(getattr(settings, section), key.name) for key in fields(cls)}
-        parser[section] = {
-            key: " ".join(value) if isinstance(value, tuple) else str(value)
-            for key, value in values.items()
-        }
+        parser[section] = {key: _as_text(value) for key, value in values.items()}
     for section in ("database", "redis"):
         parser[section]["url"] = "embedded"  # what it is, with its password, the environment says
     parser["redis"]["queue_key"] = f"{settings.redis.queue_key}:{name}"

@@ -4,36 +4,33 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
-from waitress.channel import HTTPChannel
-from waitress.parser import HTTPRequestParser
 from waitress.server import TcpWSGIServer
-from waitress.utilities import Error
 
-import logs
-from problems import WaitressError
+import connections
+from connections import Bodies, Channel
+from headers import WsgiApp
 from settings import Settings
 
 # Seconds that requests under way get to end when the server stops.
 DRAIN_SECONDS = 4.0
 # Seconds after which the server looks at the latest whether it is to stop.
 LOOP_SECONDS = 0.5
+# Seconds between two looks at requests that come too slowly.
+LOOK_SECONDS = 1.0
 # Connections beyond those that streams hold: keep-alives, requests that wait, slow senders.
 SPARE_CONNECTIONS = 500
 # Bytes of an answer that wait in memory to be sent, apart from its newest piece.
 UNSENT = 1 << 20
 # Bytes that an upload may be larger than its file: the multipart form around it.
 FORM_OVERHEAD = 1_000_000
-
-logger = logging.getLogger("serving")
-
-WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
-
+# Bytes that a request's first line and headers may have together.
+MAX_HEADERS = 32_768
+# How many of the largest uploads may be on their way at once; smaller ones, as many as fit.
+LARGEST_UPLOADS = 4
 
 # Parameters of glibc's mallopt(): how many heaps a process has at most; from how many bytes on a
 # piece of memory is none of a heap's.
@@ -58,61 +55,29 @@ def keep_memory_small() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
-class _NoRoomError(Error):  # type: ignore[misc]
-    code = 507
-    reason = "Insufficient Storage"
-
-
-class _Nowhere:
-    """Takes the rest of a body that is not kept."""
-
-    def append(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
-class _Parser(HTTPRequestParser):  # type: ignore[misc]
-    """A request. When its body, which waitress keeps in a file, finds the disk full, the rest is
-    read all the same, because a client that still sends doesn't hear the answer."""
-
-    _no_room: Error | None = None
-
-    def received(self, data: bytes) -> int:
-        try:
-            consumed: int = super().received(data)
-        except OSError as error:
-            logger.error(logs.line("the disk is full", error=error))
-            self._no_room = _NoRoomError(str(error))
-            with contextlib.suppress(OSError):
-                self.body_rcv.buf.close()
-            self.body_rcv.buf = _Nowhere()
-            if self.chunked:  # how far it was read is lost
-                self.completed, consumed = True, len(data)
-            else:
-                consumed = super().received(data)
-        if self.completed and self._no_room is not None:
-            self.error = self._no_room
-        return consumed
-
-
-class _Channel(HTTPChannel):  # type: ignore[misc]
-    error_task_class = WaitressError
-    parser_class = _Parser
-
-
 class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     """waitress on one address. Raises OSError if it can't listen there."""
 
-    channel_class = _Channel
+    channel_class = Channel
 
-    def __init__(self, application: WsgiApp, settings: Settings) -> None:
+    def __init__(
+        self,
+        application: WsgiApp,
+        settings: Settings,
+        may_send: Callable[[dict[str, str]], bool] = lambda headers: True,
+    ) -> None:
+        """`may_send` tells by its headers, as `NAME_OF_IT`, whether a request may bring a file."""
         server = settings.server
+        largest = settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD
+        self._most_connections = server.max_streams + SPARE_CONNECTIONS
+        self._next_look = 0.0
         super().__init__(
             application,
             host=server.host,
             port=server.port,
             threads=server.request_threads + server.max_streams,
-            connection_limit=server.max_streams + SPARE_CONNECTIONS,
+            # Beyond our own limit, so that it is never reached: waitress would accept none then.
+            connection_limit=2 * self._most_connections,
             asyncore_use_poll=True,  # select() ends at 1,024 files
             # Lets a stream learn that its browser has gone.
             channel_request_lookahead=1,
@@ -120,14 +85,26 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             # through a file.
             outbuf_high_watermark=UNSENT,
             outbuf_overflow=4 * UNSENT,
-            max_request_body_size=settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD,
+            max_request_body_size=largest,
+            max_request_header_size=MAX_HEADERS,
+            # We have several proxies' headers to trust or not; see Access.
+            clear_untrusted_proxy_headers=False,
             ident=None,
         )
+        self.adj.bodies = Bodies(may_send, LARGEST_UPLOADS * largest)
 
     @property
     def url(self) -> str:
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
         return f"http://{host}:{self.effective_port}/"
+
+    def handle_accept(self) -> None:
+        """Accept a connection; for that, close one that idles, when there are too many."""
+        if len(self.active_channels) >= self._most_connections:
+            channel = connections.one_to_close(list(self.active_channels.values()))
+            if channel is not None:
+                channel.handle_close()
+        super().handle_accept()
 
     def serve(self, stopping: threading.Event) -> None:
         """Serve until `stopping`; then take no new connection and end what is under way."""
@@ -143,6 +120,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
 
     def _loop_once(self) -> None:
         self.asyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + LOOK_SECONDS
+            for channel in list(self.active_channels.values()):
+                channel.end_if_late()
 
     def _busy(self) -> bool:
         channels = list(self.active_channels.values())

@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
+import psycopg2
+import redis
+from psycopg2.extensions import parse_dsn
+
 VERSION = "0.1.0"
 DEFAULT_PATH = Path(__file__).resolve().parent / "config.ini"
 
@@ -29,12 +33,15 @@ ENVIRONMENT = {
 }
 
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
 class SettingsError(Exception):
     """A setting is unknown, missing or out of range; the message names section, key and source."""
 
 
-def _option(parse: Callable[[str], Any]) -> Any:
-    return field(metadata={"parse": parse})
+def _option(parse: Callable[[str], Any], *, secret: bool = False) -> Any:
+    return field(metadata={"parse": parse, "secret": secret}, repr=not secret)
 
 
 def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
@@ -52,13 +59,38 @@ def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
     return _option(parse)
 
 
-def _matching(pattern: str, wanted: str, *, secret: bool = False) -> Any:
+def _matching(pattern: str, wanted: str) -> Any:
     def parse(value: str) -> str:
         if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {wanted}" + ("" if secret else f", not {value!r}"))
+            raise ValueError(f"must be {wanted}, not {value!r}")
         return value
 
     return _option(parse)
+
+
+def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
+    """A URL that may hold a password, so that no message shows it, nor does repr()."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(rf"embedded|({schemes})://\S+", value):
+            raise ValueError(f"must be 'embedded' or a {wanted} URL")
+        if value != "embedded":
+            try:
+                check(value)
+            except (psycopg2.ProgrammingError, redis.RedisError, ValueError, TypeError):
+                raise ValueError(
+                    "is malformed, or has an option that doesn't exist; characters such as % or @"
+                    " in a password are written %25 or %40"
+                ) from None
+        return value
+
+    return _option(parse, secret=True)
+
+
+def _check_redis(url: str) -> None:
+    """Raises ValueError or TypeError if no connection could be made of it."""
+    pool = redis.ConnectionPool.from_url(url)
+    pool.connection_class(**pool.connection_kwargs)
 
 
 def _origins(value: str) -> tuple[str, ...]:
@@ -67,6 +99,19 @@ def _origins(value: str) -> tuple[str, ...]:
         if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
             raise ValueError(f"must be origins such as https://example.org, not {origin!r}")
     return tuple(value.split())
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(map(ipaddress.ip_network, value.split()))
+    except ValueError as error:
+        raise ValueError(f"must be IP addresses or networks such as 10.1.0.0/24: {error}") from None
+
+
+def _yes_or_no(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError(f"must be yes or no, not {value!r}")
+    return value == "yes"
 
 
 def _nameservers(value: str) -> tuple[str, ...]:
@@ -93,24 +138,26 @@ class Server:
     port: int = _number(int, 0, 65535)
     request_threads: int = _number(int, 1, 256)
     max_streams: int = _number(int, 1, 5000)
+    max_streams_per_client: int = _number(int, 1, 5000)
     cors_origins: tuple[str, ...] = _option(_origins)
 
 
 @dataclass(frozen=True)
+class Access:
+    users_file: str = _matching(r".+", "a file")
+    trusted_user_header: str = _matching(r"[A-Za-z0-9-]*", "a header's name, or empty")
+    trusted_proxies: tuple[Network, ...] = _option(_networks)
+    allow_anonymous: bool = _option(_yes_or_no)
+
+
+@dataclass(frozen=True)
 class Database:
-    # The value may hold a password, so no message shows it.
-    url: str = _matching(
-        r"embedded|postgres(ql)?://\S+", "'embedded' or a postgresql:// URL", secret=True
-    )
+    url: str = _url("postgres(ql)?", "postgresql://", parse_dsn)
 
 
 @dataclass(frozen=True)
 class Redis:
-    url: str = _matching(
-        r"embedded|(redis|rediss|unix)://\S+",
-        "'embedded' or a redis://, rediss:// or unix:// URL",
-        secret=True,
-    )
+    url: str = _url("redis|rediss|unix", "redis://, rediss:// or unix://", _check_redis)
     queue_key: str = _matching(r"\S+", "a name without spaces")
     channel_prefix: str = _matching(r"\S+", "a name without spaces")
 
@@ -149,6 +196,11 @@ class Upload:
 
 
 @dataclass(frozen=True)
+class Retention:
+    days: float = _number(float, 0, 36_500)
+
+
+@dataclass(frozen=True)
 class Settings:
     """All settings. `path` is the file they came from.
 
@@ -156,12 +208,14 @@ class Settings:
     """
 
     server: Server
+    access: Access
     database: Database
     redis: Redis
     embedded: Embedded
     worker: Worker
     check: Check
     upload: Upload
+    retention: Retention
     path: Path
     own: Mapping[str, str] = field(default_factory=dict, repr=False)
 
@@ -169,6 +223,11 @@ class Settings:
     def embedded_folder(self) -> Path:
         """[embedded] folder, absolute; a relative one is meant from the config file's folder."""
         return self._absolute(self.embedded.folder)
+
+    @property
+    def users_path(self) -> Path:
+        """[access] users_file, absolute; a relative one is meant from the config file's folder."""
+        return self._absolute(self.access.users_file)
 
     @property
     def processor_options(self) -> dict[str, Any]:
@@ -190,12 +249,14 @@ class Settings:
 
 SECTIONS: dict[str, type] = {
     "server": Server,
+    "access": Access,
     "database": Database,
     "redis": Redis,
     "embedded": Embedded,
     "worker": Worker,
     "check": Check,
     "upload": Upload,
+    "retention": Retention,
 }
 
 
@@ -269,9 +330,32 @@ def load(
             f"{path}: [worker] turn_timeout_seconds must be greater than turn_seconds,"
             f" {worker.turn_seconds:g}."
         )
+    access = sections["access"]
+    if access.trusted_user_header and not access.trusted_proxies:
+        raise SettingsError(
+            f"{path}: [access] trusted_user_header needs trusted_proxies, the addresses of those"
+            " who may send it."
+        )
+    _refuse_open_secrets(path, sources)
     theirs = own_section(worker.processor)
     own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
     return Settings(**sections, path=path, own=own)
+
+
+def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+    """A file with a password must be its owner's alone. Raises SettingsError."""
+    for place in ENVIRONMENT.values():
+        source, value = sources[place]
+        if (
+            source == str(path)
+            and re.search(r"://[^/@]*:[^/@]+@|[?&]password=.", value)
+            and path.stat().st_mode & 0o077
+        ):
+            name = next(name for name, each in ENVIRONMENT.items() if each == place)
+            raise SettingsError(
+                f"{path}: [{place[0]}] {place[1]} holds a password, and others can read the file."
+                f" Say chmod 600 {path.name}, or give it by the environment variable {name}."
+            )
 
 
 def load_or_exit(

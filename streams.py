@@ -10,6 +10,7 @@ import json
 import re
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -42,12 +43,47 @@ class StoppingError(Exception):
     """The server stops in the middle of a download."""
 
 
+class Slots:
+    """So many in all, and so many for each that holds some. Used by all threads."""
+
+    def __init__(self, number: int, each: int) -> None:
+        self._lock = threading.Lock()
+        self._number, self._each = number, each
+        self._held: Counter[str] = Counter()
+
+    def take(self, holder: str, otherwise: str) -> None:
+        """Take one. Raises Problem, with what to do `otherwise`, when none is free."""
+        with self._lock:
+            if self._held[holder] >= self._each:
+                raise Problem(
+                    429,
+                    "too_many_streams",
+                    f"You have {self._each} streams and downloads open, which are the most."
+                    f" {otherwise}",
+                    headers={"Retry-After": RETRY_AFTER},
+                )
+            if self._held.total() >= self._number:
+                raise Problem(
+                    503,
+                    "no_stream_slot",
+                    f"All streams and downloads are in use. {otherwise}",
+                    headers={"Retry-After": RETRY_AFTER},
+                )
+            self._held[holder] += 1
+
+    def release(self, holder: str) -> None:
+        with self._lock:
+            self._held[holder] -= 1
+            if not self._held[holder]:
+                del self._held[holder]
+
+
 class Streams:
     """Opens streams while there are slots. Used by all request threads."""
 
-    def __init__(self, hub: Hub, slots: int, stopping: threading.Event) -> None:
+    def __init__(self, hub: Hub, slots: Slots, stopping: threading.Event) -> None:
         self._hub = hub
-        self._slots = threading.BoundedSemaphore(slots)
+        self._slots = slots
         self._stopping = stopping
         # The newest event of each batch, which is the same in all streams.
         self._made: dict[int, tuple[Snapshot, bytes]] = {}
@@ -57,37 +93,37 @@ class Streams:
         batch_id: int,
         read: Callable[[], Batch],
         *,
+        holder: str,
         last_event_id: str,
         disconnected: Callable[[], bool],
     ) -> Iterator[bytes] | None:
         """The stream of a batch; None if it has ended and the browser knows the end already.
 
-        `last_event_id` is the header by which a browser that reconnects tells the revision that
-        it saw last; empty otherwise. What `read` raises comes through. Raises Problem when no
-        slot is free. Only a started iterator gives its slot back.
+        `holder` is whose slot it takes. `last_event_id` is the header by which a browser that
+        reconnects tells the revision that it saw last; empty otherwise. What `read` raises comes
+        through. Raises Problem when no slot is free. Only a started iterator gives its slot back.
         """
-        self._take_slot(
-            "All live streams are in use. Ask for the batch's state now and then instead."
-        )
+        self._slots.take(holder, "Ask for the batch's state now and then instead.")
         mailbox = self._hub.watch(batch_id)
         try:
             # Watching already: nothing that changes after this reading is missed.
             snapshot = models.snapshot_of(read())
         except BaseException:
-            self._leave(mailbox)
+            self._leave(mailbox, holder)
             raise
         if snapshot.terminal and _revision(last_event_id) >= snapshot.revision:
-            self._leave(mailbox)
+            self._leave(mailbox, holder)
             return None
         mailbox.put(snapshot)
         self._hub.tell([snapshot])
-        return self._events(mailbox, disconnected)
+        return self._events(mailbox, holder, disconnected)
 
     def open_all(
         self,
         read: Callable[[], list[Snapshot]],
         health: Callable[[], dict[str, Any]],
         *,
+        holder: str,
         disconnected: Callable[[], bool],
     ) -> Iterator[bytes]:
         """The stream of all batches, those that are `read` first; it ends with the server only.
@@ -95,33 +131,33 @@ class Streams:
         What `read` raises comes through. Raises Problem when no slot is free. Only a started
         iterator gives its slot back.
         """
-        self._take_slot("All live streams are in use. Ask for the batches now and then instead.")
+        self._slots.take(holder, "Ask for the batches now and then instead.")
         mailbag = self._hub.watch_all()
         try:
             present = read()
         except BaseException:
-            self._leave(mailbag)
+            self._leave(mailbag, holder)
             raise
         for snapshot in present:
             mailbag.put(snapshot)
         self._hub.tell(present)
-        return self._all_events(mailbag, health, disconnected)
+        return self._all_events(mailbag, health, holder, disconnected)
 
-    def hold(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+    def hold(self, pieces: Iterator[bytes], holder: str) -> Iterator[bytes]:
         """The pieces of a download, which keeps a thread busy as a stream does, and has a slot too.
 
         What the first piece raises comes through at once. Raises Problem when no slot is free.
         Only a started iterator gives its slot back.
         """
-        self._take_slot("All downloads and live streams are in use. Please try again soon.")
+        self._slots.take(holder, "Please try again soon.")
         try:
             first = next(pieces)
         except BaseException:
-            self._slots.release()
+            self._slots.release(holder)
             raise
-        return self._held(first, pieces)
+        return self._held(first, pieces, holder)
 
-    def _held(self, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    def _held(self, first: bytes, rest: Iterator[bytes], holder: str) -> Iterator[bytes]:
         # Bottle takes the first piece at once, so that `finally` is sure to be reached.
         try:
             yield first
@@ -130,17 +166,15 @@ class Streams:
                     raise StoppingError  # half a file must not look like a whole one
                 yield piece
         finally:
-            self._slots.release()
+            self._slots.release(holder)
 
-    def _take_slot(self, otherwise: str) -> None:
-        if not self._slots.acquire(blocking=False):
-            raise Problem(503, "no_stream_slot", otherwise, headers={"Retry-After": RETRY_AFTER})
-
-    def _leave(self, mailbox: Mailbox | Mailbag) -> None:
+    def _leave(self, mailbox: Mailbox | Mailbag, holder: str) -> None:
         self._hub.unwatch(mailbox)
-        self._slots.release()
+        self._slots.release(holder)
 
-    def _events(self, mailbox: Mailbox, disconnected: Callable[[], bool]) -> Iterator[bytes]:
+    def _events(
+        self, mailbox: Mailbox, holder: str, disconnected: Callable[[], bool]
+    ) -> Iterator[bytes]:
         # Bottle takes the first piece at once, so that `finally` is sure to be reached.
         try:
             yield _RETRY
@@ -156,12 +190,13 @@ class Streams:
                     yield b": heartbeat\n\n"
                     quiet_since = time.monotonic()
         finally:
-            self._leave(mailbox)
+            self._leave(mailbox, holder)
 
     def _all_events(
         self,
         mailbag: Mailbag,
         health: Callable[[], dict[str, Any]],
+        holder: str,
         disconnected: Callable[[], bool],
     ) -> Iterator[bytes]:
         # Bottle takes the first piece at once, so that `finally` is sure to be reached.
@@ -181,7 +216,7 @@ class Streams:
                     self._stopping.wait(SHORT_PAUSE_SECONDS)
                     mailbag.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
         finally:
-            self._leave(mailbag)
+            self._leave(mailbag, holder)
 
     def _event(self, snapshot: Snapshot) -> bytes:
         """The event of a snapshot but for its id."""

@@ -11,7 +11,7 @@ from bottle import request
 
 from files import SkippedRow
 from formats import Format, shorten
-from models import Batch
+from models import Action, Batch
 from problems import Problem
 from processors import reasons, risks, syntax
 from queries import Found
@@ -32,17 +32,30 @@ def rows_json(batch: Batch) -> dict[str, int]:
     }
 
 
+def _iso(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def action_json(action: Action) -> dict[str, Any]:
+    """What somebody did to a batch; `by` is null where nobody signs in."""
+    return {
+        "action": action.kind,
+        "by": action.user_name,
+        "at": _iso(action.at),
+        "which": action.which,
+        "emails": action.emails,
+    }
+
+
 def batch_json(batch: Batch) -> dict[str, Any]:
     """A batch as the API shows it. Times are ISO 8601 in UTC, or null."""
-
-    def iso(value: datetime | None) -> str | None:
-        if value is None:
-            return None
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     return {
         "id": batch.id,
         "filename": batch.filename,
+        "uploadedBy": batch.uploaded_by,
         "totalEmails": batch.total_emails,
         "processedCount": batch.processed_count,
         "failedCount": batch.failed_count,
@@ -53,9 +66,9 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "verdicts": reasons.verdicts(batch.processed_count, batch.failed_count, batch.reasons),
         "rows": rows_json(batch),
         "format": batch_format_json(batch),
-        "createdAt": iso(batch.created_at),
-        "startedAt": iso(batch.started_at),
-        "completedAt": iso(batch.completed_at),
+        "createdAt": _iso(batch.created_at),
+        "startedAt": _iso(batch.started_at),
+        "completedAt": _iso(batch.completed_at),
     }
 
 
@@ -144,6 +157,9 @@ def text_from_query(name: str, most: int) -> str:
     text: str = request.query.getunicode(name) or ""
     if len(text) > most or "\0" in text:
         raise Problem(
-            400, "bad_parameter", f"{name} must have {most} characters at most.", parameter=name
+            400,
+            "bad_parameter",
+            f"{name} must have {most} characters at most, and none of them NUL.",
+            parameter=name,
         )
     return text

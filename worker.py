@@ -39,6 +39,10 @@ GRACE_SECONDS = 1.0
 # Seconds after which the removal of a deleted batch counts as broken off: an app that still works
 # on it has long removed a batch of any size by then, or does no harm.
 REMOVAL_SECONDS = 60.0
+# Seconds between two looks for batches that are older than they are to be kept, and how many are
+# deleted at once.
+EXPIRY_SECONDS = 60.0
+MAX_EXPIRED = 100
 # Ids that may stand in the list beyond two for each unfinished batch before it is cleared.
 STALE_IDS = 100
 
@@ -66,6 +70,7 @@ class Supervisor:
         self._announced_emails = 0
         self._announced_at = time.monotonic()
         self._next_sweep = 0.0
+        self._next_expiry = 0.0
         self._next_announcement = 0.0
         self._next_probe = 0.0
 
@@ -118,6 +123,7 @@ class Supervisor:
     def sweep(self) -> None:
         """Ring for every unfinished batch that nobody rings for; go on with broken-off removals."""
         try:
+            self._delete_expired()
             self._remove_deleted()
             if self._doorbell.away:
                 return
@@ -131,6 +137,24 @@ class Supervisor:
             return
         self._workplace.postgres.end()
         self._workplace.ring(*unfinished)
+
+    def _delete_expired(self) -> None:
+        """Delete batches that ended more than [retention] days ago; their rows go like others'."""
+        days, now = self._workplace.settings.retention.days, time.monotonic()
+        if not days or now < self._next_expiry:
+            return
+        with session():
+            expired = removal.expired_batches(days, MAX_EXPIRED)
+        for batch_id in expired:
+            with session(), contextlib.suppress(models.StateError):  # it is being retried
+                last = models.delete(batch_id, expired=True)
+                if last is not None:
+                    logger.info(
+                        logs.line("expired", batch=batch_id, emails=last.total, days=f"{days:g}")
+                    )
+                    self._workplace.publisher.publish(last)
+        if len(expired) < MAX_EXPIRED:
+            self._next_expiry = now + EXPIRY_SECONDS
 
     def _remove_deleted(self) -> None:
         """Go on, for a moment, with removing deleted batches whose removal was broken off."""

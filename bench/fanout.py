@@ -42,7 +42,7 @@ def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
     for number in range(1, rounds + 1):
         say(f"{STREAMS} streams, round {number} of {rounds}")
         ground.reset()
-        with ground.app(server__max_streams=600) as app:
+        with ground.app(server__max_streams=600, server__max_streams_per_client=600) as app:
             delays, asked = _round(ground, app)
         events.append(delays)
         answers.append(asked)

@@ -16,7 +16,7 @@ VERDICTS = ("ok", "risky", "unknown", "invalid")
 # may give it.
 OTHER_REASONS = "other_reasons"
 
-_CODE = re.compile(r"[a-z0-9_]{1,40}")
+CODE = "[a-z0-9_]{1,40}"  # a regular expression
 
 
 class Reason(NamedTuple):
@@ -102,7 +102,7 @@ UNKNOWN = tuple(reason.code for reason in CATALOGUE.values() if reason.verdict =
 
 def is_code(text: str) -> bool:
     """Whether this may be a reason's code: lower-case letters, digits, underscores, at most 40."""
-    return _CODE.fullmatch(text) is not None
+    return re.fullmatch(CODE, text) is not None
 
 
 def allowed(status: str, reason: str) -> bool:

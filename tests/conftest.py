@@ -32,6 +32,7 @@ import schema
 import serving
 import settings as settings_module
 import turns
+from access import Access
 from app import Application
 from batchqueue import BatchQueue
 from doorbell import Doorbell
@@ -114,7 +115,7 @@ def _database(_tables: None) -> None:
         try:
             with database.session(60):
                 database.pool.execute_sql(
-                    "TRUNCATE batch, chunk, email, file_piece, skipped_row RESTART IDENTITY"
+                    "TRUNCATE action, batch, chunk, email, file_piece, skipped_row RESTART IDENTITY"
                 )
         except database.UNREACHABLE:  # what is left of a test of just that
             return False
@@ -179,7 +180,9 @@ def serve(
         settings = make_settings(**changes)
         stopping = threading.Event()
         hub = Hub(doorbell, settings.redis.channel_prefix)
-        server = HttpServer(Application(settings, doorbell, hub, stopping).wsgi(), settings)
+        access = Access(settings)
+        application = Application(settings, access, doorbell, hub, stopping)
+        server = HttpServer(application.wsgi(), settings, access.may_send)
         thread = threading.Thread(target=server.serve, args=(stopping,))
         hub.start()
         thread.start()

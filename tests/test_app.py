@@ -100,7 +100,7 @@ class TestUpload:
     )
     def test_a_malformed_form_is_a_problem(self, site, content_type, body):
         problem(
-            site.request("POST", "/api/upload", body, Content_Type=content_type), 400, "bad_request"
+            site.request("POST", "/api/upload", body, Content_Type=content_type), 400, "bad_form"
         )
 
     def test_a_body_that_is_too_large_is_refused_before_it_is_read(self, serve):
@@ -151,6 +151,7 @@ class TestReading:
         assert batch == {
             "id": batch_id,
             "filename": "list.csv",
+            "uploadedBy": None,
             "totalEmails": 2,
             "processedCount": 0,
             "failedCount": 0,
@@ -173,6 +174,7 @@ class TestReading:
             "rate": None,
             "secondsLeft": None,
             "rates": None,
+            "history": [],
         }
 
     @pytest.mark.parametrize("batch_id", ["1", "0", "-1", "9" * 19, "9" * 30])

@@ -229,7 +229,7 @@ def half_an_upload(site, length=1_000_000):
     """Send the head of an upload and half of its file; the socket, which stays open."""
     body = csv_of(*(f"user{number}@example.com" for number in range(length // 25)))
     head = (
-        "POST /api/upload HTTP/1.1\r\nHost: test\r\n"
+        "POST /api/upload HTTP/1.1\r\nHost: localhost\r\n"
         "Content-Type: multipart/form-data; boundary=b\r\n"
         f"Content-Length: {2 * len(body)}\r\n\r\n"
         '--b\r\nContent-Disposition: form-data; name="file"; filename="half.csv"\r\n\r\n'
@@ -260,7 +260,7 @@ def test_an_app_that_is_killed_in_the_middle_of_the_copy_stores_nothing(
             + b"\r\n--b--\r\n"
         )
         connection.sendall(
-            b"POST /api/upload HTTP/1.1\r\nHost: test\r\n"
+            b"POST /api/upload HTTP/1.1\r\nHost: localhost\r\n"
             b"Content-Type: multipart/form-data; boundary=b\r\n"
             + f"Content-Length: {len(form)}\r\n\r\n".encode()
             + form
@@ -287,7 +287,7 @@ def test_an_app_that_is_killed_between_commit_and_ring_has_its_batch_processed(
                 b"a@example.com\r\n--b--\r\n"
             )
             connection.sendall(
-                b"POST /api/upload HTTP/1.1\r\nHost: test\r\n"
+                b"POST /api/upload HTTP/1.1\r\nHost: localhost\r\n"
                 b"Content-Type: multipart/form-data; boundary=b\r\n"
                 + f"Content-Length: {len(form)}\r\n\r\n".encode()
                 + form

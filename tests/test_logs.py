@@ -1,4 +1,7 @@
 import logging
+import sys
+
+import support
 
 import logs
 
@@ -6,6 +9,46 @@ import logs
 def test_plain_values_stay_bare_and_others_are_quoted_on_one_line():
     written = logs.line("stored", batch=7, name="a b\n2026 level=INFO", url="http://x:1/")
     assert written == 'stored batch=7 name="a b\\n2026 level=INFO" url=http://x:1/'
+
+
+def logged(raises):
+    """What is logged of an error: the lines below the first."""
+    formatter = logs._Formatter("%(message)s")
+    try:
+        raises()
+    except Exception:
+        return formatter.format(
+            logging.LogRecord("test", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+        )
+    raise AssertionError
+
+
+def test_errors_are_logged_without_the_addresses_in_their_messages():
+    address = "someone@" + "example.com"
+
+    def fail():
+        try:
+            raise KeyError(address)
+        except KeyError as error:
+            raise ValueError(f"not {address!r}, but <{address}>, it seems") from error
+
+    text = logged(fail)
+    assert address not in text
+    assert "KeyError: …\nWhile that was handled:\n" in text
+    assert text.endswith("ValueError: not … but … it seems")
+    assert "in fail\n" in text
+    assert logs.line("failed", error=ValueError("no a@x.de")) == 'failed error="no \\u2026"'
+
+
+def test_nor_with_rows_and_statements_that_postgresql_shows(database):
+    secret = "a secret" + " name"
+    bad_row = (
+        "INSERT INTO email (batch_id, id, email, row_number, status) VALUES (1, 1, %s, 1, 'x')"
+    )
+    for sql in (bad_row, "SELECT %s, nothing"):
+        text = logged(lambda sql=sql: support.query(sql, secret))
+        assert secret not in text
+        assert "Error: " in text
 
 
 def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(caplog):

@@ -168,6 +168,39 @@ class TestAttacks:
             problem(response, status, code)
         assert query("SELECT count(*) FROM batch") == [(0,)]
 
+    def test_a_boundary_has_its_upper_case(self, site):
+        form = (
+            b'--bOuNd\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\na@x.de'
+            b"\r\n--bOuNd--\r\n"
+        )
+        content_type = "multipart/form-data; boundary=bOuNd"
+        assert site.request("POST", "/api/upload", form, Content_Type=content_type).status == 201
+
+    def test_a_name_with_control_characters_is_kept_without_them(self, site):
+        assert site.upload(b"a@x.de", filename="a\0b.csv").json["filename"] == "a b.csv"
+
+    def test_a_form_with_very_many_fields_is_a_problem(self, site):
+        for name in ("x", "file"):
+            field = (
+                f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\n\r\n'
+            )
+            for form in (field * 100_000 + "--b--\r\n", field * 20 + "--b--\r\n"):
+                response = site.request(
+                    "POST",
+                    "/api/upload",
+                    form.encode(),
+                    Content_Type="multipart/form-data; boundary=b",
+                )
+                expected = (400, "bad_form")
+                if len(form) < 10_000:
+                    expected = (422, "empty_file") if name == "file" else (400, "no_file")
+                problem(response, *expected)
+
+    def test_nul_in_a_table_is_a_problem(self, site):
+        for content in (b"a@x.de|\0", b"a,b\n\0,c@x.de\n"):
+            for path in ("/api/upload", "/api/preview"):
+                problem(site.upload(content, path=path), 415, "binary_file")
+
     def test_a_field_that_is_no_text_is_a_problem(self, site):
         form = (
             b'--b\r\nContent-Disposition: form-data; name="column"\r\n\r\n\xff\r\n'

@@ -13,7 +13,7 @@ from test_models import take_turns
 import intake
 import results
 import texts
-from streams import Streams
+from streams import Slots, Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
 NOTHING = [""] * 6
@@ -223,16 +223,16 @@ def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(
 
 
 def test_downloads_take_a_slot_of_the_streams_and_give_it_back(database):
-    streams = Streams(None, 1, None)
-    download = streams.hold(iter([b"a", b"b"]))
+    streams = Streams(None, Slots(1, 1), None)
+    download = streams.hold(iter([b"a", b"b"]), "a")
     assert next(download) == b"a"
-    with pytest.raises(Exception, match="All downloads") as refused:
-        streams.hold(iter([b"c"]))
+    with pytest.raises(Exception, match="All streams and downloads are in use") as refused:
+        streams.hold(iter([b"c"]), "b")
     assert refused.value.status_code == 503
     download.close()
     with pytest.raises(ValueError, match="broken"):
-        streams.hold(iter(_broken()))
-    assert next(streams.hold(iter([b"c"]))) == b"c"
+        streams.hold(iter(_broken()), "a")
+    assert next(streams.hold(iter([b"c"]), "a")) == b"c"
 
 
 def _broken():

@@ -90,6 +90,72 @@ def test_a_password_in_a_wrong_url_is_not_shown(tmp_path):
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"),
+    [
+        ("DATABASE_URL", "postgresql://me:%zzsecret@host/db"),
+        ("DATABASE_URL", "postgresql://me:secret@host/db?nonsense=1"),
+        ("DATABASE_URL", "postgresql://me:secret@[::1/db"),
+        ("REDIS_URL", "redis://:secret@host:99999/0"),
+        ("REDIS_URL", "rediss://:secret@host/0?nonsense=1"),
+        ("REDIS_URL", "redis://:sec[ret@host"),
+    ],
+)
+def test_nor_one_in_a_url_that_is_malformed(name, url):
+    with pytest.raises(SettingsError, match=rf"{name}: \[\w+\] url is malformed") as caught:
+        settings.load(environ={name: url})
+    assert "secret" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://me:secret@host/db", "postgresql://host/db?user=me&password=secret"]
+)
+def test_a_file_with_a_password_must_be_its_owners_alone(tmp_path, url):
+    path = write_config(tmp_path, database__url=url)
+    path.chmod(0o640)
+    with pytest.raises(SettingsError, match="holds a password") as caught:
+        settings.load(path, environ={})
+    assert "secret" not in str(caught.value)
+    assert "chmod 600 config.ini, or give it by the environment variable DATABASE_URL" in str(
+        caught.value
+    )
+    path.chmod(0o600)
+    assert settings.load(path, environ={}).database.url == url
+    # One that isn't used is there all the same, but the environment wins.
+    path.chmod(0o640)
+    settings.load(path, environ={"DATABASE_URL": "embedded"})
+
+
+def test_settings_are_shown_without_passwords(tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("")
+    path = write_config(tmp_path, worker__processor="own:check", own__token="very secret")
+    urls = {
+        "DATABASE_URL": "postgresql://a:very%20secret@h/d",
+        "REDIS_URL": "redis://:very secret@h",
+    }
+    urls["REDIS_URL"] = urls["REDIS_URL"].replace(" ", "-")
+    shown = repr(settings.load(path, environ=urls))
+    assert "secret" not in shown
+    assert "queue_key='email-queue'" in shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"access__trusted_user_header": "X-User"}, "trusted_user_header needs trusted_proxies"),
+        ({"access__trusted_user_header": "X_User"}, "must be a header's name"),
+        ({"access__trusted_proxies": "10.0.0.1/8"}, "must be IP addresses or networks"),
+        ({"access__allow_anonymous": "perhaps"}, "must be yes or no"),
+        ({"retention__days": "-1"}, "must be a number from 0"),
+    ],
+)
+def test_access_is_not_left_to_chance(tmp_path, changes, sentence):
+    with pytest.raises(SettingsError, match=sentence):
+        settings.load(write_config(tmp_path, **changes), environ={})
+
+
 def test_the_message_names_environment_variable_or_flag_where_the_value_came_from_there():
     with pytest.raises(SettingsError, match=r"environment variable PORT: \[server\] port must"):
         settings.load(environ={"PORT": "x"})

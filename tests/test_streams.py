@@ -14,6 +14,7 @@ import models
 import progress
 import rates
 import streams
+from access import Access
 from claims import Outcomes
 from database import pool, session
 from presence import Presence, ThreadReport
@@ -160,7 +161,8 @@ def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, o
     settings = make_settings()
     stopping = threading.Event()
     hub = Hub(doorbell, settings.redis.channel_prefix)
-    server = HttpServer(app.Application(settings, doorbell, hub, stopping).wsgi(), settings)
+    application = app.Application(settings, Access(settings), doorbell, hub, stopping)
+    server = HttpServer(application.wsgi(), settings)
     thread = threading.Thread(target=server.serve, args=(stopping,))
     hub.start()
     thread.start()

@@ -1,5 +1,6 @@
 """The supervisor, driven without a process of its own; test_commands.py has the processes."""
 
+import json
 import threading
 import time
 from collections import Counter
@@ -53,6 +54,44 @@ def test_the_sweep_rings_for_every_unfinished_batch_once(make_workplace, make_tu
     for _ in range(3):
         supervisor.sweep()
     assert [queue.dequeue(0.1) for _ in range(3)] == [rung, lost, None]
+
+
+def test_batches_are_deleted_when_they_are_old_enough_and_have_ended(
+    make_workplace, caplog, client, monkeypatch
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(worker, "MAX_EXPIRED", 2)
+    old = [store("a@x.de", "b@x.de").batch_id for _ in range(3)]
+    new, pending = store("c@x.de").batch_id, store("d@x.de").batch_id
+    for batch_id, days in (*((each, 31) for each in old), (new, 29)):
+        query(
+            "UPDATE batch SET status = 'cancelled',"
+            " completed_at = now() - make_interval(days => %s) WHERE id = %s RETURNING 1",
+            days,
+            batch_id,
+        )
+    query("UPDATE batch SET created_at = now() - interval '99 days' RETURNING 1")
+    Supervisor(make_workplace(no_b), threading.Event()).sweep()
+    assert "expired" not in caplog.text  # it is off
+    supervisor = Supervisor(make_workplace(no_b, retention__days=30), threading.Event())
+    with client.pubsub() as messages:
+        messages.psubscribe("batch:status:*")
+        supervisor.sweep()
+        supervisor.sweep()
+        told = [messages.get_message(timeout=1) for _ in range(4)]
+    assert [json.loads(each["data"])["batchId"] for each in told[1:]] == old
+    assert [each for each in caplog.messages if each.startswith("expired")] == [
+        f"expired batch={batch_id} emails=2 days=30" for batch_id in old
+    ]
+    gone = "SELECT id FROM batch WHERE deleted_at IS NULL ORDER BY id"
+    assert query(gone) == [(new,), (pending,)]
+    assert query("SELECT batch_id, kind, user_name FROM action ORDER BY 1") == [
+        (batch_id, "expired", None) for batch_id in old
+    ]
+    # Their rows go as those of other deleted batches.
+    query("UPDATE batch SET deleted_at = deleted_at - interval '2 min' RETURNING 1")
+    supervisor.sweep()
+    assert query("SELECT DISTINCT batch_id FROM email ORDER BY 1") == [(new,), (pending,)]
 
 
 def test_a_list_full_of_nonsense_is_cleared_and_what_is_unfinished_is_rung_for(

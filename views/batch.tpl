@@ -47,7 +47,7 @@
     % end
   </p>
   % read = batch["format"]
-  <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{batch["createdAt"][:16].replace("T", " ")}} UTC</time>\\
+  <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{batch["createdAt"][:16].replace("T", " ")}} UTC</time>{{phrases.by(batch["uploadedBy"])}}\\
 % if read:
 , read as {{read["kind"].upper()}}{{f", {read['encoding']}, {delimiter_names[read['delimiter']]}" if read["kind"] == "csv" else ""}}, column {{read["column"]}}\\
 % if read["header"] and len(read["header"]) >= read["column"]:
@@ -59,6 +59,12 @@
  <span class="error">{{batch["error"]}}</span>
 % end
 </p>
+  <ul class="facts history" id="history">
+    % for action in batch["history"]:
+    <li><span>{{phrases.done(action)}}</span>, <time datetime="{{action["at"]}}">{{action["at"][:16].replace("T", " ")}} UTC</time></li>
+    % end
+  </ul>
+  <template id="action"><li><span></span>, <time></time></li></template>
   <div class="actions">
     <div class="downloads">
       <span aria-hidden="true">Download</span>

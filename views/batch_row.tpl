@@ -16,7 +16,7 @@
 % else:
 >\\
 % end
-</time></td>
+</time><span class="by" data-field="by">{{phrases.by(each["uploadedBy"]) if each else ""}}</span></td>
   <td class="number rows" data-field="rows">{{phrases.count(each["rows"]["total"]) if each else ""}}</td>
   <td class="done">\\
 % done, failed = (each["processedCount"], each["failedCount"]) if each else (0, 0)

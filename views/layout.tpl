@@ -19,7 +19,11 @@
 <body>
   <header class="site">
     <a class="brand" href="/"><img src="{{static}}/icon.svg" alt="" width="28" height="28"> Email batches</a>
-    <span class="version">v{{version}}</span>
+    <span class="version">\\
+% if get("user"):
+<span class="user">{{user}}</span> · \\
+% end
+v{{version}}</span>
   </header>
   <main>
     {{!base}}

@@ -46,6 +46,7 @@ async function refresh() {
   const { processedCount: processed, failedCount: failed, totalEmails: total } = batch;
   take({ ...batch, batchId: batch.id, processed, failed, total });
   progress.setElapsed(batch.elapsedSeconds);
+  progress.setHistory(batch.history);
   if (isTerminal(batch.status)) await outcomes.showTypos(batch.reasons.likely_typo ?? 0);
 }
 

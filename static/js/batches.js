@@ -149,6 +149,7 @@ export class Batches {
       row.dataset.revision = 0;
       setText(row, "filename", batch.filename).href = `${this.#card.dataset.page}${batch.id}`;
       setText(row, "created", localTime(batch.createdAt)).dateTime = batch.createdAt;
+      setText(row, "by", batch.uploadedBy ? ` by ${batch.uploadedBy}` : "");
       setText(row, "rows", count(batch.rows.total));
     }
     if (batch.revision >= Number(row.dataset.revision)) this.#fill(row, snapshotOf(batch));

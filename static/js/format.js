@@ -80,3 +80,11 @@ export function strip(report) {
     command: notice?.command ?? "",
   };
 }
+
+// What somebody did to a batch, but for the time.
+export function done({ action, by, which, emails }) {
+  const what = action[0].toUpperCase() + action.slice(1) + (by ? ` by ${by}` : "");
+  return emails === null
+    ? what
+    : `${what}: ${several(emails, "email")} (${which.replaceAll("_", " ")})`;
+}

@@ -2,8 +2,8 @@
 
 import { drawBar } from "./bar.js";
 import { Chart } from "./chart.js";
-import { complain, setStatus, setText, showWhen, write } from "./fields.js";
-import { clock, count, isTerminal, localTime, percent, several } from "./format.js";
+import { complain, copyOf, setStatus, setText, showWhen, write } from "./fields.js";
+import { clock, count, done, isTerminal, localTime, percent, several } from "./format.js";
 import { oncePerFrame } from "./frames.js";
 import { CONNECTION } from "./live.js";
 import { isStill, showPace } from "./pace.js";
@@ -56,6 +56,20 @@ export class Progress {
   setElapsed(seconds) {
     if (seconds !== null) this.#began = performance.now() - seconds * 1000;
     setText(this.#card, "elapsed", clock(seconds));
+  }
+
+  // Who did what to the batch, as /api/batches/{id} says.
+  setHistory(actions) {
+    const list = this.#card.querySelector("#history");
+    const template = this.#card.querySelector("#action");
+    list.replaceChildren(
+      ...actions.map((action) => {
+        const item = copyOf(template);
+        write(item.querySelector("span"), done(action));
+        write(item.querySelector("time"), localTime(action.at)).dateTime = action.at;
+        return item;
+      }),
+    );
   }
 
   // Numbers go backwards on a retry, and only then.

@@ -1,0 +1,286 @@
+"""Who may come in: users of a file by HTTP Basic, or those whom a proxy that is trusted names.
+
+Without both, whoever sits at this machine; all others only if the configuration says so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+import logging
+import math
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from bottle import request
+
+import logs
+import users
+from problems import CHALLENGE, Problem
+from settings import Settings, SettingsError
+from users import Users, UsersError
+
+# Seconds that a name and password that were right need no look at their hash again; how many are
+# remembered.
+REMEMBER_SECONDS = 300.0
+MAX_REMEMBERED = 1000
+# Failed attempts that cost nothing, by account and by address. After each further one, the next
+# must wait twice as long, from so many seconds on to so many at most. It is all forgotten so many
+# seconds after the last.
+FREE_ATTEMPTS = 5
+FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+FORGET_SECONDS = 900.0
+MAX_ATTEMPTS = 10_000
+
+_FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
+              "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_BY")  # fmt: skip
+
+logger = logging.getLogger("access")
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+def user() -> str | None:
+    """Who sent the present request, if anybody has to say so."""
+    name: str | None = request.environ.get("REMOTE_USER")
+    return name
+
+
+def client() -> str:
+    """The address that the present request came from, that before a trusted proxy."""
+    address: str = request.environ.get("app.client", "")
+    return address
+
+
+def doer() -> dict[str, str]:
+    """Who does something, for a line of the log."""
+    return {"user": user() or "-", "address": client()}
+
+
+def holder() -> str:
+    """Who is to answer for what the present request takes: a user, or else an address."""
+    name = user()
+    return f"user {name}" if name else f"address {_network(client())}"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether this address, or name, is this machine's own."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Attempts:
+    """Failed attempts to sign in: each makes the next for the same account or address wait."""
+
+    def __init__(self) -> None:
+        # When each failed last, how often, and when the next attempt may be; the latest last.
+        self._failed: OrderedDict[str, tuple[float, int, float]] = OrderedDict()
+
+    def wait(self, *keys: str) -> float:
+        """Seconds until an attempt for all of these may be made."""
+        now = time.monotonic()
+        return max(self._failed.get(key, (0.0, 0, 0.0))[2] - now for key in keys)
+
+    def fail(self, *keys: str) -> None:
+        now = time.monotonic()
+        for key in keys:
+            last, count, _ = self._failed.pop(key, (now, 0, 0.0))
+            count = count + 1 if now - last < FORGET_SECONDS else 1
+            beyond = count - FREE_ATTEMPTS
+            wait = min(FIRST_WAIT * 2 ** min(beyond, 30), LONGEST_WAIT) if beyond >= 0 else 0.0
+            self._failed[key] = now, count, now + wait
+        while len(self._failed) > MAX_ATTEMPTS:
+            self._failed.popitem(last=False)
+
+    def forget(self, key: str) -> None:
+        self._failed.pop(key, None)
+
+
+class Access:
+    """Lets requests in. One object serves all request threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Raises SettingsError when nobody would be kept out who should be."""
+        access = settings.access
+        self._header = access.trusted_user_header
+        self._proxies: Sequence[_Network] = access.trusted_proxies
+        self._variable = "HTTP_" + self._header.upper().replace("-", "_")
+        try:
+            self._users = Users(settings.users_path)
+        except UsersError as error:
+            raise SettingsError(str(error)) from None
+        # Once there were users, nobody else gets in, even if they are all gone.
+        self._closed = bool(self._users.present())
+        self._anonymous = access.allow_anonymous
+        self._attempts = Attempts()
+        # Until when a name and password are remembered; by a digest that says nothing of them.
+        self._remembered: OrderedDict[bytes, float] = OrderedDict()
+        self._remembered_version = self._users.version
+        self._key = os.urandom(32)
+        self._one_at_a_time = threading.Lock()
+        if not (
+            self._closed or self._header or self._anonymous or is_loopback(settings.server.host)
+        ):
+            raise SettingsError(
+                f"Nobody has to sign in, so that anybody could who reaches {settings.server.host}."
+                " Add a user by python app.py --add-user NAME; or name a proxy that signs people in"
+                " by [access] trusted_user_header and trusted_proxies; or set [access]"
+                " allow_anonymous = yes, if all who reach this address may see all addresses."
+            )
+
+    def admit(self) -> None:
+        """Find out who sent the present request. Raises Problem for those who may not come in."""
+        environ = request.environ
+        remote = environ.get("REMOTE_ADDR", "")
+        trusted = self._is_proxy(remote)
+        if not trusted:
+            for name in _FORWARDED:
+                environ.pop(name, None)
+        environ["app.client"] = self._client(remote, environ.get("HTTP_X_FORWARDED_FOR", ""))
+        environ.pop("REMOTE_USER", None)
+        if self._header:
+            environ["REMOTE_USER"] = self._named(trusted, environ.get(self._variable, ""))
+        elif self._closed or self._users.present():
+            self._closed = True
+            environ["REMOTE_USER"] = self._signed_in(environ.get("HTTP_AUTHORIZATION", ""))
+        elif not self._anonymous:
+            self._keep_local(environ)
+
+    def may_send(self, headers: dict[str, str]) -> bool:
+        """Whether a request with these headers may bring a file, before anybody looks who it is."""
+        if self._header:
+            return self._variable.removeprefix("HTTP_") in headers
+        return not self._closed or "AUTHORIZATION" in headers
+
+    def _is_proxy(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(parsed in network for network in self._proxies)
+
+    def _client(self, remote: str, forwarded: str) -> str:
+        """The last address that no trusted proxy has: whatever is before that, anybody can say."""
+        for address in [remote, *reversed(forwarded.split(","))]:
+            if not self._is_proxy(address.strip()):
+                return address.strip()[:50]
+        return remote
+
+    def _named(self, trusted: bool, name: str) -> str:
+        """Who a proxy says it is."""
+        if not trusted:
+            raise Problem(
+                403, "untrusted_proxy", "This server is reached by way of its proxy only."
+            )
+        name = _as_utf_8(name)
+        # Two names in one header, a client's and the proxy's, have a comma between.
+        if not users.is_name(name):
+            raise Problem(
+                403, "no_user", "The proxy in front of this server doesn't say who you are."
+            )
+        return name
+
+    def _keep_local(self, environ: dict[str, Any]) -> None:
+        """Let in who sits at this machine, and no page that made its own name lead here."""
+        host = environ.get("HTTP_HOST", "").rpartition("@")[2]
+        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
+        if "HTTP_HOST" in environ and not is_loopback(name.lower().rstrip(".")):
+            raise Problem(
+                403,
+                "not_local",
+                "Nobody has to sign in here, so only this machine's own address leads here, such"
+                " as http://localhost. To be reached from elsewhere, users are needed: see"
+                " [access] in config.ini.",
+            )
+
+    def _signed_in(self, authorization: str) -> str:
+        """Who signs in by HTTP Basic (RFC 7617)."""
+        name, password = _credentials(authorization)
+        if not name:
+            raise _unauthorized("Sign in with your name and password.")
+        digest = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
+        if self._remembers(digest):
+            return name
+        keys = (f"account {name}", f"address {_network(client())}")
+        self._refuse_while_waiting(keys)
+        # Each takes memory and a processor's time, and none may slip past a wait that another sets.
+        with self._one_at_a_time:
+            if self._remembers(digest):
+                return name
+            self._refuse_while_waiting(keys)
+            right = len(password) <= users.MAX_PASSWORD and self._users.check(name, password)
+            if right:
+                self._attempts.forget(keys[0])
+                self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS
+                while len(self._remembered) > MAX_REMEMBERED:
+                    self._remembered.popitem(last=False)
+                return name
+            self._attempts.fail(*keys)
+        # A name that nobody has may be a password in the wrong place.
+        known = name in self._users.present()
+        logger.warning(logs.line("sign-in failed", user=name if known else "?", address=client()))
+        raise _unauthorized("The name or the password is wrong.")
+
+    def _remembers(self, digest: bytes) -> bool:
+        self._users.present()
+        if self._users.version != self._remembered_version:
+            self._remembered_version = self._users.version
+            self._remembered.clear()
+        return self._remembered.get(digest, -math.inf) > time.monotonic()
+
+    def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
+        wait = self._attempts.wait(*keys)
+        if wait > 0:
+            raise Problem(
+                429,
+                "too_many_attempts",
+                "Too many attempts to sign in have failed. Please wait a minute, and try again.",
+                headers={"Retry-After": str(math.ceil(wait))},
+            )
+
+
+def _unauthorized(detail: str) -> Problem:
+    return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE})
+
+
+def _credentials(authorization: str) -> tuple[str, str]:
+    """Name and password; empty if there are none."""
+    scheme, _, encoded = authorization.partition(" ")
+    if scheme.lower() != "basic":
+        return "", ""
+    try:
+        text = base64.b64decode(encoded.strip(), validate=True).decode()
+    except (binascii.Error, ValueError):
+        return "", ""
+    name, _, password = text.partition(":")
+    return (name, password) if users.is_name(name) else ("", "")
+
+
+def _as_utf_8(text: str) -> str:
+    """A header as UTF-8, which WSGI gives as Latin-1; empty if it is none."""
+    try:
+        return text.encode("latin-1").decode()
+    except UnicodeError:
+        return ""
+
+
+def _network(address: str) -> str:
+    """What one client can have: an IPv4 address, or the 2^64 of an IPv6 network."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address
+    if parsed.version == 4:
+        return str(parsed)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -1,0 +1,224 @@
+"""Files of nonsense for intake and preview: `make fuzz`.
+
+Each is previewed and uploaded by a running app. Whatever it is, the answer is a success or a
+problem that says what is wrong, within a second, and the app takes no more memory than for a large
+list. What Hypothesis finds it makes small, and prints.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import json
+import re
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parent.parent)]
+
+import hypothesis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import Process, Site, workbook, write_config
+
+from embedded import Embedded
+from formats import DELIMITERS, ENCODINGS
+
+INPUTS = 100_000
+# Seconds that an answer may take, and megabytes that the app may have had at most in the end.
+SECONDS = 1.0
+MEGABYTES = 150
+BOUNDARY = "a-boundary-of-the-tests"
+# One input of so many is a workbook, for each of which a process is started.
+WORKBOOKS = 50
+
+STRANGE = [
+    *(
+        "",
+        " ",
+        '"',
+        '""',
+        "'",
+        "\0",
+        "\r",
+        "\n",
+        "\r\n",
+        "\x0b",
+        "\x1a",
+        "\x85",
+        "\u2028",
+        "\ufeff",
+    ),
+    *("\u202eevil@x.de", "=cmd()@x.de", "+1@x.de", "@", "a@", "@b", "a@b", "a@b.c", "e-mail"),
+    *(
+        "a" * 400 + "@x.de",
+        "<script>@x.de",
+        "a@x.de,b@x.de",
+        "A@X.DE",
+        "ß@ß.de",
+        "\ud7ff",
+        "𝒶@x.de",
+    ),
+    *("status", "verdict", "reason", "explanation", "suggestion", "normalized", "Email", "email"),
+]
+cells = st.one_of(
+    st.sampled_from(STRANGE),
+    st.text(max_size=12),
+    st.builds("{}@{}.com".format, st.text("abc.+", min_size=1, max_size=5), st.sampled_from("ab")),
+    st.builds('"{}"'.format, st.text(max_size=6)),
+)
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> bytes:
+    """What is nearly a CSV file."""
+    rows = draw(st.lists(st.lists(cells, max_size=4), max_size=8))
+    delimiter = draw(st.sampled_from([*DELIMITERS.values(), *DELIMITERS.values(), ":", "\0", ""]))
+    newline = draw(st.sampled_from(["\n", "\r\n", "\r", "\n\r", "\n\n", ""]))
+    text = newline.join(delimiter.join(row) for row in rows)
+    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-8-sig", "utf-16", *ENCODINGS]))
+    content = text.encode(encoding, "replace") * draw(st.sampled_from([1, 1, 1, 1, 50]))
+    return draw(spoiled(content))
+
+
+@st.composite
+def spoiled(draw: st.DrawFn, content: bytes) -> bytes:
+    """The same, perhaps with some of it cut off, repeated, or written over."""
+    for _ in range(draw(st.sampled_from([0, 0, 1, 3]))):
+        start = draw(st.integers(0, len(content)))
+        end = draw(st.integers(start, min(len(content), start + 20)))
+        content = content[:start] + draw(st.binary(max_size=6)) + content[end:]
+    return content
+
+
+BOOKS = [
+    workbook([["Email", "Name"], ["a@x.de", "A"], ["b@x.de", 7]]),
+    workbook([[]]),
+    workbook([["x" * 300, 1e300, True], [None, "a@x.de"]] * 20),
+]
+files = st.integers(1, WORKBOOKS).flatmap(
+    lambda number: (
+        st.sampled_from(BOOKS).flatmap(spoiled)
+        if number == 1
+        else st.one_of(tables(), tables(), tables(), st.binary(max_size=60))
+    )
+)
+says = st.one_of(st.text(max_size=6), st.sampled_from(["1", "2", "yes", "no", "utf-8", "tab", "a"]))
+fields = st.dictionaries(
+    st.sampled_from(["column", "delimiter", "encoding", "header", "size", "text"]), says, max_size=2
+)
+filenames = st.one_of(st.just("list.csv"), st.text(max_size=8))
+
+
+class Attack:
+    """Sends files to the app at a site, over one connection."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.sent = 0
+        self.answers: dict[int, int] = {}
+        self._connection = site.connection()
+
+    def __call__(self, content: bytes, filename: str, texts: dict[str, str]) -> None:
+        body = self._form(content, filename, texts)
+        for path in ("/api/preview", "/api/upload"):
+            status, answer, seconds = self._post(path, body)
+            if seconds > SECONDS:  # perhaps the machine did something else
+                status, answer, seconds = self._post(path, body)
+            assert seconds <= SECONDS, f"{path} took {seconds:.1f} s"
+            assert status in (200, 201, 400, 413, 415, 422), (path, status, answer)
+            if status >= 400:
+                problem = json.loads(answer)
+                assert problem["code"] != "internal_error"
+                assert problem["detail"], problem
+            else:
+                assert json.loads(answer)
+            self.answers[status] = self.answers.get(status, 0) + 1
+        self.sent += 1
+
+    def close(self) -> None:
+        self._connection.close()
+
+    @staticmethod
+    def _form(content: bytes, filename: str, texts: dict[str, str]) -> bytes:
+        start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
+        # As browsers do it.
+        quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        head = f'{start}"file"; filename="{quoted}"\r\n\r\n'
+        rest = "".join(f'\r\n{start}"{name}"\r\n\r\n{text}' for name, text in texts.items())
+        return b"".join((head.encode(), content, rest.encode(), f"\r\n--{BOUNDARY}--\r\n".encode()))
+
+    def _post(self, path: str, body: bytes) -> tuple[int, bytes, float]:
+        begun = time.monotonic()
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        try:
+            self._connection.request("POST", path, body, headers)
+            response = self._connection.getresponse()
+            answer = response.read()
+        except (http.client.HTTPException, OSError):
+            self._connection.close()
+            raise
+        return response.status, answer, time.monotonic() - begun
+
+
+def run(site: Site, count: int, seed: int, on_progress: object = None) -> Attack:
+    """Send so many files; what Hypothesis raises comes through."""
+    attack = Attack(site)
+    begun = time.monotonic()
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(files, filenames, fields)
+    def attack_with(content: bytes, filename: str, texts: dict[str, str]) -> None:
+        attack(content, filename, texts)
+        if on_progress and attack.sent % 1000 == 0:
+            print(f"\r{attack.sent:,} files, {time.monotonic() - begun:.0f} s", end="", flush=True)
+
+    try:
+        attack_with()
+    finally:
+        attack.close()
+    return attack
+
+
+def peak_megabytes(app: Process) -> float:
+    """The most memory that the app ever had."""
+    status = Path(f"/proc/{app.pid}/status").read_text()
+    return int(re.search(r"VmHWM:\s+([0-9]+) kB", status)[1]) / 1000  # type: ignore[index]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Send files of nonsense to a running app.")
+    parser.add_argument("--inputs", type=int, default=INPUTS, metavar="N")
+    parser.add_argument("--seed", type=int, default=int(time.time()), metavar="N")
+    arguments = parser.parse_args()
+    print(f"seed {arguments.seed}")
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    servers: list[Embedded] = []
+    try:
+        servers += [Embedded(kind, folder) for kind in ("postgres", "redis")]
+        config = write_config(folder, server__port=0)
+        environment = {"DATABASE_URL": servers[0].url, "REDIS_URL": servers[1].url}
+        app = Process("app.py", "--config", str(config), **environment)
+        try:
+            attack = run(app.site(), arguments.inputs, arguments.seed, on_progress=True)
+            peak = peak_megabytes(app)
+        finally:
+            app.stop()
+    finally:
+        for server in servers:
+            server.release()
+        shutil.rmtree(folder)
+    print(f"\n{attack.sent:,} files; answers {attack.answers}; the app's peak {peak:.0f} MB")
+    assert "request failed" not in app.output, app.output[-3000:]
+    assert peak <= MEGABYTES, f"{peak:.0f} MB"
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,389 @@
+import base64
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+from support import ROOT, Site, csv_of, eventually, query, write_config
+
+import access
+import users
+from access import Access
+from settings import SettingsError
+
+PASSWORD = "correct horse 7"
+EVERYWHERE = "0.0.0.0"  # noqa: S104
+
+
+@pytest.fixture(autouse=True)
+def _quick_hashes(monkeypatch):
+    """A hash costs next to nothing here; what it costs is tested by itself."""
+    monkeypatch.setattr(users, "_N", 2)
+
+
+@pytest.fixture
+def users_file(tmp_path):
+    path = tmp_path / "users"
+    users.add(path, "alice", PASSWORD)
+    users.add(path, "böb", "naïve password")
+    return path
+
+
+@pytest.fixture
+def closed(users_file, serve):
+    """A site where alice and böb may sign in."""
+    return serve()
+
+
+def basic(name, password):
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+ALICE = basic("alice", PASSWORD)
+
+
+def add_user(folder, name, typed):
+    command = [sys.executable, str(ROOT / "app.py"), "--config", str(write_config(folder))]
+    return subprocess.run(
+        [*command, "--add-user", name], input=typed, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_a_user_is_added_by_a_command_and_gets_a_new_password_by_the_same(tmp_path):
+    done = add_user(tmp_path, "alice", f"{PASSWORD}\n")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "alice may sign in now.\n", "")
+    path = tmp_path / "users"
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert PASSWORD not in path.read_text()
+    assert path.read_text().startswith("alice:scrypt:16384:8:5:")
+    assert add_user(tmp_path, "alice", "another one\n").stdout == "alice has a new password.\n"
+    known = users.Users(path)
+    assert known.check("alice", "another one")
+    assert not known.check("alice", PASSWORD)
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "said"),
+    [
+        ("al ice", PASSWORD, "letters, digits"),
+        ("al:ice", PASSWORD, "letters, digits"),
+        ("", PASSWORD, "letters, digits"),
+        ("alice", "short", "8 to 256 characters"),
+        ("alice", "", "8 to 256 characters"),
+    ],
+)
+def test_no_user_is_added_who_could_not_sign_in_or_too_easily(tmp_path, name, typed, said):
+    done = add_user(tmp_path, name, typed)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not (tmp_path / "users").exists()
+
+
+def test_passwords_are_the_same_however_their_characters_are_composed(tmp_path):
+    users.add(tmp_path / "users", "alice", "Zo\u00eb's password")
+    assert users.Users(tmp_path / "users").check("alice", "Zoe\u0308's password")
+
+
+@pytest.mark.parametrize("path", ["/", "/batches/1", "/static/x/icon.svg", "/nothing"])
+def test_nothing_is_shown_without_a_name_and_a_password(closed, path):
+    response = closed.get(path)
+    assert response.status == 401
+    assert response.headers["WWW-Authenticate"] == 'Basic realm="Email batches", charset="UTF-8"'
+    assert "Sign in with your name and password." in response.body.decode()
+    assert "Content-Security-Policy" in response.headers
+
+
+@pytest.mark.parametrize("path", ["/api/health", "/api/batches", "/api/batches/stream"])
+def test_the_api_neither(closed, path):
+    response = closed.get(path)
+    assert (response.status, response.json["code"]) == (401, "unauthorized")
+    assert closed.get(path, Authorization=basic("alice", "wrong password")).status == 401
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["Basic", "Basic !", "Basic YQ==", "Bearer x", "Basic /w==", basic("a b", "c"), basic("", "")],
+)
+def test_what_is_no_name_and_password_is_asked_for_anew(closed, authorization):
+    assert closed.get("/api/health", Authorization=authorization).status == 401
+
+
+def test_who_signs_in_sees_everything_and_is_named(closed):
+    page = closed.get("/", Authorization=ALICE)
+    assert page.status == 200
+    assert '<span class="user">alice</span>' in page.body.decode()
+    assert closed.get("/api/health", Authorization=basic("böb", "naïve password")).status == 200
+    with closed.stream(Authorization=ALICE) as stream:
+        assert stream.status == 200
+        assert next(stream.all_events())[0] == "health"
+
+
+def test_a_right_password_is_remembered_for_a_while(closed, users_file, monkeypatch):
+    looked = []
+    matches = users.matches
+    monkeypatch.setattr(users, "matches", lambda *known: looked.append(1) or matches(*known))
+    for _ in range(5):
+        assert closed.get("/api/health", Authorization=ALICE).status == 200
+    assert len(looked) == 1
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    users.add(users_file, "carol", PASSWORD)  # the file has changed
+    for _ in range(2):
+        assert closed.get("/api/health", Authorization=ALICE).status == 200
+    assert len(looked) == 3
+
+
+def test_a_changed_file_counts_at_once_and_an_empty_one_lets_nobody_in(closed, users_file):
+    def status(authorization):
+        return closed.get("/api/health", Authorization=authorization).status
+
+    assert status(ALICE) == 200
+    users.add(users_file, "alice", "another password")
+    assert status(ALICE) == 401
+    assert status(basic("alice", "another password")) == 200
+    users_file.unlink()
+    assert status(basic("alice", "another password")) == 401
+    assert closed.get("/api/health").status == 401
+    users_file.write_text("nonsense")
+    assert status(basic("alice", "another password")) == 401
+
+
+def test_users_who_come_to_a_server_without_any_close_it(site, tmp_path):
+    assert site.get("/api/health").status == 200
+    users.add(tmp_path / "users", "alice", PASSWORD)
+    assert site.get("/api/health").status == 401
+    assert site.get("/api/health", Authorization=ALICE).status == 200
+
+
+def test_failed_attempts_slow_down_an_account_and_an_address(closed, monkeypatch, caplog):
+    monkeypatch.setattr(access, "FREE_ATTEMPTS", 3)
+    # As the users came in before, from this address and others.
+    assert closed.get("/api/health", Authorization=ALICE).status == 200
+    for _ in range(3):
+        assert closed.get("/api/health", Authorization=basic("böb", "guess guess")).status == 401
+    slowed = closed.get("/api/health", Authorization=basic("böb", "naïve password"))
+    assert (slowed.status, slowed.json["code"]) == (429, "too_many_attempts")
+    assert 1 <= int(slowed.headers["Retry-After"]) <= 2
+    # Also with another account from there; but not who is remembered.
+    other = closed.get("/api/health", Authorization=basic("carol", "guess guess"))
+    assert other.status == 429
+    assert closed.get("/api/health", Authorization=ALICE).status == 200
+    lines = [record.getMessage() for record in caplog.records if record.name == "access"]
+    assert lines == ["sign-in failed user=böb address=127.0.0.1"] * 3
+    assert "guess" not in caplog.text
+    eventually(
+        lambda: (
+            closed.get("/api/health", Authorization=basic("böb", "naïve password")).status == 200
+        )
+    )
+
+
+def test_a_name_that_nobody_has_is_not_logged(closed, caplog):
+    closed.get("/api/health", Authorization=basic("my-secret-password", "alice"))
+    assert 'sign-in failed user="?"' in caplog.text
+    assert "my-secret" not in caplog.text
+
+
+def test_waits_double_up_to_a_minute_and_are_forgotten(monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(access.time, "monotonic", lambda: now)
+    attempts, waits = access.Attempts(), []
+    for _ in range(14):
+        attempts.fail("a")
+        waits.append(attempts.wait("a", "b"))
+        assert attempts.wait("b") <= 0
+        now += waits[-1]
+    assert waits == [0, 0, 0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    now += access.FORGET_SECONDS
+    attempts.fail("a")
+    assert attempts.wait("a") == 0
+    monkeypatch.setattr(access, "MAX_ATTEMPTS", 2)
+    for name in "abcd":
+        attempts.fail(name)
+    assert [*attempts._failed] == ["c", "d"]
+
+
+def test_an_ipv6_address_stands_for_its_network():
+    assert access._network("2001:db8:1:2:3:4:5:6") == access._network("2001:db8:1:2::9")
+    assert access._network("2001:db8:1:3::9") != access._network("2001:db8:1:2::9")
+    assert access._network("192.0.2.1") != access._network("192.0.2.2")
+
+
+def test_without_users_only_this_machine_is_served(make_settings):
+    for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
+        Access(make_settings(server__host=host))
+    for host in (EVERYWHERE, "::", "192.0.2.1", "example.org"):
+        with pytest.raises(SettingsError, match=f"who reaches {host}. Add a user by python app.py"):
+            Access(make_settings(server__host=host))
+        Access(make_settings(server__host=host, access__allow_anonymous="yes"))
+        Access(
+            make_settings(
+                server__host=host,
+                access__trusted_user_header="X-Remote-User",
+                access__trusted_proxies="192.0.2.9",
+            )
+        )
+
+
+def test_with_users_any_address_is_served(make_settings, users_file):
+    Access(make_settings(server__host=EVERYWHERE))
+
+
+def test_app_py_says_so_and_ends(tmp_path, run):
+    config = str(write_config(tmp_path, server__port=0))
+    process = run("app.py", "--config", config, "--host", EVERYWHERE)
+    assert process.wait() == 2
+    assert "Nobody has to sign in" in process.output
+    assert "--add-user NAME" in process.output
+    assert len(process.lines) == 1
+
+
+def test_a_users_file_that_others_can_read_is_refused(tmp_path, users_file, run):
+    users_file.chmod(0o640)
+    process = run("app.py", "--config", str(write_config(tmp_path, server__port=0)))
+    assert process.wait() == 2
+    assert process.output == f"{users_file}: others can read it, or write. Say chmod 600 users"
+
+
+def test_a_users_file_with_nonsense_is_refused(tmp_path, users_file, make_settings):
+    users_file.write_text("alice:secret\n")
+    with pytest.raises(SettingsError, match="line 1: it is no user"):
+        Access(make_settings())
+
+
+@pytest.mark.parametrize("host", ["localhost", "LOCALHOST:8080", "127.0.0.1:80", "[::1]:8080"])
+def test_this_machines_own_names_lead_to_a_server_without_users(site, host):
+    assert site.get("/api/health", Host=host).status == 200
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "localhost.evil.example",
+        "10.0.0.5",
+        "[2001:db8::1]",
+        "",
+    ],
+)
+def test_other_names_that_lead_here_do_not(site, host):
+    # Such as a name of somebody's that was made to lead to 127.0.0.1 (DNS rebinding).
+    response = site.get("/api/health", Host=host)
+    assert (response.status, response.json["code"]) == (403, "not_local")
+
+
+class TestBehindAProxy:
+    @pytest.fixture
+    def proxied(self, serve):
+        return serve(
+            access__trusted_user_header="X-Remote-User",
+            access__trusted_proxies="127.0.0.1 10.1.0.0/16",
+        )
+
+    def test_the_proxy_says_who_it_is(self, proxied):
+        page = proxied.get("/", X_Remote_User="böb".encode().decode("latin-1"), Host="a.example")
+        assert '<span class="user">böb</span>' in page.body.decode()
+
+    @pytest.mark.parametrize("name", [None, "", "alice, böb", "a b", "<b>", "\xff"])
+    def test_without_a_name_nobody_gets_in(self, proxied, name):
+        headers = {} if name is None else {"X_Remote_User": name}
+        response = proxied.get("/api/health", **headers)
+        assert (response.status, response.json["code"]) == (403, "no_user")
+
+    def test_nobody_else_may_say_so(self, serve):
+        site = serve(
+            access__trusted_user_header="X-Remote-User", access__trusted_proxies="10.1.0.0/16"
+        )
+        response = site.get("/api/health", X_Remote_User="alice")
+        assert (response.status, response.json["code"]) == (403, "untrusted_proxy")
+
+    def test_the_header_counts_only_where_it_is_set_up(self, closed):
+        response = closed.get("/api/health", X_Remote_User="alice", Remote_User="alice")
+        assert response.status == 401
+
+    def test_clients_are_told_apart_by_what_the_last_untrusted_one_is(self, make_settings):
+        entry = Access(make_settings(access__trusted_proxies="127.0.0.1 10.1.0.0/16"))
+        assert entry._client("127.0.0.1", "1.1.1.1, 192.0.2.7, 10.1.2.3") == "192.0.2.7"
+        assert entry._client("127.0.0.1", "") == ""
+        assert entry._client("192.0.2.1", "1.1.1.1") == "192.0.2.1"
+
+    def test_forwarded_headers_of_others_are_not_believed(self, serve):
+        for proxies, expected in (("", "http://127.0.0.1"), ("127.0.0.1", "https://x.example")):
+            site = serve(access__trusted_proxies=proxies)
+            response = site.get(
+                "/?batch=7", X_Forwarded_Host="x.example", X_Forwarded_Proto="https"
+            )
+            assert response.headers["Location"].startswith(expected)
+
+
+def sign_in(site, authorization):
+    """The site as one user sees it."""
+
+    class SignedIn(Site):
+        def request(self, method, path, body=None, **headers):
+            return super().request(method, path, body, Authorization=authorization, **headers)
+
+    return SignedIn(site.url)
+
+
+def test_it_is_kept_and_shown_who_did_what(closed):
+    alice, bob = sign_in(closed, ALICE), sign_in(closed, basic("böb", "naïve password"))
+    assert alice.upload(csv_of("a@x.de", "no address")).status == 201
+    assert alice.get("/api/batches").json["batches"][0]["uploadedBy"] == "alice"
+    assert bob.request("POST", "/api/batches/1/cancel").status == 200
+    assert bob.request("POST", "/api/batches/1/cancel").status == 200  # nothing more happens
+    shown = alice.get("/api/batches/1").json
+    assert shown["uploadedBy"] == "alice"
+    (cancelled,) = shown["history"]
+    at = cancelled.pop("at")
+    assert cancelled == {"action": "cancelled", "by": "böb", "which": None, "emails": None}
+    page = alice.get("/batches/1").body.decode()
+    assert " UTC</time> by alice" in page
+    assert f'<span>Cancelled by böb</span>, <time datetime="{at}">' in page
+    assert " by alice" in alice.get("/").body.decode()
+    assert alice.request("DELETE", "/api/batches/1").status == 204
+    gone = bob.get("/api/batches/1")
+    assert gone.status == 404
+    assert gone.json["detail"].startswith("Batch 1 was deleted by alice on 20")
+    assert bob.get("/api/batches/2").json["detail"] == "There is no batch 2."
+
+
+def test_who_retried_is_kept_too(closed, make_turns):
+    alice = sign_in(closed, ALICE)
+    alice.upload(csv_of("a@x.de", "no-address"))
+    query("UPDATE email SET status = 'failed', reason = 'no_at_sign' WHERE id = 2 RETURNING 1")
+    query("UPDATE email SET status = 'processed' WHERE id = 1 RETURNING 1")
+    query("""UPDATE chunk SET done = 2, reasons = '{"no_at_sign": 1}' RETURNING 1""")
+    query(
+        "UPDATE batch SET status = 'completed', started_at = now(), completed_at = now(),"
+        """ processed_count = 2, failed_count = 1, reasons = '{"no_at_sign": 1}' RETURNING 1"""
+    )
+    body = json.dumps({"which": "failed"}).encode()
+    done = alice.request("POST", "/api/batches/1/retry", body, Content_Type="application/json")
+    assert done.json["requeued"] == 1
+    (retried,) = alice.get("/api/batches/1").json["history"]
+    del retried["at"]
+    assert retried == {"action": "retried", "by": "alice", "which": "failed", "emails": 1}
+    page = alice.get("/batches/1").body.decode()
+    assert "<span>Retried by alice: 1 email (failed)</span>" in page
+
+
+def test_root_leaves_the_file_its_owner(tmp_path, monkeypatch):
+    owners = []
+    path = tmp_path / "users"
+    users.add(path, "alice", PASSWORD)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _file, *owner: owners.append(owner))
+    users.add(path, "böb", PASSWORD)
+    assert owners == [(path.stat().st_uid, path.stat().st_gid)]
+
+
+def test_a_hash_takes_as_much_as_it_should(monkeypatch):
+    monkeypatch.undo()
+    known = users.hashed(PASSWORD)
+    assert known.startswith("scrypt:16384:8:5:")
+    assert users.matches(PASSWORD, known)
+    assert not users.matches(PASSWORD + "x", known)
+    assert known != users.hashed(PASSWORD)

@@ -1,0 +1,86 @@
+"""TLS in front of PostgreSQL and Redis, with certificates of the tests' own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ssl
+import threading
+from pathlib import Path
+from typing import Self
+from urllib.parse import parse_qs, urlsplit
+
+import trustme
+
+
+class Certificates:
+    """An authority, and a certificate of it for localhost."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.authority = folder / "ca.pem"
+        authority.cert_pem.write_to_path(self.authority)
+        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        authority.issue_cert("localhost").configure_cert(self.context)
+
+
+class TlsServer:
+    """Listens on localhost, and passes on to the server at the Unix socket of `url`."""
+
+    def __init__(self, url: str, context: ssl.SSLContext) -> None:
+        parts = urlsplit(url)
+        self._postgres = parts.scheme.startswith("postgres")
+        self._upstream = (
+            parse_qs(parts.query)["host"][0] + "/.s.PGSQL.5432" if self._postgres else parts.path
+        )
+        self._context = context
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        self.connections = 0
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._server = asyncio.run_coroutine_threadsafe(self._listen(), self._loop).result(20)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _listen(self) -> asyncio.Server:
+        # PostgreSQL begins without TLS, and changes to it when the client asks for that.
+        context = None if self._postgres else self._context
+        return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+
+    async def _end(self) -> None:
+        self._server.close()
+        tasks = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.sleep(0.1)  # transports that are aborted close their sockets a moment later
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        ends = [writer]
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            if self._postgres:
+                await reader.readexactly(8)
+                writer.write(b"S")
+                await writer.start_tls(self._context)
+            upstream, upstream_writer = await asyncio.open_unix_connection(self._upstream)
+            ends.append(upstream_writer)
+            self.connections += 1
+            await asyncio.gather(
+                self._pass_on(reader, upstream_writer), self._pass_on(upstream, writer)
+            )
+        for end in ends:
+            end.transport.abort()
+
+    async def _pass_on(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+        while data := await source.read(1 << 16):
+            target.write(data)
+            await target.drain()
+        target.transport.abort()
