@@ -47,6 +47,8 @@ class SortedHashes:
 
     def add(self, hashes: Hashes, numbers: Numbers) -> None:
         """Add hashes, each with its number."""
+        if not len(hashes):
+            return
         places, bits = _filtered(hashes)
         np.bitwise_or.at(self._filter, places, bits)
         run = np.sort(hashes & _HASH | numbers)
@@ -117,6 +119,8 @@ def _filtered(hashes: Hashes) -> tuple[_Positions, npt.NDArray[np.uint8]]:
 def _in_run(run: Hashes, wanted: Hashes) -> tuple[_Positions, Hashes]:
     """The entries with each of these hashes, and which of them each has."""
     starts = np.searchsorted(run, wanted)
+    if not (run[np.minimum(starts, len(run) - 1)] & _HASH == wanted).any():
+        return starts[:0], run[:0]  # as nearly always
     counts = np.searchsorted(run, wanted | _NUMBER, "right") - starts
     owners = np.repeat(np.arange(len(wanted)), counts)
     # Where each one's entries begin, less how many there are of those before it.
