@@ -124,9 +124,9 @@ class Access:
         self._closed = bool(self._users.present())
         self._anonymous = access.allow_anonymous
         self._attempts = Attempts()
-        # Until when a name and password are remembered; by a digest that says nothing of them.
-        self._remembered: OrderedDict[bytes, float] = OrderedDict()
-        self._remembered_version = self._users.version
+        # Until when a name and password are remembered, and by which version of the file they were
+        # right; by a digest that says nothing of them.
+        self._remembered: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
         self._key = os.urandom(32)
         self._one_at_a_time = threading.Lock()
         if not (
@@ -193,7 +193,7 @@ class Access:
 
     def _keep_local(self, environ: dict[str, Any]) -> None:
         """Let in who sits at this machine, and no page that made its own name lead here."""
-        host = environ.get("HTTP_HOST", "").rpartition("@")[2]
+        host = environ.get("HTTP_HOST", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if "HTTP_HOST" in environ and not is_loopback(name.lower().rstrip(".")):
             raise Problem(
@@ -219,10 +219,11 @@ class Access:
             if self._remembers(digest):
                 return name
             self._refuse_while_waiting(keys)
+            version = self._users.version
             right = len(password) <= users.MAX_PASSWORD and self._users.check(name, password)
             if right:
                 self._attempts.forget(keys[0])
-                self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS
+                self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS, version
                 while len(self._remembered) > MAX_REMEMBERED:
                     self._remembered.popitem(last=False)
                 return name
@@ -233,11 +234,9 @@ class Access:
         raise _unauthorized("The name or the password is wrong.")
 
     def _remembers(self, digest: bytes) -> bool:
-        self._users.present()
-        if self._users.version != self._remembered_version:
-            self._remembered_version = self._users.version
-            self._remembered.clear()
-        return self._remembered.get(digest, -math.inf) > time.monotonic()
+        self._users.present()  # it may have changed
+        until, version = self._remembered.get(digest, (-math.inf, 0))
+        return version == self._users.version and time.monotonic() < until
 
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
         wait = self._attempts.wait(*keys)

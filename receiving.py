@@ -51,7 +51,7 @@ class Form:
             with closing(request.body) as body:  # a temporary file, as each large part is another
                 self._read(body)
             self._choose()
-        except (multipart.ParserError, ValueError, LookupError) as error:
+        except (ValueError, LookupError) as error:
             self.close()
             raise Problem(400, "bad_form", _why_bad(error)) from None
         except BaseException:
@@ -78,10 +78,7 @@ class Form:
         texts = [part for part in self._parts if part not in files]
         self._texts = {part.name: part.value for part in texts}
         upload = next((part for part in files if part.name == "file"), None)
-        # A long text comes as if it were a file.
-        text = next(
-            (part for part in self._parts if part.name == "text" and part.raw.strip()), None
-        )
+        text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
         if upload is not None:
             self.file: BinaryIO = upload.file
             self.filename = intake.clean_filename(upload.filename or "")
@@ -123,6 +120,11 @@ class Form:
         """What the form says of the length of the file of which it has the first part."""
         text = self._texts.get("size", "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _says(part: multipart.MultipartPart) -> bool:
+    """Whether there is anything in it; a long one is not looked at for that."""
+    return not part.is_buffered() or bool(part.raw.strip())
 
 
 def _why_bad(error: Exception) -> str:

@@ -63,3 +63,18 @@ def test_the_scripts_say_the_same(page, site):
         ),
         [phrases.rate(None), phrases.clock(None)],
     ]
+
+
+def test_and_of_what_was_done(page, site):
+    actions = [
+        {"action": "cancelled", "by": None, "which": None, "emails": None},
+        {"action": "retried", "by": "alice", "which": "failed", "emails": 1},
+        {"action": "retried", "by": "böb", "which": "no_at_sign", "emails": 1_234},
+    ]
+    page.goto(site.url)
+    script = page.locator("script").get_attribute("src").replace("home.js", "format.js")
+    said = page.evaluate(
+        "async ([path, actions]) => actions.map((await import(path)).done)", [script, actions]
+    )
+    assert said == [phrases.done(action) for action in actions]
+    assert said[2] == "Retried by böb: 1,234 emails (no at sign)"
