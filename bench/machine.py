@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 # Settings of PostgreSQL that decide how fast it writes.
 _POSTGRES = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
+# Blocks of more pages than this don't exist on most machines; an order above switches it off.
+_REPORTING = Path("/sys/module/page_reporting/parameters/page_reporting_order")
+_LARGEST_ORDER = 10
 
 
 def describe(folder: Path) -> dict[str, Any]:
@@ -32,6 +35,7 @@ def describe(folder: Path) -> dict[str, Any]:
         "memoryGB": round(psutil.virtual_memory().total / 1e9, 1),
         "kernel": platform.release(),
         "filesystem": _filesystem(folder),
+        "givesMemoryBack": gives_memory_back(),
         "load": [round(each, 2) for each in os.getloadavg()],
     }
 
@@ -47,6 +51,16 @@ def versions(ground: Ground) -> dict[str, Any]:
         "redis": ground.redis().info("server")["redis_version"],
         "packages": _packages(),
     }
+
+
+def gives_memory_back() -> bool:
+    """Whether this is a virtual machine that gives free memory back to its host, and gets it again
+    page by page (the kernel's free page reporting, in blocks of 2^order pages)."""
+    try:
+        order = int(_REPORTING.read_text())
+    except (OSError, ValueError):
+        return False
+    return 0 <= order <= _LARGEST_ORDER
 
 
 def _filesystem(folder: Path) -> str:
