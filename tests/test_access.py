@@ -370,6 +370,16 @@ def test_who_retried_is_kept_too(closed, make_turns):
     assert "<span>Retried by alice: 1 email (failed)</span>" in page
 
 
+def test_a_name_that_nobody_has_takes_as_long(users_file, monkeypatch):
+    hashes = []
+    matches = users.matches
+    monkeypatch.setattr(users, "matches", lambda *known: hashes.append(1) or matches(*known))
+    known = users.Users(users_file)
+    assert not known.check("nobody", PASSWORD)
+    assert not known.check("alice", "wrong password")
+    assert len(hashes) == 2
+
+
 def test_root_leaves_the_file_its_owner(tmp_path, monkeypatch):
     owners = []
     path = tmp_path / "users"
