@@ -108,12 +108,12 @@ class Batches:
         detail = f"There is no batch {batch_id}."
         if 1 <= batch_id <= models.MAX_ID:
             with self._connect():
-                last = next(iter(queries.actions(batch_id)), None)
-            if last is not None and last.kind in models.DELETIONS:
-                why = " because of its age" if last.kind == "expired" else ""
+                last = next(map(action_json, queries.actions(batch_id)), None)
+            if last is not None and last["action"] in models.DELETIONS:
+                why = " because of its age" if last["action"] == "expired" else ""
                 detail = (
-                    f"Batch {batch_id} was deleted{phrases.by(last.user_name)}{why} on"
-                    f" {phrases.moment(last.at)}."
+                    f"Batch {batch_id} was deleted{phrases.by(last['by'])}{why} on"
+                    f" {phrases.moment(last['at'])}."
                 )
         return Problem(404, "batch_not_found", detail)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from http import HTTPStatus
 from typing import Any
 
 from waitress.channel import HTTPChannel
@@ -34,24 +35,12 @@ SMALL_BODY = 10_000
 logger = logging.getLogger("connections")
 
 
-class _NoRoomError(Error):  # type: ignore[misc]
-    code = 507
-    reason = "Insufficient Storage"
+class _RefusedError(Error):  # type: ignore[misc]
+    """Why a request isn't taken, as waitress has it."""
 
-
-class _TimeoutError(Error):  # type: ignore[misc]
-    code = 408
-    reason = "Request Timeout"
-
-
-class _BusyError(Error):  # type: ignore[misc]
-    code = 503
-    reason = "Service Unavailable"
-
-
-class _UnauthorizedError(Error):  # type: ignore[misc]
-    code = 401
-    reason = "Unauthorized"
+    def __init__(self, status: HTTPStatus, why: str) -> None:
+        super().__init__(why)
+        self.code, self.reason = status.value, status.phrase
 
 
 class Bodies:
@@ -107,7 +96,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             consumed: int = super().received(data)
         except OSError as error:
             logger.error(logs.line("the disk is full", error=error))
-            self._refuse(_NoRoomError(str(error)))
+            self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
             if self.chunked:  # how far it was read is lost
                 self.completed, consumed = True, len(data)
             else:
@@ -133,15 +122,15 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     def _count(self, size: int) -> None:
         """Take room for so much more of the body."""
         if not self._bodies.take(size):
-            self._refuse(_BusyError("no room for bodies"))
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there is no room for its body")
             return
         self._taken += size
         large = max(self.content_length, self._taken) > SMALL_BODY or self.chunked
         if large and not self._bodies.may_send(self.headers):
-            self._refuse(_UnauthorizedError("who sends it doesn't sign in"))
+            self._refuse(HTTPStatus.UNAUTHORIZED, "who sends it doesn't sign in")
 
-    def _refuse(self, error: Error) -> None:
-        self._refusal = error
+    def _refuse(self, status: HTTPStatus, why: str) -> None:
+        self._refusal = _RefusedError(status, why)
         with contextlib.suppress(OSError):
             self.body_rcv.buf.close()
         self.body_rcv.buf = _Nowhere()
@@ -158,13 +147,23 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Make this an error, to be answered."""
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
-        self.error = _TimeoutError("it came too slowly")
+        self.error = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "it came too slowly")
         self.completed = True
+
+    def give_back(self) -> None:
+        """Give back the room that its body took."""
+        size, self._taken = self._taken, 0
+        self._bodies.give_back(size)
+
+    def drop(self) -> None:
+        """Keep no more of it: who sent it has gone."""
+        if self.body_rcv is not None:
+            self._refuse(HTTPStatus.BAD_REQUEST, "it was broken off")
+        self.give_back()
 
     def close(self) -> None:
         super().close()
-        self._bodies.give_back(self._taken)
-        self._taken = 0
+        self.give_back()
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
@@ -190,10 +189,9 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.add_task(self)
 
     def handle_close(self) -> None:
-        with self.requests_lock:
-            if self.request is not None:  # it never came to its end
-                self.request.close()
-                self.request = None
+        # Perhaps with the lock of the requests held, by somebody who fails to send.
+        if self.request is not None:
+            self.request.drop()
         super().handle_close()
 
 

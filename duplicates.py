@@ -11,8 +11,6 @@ import struct
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import ExitStack
 from tempfile import TemporaryFile
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 
@@ -26,7 +24,7 @@ _PACKED = struct.Struct("=QII")
 class Seen:
     """The keys that were added, numbered from 0, each with the line that it came from.
 
-    A context, which has temporary files. There can be 4 billion keys at most.
+    It must be closed, because it has temporary files. There can be 4 billion keys at most.
     """
 
     def __init__(self) -> None:
@@ -39,15 +37,7 @@ class Seen:
         self._size = 0  # of the keys, in bytes
         self._count = 0
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
         self._files.close()
 
     def add(self, keys: Sequence[str], lines: Sequence[int]) -> dict[int, int]:

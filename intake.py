@@ -168,7 +168,7 @@ def read_addresses(
     IntakeError.
     """
     at_sign_seen = False
-    with Seen() as seen:
+    with closing(Seen()) as seen:
         for addresses, lines in _all_addresses(table, counts, max_rows, skipped):
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
             repeated = seen.add([*map(str.lower, addresses)], lines)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Any
 
 
@@ -48,9 +47,9 @@ def share(part: int, whole: int) -> float:
     return round(1000 * part / whole, 2) if whole else 0.0
 
 
-def moment(time: datetime) -> str:
-    """A date and time of day, in UTC."""
-    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+def moment(time: str) -> str:
+    """A date and time of day, of a time as the API tells it."""
+    return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def by(name: str | None) -> str:

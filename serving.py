@@ -64,7 +64,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self,
         application: WsgiApp,
         settings: Settings,
-        may_send: Callable[[dict[str, str]], bool] = lambda headers: True,
+        may_send: Callable[[dict[str, str]], bool],
     ) -> None:
         """`may_send` tells by its headers, as `NAME_OF_IT`, whether a request may bring a file."""
         server = settings.server
@@ -99,12 +99,13 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         return f"http://{host}:{self.effective_port}/"
 
     def handle_accept(self) -> None:
-        """Accept a connection; for that, close one that idles, when there are too many."""
-        if len(self.active_channels) >= self._most_connections:
+        """Accept a connection; close one that idles then, when there are too many."""
+        # In this order: the new one must not get the number of a file that is about to be read.
+        super().handle_accept()
+        if len(self.active_channels) > self._most_connections:
             channel = connections.one_to_close(list(self.active_channels.values()))
             if channel is not None:
                 channel.handle_close()
-        super().handle_accept()
 
     def serve(self, stopping: threading.Event) -> None:
         """Serve until `stopping`; then take no new connection and end what is under way."""

@@ -32,7 +32,6 @@ ENVIRONMENT = {
     "PORT": ("server", "port"),
 }
 
-
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -41,7 +40,7 @@ class SettingsError(Exception):
 
 
 def _option(parse: Callable[[str], Any], *, secret: bool = False) -> Any:
-    return field(metadata={"parse": parse, "secret": secret}, repr=not secret)
+    return field(metadata={"parse": parse}, repr=not secret)
 
 
 def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
@@ -344,14 +343,13 @@ def load(
 
 def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str, str]]) -> None:
     """A file with a password must be its owner's alone. Raises SettingsError."""
-    for place in ENVIRONMENT.values():
+    for name, place in ENVIRONMENT.items():
         source, value = sources[place]
         if (
             source == str(path)
             and re.search(r"://[^/@]*:[^/@]+@|[?&]password=.", value)
             and path.stat().st_mode & 0o077
         ):
-            name = next(name for name, each in ENVIRONMENT.items() if each == place)
             raise SettingsError(
                 f"{path}: [{place[0]}] {place[1]} holds a password, and others can read the file."
                 f" Say chmod 600 {path.name}, or give it by the environment variable {name}."

@@ -47,6 +47,10 @@ def _hashed(password: str, n: int, r: int, p: int, salt: bytes) -> str:
     # The same characters may come composed or not, by keyboard (RFC 7617, 2.1).
     text = unicodedata.normalize("NFC", password).encode()
     result = hashlib.scrypt(text, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY)
+    return _encoded(n, r, p, salt, result)
+
+
+def _encoded(n: int, r: int, p: int, salt: bytes, result: bytes) -> str:
     encoded = (base64.urlsafe_b64encode(part).decode() for part in (salt, result))
     return ":".join(["scrypt", str(n), str(r), str(p), *encoded])
 
@@ -71,7 +75,7 @@ class Users:
         # Counts the times that it was read.
         self.version = 0
         # Compared with where there is no such user, so that nobody learns that from the time.
-        self._nobody = hashed(os.urandom(16).hex())
+        self._nobody = _encoded(_N, _R, _P, os.urandom(16), os.urandom(64))
         state = _state(path)
         if state is not None:
             if path.stat().st_mode & 0o077:

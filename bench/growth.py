@@ -35,12 +35,13 @@ def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
     times: dict[int, list[Run]] = {size: [] for size in sizes}
     floors: dict[int, list[dict[str, float]]] = {size: [] for size in sizes}
     peaks: dict[int, tuple[float, float]] = {}
+    made = {size: samples.make(size, copy_text=True) for size in sizes}
     with ground.app() as app, ground.workers(1, 4) as (worker,):
         for number in range(rounds + 1):
             for size in (sizes[0],) * SMALLEST_BATCHES + sizes[1:]:
                 which = f"round {number} of {rounds}" if number else "untimed round"
                 say(f"growth, {size:,} rows, {which}")
-                sample = samples.make(size, copy_text=True)
+                sample = made[size]
                 ground.reset()
                 floor = ground.floor(sample)
                 ground.reset()

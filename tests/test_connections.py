@@ -156,3 +156,21 @@ def test_bodies_have_so_much_room_together_and_give_it_back(serve, monkeypatch):
     eventually(lambda: site.upload(content).status == 201)
     for _ in range(5):
         assert site.upload(content).status == 201
+
+
+def test_a_client_that_goes_before_it_is_told_to_go_on_holds_nobody_up(site, monkeypatch):
+    # waitress holds the lock of the connection's requests while it says so.
+    send = connections.Channel.send
+
+    def fail(self, data, do_close=True):
+        if data.startswith(b"HTTP/1.1 100") and do_close:
+            self.handle_close()
+            return 0
+        return send(self, data, do_close)
+
+    monkeypatch.setattr(connections.Channel, "send", fail)
+    head = body(1_000).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    for sent in (head, head + b"a" * 100, head + b"a" * 1_000):
+        with connect(site, sent) as connection:
+            assert connection.recv(10) == b""
+        assert site.get("/api/health").status == 200

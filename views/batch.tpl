@@ -47,7 +47,7 @@
     % end
   </p>
   % read = batch["format"]
-  <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{batch["createdAt"][:16].replace("T", " ")}} UTC</time>{{phrases.by(batch["uploadedBy"])}}\\
+  <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{phrases.moment(batch["createdAt"])}}</time>{{phrases.by(batch["uploadedBy"])}}\\
 % if read:
 , read as {{read["kind"].upper()}}{{f", {read['encoding']}, {delimiter_names[read['delimiter']]}" if read["kind"] == "csv" else ""}}, column {{read["column"]}}\\
 % if read["header"] and len(read["header"]) >= read["column"]:
@@ -61,7 +61,7 @@
 </p>
   <ul class="facts history" id="history">
     % for action in batch["history"]:
-    <li><span>{{phrases.done(action)}}</span>, <time datetime="{{action["at"]}}">{{action["at"][:16].replace("T", " ")}} UTC</time></li>
+    <li><span>{{phrases.done(action)}}</span>, <time datetime="{{action["at"]}}">{{phrases.moment(action["at"])}}</time></li>
     % end
   </ul>
   <template id="action"><li><span></span>, <time></time></li></template>

@@ -12,7 +12,7 @@
 </a></th>
   <td class="when"><time data-field="created"\\
 % if each:
- datetime="{{each["createdAt"]}}">{{each["createdAt"][:16].replace("T", " ")}} UTC\\
+ datetime="{{each["createdAt"]}}">{{phrases.moment(each["createdAt"])}}\\
 % else:
 >\\
 % end

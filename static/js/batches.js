@@ -3,7 +3,7 @@
 import { getJson } from "./api.js";
 import { drawBar } from "./bar.js";
 import { complain, copyOf, setStatus, setText, showWhen } from "./fields.js";
-import { count, localTime, percent } from "./format.js";
+import { by, count, localTime, percent } from "./format.js";
 import { oncePerFrame } from "./frames.js";
 import { isStill, showPace } from "./pace.js";
 
@@ -149,7 +149,7 @@ export class Batches {
       row.dataset.revision = 0;
       setText(row, "filename", batch.filename).href = `${this.#card.dataset.page}${batch.id}`;
       setText(row, "created", localTime(batch.createdAt)).dateTime = batch.createdAt;
-      setText(row, "by", batch.uploadedBy ? ` by ${batch.uploadedBy}` : "");
+      setText(row, "by", by(batch.uploadedBy));
       setText(row, "rows", count(batch.rows.total));
     }
     if (batch.revision >= Number(row.dataset.revision)) this.#fill(row, snapshotOf(batch));

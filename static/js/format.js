@@ -81,9 +81,12 @@ export function strip(report) {
   };
 }
 
+// Who did something, where that is known.
+export const by = (name) => (name ? ` by ${name}` : "");
+
 // What somebody did to a batch, but for the time.
-export function done({ action, by, which, emails }) {
-  const what = action[0].toUpperCase() + action.slice(1) + (by ? ` by ${by}` : "");
+export function done({ action, by: name, which, emails }) {
+  const what = action[0].toUpperCase() + action.slice(1) + by(name);
   return emails === null
     ? what
     : `${what}: ${several(emails, "email")} (${which.replaceAll("_", " ")})`;
