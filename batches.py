@@ -13,6 +13,7 @@ import bottle
 from bottle import request, response
 
 import access
+import changes
 import files
 import logs
 import models
@@ -21,8 +22,9 @@ import progress
 import queries
 import removal
 import results
+from changes import StateError
 from database import Session
-from models import Batch, Snapshot, StateError
+from models import Batch, Snapshot
 from problems import Problem
 from processors import reasons
 from rates import Rates
@@ -266,7 +268,7 @@ class Batches:
             )
         codes = reasons.UNKNOWN if which == "unknown" else (which,)
         with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
-            done = models.retry(
+            done = changes.retry(
                 batch_id, which, codes, lambda: current.extend(PIECE_SECONDS), access.user()
             )
         if done is None:
@@ -280,7 +282,7 @@ class Batches:
     def cancel(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/cancel: what is counted stays; turns under way count no more."""
         with _refused_by_state(), self._connect():
-            snapshot = models.cancel(batch_id, access.user())
+            snapshot = changes.cancel(batch_id, access.user())
         if snapshot is None:
             raise self._no_batch(batch_id)
         _log("cancelled", batch_id, processed=snapshot.processed)
@@ -305,7 +307,7 @@ class Batches:
     def hide(self, batch_id: int) -> None:
         """Delete a batch, and leave it to a worker to remove its rows. Raises Problem."""
         with _refused_by_state(), self._connect():
-            snapshot = models.delete(batch_id, access.user())
+            snapshot = changes.delete(batch_id, access.user())
         if snapshot is None:
             raise self._no_batch(batch_id)
         _log("deleted", batch_id, emails=snapshot.total)

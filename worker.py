@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 
 import bootstrap
+import changes
 import logs
 import models
 import processors
@@ -146,8 +147,8 @@ class Supervisor:
         with session():
             expired = removal.expired_batches(days, MAX_EXPIRED)
         for batch_id in expired:
-            with session(), contextlib.suppress(models.StateError):  # it is being retried
-                last = models.delete(batch_id, expired=True)
+            with session(), contextlib.suppress(changes.StateError):  # it is being retried
+                last = changes.delete(batch_id, expired=True)
                 if last is not None:
                     logger.info(
                         logs.line("expired", batch=batch_id, emails=last.total, days=f"{days:g}")

@@ -15,6 +15,7 @@ from support import (
     store,
 )
 
+import changes
 import claims
 import database as database_module
 import models
@@ -97,7 +98,7 @@ def test_what_is_not_to_be_processed_cannot_be_claimed(database):
         assert claim_next(batch_id) is None
     cancelled = store("a@x.de").batch_id
     with session():
-        models.cancel(cancelled)
+        changes.cancel(cancelled)
         assert claim_next(cancelled) is None
 
 
@@ -230,7 +231,7 @@ def test_a_chunk_that_was_requeued_in_part_stays_whole(database):
         with pool.atomic():
             marked = [(n, "failed", "odd" if n % 2 else "even") for n in range(1, 101)]
             claims.commit_outcomes(claim_next(batch_id), Outcomes(100, 100, marked))
-        models.retry(batch_id, "reasons", ["odd"], lambda: None)
+        changes.retry(batch_id, "reasons", ["odd"], lambda: None)
         with pool.atomic():
             claims.commit_outcomes(claim_next(batch_id), Outcomes(9, 5))
     assert chunks(batch_id) == [(1, 100, 9, {"even": 50})]
@@ -273,7 +274,7 @@ def test_a_batch_that_left_processing_counts_no_more_turns(database):
     start(batch_id)
     with session(), pool.atomic() as transaction:
         claim = claim_next(batch_id)
-        models.cancel(batch_id)
+        changes.cancel(batch_id)
         assert claims.commit_outcomes(claim, Outcomes(1, 1)) is None
         transaction.rollback()
     assert_books_balance()

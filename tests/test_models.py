@@ -12,12 +12,13 @@ from support import (
     store,
 )
 
+import changes
 import claims
 import models
 import removal
+from changes import StateError
 from claims import Outcomes
 from database import pool, session
-from models import StateError
 
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
 # What becomes of the ten addresses above: ids by status and reason.
@@ -51,7 +52,7 @@ def completed(marked=MARKED, chunk_size=3):
 
 def retry(batch_id, which, *reasons):
     with session():
-        return models.retry(batch_id, which, reasons, lambda: None)
+        return changes.retry(batch_id, which, reasons, lambda: None)
 
 
 def test_a_batch_sums_its_outcomes_by_reason_as_it_goes(database):
@@ -132,7 +133,7 @@ def test_two_retries_at_the_same_moment_requeue_once(database):
 
     def one():
         try:
-            return models.retry(batch_id, "failed", [], lambda: None)[0]
+            return changes.retry(batch_id, "failed", [], lambda: None)[0]
         except StateError:
             return "refused"
 
@@ -147,12 +148,12 @@ def test_cancelling_keeps_what_is_counted_and_stops_the_rest(database):
         claims.commit_outcomes(claim, Outcomes(claim.last_id, 5, MARKED[:3]))
     with session(), pool.atomic() as turn:
         claim = claim_next(batch_id)
-        cancelled = in_threads(lambda: models.cancel(batch_id))[0]
+        cancelled = in_threads(lambda: changes.cancel(batch_id))[0]
         assert claims.commit_outcomes(claim, Outcomes(claim.last_id, 5, [])) is None
         turn.rollback()
     assert (cancelled.status, cancelled.processed, cancelled.failed) == ("cancelled", 5, 2)
     with session():
-        assert models.cancel(batch_id) == cancelled == snapshot(batch_id)
+        assert changes.cancel(batch_id) == cancelled == snapshot(batch_id)
         assert claim_next(batch_id) is None
     assert_books_balance()
 
@@ -160,9 +161,9 @@ def test_cancelling_keeps_what_is_counted_and_stops_the_rest(database):
 def test_what_has_ended_cannot_be_cancelled(database):
     batch_id = completed()
     with session(), pytest.raises(StateError, match="is completed and can't be cancelled"):
-        models.cancel(batch_id)
+        changes.cancel(batch_id)
     with session():
-        assert models.cancel(batch_id + 1) is None
+        assert changes.cancel(batch_id + 1) is None
 
 
 def remains():
@@ -177,10 +178,10 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
     other, batch_id = completed(), completed()
     with session():
         before = snapshot(batch_id)
-        deleted = models.delete(batch_id)
+        deleted = changes.delete(batch_id)
         assert (deleted.status, deleted.revision) == ("deleted", before.revision + 1)
         assert deleted.terminal
-        assert models.delete(batch_id) is None
+        assert changes.delete(batch_id) is None
         assert models.snapshots([batch_id]) == []
         with pytest.raises(StateError, match="was deleted"):
             retry_or_raise(batch_id)
@@ -195,7 +196,7 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
 
 
 def retry_or_raise(batch_id):
-    if models.retry(batch_id, "failed", [], lambda: None) is None:
+    if changes.retry(batch_id, "failed", [], lambda: None) is None:
         raise StateError("was deleted")
 
 
@@ -203,16 +204,16 @@ def test_only_what_has_ended_is_deleted(database):
     batch_id = store(*ADDRESSES).batch_id
     with session():
         with pytest.raises(StateError, match="Cancel it first"):
-            models.delete(batch_id)
-        models.cancel(batch_id)
-        assert models.delete(batch_id).status == "deleted"
+            changes.delete(batch_id)
+        changes.cancel(batch_id)
+        assert changes.delete(batch_id).status == "deleted"
 
 
 def test_a_removal_locks_nobody_out_of_other_batches(database):
     batch_id, other = completed(), store(*ADDRESSES).batch_id
     removed = threading.Event()
     with session():
-        models.delete(batch_id)
+        changes.delete(batch_id)
         with pool.atomic():
             removal.remove_some(batch_id)
             in_threads(lambda: take_turns_of(other, removed))

@@ -1,7 +1,7 @@
 from support import query, start, store
 from test_models import take_turns
 
-import models
+import changes
 import queries
 from database import session
 from queries import Backlog
@@ -88,7 +88,7 @@ def test_a_batch_lasts_from_its_start_to_its_end_or_until_now(database):
     query("UPDATE batch SET started_at = now() - interval '90 s' RETURNING 1")
     with session():
         assert 90 <= queries.elapsed_seconds(batch_id) < 110
-        models.cancel(batch_id)
+        changes.cancel(batch_id)
     query("UPDATE batch SET completed_at = started_at + interval '7.5 s' RETURNING 1")
     with session():
         assert queries.elapsed_seconds(batch_id) == 7.5
