@@ -143,7 +143,7 @@ class Access:
         """Find out who sent the present request. Raises Problem for those who may not come in."""
         environ = request.environ
         remote = environ.get("REMOTE_ADDR", "")
-        trusted = self._is_proxy(remote)
+        trusted = self.is_proxy(remote)
         if not trusted:
             for name in _FORWARDED:
                 environ.pop(name, None)
@@ -163,7 +163,8 @@ class Access:
             return self._variable.removeprefix("HTTP_") in headers
         return not self._closed or "AUTHORIZATION" in headers
 
-    def _is_proxy(self, address: str) -> bool:
+    def is_proxy(self, address: str) -> bool:
+        """Whether it is a trusted proxy's."""
         try:
             parsed = ipaddress.ip_address(address)
         except ValueError:
@@ -173,7 +174,7 @@ class Access:
     def _client(self, remote: str, forwarded: str) -> str:
         """The last address that no trusted proxy has: whatever is before that, anybody can say."""
         for address in [remote, *reversed(forwarded.split(","))]:
-            if not self._is_proxy(address.strip()):
+            if not self.is_proxy(address.strip()):
                 return address.strip()[:50]
         return remote
 

@@ -22,8 +22,11 @@ from bottle import request, response
 import access
 import bootstrap
 import database
+import health
 import logs
+import metrics
 import models
+import notify
 import openapi
 import origins
 import problems
@@ -42,6 +45,8 @@ from models import Snapshot
 from pages import Pages
 from problems import RETRY_AFTER, Problem
 from progress import Hub
+from requestlog import with_request_log
+from schema import SchemaError
 from serving import HttpServer, keep_memory_small
 from settings import Settings, SettingsError, exit_with, load_or_exit
 from streams import Slots, Streams
@@ -87,7 +92,8 @@ class Application:
 
     def wsgi(self) -> WsgiApp:
         """The WSGI application."""
-        return with_headers(self.routes(), self._settings.server.cors_origins)
+        served = with_headers(self.routes(), self._settings.server.cors_origins)
+        return with_request_log(served, self._access.is_proxy)
 
     def routes(self) -> bottle.Bottle:
         """All handlers by method and address."""
@@ -96,6 +102,7 @@ class Application:
         routes.install(self._answer_problems)
         routes.default_error_handler = lambda error: problems.render(error, **self._pages.layout())
         self._pages.add_routes(routes)
+        routes.get("/metrics", callback=self.metrics)
         routes.get("/api/health", callback=self.health)
         routes.get("/api/openapi.json", callback=openapi.document)
         routes.post("/api/upload", callback=self.upload)
@@ -151,11 +158,27 @@ class Application:
         response.set_header("Cache-Control", "no-store")
         return report
 
+    def metrics(self) -> bytes:
+        """GET /metrics: all that is counted, by app and workers, for Prometheus."""
+        survey = self._health.survey()
+        processes = {"app": metrics.samples()}
+        for worker in survey.roll.alive if survey.roll else ():
+            processes[f"{worker.host}:{worker.pid}"] = worker.samples
+        response.content_type = metrics.MEDIA_TYPE
+        response.set_header("Cache-Control", "no-store")
+        slots = metrics.gauge(
+            "stream_slots",
+            "Streams and downloads that may be open at once.",
+            self._settings.server.max_streams,
+        )
+        return metrics.exposition(processes, [*health.gauges(survey), slots])
+
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
         with closing(receiving.Form()) as form:
             batch = receiving.store(form, self._settings, access.user())
         self._postgres.end()
+        metrics.UPLOADED.inc(batch.total_emails)
         logger.info(
             logs.line(
                 "stored",
@@ -223,10 +246,12 @@ def main() -> int:
     # The request threads, the hub, the health of streams, and those that are just being opened.
     connections = settings.server.request_threads + 5
     try:
-        with bootstrap.servers(settings, stopping, connections=connections, wait=False) as doorbell:
+        with bootstrap.servers(
+            settings, stopping, name="app", connections=connections, wait=False
+        ) as doorbell:
             if not stopping.is_set():
                 serve(settings, allowed, doorbell, stopping)
-    except EmbeddedError as error:
+    except (EmbeddedError, SchemaError) as error:
         exit_with(f"{error}.")
     return 0
 
@@ -257,6 +282,7 @@ def serve(
         )
     hub.start()
     logger.info(logs.line("serving", url=server.url, pid=os.getpid()))
+    notify.ready(f"serving {server.url}")
     server.serve(stopping)
     hub.stop()
     logger.info("stopped")

@@ -12,6 +12,7 @@ from typing import Any
 import redis
 
 import logs
+import metrics
 from models import MAX_ID
 
 # A batch stands in the list at most once, so that it gets one turn a round however often it is
@@ -48,6 +49,7 @@ class BatchQueue:
     def enqueue(self, *batch_ids: int) -> None:
         """Ring for these batches, unless somebody has and no worker has come yet."""
         if batch_ids:
+            metrics.RINGS.inc(len(batch_ids))
             self._enqueue(keys=[self._key], args=list(batch_ids))
 
     def dequeue(self, timeout: float) -> int | None:

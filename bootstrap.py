@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
+import math
 import os
 import random
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from queue import SimpleQueue
 
 import database
 import logs
+import notify
 import schema
 from doorbell import Doorbell
 from embedded import Embedded
+from schema import SchemaError
 from settings import DEFAULT_PATH, VERSION, Settings
 
-# Seconds between two attempts to reach a PostgreSQL that isn't there yet, at most; and for making
-# the tables, which may have to wait for others that do the same.
+# Seconds between two attempts to reach a PostgreSQL that isn't there yet, at most; for migrating
+# the tables, which may have to wait for others that do so; and between two looks whether it's done.
 RETRY_SECONDS = 1.0
-TABLES_SECONDS = 60.0
+MIGRATION_SECONDS = 3600.0
+LOOK_SECONDS = 0.2
 
 logger = logging.getLogger("bootstrap")
 
@@ -87,34 +92,66 @@ def urls(settings: Settings) -> Iterator[tuple[str, str]]:
 
 @contextlib.contextmanager
 def servers(
-    settings: Settings, stopping: threading.Event, *, connections: int, wait: bool = True
+    settings: Settings,
+    stopping: threading.Event,
+    *,
+    name: str,
+    connections: int,
+    wait: bool = True,
 ) -> Iterator[Doorbell]:
     """Point this process at PostgreSQL, of which it holds up to `connections`, and at Redis.
 
-    A PostgreSQL of one's own that can't be reached is waited for, until `stopping`; without `wait`,
-    that is done in the background. Raises EmbeddedError.
+    A PostgreSQL of one's own that can't be reached is waited for, until `stopping`, and so is the
+    migration of its tables; without `wait`, that is done in the background. `name` is what the
+    process is called there. Raises EmbeddedError, and SchemaError, the latter after `stopping` was
+    set, if it comes late.
     """
     with contextlib.ExitStack() as stack:
         database_url, redis_url = stack.enter_context(urls(settings))
-        database.init(database_url, connections=connections)
+        database.init(database_url, connections=connections, name=name)
         stack.callback(database.disconnect)
         doorbell = Doorbell(redis_url, settings.redis.queue_key)
         stack.callback(doorbell.close)
-        tables = threading.Thread(target=_make_tables, args=(stopping,), daemon=True)
-        tables.start()
-        tables.join(None if wait else database.CONNECT_TIMEOUT)
+        migration = _Migration(stopping)
+        migration.start()
+        deadline = math.inf if wait else time.monotonic() + database.CONNECT_TIMEOUT
+        while migration.is_alive() and time.monotonic() < deadline:
+            migration.join(LOOK_SECONDS)
+            notify.alive()
+            if wait and migration.waiting:
+                notify.ready("waiting for PostgreSQL")
+        migration.raise_failure()
         yield doorbell
+        migration.raise_failure()
 
 
-def _make_tables(stopping: threading.Event) -> None:
-    outage = logs.Outage("postgres", logger)
-    while not stopping.is_set():
-        try:
-            with database.session(TABLES_SECONDS):
-                schema.create_tables()
-        except database.UNREACHABLE as error:
-            outage.begin(error)
-            stopping.wait(RETRY_SECONDS * random.uniform(0.5, 1.0))
-        else:
-            outage.end()
-            return
+class _Migration(threading.Thread):
+    """Brings the tables up to date, as soon as PostgreSQL can be reached."""
+
+    def __init__(self, stopping: threading.Event) -> None:
+        super().__init__(name="migration", daemon=True)
+        self._stopping = stopping
+        self.waiting = False
+        self._failure: SchemaError | None = None
+
+    def run(self) -> None:
+        outage = logs.Outage("postgres", logger)
+        while not self._stopping.is_set():
+            try:
+                with database.session(MIGRATION_SECONDS):
+                    schema.migrate()
+            except database.UNREACHABLE as error:
+                outage.begin(error)
+                self.waiting = True
+                self._stopping.wait(RETRY_SECONDS * random.uniform(0.5, 1.0))
+            except SchemaError as error:
+                self._failure = error
+                self._stopping.set()
+            else:
+                outage.end()
+                return
+
+    def raise_failure(self) -> None:
+        """Raise the SchemaError that ended it, if one did."""
+        if self._failure is not None:
+            raise self._failure

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
-from peewee import InterfaceError, OperationalError, Psycopg2Adapter
+from peewee import InterfaceError, OperationalError, ProgrammingError, Psycopg2Adapter
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
@@ -41,7 +41,11 @@ TCP_LIMITS = {
     "tcp_user_timeout": 10_000,
 }
 
-# What is raised when the database is out of reach, restarts, or has no room for us.
+# How the names of all our sessions begin.
+APPLICATION = "email-batch"
+
+# What is raised when the database is out of reach, restarts, has no room for us, or when its tables
+# are still being made.
 UNREACHABLE = (
     OperationalError,
     InterfaceError,
@@ -49,6 +53,9 @@ UNREACHABLE = (
     psycopg2.OperationalError,
     psycopg2.InterfaceError,
 )
+
+# PostgreSQL's codes for tables and columns that are not there.
+_OUTDATED = (errorcodes.UNDEFINED_TABLE, errorcodes.UNDEFINED_COLUMN)
 
 
 def code_of(error: BaseException) -> str | None:
@@ -168,6 +175,10 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
             yield current
         except UNREACHABLE as error:
             raise _first(error) from None
+        except ProgrammingError as error:
+            if code_of(error) not in _OUTDATED:
+                raise
+            raise OperationalError(f"its tables are not up to date: {error}") from error
         finally:
             _watchdog.remove(current)
             current.close()
@@ -183,18 +194,25 @@ def _first(error: BaseException) -> BaseException:
     return first
 
 
-def init(url: str, *, connections: int) -> None:
+def init(url: str, *, connections: int, name: str = "") -> None:
     """Point the pool at the PostgreSQL database `url`; nothing is sent yet.
 
-    `connections` is the most that this process holds at once.
+    `connections` is the most that this process holds at once, and `name` says in pg_stat_activity
+    whose they are.
     """
     pool.init(
         url,
         max_connections=connections,
         timeout=POOL_TIMEOUT,
         connect_timeout=CONNECT_TIMEOUT,
+        application_name=f"{APPLICATION} {name}".strip(),
         **TCP_LIMITS,
     )
+
+
+def connections() -> tuple[int, int]:
+    """How many connections this process has in use, and how many it keeps for later."""
+    return len(pool._in_use), len(pool._connections)
 
 
 def disconnect() -> None:

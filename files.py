@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import IO, BinaryIO
 
 from isal import isal_zlib
-from peewee import BigIntegerField, BlobField, Check, CompositeKey, IntegerField, TextField
+from peewee import BigIntegerField, BlobField, CompositeKey, IntegerField, TextField
 
 from copying import copy, copy_file, escaped
 from database import Session, pool, session
@@ -53,11 +53,6 @@ class SkippedRow(Table):
 
     class Meta:
         primary_key = CompositeKey("batch_id", "row_number")
-        constraints = [
-            Check("kind IN ('duplicate', 'without_address', 'blank')"),
-            Check("(kind = 'duplicate') = (first_row IS NOT NULL)"),
-            Check("(kind = 'blank') = (content IS NULL)"),
-        ]
 
 
 class Spool:

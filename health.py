@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import dataclass
 from typing import Any
 
+from prometheus_client import Metric
+
+import metrics
 import presence
 import queries
+import schema
 from batchqueue import BatchQueue
 from database import UNREACHABLE, session
 from doorbell import Doorbell
@@ -20,6 +25,16 @@ from settings import VERSION
 START_WORKER = "python worker.py --threads 4"
 # Seconds that a report stays good for those who look on.
 RECENT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the servers tell; None what one that is away would."""
+
+    backlog: Backlog | None
+    schema_version: int | None
+    roll: Roll | None
+    depth: int | None
 
 
 class Health:
@@ -44,28 +59,56 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """What /api/health answers. What a server that is away would tell is null."""
-        backlog = self._backlog()
-        roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
-        return {
-            "status": "degraded" if backlog is None or roll is None else "ok",
-            "database": "unreachable" if backlog is None else "ok",
-            "redis": "unreachable" if roll is None else "ok",
-            **_workers_json(roll),
-            "queueDepth": self._doorbell.use(self._queue.depth),
-            **_backlog_json(backlog),
-            "version": VERSION,
-            "notice": _notice(backlog, roll),
-        }
+        return _report(self.survey())
 
-    def _backlog(self) -> Backlog | None:
+    def survey(self) -> Survey:
+        """How the parts are just now."""
+        backlog, version = self._ask_postgres()
+        roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
+        return Survey(backlog, version, roll, self._doorbell.use(self._queue.depth))
+
+    def _ask_postgres(self) -> tuple[Backlog | None, int | None]:
         try:
             with session():
-                backlog = queries.backlog()
+                answer = queries.backlog(), schema.version()
         except UNREACHABLE as error:
             self._postgres.begin(error)
-            return None
+            return None, None
         self._postgres.end()
-        return backlog
+        return answer
+
+
+def _report(survey: Survey) -> dict[str, Any]:
+    backlog, roll = survey.backlog, survey.roll
+    return {
+        "status": "degraded" if backlog is None or roll is None else "ok",
+        "database": "unreachable" if backlog is None else "ok",
+        "redis": "unreachable" if roll is None else "ok",
+        **_workers_json(roll),
+        "queueDepth": survey.depth,
+        **_backlog_json(backlog),
+        "version": VERSION,
+        "schemaVersion": survey.schema_version,
+        "notice": _notice(backlog, roll),
+    }
+
+
+def gauges(survey: Survey) -> list[Metric]:
+    """The same as numbers for /metrics. What is not known is left out."""
+    backlog, roll = survey.backlog, survey.roll
+    unfinished = None if backlog is None else backlog.unfinished
+    waiting = None if backlog is None else backlog.seconds or 0.0
+    workers = None if roll is None else len(roll.alive)
+    gauge = metrics.gauge
+    return [
+        gauge("postgres_up", "Whether PostgreSQL can be reached.", float(backlog is not None)),
+        gauge("redis_up", "Whether Redis can be reached.", float(roll is not None)),
+        gauge("workers", "Workers alive.", workers),
+        gauge("queue_depth", "Batch ids on the Redis list.", survey.depth),
+        gauge("unfinished_batches", "Batches that have not ended.", unfinished),
+        gauge("oldest_waiting_seconds", "How long the oldest pending batch waits.", waiting),
+        gauge("schema_version", "Version of the database's tables.", survey.schema_version),
+    ]
 
 
 def _workers_json(roll: Roll | None) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """`key=value` log lines, and outages that are logged once as they begin and once as they end.
 
-No address of anybody's list gets into them by an error's message.
+No address of anybody's list gets into them by an error's message. What is logged while a request is
+served has the request's id.
 """
 
 from __future__ import annotations
@@ -12,15 +13,37 @@ import sys
 import threading
 import time
 import traceback
+from contextvars import ContextVar
+from datetime import datetime
 from types import TracebackType
 
 _PLAIN = re.compile(r"[\w.:/@+,-]+")
 _ADDRESS = re.compile(r"\S*@\S*")
 _CHAINED = "\nWhile that was handled:\n"
 
+# The id of the request that this thread serves; empty for none.
+REQUEST: ContextVar[str] = ContextVar("request", default="")
+
+
+class _Line(str):
+    """What line() returns; its first so many characters are the event."""
+
+    event: int
+
 
 class _Formatter(logging.Formatter):
-    """Formats errors without the data that their messages may hold."""
+    """Formats records as `key=value`, and errors without the data that their messages may hold."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        message = record.msg if isinstance(record.msg, _Line) else record.message
+        end = message.event if isinstance(message, _Line) else len(message)
+        request = REQUEST.get()
+        now = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
+        return (
+            f"time={now} level={record.levelname} logger={record.name}"
+            f" event={_value(message[:end])}{message[end:]}"
+            + (f" request={request}" if request else "")
+        )
 
     def formatException(  # noqa: N802
         self,
@@ -42,13 +65,18 @@ def said(error: BaseException) -> str:
     """An error's message, but for addresses, and for the rows and statements that PostgreSQL shows
     on the lines below the first."""
     first, _, _ = str(error).strip().partition("\n")
-    return _ADDRESS.sub("…", first)
+    return without_addresses(first)
+
+
+def without_addresses(text: str) -> str:
+    """The text with a … in place of whatever has an @ in it."""
+    return _ADDRESS.sub("…", text)
 
 
 def setup() -> None:
     """Send log lines to standard error, from level INFO up."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter("%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"))
+    handler.setFormatter(_Formatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
     # waitress warns whenever a request waits for a thread for an instant; that is no news.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
@@ -59,8 +87,14 @@ def line(event: str, **values: object) -> str:
     words = [event]
     for key, value in values.items():
         text = said(value) if isinstance(value, BaseException) else str(value)
-        words.append(f"{key}={text if _PLAIN.fullmatch(text) else json.dumps(text)}")
-    return " ".join(words)
+        words.append(f"{key}={_value(text)}")
+    written = _Line(" ".join(words))
+    written.event = len(event)
+    return written
+
+
+def _value(text: str) -> str:
+    return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
 class Sparingly:

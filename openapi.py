@@ -87,8 +87,9 @@ _SCHEMAS: dict[str, _Schema] = {
             "status": {"type": "integer"},
             "code": _TEXT,
             "detail": _TEXT,
+            "requestId": {**_TEXT, "description": "What the server's log calls this request."},
         },
-        "required": ["type", "title", "status", "code", "detail"],
+        "required": ["type", "title", "status", "code", "detail", "requestId"],
     },
     "Rows": {
         **_object(
@@ -153,6 +154,7 @@ _SCHEMAS: dict[str, _Schema] = {
             "oldestWaiting": _or_null({"type": "object"}),
             "unfinishedBatches": _or_null(_whole()),
             "version": _TEXT,
+            "schemaVersion": _or_null(_whole()),
             "notice": _or_null({"type": "object"}),
         },
     },

@@ -11,11 +11,14 @@ import json
 import os
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import redis
 from redis.client import NEVER_DECODE
+
+import metrics
+from metrics import Sample
 
 # Seconds between two announcements, and until a silent worker counts as gone.
 ANNOUNCE_SECONDS = 2.0
@@ -49,7 +52,7 @@ class ThreadReport:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker as it announced itself; `rate` in emails per second, the rest in seconds ago."""
+    """A worker as it announced itself; `rate` in emails per second, times in seconds ago."""
 
     host: str
     pid: int
@@ -58,6 +61,7 @@ class Worker:
     activity: tuple[ThreadReport, ...]
     started_ago: float
     seen_ago: float
+    samples: list[Sample] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ class Presence:
         self._since = ""
 
     def announce(self, threads: Sequence[ThreadReport], rate: float) -> None:
-        """Say that this worker is alive, what its threads do, and its emails per second lately."""
+        """Say that this worker is alive, what its threads do, its emails per second lately, and
+        all that it counts."""
         report = {
             "host": self._host,
             "pid": self._pid,
@@ -105,6 +110,7 @@ class Presence:
                 }
                 for thread in threads
             ],
+            "metrics": metrics.samples(),
         }
         # Kept here as well as in Redis, which may be emptied.
         self._since = self._script(
@@ -156,6 +162,8 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
             activity=tuple(_thread(each) for each in fields["activity"]),
             started_ago=max(0.0, now - _number(fields["since"])),
             seen_ago=max(0.0, now - _number(fields["seen"])),
+            # A worker of an older version tells none.
+            samples=metrics.parse(fields.get("metrics", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
         return None

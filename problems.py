@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from http import HTTPStatus
 from typing import Any
 
 import bottle
 from waitress.task import ErrorTask
 
+import logs
+import requestlog
 from headers import SECURITY_HEADERS
 
 MEDIA_TYPE = "application/problem+json"
@@ -67,7 +70,9 @@ def _title(status: int) -> str:
         return "Error"
 
 
-def _document(status: int, code: str | None, detail: str | None, **members: object) -> str:
+def _document(
+    status: int, code: str | None, detail: str | None, request_id: str, **members: object
+) -> str:
     title = _title(status)
     return json.dumps(
         {
@@ -76,6 +81,7 @@ def _document(status: int, code: str | None, detail: str | None, **members: obje
             "status": status,
             "code": code or title.lower().replace(" ", "_").replace("-", "_"),
             "detail": detail or DETAILS.get(status, f"{title}."),
+            "requestId": request_id,
             **members,
         }
     )
@@ -93,12 +99,13 @@ def render(error: bottle.HTTPError, **page: Any) -> str:
         code, detail, members = None, None, {}
     if _is_api(bottle.request.path):
         bottle.response.content_type = MEDIA_TYPE
-        return _document(status, code, detail, **members)
+        return _document(status, code, detail, logs.REQUEST.get(), **members)
     body: str = bottle.template(
         "error",
         status=status,
         title=_title(status),
         detail=detail or DETAILS.get(status, ""),
+        request_id=logs.REQUEST.get(),
         **page,
     )
     return body
@@ -108,28 +115,34 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
     """Says as we do what waitress finds wrong with a request before the application sees it."""
 
     def execute(self) -> None:
-        error = self.request.error
+        error, begun = self.request.error, time.monotonic()
         # What waitress could not parse has no path.
-        if _is_api(getattr(self.request, "path", "")):
-            media_type, text = MEDIA_TYPE, _document(error.code, None, None)
+        path, method = getattr(self.request, "path", ""), getattr(self.request, "command", "-")
+        request_id = requestlog.new_id()
+        if _is_api(path):
+            media_type, text = MEDIA_TYPE, _document(error.code, None, None, request_id)
         else:
-            media_type, text = "text/html; charset=utf-8", _plain_page(error.code)
+            media_type, text = "text/html; charset=utf-8", _plain_page(error.code, request_id)
         body = text.encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [
             ("Content-Type", media_type),
+            (requestlog.HEADER, request_id),
             *SECURITY_HEADERS,
             *_HEADERS.get(error.code, ()),
         ]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
+        logs.REQUEST.set(request_id)
+        requestlog.log(method, path, error.code, begun, "-", self.channel.addr[0])
+        logs.REQUEST.set("")
 
 
-def _plain_page(status: int) -> str:
-    """A page of constants only; what was asked for is not repeated."""
+def _plain_page(status: int, request_id: str) -> str:
+    """A page of constants; what was asked for is not repeated."""
     title = f"{status} {_title(status)}"
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p></html>\n"
+        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p><p>Request {request_id}</p></html>\n"
     )

@@ -1,101 +1,120 @@
-"""Making the tables, and bringing those of an older version up to date."""
+"""The tables, brought to the version of this code by the numbered migrations in migrations/.
+
+Each `0003_reasons.sql` there takes a database from version 2 to 3, in one transaction. Once it has
+run anywhere it is never changed; what is new gets the next number. Code of the version before may
+still be running when a migration does, so that it only adds: columns that may be null or have a
+default, tables, indexes. What is to go, goes in a version after the last that uses it.
+"""
 
 from __future__ import annotations
 
+import logging
+from pathlib import Path
+
+from peewee import ProgrammingError
+
+import logs
 from database import pool
-from files import FilePiece, SkippedRow
-from models import EMAIL_FILL, Action, Batch, Chunk, Email
 
-# Finds the few unfinished batches among many. Counting a batch's emails leaves its status alone,
-# so that the index costs a write as a batch starts and ends, no more. A bare CREATE INDEX IF NOT
-# EXISTS would stop all writers at every start of a process, before it finds nothing to do.
-_UNFINISHED_INDEX = """
-DO $$ BEGIN
-  IF to_regclass('batch_unfinished') IS NULL THEN
-    CREATE INDEX batch_unfinished ON batch (id, status)
-      WHERE status IN ('pending', 'processing');
-  END IF;
-END $$
-"""
+_FOLDER = Path(__file__).resolve().parent / "migrations"
+# Any number, the same for every process of ours that makes tables.
+_LOCK = 5_281_736_401
+# What a migration may wait for others' locks before it is given up, and tried again later: while it
+# waits, all others wait behind it.
+_LOCK_TIMEOUT = "5s"
 
-# Finds the batches whose rows are still to be removed, normally none.
-_DELETED_INDEX = """
-DO $$ BEGIN
-  IF to_regclass('batch_deleted') IS NULL THEN
-    CREATE INDEX batch_deleted ON batch (deleted_at) WHERE deleted_at IS NOT NULL;
-  END IF;
-END $$
-"""
-
-# Columns that PostgreSQL is not to compress: one is compressed already, the other is short-lived.
-_EXTERNAL = (("file_piece", "content"), ("chunk", "addresses"))
-
-# Columns that tables of older versions don't have. ALTER TABLE … ADD COLUMN IF NOT EXISTS would
-# stop everybody, too, to find nothing to do.
-_ADDED = {
-    "chunk": {
-        "attempts": "integer NOT NULL DEFAULT 0",
-        "redone": "integer NOT NULL DEFAULT 0",
-        "begun_at": "timestamptz",
-        "addresses": "text",
-    },
-    "batch": {
-        "reasons": "jsonb NOT NULL DEFAULT '{}'",
-        "format": "jsonb",
-        "deleted_at": "timestamptz",
-        "uploaded_by": "text",
-    },
+# What the tables of each version have that those of the version before had not: a table, an index,
+# or a column of a table. It tells the version of a database from before they were numbered.
+_MARKS = {
+    8: ("action", None),
+    7: ("chunk", "addresses"),
+    6: ("batch", "deleted_at"),
+    5: ("file_piece", None),
+    4: ("chunk", "begun_at"),
+    3: ("batch_unfinished", None),
+    2: ("chunk", "attempts"),
+    1: ("batch", None),
 }
-# A batch of an older version counted by reason only in its chunks.
-_SUM_REASONS = """
-UPDATE batch SET reasons = sums.reasons FROM (
-  SELECT batch_id, jsonb_object_agg(key, number) AS reasons FROM (
-    SELECT batch_id, key, sum(value::int) AS number FROM chunk, jsonb_each_text(reasons)
-    GROUP BY batch_id, key) AS each GROUP BY batch_id) AS sums
- WHERE batch.id = sums.batch_id
-"""
 
-# Any number, the same for every process of ours that creates tables.
-_SCHEMA_LOCK = 5_281_736_401
+logger = logging.getLogger("schema")
 
 
-def create_tables() -> None:
-    """Create the tables, columns and indexes that are missing."""
+class SchemaError(Exception):
+    """The tables can't be brought to this version; the message says why, and what to do."""
+
+
+def migrations() -> dict[int, Path]:
+    """The file that leads to each version."""
+    return {int(path.name[:4]): path for path in _FOLDER.glob("[0-9]*.sql")}
+
+
+NEWEST = max(migrations())
+
+
+def version() -> int | None:
+    """The version of the tables; None if they are not there, or not numbered yet."""
+    if not _exists("schema_version"):
+        return None
+    found: int | None = pool.execute_sql("SELECT max(version) FROM schema_version").fetchone()[0]
+    return found
+
+
+def migrate() -> None:
+    """Bring the tables to NEWEST. Many processes may do so at the same moment.
+
+    Raises UNREACHABLE, also when somebody else's lock is in the way: then it is to be tried again;
+    and SchemaError if that is no use.
+    """
+    try:
+        while _migrate_once():
+            pass
+    except ProgrammingError as error:
+        raise SchemaError(
+            f"The database's tables can't be made or changed: {logs.said(error)}. Its user must own"
+            " the database, or be allowed to create tables in it"
+        ) from error
+
+
+def _migrate_once() -> bool:
+    """Do the next migration, whole or not at all; False if there is none."""
     with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
-        pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_SCHEMA_LOCK,))
-        pool.create_tables([Action, Batch, Chunk, Email, FilePiece, SkippedRow], safe=True)
-        for table, columns in _ADDED.items():
-            missing = columns.keys() - _columns(table)
-            for name in sorted(missing):
-                pool.execute_sql(f"ALTER TABLE {table} ADD COLUMN {name} {columns[name]}")
-            if table == "batch" and "reasons" in missing:
-                pool.execute_sql(_SUM_REASONS)
-        _set_storage()
-        pool.execute_sql(_UNFINISHED_INDEX)
-        pool.execute_sql(_DELETED_INDEX)
+        pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        pool.execute_sql("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
+        present = version()
+        if present is None:
+            present = _begin_to_number()
+        if present > NEWEST:
+            raise SchemaError(
+                f"The database's tables are of version {present}, and this code knows them up to"
+                f" {NEWEST}: it is older than what ran last. Install the newer version, or restore"
+                " a backup from before it"
+            )
+        if present == NEWEST:
+            return False
+        path = migrations()[present + 1]
+        pool.execute_sql(path.read_text(encoding="utf-8"))
+        pool.execute_sql("INSERT INTO schema_version (version) VALUES (%s)", (present + 1,))
+    logger.info(logs.line("tables migrated", version=present + 1, by=path.stem))
+    return True
 
 
-def _set_storage() -> None:
-    """Set, unless it is so, how rows of some tables are stored; that changes none that is there."""
-    for table, column in _EXTERNAL:
-        storage = pool.execute_sql(
-            "SELECT attstorage FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attname = %s",
-            (table, column),
-        ).fetchone()
-        if storage != ("e",):
-            pool.execute_sql(f"ALTER TABLE {table} ALTER COLUMN {column} SET STORAGE EXTERNAL")
-    options = pool.execute_sql(
-        "SELECT reloptions FROM pg_class WHERE oid = to_regclass('email')"
-    ).fetchone()
-    if f"fillfactor={EMAIL_FILL}" not in (options[0] or ()):
-        pool.execute_sql(f"ALTER TABLE email SET (fillfactor = {EMAIL_FILL})")
-
-
-def _columns(table: str) -> set[str]:
-    rows = pool.execute_sql(
-        "SELECT attname FROM pg_attribute"
-        " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped",
-        (table,),
+def _begin_to_number() -> int:
+    """Make the table of versions, with that of the tables as they are; 0 if there are none."""
+    pool.execute_sql(
+        "CREATE TABLE schema_version (version integer PRIMARY KEY,"
+        " migrated_at timestamptz NOT NULL DEFAULT now())"
     )
-    return {name for (name,) in rows.fetchall()}
+    present = next((number for number, mark in _MARKS.items() if _exists(*mark)), 0)
+    pool.execute_sql("INSERT INTO schema_version SELECT generate_series(1, %s)", (present,))
+    return present
+
+
+def _exists(relation: str, column: str | None = None) -> bool:
+    (exists,) = pool.execute_sql(
+        "SELECT CASE WHEN %(column)s IS NULL THEN to_regclass(%(relation)s) IS NOT NULL"
+        " ELSE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(relation)s)"
+        "   AND attname = %(column)s AND NOT attisdropped) END",
+        {"relation": relation, "column": column},
+    ).fetchone()
+    return bool(exists)

@@ -73,7 +73,7 @@ def run(settings: Settings, say: Callable[[str], None]) -> bool:
         try:
             with session(60):
                 pool.execute_sql(f"CREATE SCHEMA {name}")
-                schema.create_tables()
+                schema.migrate()
             try:
                 return _run(folder, environment, say)
             finally:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from waitress.server import TcpWSGIServer
 
 import connections
+import notify
 from connections import Bodies, Channel
 from headers import WsgiApp
 from settings import Settings
@@ -110,7 +111,9 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     def serve(self, stopping: threading.Event) -> None:
         """Serve until `stopping`; then take no new connection and end what is under way."""
         while not stopping.is_set():
+            notify.alive()
             self._loop_once()
+        notify.stopping()
         # Only the listening socket; the trigger in the map still wakes the loop.
         self.asyncore.dispatcher.close(self)
         deadline = time.monotonic() + DRAIN_SECONDS

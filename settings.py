@@ -290,7 +290,7 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
         raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
     for section, key in sorted(known - values.keys()):
         raise SettingsError(
-            f"{path}: [{section}] {key} is missing; add it (README.md lists the defaults)."
+            f"{path}: [{section}] {key} is missing; add it (see docs/configuration.md)."
         )
     return values
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import metrics
 import models
 import progress
 from models import Batch, Snapshot
@@ -70,10 +71,12 @@ class Slots:
                     headers={"Retry-After": RETRY_AFTER},
                 )
             self._held[holder] += 1
+            metrics.STREAMS.inc()
 
     def release(self, holder: str) -> None:
         with self._lock:
             self._held[holder] -= 1
+            metrics.STREAMS.dec()
             if not self._held[holder]:
                 del self._held[holder]
 

@@ -17,6 +17,7 @@ import claims
 import database
 import isolation
 import logs
+import metrics
 import models
 import processors
 import progress
@@ -199,6 +200,11 @@ class Turns:
         # Not by the commit, as meanwhile all other turns on this batch would wait for its row.
         database.flush()
         self.emails += outcomes.count
+        metrics.count_turn(
+            time.monotonic() - self.since,
+            outcomes.count,
+            ((status, reason) for _, status, reason in outcomes.marked),
+        )
         self._workplace.publisher.publish(snapshot)
         if outcomes.last_id < claim.last_id:
             self._workplace.ring(claim.batch_id)
@@ -209,6 +215,7 @@ class Turns:
     def _process(self, claim: Claim, current: Session) -> Findings:
         isolated = claim.lost >= MAX_LOST or claim.suspect
         if claim.lost:
+            metrics.REPEATED_TURNS.inc()
             logger.warning(
                 logs.line(
                     "chunk taken up again",

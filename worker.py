@@ -21,14 +21,18 @@ from collections.abc import Callable, Iterator
 import bootstrap
 import changes
 import logs
+import metrics
 import models
+import notify
 import processors
 import removal
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS
 from embedded import EmbeddedError
+from phrases import several
 from presence import ANNOUNCE_SECONDS, Presence
 from processors import ProcessorError
+from schema import SchemaError
 from settings import Settings, exit_with, load_or_exit
 from turns import Turns, Workplace
 
@@ -86,8 +90,10 @@ class Supervisor:
         `not_frozen` is called several times a second.
         """
         logger.info(logs.line("worker started", pid=os.getpid(), threads=self._settings.threads))
+        notify.ready(f"{several(self._settings.threads, 'thread')} processing batches")
         while not (self._stopping.is_set() or self.worn_out):
             not_frozen()
+            notify.alive()
             try:
                 self.run_once()
             except Exception:
@@ -123,6 +129,7 @@ class Supervisor:
 
     def sweep(self) -> None:
         """Ring for every unfinished batch that nobody rings for; go on with broken-off removals."""
+        metrics.SWEEPS.inc()
         try:
             self._delete_expired()
             self._remove_deleted()
@@ -217,10 +224,12 @@ class Supervisor:
             logger.error("too many threads hang; the worker ends its turns and starts itself anew")
         else:
             logger.info("stopping: the threads end their turns")
+            notify.stopping()
         self._workplace.quiet.set()
         deadline = time.monotonic() + self._settings.shutdown_seconds
         for _, thread in self._threads.values():
             while thread.is_alive() and time.monotonic() < deadline:
+                notify.alive()
                 thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
                 self._announce_if_due()
         self._workplace.publisher.flush()
@@ -302,11 +311,13 @@ def main() -> int:
     # was cut); the supervisor's sweep.
     connections = settings.worker.threads + max_hung(settings.worker.threads) + 2
     try:
-        with bootstrap.servers(settings, stopping, connections=connections) as doorbell:
+        with bootstrap.servers(
+            settings, stopping, name="worker", connections=connections
+        ) as doorbell:
             supervisor = Supervisor(Workplace(settings, doorbell, processor), stopping)
             with _ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:
                 clean = supervisor.run(not_frozen)
-    except EmbeddedError as error:
+    except (EmbeddedError, SchemaError) as error:
         exit_with(f"{error}.")
     if supervisor.worn_out and not stopping.is_set():
         os.execv(sys.executable, sys.orig_argv)

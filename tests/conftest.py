@@ -79,7 +79,7 @@ def servers() -> Iterator[Servers]:
 def _tables(servers: Servers) -> Iterator[None]:
     database.init(servers.database_url, connections=30)
     with database.session(60):
-        schema.create_tables()
+        schema.migrate()
     yield
     database.disconnect()
 

@@ -243,18 +243,20 @@ class Stage:
         )
         environment = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
         for name in ("app", *(f"worker-{number + 1}" for number in range(self._workers))):
-            script, ready = ("app.py", "serving") if name == "app" else ("worker.py", "started")
+            script, ready = (
+                ("app.py", "serving") if name == "app" else ("worker.py", '"worker started"')
+            )
             command = [str(ROOT / script), "--config", str(config)]
             log = self.logs / f"{name}.log"
-            child = Child(name, command, f" {ready} ", environment, log)
+            child = Child(name, command, f"event={ready} ", environment, log)
             child.start()
             self.children.append(child)
 
     def note(self, sentence: str) -> None:
         """Log what the harness did or saw, with the time that the other logs have."""
-        now = datetime.now().strftime("%F %T,%f")[:-3]
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
         with self._diary, (self.logs / "harness.log").open("a") as log:
-            log.write(f"{now} {sentence}\n")
+            log.write(f"time={now} {sentence}\n")
 
     @property
     def app(self) -> Child:

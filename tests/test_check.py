@@ -248,7 +248,7 @@ def test_a_worker_stores_what_the_nameserver_says(processes, client, nameserver)
         check__nameservers=nameserver.address,
         check__timeout_seconds=0.5,
     )
-    worker.await_line(f"dns lookups are on nameservers={nameserver.address}")
+    worker.await_line(f'"dns lookups are on" nameservers={nameserver.address}')
     worker.await_line("batch completed")
     assert emails(batch_id) == [
         ("a@good.example.net", "processed", None),

@@ -132,7 +132,7 @@ def test_a_stop_before_postgres_was_reached_is_clean(tmp_path, servers, database
     stopping.set()
     disconnect()
     pool.init(None)  # as in a process that has not connected yet
-    with bootstrap.servers(settings, stopping, connections=1) as doorbell:
+    with bootstrap.servers(settings, stopping, name="test", connections=1) as doorbell:
         assert doorbell.client.ping()
     init(servers.database_url, connections=30)
 

@@ -7,6 +7,7 @@ from support import eventually, in_threads, query, start, store
 
 import health
 import logs
+import schema
 from database import pool
 from presence import Presence, ThreadReport
 
@@ -66,6 +67,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "oldestWaiting": {"batchId": batch_id, "filename": "list.csv"},
         "unfinishedBatches": 2,
         "version": "0.1.0",
+        "schemaVersion": schema.NEWEST,
         "notice": None,
     }
     texts = strip_on_page(site)

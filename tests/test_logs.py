@@ -1,4 +1,5 @@
 import logging
+import re
 import sys
 
 import support
@@ -11,9 +12,29 @@ def test_plain_values_stay_bare_and_others_are_quoted_on_one_line():
     assert written == 'stored batch=7 name="a b\\n2026 level=INFO" url=http://x:1/'
 
 
+def written(message, request=""):
+    """A record of this message as it is written."""
+    token = logs.REQUEST.set(request)
+    record = logging.LogRecord("test", logging.INFO, "", 0, message, (), None)
+    text = logs._Formatter().format(record)
+    logs.REQUEST.reset(token)
+    time, _, rest = text.partition(" ")
+    assert re.fullmatch(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", time)
+    return rest
+
+
+def test_every_record_is_written_as_keys_and_values():
+    start = "level=INFO logger=test "
+    assert written(logs.line("stored", batch=7)) == f"{start}event=stored batch=7"
+    stored = logs.line("batch completed", batch=7)
+    assert written(stored, "a1b2") == f'{start}event="batch completed" batch=7 request=a1b2'
+    # Such as a library's.
+    assert written('with "quotes"\nand lines') == rf'{start}event="with \"quotes\"\nand lines"'
+
+
 def logged(raises):
     """What is logged of an error: the lines below the first."""
-    formatter = logs._Formatter("%(message)s")
+    formatter = logs._Formatter()
     try:
         raises()
     except Exception:

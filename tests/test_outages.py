@@ -90,9 +90,9 @@ def start(run, servers, own, tmp_path):
 
 def outages(process, server):
     """How often the process logged that the server was lost, and that it was back."""
-    lost = [line for line in process.lines if f" unreachable server={server}" in line]
-    back = [line for line in process.lines if f" reachable again server={server} " in line]
-    assert all(re.search(r"seconds=\d+\.\d$", line) for line in back)
+    lost = [line for line in process.lines if f"event=unreachable server={server}" in line]
+    back = [line for line in process.lines if f'"reachable again" server={server} ' in line]
+    assert all(re.search(r"seconds=\d+\.\d( request=\w+)?$", line) for line in back)
     return len(lost), len(back)
 
 
@@ -182,7 +182,7 @@ def test_without_a_connection_left_requests_say_so_and_work_goes_on_later(start,
     assert statuses <= {201, 503}
     for connection in taken:
         connection.close()
-    worker.await_line("reachable again server=postgres")
+    worker.await_line('"reachable again" server=postgres')
     batch_id = eventually(lambda: site.upload(b"a@example.com\n").json.get("batchId"))
     eventually(lambda: completed(site, batch_id))
 

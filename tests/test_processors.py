@@ -48,10 +48,10 @@ def own(tmp_path, monkeypatch):
     sys.modules.pop("staff", None)
 
 
-def test_the_readmes_example_works_as_written(own, tmp_path):
-    readme = (ROOT / "README.md").read_text().partition("## Your own processor")[2]
+def test_the_documented_example_works_as_written(own, tmp_path):
+    text = (ROOT / "docs/processors.md").read_text()
     module, config = (
-        re.search(rf"```{kind}\n(.*?)```", readme, re.S)[1] for kind in ("python", "ini")
+        re.search(rf"```{kind}\n(.*?)```", text, re.S)[1] for kind in ("python", "ini")
     )
     shipped = settings.DEFAULT_PATH.read_text()
     worker, section = config.split("\n\n")

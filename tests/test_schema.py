@@ -1,59 +1,185 @@
-from support import in_threads, query, start, store
+"""Migrations: from nothing, from every earlier schema with data, by many at once, and refused."""
 
+import shutil
+
+import pytest
+from peewee import DataError
+from support import (
+    ROOT,
+    assert_books_balance,
+    csv_of,
+    eventually,
+    in_threads,
+    query,
+    snapshot,
+)
+
+import files
+import models
 import schema
-from bootstrap import TABLES_SECONDS
-from database import pool, session
+from bootstrap import MIGRATION_SECONDS
+from database import UNREACHABLE, pool, session
+from schema import NEWEST, SchemaError
+
+TABLES = (
+    models.Action,
+    models.Batch,
+    models.Chunk,
+    models.Email,
+    files.FilePiece,
+    files.SkippedRow,
+)
 
 
-def test_tables_are_made_once_by_many_at_the_same_moment(database):
-    with session(TABLES_SECONDS):
-        pool.execute_sql("DROP TABLE chunk, email, batch, file_piece, skipped_row")
-    assert (
-        in_threads(*[lambda: schema.create_tables() or "made"] * 5, seconds=TABLES_SECONDS)
-        == ["made"] * 5
-    )
+def run(sql):
+    with session(60):
+        pool.execute_sql(sql)
+
+
+def migrate():
+    with session(MIGRATION_SECONDS):
+        schema.migrate()
+
+
+@pytest.fixture
+def no_tables(database):
+    """A database without tables; it has them again afterwards."""
+    run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    yield
+    run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    migrate()
+
+
+def versions():
+    return [number for (number,) in query("SELECT version FROM schema_version ORDER BY version")]
+
+
+def test_migrations_are_numbered_without_a_gap():
+    assert sorted(schema.migrations()) == [*range(1, NEWEST + 1)]
+    assert len(list(schema._FOLDER.iterdir())) == NEWEST
+
+
+def test_tables_are_made_once_by_many_at_the_same_moment(no_tables):
+    assert in_threads(*[lambda: schema.migrate() or "made"] * 5, seconds=60) == ["made"] * 5
     assert query("SELECT count(*) FROM email") == [(0,)]
+    assert versions() == [*range(1, NEWEST + 1)]
 
 
-def test_a_database_from_before_turns_were_counted_gets_the_columns(database):
-    batch_id = store("a@x.de").batch_id
-    with session(TABLES_SECONDS):
-        pool.execute_sql(
-            "ALTER TABLE chunk DROP COLUMN attempts, DROP COLUMN redone, DROP COLUMN begun_at"
+def test_models_describe_the_tables(database):
+    for model in TABLES:
+        table = model._meta.table_name
+        columns = query(
+            "SELECT column_name, udt_name, is_nullable = 'YES' FROM information_schema.columns"
+            " WHERE table_name = %s",
+            table,
         )
-        schema.create_tables()
-    assert start(batch_id).status == "processing"
+        kinds = {"BIGINT": "int8", "INTEGER": "int4", "INT": "int4", "BLOB": "bytea"}
+        described = [
+            (
+                field.column_name,
+                "int8"
+                if (model, field.name) == (models.Batch, "id")
+                else kinds.get(field.field_type, field.field_type.lower()),
+                field.null,
+            )
+            for field in model._meta.sorted_fields
+        ]
+        assert sorted(described) == sorted(columns), table
 
 
-def test_a_database_from_before_batches_counted_by_reason_gets_their_sums(database):
-    batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=2).batch_id
-    query("UPDATE chunk SET reasons = '{\"too_long\": 1}' RETURNING 1")
-    with session(TABLES_SECONDS):
-        pool.execute_sql("ALTER TABLE batch DROP COLUMN reasons, DROP COLUMN deleted_at")
-        for _ in range(2):
-            schema.create_tables()
-    assert query("SELECT id, reasons FROM batch") == [(batch_id, {"too_long": 2})]
+def test_a_migration_that_fails_leaves_nothing_and_is_done_later(no_tables, monkeypatch, tmp_path):
+    for path in schema.migrations().values():
+        (tmp_path / path.name).write_text(path.read_text())
+    broken = tmp_path / f"{NEWEST + 1:04}_more.sql"
+    broken.write_text("CREATE TABLE more (id integer); SELECT 1 / 0;")
+    monkeypatch.setattr(schema, "_FOLDER", tmp_path)
+    monkeypatch.setattr(schema, "NEWEST", NEWEST + 1)
+    with pytest.raises(DataError):
+        migrate()
+    assert versions() == [*range(1, NEWEST + 1)]
+    assert query("SELECT to_regclass('more')") == [(None,)]
+    broken.write_text("CREATE TABLE more (id integer);")
+    migrate()
+    assert versions() == [*range(1, NEWEST + 2)]
+    assert query("SELECT count(*) FROM more") == [(0,)]
 
 
-def test_tables_of_an_older_version_get_the_index_of_unfinished_batches(database):
-    found = "SELECT count(*) FROM pg_indexes WHERE indexname = 'batch_unfinished'"
-    with session(TABLES_SECONDS):
-        pool.execute_sql("DROP INDEX batch_unfinished")
-        for _ in range(2):
-            schema.create_tables()
-    assert query(found) == [(1,)]
+def test_a_migration_does_not_wait_long_for_somebody_elses_lock(no_tables, monkeypatch, elsewhere):
+    migrate()
+    run(f"DELETE FROM schema_version WHERE version = {NEWEST}; DROP TABLE action;")
+    run("ALTER TABLE batch DROP COLUMN uploaded_by")
+    monkeypatch.setattr(schema, "_LOCK_TIMEOUT", "50ms")
+    elsewhere.execute("BEGIN; SELECT FROM batch")
+    with pytest.raises(UNREACHABLE, match="lock timeout"):
+        migrate()
+    elsewhere.execute("COMMIT")
+    migrate()
+    assert versions() == [*range(1, NEWEST + 1)]
 
 
-def test_a_database_from_before_files_were_kept_gets_the_column_and_the_tables(database):
-    batch_id = store("a@x.de").batch_id
-    with session(TABLES_SECONDS):
-        pool.execute_sql("ALTER TABLE batch DROP COLUMN format; DROP TABLE file_piece, skipped_row")
-        for _ in range(2):
-            schema.create_tables()
-    assert query("SELECT id, format FROM batch") == [(batch_id, None)]
-    store("b@x.de")
-    assert query("SELECT format->>'kind' FROM batch ORDER BY id") == [(None,), ("csv",)]
-    assert query(
-        "SELECT attstorage FROM pg_attribute WHERE attname = 'content'"
-        " AND attrelid = 'file_piece'::regclass"
-    ) == [("e",)]
+def test_one_who_may_not_make_tables_is_told_what_is_needed(no_tables):
+    with session(60):
+        pool.execute_sql("CREATE ROLE poor; SET ROLE poor")
+        try:
+            with pytest.raises(SchemaError, match="must own the database"):
+                schema.migrate()
+        finally:
+            pool.execute_sql("RESET ROLE; DROP ROLE poor")
+
+
+@pytest.mark.parametrize("script", ["app.py", "worker.py"])
+def test_a_database_newer_than_the_code_is_refused(processes, script):
+    run(f"INSERT INTO schema_version VALUES ({NEWEST + 1})")
+    try:
+        process = processes(script)
+        assert process.wait() == 2
+    finally:
+        run(f"DELETE FROM schema_version WHERE version > {NEWEST}")
+    assert process.lines[-1] == (
+        f"The database's tables are of version {NEWEST + 1}, and this code knows them up to"
+        f" {NEWEST}: it is older than what ran last. Install the newer version, or restore a backup"
+        " from before it."
+    )
+
+
+@pytest.fixture
+def newer_code(tmp_path):
+    """A copy of this code with one migration more, as a next version would have it."""
+    copy = tmp_path / "newer"
+    ignored = shutil.ignore_patterns(".*", "tests", "bench", "docs", "var", "*.pyc")
+    shutil.copytree(ROOT, copy, ignore=ignored)
+    (copy / "migrations" / f"{NEWEST + 1:04}_priorities.sql").write_text(
+        "ALTER TABLE batch ADD COLUMN priority integer NOT NULL DEFAULT 0;"
+        " ALTER TABLE chunk ADD COLUMN tried_by text;"
+        " ALTER TABLE email ADD COLUMN note text; CREATE TABLE tag (name text PRIMARY KEY)"
+    )
+    return copy
+
+
+def test_a_batch_is_not_disturbed_by_a_migration_and_code_of_both_versions_side_by_side(
+    no_tables, processes, newer_code, slow
+):
+    migrate()
+    site = processes("app.py", **slow).site()
+    old = processes("worker.py", "--threads", "2", **slow)
+    old.await_line("worker started")
+    content = csv_of(*(f"u{number}@x.de" for number in range(3000)))
+    assert site.upload(content).status == 201
+    eventually(lambda: snapshot(1).processed)
+    newer = processes(str(newer_code / "app.py"), **slow)
+    newer_site = newer.site()
+    newer.await_line(f'event="tables migrated" version={NEWEST + 1} by=.*_priorities')
+    assert snapshot(1).status == "processing"
+    processes(str(newer_code / "worker.py"), "--threads", "2", **slow).await_line("worker started")
+    for each in (site, newer_site):
+        assert each.get("/api/health").json["schemaVersion"] == NEWEST + 1
+        assert each.upload(content).status == 201
+    # The old ones go one by one, and what is left is done by the newer.
+    eventually(lambda: snapshot(2).processed)
+    assert old.stop() == 0
+    with newer_site.stream(1) as stream:
+        assert [*stream.events()][-1]["status"] == "completed"
+    for batch_id in (2, 3):
+        eventually(lambda: snapshot(batch_id).status == "completed", 60)  # noqa: B023
+    assert_books_balance()
+    assert processes("worker.py").wait() == 2  # one that is started now would be of the past

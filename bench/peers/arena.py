@@ -87,7 +87,7 @@ class Arena:
         database.init(os.environ["DATABASE_URL"], connections=2)
         self._stack.callback(database.disconnect)
         with database.session(60):
-            schema.create_tables()
+            schema.migrate()
         self._connection: connection = psycopg2.connect(os.environ["DATABASE_URL"])
         self._stack.callback(self._connection.close)
         self._connection.autocommit = True
