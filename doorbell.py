@@ -11,13 +11,10 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 import logs
+import redisclient
 
-# Seconds that a call may wait for Redis to connect or to answer, beside a wait it asked for.
-REDIS_TIMEOUT = 3.0
 # Seconds between two probes of a Redis that is away.
 PROBE_SECONDS = 1.0
 
@@ -30,15 +27,7 @@ class Doorbell:
     """The Redis at `url`, for all threads of a process; nothing is sent before it is used."""
 
     def __init__(self, url: str, key: str) -> None:
-        self.client = redis.Redis.from_url(
-            url,
-            socket_timeout=REDIS_TIMEOUT,
-            socket_connect_timeout=REDIS_TIMEOUT,
-            # For a connection that the other side closed while it was idle. What waited in vain
-            # once is not worth another wait.
-            retry=Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
-            decode_responses=True,
-        )
+        self.client = redisclient.connect(url)
         self.key = key
         self._outage = logs.Outage("redis", logger)
 
@@ -72,4 +61,4 @@ class Doorbell:
 
     def close(self) -> None:
         """Close the connections."""
-        self.client.close()
+        redisclient.close(self.client)

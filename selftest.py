@@ -47,6 +47,12 @@ _PAUSE_EVERY = 20
 
 HERE = Path(__file__).resolve().parent
 
+# Of what connections ask for as they begin, PgBouncer passes on little or refuses it.
+_SHARED = (
+    "PostgreSQL doesn't take the selftest's work into a schema of its own (search_path), as happens"
+    " with PgBouncer in between. Give it the address of PostgreSQL itself, by DATABASE_URL."
+)
+
 
 class SelftestError(Exception):
     """What was found to be wrong, in a sentence."""
@@ -71,10 +77,10 @@ def run(settings: Settings, say: Callable[[str], None]) -> bool:
         database.init(url, connections=2)
         environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": redis_url}
         try:
-            with session(60):
-                pool.execute_sql(f"CREATE SCHEMA {name}")
-                schema.migrate()
+            _create_schema(name)
             try:
+                with session(60):
+                    schema.migrate()
                 return _run(folder, environment, say)
             finally:
                 with session(60):
@@ -83,6 +89,20 @@ def run(settings: Settings, say: Callable[[str], None]) -> bool:
                 say("The batch is removed again.")
         finally:
             database.disconnect()
+
+
+def _create_schema(name: str) -> None:
+    """Create the schema, in which this process's connections must work. Raises SelftestError."""
+    try:
+        with session(60):
+            (path,) = pool.execute_sql("SELECT current_setting('search_path')").fetchone()
+            if path != name:
+                raise SelftestError(_SHARED)
+            pool.execute_sql(f"CREATE SCHEMA {name}")
+    except database.UNREACHABLE as error:
+        if "startup parameter" in str(error):
+            raise SelftestError(_SHARED) from None
+        raise
 
 
 def _with_search_path(url: str, name: str) -> str:

@@ -22,6 +22,8 @@ import psycopg2
 import redis
 from psycopg2.extensions import parse_dsn
 
+import redisclient
+
 VERSION = "0.1.0"
 DEFAULT_PATH = Path(__file__).resolve().parent / "config.ini"
 
@@ -84,12 +86,6 @@ def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
         return value
 
     return _option(parse, secret=True)
-
-
-def _check_redis(url: str) -> None:
-    """Raises ValueError or TypeError if no connection could be made of it."""
-    pool = redis.ConnectionPool.from_url(url)
-    pool.connection_class(**pool.connection_kwargs)
 
 
 def _origins(value: str) -> tuple[str, ...]:
@@ -156,7 +152,11 @@ class Database:
 
 @dataclass(frozen=True)
 class Redis:
-    url: str = _url("redis|rediss|unix", "redis://, rediss:// or unix://", _check_redis)
+    url: str = _url(
+        r"rediss?(\+sentinel)?|unix",
+        "redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
+        redisclient.check,
+    )
     queue_key: str = _matching(r"\S+", "a name without spaces")
     channel_prefix: str = _matching(r"\S+", "a name without spaces")
 
@@ -347,7 +347,7 @@ def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str
         source, value = sources[place]
         if (
             source == str(path)
-            and re.search(r"://[^/@]*:[^/@]+@|[?&]password=.", value)
+            and re.search(r"://[^/@]*:[^/@]+@|[?&](sentinel_)?password=.", value)
             and path.stat().st_mode & 0o077
         ):
             raise SettingsError(

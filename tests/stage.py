@@ -60,6 +60,17 @@ def slow_check(addresses):
 _SLEEP = 0.002
 
 
+def write_slow_check(folder: Path, seconds_per_email: float) -> str:
+    """The name of a processor, in a module beside the configuration: `check`, but slower."""
+    (folder / "slow_check.py").write_text(
+        _PROCESSOR.format(
+            every=max(1, round(_SLEEP / seconds_per_email)),
+            seconds=max(_SLEEP, seconds_per_email),
+        )
+    )
+    return "slow_check:slow_check"
+
+
 class Database:
     """A connection of the thread that uses it, made anew whenever it broke."""
 
@@ -217,10 +228,7 @@ class Stage:
         self.logs = Path(tempfile.mkdtemp(prefix="email-batch-logs-"))
         self._diary = threading.Lock()
         self._workers = workers
-        self._processor = _PROCESSOR.format(
-            every=max(1, round(_SLEEP / seconds_per_email)),
-            seconds=max(_SLEEP, seconds_per_email),
-        )
+        self._seconds_per_email = seconds_per_email
         self._servers: list[Embedded] = []
         self.children: list[Child] = []
 
@@ -231,7 +239,6 @@ class Stage:
             self._servers.append(Embedded(kind, self.folder))
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self.address = ("127.0.0.1", _free_port())
-        (self.folder / "slow_check.py").write_text(self._processor)
         config = write_config(
             self.folder,
             server__port=self.address[1],
@@ -239,7 +246,7 @@ class Stage:
             worker__chunk_size=CHUNK_SIZE,
             worker__turn_seconds=TURN_SECONDS,
             worker__sweep_seconds=1,
-            worker__processor="slow_check:slow_check",
+            worker__processor=write_slow_check(self.folder, self._seconds_per_email),
         )
         environment = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
         for name in ("app", *(f"worker-{number + 1}" for number in range(self._workers))):

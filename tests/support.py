@@ -331,6 +331,10 @@ class Process:
     def pid(self) -> int:
         return self._process.pid
 
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
     def resident_megabytes(self) -> float:
         """Memory that it has now."""
         status = Path(f"/proc/{self.pid}/status").read_text()

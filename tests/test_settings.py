@@ -99,6 +99,11 @@ def test_a_password_in_a_wrong_url_is_not_shown(tmp_path):
         ("REDIS_URL", "redis://:secret@host:99999/0"),
         ("REDIS_URL", "rediss://:secret@host/0?nonsense=1"),
         ("REDIS_URL", "redis://:sec[ret@host"),
+        ("REDIS_URL", "redis+sentinel://:secret@host:26379"),
+        ("REDIS_URL", "redis+sentinel://:secret@host:x/main"),
+        ("REDIS_URL", "redis+sentinel://:secret@host,/main"),
+        ("REDIS_URL", "redis+sentinel://host/main?sentinel_pass=secret"),
+        ("REDIS_URL", "rediss+sentinel://:secret@host/main?ssl_cacert=x"),
     ],
 )
 def test_nor_one_in_a_url_that_is_malformed(name, url):
@@ -125,6 +130,18 @@ def test_a_file_with_a_password_must_be_its_owners_alone(tmp_path, url):
     # One that isn't used is there all the same, but the environment wins.
     path.chmod(0o640)
     settings.load(path, environ={"DATABASE_URL": "embedded"})
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://:secret@host", "redis+sentinel://a:1,b:2/main?sentinel_password=secret"]
+)
+def test_be_it_the_password_of_redis_or_of_sentinels(tmp_path, url):
+    path = write_config(tmp_path, redis__url=url)
+    path.chmod(0o640)
+    with pytest.raises(SettingsError, match="holds a password"):
+        settings.load(path, environ={})
+    write_config(tmp_path, redis__url="redis+sentinel://a:1,b:2/main").chmod(0o640)
+    assert settings.load(path, environ={}).redis.url == "redis+sentinel://a:1,b:2/main"
 
 
 def test_settings_are_shown_without_passwords(tmp_path):

@@ -1,0 +1,119 @@
+"""A client of Redis from a URL, also of a Redis that Sentinels watch over.
+
+    redis://[[user]:password@]host[:6379][/0], rediss:// with TLS, unix://path
+    redis+sentinel://[[user]:password@]host[:26379],host[:26379],…/name, rediss+sentinel:// with TLS
+
+`name` is what the Sentinels call the master. Whoever connects asks them where it is, so that after
+a failover all go over to the new one by themselves. User and password are Redis's; those of the
+Sentinels are the options sentinel_username and sentinel_password. TLS is meant for both.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError, Sentinel
+
+# Seconds that a call may wait for Redis to connect or to answer, beside a wait it asked for.
+REDIS_TIMEOUT = 3.0
+# Seconds that it may wait for each Sentinel, and seconds after asking all of them in vain within
+# which the next ones who ask fail at once.
+SENTINEL_TIMEOUT = 1.0
+REFUSE_SECONDS = 0.5
+SENTINEL_PORT = 26379
+
+_SENTINEL_URL = re.compile(
+    r"(?P<scheme>rediss?)\+sentinel://(?P<user>[^@/?]*@)?(?P<places>[^@/?]+)/(?P<name>[^/?#]+)"
+    r"(?:\?(?P<options>.*))?"
+)
+
+
+def connect(url: str) -> redis.Redis:
+    """A client of the Redis at `url`; nothing is sent before it is used.
+
+    Raises ValueError, TypeError or redis.RedisError for a URL that nothing can be made of.
+    """
+    limits: dict[str, Any] = {
+        "socket_timeout": REDIS_TIMEOUT,
+        "socket_connect_timeout": REDIS_TIMEOUT,
+        # For a connection that the other side closed while it was idle. What waited in vain once
+        # is not worth another wait.
+        "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
+        "decode_responses": True,
+    }
+    if "+sentinel://" in url:
+        return _connect_by_sentinels(url, limits)
+    return redis.Redis.from_url(url, **limits)
+
+
+def check(url: str) -> None:
+    """Raises what connect() raises if no connection could be made of the URL."""
+    client = connect(url)
+    pool = client.connection_pool
+    pool.connection_class(**pool.connection_kwargs)
+    close(client)
+
+
+def close(client: redis.Redis) -> None:
+    """Close the connections of a client."""
+    client.close()
+    sentinels = getattr(client.connection_pool, "sentinel_manager", None)
+    if sentinels is not None:
+        sentinels.close()
+
+
+class _Sentinels(Sentinel):
+    """Sentinels of which a thread need not wait for each in vain after another thread has."""
+
+    _refuse_until = 0.0
+
+    def discover_master(self, service_name: str) -> Any:
+        if time.monotonic() < self._refuse_until:
+            raise MasterNotFoundError(f"no Sentinel knew a master {service_name!r} just now")
+        try:
+            return super().discover_master(service_name)  # type: ignore[no-untyped-call]
+        except MasterNotFoundError:
+            self._refuse_until = time.monotonic() + REFUSE_SECONDS
+            raise
+
+
+def _connect_by_sentinels(url: str, limits: dict[str, Any]) -> redis.Redis:
+    match = _SENTINEL_URL.fullmatch(url)
+    if match is None:
+        raise ValueError("not hosts, a slash and the name of a master")
+    places = [_place(place) for place in match["places"].split(",")]
+    one = f"{match['scheme']}://{match['user'] or ''}localhost?{match['options'] or ''}"
+    options = parse_url(one)  # type: ignore[no-untyped-call]
+    del options["host"]
+    tls = options.pop("connection_class", None) is not None
+    login = {name: options.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    sentinels = _Sentinels(
+        places,
+        sentinel_kwargs={
+            **{name: value for name, value in options.items() if name.startswith("ssl_")},
+            **login,
+            "ssl": tls,
+            "socket_timeout": SENTINEL_TIMEOUT,
+            "socket_connect_timeout": SENTINEL_TIMEOUT,
+            "retry": limits["retry"],
+        },
+    )  # type: ignore[no-untyped-call]
+    client: redis.Redis = sentinels.master_for(
+        unquote(match["name"]), ssl=tls, **(limits | options)
+    )  # type: ignore[no-untyped-call]
+    return client
+
+
+def _place(text: str) -> tuple[str, int]:
+    """Host and port. Raises ValueError."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.netloc != text:
+        raise ValueError("not a host with a port or without")
+    return parts.hostname, parts.port or SENTINEL_PORT

@@ -1,0 +1,187 @@
+"""Several hosts on one machine, and the network between them, with latency and cut cables.
+
+A host is a network namespace of Linux, with an address of its own on a TUN device. What is written
+to these devices comes to one thread here, which passes each packet on to the host that it is for.
+So it does what `tc netem delay` would, where the kernel has that, and needs neither it nor
+iproute2. Everything is gone with the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import select
+import socket
+import struct
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from typing import Self
+
+# Bytes of the largest packet. Large, because each costs one turn of a loop in Python.
+MTU = 16_000
+
+# From linux/sched.h, linux/if_tun.h, linux/sockios.h and linux/if.h.
+_CLONE_NEWNET = 0x4000_0000
+_TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x4004_54CA, 0x0001, 0x1000
+_SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
+_IFF_UP = 0x1
+_NAMESPACE = "/proc/thread-self/ns/net"
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Host:
+    """A host with the address 10.9.0.`number`."""
+
+    def __init__(self, number: int) -> None:
+        """Raises OSError where this isn't allowed."""
+        self.address = f"10.9.0.{number}"
+        # An unplugged cable: what it sends and what is sent to it is lost, and nobody is told.
+        self.unplugged = False
+        before = os.open(_NAMESPACE, os.O_RDONLY)
+        try:
+            _check(_libc.unshare(_CLONE_NEWNET))
+            self._namespace = os.open(_NAMESPACE, os.O_RDONLY)
+            try:
+                self.device = _make_device(self.address)
+            finally:
+                _check(_libc.setns(before, _CLONE_NEWNET))
+        finally:
+            os.close(before)
+
+    @contextlib.contextmanager
+    def entered(self) -> Iterator[None]:
+        """In here this thread is on the host, with all sockets and processes that it makes."""
+        before = os.open(_NAMESPACE, os.O_RDONLY)
+        try:
+            _check(_libc.setns(self._namespace, _CLONE_NEWNET))
+            try:
+                yield
+            finally:
+                _check(_libc.setns(before, _CLONE_NEWNET))
+        finally:
+            os.close(before)
+
+    @contextlib.contextmanager
+    def cut_off(self) -> Iterator[None]:
+        """Its cable is unplugged in here."""
+        self.unplugged = True
+        try:
+            yield
+        finally:
+            self.unplugged = False
+
+    def close(self) -> None:
+        """Give the namespace up; it ends with the last process in it."""
+        os.close(self.device)
+        os.close(self._namespace)
+
+
+def _check(result: int) -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def _make_device(address: str) -> int:
+    """A descriptor of a new TUN device in this thread's namespace, which has the address."""
+    device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
+    fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", b"tun0", _IFF_TUN | _IFF_NO_PI))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
+
+        def set_(what: int, name: bytes, value: bytes) -> None:
+            fcntl.ioctl(control, what, struct.pack("16s24s", name, value))
+
+        def inet(text: str) -> bytes:
+            return struct.pack("HH4s", socket.AF_INET, 0, socket.inet_aton(text))
+
+        set_(_SIOCSIFADDR, b"tun0", inet(address))
+        set_(_SIOCSIFNETMASK, b"tun0", inet("255.255.255.0"))
+        set_(_SIOCSIFMTU, b"tun0", struct.pack("i", MTU))
+        for name in (b"lo", b"tun0"):
+            set_(_SIOCSIFFLAGS, name, struct.pack("H", _IFF_UP))
+    return device
+
+
+class Network:
+    """Hosts, by the names that they get, and the thread that carries their packets."""
+
+    def __init__(self, *names: str, latency: float = 0.0) -> None:
+        """`latency`: seconds from one host to another, one way. Raises OSError."""
+        self.latency = latency
+        self.hosts: dict[str, Host] = {}
+        self._on_the_way: deque[tuple[float, Host, Host, bytes]] = deque()
+        self._waker, self._woken = os.pipe()
+        self._thread = threading.Thread(target=self._run, name="network", daemon=True)
+        try:
+            for number, name in enumerate(names, start=1):
+                self.hosts[name] = Host(number)
+        except OSError as error:
+            self.close()
+            raise OSError(
+                f"Hosts need root (CAP_NET_ADMIN and CAP_SYS_ADMIN) and /dev/net/tun: {error}"
+            ) from error
+        self._thread.start()
+
+    def __getitem__(self, name: str) -> Host:
+        return self.hosts[name]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the network. Processes that still run on its hosts reach nobody any more."""
+        os.close(self._woken)
+        if self._thread.ident is not None:
+            self._thread.join()
+        os.close(self._waker)
+        for host in self.hosts.values():
+            host.close()
+
+    # The network's thread owns the methods below.
+
+    def _run(self) -> None:
+        by_device = {host.device: host for host in self.hosts.values()}
+        by_address = {socket.inet_aton(host.address): host for host in self.hosts.values()}
+        devices = [*by_device, self._waker]
+        while True:
+            ready, _, _ = select.select(devices, (), (), self._pause())
+            if self._waker in ready:
+                return
+            for device in ready:
+                self._take(by_device[device], by_address)
+            self._deliver()
+
+    def _pause(self) -> float | None:
+        """Seconds until the next packet arrives."""
+        if not self._on_the_way:
+            return None
+        return max(0.0, self._on_the_way[0][0] - time.monotonic())
+
+    def _take(self, sender: Host, by_address: dict[bytes, Host]) -> None:
+        """Take what a host sends; not all at once, so that others get their turn."""
+        for _ in range(16):
+            try:
+                packet = os.read(sender.device, 65_536)
+            except BlockingIOError:
+                return
+            receiver = by_address.get(packet[16:20])  # IPv4: there is nothing else
+            if packet[0] >> 4 == 4 and receiver is not None:
+                due = time.monotonic() + self.latency
+                self._on_the_way.append((due, sender, receiver, packet))
+
+    def _deliver(self) -> None:
+        """Deliver what has been on the way for long enough, in the order in which it was sent."""
+        now = time.monotonic()
+        while self._on_the_way and self._on_the_way[0][0] <= now:
+            _, sender, receiver, packet = self._on_the_way.popleft()
+            if not (sender.unplugged or receiver.unplugged):
+                with contextlib.suppress(BlockingIOError):  # its buffer is full: a lost packet
+                    os.write(receiver.device, packet)

@@ -1,0 +1,268 @@
+"""App and workers with servers of one's own, of several kinds and behind several things."""
+
+import contextlib
+import itertools
+import json
+import shutil
+import signal
+from contextlib import closing
+from urllib.parse import urlsplit
+
+import psycopg2
+import pytest
+import redis
+import servers
+from audit import ACKNOWLEDGED, audit
+from servers import MASTER, PASSWORD, PASSWORD_IN_URL
+from stage import write_slow_check
+from support import Process, eventually, write_config
+from tls import Certificates, TlsServer
+from uploads import Upload
+
+# Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
+SHARED = 3
+# What a user of Redis must be allowed to do, and with what.
+RIGHTS = ["~email-queue*", "resetchannels", "&batch:status:*", "+@all", "-@admin", "-@dangerous"]
+
+
+class Layout:
+    """Servers, by the variables that tell of them, and the app and workers that use them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._processes = []
+        self._stack = contextlib.ExitStack()
+        self._data = self._stack.enter_context(servers.folder())
+        self.postgres = self.start(servers.postgres)
+        self.environment = {"DATABASE_URL": self.postgres.url}
+
+    def start(self, server, *arguments, **options):
+        return self.enter(server(self._data, *arguments, **options))
+
+    def enter(self, context):
+        return self._stack.enter_context(context)
+
+    def close(self):
+        for process in self._processes:
+            process.send(signal.SIGTERM)
+        for process in self._processes:
+            process.stop()
+        self._stack.close()
+
+    def process(self, script, *arguments):
+        config = write_config(
+            self.folder,
+            server__port=0,
+            worker__threads=2,
+            worker__chunk_size=500,
+            worker__turn_seconds=0.2,
+            worker__processor=write_slow_check(self.folder, 0.0005),
+        )
+        process = Process(script, "--config", str(config), *arguments, **self.environment)
+        self._processes.append(process)
+        return process
+
+    def workers(self, number):
+        workers = [self.process("worker.py") for _ in range(number)]
+        for worker in workers:
+            worker.await_line("worker started")
+        return workers
+
+    def audit(self, *uploads):
+        """What became of the uploads, by PostgreSQL's own books."""
+        with closing(psycopg2.connect(self.postgres.url)) as connection:
+            return audit(connection, uploads)
+
+
+def debian_postgres(layout, executable=None):
+    redis_server = layout.start(servers.redis_server, executable=executable)
+    layout.environment["REDIS_URL"] = redis_server.url
+
+
+def pgbouncer(layout):
+    debian_postgres(layout)
+    bouncer = layout.start(servers.pgbouncer, layout.postgres.url, SHARED)
+    layout.environment["DATABASE_URL"] = bouncer.url
+
+
+def redis_user_and_tls(layout):
+    user = ["--user", "batches", "on", f">{PASSWORD}", *RIGHTS]
+    redis_server = layout.start(servers.redis_server, "redis", *user)
+    certificates = Certificates(layout.folder)
+    socket = f"unix://{redis_server.folder}/redis.sock"
+    tls = layout.enter(TlsServer(socket, certificates.context))
+    layout.environment["REDIS_URL"] = (
+        f"rediss://batches:{PASSWORD_IN_URL}@localhost:{tls.port}/0"
+        f"?ssl_ca_certs={certificates.authority}"
+    )
+
+
+def valkey(layout):
+    debian_postgres(layout, shutil.which("valkey-server"))
+
+
+LAYOUTS = [debian_postgres, pgbouncer, redis_user_and_tls]
+if shutil.which("valkey-server"):
+    LAYOUTS.append(valkey)
+
+
+@pytest.fixture
+def layout(request, tmp_path):
+    with closing(Layout(tmp_path)) as layout:
+        request.param(layout)
+        yield layout
+
+
+_numbers = itertools.count(1)
+
+
+def upload(site, size):
+    """Upload a file of so many rows; what it was, and its batch's id."""
+    number = next(_numbers)
+    upload = Upload(f"list-{number}.csv", seed=number, size=size, standing=ACKNOWLEDGED)
+    answer = site.upload(upload.content()[0], upload.filename)
+    assert answer.status == 201, answer.body
+    return upload, answer.json["batchId"]
+
+
+def await_status(site, batch_id, status):
+    return eventually(
+        lambda: (batch := site.get(f"/api/batches/{batch_id}").json)["status"] == status and batch,
+        60,
+    )
+
+
+def post(site, path, **fields):
+    response = site.request(
+        "POST", path, json.dumps(fields).encode(), Content_Type="application/json"
+    )
+    assert response.status == 200, response.body
+    return response.json
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, indirect=True)
+def test_nothing_is_lost_whatever_people_and_kills_do(layout):
+    site = layout.process("app.py").site()
+    workers = layout.workers(2)
+    whole, first = upload(site, 8000)
+    with site.stream(first) as stream:
+        for event in stream.events():
+            if event["processed"] and workers:
+                while workers:
+                    workers.pop().stop(signal.SIGKILL)
+                layout.workers(2)
+        assert event["status"] == "completed"
+    assert post(site, f"/api/batches/{first}/retry", which="failed")["requeued"] > 100
+
+    _, second = upload(site, 8000)
+    await_status(site, second, "processing")
+    post(site, f"/api/batches/{second}/cancel")
+    before = await_status(site, second, "cancelled")
+    assert before["processedCount"] < before["totalEmails"]
+    assert site.request("DELETE", f"/api/batches/{second}").status == 204
+    assert site.get(f"/api/batches/{second}").status == 404
+
+    await_status(site, first, "completed")
+    assert site.get(f"/api/batches/{first}/results.csv").body.count(b"\n") >= 8000
+    health = site.get("/api/health").json
+    assert (health["database"], health["redis"]) == ("ok", "ok")
+    verdict = layout.audit(whole)
+    assert verdict.clean, verdict.findings.sentences
+    assert verdict.redone >= 1
+
+
+@pytest.fixture
+def bounced(layout):
+    """Cursors: of PostgreSQL itself, and of PgBouncer's own console."""
+    with contextlib.ExitStack() as stack:
+
+        def cursor(url):
+            connection = psycopg2.connect(url)
+            connection.autocommit = True
+            stack.callback(connection.close)
+            return connection.cursor()
+
+        url = layout.environment["DATABASE_URL"]
+        yield cursor(layout.postgres.url), cursor(f"{url.rpartition('/')[0]}/pgbouncer")
+
+
+@pytest.mark.parametrize("layout", [pgbouncer], indirect=True)
+class TestPgBouncer:
+    def test_many_threads_share_few_connections(self, layout, bounced):
+        postgres, console = bounced
+        site = layout.process("app.py").site()
+        layout.workers(3)
+        uploads = [upload(site, 2000) for _ in range(4)]
+        most = 0
+        for _, batch_id in uploads:
+            while site.get(f"/api/batches/{batch_id}").json["status"] != "completed":
+                postgres.execute(
+                    "SELECT count(*) FROM pg_stat_activity"
+                    " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+                )
+                most = max(most, *postgres.fetchone())
+        console.execute("SHOW CLIENTS")
+        clients = sum(row[1] == "postgres" for row in console.fetchall())
+        assert most == SHARED < clients
+        assert layout.audit(*(upload for upload, _ in uploads)).clean
+
+    def test_the_selftest_says_what_it_needs(self, layout):
+        run = layout.process("worker.py", "--selftest")
+        assert run.wait(60) == 1
+        (said,) = run.lines
+        assert said.startswith("The selftest could not be carried out: PostgreSQL doesn't take")
+        assert said.endswith("Give it the address of PostgreSQL itself, by DATABASE_URL.")
+
+    def test_also_where_what_it_asks_for_is_ignored(self, layout, bounced):
+        _, console = bounced
+        console.execute("SET ignore_startup_parameters = 'options'")
+        self.test_the_selftest_says_what_it_needs(layout)
+
+
+def sentinels(layout):
+    """A Redis, its replica, and three Sentinels that know both."""
+    layout.master = layout.start(servers.redis_server)
+    place = urlsplit(layout.master.url)
+    replica_of = ("--replicaof", place.hostname, str(place.port))
+    layout.start(servers.redis_server, "replica", *replica_of)
+    watching = [
+        layout.start(servers.sentinel, f"sentinel-{number}", layout.master.url)
+        for number in range(3)
+    ]
+    for each in watching:
+        with redis.Redis.from_url(each.url, decode_responses=True) as client:
+            eventually(lambda client=client: _knows_all(client))
+    places = ",".join(urlsplit(each.url).netloc.rpartition("@")[2] for each in watching)
+    layout.environment["REDIS_URL"] = (
+        f"redis+sentinel://:{PASSWORD_IN_URL}@{places}/{MASTER}?sentinel_password={PASSWORD_IN_URL}"
+    )
+
+
+def _knows_all(client):
+    state = client.sentinel_masters()[MASTER]
+    return state["num-slaves"] == 1 and state["num-other-sentinels"] == 2
+
+
+@pytest.mark.parametrize("layout", [sentinels], indirect=True)
+def test_a_failover_of_redis_in_mid_batch_is_followed(layout):
+    app = layout.process("app.py")
+    site = app.site()
+    workers = layout.workers(2)
+    whole, first = upload(site, 20_000)
+    seen = []
+    with site.stream(first) as stream:
+        for event in stream.events():
+            seen.append(event["processed"])
+            if event["processed"] and layout.master.process.poll() is None:
+                layout.master.kill()
+                at_kill = len(seen)
+        assert event["status"] == "completed"
+    # Meanwhile the page was told what PostgreSQL said.
+    assert len(seen) > at_kill + 1
+    for process in (app, *workers):
+        process.await_line(r"reachable again.*server=redis")
+    eventually(lambda: site.get("/api/health").json["workersAlive"] == 2)
+    following, second = upload(site, 2000)
+    with site.stream(second) as stream:
+        assert [*stream.events()][-1]["status"] == "completed"
+    assert layout.audit(whole, following).clean
