@@ -33,6 +33,9 @@ WORD_SECONDS = 0.5
 # How long pg_dump waits for somebody who changes the tables.
 _LOCK_WAIT = "60s"
 _BLOCK = 1 << 20
+# How a backup ends, behind what pg_dump wrote. pg_restore doesn't look there, nor does it notice
+# that the very end of a file is missing.
+_END = b"\nend of email-batch backup\n"
 
 # Hears how many bytes have been written or read so far.
 Progress = Callable[[int], object]
@@ -84,6 +87,9 @@ def backup(url: str, target: Path, progress: Progress, *, embedded: bool) -> Con
     try:
         with open(unfinished, "wb", opener=_private) as file, _snapshot() as (name, contents):
             _dump(tools, name, file, progress)
+            file.seek(0, os.SEEK_END)
+            file.write(_END)
+            file.flush()
             os.fsync(file.fileno())
         unfinished.rename(target)
         _sync_folder(target.parent)
@@ -144,8 +150,7 @@ def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Co
 
     Raises BackupError, with nothing changed, and UNREACHABLE; and SchemaError.
     """
-    tools = _tools_for(source, all_tools(url, embedded=embedded))
-    version = _version_of(tools, source)
+    tools, version = _read(source, all_tools(url, embedded=embedded))
     if version > NEWEST:
         raise BackupError(
             f"The backup's tables are of version {version}, and this code knows them up to"
@@ -164,26 +169,27 @@ def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Co
         return _contents()
 
 
-def _tools_for(source: Path, choices: list[Tools]) -> Tools:
-    """Those that can read the backup."""
+def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
+    """The tools that can read the backup, and the version of its tables."""
+    with source.open("rb") as file:
+        file.seek(max(0, source.stat().st_size - len(_END)))
+        if file.read() != _END:
+            raise BackupError(f"{source} is no backup by manage.py, or its end is missing")
     said = ""
     for tools in choices:
         try:
             listed = tools.output("pg_restore", "--list", str(source))
+            if not re.search(r"TABLE DATA \S+ schema_version ", listed):
+                said = "it has none of our tables"
+                continue
+            numbers = tools.output(
+                "pg_restore", "--data-only", "--table=schema_version", "--file=-", str(source)
+            )
         except ToolError as error:
             said = str(error)
             continue
-        if re.search(r"TABLE DATA \S+ schema_version ", listed):
-            return tools
-        said = "it has none of our tables"
+        return tools, max(map(int, re.findall(r"^(\d+)\t", numbers, re.M)), default=0)
     raise BackupError(f"{source} can't be read as a backup: {said}")
-
-
-def _version_of(tools: Tools, source: Path) -> int:
-    rows = tools.output(
-        "pg_restore", "--data-only", "--table=schema_version", "--file=-", str(source)
-    )
-    return max(map(int, re.findall(r"^(\d+)\t", rows, re.M)), default=0)
 
 
 def _refuse_unless_empty() -> None:
