@@ -21,7 +21,7 @@ import psycopg2
 from peewee import InterfaceError, OperationalError, ProgrammingError, Psycopg2Adapter
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
 
 # Seconds. A connection attempt is given up after the first; one that the pool has no room for,
 # after the second; a session, unless it asks for more, after the third.
@@ -33,7 +33,8 @@ REFUSE_SECONDS = 0.5
 # Seconds between two looks at the sessions that are open.
 WATCH_SECONDS = 0.1
 # An unplugged machine is noticed within about a minute; within ten seconds (10,000 ms), if data is
-# on the way to it.
+# on the way to it. PostgreSQL is told the same of us: by itself it would wait for a quarter of an
+# hour for who takes no more of an answer, and for two hours for who sends no more of a COPY.
 TCP_LIMITS = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -105,6 +106,27 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     psycopg2_adapter = _Adapter
 
 
+class _Connection(connection):
+    """Over TCP, its server is yet to be told our limits."""
+
+    told = False
+
+    def tell(self) -> None:
+        """Tell them, if that is due; for the rest of the connection."""
+        if not self.told and not self.info.host.startswith("/"):
+            with self.cursor() as cursor:
+                cursor.execute(_TELL_LIMITS, TCP_LIMITS)
+        self.told = True
+
+
+# The names are libpq's; one of them is not PostgreSQL's.
+_TELL_LIMITS = """
+SELECT set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
+  set_config('tcp_keepalives_interval', %(keepalives_interval)s::text, false),
+  set_config('tcp_keepalives_count', %(keepalives_count)s::text, false),
+  set_config('tcp_user_timeout', %(tcp_user_timeout)s::text, false)
+"""
+
 pool = _Pool(None)
 
 
@@ -172,6 +194,7 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
         current = Session(seconds)
         _watchdog.add(current)
         try:
+            pool.connection().tell()
             yield current
         except UNREACHABLE as error:
             raise _first(error) from None
@@ -205,6 +228,7 @@ def init(url: str, *, connections: int, name: str = "") -> None:
         max_connections=connections,
         timeout=POOL_TIMEOUT,
         connect_timeout=CONNECT_TIMEOUT,
+        connection_factory=_Connection,
         application_name=f"{APPLICATION} {name}".strip(),
         **TCP_LIMITS,
     )

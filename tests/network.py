@@ -1,9 +1,9 @@
 """Several hosts on one machine, and the network between them, with latency and cut cables.
 
-A host is a network namespace of Linux, with an address of its own on a TUN device. What is written
-to these devices comes to one thread here, which passes each packet on to the host that it is for.
-So it does what `tc netem delay` would, where the kernel has that, and needs neither it nor
-iproute2. Everything is gone with the process.
+A host is a network namespace of Linux with a name and an address of its own, the latter on a TUN
+device. What is written to these devices comes to one thread here, which passes each packet on to
+the host that it is for. So it does what `tc netem delay` would, where the kernel has that, and
+needs neither it nor iproute2. Everything is gone with the process.
 """
 
 from __future__ import annotations
@@ -25,46 +25,34 @@ from typing import Self
 MTU = 16_000
 
 # From linux/sched.h, linux/if_tun.h, linux/sockios.h and linux/if.h.
-_CLONE_NEWNET = 0x4000_0000
+_KINDS = {"net": 0x4000_0000, "uts": 0x0400_0000}
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x4004_54CA, 0x0001, 0x1000
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
 _IFF_UP = 0x1
-_NAMESPACE = "/proc/thread-self/ns/net"
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Host:
-    """A host with the address 10.9.0.`number`."""
+    """A host with a name, and the address 10.9.0.`number`."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, name: str, number: int) -> None:
         """Raises OSError where this isn't allowed."""
         self.address = f"10.9.0.{number}"
         # An unplugged cable: what it sends and what is sent to it is lost, and nobody is told.
         self.unplugged = False
-        before = os.open(_NAMESPACE, os.O_RDONLY)
-        try:
-            _check(_libc.unshare(_CLONE_NEWNET))
-            self._namespace = os.open(_NAMESPACE, os.O_RDONLY)
-            try:
-                self.device = _make_device(self.address)
-            finally:
-                _check(_libc.setns(before, _CLONE_NEWNET))
-        finally:
-            os.close(before)
+        with _back_again():
+            _check(_libc.unshare(sum(_KINDS.values())))
+            self._namespaces = _own_namespaces()
+            socket.sethostname(name)
+            self.device = _make_device(self.address)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
         """In here this thread is on the host, with all sockets and processes that it makes."""
-        before = os.open(_NAMESPACE, os.O_RDONLY)
-        try:
-            _check(_libc.setns(self._namespace, _CLONE_NEWNET))
-            try:
-                yield
-            finally:
-                _check(_libc.setns(before, _CLONE_NEWNET))
-        finally:
-            os.close(before)
+        with _back_again():
+            _enter(self._namespaces)
+            yield
 
     @contextlib.contextmanager
     def cut_off(self) -> Iterator[None]:
@@ -77,8 +65,30 @@ class Host:
 
     def close(self) -> None:
         """Give the namespace up; it ends with the last process in it."""
-        os.close(self.device)
-        os.close(self._namespace)
+        for descriptor in (self.device, *self._namespaces.values()):
+            os.close(descriptor)
+
+
+def _own_namespaces() -> dict[str, int]:
+    """Descriptors of this thread's namespaces, by their kinds."""
+    return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in _KINDS}
+
+
+def _enter(namespaces: dict[str, int]) -> None:
+    for kind, descriptor in namespaces.items():
+        _check(_libc.setns(descriptor, _KINDS[kind]))
+
+
+@contextlib.contextmanager
+def _back_again() -> Iterator[None]:
+    """In the end this thread is where it was in the beginning."""
+    before = _own_namespaces()
+    try:
+        yield
+    finally:
+        _enter(before)
+        for descriptor in before.values():
+            os.close(descriptor)
 
 
 def _check(result: int) -> None:
@@ -119,7 +129,7 @@ class Network:
         self._thread = threading.Thread(target=self._run, name="network", daemon=True)
         try:
             for number, name in enumerate(names, start=1):
-                self.hosts[name] = Host(number)
+                self.hosts[name] = Host(name, number)
         except OSError as error:
             self.close()
             raise OSError(
