@@ -11,7 +11,7 @@ ROWS ?= 1000000
 PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
   --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test fuzz torture bench bench-peers screenshots lint audit pins format system help clean
+.PHONY: run test fuzz torture trial bench bench-peers screenshots lint audit pins format system help clean
 
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
@@ -25,6 +25,9 @@ fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing 
 
 torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
 	@$(BIN)/python tests/torture.py $(ARGS)
+
+trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and try that (root only)
+	@$(BIN)/python tests/deploy_trial.py $(ARGS)
 
 bench: $(VENV)/dev ## Measure speed and memory against what PostgreSQL takes by itself (ROWS=5000000 goes bigger)
 	@$(BIN)/python bench/run.py --rows $(ROWS) --json bench.json $(ARGS)
