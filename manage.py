@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 
@@ -85,6 +86,8 @@ def main() -> int:
     """The command."""
     arguments = _parser().parse_args()
     settings = load_or_exit(arguments, {})
+    # What goes wrong is said in a sentence, and need not be logged besides.
+    logging.getLogger().addHandler(logging.NullHandler())
     meter = Meter()
     try:
         answer = verbs.do(arguments, settings, meter)

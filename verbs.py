@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import getpass
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -91,10 +92,14 @@ class Office:
         if not reasons.is_code(which):
             raise ManageError("Say failed, unknown, or a reason's code such as no_at_sign.")
         codes = reasons.UNKNOWN if which == "unknown" else (which,)
+        chunks = itertools.count(1)
         with session(PIECE_SECONDS) as current:
-            done = changes.retry(
-                batch_id, which, codes, lambda: current.extend(PIECE_SECONDS), self._by
-            )
+
+            def on_chunk() -> None:
+                current.extend(PIECE_SECONDS)
+                self._meter(f"batch {batch_id}: chunk {next(chunks):,}")
+
+            done = changes.retry(batch_id, which, codes, on_chunk, self._by)
         requeued, snapshot = _there(done, batch_id)
         if requeued:
             self._announce(snapshot)
@@ -136,7 +141,7 @@ class Office:
                 deleted.append(batch_id)
             with session():
                 old = removal.expired_batches(arguments.older_than, PURGED)
-        batches = several(len(old or deleted), "batch").replace("batchs", "batches")
+        batches = several(len(old or deleted), "batch", "batches")
         said = f"{batches} that ended more than {arguments.older_than:g} days ago"
         if arguments.dry_run:
             lines = [f"{said} would be deleted{': ' if old else '.'}" + ", ".join(map(str, old))]
@@ -223,7 +228,7 @@ def _contents_json(contents: backups.Contents) -> dict[str, int]:
 
 
 def _contents_text(contents: backups.Contents) -> str:
-    batches = "1 batch" if contents.batches == 1 else f"{contents.batches:,} batches"
+    batches = several(contents.batches, "batch", "batches")
     return f"{batches} with {several(contents.emails, 'email')}"
 
 
