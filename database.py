@@ -256,14 +256,6 @@ def own_transactions() -> Iterator[None]:
                 pool.rollback()
 
 
-def flush() -> None:
-    """Wait until all that this session has committed is on the disk. Raises UNREACHABLE.
-
-    After a commit that didn't wait, this does what it would have done, but holds no row locks.
-    """
-    pool.execute_sql("SELECT pg_current_xact_id()")  # a transaction whose commit waits
-
-
 def transaction_id() -> int:
     """The present transaction's number, for was_committed()."""
     return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])
