@@ -11,13 +11,13 @@ ROWS ?= 1000000
 PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
   --no-header --no-emit-index-url --no-emit-find-links
 
-.PHONY: run test fuzz torture bench bench-peers screenshots lint audit pins format browser help clean
+.PHONY: run test fuzz torture trial bench bench-peers screenshots lint audit pins format system help clean
 
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
 # Most of a test's time is waiting; each of the two halves has servers and a browser of its own.
-test: $(VENV)/dev browser ## Run all tests, on real servers and a real browser
+test: $(VENV)/dev system ## Run all tests, on real servers and a real browser
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
 fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing may break, hang or grow
@@ -26,13 +26,16 @@ fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing 
 torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
 	@$(BIN)/python tests/torture.py $(ARGS)
 
+trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and try that (root only)
+	@$(BIN)/python tests/deploy_trial.py $(ARGS)
+
 bench: $(VENV)/dev ## Measure speed and memory against what PostgreSQL takes by itself (ROWS=5000000 goes bigger)
 	@$(BIN)/python bench/run.py --rows $(ROWS) --json bench.json $(ARGS)
 
 bench-peers: $(VENV)/peers ## Measure the same check as one job an address on RQ, Huey, Dramatiq and Celery
 	@$(BIN)/python bench/peers/run.py --json bench-peers.json $(ARGS)
 
-screenshots: $(VENV)/dev browser ## Take the pictures of all pages that are in docs/
+screenshots: $(VENV)/dev system ## Take the pictures of all pages that are in docs/
 	@$(BIN)/python tests/screenshots.py
 
 lint: $(VENV)/dev ## Check style and types
@@ -52,8 +55,8 @@ format: $(VENV)/dev ## Put the code into the project's format
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-browser: $(VENV)/dev ## Install a Chromium for the tests, if there is none
-	@$(BIN)/python tests/chromium.py
+system: $(VENV)/dev ## Install what the tests need of the system: Chromium, nginx, PgBouncer, PostgreSQL 15
+	@$(BIN)/python tests/packages.py
 
 clean: ## Remove the virtual environment and caches (not var/, which holds the data)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -256,6 +256,12 @@ def own_transactions() -> Iterator[None]:
                 pool.rollback()
 
 
+def server_version() -> int:
+    """The major version of the PostgreSQL at the other end."""
+    (version,) = pool.execute_sql("SELECT current_setting('server_version_num')").fetchone()
+    return int(version) // 10_000
+
+
 def transaction_id() -> int:
     """The present transaction's number, for was_committed()."""
     return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])

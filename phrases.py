@@ -10,9 +10,9 @@ def count(number: int) -> str:
     return f"{number:,}"
 
 
-def several(number: int, name: str) -> str:
+def several(number: int, name: str, plural: str = "") -> str:
     """A number of things."""
-    return f"{number:,} {name}" if number == 1 else f"{number:,} {name}s"
+    return f"{number:,} {name}" if number == 1 else f"{number:,} {plural or f'{name}s'}"
 
 
 def percent(part: int, whole: int) -> int:

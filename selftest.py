@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import bootstrap
 import database
@@ -109,7 +109,8 @@ def _with_search_path(url: str, name: str) -> str:
     parts = urlsplit(url)
     query = dict(parse_qsl(parts.query))
     query["options"] = f"{query.get('options', '')} -csearch_path={name}".strip()
-    return urlunsplit(parts._replace(query=urlencode(query, quote_via=quote)))
+    # Not by urlunsplit(), which would drop the slashes where there is no host between them.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(query, quote_via=quote)}"
 
 
 def _as_text(value: object) -> str:

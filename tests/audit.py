@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
+from invariants import INVARIANTS
+
 # What is known of an upload. Acknowledged: it must exist whole, once. Unknown, because nobody
 # answered: it may exist whole, once, or not at all. Broken off: it must not exist.
 ACKNOWLEDGED, UNKNOWN, BROKEN_OFF = "acknowledged", "unknown", "broken off"
@@ -102,42 +104,12 @@ class Verdict:
         return not (self.lost or self.doubled or self.findings.count)
 
 
-# What must be empty at every quiet moment: a sentence, and the ids of the batches it is true of.
-INVARIANTS = {
-    "its counts are not those of its emails": """
-        SELECT b.id FROM batch b CROSS JOIN LATERAL (
-            SELECT count(*) AS emails, count(*) FILTER (WHERE status <> 'pending') AS ended,
-                count(*) FILTER (WHERE status = 'failed') AS failed
-            FROM email WHERE batch_id = b.id) e
-        WHERE (b.total_emails, b.processed_count, b.failed_count)
-            <> (e.emails, e.ended, e.failed)""",
+# What must be empty when all is done, too: a sentence, and the ids of the batches it is true of.
+_ALL_DONE = {
     "it is not completed": "SELECT id FROM batch WHERE status <> 'completed'",
-    "it is completed without a time, or with emails pending": """
-        SELECT id FROM batch WHERE (status = 'completed')
-            <> (completed_at IS NOT NULL AND processed_count = total_emails)""",
-    "its rows do not add up": """
-        SELECT id FROM batch WHERE total_rows
-            <> total_emails + duplicate_rows + rows_without_address + blank_rows""",
     "its processed_count is not what its chunks add up to": """
         SELECT b.id FROM batch b WHERE processed_count
             <> (SELECT coalesce(sum(done), 0) FROM chunk WHERE batch_id = b.id)""",
-    "its chunks leave gaps or overlap": """
-        SELECT batch_id FROM (
-            SELECT batch_id, first_id, coalesce(lag(last_id) OVER chunks, 0) + 1 AS due
-            FROM chunk WINDOW chunks AS (PARTITION BY batch_id ORDER BY first_id)) c
-        WHERE first_id <> due
-        UNION SELECT b.id FROM batch b WHERE total_emails
-            IS DISTINCT FROM (SELECT max(last_id) FROM chunk WHERE batch_id = b.id)""",
-    "a chunk's reasons or its count of done emails are not those of its emails": """
-        SELECT c.batch_id FROM chunk c CROSS JOIN LATERAL (
-            SELECT coalesce(sum(n) FILTER (WHERE status <> 'pending'), 0) AS done,
-                coalesce(jsonb_object_agg(reason, n) FILTER (WHERE reason IS NOT NULL), '{}')
-                    AS reasons
-            FROM (SELECT status, reason, count(*) AS n FROM email
-                WHERE batch_id = c.batch_id AND id BETWEEN c.first_id AND c.last_id
-                GROUP BY status, reason) each) e
-        WHERE c.done <> e.done OR c.reasons <> e.reasons""",
-    "it has chunks but is no batch": "SELECT batch_id FROM chunk EXCEPT SELECT id FROM batch",
 }
 # Half-stored batches. The loop over the primary key is many times faster than reading each email.
 _EMAILS_WITHOUT_BATCH = """
@@ -162,7 +134,7 @@ def audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
     The database must be quiet. Memory is bounded by the largest batch.
     """
     verdict = Verdict()
-    for sentence, sql in INVARIANTS.items():
+    for sentence, sql in (INVARIANTS | _ALL_DONE).items():
         for (batch_id,) in _rows(connection, sql):
             verdict.findings.add(f"batch {batch_id}: {sentence}")
     for batch_id, count in _rows(connection, _EMAILS_WITHOUT_BATCH):

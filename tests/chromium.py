@@ -1,11 +1,9 @@
-"""The tests' Chromium: where it is, and how it runs; as a script, installs one if there is none."""
+"""The tests' Chromium: where it is, and how it runs."""
 
 from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -33,26 +31,6 @@ def launch(playwright: Playwright) -> Browser:
     """A headless one. Raises RuntimeError if there is none."""
     path = executable()
     if path is None:
-        raise RuntimeError("No Chromium: run make browser.")
+        raise RuntimeError("No Chromium: run make system.")
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
     return playwright.chromium.launch(executable_path=path, args=FLAGS + sandbox)
-
-
-def main() -> int:
-    if executable():
-        return 0
-    print("no Chromium yet: installing one for the tests", flush=True)  # noqa: T201
-    ways = [[sys.executable, "-m", "playwright", "install", "chromium"]]
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        # Playwright's is not to be had on every network; the distribution's has its libraries.
-        ways.insert(0, ["sh", "-c", "apt-get update -qq && apt-get install -y -qq chromium"])
-    for way in ways:
-        subprocess.run(way, check=False, stdout=subprocess.DEVNULL)
-        if executable():
-            return 0
-    print("No Chromium: install one, or name it by CHROMIUM=/path/to/chromium.", file=sys.stderr)  # noqa: T201
-    return 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -10,6 +10,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from peewee import OperationalError
 from support import (
     ROOT,
     csv_of,
@@ -23,7 +24,9 @@ from support import (
 from test_embedded import running
 
 import bootstrap
+import schema
 from database import disconnect, init, pool
+from schema import SchemaError
 from settings import load
 
 
@@ -134,6 +137,32 @@ def test_a_stop_before_postgres_was_reached_is_clean(tmp_path, servers, database
     pool.init(None)  # as in a process that has not connected yet
     with bootstrap.servers(settings, stopping, name="test", connections=1) as doorbell:
         assert doorbell.client.ping()
+    init(servers.database_url, connections=30)
+
+
+def test_what_is_refused_late_stops_what_was_begun(tmp_path, servers, database, monkeypatch):
+    """As when PostgreSQL comes up after the app, and turns out to be newer than its code."""
+    refused = threading.Event()
+
+    def migrate():
+        if not refused.is_set():
+            raise OperationalError("not yet")
+        raise SchemaError("it is newer")
+
+    monkeypatch.setattr(schema, "migrate", migrate)
+    monkeypatch.setattr(bootstrap.database, "CONNECT_TIMEOUT", 0.1)
+    monkeypatch.setattr(bootstrap, "RETRY_SECONDS", 0.05)
+    settings = load(write_config(tmp_path), environ=servers.environment)
+    stopping = threading.Event()
+
+    def serve():
+        with bootstrap.servers(settings, stopping, name="test", connections=2, wait=False):
+            assert not stopping.is_set()
+            refused.set()
+            assert stopping.wait(20)
+
+    with pytest.raises(SchemaError, match="it is newer"):
+        serve()
     init(servers.database_url, connections=30)
 
 

@@ -65,6 +65,59 @@ def test_tables_are_made_once_by_many_at_the_same_moment(no_tables):
     assert versions() == [*range(1, NEWEST + 1)]
 
 
+_BATCHES = "SELECT id, filename, status, total_emails, failed_count FROM batch ORDER BY id"
+# What the tables look like, but for the order of their columns.
+_STRUCTURE = """
+SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod), a.attnotnull, a.attidentity,
+  pg_get_expr(d.adbin, d.adrelid), a.attstorage, c.reloptions
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+  LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+UNION ALL SELECT conrelid::regclass::text, pg_get_constraintdef(oid), contype::text, null, null,
+  null, null, null FROM pg_constraint
+WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
+UNION ALL SELECT tablename, indexdef, null, null, null, null, null, null FROM pg_indexes
+WHERE schemaname = 'public'
+ORDER BY 1, 2
+"""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "tests/schemas").iterdir()), ids=lambda p: p.stem)
+def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_data(
+    no_tables, processes, path
+):
+    migrate()
+    fresh = query(_STRUCTURE)
+    run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    run(path.read_text().replace("%", "%%"))
+    before = query(_BATCHES)
+    emails = query("SELECT * FROM email ORDER BY batch_id, id")
+    assert in_threads(*[lambda: schema.migrate() or "done"] * 3, seconds=60) == ["done"] * 3
+    assert versions() == [*range(1, NEWEST + 1)]
+    assert query(_STRUCTURE) == fresh
+    assert query("SELECT * FROM email ORDER BY batch_id, id") == emails
+    assert query(_BATCHES) == before
+    summed = query("SELECT reason, count(*) FROM email WHERE batch_id = 1 GROUP BY 1")
+    assert query("SELECT reasons FROM batch WHERE id = 1") == [
+        ({reason: number for reason, number in summed if reason},)
+    ]
+    # App and worker go on with it, and what was deleted is removed at last.
+    site = processes("app.py").site()
+    processes("worker.py")
+    ended = ("completed", "cancelled")
+    eventually(lambda: all(row[2] in ended for row in query(_BATCHES)))
+    eventually(lambda: query("SELECT 1 FROM batch WHERE deleted_at IS NOT NULL") == [])
+    assert_books_balance()
+    kept = [row for row in before if row[1] != "deleted.csv"]
+    for (batch_id, filename, *_), now in zip(kept, query(_BATCHES), strict=True):
+        assert now[2] == ("cancelled" if filename == "cancelled.csv" else "completed")
+        assert site.get(f"/batches/{batch_id}").status == 200
+        rows = site.get(f"/api/batches/{batch_id}").json["rows"]
+        assert rows.pop("total") == sum(rows.values()) == 15
+    # What is uploaded next gets an id of its own.
+    assert site.upload(csv_of("a@x.de")).json["batchId"] == before[-1][0] + 1
+
+
 def test_models_describe_the_tables(database):
     for model in TABLES:
         table = model._meta.table_name

@@ -76,6 +76,8 @@ def test_its_judgement_sees_every_harm(database, monkeypatch, harm):
 def test_urls_keep_their_options(tmp_path):
     url = selftest._with_search_path("postgresql://a:p%40@h:1/db?sslmode=require", "s_1")
     assert url == "postgresql://a:p%40@h:1/db?sslmode=require&options=-csearch_path%3Ds_1"
+    url = selftest._with_search_path("postgresql:///db", "s_1")
+    assert url == "postgresql:///db?options=-csearch_path%3Ds_1"
     settings = load(write_config(tmp_path), environ={})
     with selftest._folder(settings, "s_1") as folder:
         own = load(folder / "config.ini", environ={})

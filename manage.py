@@ -1,0 +1,111 @@
+"""The administrator's command: `python manage.py status`, and the like."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import time
+
+import bootstrap
+import verbs
+from settings import load_or_exit
+from verbs import Answer, ManageError
+
+# Seconds between two lines of progress where there is no terminal.
+LINE_SECONDS = 5.0
+
+
+class Meter:
+    """Says on standard error how far something is: over and over in one line of a terminal."""
+
+    def __init__(self) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._next = time.monotonic() + (0.0 if self._terminal else LINE_SECONDS)
+        self._shown = False
+
+    def __call__(self, text: str) -> None:
+        if self._terminal:
+            sys.stderr.write(f"\r{text}\x1b[K")
+            sys.stderr.flush()
+            self._shown = True
+        elif time.monotonic() >= self._next:
+            self._next = time.monotonic() + LINE_SECONDS
+            sys.stderr.write(f"{text}\n")
+
+    def end(self) -> None:
+        """Leave the line."""
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = bootstrap.argument_parser(
+        "See how it goes, change batches, back up and restore.",
+        "It works on the configured servers, whether app and workers run or not. Exit status 0 if\n"
+        "all is well, 1 if not, 2 for wrong usage or settings.",
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+
+    def add(name: str, about: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        verb.add_argument("--json", action="store_true", help="print one JSON document")
+        return verb
+
+    add("status", "say how servers, workers and the newest batches are")
+    retry = add("retry", "process emails of a completed batch again")
+    retry.add_argument("batch", type=int, metavar="BATCH")
+    retry.add_argument("which", metavar="WHICH", help="failed, unknown, or a reason")
+    for name, about in (
+        ("cancel", "cancel a batch; what is counted stays"),
+        ("delete", "delete a batch that has ended, with its file and all that came of it"),
+    ):
+        add(name, about).add_argument("batch", type=int, metavar="BATCH")
+    purge = add("purge", "delete all batches that ended long ago")
+    purge.add_argument("--older-than", type=_days, metavar="DAYS", required=True)
+    purge.add_argument("--dry-run", action="store_true", help="only say which they are")
+    add("check", "look at configuration, connections, clocks, versions and the DNS")
+    backup = add("backup", "write all batches to a file, while app and workers run")
+    backup.add_argument("file", metavar="FILE")
+    backup.add_argument("--force", action="store_true", help="replace a file that is there")
+    add("restore", "restore a backup into a database without batches").add_argument(
+        "file", metavar="FILE"
+    )
+    return parser
+
+
+def _days(text: str) -> float:
+    days = float(text)
+    if not 0 <= days <= 36_500:
+        raise argparse.ArgumentTypeError("must be a number of days from 0 to 36,500")
+    return days
+
+
+def main() -> int:
+    """The command."""
+    arguments = _parser().parse_args()
+    settings = load_or_exit(arguments, {})
+    # What goes wrong is said in a sentence, and need not be logged besides.
+    logging.getLogger().addHandler(logging.NullHandler())
+    meter = Meter()
+    try:
+        answer = verbs.do(arguments, settings, meter)
+    except ManageError as error:
+        answer = Answer({"error": str(error)}, ok=False)
+        meter.end()
+        sys.stderr.write(f"{error}\n")
+    except KeyboardInterrupt:
+        meter.end()
+        sys.stderr.write("interrupted\n")
+        return 130
+    meter.end()
+    if arguments.json:
+        sys.stdout.write(f"{json.dumps(answer.document, indent=2, ensure_ascii=False)}\n")
+    else:
+        sys.stdout.write("".join(f"{line}\n" for line in answer.lines))
+    return 0 if answer.ok else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

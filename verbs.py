@@ -1,0 +1,290 @@
+"""The verbs of manage.py: each does one thing on PostgreSQL and Redis, and says what came of it."""
+
+from __future__ import annotations
+
+import argparse
+import getpass
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import backups
+import bootstrap
+import changes
+import checks
+import database
+import health
+import logs
+import phrases
+import progress
+import queries
+import removal
+import schema
+from backups import BackupError
+from batchqueue import BatchQueue
+from changes import StateError
+from database import UNREACHABLE, session
+from doorbell import Doorbell
+from embedded import EmbeddedError
+from health import Health
+from models import Snapshot
+from phrases import several
+from processors import reasons
+from schema import NEWEST, SchemaError
+from settings import Settings
+from wire import batch_json
+
+# Batches that `status` shows, the newest; seconds that a piece of a retry or a removal may take.
+SHOWN = 10
+PIECE_SECONDS = 60.0
+# Batches that purge deletes in one go.
+PURGED = 1000
+
+T = TypeVar("T")
+# Says how far something is.
+Meter = Callable[[str], object]
+
+
+class ManageError(Exception):
+    """Why it was not done, in a sentence that says what to do."""
+
+
+@dataclass
+class Answer:
+    """What a verb says: as one document for scripts, and in lines for people."""
+
+    document: dict[str, Any]
+    lines: list[str] = field(default_factory=list)
+    ok: bool = True
+
+
+class Office:
+    """The servers, and what is done there."""
+
+    def __init__(self, settings: Settings, doorbell: Doorbell, url: str, meter: Meter) -> None:
+        self._settings = settings
+        self._doorbell = doorbell
+        self._url = url
+        self._meter = meter
+        self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
+        # As it is shown on the page; there, too, only who may use this machine can do this.
+        self._by = f"{getpass.getuser()} (manage.py)"
+
+    def status(self, _: argparse.Namespace) -> Answer:
+        outage = logs.Outage("postgres", bootstrap.logger)
+        report = Health(self._doorbell, self._settings.redis.queue_key, outage).report()
+        with session():
+            batches, _following = queries.find_batches(limit=SHOWN)
+        shown = [batch_json(batch) for batch in batches]
+        strip = health.strip(report)
+        parts = ("database", "redis", "workers", "rate", "queue", "oldest")
+        lines = [" · ".join(strip[part] for part in parts)]
+        lines += [f"{strip['text']} {strip['command']}".strip()] if strip["text"] else []
+        lines += [_batch_line(batch) for batch in shown] or ["There are no batches."]
+        return Answer({"health": report, "batches": shown}, lines, ok=report["status"] == "ok")
+
+    def retry(self, arguments: argparse.Namespace) -> Answer:
+        which, batch_id = arguments.which, arguments.batch
+        if not reasons.is_code(which):
+            raise ManageError("Say failed, unknown, or a reason's code such as no_at_sign.")
+        codes = reasons.UNKNOWN if which == "unknown" else (which,)
+        chunks = itertools.count(1)
+        with session(PIECE_SECONDS) as current:
+
+            def on_chunk() -> None:
+                current.extend(PIECE_SECONDS)
+                self._meter(f"batch {batch_id}: chunk {next(chunks):,}")
+
+            done = changes.retry(batch_id, which, codes, on_chunk, self._by)
+        requeued, snapshot = _there(done, batch_id)
+        if requeued:
+            self._announce(snapshot)
+        return Answer(
+            {"batchId": batch_id, "requeued": requeued, "status": snapshot.status},
+            [f"{several(requeued, 'email')} of batch {batch_id} will be processed again."],
+        )
+
+    def cancel(self, arguments: argparse.Namespace) -> Answer:
+        with session():
+            snapshot = _there(changes.cancel(arguments.batch, self._by), arguments.batch)
+        self._announce(snapshot)
+        counted = f"{snapshot.processed:,} of {snapshot.total:,} emails are processed"
+        return Answer(
+            {
+                "batchId": snapshot.batch_id,
+                "status": snapshot.status,
+                "processedCount": snapshot.processed,
+                "totalEmails": snapshot.total,
+            },
+            [f"Batch {snapshot.batch_id} is cancelled: {counted}."],
+        )
+
+    def delete(self, arguments: argparse.Namespace) -> Answer:
+        emails = self._delete(arguments.batch)
+        return Answer(
+            {"batchId": arguments.batch, "emails": emails},
+            [f"Batch {arguments.batch} is deleted, with {several(emails, 'email')} and its file."],
+        )
+
+    def purge(self, arguments: argparse.Namespace) -> Answer:
+        deleted: list[int] = []
+        emails = 0
+        with session():
+            old = removal.expired_batches(arguments.older_than, PURGED)
+        while old and not arguments.dry_run:
+            for batch_id in old:
+                emails += self._delete(batch_id)
+                deleted.append(batch_id)
+            with session():
+                old = removal.expired_batches(arguments.older_than, PURGED)
+        batches = several(len(old or deleted), "batch", "batches")
+        said = f"{batches} that ended more than {arguments.older_than:g} days ago"
+        if arguments.dry_run:
+            lines = [f"{said} would be deleted{': ' if old else '.'}" + ", ".join(map(str, old))]
+            return Answer({"wouldDelete": old}, lines)
+        return Answer(
+            {"deleted": deleted, "emails": emails},
+            [f"{said}: deleted, with {several(emails, 'email')}."],
+        )
+
+    def backup(self, arguments: argparse.Namespace) -> Answer:
+        target, begun = Path(arguments.file), time.monotonic()
+        if target.exists() and not arguments.force:
+            raise ManageError(f"{target} is there already; name another file, or say --force.")
+        found = backups.backup(
+            self._url, target, self._megabytes("written"), embedded=self._embedded
+        )
+        size = target.stat().st_size
+        return Answer(
+            {**_contents_json(found), "file": str(target), "bytes": size},
+            [
+                f"{_contents_text(found)} are in {target}: {size / 1e6:,.1f} MB, in"
+                f" {time.monotonic() - begun:.1f} s."
+            ],
+        )
+
+    def restore(self, arguments: argparse.Namespace) -> Answer:
+        found = backups.restore(
+            self._url, Path(arguments.file), self._megabytes("restored"), embedded=self._embedded
+        )
+        return Answer(
+            {**_contents_json(found), "file": arguments.file},
+            [f"{_contents_text(found)} are restored, and all counts agree."],
+        )
+
+    @property
+    def _embedded(self) -> bool:
+        return self._settings.database.url == "embedded"
+
+    def _megabytes(self, done: str) -> Callable[[int], object]:
+        return lambda size: self._meter(f"{size / 1e6:,.0f} MB {done}")
+
+    def _delete(self, batch_id: int) -> int:
+        """Delete a batch and remove its rows; how many emails it had."""
+        with session():
+            snapshot = _there(changes.delete(batch_id, self._by), batch_id)
+        self._announce(snapshot)
+        place: removal.Place | None = (0, -1)
+        while place is not None:
+            self._meter(f"batch {batch_id}: removing its rows, {max(0, place[1]):,} so far")
+            # A session of its own for each piece. If this is interrupted, a worker goes on with it.
+            with session(PIECE_SECONDS):
+                place = removal.remove_some(batch_id, place)
+        return snapshot.total
+
+    def _announce(self, snapshot: Snapshot) -> None:
+        """Ring for the batch and tell open pages; without Redis they find out by themselves."""
+        if not snapshot.terminal:
+            self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
+        prefix = self._settings.redis.channel_prefix
+        self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
+
+
+def _there(found: T | None, batch_id: int) -> T:
+    if found is None:
+        raise ManageError(f"There is no batch {batch_id}.")
+    return found
+
+
+def _batch_line(batch: dict[str, Any]) -> str:
+    percent = phrases.percent(batch["processedCount"], batch["totalEmails"])
+    return (
+        f"batch {batch['id']}  {batch['status']}  {batch['processedCount']:,} of"
+        f" {batch['totalEmails']:,} ({percent}%), {batch['failedCount']:,} failed"
+        f"  {batch['filename']}"
+    )
+
+
+def _contents_json(contents: backups.Contents) -> dict[str, int]:
+    return {
+        "batches": contents.batches,
+        "emails": contents.emails,
+        "schemaVersion": contents.schema_version,
+    }
+
+
+def _contents_text(contents: backups.Contents) -> str:
+    batches = several(contents.batches, "batch", "batches")
+    return f"{batches} with {several(contents.emails, 'email')}"
+
+
+def _check(settings: Settings) -> Answer:
+    """What checks.py finds, the problems marked."""
+    findings = list(checks.findings(settings))
+    marks = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
+    lines = [
+        f"{marks[found.level]} {found.part}: {found.text}"
+        + (f" {found.advice}" if found.advice else "")
+        for found in findings
+    ]
+    document = {"findings": [vars(found) for found in findings]}
+    return Answer(document, lines, ok=all(found.level != "problem" for found in findings))
+
+
+@contextmanager
+def _office(settings: Settings, meter: Meter, *, restoring: bool) -> Iterator[Office]:
+    """The servers, whose tables must be of this version, but for a restore."""
+    with bootstrap.urls(settings) as (database_url, redis_url):
+        database.init(database_url, connections=2, name="manage")
+        doorbell = Doorbell(redis_url, settings.redis.queue_key)
+        try:
+            if not restoring:
+                _require_newest()
+            yield Office(settings, doorbell, database_url, meter)
+        finally:
+            doorbell.close()
+            database.disconnect()
+
+
+def _require_newest() -> None:
+    with session():
+        present = schema.version()
+    if present != NEWEST:
+        said = f"are of version {present}" if present else "are not there, or of an early version"
+        raise ManageError(
+            f"The database's tables {said}, and this code needs version {NEWEST}. Start app.py or"
+            " worker.py of the newest version, which bring them up to date."
+        )
+
+
+def do(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Answer:
+    """Do what the verb of `arguments` says. Raises ManageError."""
+    if arguments.verb == "check":
+        return _check(settings)
+    try:
+        with _office(settings, meter, restoring=arguments.verb == "restore") as office:
+            answer: Answer = getattr(office, arguments.verb)(arguments)
+            return answer
+    except (StateError, SchemaError, BackupError, EmbeddedError) as error:
+        raise ManageError(f"{str(error).rstrip('.')}.") from error
+    except OSError as error:
+        raise ManageError(f"{error.filename or arguments.verb}: {error.strerror}.") from error
+    except UNREACHABLE as error:
+        raise ManageError(
+            f"PostgreSQL can't be reached: {logs.said(error)}. See [database] url, or DATABASE_URL;"
+            " python manage.py check says more."
+        ) from error
