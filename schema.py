@@ -71,7 +71,8 @@ def migrate() -> None:
             pass
     except ProgrammingError as error:
         advice = "See docs/operate.md for the way back to the version before"
-        if code_of(error) == errorcodes.INSUFFICIENT_PRIVILEGE:
+        # The second, where there is no schema that it may use.
+        if code_of(error) in (errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.INVALID_SCHEMA_NAME):
             advice = "Its user must own the database, or be allowed to create tables in it"
         raise SchemaError(
             f"The database's tables can't be made or changed: {logs.said(error)}. {advice}"
