@@ -45,13 +45,13 @@ class Layout:
         self._stack.close()
 
 
-def debian_postgres(layout, executable=None):
+def plain(layout, executable=None):
     redis_server = layout.start(servers.redis_server, executable=executable)
     layout.environment["REDIS_URL"] = redis_server.url
 
 
 def pgbouncer(layout):
-    debian_postgres(layout)
+    plain(layout)
     bouncer = layout.start(servers.pgbouncer, layout.postgres.url, SHARED)
     layout.environment["DATABASE_URL"] = bouncer.url
 
@@ -69,10 +69,11 @@ def redis_user_and_tls(layout):
 
 
 def valkey(layout):
-    debian_postgres(layout, shutil.which("valkey-server"))
+    plain(layout, shutil.which("valkey-server"))
 
 
-LAYOUTS = [debian_postgres, pgbouncer, redis_user_and_tls]
+# All on Debian's PostgreSQL.
+LAYOUTS = [redis_user_and_tls, pgbouncer]
 if shutil.which("valkey-server"):
     LAYOUTS.append(valkey)
 
