@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import getpass
 import itertools
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -152,18 +153,19 @@ class Office:
         )
 
     def backup(self, arguments: argparse.Namespace) -> Answer:
-        target, begun = Path(arguments.file), time.monotonic()
-        if target.exists() and not arguments.force:
-            raise ManageError(f"{target} is there already; name another file, or say --force.")
-        found = backups.backup(
+        target = None if arguments.file == "-" else Path(arguments.file)
+        _refuse(target, force=arguments.force)
+        begun = time.monotonic()
+        found, size = backups.backup(
             self._url, target, self._megabytes("written"), embedded=self._embedded
         )
-        size = target.stat().st_size
+        seconds = time.monotonic() - begun
+        measured = {"file": arguments.file, "bytes": size, "seconds": round(seconds, 1)}
         return Answer(
-            {**_contents_json(found), "file": str(target), "bytes": size},
+            {**_contents_json(found), **measured},
             [
-                f"{_contents_text(found)} are in {target}: {size / 1e6:,.1f} MB, in"
-                f" {time.monotonic() - begun:.1f} s."
+                f"{_contents_text(found)} are in {target or 'standard output'}: {size / 1e6:,.1f}"
+                f" MB, tables of version {found.schema_version}, in {seconds:.1f} s."
             ],
         )
 
@@ -202,6 +204,17 @@ class Office:
             self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
         prefix = self._settings.redis.channel_prefix
         self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
+
+
+def _refuse(target: Path | None, *, force: bool) -> None:
+    """Raise ManageError if this is no place for a backup; None is standard output."""
+    if target is None:
+        if sys.stdout.isatty():
+            raise ManageError("A backup is nothing to read. Send it to a file, or to a command.")
+    elif target.exists() and not target.is_file():
+        raise ManageError(f"{target} is no file that could be replaced; name another.")
+    elif target.exists() and not force:
+        raise ManageError(f"{target} is there already; name another file, or say --force.")
 
 
 def _there(found: T | None, batch_id: int) -> T:
