@@ -232,12 +232,15 @@ def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
 def _refuse_unless_empty() -> None:
     others = pool.execute_sql(
         "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND starts_with(application_name, %s) ORDER BY 1",
-        (APPLICATION,),
+        " AND application_name = ANY (%s) ORDER BY 1",
+        ([f"{APPLICATION} app", f"{APPLICATION} worker"],),
     ).fetchall()
     if others:
         names = ", ".join(name for (name,) in others)
-        raise BackupError(f"Others are connected to the database: {names}. Stop app and workers")
+        raise BackupError(
+            f"Others are connected to the database: {names}. Stop app and"
+            " workers; a PgBouncer may keep connections of theirs"
+        )
     if schema.version() is not None:
         (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
         if batches:
