@@ -160,8 +160,7 @@ def claim_chunk(
     None if there is no chunk to be had, or no such batch. It is the first that begins not before
     the email `start`, nor before this `share` of all emails; or if there is none, the first of all.
     Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
-    owner for longer than `idle_seconds`, PostgreSQL ends it. Its commit doesn't wait for the disk:
-    database.flush() is to do so, before anything is told of it.
+    owner for longer than `idle_seconds`, PostgreSQL ends it.
     """
     row = fetch_one(
         _CLAIM,
@@ -258,8 +257,8 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
         # Of one that is held, turns have begun.
         "    SELECT FROM chunk AS o WHERE o.batch_id = %(batch_id)s AND o.attempts = 0"
         "    AND o.done <= o.last_id - o.first_id AND o.first_id <> %(chunk)s)"
-        "  RETURNING redone"
-        # If its turns keep dying, so will those on its parts.
+        # If its turns keep dying, so will those on its parts. The present one is in `attempts`.
+        "  RETURNING redone + attempts - 1 AS redone"
         ") INSERT INTO chunk (batch_id, first_id, last_id, redone)"
         " SELECT %(batch_id)s, first, least(first + %(size)s - 1, %(end)s), redone"
         " FROM shared, generate_series(%(last)s + 1, %(end)s, %(size)s) AS first",
@@ -276,24 +275,14 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
 def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
     """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit that.
 
-    With its last email a batch becomes completed. None, with nothing counted, if the batch has left
-    `processing` meanwhile: the caller must roll back. Raises CountError.
+    All is on the disk then. With its last email a batch becomes completed. None, with nothing
+    counted, if the batch has left `processing` meanwhile: the caller must roll back. Raises
+    CountError.
     """
     updated = _update_emails(claim, outcomes)
     if updated != outcomes.count:
         raise CountError(f"{outcomes.count} emails claimed, {updated} rows updated")
     found = Counter(reason for _, _, reason in outcomes.marked)
-    pool.execute_sql(
-        "UPDATE chunk SET done = %s, reasons = %s, redone = redone + attempts - 1, attempts = 0,"
-        " addresses = NULL"
-        " WHERE batch_id = %s AND first_id = %s",
-        (
-            outcomes.last_id - claim.first_id + 1,
-            json.dumps(found + Counter(claim.reasons)),
-            claim.batch_id,
-            claim.first_id,
-        ),
-    )
     if outcomes.last_id < claim.last_id:
         _share_rest(claim, outcomes)
     failed = sum(status == "failed" for _, status, _ in outcomes.marked)
@@ -305,6 +294,9 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
                 "failed": failed,
                 "batch_id": claim.batch_id,
                 "found": json.dumps(bounded(found)),
+                "chunk": claim.first_id,
+                "done": outcomes.last_id - claim.first_id + 1,
+                "chunk_reasons": json.dumps(found + Counter(claim.reasons)),
             },
         )
     except DataError as error:
@@ -315,11 +307,15 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
 
 
 # Every turn on this batch waits for its row from the update to the commit. So this is the last that
-# a turn does, and both are sent at once: otherwise the row would be held until the worker, which
-# may have many threads to run, gets round to the commit. An error, if there is no row to be
-# updated, keeps PostgreSQL from going on to the commit; a setting of the session takes the snapshot
-# past it.
+# a turn does, and all is sent at once: otherwise the row would be held until the worker, which may
+# have many threads to run and may be far away, gets round to the commit. An error, if there is no
+# row to be updated, keeps PostgreSQL from going on to the commit; a setting of the session takes
+# the snapshot past it. The commit doesn't wait for the disk, because meanwhile nobody else would
+# get the row; the transaction after it does, which needs something to be written for that.
 _COUNT = f"""
+UPDATE chunk SET done = %(done)s, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,
+  attempts = 0, addresses = NULL
+WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s;
 WITH counted AS (
   UPDATE batch SET processed_count = processed_count + %(count)s,
     failed_count = failed_count + %(failed)s, revision = revision + 1, reasons = {{reasons}},
@@ -332,4 +328,5 @@ WITH counted AS (
 ) SELECT set_config('email_batch.snapshot', max(snapshot), false), 1 / count(*) FROM counted;
 COMMIT;
 SELECT current_setting('email_batch.snapshot')::jsonb
+FROM pg_logical_emit_message(true, 'email-batch', '')
 """

@@ -256,14 +256,6 @@ def own_transactions() -> Iterator[None]:
                 pool.rollback()
 
 
-def flush() -> None:
-    """Wait until all that this session has committed is on the disk. Raises UNREACHABLE.
-
-    After a commit that didn't wait, this does what it would have done, but holds no row locks.
-    """
-    pool.execute_sql("SELECT pg_current_xact_id()")  # a transaction whose commit waits
-
-
 def server_version() -> int:
     """The major version of the PostgreSQL at the other end."""
     (version,) = pool.execute_sql("SELECT current_setting('server_version_num')").fetchone()

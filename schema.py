@@ -12,9 +12,10 @@ import logging
 from pathlib import Path
 
 from peewee import ProgrammingError
+from psycopg2 import errorcodes
 
 import logs
-from database import pool
+from database import code_of, pool
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
 # Any number, the same for every process of ours that makes tables.
@@ -69,9 +70,12 @@ def migrate() -> None:
         while _migrate_once():
             pass
     except ProgrammingError as error:
+        advice = "See docs/operate.md for the way back to the version before"
+        # The second, where there is no schema that it may use.
+        if code_of(error) in (errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.INVALID_SCHEMA_NAME):
+            advice = "Its user must own the database, or be allowed to create tables in it"
         raise SchemaError(
-            f"The database's tables can't be made or changed: {logs.said(error)}. Its user must own"
-            " the database, or be allowed to create tables in it"
+            f"The database's tables can't be made or changed: {logs.said(error)}. {advice}"
         ) from error
 
 

@@ -197,8 +197,6 @@ class Turns:
         snapshot = claims.commit_outcomes(claim, outcomes)
         if snapshot is None:
             return
-        # Not by the commit, as meanwhile all other turns on this batch would wait for its row.
-        database.flush()
         self.emails += outcomes.count
         metrics.count_turn(
             time.monotonic() - self.since,

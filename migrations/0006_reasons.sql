@@ -13,3 +13,7 @@ WHERE batch.id = sums.batch_id;
 
 -- Finds the batches whose rows are still to be removed, normally none.
 CREATE INDEX batch_deleted ON batch (deleted_at) WHERE deleted_at IS NOT NULL;
+
+-- Version 4 came to a database of version 2 or 3 without this column, as long as nothing numbered them:
+-- the code of then looked for all that it added to chunk at once, and found two columns of three.
+ALTER TABLE chunk ADD COLUMN IF NOT EXISTS begun_at timestamptz;

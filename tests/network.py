@@ -19,6 +19,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Self
 
 # Bytes of the largest packet. Large, because each costs one turn of a loop in Python.
@@ -29,6 +30,8 @@ _KINDS = {"net": 0x4000_0000, "uts": 0x0400_0000}
 _TUNSETIFF, _IFF_TUN, _IFF_NO_PI = 0x4004_54CA, 0x0001, 0x1000
 _SIOCSIFFLAGS, _SIOCSIFADDR, _SIOCSIFNETMASK, _SIOCSIFMTU = 0x8914, 0x8916, 0x891C, 0x8922
 _IFF_UP = 0x1
+
+_CONGESTION_CONTROL = Path("/proc/sys/net/ipv4/tcp_congestion_control")
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -45,6 +48,9 @@ class Host:
             _check(_libc.unshare(sum(_KINDS.values())))
             self._namespaces = _own_namespaces()
             socket.sethostname(name)
+            # Not BBR, which takes what was the latency before it was changed for that of the wire.
+            # And not each machine lets others than init have another than this one.
+            _CONGESTION_CONTROL.write_text("reno")
             self.device = _make_device(self.address)
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from test_servers import RIGHTS
 import checks
 import users
 from checks import OK, PROBLEM, WARNING
+from database import init
 from presence import Presence, ThreadReport
 from schema import NEWEST
 from settings import load
@@ -25,7 +26,9 @@ def found(servers, database, client, tmp_path):
 
     def find(urls=None, **changes):
         settings = load(write_config(tmp_path, **changes), environ=urls or servers.environment)
-        return {finding.part: finding for finding in checks.findings(settings)}
+        told = {finding.part: finding for finding in checks.findings(settings)}
+        init(servers.database_url, connections=30)  # as the other tests have it
+        return told
 
     return find
 

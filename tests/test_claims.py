@@ -195,6 +195,16 @@ def chunks(batch_id):
     )
 
 
+def test_what_a_turn_says_it_stored_is_on_the_disk(database, elsewhere):
+    behind = []
+    for _ in range(10):
+        take_turn(store("a@x.de").batch_id)
+        elsewhere.execute("SELECT pg_current_wal_insert_lsn() - pg_current_wal_flush_lsn()")
+        behind += elsewhere.fetchone()
+    # PostgreSQL may have written something of its own just now.
+    assert behind.count(0) >= 8
+
+
 def test_what_a_turn_leaves_is_shared_if_others_have_nothing_to_do(database):
     batch_id = store(*(f"{n}@x.de" for n in range(100))).batch_id
     start(batch_id)

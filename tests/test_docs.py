@@ -225,3 +225,8 @@ def test_the_deployment_is_a_script_without_mistakes_in_its_form():
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "systemctl enable --now" in deploy_trial.commands()
+
+
+def test_the_map_has_every_module():
+    mapped = (ROOT / "CONTRIBUTING.md").read_text()
+    assert [path.name for path in ROOT.glob("*.py") if f"`{path.name}`" not in mapped] == []

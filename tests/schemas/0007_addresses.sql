@@ -82,127 +82,121 @@ CREATE TABLE public.skipped_row (
     CONSTRAINT skipped_row_check1 CHECK (((kind = 'blank'::text) = (content IS NULL))),
     CONSTRAINT skipped_row_kind_check CHECK ((kind = ANY (ARRAY['duplicate'::text, 'without_address'::text, 'blank'::text])))
 );
-INSERT INTO public.batch VALUES (6, 'pending.csv', 12, 0, 0, 'pending', 1, '{}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:53:59.179539+00', NULL, NULL, NULL);
-INSERT INTO public.batch VALUES (3, 'deleted.csv', 12, 12, 1, 'completed', 6, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:53:57.407803+00', '2026-11-26 14:53:57.411313+00', '2026-11-26 14:53:57.419984+00', '2026-11-26 14:54:00.617211+00');
-INSERT INTO public.batch VALUES (1, 'completed.csv', 12, 12, 1, 'completed', 5, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:53:57.048262+00', '2026-11-26 14:53:57.302166+00', '2026-11-26 14:53:57.320884+00', NULL);
-INSERT INTO public.batch VALUES (4, 'cancelled.csv', 12, 0, 0, 'cancelled', 2, '{}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:53:58.550526+00', NULL, '2026-11-26 14:53:58.555099+00', NULL);
-INSERT INTO public.batch VALUES (5, 'processing.csv', 12, 2, 1, 'processing', 3, '{"no_at_sign": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:53:58.558565+00', '2026-11-26 14:53:58.82328+00', NULL, NULL);
-INSERT INTO public.batch VALUES (2, 'retried.csv', 12, 11, 0, 'processing', 7, '{"likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:53:57.343939+00', '2026-11-26 14:53:59.134411+00', NULL, NULL);
-INSERT INTO public.chunk VALUES (1, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 14:53:57.305584+00', NULL);
-INSERT INTO public.chunk VALUES (1, 5, 8, 4, '{}', 0, 0, '2026-11-26 14:53:57.316746+00', NULL);
-INSERT INTO public.chunk VALUES (1, 9, 12, 4, '{}', 0, 0, '2026-11-26 14:53:57.319775+00', NULL);
-INSERT INTO public.chunk VALUES (2, 5, 8, 4, '{}', 0, 0, '2026-11-26 14:53:57.351203+00', NULL);
-INSERT INTO public.chunk VALUES (2, 9, 12, 4, '{}', 0, 0, '2026-11-26 14:53:57.353446+00', NULL);
-INSERT INTO public.chunk VALUES (3, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 14:53:57.412399+00', NULL);
-INSERT INTO public.chunk VALUES (3, 5, 8, 4, '{}', 0, 0, '2026-11-26 14:53:57.416919+00', NULL);
-INSERT INTO public.chunk VALUES (3, 9, 12, 4, '{}', 0, 0, '2026-11-26 14:53:57.419068+00', NULL);
-INSERT INTO public.chunk VALUES (4, 1, 4, 0, '{}', 0, 0, NULL, 'ann@example.com
-b
-info@example.org
-c@gmial.com');
-INSERT INTO public.chunk VALUES (4, 5, 8, 0, '{}', 0, 0, NULL, 'u0@example.com
-u1@example.com
-u2@example.com
-u3@example.com');
-INSERT INTO public.chunk VALUES (4, 9, 12, 0, '{}', 0, 0, NULL, 'u4@example.com
-u5@example.com
-u6@example.com
-u7@example.com');
-INSERT INTO public.chunk VALUES (5, 5, 8, 0, '{}', 0, 0, NULL, 'u0@example.com
-u1@example.com
-u2@example.com
-u3@example.com');
-INSERT INTO public.chunk VALUES (5, 9, 12, 0, '{}', 0, 0, NULL, 'u4@example.com
-u5@example.com
-u6@example.com
-u7@example.com');
-INSERT INTO public.chunk VALUES (5, 1, 4, 2, '{"no_at_sign": 1}', 0, 0, '2026-11-26 14:53:58.828752+00', NULL);
-INSERT INTO public.chunk VALUES (2, 1, 4, 0, '{"likely_typo": 1, "role_account": 1}', 1, 0, '2026-11-26 14:53:59.135817+00', NULL);
+INSERT INTO public.batch VALUES (1, 'completed.csv', 12, 12, 2, 'completed', 5, '{"bad_syntax": 1, "no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:09.358922+00', '2026-11-26 15:36:09.602334+00', '2026-11-26 15:36:09.620505+00', NULL);
+INSERT INTO public.batch VALUES (5, 'processing.csv', 12, 6, 1, 'processing', 5, '{"no_at_sign": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "cp1252", "delimiter": ";", "header_index": 0}', '2026-11-26 15:36:11.985158+00', '2026-11-26 15:36:11.989846+00', NULL, NULL);
+INSERT INTO public.batch VALUES (2, 'retried.csv', 12, 10, 0, 'pending', 6, '{"likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "cp1252", "delimiter": ";", "header_index": 0}', '2026-11-26 15:36:09.657793+00', NULL, NULL, NULL);
+INSERT INTO public.batch VALUES (6, 'pending.csv', 12, 0, 0, 'pending', 1, '{}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:12.938644+00', NULL, NULL, NULL);
+INSERT INTO public.batch VALUES (3, 'deleted.csv', 12, 12, 2, 'completed', 6, '{"bad_syntax": 1, "no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:09.704291+00', '2026-11-26 15:36:09.708312+00', '2026-11-26 15:36:09.717584+00', '2026-11-26 15:36:14.156065+00');
+INSERT INTO public.batch VALUES (4, 'cancelled.csv', 12, 2, 1, 'cancelled', 4, '{"no_at_sign": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:10.821755+00', '2026-11-26 15:36:11.02962+00', '2026-11-26 15:36:11.379765+00', NULL);
+INSERT INTO public.chunk VALUES (1, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 15:36:09.606956+00', NULL);
+INSERT INTO public.chunk VALUES (1, 5, 8, 4, '{"bad_syntax": 1}', 0, 0, '2026-11-26 15:36:09.613625+00', NULL);
+INSERT INTO public.chunk VALUES (1, 9, 12, 4, '{}', 0, 0, '2026-11-26 15:36:09.618344+00', NULL);
+INSERT INTO public.chunk VALUES (2, 9, 12, 4, '{}', 0, 0, '2026-11-26 15:36:09.670878+00', NULL);
+INSERT INTO public.chunk VALUES (3, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 15:36:09.708921+00', NULL);
+INSERT INTO public.chunk VALUES (3, 5, 8, 4, '{"bad_syntax": 1}', 0, 0, '2026-11-26 15:36:09.713146+00', NULL);
+INSERT INTO public.chunk VALUES (3, 9, 12, 4, '{}', 0, 0, '2026-11-26 15:36:09.716232+00', NULL);
+INSERT INTO public.chunk VALUES (4, 5, 8, 0, '{}', 0, 0, NULL, 'a..b@example.com
+jörg@example.com
+u0@example.com
+u1@example.com');
+INSERT INTO public.chunk VALUES (4, 9, 12, 0, '{}', 0, 0, NULL, 'u2@example.com
+u3@example.com
+u4@example.com
+u5@example.com');
+INSERT INTO public.chunk VALUES (4, 1, 4, 2, '{"no_at_sign": 1}', 1, 0, '2026-11-26 15:36:11.352919+00', NULL);
+INSERT INTO public.chunk VALUES (5, 9, 12, 0, '{}', 0, 0, NULL, 'u2@example.com
+u3@example.com
+u4@example.com
+u5@example.com');
+INSERT INTO public.chunk VALUES (5, 1, 4, 4, '{"no_at_sign": 1}', 0, 0, '2026-11-26 15:36:12.298305+00', NULL);
+INSERT INTO public.chunk VALUES (5, 5, 8, 2, '{}', 1, 0, '2026-11-26 15:36:12.906768+00', NULL);
+INSERT INTO public.chunk VALUES (2, 1, 4, 0, '{"likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 15:36:09.662673+00', NULL);
+INSERT INTO public.chunk VALUES (2, 5, 8, 0, '{}', 0, 0, '2026-11-26 15:36:09.667974+00', NULL);
 INSERT INTO public.chunk VALUES (6, 1, 4, 0, '{}', 0, 0, NULL, 'ann@example.com
-b
+malformed
 info@example.org
-c@gmial.com');
-INSERT INTO public.chunk VALUES (6, 5, 8, 0, '{}', 0, 0, NULL, 'u0@example.com
-u1@example.com
-u2@example.com
-u3@example.com');
-INSERT INTO public.chunk VALUES (6, 9, 12, 0, '{}', 0, 0, NULL, 'u4@example.com
-u5@example.com
-u6@example.com
-u7@example.com');
-INSERT INTO public.email VALUES (1, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 2, 'b', 6, 'failed', 'no_at_sign', '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 4, 'c@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 5, 'u0@example.com', 9, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 6, 'u1@example.com', 10, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 7, 'u2@example.com', 11, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 8, 'u3@example.com', 12, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 9, 'u4@example.com', 13, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 10, 'u5@example.com', 14, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 11, 'u6@example.com', 15, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (1, 12, 'u7@example.com', 16, 'processed', NULL, '2026-11-26 14:53:57.048262+00');
-INSERT INTO public.email VALUES (2, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 4, 'c@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 5, 'u0@example.com', 9, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 6, 'u1@example.com', 10, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 7, 'u2@example.com', 11, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 8, 'u3@example.com', 12, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 9, 'u4@example.com', 13, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 10, 'u5@example.com', 14, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 11, 'u6@example.com', 15, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 12, 'u7@example.com', 16, 'processed', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (2, 2, 'b', 6, 'pending', NULL, '2026-11-26 14:53:57.343939+00');
-INSERT INTO public.email VALUES (3, 6, 'u1@example.com', 10, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (3, 7, 'u2@example.com', 11, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (3, 8, 'u3@example.com', 12, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (3, 9, 'u4@example.com', 13, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (3, 10, 'u5@example.com', 14, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (3, 11, 'u6@example.com', 15, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (3, 12, 'u7@example.com', 16, 'processed', NULL, '2026-11-26 14:53:57.407803+00');
-INSERT INTO public.email VALUES (4, 1, 'ann@example.com', 2, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 2, 'b', 6, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 4, 'c@gmial.com', 8, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 5, 'u0@example.com', 9, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 6, 'u1@example.com', 10, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 7, 'u2@example.com', 11, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 8, 'u3@example.com', 12, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 9, 'u4@example.com', 13, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 10, 'u5@example.com', 14, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 11, 'u6@example.com', 15, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (4, 12, 'u7@example.com', 16, 'pending', NULL, '2026-11-26 14:53:58.550526+00');
-INSERT INTO public.email VALUES (5, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 4, 'c@gmial.com', 8, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 5, 'u0@example.com', 9, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 6, 'u1@example.com', 10, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 7, 'u2@example.com', 11, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 8, 'u3@example.com', 12, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 9, 'u4@example.com', 13, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 10, 'u5@example.com', 14, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 2, 'b', 6, 'failed', 'no_at_sign', '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 11, 'u6@example.com', 15, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (5, 12, 'u7@example.com', 16, 'pending', NULL, '2026-11-26 14:53:58.558565+00');
-INSERT INTO public.email VALUES (6, 1, 'ann@example.com', 2, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 2, 'b', 6, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 4, 'c@gmial.com', 8, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 5, 'u0@example.com', 9, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 6, 'u1@example.com', 10, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 7, 'u2@example.com', 11, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 8, 'u3@example.com', 12, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 9, 'u4@example.com', 13, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 10, 'u5@example.com', 14, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 11, 'u6@example.com', 15, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.email VALUES (6, 12, 'u7@example.com', 16, 'pending', NULL, '2026-11-26 14:53:59.179539+00');
-INSERT INTO public.file_piece VALUES (1, 0, '\x78015dcd4d0a83400c05e07d2077e80186e2bf5bbd80bb1e20ea380c4c26222dd4db37ed4248b7dfcb7bf14c31b94cec1128e7c1bf89f7e4ef8bb01b734618a7e91f6f14286ae4b2ccb29e0808b3634a9b1cec57849837b93a72047748d2f965081c29fda69fe72e08afe23afbfe7b144aa5a552a9b25429d5966aa5c652a3d45a6a953a4b9d526fa947f800d08f5a2e');
-INSERT INTO public.file_piece VALUES (2, 0, '\x78015dcd4d0a83400c05e07d2077e80186e2bf5bbd80bb1e20ea380c4c26222dd4db37ed4248b7dfcb7bf14c31b94cec1128e7c1bf89f7e4ef8bb01b734618a7e91f6f14286ae4b2ccb29e0808b3634a9b1cec57849837b93a72047748d2f965081c29fda69fe72e08afe23afbfe7b144aa5a552a9b25429d5966aa5c652a3d45a6a953a4b9d526fa947f800d08f5a2e');
-INSERT INTO public.file_piece VALUES (3, 0, '\x78015dcd4d0a83400c05e07d2077e80186e2bf5bbd80bb1e20ea380c4c26222dd4db37ed4248b7dfcb7bf14c31b94cec1128e7c1bf89f7e4ef8bb01b734618a7e91f6f14286ae4b2ccb29e0808b3634a9b1cec57849837b93a72047748d2f965081c29fda69fe72e08afe23afbfe7b144aa5a552a9b25429d5966aa5c652a3d45a6a953a4b9d526fa947f800d08f5a2e');
-INSERT INTO public.file_piece VALUES (4, 0, '\x78015dcd4d0a83400c05e07d2077e80186e2bf5bbd80bb1e20ea380c4c26222dd4db37ed4248b7dfcb7bf14c31b94cec1128e7c1bf89f7e4ef8bb01b734618a7e91f6f14286ae4b2ccb29e0808b3634a9b1cec57849837b93a72047748d2f965081c29fda69fe72e08afe23afbfe7b144aa5a552a9b25429d5966aa5c652a3d45a6a953a4b9d526fa947f800d08f5a2e');
-INSERT INTO public.file_piece VALUES (5, 0, '\x78015dcd4d0a83400c05e07d2077e80186e2bf5bbd80bb1e20ea380c4c26222dd4db37ed4248b7dfcb7bf14c31b94cec1128e7c1bf89f7e4ef8bb01b734618a7e91f6f14286ae4b2ccb29e0808b3634a9b1cec57849837b93a72047748d2f965081c29fda69fe72e08afe23afbfe7b144aa5a552a9b25429d5966aa5c652a3d45a6a953a4b9d526fa947f800d08f5a2e');
-INSERT INTO public.file_piece VALUES (6, 0, '\x78015dcd4d0a83400c05e07d2077e80186e2bf5bbd80bb1e20ea380c4c26222dd4db37ed4248b7dfcb7bf14c31b94cec1128e7c1bf89f7e4ef8bb01b734618a7e91f6f14286ae4b2ccb29e0808b3634a9b1cec57849837b93a72047748d2f965081c29fda69fe72e08afe23afbfe7b144aa5a552a9b25429d5966aa5c652a3d45a6a953a4b9d526fa947f800d08f5a2e');
+cleo@gmial.com');
+INSERT INTO public.chunk VALUES (6, 5, 8, 0, '{}', 0, 0, NULL, 'a..b@example.com
+jörg@example.com
+u0@example.com
+u1@example.com');
+INSERT INTO public.chunk VALUES (6, 9, 12, 0, '{}', 0, 0, NULL, 'u2@example.com
+u3@example.com
+u4@example.com
+u5@example.com');
+INSERT INTO public.email VALUES (1, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 2, 'malformed', 6, 'failed', 'no_at_sign', '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 4, 'cleo@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 5, 'a..b@example.com', 9, 'failed', 'bad_syntax', '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 7, 'u0@example.com', 11, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 8, 'u1@example.com', 12, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 9, 'u2@example.com', 13, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 10, 'u3@example.com', 14, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 11, 'u4@example.com', 15, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (1, 12, 'u5@example.com', 16, 'processed', NULL, '2026-11-26 15:36:09.358922+00');
+INSERT INTO public.email VALUES (2, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 4, 'cleo@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 7, 'u0@example.com', 11, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 8, 'u1@example.com', 12, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 9, 'u2@example.com', 13, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 10, 'u3@example.com', 14, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 11, 'u4@example.com', 15, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 12, 'u5@example.com', 16, 'processed', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 2, 'malformed', 6, 'pending', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (2, 5, 'a..b@example.com', 9, 'pending', NULL, '2026-11-26 15:36:09.657793+00');
+INSERT INTO public.email VALUES (3, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (3, 7, 'u0@example.com', 11, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (3, 8, 'u1@example.com', 12, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (3, 9, 'u2@example.com', 13, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (3, 10, 'u3@example.com', 14, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (3, 11, 'u4@example.com', 15, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (3, 12, 'u5@example.com', 16, 'processed', NULL, '2026-11-26 15:36:09.704291+00');
+INSERT INTO public.email VALUES (4, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 4, 'cleo@gmial.com', 8, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 5, 'a..b@example.com', 9, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 6, 'jörg@example.com', 10, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 7, 'u0@example.com', 11, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 8, 'u1@example.com', 12, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 9, 'u2@example.com', 13, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 10, 'u3@example.com', 14, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 11, 'u4@example.com', 15, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 12, 'u5@example.com', 16, 'pending', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (4, 2, 'malformed', 6, 'failed', 'no_at_sign', '2026-11-26 15:36:10.821755+00');
+INSERT INTO public.email VALUES (5, 3, 'info@example.org', 7, 'processed', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 4, 'cleo@gmial.com', 8, 'processed', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 2, 'malformed', 6, 'failed', 'no_at_sign', '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 5, 'a..b@example.com', 9, 'processed', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 7, 'u0@example.com', 11, 'pending', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 8, 'u1@example.com', 12, 'pending', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 9, 'u2@example.com', 13, 'pending', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 10, 'u3@example.com', 14, 'pending', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 11, 'u4@example.com', 15, 'pending', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 12, 'u5@example.com', 16, 'pending', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (5, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:11.985158+00');
+INSERT INTO public.email VALUES (6, 1, 'ann@example.com', 2, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 2, 'malformed', 6, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 4, 'cleo@gmial.com', 8, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 5, 'a..b@example.com', 9, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 6, 'jörg@example.com', 10, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 7, 'u0@example.com', 11, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 8, 'u1@example.com', 12, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 9, 'u2@example.com', 13, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 10, 'u3@example.com', 14, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 11, 'u4@example.com', 15, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.email VALUES (6, 12, 'u5@example.com', 16, 'pending', NULL, '2026-11-26 15:36:12.938644+00');
+INSERT INTO public.file_piece VALUES (1, 0, '\x78015dcd4b0ac2301080e1fd40eee00142e973df822bc12e440f306dd31099644aad602fe605bc98531785b8fde6f11b8f8e74406f146008b579a19fc8243d7bdd84a0a069db7f3ca04527231db8e36155a0c0238d3c7b33e833d222bf5c1879bfe3d9ea0b93704f866beb1dd2af705d27966e9274fbee163ef2f25070ffbc671bf9691305cf34d25b2a94c59409e531e542454c855019532954c55429f80287546262');
+INSERT INTO public.file_piece VALUES (2, 0, '\x78015dcd3b0a83401006e0fe3f454e203eab6d145205621192038c3a2e86dd19312ec48ba7cea31036edc7ff604f9333429e4122353fc9cf8e935ebd6944d0b4edbf1dc8d22430a29d0e1be0c98dba781ecc99dcca9864d4bda38b3517758cdeb1d6d64fe47edbd76d565092747bf2fb78d4f581fb6bb1919e3e809046764b11b25832843c961ca188a54028632911aa582abc017ec1616d');
+INSERT INTO public.file_piece VALUES (3, 0, '\x78015dcd4b0ac2301080e1fd40eee00142e973df822bc12e440f306dd31099644aad602fe605bc98531785b8fde6f11b8f8e74406f146008b579a19fc8243d7bdd84a0a069db7f3ca04527231db8e36155a0c0238d3c7b33e833d222bf5c1879bfe3d9ea0b93704f866beb1dd2af705d27966e9274fbee163ef2f25070ffbc671bf9691305cf34d25b2a94c59409e531e542454c855019532954c55429f80287546262');
+INSERT INTO public.file_piece VALUES (4, 0, '\x78015dcd4b0ac2301080e1fd40eee00142e973df822bc12e440f306dd31099644aad602fe605bc98531785b8fde6f11b8f8e74406f146008b579a19fc8243d7bdd84a0a069db7f3ca04527231db8e36155a0c0238d3c7b33e833d222bf5c1879bfe3d9ea0b93704f866beb1dd2af705d27966e9274fbee163ef2f25070ffbc671bf9691305cf34d25b2a94c59409e531e542454c855019532954c55429f80287546262');
+INSERT INTO public.file_piece VALUES (5, 0, '\x78015dcd3b0a83401006e0fe3f454e203eab6d145205621192038c3a2e86dd19312ec48ba7cea31036edc7ff604f9333429e4122353fc9cf8e935ebd6944d0b4edbf1dc8d22430a29d0e1be0c98dba781ecc99dcca9864d4bda38b3517758cdeb1d6d64fe47edbd76d565092747bf2fb78d4f581fb6bb1919e3e809046764b11b25832843c961ca188a54028632911aa582abc017ec1616d');
+INSERT INTO public.file_piece VALUES (6, 0, '\x78015dcd4b0ac2301080e1fd40eee00142e973df822bc12e440f306dd31099644aad602fe605bc98531785b8fde6f11b8f8e74406f146008b579a19fc8243d7bdd84a0a069db7f3ca04527231db8e36155a0c0238d3c7b33e833d222bf5c1879bfe3d9ea0b93704f866beb1dd2af705d27966e9274fbee163ef2f25070ffbc671bf9691305cf34d25b2a94c59409e531e542454c855019532954c55429f80287546262');
 INSERT INTO public.skipped_row VALUES (1, 4, 'without_address', NULL, ', nobody');
 INSERT INTO public.skipped_row VALUES (1, 5, 'blank', NULL, NULL);
 INSERT INTO public.skipped_row VALUES (1, 3, 'duplicate', 2, 'ANN@example.com');

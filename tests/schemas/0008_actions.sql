@@ -103,130 +103,125 @@ CREATE TABLE public.skipped_row (
     CONSTRAINT skipped_row_check1 CHECK (((kind = 'blank'::text) = (content IS NULL))),
     CONSTRAINT skipped_row_kind_check CHECK ((kind = ANY (ARRAY['duplicate'::text, 'without_address'::text, 'blank'::text])))
 );
-INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (2, 1, 'retried', 'alice', 'failed', 1, '2026-11-26 14:54:03.975712+00');
-INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (4, 2, 'cancelled', 'alice', NULL, NULL, '2026-11-26 14:54:03.990297+00');
-INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (3, 3, 'deleted', 'alice', NULL, NULL, '2026-11-26 14:54:05.955607+00');
-INSERT INTO public.batch VALUES (6, 'pending.csv', 'alice', 12, 0, 0, 'pending', 1, '{}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:54:04.545323+00', NULL, NULL, NULL);
-INSERT INTO public.batch VALUES (3, 'deleted.csv', 'alice', 12, 12, 1, 'completed', 6, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:54:02.886139+00', '2026-11-26 14:54:02.894252+00', '2026-11-26 14:54:02.903056+00', '2026-11-26 14:54:05.951265+00');
-INSERT INTO public.batch VALUES (1, 'completed.csv', 'alice', 12, 12, 1, 'completed', 5, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:54:02.477847+00', '2026-11-26 14:54:02.775169+00', '2026-11-26 14:54:02.79176+00', NULL);
-INSERT INTO public.batch VALUES (2, 'retried.csv', 'alice', 12, 11, 0, 'pending', 6, '{"likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:54:02.819623+00', NULL, NULL, NULL);
-INSERT INTO public.batch VALUES (4, 'cancelled.csv', 'alice', 12, 0, 0, 'cancelled', 2, '{}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:54:03.984308+00', NULL, '2026-11-26 14:54:03.990767+00', NULL);
-INSERT INTO public.batch VALUES (5, 'processing.csv', 'alice', 12, 2, 1, 'processing', 3, '{"no_at_sign": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 14:54:03.994158+00', '2026-11-26 14:54:04.202991+00', NULL, NULL);
-INSERT INTO public.chunk VALUES (1, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 14:54:02.778987+00', NULL);
-INSERT INTO public.chunk VALUES (1, 5, 8, 4, '{}', 0, 0, '2026-11-26 14:54:02.787945+00', NULL);
-INSERT INTO public.chunk VALUES (1, 9, 12, 4, '{}', 0, 0, '2026-11-26 14:54:02.790586+00', NULL);
-INSERT INTO public.chunk VALUES (2, 5, 8, 4, '{}', 0, 0, '2026-11-26 14:54:02.832936+00', NULL);
-INSERT INTO public.chunk VALUES (2, 9, 12, 4, '{}', 0, 0, '2026-11-26 14:54:02.835296+00', NULL);
-INSERT INTO public.chunk VALUES (3, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 14:54:02.895178+00', NULL);
-INSERT INTO public.chunk VALUES (3, 5, 8, 4, '{}', 0, 0, '2026-11-26 14:54:02.899996+00', NULL);
-INSERT INTO public.chunk VALUES (3, 9, 12, 4, '{}', 0, 0, '2026-11-26 14:54:02.902231+00', NULL);
-INSERT INTO public.chunk VALUES (2, 1, 4, 0, '{"likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 14:54:02.827968+00', NULL);
-INSERT INTO public.chunk VALUES (4, 1, 4, 0, '{}', 0, 0, NULL, 'ann@example.com
-b
+INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (5, 1, 'cancelled', 'alice', NULL, NULL, '2026-11-26 15:36:20.460591+00');
+INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (2, 2, 'retried', 'bob', 'failed', 2, '2026-11-26 15:36:22.016959+00');
+INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (3, 3, 'deleted', 'alice', NULL, NULL, '2026-11-26 15:36:23.308864+00');
+INSERT INTO public.action OVERRIDING SYSTEM VALUE VALUES (4, 4, 'expired', NULL, NULL, NULL, '2026-11-26 15:36:23.311948+00');
+INSERT INTO public.batch VALUES (1, 'completed.csv', 'alice', 12, 12, 2, 'completed', 5, '{"bad_syntax": 1, "no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:16.889989+00', '2026-11-26 15:36:17.1988+00', '2026-11-26 15:36:17.216584+00', NULL);
+INSERT INTO public.batch VALUES (5, 'cancelled.csv', 'alice', 12, 2, 1, 'cancelled', 4, '{"no_at_sign": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:20.029418+00', '2026-11-26 15:36:20.108876+00', '2026-11-26 15:36:20.461522+00', NULL);
+INSERT INTO public.batch VALUES (6, 'processing.csv', 'alice', 12, 6, 1, 'processing', 5, '{"no_at_sign": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "cp1252", "delimiter": ";", "header_index": 0}', '2026-11-26 15:36:21.067249+00', '2026-11-26 15:36:21.07402+00', NULL, NULL);
+INSERT INTO public.batch VALUES (2, 'retried.csv', 'alice', 12, 10, 0, 'pending', 6, '{"likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "cp1252", "delimiter": ";", "header_index": 0}', '2026-11-26 15:36:17.244188+00', NULL, NULL, NULL);
+INSERT INTO public.batch VALUES (7, 'pending.csv', 'alice', 12, 0, 0, 'pending', 1, '{}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:22.029859+00', NULL, NULL, NULL);
+INSERT INTO public.batch VALUES (3, 'deleted.csv', 'alice', 12, 12, 2, 'completed', 6, '{"bad_syntax": 1, "no_at_sign": 1, "likely_typo": 1, "role_account": 1}', NULL, 15, 1, 1, 1, '{"kind": "csv", "column": 0, "header": ["email", "name"], "columns": 2, "encoding": "utf-8", "delimiter": ",", "header_index": 0}', '2026-11-26 15:36:17.29712+00', '2026-11-26 15:36:17.305985+00', '2026-11-26 15:36:17.319175+00', '2026-11-26 15:36:23.308864+00');
+INSERT INTO public.chunk VALUES (1, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 15:36:17.202135+00', NULL);
+INSERT INTO public.chunk VALUES (1, 5, 8, 4, '{"bad_syntax": 1}', 0, 0, '2026-11-26 15:36:17.211692+00', NULL);
+INSERT INTO public.chunk VALUES (1, 9, 12, 4, '{}', 0, 0, '2026-11-26 15:36:17.215692+00', NULL);
+INSERT INTO public.chunk VALUES (2, 9, 12, 4, '{}', 0, 0, '2026-11-26 15:36:17.267631+00', NULL);
+INSERT INTO public.chunk VALUES (3, 1, 4, 4, '{"no_at_sign": 1, "likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 15:36:17.306864+00', NULL);
+INSERT INTO public.chunk VALUES (3, 5, 8, 4, '{"bad_syntax": 1}', 0, 0, '2026-11-26 15:36:17.315519+00', NULL);
+INSERT INTO public.chunk VALUES (3, 9, 12, 4, '{}', 0, 0, '2026-11-26 15:36:17.318332+00', NULL);
+INSERT INTO public.chunk VALUES (5, 5, 8, 0, '{}', 0, 0, NULL, 'a..b@example.com
+jörg@example.com
+u0@example.com
+u1@example.com');
+INSERT INTO public.chunk VALUES (5, 9, 12, 0, '{}', 0, 0, NULL, 'u2@example.com
+u3@example.com
+u4@example.com
+u5@example.com');
+INSERT INTO public.chunk VALUES (5, 1, 4, 2, '{"no_at_sign": 1}', 1, 0, '2026-11-26 15:36:20.433161+00', NULL);
+INSERT INTO public.chunk VALUES (6, 9, 12, 0, '{}', 0, 0, NULL, 'u2@example.com
+u3@example.com
+u4@example.com
+u5@example.com');
+INSERT INTO public.chunk VALUES (6, 1, 4, 4, '{"no_at_sign": 1}', 0, 0, '2026-11-26 15:36:21.380313+00', NULL);
+INSERT INTO public.chunk VALUES (6, 5, 8, 2, '{}', 1, 0, '2026-11-26 15:36:21.994425+00', NULL);
+INSERT INTO public.chunk VALUES (2, 1, 4, 0, '{"likely_typo": 1, "role_account": 1}', 0, 0, '2026-11-26 15:36:17.255025+00', NULL);
+INSERT INTO public.chunk VALUES (2, 5, 8, 0, '{}', 0, 0, '2026-11-26 15:36:17.264588+00', NULL);
+INSERT INTO public.chunk VALUES (7, 1, 4, 0, '{}', 0, 0, NULL, 'ann@example.com
+malformed
 info@example.org
-c@gmial.com');
-INSERT INTO public.chunk VALUES (4, 5, 8, 0, '{}', 0, 0, NULL, 'u0@example.com
-u1@example.com
-u2@example.com
-u3@example.com');
-INSERT INTO public.chunk VALUES (4, 9, 12, 0, '{}', 0, 0, NULL, 'u4@example.com
-u5@example.com
-u6@example.com
-u7@example.com');
-INSERT INTO public.chunk VALUES (5, 5, 8, 0, '{}', 0, 0, NULL, 'u0@example.com
-u1@example.com
-u2@example.com
-u3@example.com');
-INSERT INTO public.chunk VALUES (5, 9, 12, 0, '{}', 0, 0, NULL, 'u4@example.com
-u5@example.com
-u6@example.com
-u7@example.com');
-INSERT INTO public.chunk VALUES (5, 1, 4, 2, '{"no_at_sign": 1}', 1, 0, '2026-11-26 14:54:04.510097+00', NULL);
-INSERT INTO public.chunk VALUES (6, 1, 4, 0, '{}', 0, 0, NULL, 'ann@example.com
-b
-info@example.org
-c@gmial.com');
-INSERT INTO public.chunk VALUES (6, 5, 8, 0, '{}', 0, 0, NULL, 'u0@example.com
-u1@example.com
-u2@example.com
-u3@example.com');
-INSERT INTO public.chunk VALUES (6, 9, 12, 0, '{}', 0, 0, NULL, 'u4@example.com
-u5@example.com
-u6@example.com
-u7@example.com');
-INSERT INTO public.email VALUES (1, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 2, 'b', 6, 'failed', 'no_at_sign', '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 4, 'c@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 5, 'u0@example.com', 9, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 6, 'u1@example.com', 10, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 7, 'u2@example.com', 11, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 8, 'u3@example.com', 12, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 9, 'u4@example.com', 13, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 10, 'u5@example.com', 14, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 11, 'u6@example.com', 15, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (1, 12, 'u7@example.com', 16, 'processed', NULL, '2026-11-26 14:54:02.477847+00');
-INSERT INTO public.email VALUES (2, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 4, 'c@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 5, 'u0@example.com', 9, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 6, 'u1@example.com', 10, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 7, 'u2@example.com', 11, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 8, 'u3@example.com', 12, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 9, 'u4@example.com', 13, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 10, 'u5@example.com', 14, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 11, 'u6@example.com', 15, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 12, 'u7@example.com', 16, 'processed', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (2, 2, 'b', 6, 'pending', NULL, '2026-11-26 14:54:02.819623+00');
-INSERT INTO public.email VALUES (3, 6, 'u1@example.com', 10, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (3, 7, 'u2@example.com', 11, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (3, 8, 'u3@example.com', 12, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (3, 9, 'u4@example.com', 13, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (3, 10, 'u5@example.com', 14, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (3, 11, 'u6@example.com', 15, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (3, 12, 'u7@example.com', 16, 'processed', NULL, '2026-11-26 14:54:02.886139+00');
-INSERT INTO public.email VALUES (4, 1, 'ann@example.com', 2, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 2, 'b', 6, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 4, 'c@gmial.com', 8, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 5, 'u0@example.com', 9, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 6, 'u1@example.com', 10, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 7, 'u2@example.com', 11, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 8, 'u3@example.com', 12, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 9, 'u4@example.com', 13, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 10, 'u5@example.com', 14, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 11, 'u6@example.com', 15, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (4, 12, 'u7@example.com', 16, 'pending', NULL, '2026-11-26 14:54:03.984308+00');
-INSERT INTO public.email VALUES (5, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 4, 'c@gmial.com', 8, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 5, 'u0@example.com', 9, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 6, 'u1@example.com', 10, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 7, 'u2@example.com', 11, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 8, 'u3@example.com', 12, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 9, 'u4@example.com', 13, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 10, 'u5@example.com', 14, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 2, 'b', 6, 'failed', 'no_at_sign', '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 11, 'u6@example.com', 15, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (5, 12, 'u7@example.com', 16, 'pending', NULL, '2026-11-26 14:54:03.994158+00');
-INSERT INTO public.email VALUES (6, 1, 'ann@example.com', 2, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 2, 'b', 6, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 4, 'c@gmial.com', 8, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 5, 'u0@example.com', 9, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 6, 'u1@example.com', 10, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 7, 'u2@example.com', 11, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 8, 'u3@example.com', 12, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 9, 'u4@example.com', 13, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 10, 'u5@example.com', 14, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 11, 'u6@example.com', 15, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.email VALUES (6, 12, 'u7@example.com', 16, 'pending', NULL, '2026-11-26 14:54:04.545323+00');
-INSERT INTO public.file_piece VALUES (1, 0, '\x785e5dcc4b0a83401084e17d43dd210718427c6ff502ee728056471998e9164943bc7d4816c264fb51f5fbc4213ae1e4412cd2fb37a73dfafbacc90d22a0611cfff1c61b070139d1499713049a5ce2b8ea91fc020ab2eaf5d1637387460f9afb2d058ebff4ebdc15648f6bf6c5e70364454e05c8ca9c4a9055395520ab73aa41d6e4d480accda90559975307fa00d08f5a2e');
-INSERT INTO public.file_piece VALUES (2, 0, '\x785e5dcc4b0a83401084e17d43dd210718427c6ff502ee728056471998e9164943bc7d4816c264fb51f5fbc4213ae1e4412cd2fb37a73dfafbacc90d22a0611cfff1c61b070139d1499713049a5ce2b8ea91fc020ab2eaf5d1637387460f9afb2d058ebff4ebdc15648f6bf6c5e70364454e05c8ca9c4a9055395520ab73aa41d6e4d480accda90559975307fa00d08f5a2e');
-INSERT INTO public.file_piece VALUES (3, 0, '\x785e5dcc4b0a83401084e17d43dd210718427c6ff502ee728056471998e9164943bc7d4816c264fb51f5fbc4213ae1e4412cd2fb37a73dfafbacc90d22a0611cfff1c61b070139d1499713049a5ce2b8ea91fc020ab2eaf5d1637387460f9afb2d058ebff4ebdc15648f6bf6c5e70364454e05c8ca9c4a9055395520ab73aa41d6e4d480accda90559975307fa00d08f5a2e');
-INSERT INTO public.file_piece VALUES (4, 0, '\x785e5dcc4b0a83401084e17d43dd210718427c6ff502ee728056471998e9164943bc7d4816c264fb51f5fbc4213ae1e4412cd2fb37a73dfafbacc90d22a0611cfff1c61b070139d1499713049a5ce2b8ea91fc020ab2eaf5d1637387460f9afb2d058ebff4ebdc15648f6bf6c5e70364454e05c8ca9c4a9055395520ab73aa41d6e4d480accda90559975307fa00d08f5a2e');
-INSERT INTO public.file_piece VALUES (5, 0, '\x785e5dcc4b0a83401084e17d43dd210718427c6ff502ee728056471998e9164943bc7d4816c264fb51f5fbc4213ae1e4412cd2fb37a73dfafbacc90d22a0611cfff1c61b070139d1499713049a5ce2b8ea91fc020ab2eaf5d1637387460f9afb2d058ebff4ebdc15648f6bf6c5e70364454e05c8ca9c4a9055395520ab73aa41d6e4d480accda90559975307fa00d08f5a2e');
-INSERT INTO public.file_piece VALUES (6, 0, '\x785e5dcc4b0a83401084e17d43dd210718427c6ff502ee728056471998e9164943bc7d4816c264fb51f5fbc4213ae1e4412cd2fb37a73dfafbacc90d22a0611cfff1c61b070139d1499713049a5ce2b8ea91fc020ab2eaf5d1637387460f9afb2d058ebff4ebdc15648f6bf6c5e70364454e05c8ca9c4a9055395520ab73aa41d6e4d480accda90559975307fa00d08f5a2e');
+cleo@gmial.com');
+INSERT INTO public.chunk VALUES (7, 5, 8, 0, '{}', 0, 0, NULL, 'a..b@example.com
+jörg@example.com
+u0@example.com
+u1@example.com');
+INSERT INTO public.chunk VALUES (7, 9, 12, 0, '{}', 0, 0, NULL, 'u2@example.com
+u3@example.com
+u4@example.com
+u5@example.com');
+INSERT INTO public.email VALUES (1, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 2, 'malformed', 6, 'failed', 'no_at_sign', '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 4, 'cleo@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 5, 'a..b@example.com', 9, 'failed', 'bad_syntax', '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 7, 'u0@example.com', 11, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 8, 'u1@example.com', 12, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 9, 'u2@example.com', 13, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 10, 'u3@example.com', 14, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 11, 'u4@example.com', 15, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (1, 12, 'u5@example.com', 16, 'processed', NULL, '2026-11-26 15:36:16.889989+00');
+INSERT INTO public.email VALUES (2, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 3, 'info@example.org', 7, 'processed', 'role_account', '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 4, 'cleo@gmial.com', 8, 'processed', 'likely_typo', '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 7, 'u0@example.com', 11, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 8, 'u1@example.com', 12, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 9, 'u2@example.com', 13, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 10, 'u3@example.com', 14, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 11, 'u4@example.com', 15, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 12, 'u5@example.com', 16, 'processed', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 2, 'malformed', 6, 'pending', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (2, 5, 'a..b@example.com', 9, 'pending', NULL, '2026-11-26 15:36:17.244188+00');
+INSERT INTO public.email VALUES (3, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (3, 7, 'u0@example.com', 11, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (3, 8, 'u1@example.com', 12, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (3, 9, 'u2@example.com', 13, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (3, 10, 'u3@example.com', 14, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (3, 11, 'u4@example.com', 15, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (3, 12, 'u5@example.com', 16, 'processed', NULL, '2026-11-26 15:36:17.29712+00');
+INSERT INTO public.email VALUES (5, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 4, 'cleo@gmial.com', 8, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 5, 'a..b@example.com', 9, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 6, 'jörg@example.com', 10, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 7, 'u0@example.com', 11, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 8, 'u1@example.com', 12, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 9, 'u2@example.com', 13, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 10, 'u3@example.com', 14, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 11, 'u4@example.com', 15, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 12, 'u5@example.com', 16, 'pending', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (5, 2, 'malformed', 6, 'failed', 'no_at_sign', '2026-11-26 15:36:20.029418+00');
+INSERT INTO public.email VALUES (6, 7, 'u0@example.com', 11, 'pending', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 8, 'u1@example.com', 12, 'pending', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 9, 'u2@example.com', 13, 'pending', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 10, 'u3@example.com', 14, 'pending', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 11, 'u4@example.com', 15, 'pending', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 12, 'u5@example.com', 16, 'pending', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 1, 'ann@example.com', 2, 'processed', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 2, 'malformed', 6, 'failed', 'no_at_sign', '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 3, 'info@example.org', 7, 'processed', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 4, 'cleo@gmial.com', 8, 'processed', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 5, 'a..b@example.com', 9, 'processed', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (6, 6, 'jörg@example.com', 10, 'processed', NULL, '2026-11-26 15:36:21.067249+00');
+INSERT INTO public.email VALUES (7, 1, 'ann@example.com', 2, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 2, 'malformed', 6, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 3, 'info@example.org', 7, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 4, 'cleo@gmial.com', 8, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 5, 'a..b@example.com', 9, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 6, 'jörg@example.com', 10, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 7, 'u0@example.com', 11, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 8, 'u1@example.com', 12, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 9, 'u2@example.com', 13, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 10, 'u3@example.com', 14, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 11, 'u4@example.com', 15, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.email VALUES (7, 12, 'u5@example.com', 16, 'pending', NULL, '2026-11-26 15:36:22.029859+00');
+INSERT INTO public.file_piece VALUES (1, 0, '\x785e5dcd410ac2301484e1fdc0dcc1038462abee155c09ba103dc0d3a62592e495da80bd9817f062521785b8fd98e1b7419c3751822524c6ad7d49e8bc2dee1acc2e4662773afde3425a719130516f5a8f0411c437da075b9ba3f8c1122e363affb46fcd59bd25eedeeab60d4efcaf70193b25a4286ef376e2bd0e4fe2f179f76de6874988b4ccf4ba2452995349a42aa78a48ab9c56445ae7b426d226a70df10587546262');
+INSERT INTO public.file_piece VALUES (2, 0, '\x785e5dccbd0ac23014c5f1fd3c854f50fa396569c149b083e803dcb6698824f796d8807df1cea24321ae3fcef96b4fd62926af41ccad7e935f9cce46f1aa6346d7f7ff76224396a158069936c0939b25783da92bb955c3f22cc747825137711aa3d3d21a6fc9fddaf76d1150960dc7f2ab67595f78eec1247ad98341cc137be488452a0562994a8958a55221d6a9d4884d2a0d3e7ec1616d');
+INSERT INTO public.file_piece VALUES (3, 0, '\x785e5dcd410ac2301484e1fdc0dcc1038462abee155c09ba103dc0d3a62592e495da80bd9817f062521785b8fd98e1b7419c3751822524c6ad7d49e8bc2dee1acc2e4662773afde3425a719130516f5a8f0411c437da075b9ba3f8c1122e363affb46fcd59bd25eedeeab60d4efcaf70193b25a4286ef376e2bd0e4fe2f179f76de6874988b4ccf4ba2452995349a42aa78a48ab9c56445ae7b426d226a70df10587546262');
+INSERT INTO public.file_piece VALUES (5, 0, '\x785e5dcd410ac2301484e1fdc0dcc1038462abee155c09ba103dc0d3a62592e495da80bd9817f062521785b8fd98e1b7419c3751822524c6ad7d49e8bc2dee1acc2e4662773afde3425a719130516f5a8f0411c437da075b9ba3f8c1122e363affb46fcd59bd25eedeeab60d4efcaf70193b25a4286ef376e2bd0e4fe2f179f76de6874988b4ccf4ba2452995349a42aa78a48ab9c56445ae7b426d226a70df10587546262');
+INSERT INTO public.file_piece VALUES (6, 0, '\x785e5dccbd0ac23014c5f1fd3c854f50fa396569c149b083e803dcb6698824f796d8807df1cea24321ae3fcef96b4fd62926af41ccad7e935f9cce46f1aa6346d7f7ff76224396a158069936c0939b25783da92bb955c3f22cc747825137711aa3d3d21a6fc9fddaf76d1150960dc7f2ab67595f78eec1247ad98341cc137be488452a0562994a8958a55221d6a9d4884d2a0d3e7ec1616d');
+INSERT INTO public.file_piece VALUES (7, 0, '\x785e5dcd410ac2301484e1fdc0dcc1038462abee155c09ba103dc0d3a62592e495da80bd9817f062521785b8fd98e1b7419c3751822524c6ad7d49e8bc2dee1acc2e4662773afde3425a719130516f5a8f0411c437da075b9ba3f8c1122e363affb46fcd59bd25eedeeab60d4efcaf70193b25a4286ef376e2bd0e4fe2f179f76de6874988b4ccf4ba2452995349a42aa78a48ab9c56445ae7b426d226a70df10587546262');
 INSERT INTO public.skipped_row VALUES (1, 4, 'without_address', NULL, ', nobody');
 INSERT INTO public.skipped_row VALUES (1, 5, 'blank', NULL, NULL);
 INSERT INTO public.skipped_row VALUES (1, 3, 'duplicate', 2, 'ANN@example.com');
@@ -236,17 +231,17 @@ INSERT INTO public.skipped_row VALUES (2, 3, 'duplicate', 2, 'ANN@example.com');
 INSERT INTO public.skipped_row VALUES (3, 4, 'without_address', NULL, ', nobody');
 INSERT INTO public.skipped_row VALUES (3, 5, 'blank', NULL, NULL);
 INSERT INTO public.skipped_row VALUES (3, 3, 'duplicate', 2, 'ANN@example.com');
-INSERT INTO public.skipped_row VALUES (4, 4, 'without_address', NULL, ', nobody');
-INSERT INTO public.skipped_row VALUES (4, 5, 'blank', NULL, NULL);
-INSERT INTO public.skipped_row VALUES (4, 3, 'duplicate', 2, 'ANN@example.com');
 INSERT INTO public.skipped_row VALUES (5, 4, 'without_address', NULL, ', nobody');
 INSERT INTO public.skipped_row VALUES (5, 5, 'blank', NULL, NULL);
 INSERT INTO public.skipped_row VALUES (5, 3, 'duplicate', 2, 'ANN@example.com');
 INSERT INTO public.skipped_row VALUES (6, 4, 'without_address', NULL, ', nobody');
 INSERT INTO public.skipped_row VALUES (6, 5, 'blank', NULL, NULL);
 INSERT INTO public.skipped_row VALUES (6, 3, 'duplicate', 2, 'ANN@example.com');
-SELECT pg_catalog.setval('public.action_id_seq', 3, true);
-SELECT pg_catalog.setval('public.batch_id_seq', 6, true);
+INSERT INTO public.skipped_row VALUES (7, 4, 'without_address', NULL, ', nobody');
+INSERT INTO public.skipped_row VALUES (7, 5, 'blank', NULL, NULL);
+INSERT INTO public.skipped_row VALUES (7, 3, 'duplicate', 2, 'ANN@example.com');
+SELECT pg_catalog.setval('public.action_id_seq', 4, true);
+SELECT pg_catalog.setval('public.batch_id_seq', 7, true);
 ALTER TABLE ONLY public.action
     ADD CONSTRAINT action_pkey PRIMARY KEY (batch_id, id);
 ALTER TABLE ONLY public.batch
