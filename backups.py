@@ -54,11 +54,19 @@ class Contents:
     schema_version: int
 
 
+# The transaction that holds a snapshot idles until pg_dump is through; a server may forbid that.
+_IDLE = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+
+
 @contextmanager
 def _snapshot() -> Iterator[tuple[str, Contents]]:
     """The database as it is at this instant, by the name under which others see it too."""
     with session(SECONDS), pool.atomic():
         pool.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        pool.execute_sql(_IDLE)
         (name,) = pool.execute_sql("SELECT pg_export_snapshot()").fetchone()
         yield name, _contents()
 
@@ -70,37 +78,60 @@ def _contents() -> Contents:
     return Contents(int(batches), int(emails), schema.version() or 0)
 
 
-def backup(url: str, target: Path, progress: Progress, *, embedded: bool) -> Contents:
-    """Write a backup to `target`, which is there only when it is complete and on the disk.
+def backup(
+    url: str, target: Path | None, progress: Progress, *, embedded: bool
+) -> tuple[Contents, int]:
+    """Write a backup to `target`, or else to standard output; what is in it, and its bytes.
 
-    Only its owner may read it. Raises BackupError, UNREACHABLE and OSError.
+    The file is there only when it is complete and on the disk, and only its owner may read it.
+    Raises BackupError, UNREACHABLE and OSError.
     """
     with session():
         server = database.server_version()
-    tools = next((each for each in all_tools(url, embedded=embedded) if each.major >= server), None)
+    choices = [each for each in all_tools(url, embedded=embedded) if each.reaching]
+    tools = next((each for each in choices if each.major >= server), None)
     if tools is None:
         raise BackupError(
-            f"The server is PostgreSQL {server}, and every pg_dump here is older. Install"
-            f" postgresql-client-{server}"
+            f"The server is PostgreSQL {server}, and no pg_dump here is as new and can reach it"
+            f" (the bundled one knows no TLS). Install postgresql-client-{server}"
         )
+    with _standard_output() if target is None else _complete(target) as file:
+        with _snapshot() as (name, contents):
+            size = _dump(tools, name, file, progress)
+        file.write(_END)
+    return contents, size + len(_END)
+
+
+def _standard_output() -> IO[bytes]:
+    return open(1, "wb", closefd=False)
+
+
+@contextmanager
+def _complete(target: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name when it is complete and on the disk, or else is gone."""
     unfinished = target.with_name(f"{target.name}.partial")
-    try:
-        with open(unfinished, "wb", opener=_private) as file, _snapshot() as (name, contents):
-            _dump(tools, name, file, progress)
-            file.seek(0, os.SEEK_END)
-            file.write(_END)
+    with open(unfinished, "wb", opener=_private) as file:
+        try:
+            yield file
             file.flush()
             os.fsync(file.fileno())
-        unfinished.rename(target)
-        _sync_folder(target.parent)
-    finally:
-        unfinished.unlink(missing_ok=True)
-    return contents
+            if not _has_name(file, unfinished):
+                raise BackupError(f"Another backup to {target} began meanwhile, and goes on")
+            unfinished.rename(target)
+        finally:
+            if _has_name(file, unfinished):
+                unfinished.unlink()
+    _sync_folder(target.parent)
 
 
 def _private(path: str, flags: int) -> int:
-    Path(path).unlink(missing_ok=True)
+    Path(path).unlink(missing_ok=True)  # what one that was killed left
     return os.open(path, flags | os.O_EXCL, 0o600)
+
+
+def _has_name(file: IO[bytes], path: Path) -> bool:
+    """Whether it is this file that has the name, and not another one by now."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
 def _sync_folder(folder: Path) -> None:
@@ -111,26 +142,25 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _dump(tools: Tools, snapshot: str, file: IO[bytes], progress: Progress) -> None:
-    # The files in it are compressed already, and the rest shrinks to a sixth at the least effort.
-    dump = tools.start(
-        "pg_dump",
-        *("--format=custom", "--compress=1", "--no-owner", "--no-privileges", "--no-password"),
-        *(f"--snapshot={snapshot}", f"--lock-wait-timeout={_LOCK_WAIT}"),
-        *(f"--table={table}" for table in TABLES),
-        stdout=file,
-        stderr=subprocess.PIPE,
-    )
-    with _ended(dump):
-        while True:
-            try:
-                _, said = dump.communicate(timeout=WORD_SECONDS)
-                break
-            except subprocess.TimeoutExpired:
-                progress(os.fstat(file.fileno()).st_size)
-    if dump.returncode:
-        raise BackupError(f"pg_dump failed: {last_word(said)}")
-    progress(os.fstat(file.fileno()).st_size)
+def _dump(tools: Tools, snapshot: str, file: IO[bytes], progress: Progress) -> int:
+    """Write what pg_dump says; how many bytes. By a pipe, so that it ends with us."""
+    with tempfile.TemporaryFile() as errors:
+        # The files in it are compressed already; the rest shrinks to a fifth at the least effort.
+        dump = tools.start(
+            "pg_dump",
+            *("--format=custom", "--compress=1", "--no-owner", "--no-privileges", "--no-password"),
+            *(f"--snapshot={snapshot}", f"--lock-wait-timeout={_LOCK_WAIT}"),
+            *(f"--table={table}" for table in TABLES),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        assert dump.stdout is not None  # noqa: S101
+        with _ended(dump), dump.stdout:
+            size = _pump(dump.stdout, file, progress)
+            if dump.wait():
+                errors.seek(0)
+                raise BackupError(f"pg_dump failed: {last_word(errors.read())}")
+    return size
 
 
 @contextmanager
@@ -150,16 +180,23 @@ def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Co
 
     Raises BackupError, with nothing changed, and UNREACHABLE; and SchemaError.
     """
-    tools, version = _read(source, all_tools(url, embedded=embedded))
+    choices = all_tools(url, embedded=embedded)
+    reader, version = _read(source, choices)
     if version > NEWEST:
         raise BackupError(
             f"The backup's tables are of version {version}, and this code knows them up to"
             f" {NEWEST}. Install the version that it is from"
         )
+    writer = next((each for each in (reader, *choices) if each.reaching), None)
+    if writer is None:
+        raise BackupError(
+            "The server is to be reached by TLS, which the bundled psql does not know. Install"
+            " postgresql-client"
+        )
     with session():
         _refuse_unless_empty()
         modern = database.server_version() >= 17
-    _load(tools, source, progress, modern=modern)
+    _load(reader, writer, source, progress, modern=modern)
     with session(SECONDS):
         schema.migrate()
         pool.execute_sql("ANALYZE batch, chunk")
@@ -195,12 +232,15 @@ def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
 def _refuse_unless_empty() -> None:
     others = pool.execute_sql(
         "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
-        " AND pid <> pg_backend_pid() AND starts_with(application_name, %s) ORDER BY 1",
-        (APPLICATION,),
+        " AND application_name = ANY (%s) ORDER BY 1",
+        ([f"{APPLICATION} app", f"{APPLICATION} worker"],),
     ).fetchall()
     if others:
         names = ", ".join(name for (name,) in others)
-        raise BackupError(f"Others are connected to the database: {names}. Stop app and workers")
+        raise BackupError(
+            f"Others are connected to the database: {names}. Stop app and"
+            " workers; a PgBouncer may keep connections of theirs"
+        )
     if schema.version() is not None:
         (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
         if batches:
@@ -210,10 +250,13 @@ def _refuse_unless_empty() -> None:
             )
 
 
-# What comes before the backup's own statements, in the same transaction. The tables may be there,
-# empty, because an app was started before; that they are is held.
+# What comes before the backup's own statements, in the same transaction. Who starts meanwhile waits
+# before it looks at the tables. They may be there, empty, because an app was started before; that
+# they are is held.
 _FIRST = f"""
 BEGIN;
+SET LOCAL lock_timeout = '{_LOCK_WAIT}';
+SELECT pg_advisory_xact_lock({schema.LOCK});
 DO $$ BEGIN
   IF to_regclass('batch') IS NOT NULL THEN
     LOCK TABLE batch IN ACCESS EXCLUSIVE MODE;
@@ -224,24 +267,21 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 """
 
 
-def _load(tools: Tools, source: Path, progress: Progress, *, modern: bool) -> None:
+def _load(
+    reading: Tools, writing: Tools, source: Path, progress: Progress, *, modern: bool
+) -> None:
     """Run the backup's statements, in one transaction that is committed only when all are there."""
     with tempfile.TemporaryFile() as errors:
-        reader = tools.start(
+        reader = reading.start(
             "pg_restore",
             *("--file=-", "--no-owner", "--no-privileges", str(source)),
             stdout=subprocess.PIPE,
             stderr=errors,
         )
-        writer = tools.start(
+        writer = writing.start(
             "psql",
-            *(
-                "--no-psqlrc",
-                "--quiet",
-                "--no-password",
-                "--set=ON_ERROR_STOP=1",
-                "--output=/dev/null",
-            ),
+            *("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"),
+            "--output=/dev/null",
             stdin=subprocess.PIPE,
             stderr=errors,
         )
@@ -251,7 +291,7 @@ def _load(tools: Tools, source: Path, progress: Progress, *, modern: bool) -> No
             # If the writer ends early, the reader doesn't get through, and what it said is told.
             with contextlib.suppress(BrokenPipeError):
                 writer.stdin.write(_FIRST.encode())
-                _pump(reader.stdout, writer.stdin, progress, modern=modern)
+                _pump(reader.stdout, writer.stdin, progress, strip=not modern)
                 if reader.wait() == 0:
                     writer.stdin.write(b"COMMIT;\n")
                 writer.stdin.close()
@@ -261,17 +301,19 @@ def _load(tools: Tools, source: Path, progress: Progress, *, modern: bool) -> No
                 raise BackupError(f"Nothing was restored: {last_word(errors.read())}")
 
 
-def _pump(source: IO[bytes], target: IO[bytes], progress: Progress, *, modern: bool) -> None:
-    """Pass on what comes, but for a setting in its first lines that a server before 17 lacks."""
+# A setting that pg_restore makes in its first lines, and that a server before 17 lacks.
+_TOO_NEW = b"SET transaction_timeout = 0;\n"
+
+
+def _pump(source: IO[bytes], target: IO[bytes], progress: Progress, *, strip: bool = False) -> int:
+    """Pass on what comes, without what is too new if that is said; how many bytes."""
     total, next_word = 0, 0.0
-    head = not modern
     while block := source.read(_BLOCK):
-        if head:
-            block, head = block.replace(b"SET transaction_timeout = 0;\n", b"", 1), False
-        target.write(block)
+        target.write(block.replace(_TOO_NEW, b"", 1) if strip and not total else block)
         total += len(block)
         if time.monotonic() >= next_word:
             progress(total)
             next_word = time.monotonic() + WORD_SECONDS
     target.flush()
     progress(total)
+    return total

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,7 +21,6 @@ from typing import Any
 
 import redis
 
-import bootstrap
 import database
 import logs
 import presence
@@ -29,7 +29,7 @@ import schema
 from access import Access, is_loopback
 from database import UNREACHABLE, pool, session
 from doorbell import Doorbell
-from embedded import EmbeddedError
+from embedded import Embedded, EmbeddedError
 from processors import ProcessorError
 from schema import NEWEST
 from settings import VERSION, Settings, SettingsError
@@ -60,20 +60,24 @@ class Finding:
 
 def findings(settings: Settings) -> Iterator[Finding]:
     """Everything that can be looked at, one after the other; takes some seconds at most."""
-    yield from _configuration(settings)
-    yield from _versions()
-    yield from _disks(settings)
-    yield from _processor(settings)
-    try:
-        with bootstrap.urls(settings) as (database_url, redis_url):
-            yield from _postgres(settings, database_url)
-            yield from _redis(settings, redis_url)
-    except EmbeddedError as error:
-        yield Finding(PROBLEM, "bundled servers", f"{error}.")
+    for part, check in _CHECKS.items():
+        try:
+            yield from check(settings)
+        except Exception as error:
+            said = f"it can't be looked at: {type(error).__name__}: {_said(error)}."
+            yield Finding(PROBLEM, part, said)
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
-    yield Finding(OK, "configuration", f"{settings.path} is complete.")
+    if settings.path.stat().st_mode & 0o002:
+        said = f"everybody on this machine can change {settings.path}."
+        yield Finding(WARNING, "configuration", said, f"Say chmod o-w {settings.path.name}.")
+    else:
+        yield Finding(OK, "configuration", f"{settings.path} is complete.")
+    yield from _access(settings)
+
+
+def _access(settings: Settings) -> Iterator[Finding]:
     access = settings.access
     try:
         Access(settings)
@@ -97,7 +101,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding(WARNING, "access", "passwords go over the network readable.", advice)
 
 
-def _versions() -> Iterator[Finding]:
+def _versions(_: Settings) -> Iterator[Finding]:
     yield Finding(OK, "program", f"version {VERSION}, tables up to version {NEWEST}.")
     said = f"{platform.python_version()} at {sys.executable}"
     pins = re.findall(r"^([\w.-]+)==([\w.]+)", REQUIREMENTS.read_text(encoding="utf-8"), re.M)
@@ -136,19 +140,22 @@ def _disks(settings: Settings) -> Iterator[Finding]:
 
 
 def _processor(settings: Settings) -> Iterator[Finding]:
-    name = settings.worker.processor
-    if name != "check":
-        sys.path.append(str(settings.path.parent))
-        try:
-            processors.load(name, settings.processor_options)
-        except ProcessorError as error:
-            yield Finding(PROBLEM, "processor", f"{error}.", "See [worker] processor.")
-        else:
-            yield Finding(OK, "processor", f"{name} can be loaded.")
-        return
+    name, options = settings.worker.processor, settings.processor_options
+    sys.path.append(str(settings.path.parent))
+    try:
+        # Whether the DNS answers is looked at by itself.
+        processors.load(name, {**options, "dns": "off"} if name == "check" else options)
+    except ProcessorError as error:
+        yield Finding(PROBLEM, "processor", f"{error}.", "See [worker] processor.")
+    else:
+        yield Finding(OK, "processor", f"{name} can be loaded.")
+    if name == "check":
+        yield _dns(settings)
+
+
+def _dns(settings: Settings) -> Finding:
     if settings.check.dns == "off":
-        yield Finding(OK, "DNS", "it is not asked: [check] dns = off.")
-        return
+        return Finding(OK, "DNS", "it is not asked: [check] dns = off.")
     from processors.lookups import Lookups, LookupsError
 
     check = settings.check
@@ -164,31 +171,48 @@ def _processor(settings: Settings) -> Iterator[Finding]:
     if wrong:
         advice = "Name other nameservers by [check] nameservers, or set dns = off."
         level = PROBLEM if check.dns == "on" else WARNING
-        yield Finding(level, "DNS", f"{wrong}; nameservers: {asked}.", advice)
-    else:
-        seconds = time.monotonic() - begun
-        yield Finding(OK, "DNS", f"{asked} answers sensibly, in {seconds * 1000:.0f} ms.")
+        return Finding(level, "DNS", f"{wrong}; nameservers: {asked}.", advice)
+    seconds = time.monotonic() - begun
+    return Finding(OK, "DNS", f"{asked} answers sensibly, in {seconds * 1000:.0f} ms.")
 
 
-def _postgres(settings: Settings, url: str) -> Iterator[Finding]:
-    database.init(url, connections=2, name="check")
+@contextmanager
+def _served(kind: str, url: str, folder: Path) -> Iterator[str]:
+    """Where a server is; a bundled one runs in here. Raises EmbeddedError."""
+    if url != "embedded":
+        yield url
+        return
+    server = Embedded(kind, folder)
     try:
-        with session(10):
-            yield from _of_postgres(settings)
+        yield server.url
+    finally:
+        server.release()
+
+
+def _postgres(settings: Settings) -> Iterator[Finding]:
+    try:
+        with _served("postgres", settings.database.url, settings.embedded_folder) as url:
+            database.init(url, connections=2, name="check")
+            try:
+                with session(10):
+                    yield from _of_postgres(settings)
+            finally:
+                database.disconnect()
+    except EmbeddedError as error:
+        yield Finding(PROBLEM, "PostgreSQL", f"{error}.")
     except UNREACHABLE as error:
         advice = "See [database] url, or DATABASE_URL, and whether the server runs."
-        yield Finding(PROBLEM, "PostgreSQL", f"it can't be reached: {logs.said(error)}.", advice)
-    finally:
-        database.disconnect()
+        yield Finding(PROBLEM, "PostgreSQL", f"it can't be reached: {_said(error)}.", advice)
 
 
 def _of_postgres(settings: Settings) -> Iterator[Finding]:
-    version, encoding, may_create = _row(
+    version, encoding, may_create, read_only = _row(
         "SELECT current_setting('server_version'), current_setting('server_encoding'),"
-        " has_schema_privilege(current_schema(), 'CREATE')"
+        " has_schema_privilege(current_schema(), 'CREATE'),"
+        " current_setting('transaction_read_only')::boolean"
     )
     seconds, offset = _timed(lambda: float(_row("SELECT extract(epoch FROM clock_timestamp())")[0]))
-    yield _server("PostgreSQL", version, seconds)
+    yield _answering("PostgreSQL", f"version {version}", seconds)
     if database.server_version() < OLDEST_POSTGRES:
         yield Finding(
             PROBLEM, "PostgreSQL", f"{OLDEST_POSTGRES} or newer is needed.", "Upgrade it."
@@ -196,6 +220,9 @@ def _of_postgres(settings: Settings) -> Iterator[Finding]:
     if encoding != "UTF8":
         advice = "Make the database anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
         yield Finding(PROBLEM, "PostgreSQL", f"its encoding is {encoding}, not UTF8.", advice)
+    if read_only:
+        advice = "Name the server that it follows, or see default_transaction_read_only."
+        yield Finding(PROBLEM, "PostgreSQL", "it can be read only, as a standby can.", advice)
     yield _clock("PostgreSQL", offset)
     yield _tables(bool(may_create))
     yield _connections(settings)
@@ -242,45 +269,56 @@ def _connections(settings: Settings) -> Finding:
     return Finding(OK, "connections", said)
 
 
-def _redis(settings: Settings, url: str) -> Iterator[Finding]:
-    doorbell = Doorbell(url, settings.redis.queue_key)
+def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        yield from _of_redis(settings, doorbell)
+        with _served("redis", settings.redis.url, settings.embedded_folder) as url:
+            doorbell = Doorbell(url, settings.redis.queue_key)
+            try:
+                yield from _of_redis(settings.redis.queue_key, doorbell.client)
+            finally:
+                doorbell.close()
+    except EmbeddedError as error:
+        yield Finding(PROBLEM, "Redis", f"{error}.")
     except redis.RedisError as error:
         advice = "See [redis] url, or REDIS_URL, and whether the server runs."
-        said = f"it can't be used: {logs.said(error)}."
+        said = f"it can't be used: {_said(error)}."
         yield Finding(PROBLEM, "Redis", said, f"{advice} Until then pages move once a second.")
-    finally:
-        doorbell.close()
 
 
-def _of_redis(settings: Settings, doorbell: Doorbell) -> Iterator[Finding]:
-    client = doorbell.client
-    info: Any = client.info()
-    version = str(info.get("valkey_version") or info["redis_version"])
-    name = "Valkey" if "valkey_version" in info else "Redis"
-
+def _of_redis(queue_key: str, client: redis.Redis) -> Iterator[Finding]:
     def clock() -> float:
         seconds, microseconds = client.time()
         return float(seconds + microseconds / 1e6)
 
     seconds, offset = _timed(clock)
-    yield _server(name, version, seconds)
-    if tuple(map(int, version.split(".")[:3])) < OLDEST_REDIS:
-        oldest = ".".join(map(str, OLDEST_REDIS))
-        yield Finding(PROBLEM, name, f"{oldest} or newer is needed.", "Upgrade it.")
-    client.set(f"{settings.redis.queue_key}:probe", "", ex=10)
-    policy = info.get("maxmemory_policy", "noeviction")
-    if policy != "noeviction" and info.get("maxmemory"):
-        advice = "Set maxmemory-policy noeviction."
-        yield Finding(WARNING, name, f"it may drop the list: maxmemory-policy {policy}.", advice)
-    yield _clock(name, offset)
-    roll = presence.workers(client, settings.redis.queue_key)
+    try:
+        info: Any = client.info()
+    except redis.exceptions.NoPermissionError:  # who needs no more rights than app and workers
+        said = "it doesn't tell this user its version and settings, and"
+        yield _answering("Redis", said, seconds)
+    else:
+        yield from _redis_settings(info, seconds)
+    client.set(f"{queue_key}:probe", "", ex=10)
+    yield _clock("Redis", offset)
+    roll = presence.workers(client, queue_key)
     if roll.alive:
         names = ", ".join(f"{worker.host}:{worker.pid}" for worker in roll.alive)
         yield Finding(OK, "workers", f"{len(roll.alive)} alive: {names}.")
     else:
         yield Finding(WARNING, "workers", "none is alive, so batches wait.", "Start worker.py.")
+
+
+def _redis_settings(info: dict[str, Any], seconds: float) -> Iterator[Finding]:
+    name = "Valkey" if "valkey_version" in info else "Redis"
+    version = str(info.get("valkey_version") or info["redis_version"])
+    yield _answering("Redis", f"{name} {version}", seconds)
+    if tuple(map(int, re.findall(r"\d+", version)[:3])) < OLDEST_REDIS:
+        oldest = ".".join(map(str, OLDEST_REDIS))
+        yield Finding(PROBLEM, "Redis", f"{oldest} or newer is needed.", "Upgrade it.")
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction" and info.get("maxmemory"):
+        advice = "Set maxmemory-policy noeviction."
+        yield Finding(WARNING, "Redis", f"it may drop the list: maxmemory-policy {policy}.", advice)
 
 
 def _timed(clock: Callable[[], float]) -> tuple[float, float]:
@@ -296,12 +334,12 @@ def _timed(clock: Callable[[], float]) -> tuple[float, float]:
     return best
 
 
-def _server(name: str, version: str, seconds: float) -> Finding:
-    said = f"version {version} answers in {seconds * 1000:.1f} ms."
+def _answering(part: str, said: str, seconds: float) -> Finding:
+    said = f"{said} answers in {seconds * 1000:.1f} ms."
     if seconds > SLOW_SECONDS:
         advice = "Bring it nearer: each turn asks it some ten times."
-        return Finding(WARNING, name, said, advice)
-    return Finding(OK, name, said)
+        return Finding(WARNING, part, said, advice)
+    return Finding(OK, part, said)
 
 
 def _clock(name: str, offset: float) -> Finding:
@@ -310,3 +348,19 @@ def _clock(name: str, offset: float) -> Finding:
     said = f"{name}'s clock differs from this machine's by {offset:+.1f} s."
     advice = "Nothing is lost by that, but logs don't match: keep clocks right by NTP (chrony)."
     return Finding(WARNING, "clock", said, advice)
+
+
+def _said(error: BaseException) -> str:
+    """What an error says, to go on in a sentence."""
+    return logs.said(error).rstrip(".")
+
+
+# By the part that is named if a check can't be made.
+_CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+    "configuration": _configuration,
+    "versions": _versions,
+    "disk": _disks,
+    "processor": _processor,
+    "PostgreSQL": _postgres,
+    "Redis": _redis,
+}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import signal
 import sys
 import time
 
@@ -67,7 +68,7 @@ def _parser() -> argparse.ArgumentParser:
     purge.add_argument("--dry-run", action="store_true", help="only say which they are")
     add("check", "look at configuration, connections, clocks, versions and the DNS")
     backup = add("backup", "write all batches to a file, while app and workers run")
-    backup.add_argument("file", metavar="FILE")
+    backup.add_argument("file", metavar="FILE", help="- for standard output")
     backup.add_argument("--force", action="store_true", help="replace a file that is there")
     add("restore", "restore a backup into a database without batches").add_argument(
         "file", metavar="FILE"
@@ -88,6 +89,7 @@ def main() -> int:
     settings = load_or_exit(arguments, {})
     # What goes wrong is said in a sentence, and need not be logged besides.
     logging.getLogger().addHandler(logging.NullHandler())
+    signal.signal(signal.SIGTERM, _end)  # so that it tidies up, as after Ctrl-C
     meter = Meter()
     try:
         answer = verbs.do(arguments, settings, meter)
@@ -100,11 +102,21 @@ def main() -> int:
         sys.stderr.write("interrupted\n")
         return 130
     meter.end()
-    if arguments.json:
-        sys.stdout.write(f"{json.dumps(answer.document, indent=2, ensure_ascii=False)}\n")
-    else:
-        sys.stdout.write("".join(f"{line}\n" for line in answer.lines))
+    _say(arguments, answer)
     return 0 if answer.ok else 1
+
+
+def _end(signum: int, _frame: object) -> None:
+    raise SystemExit(128 + signum)
+
+
+def _say(arguments: argparse.Namespace, answer: Answer) -> None:
+    backup_there = arguments.verb == "backup" and arguments.file == "-"
+    output = sys.stderr if backup_there else sys.stdout
+    if arguments.json:
+        output.write(f"{json.dumps(answer.document, indent=2, ensure_ascii=False)}\n")
+    else:
+        output.write("".join(f"{line}\n" for line in answer.lines))
 
 
 if __name__ == "__main__":

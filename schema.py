@@ -19,7 +19,7 @@ from database import code_of, pool
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
 # Any number, the same for every process of ours that makes tables.
-_LOCK = 5_281_736_401
+LOCK = 5_281_736_401
 # What a migration may wait for others' locks before it is given up, and tried again later: while it
 # waits, all others wait behind it.
 _LOCK_TIMEOUT = "5s"
@@ -83,7 +83,7 @@ def _migrate_once() -> bool:
     """Do the next migration, whole or not at all; False if there is none."""
     with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
-        pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))
+        pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         pool.execute_sql("SELECT set_config('lock_timeout', %s, true)", (_LOCK_TIMEOUT,))
         present = version()
         if present is None:

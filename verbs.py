@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import getpass
 import itertools
+import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +34,7 @@ from database import UNREACHABLE, session
 from doorbell import Doorbell
 from embedded import EmbeddedError
 from health import Health
-from models import Snapshot
+from models import Snapshot, unfinished_batches
 from phrases import several
 from processors import reasons
 from schema import NEWEST, SchemaError
@@ -41,8 +44,9 @@ from wire import batch_json
 # Batches that `status` shows, the newest; seconds that a piece of a retry or a removal may take.
 SHOWN = 10
 PIECE_SECONDS = 60.0
-# Batches that purge deletes in one go.
-PURGED = 1000
+# Batches that purge deletes at most; those of them that a dry run names.
+PURGED, NAMED = 100_000, 20
+CHECK = "python manage.py check says more."
 
 T = TypeVar("T")
 # Says how far something is.
@@ -72,20 +76,22 @@ class Office:
         self._meter = meter
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
         # As it is shown on the page; there, too, only who may use this machine can do this.
-        self._by = f"{getpass.getuser()} (manage.py)"
+        self._by = f"{_user()} (manage.py)"
 
     def status(self, _: argparse.Namespace) -> Answer:
         outage = logs.Outage("postgres", bootstrap.logger)
         report = Health(self._doorbell, self._settings.redis.queue_key, outage).report()
-        with session():
-            batches, _following = queries.find_batches(limit=SHOWN)
-        shown = [batch_json(batch) for batch in batches]
+        batches = _shown() if report["database"] == "ok" else None
         strip = health.strip(report)
         parts = ("database", "redis", "workers", "rate", "queue", "oldest")
         lines = [" · ".join(strip[part] for part in parts)]
         lines += [f"{strip['text']} {strip['command']}".strip()] if strip["text"] else []
-        lines += [_batch_line(batch) for batch in shown] or ["There are no batches."]
-        return Answer({"health": report, "batches": shown}, lines, ok=report["status"] == "ok")
+        lines += [_worker_line(worker) for worker in report["workers"] or []]
+        lines += [_batch_line(batch) for batch in batches or []]
+        lines += ["There are no batches."] if batches == [] else []
+        ok = report["status"] == "ok"
+        lines += [] if ok else [CHECK]
+        return Answer({"health": report, "batches": batches}, lines, ok)
 
     def retry(self, arguments: argparse.Namespace) -> Answer:
         which, batch_id = arguments.which, arguments.batch
@@ -131,39 +137,40 @@ class Office:
         )
 
     def purge(self, arguments: argparse.Namespace) -> Answer:
+        days = arguments.older_than
+        with session():
+            old = removal.expired_batches(days, PURGED)
+        ago = f"that ended more than {days:g} {'day' if days == 1 else 'days'} ago"
+        if arguments.dry_run:
+            said = f"{several(len(old), 'batch', 'batches')} {ago} would be deleted"
+            return Answer({"wouldDelete": old}, [f"{said}{_listed(old)}."])
         deleted: list[int] = []
         emails = 0
-        with session():
-            old = removal.expired_batches(arguments.older_than, PURGED)
-        while old and not arguments.dry_run:
-            for batch_id in old:
+        for batch_id in old:
+            # Somebody else may have deleted it meanwhile, or retried emails of it.
+            with contextlib.suppress(ManageError, StateError):
                 emails += self._delete(batch_id)
                 deleted.append(batch_id)
-            with session():
-                old = removal.expired_batches(arguments.older_than, PURGED)
-        batches = several(len(old or deleted), "batch", "batches")
-        said = f"{batches} that ended more than {arguments.older_than:g} days ago"
-        if arguments.dry_run:
-            lines = [f"{said} would be deleted{': ' if old else '.'}" + ", ".join(map(str, old))]
-            return Answer({"wouldDelete": old}, lines)
+        said = f"{several(len(deleted), 'batch', 'batches')} {ago}"
         return Answer(
             {"deleted": deleted, "emails": emails},
             [f"{said}: deleted, with {several(emails, 'email')}."],
         )
 
     def backup(self, arguments: argparse.Namespace) -> Answer:
-        target, begun = Path(arguments.file), time.monotonic()
-        if target.exists() and not arguments.force:
-            raise ManageError(f"{target} is there already; name another file, or say --force.")
-        found = backups.backup(
+        target = None if arguments.file == "-" else Path(arguments.file)
+        _refuse(target, force=arguments.force)
+        begun = time.monotonic()
+        found, size = backups.backup(
             self._url, target, self._megabytes("written"), embedded=self._embedded
         )
-        size = target.stat().st_size
+        seconds = time.monotonic() - begun
+        measured = {"file": arguments.file, "bytes": size, "seconds": round(seconds, 1)}
         return Answer(
-            {**_contents_json(found), "file": str(target), "bytes": size},
+            {**_contents_json(found), **measured},
             [
-                f"{_contents_text(found)} are in {target}: {size / 1e6:,.1f} MB, in"
-                f" {time.monotonic() - begun:.1f} s."
+                f"{_contents_text(found)} are in {target or 'standard output'}: {size / 1e6:,.1f}"
+                f" MB, tables of version {found.schema_version}, in {seconds:.1f} s."
             ],
         )
 
@@ -204,10 +211,57 @@ class Office:
         self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
 
 
+def _refuse(target: Path | None, *, force: bool) -> None:
+    """Raise ManageError if this is no place for a backup; None is standard output."""
+    if target is None:
+        if sys.stdout.isatty():
+            raise ManageError("A backup is nothing to read. Send it to a file, or to a command.")
+    elif target.exists() and not target.is_file():
+        raise ManageError(f"{target} is no file that could be replaced; name another.")
+    elif target.exists() and not force:
+        raise ManageError(f"{target} is there already; name another file, or say --force.")
+
+
 def _there(found: T | None, batch_id: int) -> T:
     if found is None:
         raise ManageError(f"There is no batch {batch_id}.")
     return found
+
+
+def _user() -> str:
+    """Who is logged in here."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a number without a name, as in a container
+        return f"uid {os.getuid()}"
+
+
+def _shown() -> list[dict[str, Any]]:
+    """The newest batches and, behind them, the oldest that are unfinished."""
+    with session():
+        newest, _following = queries.find_batches(limit=SHOWN)
+        known = {batch.id for batch in newest}
+        others = [number for number in unfinished_batches(limit=SHOWN) if number not in known]
+        unfinished = [batch for number in others if (batch := queries.find_batch(number))]
+    return [batch_json(batch) for batch in (*newest, *unfinished)]
+
+
+def _worker_line(worker: dict[str, Any]) -> str:
+    busy = [
+        f"batch {thread['batchId']} from email {thread['firstId']:,} since {thread['seconds']} s"
+        for thread in worker["activity"]
+        if thread["batchId"] is not None
+    ]
+    return (
+        f"worker {worker['host']}:{worker['pid']}  {several(worker['threads'], 'thread')}"
+        f"  {phrases.rate(worker['rate'])}  {', '.join(busy) or 'nothing to do'}"
+    )
+
+
+def _listed(batch_ids: list[int]) -> str:
+    named = ", ".join(map(str, batch_ids[:NAMED]))
+    more = len(batch_ids) - NAMED
+    return (f": {named}" if named else "") + (f" and {more:,} more" if more > 0 else "")
 
 
 def _batch_line(batch: dict[str, Any]) -> str:
@@ -246,14 +300,16 @@ def _check(settings: Settings) -> Answer:
 
 
 @contextmanager
-def _office(settings: Settings, meter: Meter, *, restoring: bool) -> Iterator[Office]:
-    """The servers, whose tables must be of this version, but for a restore."""
+def _office(settings: Settings, meter: Meter, verb: str) -> Iterator[Office]:
+    """The servers, whose tables must be of this version, but for a restore; of a PostgreSQL that
+    can't be reached, `status` tells."""
     with bootstrap.urls(settings) as (database_url, redis_url):
         database.init(database_url, connections=2, name="manage")
         doorbell = Doorbell(redis_url, settings.redis.queue_key)
         try:
-            if not restoring:
-                _require_newest()
+            if verb != "restore":
+                with contextlib.suppress(*(UNREACHABLE if verb == "status" else ())):
+                    _require_newest()
             yield Office(settings, doorbell, database_url, meter)
         finally:
             doorbell.close()
@@ -276,7 +332,7 @@ def do(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Answe
     if arguments.verb == "check":
         return _check(settings)
     try:
-        with _office(settings, meter, restoring=arguments.verb == "restore") as office:
+        with _office(settings, meter, arguments.verb) as office:
             answer: Answer = getattr(office, arguments.verb)(arguments)
             return answer
     except (StateError, SchemaError, BackupError, EmbeddedError) as error:
@@ -286,5 +342,5 @@ def do(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Answe
     except UNREACHABLE as error:
         raise ManageError(
             f"PostgreSQL can't be reached: {logs.said(error)}. See [database] url, or DATABASE_URL;"
-            " python manage.py check says more."
+            f" {CHECK}"
         ) from error

@@ -1,5 +1,6 @@
 """Backups made while a worker is at work, restored elsewhere, and refused where they must be."""
 
+import json
 import os
 import re
 import shutil
@@ -8,17 +9,19 @@ import stat
 import subprocess
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg2
 import pytest
 import servers as own
 from support import ROOT, Process, csv_of, eventually, query, snapshot, store, write_config
+from tls import Certificates
 
 import backups
 import invariants
 import pgtools
+import schema
 from embedded import Embedded
 from schema import NEWEST
 
@@ -62,6 +65,13 @@ def rows(url, sql):
         return cursor.fetchall()
     finally:
         connection.close()
+
+
+def query_at(url, sql):
+    connection = psycopg2.connect(url)
+    connection.cursor().execute(sql)
+    connection.commit()
+    connection.close()
 
 
 def wrong_at(url):
@@ -138,6 +148,38 @@ def test_the_way_to_ones_own_postgresql_of_an_older_version(backup_in_mid_batch,
         assert own.PASSWORD not in done.stdout + done.stderr
 
 
+@pytest.fixture
+def over_tls():
+    """Debian's PostgreSQL, that lets nobody in without TLS, and who idles in a transaction out."""
+    with own.folder() as folder:
+        certificates = Certificates(folder)
+        if user := own.unprivileged():
+            shutil.chown(certificates.pair, user)
+        options = {f"ssl_{name}_file": certificates.pair for name in ("cert", "key")}
+        with own.postgres(folder, ssl="on", **options) as postgres:
+            query_at(
+                postgres.url, "ALTER ROLE postgres SET idle_in_transaction_session_timeout = '50ms'"
+            )
+            postgres.url += f"?sslmode=verify-full&sslrootcert={certificates.authority}"
+            yield postgres
+
+
+def test_the_way_over_tls_and_back_with_the_password_in_the_environment(
+    small_backup, manage, over_tls, tmp_path
+):
+    url = over_tls.url.replace(f":{own.PASSWORD_IN_URL}@", "@")
+    password = {"PGPASSWORD": own.PASSWORD}
+    bare = {**password, "PATH": str(tmp_path)}
+    for verb, file in (("restore", small_backup), ("backup", tmp_path / "back")):
+        refused = manage(verb, str(file), url=url, **bare)
+        assert refused.returncode == 1
+        assert "TLS" in refused.stderr
+        assert "Install postgresql-client" in refused.stderr
+        done = manage(verb, str(file), url=url, **password)
+        assert done.returncode == 0, done.stderr
+    assert wrong_at(over_tls.url) == []
+
+
 @contextmanager
 def database_of_its_own(servers, name):
     """An empty database beside that of the tests."""
@@ -195,6 +237,121 @@ def test_a_backup_that_is_killed_or_finds_no_folder_leaves_no_file(
     assert "No such file or directory" in done.stderr
 
 
+@pytest.fixture
+def begin(servers, tmp_path):
+    """Begin a verb; it is ended after the test."""
+    config = write_config(tmp_path)
+    begun = []
+
+    def start(*arguments, **environment):
+        process = Process(
+            "manage.py",
+            "--config",
+            str(config),
+            *arguments,
+            **{**servers.environment, **environment},
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        process.stop(signal.SIGKILL)
+
+
+def waiting(number):
+    """Whether so many sessions wait for somebody's lock."""
+    return len(query("SELECT FROM pg_locks WHERE NOT granted")) == number
+
+
+def test_a_backup_that_is_told_to_end_tidies_up(database, begin, elsewhere, tmp_path):
+    store("a@x.de")
+    elsewhere.execute("BEGIN; LOCK TABLE email IN ACCESS EXCLUSIVE MODE")
+    asked = begin("backup", str(tmp_path / "b.dump"))
+    eventually(lambda: waiting(1))
+    assert [path.name for path in tmp_path.glob("b.dump*")] == ["b.dump.partial"]
+    assert asked.stop() == 128 + signal.SIGTERM
+    assert list(tmp_path.glob("b.dump*")) == []
+    elsewhere.execute("COMMIT")
+    name = "email-batch backup"
+    eventually(lambda: not query("SELECT FROM pg_stat_activity WHERE application_name = %s", name))
+
+
+def test_of_two_backups_to_a_file_one_makes_it(
+    servers, database, begin, manage, elsewhere, other, tmp_path
+):
+    store("a@x.de")
+    target = tmp_path / "b.dump"
+    elsewhere.execute("BEGIN; LOCK TABLE email IN ACCESS EXCLUSIVE MODE")
+    first = begin("backup", str(target))
+    eventually(lambda: waiting(1))
+    second = begin("backup", str(target))
+    eventually(lambda: waiting(2))
+    elsewhere.execute("COMMIT")
+    assert (first.wait(), second.wait()) == (1, 0)
+    assert first.output == f"Another backup to {target} began meanwhile, and goes on."
+    assert [path.name for path in tmp_path.glob("b.dump*")] == ["b.dump"]
+    assert manage("restore", str(target), url=other).returncode == 0
+
+
+def test_a_backup_to_standard_output_is_whole_and_what_is_said_of_it_is_aside(
+    servers, database, tmp_path, manage, other
+):
+    store("a@x.de", "b")
+    config = write_config(tmp_path)
+
+    def backed_up(output):
+        return subprocess.run(
+            [sys.executable, "manage.py", "--config", str(config), "backup", "--json", "-"],
+            cwd=ROOT,
+            env={**os.environ, **servers.environment},
+            stdout=output,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+
+    done = backed_up(subprocess.PIPE)
+    said = json.loads(done.stderr)
+    assert said.pop("seconds") >= 0
+    contents = {"batches": 1, "emails": 2, "schemaVersion": NEWEST}
+    assert said == {**contents, "file": "-", "bytes": len(done.stdout)}
+    (tmp_path / "b.dump").write_bytes(done.stdout)
+    assert manage("restore", str(tmp_path / "b.dump"), url=other).returncode == 0
+    assert rows(other, "SELECT count(*) FROM email") == [(2,)]
+    terminal, ours = os.openpty()
+    try:
+        refused = backed_up(ours)
+    finally:
+        os.close(ours)
+        os.close(terminal)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(b"A backup is nothing to read.")
+
+
+def test_what_is_no_file_is_never_replaced(servers, database, manage, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    done = manage("backup", "--force", str(tmp_path / "pipe"), url=servers.database_url)
+    assert done.returncode == 1
+    assert done.stderr.endswith("pipe is no file that could be replaced; name another.\n")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_who_starts_during_a_restore_waits_for_it(small_backup, begin, run, other, tmp_path):
+    config = write_config(tmp_path, server__port=0)
+    with closing(psycopg2.connect(other)) as holder:
+        cursor = holder.cursor()
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (schema.LOCK,))  # as who makes tables
+        restore = begin("restore", str(small_backup), DATABASE_URL=other)
+        eventually(lambda: waiting(1))
+        app = run("app.py", "--config", str(config), DATABASE_URL=other, REDIS_URL="unix:///nobody")
+        eventually(lambda: waiting(2))
+        holder.rollback()
+        assert restore.wait() == 0
+        batch = eventually(lambda: app.site().get("/api/batches/1").json)
+        assert batch["totalEmails"] == 2
+
+
 def test_what_is_no_backup_is_one_sentence_and_changes_nothing(
     small_backup, other, manage, tmp_path
 ):
@@ -230,7 +387,8 @@ def test_nothing_is_restored_under_an_app_that_runs(small_backup, other, manage,
     done = manage("restore", str(small_backup), url=other)
     assert done.returncode == 1
     assert done.stderr == (
-        "Others are connected to the database: email-batch app. Stop app and workers.\n"
+        "Others are connected to the database: email-batch app. Stop app and workers; a PgBouncer"
+        " may keep connections of theirs.\n"
     )
     assert app.stop() == 0
     # The tables that the app made are empty, and make room.
@@ -255,15 +413,13 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
     )
     assert rows(other, "SELECT to_regclass('batch')") == [(None,)]
     with database_of_its_own(servers, "past") as past:
-        connection = psycopg2.connect(past)
-        connection.cursor().execute(
+        query_at(
+            past,
             (ROOT / "tests/schemas/0005_files.sql").read_text()
             + "; CREATE TABLE schema_version (version integer PRIMARY KEY,"
             " migrated_at timestamptz NOT NULL DEFAULT now());"
-            " INSERT INTO schema_version SELECT generate_series(1, 5)"
+            " INSERT INTO schema_version SELECT generate_series(1, 5)",
         )
-        connection.commit()
-        connection.close()
         backups_of(past, older)
     done = manage("restore", str(older), url=other)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 """What manage.py check finds of servers that are as they should be, and of those that are not."""
 
+import fcntl
 import json
 import sys
 
@@ -8,6 +9,7 @@ import servers as own
 from support import query, write_config
 from test_access import PASSWORD
 from test_manage import document, run_manage  # noqa: F401
+from test_servers import RIGHTS
 
 import checks
 import users
@@ -36,9 +38,10 @@ def test_all_is_well(document, client):  # noqa: F811
     status, told = document("check")
     assert status == 0
     assert {finding["level"] for finding in told["findings"]} == {OK}
-    parts = [finding["part"] for finding in told["findings"]]
-    assert parts == ["configuration", "access", "program", "Python", "disk", "DNS", "PostgreSQL",
-                     "clock", "tables", "connections", "Redis", "clock", "workers"]  # fmt: skip
+    assert [finding["part"] for finding in told["findings"]] == [
+        *("configuration", "access", "program", "Python", "disk", "processor", "DNS"),
+        *("PostgreSQL", "clock", "tables", "connections", "Redis", "clock", "workers"),
+    ]
 
 
 def test_servers_that_are_away_are_problems_and_the_rest_is_looked_at(document, tmp_path):  # noqa: F811
@@ -51,6 +54,43 @@ def test_servers_that_are_away_are_problems_and_the_rest_is_looked_at(document, 
     levels = {finding["part"]: finding["level"] for finding in told["findings"]}
     assert (levels["PostgreSQL"], levels["Redis"], levels["Python"]) == (PROBLEM, PROBLEM, OK)
     assert "secret" not in json.dumps(told)
+
+
+def test_a_bundled_server_that_does_not_come_up_hides_nothing(
+    servers, found, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("embedded.START_TIMEOUT", 0.2)
+    folder = tmp_path / "var/postgres"
+    folder.mkdir(parents=True)
+    with (folder / "users.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a keeper does while it stops the server
+        told = found({"REDIS_URL": servers.redis_url})
+    assert told["PostgreSQL"].level == PROBLEM
+    assert told["PostgreSQL"].text.endswith("is stopping for too long.")
+    assert told["Redis"].level == OK
+
+
+def test_a_check_that_cannot_be_made_hides_nothing(found, monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "nowhere.txt")
+    told = found()
+    assert told["versions"].level == PROBLEM
+    assert told["versions"].text.startswith("it can't be looked at: FileNotFoundError: ")
+    assert told["Redis"].level == OK
+
+
+def test_a_configuration_that_everybody_can_change(found, tmp_path):
+    settings = load(write_config(tmp_path))
+    settings.path.chmod(0o666)
+    finding = next(checks._configuration(settings))
+    assert (finding.level, finding.advice) == (WARNING, "Say chmod o-w config.ini.")
+
+
+def test_users_that_others_can_read(found, tmp_path):
+    users.add(tmp_path / "users", "alice", PASSWORD)
+    (tmp_path / "users").chmod(0o644)
+    finding = found()["access"]
+    assert finding.level == PROBLEM
+    assert "Say chmod 600 users" in finding.text
 
 
 def test_without_workers_that_is_said(found):
@@ -77,7 +117,7 @@ def test_packages_of_other_versions_or_missing(monkeypatch, tmp_path):
     requirements = tmp_path / "requirements.txt"
     requirements.write_text("bottle==0.0.1 \\\n    --hash=sha256:0\nno-such-package==1.0\n")
     monkeypatch.setattr(checks, "REQUIREMENTS", requirements)
-    *_, finding = checks._versions()
+    *_, finding = checks._versions(None)
     assert finding.level == WARNING
     assert "and not 0.0.1, no-such-package is missing" in finding.text
     assert "pip install -r requirements.txt" in finding.advice
@@ -96,6 +136,12 @@ def test_processors(found, tmp_path):
     sys.modules.pop("theirs")
 
 
+def test_a_list_of_domains_that_is_missing(found):
+    finding = found(check__disposable_domains="nowhere.txt")["processor"]
+    assert finding.level == PROBLEM
+    assert "nowhere.txt" in finding.text
+
+
 def test_the_dns(found, nameserver):
     asked = {"check__nameservers": nameserver.address, "check__timeout_seconds": "0.3"}
     assert found(check__dns="on", **asked)["DNS"].text.startswith(f"{nameserver.address} answers")
@@ -109,6 +155,14 @@ def test_postgresql_that_is_too_old_or_has_too_few_connections(found, monkeypatc
     told = found(server__request_threads=256)
     assert told["connections"].level == PROBLEM
     assert "Set max_connections to" in told["connections"].advice
+
+
+def test_postgresql_that_can_only_be_read(servers, document):  # noqa: F811
+    url = f"{servers.database_url}&options=-cdefault_transaction_read_only%3Don"
+    status, told = document("check", DATABASE_URL=url)
+    assert status == 1
+    (problem,) = (each for each in told["findings"] if each["level"] == PROBLEM)
+    assert "it can be read only" in problem["text"]
 
 
 @pytest.mark.parametrize(
@@ -138,3 +192,14 @@ def test_redis_that_may_drop_the_list(servers, found):
             finding = found({**servers.environment, "REDIS_URL": server.url})["Redis"]
     assert finding.level == WARNING
     assert "maxmemory-policy noeviction" in finding.advice
+
+
+def test_a_user_of_redis_with_just_the_rights_that_are_needed(servers, found):
+    with own.folder() as folder:
+        user = ("--user", "batches", "on", f">{own.PASSWORD}", *RIGHTS)
+        with own.redis_server(folder, "redis", *user) as server:
+            url = server.url.replace("redis://:", "redis://batches:")
+            told = found({**servers.environment, "REDIS_URL": url})
+    assert told["Redis"].level == OK
+    assert told["Redis"].text.startswith("it doesn't tell this user its version")
+    assert "workers" in told

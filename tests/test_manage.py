@@ -6,12 +6,15 @@ import os
 import re
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import ROOT, eventually, query, snapshot, start, store, write_config
 from test_models import completed
 
 import manage
+import verbs
+from presence import Presence, ThreadReport
 from schema import NEWEST
 
 
@@ -57,9 +60,36 @@ def test_status_tells_of_servers_workers_and_batches(run_manage, document, proce
     said = run_manage("status").stdout
     assert "No worker is running, so batches wait. python worker.py --threads 4" in said
     assert "batch 1  pending  0 of 2 (0%), 0 failed  list.csv" in said
-    processes("worker.py").await_line("worker started")
+    worker = processes("worker.py")
+    worker.await_line("worker started")
+    said = eventually(lambda: (found := run_manage("status").stdout).count("worker ") and found)
+    assert re.search(rf"^worker \S+:{worker.pid}  4 threads  [\d,]+/s  ", said, re.M)
     eventually(lambda: snapshot(1).status == "completed")
     assert "batch 1  completed  2 of 2 (100%), 1 failed" in run_manage("status").stdout
+
+
+def test_status_shows_what_is_unfinished_however_old(document, run_manage):
+    old = store("a@x.de").batch_id
+    others = [completed() for _ in range(verbs.SHOWN)]
+    _, told = document("status")
+    assert [batch["id"] for batch in told["batches"]] == [*reversed(others), old]
+
+
+def test_status_says_what_workers_do(client, run_manage, database):
+    Presence(client, "email-queue").announce([ThreadReport(1, 7, 20_001, 0.3)], 1234.5)
+    said = run_manage("status").stdout
+    assert "  1 thread  1,234/s  batch 7 from email 20,001 since 0.3 s\n" in said
+
+
+def test_status_without_postgresql_tells_of_the_rest(document, run_manage, tmp_path):
+    away = {"DATABASE_URL": f"postgresql://x@/x?host={tmp_path}"}
+    status, told = document("status", **away)
+    assert status == 1
+    assert (told["health"]["database"], told["health"]["redis"]) == ("unreachable", "ok")
+    assert told["batches"] is None
+    said = run_manage("status", **away).stdout
+    assert said.startswith("PostgreSQL unreachable · Redis ok · ")
+    assert said.endswith("\npython manage.py check says more.\n")
 
 
 def test_status_without_redis_says_so(document, tmp_path):
@@ -123,6 +153,37 @@ def test_purge_deletes_what_ended_long_ago_and_a_dry_run_only_says_what(document
     )
 
 
+def test_purge_leaves_out_what_somebody_retries_meanwhile(document, run_manage, elsewhere):
+    retried, other = completed(), completed()
+    query("UPDATE batch SET completed_at = now() - interval '2 days' RETURNING 1")
+    elsewhere.execute("BEGIN; SELECT FROM batch WHERE id = %s FOR UPDATE", (retried,))
+    with ThreadPoolExecutor() as pool:
+        purge = pool.submit(document, "purge", "--older-than", "1")
+        eventually(lambda: query("SELECT 1 FROM pg_locks WHERE NOT granted"))
+        elsewhere.execute(
+            "UPDATE batch SET status = 'pending', completed_at = NULL, started_at = NULL,"
+            " processed_count = 0, failed_count = 0 WHERE id = %s; COMMIT",
+            (retried,),
+        )
+        assert purge.result() == (0, {"deleted": [other], "emails": 10})
+    assert (
+        "0 batches that ended more than 1 day ago" in run_manage("purge", "--older-than=1").stdout
+    )
+
+
+def test_a_long_list_of_batches_is_cut():
+    assert verbs._listed([]) == ""
+    assert verbs._listed([1, 2]) == ": 1, 2"
+    assert verbs._listed(list(range(1003))).endswith(", 18, 19 and 983 more")
+
+
+def test_a_user_without_a_name_has_a_number(monkeypatch):
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 54321)
+    assert verbs._user() == "uid 54321"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -156,7 +217,7 @@ def test_ids_beyond_any_are_no_batch(document):
 
 
 def test_without_postgresql_it_is_one_sentence(document, tmp_path):
-    status, told = document("status", DATABASE_URL=f"postgresql://x@/x?host={tmp_path}")
+    status, told = document("cancel", "1", DATABASE_URL=f"postgresql://x@/x?host={tmp_path}")
     assert status == 1
     assert told["error"].startswith("PostgreSQL can't be reached: ")
     assert "\n" not in told["error"]
@@ -172,11 +233,13 @@ def test_a_database_of_another_version_is_not_touched(document):
     assert told["error"].startswith(f"The database's tables are of version {NEWEST + 1}, and")
 
 
-def test_help_has_a_sentence_for_each_verb(run_manage):
+def test_help_has_a_sentence_for_each_verb(run_manage, capsys):
     said = run_manage("--help").stdout
     for verb in ("status", "retry", "cancel", "delete", "purge", "check", "backup", "restore"):
         assert re.search(rf"^    {verb} +\w+", said, re.M)
-        assert "--json" in run_manage(verb, "--help").stdout
+        with pytest.raises(SystemExit):
+            manage._parser().parse_args([verb, "--help"])
+        assert "--json" in capsys.readouterr().out
 
 
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
