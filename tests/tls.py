@@ -14,18 +14,18 @@ import trustme
 
 
 class Certificates:
-    """An authority, and a certificate of it for this machine."""
+    """An authority, and certificates of it for localhost."""
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
         self.authority = folder / "ca.pem"
         authority.cert_pem.write_to_path(self.authority)
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        certificate = authority.issue_cert("localhost", "127.0.0.1")
-        certificate.configure_cert(self.context)
-        # The certificate and its key, for who wants a file.
+        authority.issue_cert("localhost").configure_cert(self.context)
+        # One for the address, with its key in the same file.
         self.pair = folder / "pair.pem"
-        certificate.private_key_and_cert_chain_pem.write_to_path(self.pair)
+        pair = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
+        pair.write_to_path(self.pair)
         self.pair.chmod(0o600)
 
 
