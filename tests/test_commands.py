@@ -150,7 +150,6 @@ def test_what_is_refused_late_stops_what_was_begun(tmp_path, servers, database, 
         raise SchemaError("it is newer")
 
     monkeypatch.setattr(schema, "migrate", migrate)
-    monkeypatch.setattr(bootstrap.database, "CONNECT_TIMEOUT", 0.1)
     monkeypatch.setattr(bootstrap, "RETRY_SECONDS", 0.05)
     settings = load(write_config(tmp_path), environ=servers.environment)
     stopping = threading.Event()
