@@ -1,6 +1,7 @@
 """Migrations: from nothing, from every earlier schema with data, by many at once, and refused."""
 
 import shutil
+import threading
 
 import pytest
 from peewee import DataError
@@ -19,7 +20,10 @@ import models
 import schema
 from bootstrap import MIGRATION_SECONDS
 from database import UNREACHABLE, pool, session
+from processors.check import check
 from schema import NEWEST, SchemaError
+from turns import Turns
+from worker import Supervisor
 
 TABLES = (
     models.Action,
@@ -84,7 +88,7 @@ ORDER BY 1, 2
 
 @pytest.mark.parametrize("path", sorted((ROOT / "tests/schemas").iterdir()), ids=lambda p: p.stem)
 def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_data(
-    no_tables, processes, path
+    no_tables, serve, make_workplace, path
 ):
     migrate()
     fresh = query(_STRUCTURE)
@@ -102,8 +106,11 @@ def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_da
         ({reason: number for reason, number in summed if reason},)
     ]
     # App and worker go on with it, and what was deleted is removed at last.
-    site = processes("app.py").site()
-    processes("worker.py")
+    site, workplace = serve(), make_workplace(check)
+    Supervisor(workplace, threading.Event()).sweep()
+    turns = Turns(workplace, 1)
+    while turns.run_once():
+        pass
     ended = ("completed", "cancelled")
     eventually(lambda: all(row[2] in ended for row in query(_BATCHES)))
     eventually(lambda: query("SELECT 1 FROM batch WHERE deleted_at IS NOT NULL") == [])
