@@ -269,8 +269,16 @@ def _selftest(settings: Settings) -> int:
 
     # As it is said when the output goes to a file, too.
     say = functools.partial(print, flush=True)
+    interrupted = threading.Event()
+
+    def interrupt(*_: object) -> None:
+        interrupted.set()  # where a finalizer runs just now, what is raised gets lost
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
-        return 0 if selftest.run(settings, say) else 1
+        passed = selftest.run(settings, say)
+        return 130 if interrupted.is_set() else 1 - passed
     except (EmbeddedError, SelftestError, *UNREACHABLE) as error:
         say(f"The selftest could not be carried out: {error}")
         return 1

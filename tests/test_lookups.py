@@ -75,7 +75,7 @@ def test_the_time_is_that_of_all_queries_together(nameserver, make_lookups):
     nameserver.seconds = 0.3
     began = time.monotonic()
     assert ask(make_lookups(seconds=0.7), "example.net") == "dns_timeout"
-    assert time.monotonic() - began < 1.5
+    assert time.monotonic() - began < 2.5
 
 
 def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
