@@ -209,10 +209,8 @@ class Application:
     def _announce(self, snapshot: Snapshot) -> bool:
         """Ring for the batch and publish it; False without Redis: the workers look for it."""
         prefix = self._settings.redis.channel_prefix
-        if not snapshot.terminal:
-            self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
         self._hub.tell([snapshot])
-        self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
+        progress.announce(self._doorbell, self._queue, prefix, snapshot)
         return not self._doorbell.away
 
 
@@ -243,11 +241,9 @@ def main() -> int:
     except SettingsError as error:
         exit_with(str(error))
     stopping = bootstrap.stop_on_signals()
-    # The request threads, the hub, the health of streams, and those that are just being opened.
-    connections = settings.server.request_threads + 5
     try:
         with bootstrap.servers(
-            settings, stopping, name="app", connections=connections, wait=False
+            settings, stopping, name="app", connections=settings.server.connections, wait=False
         ) as doorbell:
             if not stopping.is_set():
                 serve(settings, allowed, doorbell, stopping)

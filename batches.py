@@ -266,10 +266,13 @@ class Batches:
                 "Say by 'which' what to retry: failed, unknown, or a reason.",
                 parameter="which",
             )
-        codes = reasons.UNKNOWN if which == "unknown" else (which,)
         with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
             done = changes.retry(
-                batch_id, which, codes, lambda: current.extend(PIECE_SECONDS), access.user()
+                batch_id,
+                which,
+                reasons.named(which),
+                lambda: current.extend(PIECE_SECONDS),
+                access.user(),
             )
         if done is None:
             raise self._no_batch(batch_id)

@@ -72,22 +72,37 @@ def stop_on_signals() -> threading.Event:
 
 
 @contextlib.contextmanager
+def postgres_url(settings: Settings) -> Iterator[str]:
+    """Where PostgreSQL is. The bundled one is started, and stopped afterwards if nobody else uses
+    it. Raises EmbeddedError."""
+    with _served("postgres", settings.database.url, settings) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def redis_url(settings: Settings) -> Iterator[str]:
+    """Where Redis is, as postgres_url() for PostgreSQL. Raises EmbeddedError."""
+    with _served("redis", settings.redis.url, settings) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _served(kind: str, url: str, settings: Settings) -> Iterator[str]:
+    if url != "embedded":
+        yield url
+        return
+    server = Embedded(kind, settings.embedded_folder)
+    try:
+        yield server.url
+    finally:
+        server.release()
+
+
+@contextlib.contextmanager
 def urls(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Where PostgreSQL and Redis are.
-
-    Bundled servers are started, and stopped afterwards if nobody else uses them. Raises
-    EmbeddedError.
-    """
-    with contextlib.ExitStack() as stack:
-
-        def resolve(kind: str, url: str) -> str:
-            if url != "embedded":
-                return url
-            server = Embedded(kind, settings.embedded_folder)
-            stack.callback(server.release)
-            return server.url
-
-        yield resolve("postgres", settings.database.url), resolve("redis", settings.redis.url)
+    """Where PostgreSQL and Redis are. Raises EmbeddedError."""
+    with postgres_url(settings) as postgres, redis_url(settings) as redis:
+        yield postgres, redis
 
 
 @contextlib.contextmanager

@@ -13,7 +13,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Any
 
 import redis
 
+import bootstrap
 import database
 import logs
 import presence
@@ -29,7 +29,7 @@ import schema
 from access import Access, is_loopback
 from database import UNREACHABLE, pool, session
 from doorbell import Doorbell
-from embedded import Embedded, EmbeddedError
+from embedded import EmbeddedError
 from processors import ProcessorError
 from schema import NEWEST
 from settings import VERSION, Settings, SettingsError
@@ -176,22 +176,9 @@ def _dns(settings: Settings) -> Finding:
     return Finding(OK, "DNS", f"{asked} answers sensibly, in {seconds * 1000:.0f} ms.")
 
 
-@contextmanager
-def _served(kind: str, url: str, folder: Path) -> Iterator[str]:
-    """Where a server is; a bundled one runs in here. Raises EmbeddedError."""
-    if url != "embedded":
-        yield url
-        return
-    server = Embedded(kind, folder)
-    try:
-        yield server.url
-    finally:
-        server.release()
-
-
 def _postgres(settings: Settings) -> Iterator[Finding]:
     try:
-        with _served("postgres", settings.database.url, settings.embedded_folder) as url:
+        with bootstrap.postgres_url(settings) as url:
             database.init(url, connections=2, name="check")
             try:
                 with session(10):
@@ -257,8 +244,7 @@ def _connections(settings: Settings) -> Finding:
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
         ),
     )
-    app = settings.server.request_threads + 5
-    worker = 3 * settings.worker.threads + 2
+    app, worker = settings.server.connections, settings.worker.connections
     said = (
         f"{used} of {most} connections are in use; the app takes up to {app}, each worker up to"
         f" {worker}."
@@ -271,7 +257,7 @@ def _connections(settings: Settings) -> Finding:
 
 def _redis(settings: Settings) -> Iterator[Finding]:
     try:
-        with _served("redis", settings.redis.url, settings.embedded_folder) as url:
+        with bootstrap.redis_url(settings) as url:
             doorbell = Doorbell(url, settings.redis.queue_key)
             try:
                 yield from _of_redis(settings.redis.queue_key, doorbell.client)

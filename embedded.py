@@ -239,6 +239,8 @@ class Redis:
         pid = _process_named(self._pid_file, "redis", "valkey")
         if pid is not None:
             os.kill(pid, signal.SIGTERM)
+        elif self._process is not None:  # somebody removed the folder
+            self._process.terminate()
         _wait_until(lambda: not self.alive(), STOP_TIMEOUT)
 
 

@@ -10,156 +10,9 @@ import models
 import results
 from processors import reasons
 from settings import VERSION
-
-_Schema = dict[str, Any]
+from shapes import FORMAT, ID, SCHEMAS, TEXT, Schema, list_of, object_of, or_null, ref, whole
 
 _PROBLEM = "application/problem+json"
-
-
-def _object(**properties: _Schema) -> _Schema:
-    """An object that has all of these, and nothing else."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
-
-
-def _or_null(schema: _Schema) -> _Schema:
-    return {"anyOf": [schema, {"type": "null"}]}
-
-
-def _list(schema: _Schema) -> _Schema:
-    return {"type": "array", "items": schema}
-
-
-def _ref(name: str) -> _Schema:
-    return {"$ref": f"#/components/schemas/{name}"}
-
-
-def _whole(least: int = 0, most: int | None = None) -> _Schema:
-    schema: _Schema = {"type": "integer", "minimum": least}
-    return schema if most is None else {**schema, "maximum": most}
-
-
-_TEXT: _Schema = {"type": "string"}
-_TIME: _Schema = {"type": "string", "format": "date-time"}
-_NUMBER: _Schema = {"type": "number", "minimum": 0}
-_SUMS: _Schema = {"type": "object", "additionalProperties": _whole()}
-_ID = _whole(1, models.MAX_ID)
-
-_FORMAT = {
-    "kind": {"enum": ["csv", "xlsx"]},
-    "encoding": _or_null(_TEXT),
-    "delimiter": _or_null(_TEXT),
-    "header": _or_null(_list(_TEXT)),
-    "column": _whole(1),
-}
-_SUMMARY = {
-    "id": _ID,
-    "filename": _TEXT,
-    "uploadedBy": _or_null(_TEXT),
-    "totalEmails": _whole(1),
-    "processedCount": _whole(),
-    "failedCount": _whole(),
-    "status": {"enum": [*models.STATUSES]},
-    "revision": _whole(1),
-    "error": _or_null(_TEXT),
-    "reasons": _SUMS,
-    "verdicts": _object(**dict.fromkeys(reasons.VERDICTS, _whole())),
-    "rows": _ref("Rows"),
-    "format": _or_null(_ref("Format")),
-    "createdAt": _TIME,
-    "startedAt": _or_null(_TIME),
-    "completedAt": _or_null(_TIME),
-    "rate": _or_null(_NUMBER),
-    "secondsLeft": _or_null(_NUMBER),
-}
-
-_SCHEMAS: dict[str, _Schema] = {
-    "Problem": {
-        "type": "object",
-        "description": "RFC 9457. `code` is stable, and `detail` a sentence for people.",
-        "properties": {
-            "type": _TEXT,
-            "title": _TEXT,
-            "status": {"type": "integer"},
-            "code": _TEXT,
-            "detail": _TEXT,
-            "requestId": {**_TEXT, "description": "What the server's log calls this request."},
-        },
-        "required": ["type", "title", "status", "code", "detail", "requestId"],
-    },
-    "Rows": {
-        **_object(
-            total=_whole(),
-            emails=_whole(),
-            duplicates=_whole(),
-            blank=_whole(),
-            withoutAddress=_whole(),
-        ),
-        "description": "What became of the file's rows; `total` is the sum of the others.",
-    },
-    "Format": _object(**_FORMAT),
-    "Batch": _object(**_SUMMARY),
-    "WholeBatch": _object(
-        **_SUMMARY,
-        elapsedSeconds=_or_null(_NUMBER),
-        rates=_or_null(_object(interval=_NUMBER, points=_list(_NUMBER))),
-        history=_list(_ref("Action")),
-    ),
-    "Snapshot": _object(
-        batchId=_ID,
-        revision=_whole(1),
-        status={"enum": [*models.STATUSES, models.DELETED]},
-        processed=_whole(),
-        failed=_whole(),
-        total=_whole(1),
-        reasons=_SUMS,
-        verdicts=_SUMS,
-        rate=_or_null(_NUMBER),
-        secondsLeft=_or_null(_NUMBER),
-    ),
-    "Action": _object(
-        action={"enum": ["retried", "cancelled", *models.DELETIONS]},
-        by=_or_null(_TEXT),
-        at=_TIME,
-        which=_or_null(_TEXT),
-        emails=_or_null(_whole()),
-    ),
-    "Email": _object(
-        id=_whole(1),
-        line=_whole(),
-        email=_TEXT,
-        status={"enum": [*reasons.STATUSES]},
-        verdict=_or_null({"enum": [*reasons.VERDICTS]}),
-        reason=_or_null(_TEXT),
-        explanation=_or_null(_TEXT),
-        suggestion=_or_null(_TEXT),
-        normalized=_or_null(_TEXT),
-    ),
-    "Health": {
-        "type": "object",
-        "description": "What a server that is away would tell is null.",
-        "properties": {
-            "status": {"enum": ["ok", "degraded"]},
-            "database": {"enum": ["ok", "unreachable"]},
-            "redis": {"enum": ["ok", "unreachable"]},
-            "workersAlive": _or_null(_whole()),
-            "workerThreads": _or_null(_whole()),
-            "workers": _or_null(_list({"type": "object"})),
-            "lastWorkerSeen": _or_null({"type": "object"}),
-            "queueDepth": _or_null(_whole()),
-            "oldestWaiting": _or_null({"type": "object"}),
-            "unfinishedBatches": _or_null(_whole()),
-            "version": _TEXT,
-            "schemaVersion": _or_null(_whole()),
-            "notice": _or_null({"type": "object"}),
-        },
-    },
-}
-_SCHEMAS["Health"]["required"] = [*_SCHEMAS["Health"]["properties"]]
 
 _FORM = {
     "file": {"type": "string", "contentMediaType": "application/octet-stream"},
@@ -171,12 +24,12 @@ _FORM = {
 }
 
 
-def _json(schema: _Schema, description: str) -> _Schema:
+def _json(schema: Schema, description: str) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
-def _file(media_type: str, description: str) -> _Schema:
-    return {"description": description, "content": {media_type: {"schema": _TEXT}}}
+def _file(media_type: str, description: str) -> Schema:
+    return {"description": description, "content": {media_type: {"schema": TEXT}}}
 
 
 _PROBLEMS = {
@@ -198,12 +51,12 @@ _PROBLEMS = {
 _ALWAYS = (400, 401, 403, 429, 431, 503)
 
 
-def _operation(name: str, summary: str, answers: _Schema, *problems: int, **more: Any) -> _Schema:
+def _operation(name: str, summary: str, answers: Schema, *problems: int, **more: Any) -> Schema:
     """One method of one address. `answers` are those that are no problem."""
     refused = {
         str(status): {
             "description": _PROBLEMS[status],
-            "content": {_PROBLEM: {"schema": _ref("Problem")}},
+            "content": {_PROBLEM: {"schema": ref("Problem")}},
         }
         for status in sorted({*_ALWAYS, *problems})
     }
@@ -222,44 +75,44 @@ _OF_A_BATCH = (
 )
 
 
-def _link(name: str) -> _Schema:
+def _link(name: str) -> Schema:
     return {"operationId": name, "parameters": {"batchId": "$response.body#/batchId"}}
 
 
-def _query(name: str, schema: _Schema, description: str) -> _Schema:
+def _query(name: str, schema: Schema, description: str) -> Schema:
     return {"name": name, "in": "query", "schema": schema, "description": description}
 
 
-def _one_of(*choices: str) -> _Schema:
+def _one_of(*choices: str) -> Schema:
     return {"enum": ["", *choices]}  # empty for any
 
 
-_PATH_ID = {"name": "batchId", "in": "path", "required": True, "schema": _ID}
+_PATH_ID = {"name": "batchId", "in": "path", "required": True, "schema": ID}
 _SEARCH = {"type": "string", "maxLength": batches.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}
-_LIMIT = _query("limit", _whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
-_AFTER = _query("after", _whole(0, models.MAX_LINE), "`next` of the page before.")
+_LIMIT = _query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
+_AFTER = _query("after", whole(0, models.MAX_LINE), "`next` of the page before.")
 _ONLY = _query("only", _one_of(*results.ONLY), "Rows of this kind only.")
 _FILE_PROBLEMS = (408, 413, 415, 422, 507)
 _EVENT = {
     "type": "object",
     "description": "One event; `event: health` has what /api/health says.",
     "properties": {
-        "id": _TEXT,
-        "event": _TEXT,
+        "id": TEXT,
+        "event": TEXT,
         "data": {
             "type": "string",
             "contentMediaType": "application/json",
-            "contentSchema": {"anyOf": [_ref("Snapshot"), _ref("Health")]},
+            "contentSchema": {"anyOf": [ref("Snapshot"), ref("Health")]},
         },
     },
 }
-_EVENTS: _Schema = {
+_EVENTS: Schema = {
     "description": "Server-Sent Events: a snapshot, then every change.",
     "content": {"text/event-stream": {"schema": _EVENT}},
 }
 
 
-def _upload(fields: _Schema) -> _Schema:
+def _upload(fields: Schema) -> Schema:
     schema = {
         "type": "object",
         "properties": fields,
@@ -268,23 +121,23 @@ def _upload(fields: _Schema) -> _Schema:
     return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
-def _which() -> _Schema:
+def _which() -> Schema:
     which = {"type": "string", "pattern": f"^{reasons.CODE}$"}
     form = {"type": "object", "properties": {"which": which}, "required": ["which"]}
     return {
         "required": True,
         "content": {
-            "application/json": {"schema": _object(which=which)},
+            "application/json": {"schema": object_of(which=which)},
             "application/x-www-form-urlencoded": {"schema": form},
         },
     }
 
 
-def _state(**more: _Schema) -> _Schema:
-    return _object(batchId=_ID, status={"enum": [*models.STATUSES]}, **more)
+def _state(**more: Schema) -> Schema:
+    return object_of(batchId=ID, status={"enum": [*models.STATUSES]}, **more)
 
 
-def _paths() -> dict[str, _Schema]:
+def _paths() -> dict[str, Schema]:
     batch = "/api/batches/{batchId}"
     of_batch = {"parameters": [_PATH_ID]}
     return {
@@ -293,12 +146,12 @@ def _paths() -> dict[str, _Schema]:
                 "health",
                 "Whether all parts are there, and who processes what.",
                 {
-                    "200": _json(_ref("Health"), "It is there."),
+                    "200": _json(ref("Health"), "It is there."),
                     "503": {
                         "description": "The database is out of reach.",
                         "content": {
-                            "application/json": {"schema": _ref("Health")},
-                            _PROBLEM: {"schema": _ref("Problem")},
+                            "application/json": {"schema": ref("Health")},
+                            _PROBLEM: {"schema": ref("Problem")},
                         },
                     },
                 },
@@ -316,18 +169,18 @@ def _paths() -> dict[str, _Schema]:
                 {
                     "201": {
                         **_json(
-                            _object(
-                                batchId=_ID,
-                                filename=_TEXT,
-                                totalEmails=_whole(1),
+                            object_of(
+                                batchId=ID,
+                                filename=TEXT,
+                                totalEmails=whole(1),
                                 status={"enum": [*models.STATUSES]},
-                                rows=_ref("Rows"),
-                                format=_ref("Format"),
+                                rows=ref("Rows"),
+                                format=ref("Format"),
                                 liveUpdates={"type": "boolean"},
                             ),
                             "It is stored.",
                         ),
-                        "headers": {"Location": {"schema": _TEXT}},
+                        "headers": {"Location": {"schema": TEXT}},
                         "links": {name: _link(name) for name in _OF_A_BATCH},
                     }
                 },
@@ -341,19 +194,19 @@ def _paths() -> dict[str, _Schema]:
                 "What an upload of this file, or of its first part, would be read as.",
                 {
                     "200": _json(
-                        _object(
-                            **_FORMAT,
-                            columns=_list(
-                                _object(index=_whole(1), name=_or_null(_TEXT), addresses=_whole())
+                        object_of(
+                            **FORMAT,
+                            columns=list_of(
+                                object_of(index=whole(1), name=or_null(TEXT), addresses=whole())
                             ),
-                            rows=_list(_list(_TEXT)),
+                            rows=list_of(list_of(TEXT)),
                             partial={"type": "boolean"},
                         ),
                         "The format, and the first rows.",
                     )
                 },
                 *_FILE_PROBLEMS,
-                requestBody=_upload(_FORM | {"size": _TEXT}),
+                requestBody=_upload(_FORM | {"size": TEXT}),
             )
         },
         "/api/batches": {
@@ -362,14 +215,14 @@ def _paths() -> dict[str, _Schema]:
                 "The batches, newest first.",
                 {
                     "200": _json(
-                        _object(batches=_list(_ref("Batch")), next=_or_null(_ID)), "A page."
+                        object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page."
                     )
                 },
                 parameters=[
                     _query("q", _SEARCH, "A part of the file's name."),
                     _query("status", _one_of(*models.STATUSES), "Those in this state only."),
-                    _query("before", _ID, "`next` of the page before."),
-                    _query("limit", _whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
+                    _query("before", ID, "`next` of the page before."),
+                    _query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
                 ],
             )
         },
@@ -382,7 +235,7 @@ def _paths() -> dict[str, _Schema]:
             "get": _operation(
                 "batch",
                 "A batch.",
-                {"200": _json(_ref("WholeBatch"), "The batch.")},
+                {"200": _json(ref("WholeBatch"), "The batch.")},
                 404,
                 **of_batch,
             ),
@@ -410,7 +263,7 @@ def _paths() -> dict[str, _Schema]:
                 "Its emails, by number.",
                 {
                     "200": _json(
-                        _object(emails=_list(_ref("Email")), next=_or_null(_whole())), "A page."
+                        object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page."
                     )
                 },
                 404,
@@ -435,16 +288,16 @@ def _paths() -> dict[str, _Schema]:
                 "The rows that became no emails, by line.",
                 {
                     "200": _json(
-                        _object(
-                            rows=_list(
-                                _object(
-                                    line=_whole(),
+                        object_of(
+                            rows=list_of(
+                                object_of(
+                                    line=whole(),
                                     kind={"enum": [*files.KINDS]},
-                                    firstLine=_or_null(_whole()),
-                                    content=_or_null(_TEXT),
+                                    firstLine=or_null(whole()),
+                                    content=or_null(TEXT),
                                 )
                             ),
-                            next=_or_null(_whole()),
+                            next=or_null(whole()),
                         ),
                         "A page.",
                     )
@@ -464,8 +317,8 @@ def _paths() -> dict[str, _Schema]:
                 "Domains that are probably mistyped, most first.",
                 {
                     "200": _json(
-                        _object(
-                            typos=_list(_object(domain=_TEXT, count=_whole(1), suggestion=_TEXT))
+                        object_of(
+                            typos=list_of(object_of(domain=TEXT, count=whole(1), suggestion=TEXT))
                         ),
                         "The domains.",
                     )
@@ -494,7 +347,7 @@ def _paths() -> dict[str, _Schema]:
             "post": _operation(
                 "retry",
                 "Process emails of a completed batch again: failed, unknown, or by reason.",
-                {"200": _json(_state(requeued=_whole()), "So many are processed again.")},
+                {"200": _json(_state(requeued=whole()), "So many are processed again.")},
                 404,
                 409,
                 requestBody=_which(),
@@ -505,7 +358,7 @@ def _paths() -> dict[str, _Schema]:
             "post": _operation(
                 "cancel",
                 "Cancel a batch; what is counted stays.",
-                {"200": _json(_state(processedCount=_whole(), totalEmails=_whole(1)), "It is.")},
+                {"200": _json(_state(processedCount=whole(), totalEmails=whole(1)), "It is.")},
                 404,
                 409,
                 **of_batch,
@@ -526,7 +379,7 @@ def document() -> dict[str, Any]:
         "security": [{"basic": []}],
         "paths": _paths(),
         "components": {
-            "schemas": _SCHEMAS,
+            "schemas": SCHEMAS,
             "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
         },
     }

@@ -70,9 +70,7 @@ def _title(status: int) -> str:
         return "Error"
 
 
-def _document(
-    status: int, code: str | None, detail: str | None, request_id: str, **members: object
-) -> str:
+def _document(status: int, code: str | None, detail: str | None, **members: object) -> str:
     title = _title(status)
     return json.dumps(
         {
@@ -81,7 +79,7 @@ def _document(
             "status": status,
             "code": code or title.lower().replace(" ", "_").replace("-", "_"),
             "detail": detail or DETAILS.get(status, f"{title}."),
-            "requestId": request_id,
+            "requestId": logs.REQUEST.get(),
             **members,
         }
     )
@@ -99,7 +97,7 @@ def render(error: bottle.HTTPError, **page: Any) -> str:
         code, detail, members = None, None, {}
     if _is_api(bottle.request.path):
         bottle.response.content_type = MEDIA_TYPE
-        return _document(status, code, detail, logs.REQUEST.get(), **members)
+        return _document(status, code, detail, **members)
     body: str = bottle.template(
         "error",
         status=status,
@@ -118,31 +116,31 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
         error, begun = self.request.error, time.monotonic()
         # What waitress could not parse has no path.
         path, method = getattr(self.request, "path", ""), getattr(self.request, "command", "-")
-        request_id = requestlog.new_id()
+        logs.REQUEST.set(requestlog.new_id())
         if _is_api(path):
-            media_type, text = MEDIA_TYPE, _document(error.code, None, None, request_id)
+            media_type, text = MEDIA_TYPE, _document(error.code, None, None)
         else:
-            media_type, text = "text/html; charset=utf-8", _plain_page(error.code, request_id)
+            media_type, text = "text/html; charset=utf-8", _plain_page(error.code)
         body = text.encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [
             ("Content-Type", media_type),
-            (requestlog.HEADER, request_id),
+            (requestlog.HEADER, logs.REQUEST.get()),
             *SECURITY_HEADERS,
             *_HEADERS.get(error.code, ()),
         ]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
-        logs.REQUEST.set(request_id)
         requestlog.log(method, path, error.code, begun, "-", self.channel.addr[0])
         logs.REQUEST.set("")
 
 
-def _plain_page(status: int, request_id: str) -> str:
-    """A page of constants; what was asked for is not repeated."""
+def _plain_page(status: int) -> str:
+    """A page of constants, but for the request's id; what was asked for is not repeated."""
     title = f"{status} {_title(status)}"
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p><p>Request {request_id}</p></html>\n"
+        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p>"
+        f"<p>Request {logs.REQUEST.get()}</p></html>\n"
     )

@@ -23,6 +23,7 @@ import redis
 
 import logs
 import models
+from batchqueue import BatchQueue
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS, Doorbell
 from models import DELETED, Snapshot
@@ -85,6 +86,18 @@ def _parse(data: str) -> Snapshot:
 def publish(client: redis.Redis, channel_prefix: str, snapshot: Snapshot) -> None:
     """Publish on the batch's channel. Raises redis.RedisError."""
     client.publish(f"{channel_prefix}{snapshot.batch_id}", message(snapshot))
+
+
+def announce(
+    doorbell: Doorbell, queue: BatchQueue, channel_prefix: str, snapshot: Snapshot
+) -> None:
+    """Tell workers and pages what was done to a batch: ring, if there is work, and publish.
+
+    Without Redis both find out by themselves.
+    """
+    if not snapshot.terminal:
+        doorbell.use(lambda: queue.enqueue(snapshot.batch_id))
+    doorbell.use(lambda: publish(doorbell.client, channel_prefix, snapshot))
 
 
 class Publisher:

@@ -97,7 +97,8 @@ def _migrate_once() -> bool:
         if present == NEWEST:
             return False
         path = migrations()[present + 1]
-        pool.execute_sql(path.read_text(encoding="utf-8"))
+        # The driver takes a single % for the place of a parameter.
+        pool.execute_sql(path.read_text(encoding="utf-8").replace("%", "%%"))
         pool.execute_sql("INSERT INTO schema_version (version) VALUES (%s)", (present + 1,))
     logger.info(logs.line("tables migrated", version=present + 1, by=path.stem))
     return True

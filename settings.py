@@ -136,6 +136,12 @@ class Server:
     max_streams_per_client: int = _number(int, 1, 5000)
     cors_origins: tuple[str, ...] = _option(_origins)
 
+    @property
+    def connections(self) -> int:
+        """The most that one app.py holds to PostgreSQL: one for each request thread, the hub, the
+        health of streams, and those streams that are just being opened."""
+        return self.request_threads + 5
+
 
 @dataclass(frozen=True)
 class Access:
@@ -175,6 +181,17 @@ class Worker:
     sweep_seconds: float = _number(float, 0.1, 3600)
     shutdown_seconds: float = _number(float, 0.1, 3600)
     processor: str = _matching(r"check|[\w.]+:\w+", "'check' or module:function")
+
+    @property
+    def max_hung(self) -> int:
+        """How many hung threads a worker bears with until it starts itself anew."""
+        return 2 * self.threads
+
+    @property
+    def connections(self) -> int:
+        """The most that one worker.py holds to PostgreSQL: one for each thread that works, one in
+        the books for each that hangs (what it held was cut), and the supervisor's sweep."""
+        return self.threads + self.max_hung + 2
 
 
 @dataclass(frozen=True)

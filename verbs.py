@@ -97,7 +97,6 @@ class Office:
         which, batch_id = arguments.which, arguments.batch
         if not reasons.is_code(which):
             raise ManageError("Say failed, unknown, or a reason's code such as no_at_sign.")
-        codes = reasons.UNKNOWN if which == "unknown" else (which,)
         chunks = itertools.count(1)
         with session(PIECE_SECONDS) as current:
 
@@ -105,7 +104,7 @@ class Office:
                 current.extend(PIECE_SECONDS)
                 self._meter(f"batch {batch_id}: chunk {next(chunks):,}")
 
-            done = changes.retry(batch_id, which, codes, on_chunk, self._by)
+            done = changes.retry(batch_id, which, reasons.named(which), on_chunk, self._by)
         requeued, snapshot = _there(done, batch_id)
         if requeued:
             self._announce(snapshot)
@@ -204,11 +203,8 @@ class Office:
         return snapshot.total
 
     def _announce(self, snapshot: Snapshot) -> None:
-        """Ring for the batch and tell open pages; without Redis they find out by themselves."""
-        if not snapshot.terminal:
-            self._doorbell.use(lambda: self._queue.enqueue(snapshot.batch_id))
         prefix = self._settings.redis.channel_prefix
-        self._doorbell.use(lambda: progress.publish(self._doorbell.client, prefix, snapshot))
+        progress.announce(self._doorbell, self._queue, prefix, snapshot)
 
 
 def _refuse(target: Path | None, *, force: bool) -> None:

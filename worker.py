@@ -54,11 +54,6 @@ STALE_IDS = 100
 logger = logging.getLogger("worker")
 
 
-def max_hung(threads: int) -> int:
-    """How many hung threads a worker bears with until it starts itself anew."""
-    return 2 * threads
-
-
 class Supervisor:
     """Starts the threads, replaces them, sweeps, announces the worker, and stops it."""
 
@@ -82,7 +77,7 @@ class Supervisor:
     @property
     def worn_out(self) -> bool:
         """Whether so many threads hang that this process should make way for a fresh one."""
-        return len(self._hung) >= max_hung(self._settings.threads)
+        return len(self._hung) >= self._settings.max_hung
 
     def run(self, not_frozen: Callable[[], object] = lambda: None) -> bool:
         """Work until `stopping` or worn out; True if all threads had ended their turns in time.
@@ -278,7 +273,9 @@ def _selftest(settings: Settings) -> int:
     signal.signal(signal.SIGINT, interrupt)
     try:
         passed = selftest.run(settings, say)
-        return 130 if interrupted.is_set() else 1 - passed
+        if interrupted.is_set():
+            return 130
+        return 0 if passed else 1
     except (EmbeddedError, SelftestError, *UNREACHABLE) as error:
         say(f"The selftest could not be carried out: {error}")
         return 1
@@ -315,12 +312,9 @@ def main() -> int:
         processor = processors.load(settings.worker.processor, settings.processor_options)
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
-    # One for each thread that works, and one more in our books for each that hangs (what it held
-    # was cut); the supervisor's sweep.
-    connections = settings.worker.threads + max_hung(settings.worker.threads) + 2
     try:
         with bootstrap.servers(
-            settings, stopping, name="worker", connections=connections
+            settings, stopping, name="worker", connections=settings.worker.connections
         ) as doorbell:
             supervisor = Supervisor(Workplace(settings, doorbell, processor), stopping)
             with _ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:

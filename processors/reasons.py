@@ -100,6 +100,11 @@ CATALOGUE = {
 UNKNOWN = tuple(reason.code for reason in CATALOGUE.values() if reason.verdict == "unknown")
 
 
+def named(which: str) -> tuple[str, ...]:
+    """The codes that a retry of `which` is about: all that are unknown, or one."""
+    return UNKNOWN if which == "unknown" else (which,)
+
+
 def is_code(text: str) -> bool:
     """Whether this may be a reason's code: lower-case letters, digits, underscores, at most 40."""
     return re.fullmatch(CODE, text) is not None

@@ -51,8 +51,7 @@ class Machine:
         if not bare.exists():  # of an earlier trial
             unfinished = folder / "unfinished"
             packages = "systemd-sysv,dbus,ca-certificates"
-            run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm",
-                unfinished, "http://deb.debian.org/debian")  # fmt: skip
+            run("debootstrap", "--variant=minbase", f"--include={packages}", "bookworm", unfinished)
             unfinished.rename(bare)
         run("rm", "-rf", self.root)
         run("cp", "-a", bare, self.root)

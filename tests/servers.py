@@ -10,7 +10,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,7 +19,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 import redis
-from support import eventually
+from support import eventually, free_port
 
 import embedded
 
@@ -38,14 +37,6 @@ def required(path: Path, package: str) -> Path:
     if not path.exists():
         pytest.fail(f"{path} is missing; on Debian 12: apt install {package}", pytrace=False)
     return path
-
-
-def free_port() -> int:
-    """A port that nobody listens on, on this thread's host."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def unprivileged() -> str | None:

@@ -11,7 +11,6 @@ import http.client
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -29,7 +28,7 @@ import redis
 from audit import Findings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
-from support import ROOT, write_config
+from support import ROOT, free_port, write_config
 
 from embedded import Embedded
 
@@ -238,7 +237,7 @@ class Stage:
         for kind in ("postgres", "redis"):
             self._servers.append(Embedded(kind, self.folder))
         self.database_url, self.redis_url = (server.url for server in self._servers)
-        self.address = ("127.0.0.1", _free_port())
+        self.address = ("127.0.0.1", free_port())
         config = write_config(
             self.folder,
             server__port=self.address[1],
@@ -375,10 +374,3 @@ def await_true(condition: Callable[[], Any], seconds: float, what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
         threading.Event().wait(LOOK)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -8,7 +8,9 @@ import http.client
 import json
 import os
 import re
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -45,6 +47,20 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
             return value
         assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
         threading.Event().wait(0.02)
+
+
+def free_port() -> int:
+    """A port that nobody listens on, on this thread's host."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def copy_project(target: Path) -> None:
+    """Copy what runs of this project."""
+    unneeded = shutil.ignore_patterns(".*", "tests", "bench", "docs", "var", "users", "*.pyc")
+    shutil.copytree(ROOT, target, ignore=unneeded)
 
 
 def write_config(folder: Path, **changes: object) -> Path:

@@ -7,7 +7,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from pathlib import Path
 
 import deploy_trial
 import pytest
-from support import ROOT, Process, Site, csv_of, eventually
+from support import ROOT, Process, Site, copy_project, csv_of, eventually, free_port
 from test_backups import database_of_its_own
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -48,14 +47,11 @@ def project():
     """A copy of the project whose app serves on a port of its own, and what is typed in there."""
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     copy = folder / "project"
-    ignored = shutil.ignore_patterns(".*", "tests", "bench", "docs", "var", "users", "*.pyc")
-    shutil.copytree(ROOT, copy, ignore=ignored)
+    copy_project(copy)
     (copy / ".venv").symlink_to(Path(sys.executable).parent.parent)
     config = copy / "config.ini"
     config.write_text(config.read_text().replace("dns = auto", "dns = off"))
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    yield Typist(copy, port)
+    yield Typist(copy, free_port())
     shutil.rmtree(folder)
 
 

@@ -1,19 +1,26 @@
 """The site of deploy/ in a real nginx, before a real app."""
 
-import contextlib
 import http.client
 import os
 import re
 import shutil
 import signal
-import socket
 import ssl
 import subprocess
 
 import pytest
 import trustme
 from servers import required
-from support import ROOT, Site, assert_books_balance, csv_of, eventually, query, snapshot
+from support import (
+    ROOT,
+    Site,
+    assert_books_balance,
+    csv_of,
+    eventually,
+    free_port,
+    query,
+    snapshot,
+)
 from test_access import PASSWORD, basic
 
 import users
@@ -56,17 +63,11 @@ class HttpsSite(Site):
         )
 
 
-def free_ports(count):
-    with contextlib.ExitStack() as stack:
-        probes = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [probe.getsockname()[1] for probe in probes]
-
-
 @pytest.fixture
 def nginx(tmp_path):
     """nginx with the site of deploy/, before the app's port that it gives, too."""
     program = shutil.which("nginx") or required(ROOT / "nginx", "nginx")
-    app_port, port, plain_port = free_ports(3)
+    app_port, port, plain_port = free_port(), free_port(), free_port()
     authority = trustme.CA()
     certificate = authority.issue_cert("localhost")
     certificate.private_key_pem.write_to_path(tmp_path / "key")

@@ -1,6 +1,5 @@
 """Migrations: from nothing, from every earlier schema with data, by many at once, and refused."""
 
-import shutil
 import threading
 
 import pytest
@@ -8,6 +7,7 @@ from peewee import DataError
 from support import (
     ROOT,
     assert_books_balance,
+    copy_project,
     csv_of,
     eventually,
     in_threads,
@@ -206,8 +206,7 @@ def test_a_database_newer_than_the_code_is_refused(processes, script):
 def newer_code(tmp_path):
     """A copy of this code with one migration more, as a next version would have it."""
     copy = tmp_path / "newer"
-    ignored = shutil.ignore_patterns(".*", "tests", "bench", "docs", "var", "*.pyc")
-    shutil.copytree(ROOT, copy, ignore=ignored)
+    copy_project(copy)
     (copy / "migrations" / f"{NEWEST + 1:04}_priorities.sql").write_text(
         "ALTER TABLE batch ADD COLUMN priority integer NOT NULL DEFAULT 0;"
         " ALTER TABLE chunk ADD COLUMN tried_by text;"

@@ -209,7 +209,7 @@ def test_a_worker_with_too_many_hung_threads_is_worn_out(supervise, short_grace,
     eventually(lambda: supervisor.worn_out)
     stop()
     assert any("starts itself anew" in message for message in caplog.messages)
-    assert len(supervisor._hung) == worker.max_hung(1)
+    assert len(supervisor._hung) == supervisor._settings.max_hung
     release.set()
     assert_books_balance()
 

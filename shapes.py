@@ -1,0 +1,156 @@
+"""The shapes of what the API says, in JSON Schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import models
+from processors import reasons
+
+Schema = dict[str, Any]
+
+
+def object_of(**properties: Schema) -> Schema:
+    """An object that has all of these, and nothing else."""
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": [*properties],
+        "additionalProperties": False,
+    }
+
+
+def or_null(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def list_of(schema: Schema) -> Schema:
+    return {"type": "array", "items": schema}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def whole(least: int = 0, most: int | None = None) -> Schema:
+    schema: Schema = {"type": "integer", "minimum": least}
+    return schema if most is None else {**schema, "maximum": most}
+
+
+TEXT: Schema = {"type": "string"}
+TIME: Schema = {"type": "string", "format": "date-time"}
+NUMBER: Schema = {"type": "number", "minimum": 0}
+SUMS: Schema = {"type": "object", "additionalProperties": whole()}
+ID = whole(1, models.MAX_ID)
+
+FORMAT = {
+    "kind": {"enum": ["csv", "xlsx"]},
+    "encoding": or_null(TEXT),
+    "delimiter": or_null(TEXT),
+    "header": or_null(list_of(TEXT)),
+    "column": whole(1),
+}
+_SUMMARY = {
+    "id": ID,
+    "filename": TEXT,
+    "uploadedBy": or_null(TEXT),
+    "totalEmails": whole(1),
+    "processedCount": whole(),
+    "failedCount": whole(),
+    "status": {"enum": [*models.STATUSES]},
+    "revision": whole(1),
+    "error": or_null(TEXT),
+    "reasons": SUMS,
+    "verdicts": object_of(**dict.fromkeys(reasons.VERDICTS, whole())),
+    "rows": ref("Rows"),
+    "format": or_null(ref("Format")),
+    "createdAt": TIME,
+    "startedAt": or_null(TIME),
+    "completedAt": or_null(TIME),
+    "rate": or_null(NUMBER),
+    "secondsLeft": or_null(NUMBER),
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "Problem": {
+        "type": "object",
+        "description": "RFC 9457. `code` is stable, and `detail` a sentence for people.",
+        "properties": {
+            "type": TEXT,
+            "title": TEXT,
+            "status": {"type": "integer"},
+            "code": TEXT,
+            "detail": TEXT,
+            "requestId": {**TEXT, "description": "What the server's log calls this request."},
+        },
+        "required": ["type", "title", "status", "code", "detail", "requestId"],
+    },
+    "Rows": {
+        **object_of(
+            total=whole(),
+            emails=whole(),
+            duplicates=whole(),
+            blank=whole(),
+            withoutAddress=whole(),
+        ),
+        "description": "What became of the file's rows; `total` is the sum of the others.",
+    },
+    "Format": object_of(**FORMAT),
+    "Batch": object_of(**_SUMMARY),
+    "WholeBatch": object_of(
+        **_SUMMARY,
+        elapsedSeconds=or_null(NUMBER),
+        rates=or_null(object_of(interval=NUMBER, points=list_of(NUMBER))),
+        history=list_of(ref("Action")),
+    ),
+    "Snapshot": object_of(
+        batchId=ID,
+        revision=whole(1),
+        status={"enum": [*models.STATUSES, models.DELETED]},
+        processed=whole(),
+        failed=whole(),
+        total=whole(1),
+        reasons=SUMS,
+        verdicts=SUMS,
+        rate=or_null(NUMBER),
+        secondsLeft=or_null(NUMBER),
+    ),
+    "Action": object_of(
+        action={"enum": ["retried", "cancelled", *models.DELETIONS]},
+        by=or_null(TEXT),
+        at=TIME,
+        which=or_null(TEXT),
+        emails=or_null(whole()),
+    ),
+    "Email": object_of(
+        id=whole(1),
+        line=whole(),
+        email=TEXT,
+        status={"enum": [*reasons.STATUSES]},
+        verdict=or_null({"enum": [*reasons.VERDICTS]}),
+        reason=or_null(TEXT),
+        explanation=or_null(TEXT),
+        suggestion=or_null(TEXT),
+        normalized=or_null(TEXT),
+    ),
+    "Health": {
+        "type": "object",
+        "description": "What a server that is away would tell is null.",
+        "properties": {
+            "status": {"enum": ["ok", "degraded"]},
+            "database": {"enum": ["ok", "unreachable"]},
+            "redis": {"enum": ["ok", "unreachable"]},
+            "workersAlive": or_null(whole()),
+            "workerThreads": or_null(whole()),
+            "workers": or_null(list_of({"type": "object"})),
+            "lastWorkerSeen": or_null({"type": "object"}),
+            "queueDepth": or_null(whole()),
+            "oldestWaiting": or_null({"type": "object"}),
+            "unfinishedBatches": or_null(whole()),
+            "version": TEXT,
+            "schemaVersion": or_null(whole()),
+            "notice": or_null({"type": "object"}),
+        },
+    },
+}
+SCHEMAS["Health"]["required"] = [*SCHEMAS["Health"]["properties"]]
