@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import socket
 import threading
 import time
 from collections import Counter
@@ -17,7 +18,7 @@ from typing import Any
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
-from waitress.utilities import Error, RequestHeaderFieldsTooLarge, find_double_newline
+from waitress.utilities import Error
 
 import logs
 from problems import WaitressError
@@ -27,8 +28,8 @@ HEADER_SECONDS = 20.0
 # Bytes a second that a body must come with, from so many seconds after its request began.
 BODY_RATE = 4_000
 BODY_SECONDS = 30.0
-# Bytes of headers that are too long, that are read all the same.
-MAX_SKIPPED = 1_000_000
+# The same of what is dropped because its request has been answered.
+LINGER_SECONDS = 5.0
 # Bytes of a body that anybody may send.
 SMALL_BODY = 10_000
 
@@ -64,17 +65,11 @@ class Bodies:
             self._room += size
 
 
-class _Nowhere:
-    """Takes the rest of a body that is not kept."""
-
-    def append(self, data: bytes) -> None: ...
-
-    def close(self) -> None: ...
-
-
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """A request. When its body isn't wanted, or finds the disk full, the rest is read all the same,
-    because a client that still sends doesn't hear the answer."""
+    """A request. It is an error as soon as its body isn't wanted, or finds the disk full.
+
+    What still comes of it then is no other request.
+    """
 
     error: Error | None
 
@@ -82,42 +77,22 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         super().__init__(adj)
         self._bodies: Bodies = adj.bodies
         self._taken = 0
-        self._refusal: Error | None = None
         self._begun = time.monotonic()
-        # Of headers that are too long: the error, how much of them was read, and the last of that.
-        self._too_long: Error | None = None
-        self._skipped, self._end = 0, b""
 
     def received(self, data: bytes) -> int:
-        if self._too_long is not None:
-            return self._skip_headers(data)
-        started = self.headers_finished
-        try:
-            consumed: int = super().received(data)
-        except OSError as error:
-            logger.error(logs.line("the disk is full", error=error))
-            self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
-            if self.chunked:  # how far it was read is lost
-                self.completed, consumed = True, len(data)
-            else:
+        started, consumed = self.headers_finished, len(data)
+        if self.error is None:
+            try:
                 consumed = super().received(data)
-        if isinstance(self.error, RequestHeaderFieldsTooLarge) and not started:
-            self._too_long, self.completed = self.error, False
-            return self._skip_headers(data)
-        if self.body_rcv is not None and self._refusal is None:
+            except OSError as error:
+                logger.error(logs.line("the disk is full", error=error))
+                self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
+        if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
-        if self.completed and self._refusal is not None:
-            self.error = self._refusal
+        if self.error is not None:
+            self.expect_continue = False  # who asks before sending is answered before it
+            return len(data)
         return consumed
-
-    def _skip_headers(self, data: bytes) -> int:
-        """Read on to the end of headers that are too long, as far as that can be borne."""
-        self._skipped += len(data)
-        whole = self._end + data
-        self._end = whole[-3:]
-        if find_double_newline(whole) >= 0 or self._skipped > MAX_SKIPPED:
-            self.error, self.completed = self._too_long, True
-        return len(data)
 
     def _count(self, size: int) -> None:
         """Take room for so much more of the body."""
@@ -130,10 +105,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self._refuse(HTTPStatus.UNAUTHORIZED, "who sends it doesn't sign in")
 
     def _refuse(self, status: HTTPStatus, why: str) -> None:
-        self._refusal = _RefusedError(status, why)
-        with contextlib.suppress(OSError):
-            self.body_rcv.buf.close()
-        self.body_rcv.buf = _Nowhere()
+        self.error, self.completed = _RefusedError(status, why), True
 
     @property
     def late(self) -> bool:
@@ -147,39 +119,83 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Make this an error, to be answered."""
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
-        self.error = _RefusedError(HTTPStatus.REQUEST_TIMEOUT, "it came too slowly")
-        self.completed = True
-
-    def give_back(self) -> None:
-        """Give back the room that its body took."""
-        size, self._taken = self._taken, 0
-        self._bodies.give_back(size)
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "it came too slowly")
 
     def drop(self) -> None:
         """Keep no more of it: who sent it has gone."""
-        if self.body_rcv is not None:
-            self._refuse(HTTPStatus.BAD_REQUEST, "it was broken off")
-        self.give_back()
+        self._refuse(HTTPStatus.BAD_REQUEST, "it was broken off")
+        self.close()
 
     def close(self) -> None:
-        super().close()
-        self.give_back()
+        """Give back the room that its body took."""
+        with contextlib.suppress(OSError):  # the disk is full
+            super().close()
+        size, self._taken = self._taken, 0
+        self._bodies.give_back(size)
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
-    """A connection."""
+    """A connection.
+
+    One on which a request was an error is closed as RFC 9112 says in section 9.6: for sending alone
+    at first. What the client still sends is read and dropped, because a connection that is closed
+    before all was read is reset, and the client, or a proxy, may lose the answer by that.
+    """
 
     error_task_class = WaitressError
     parser_class = Parser
     request: Parser | None
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._in_error = False
+        # When sending ended, by the monotonic clock, and bytes that were dropped.
+        self._lingers_since: float | None = None
+        self._dropped = 0
 
     @property
     def idle(self) -> bool:
         """Whether no request of it is being answered."""
         return not self.requests and not self.total_outbufs_len
 
+    def service(self) -> None:
+        self._in_error = self.requests[0].error is not None
+        super().service()
+
+    def received(self, data: bytes) -> bool:
+        if self._in_error or any(request.error for request in self.requests):
+            self._dropped += len(data)
+            return False
+        return bool(super().received(data))
+
+    def handle_write(self) -> None:
+        if self._in_error and self.close_when_flushed:
+            self._flush_exception(self._flush_some)
+            if self.connected and not self.will_close and not self.total_outbufs_len:
+                self._linger()
+                return
+        super().handle_write()
+
+    def _linger(self) -> None:
+        """All is said; listen on."""
+        self.close_when_flushed, self._lingers_since = False, time.monotonic()
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            self.handle_close()
+
+    def _lingers_too_long(self, since: float) -> bool:
+        seconds = time.monotonic() - since
+        slow: bool = self._dropped < BODY_RATE * (seconds - LINGER_SECONDS)
+        return slow or self._dropped > self.adj.max_request_body_size
+
     def end_if_late(self) -> None:
-        """Answer a request that comes too slowly as it is. To be called by the server's thread."""
+        """Answer a request that comes too slowly as it is, and close what was answered and still
+        sends, slowly or too much. To be called by the server's thread."""
+        if self._lingers_since is not None:
+            if self._lingers_too_long(self._lingers_since):
+                self.handle_close()
+            return
         with self.requests_lock:
             if self.request is None or not self.idle or not self.request.late:
                 return

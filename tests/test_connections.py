@@ -174,3 +174,50 @@ def test_a_client_that_goes_before_it_is_told_to_go_on_holds_nobody_up(site, mon
         with connect(site, sent) as connection:
             assert connection.recv(10) == b""
         assert site.get("/api/health").status == 200
+
+
+ANOTHER = b"\r\n\r\nGET /api/health HTTP/1.1\r\n" + HOST + b"\r\n"
+REFUSED = {
+    "too large": (body(40_000_000), ANOTHER, "413"),
+    "malformed": (b"GET / HTTP/1.1\r\nno header", ANOTHER, "400"),
+    "headers without an end": (b"GET / HTTP/1.1\r\nX: ", b"", "431"),
+}
+
+
+@pytest.mark.parametrize("reason", REFUSED)
+def test_who_sends_on_after_a_refusal_hears_it(serve, reason):
+    head, sent_too, status = REFUSED[reason]
+    site = serve(upload__max_megabytes=39)
+    connection = connect(site, head)
+    for _ in range(38):  # more than all buffers hold
+        connection.sendall(sent_too + b"a" * 1_000_000)
+    said = answer(connection)
+    assert said.split(" ", 2)[1] == status
+    assert said.count("HTTP/1.") == 1
+
+
+def test_who_asks_before_sending_is_refused_before_it(serve):
+    site = serve(upload__max_megabytes=1)
+    head = body(5_000_000).replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n")
+    assert answer(connect(site, head)).startswith("HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("most", [100, 10_000_000])
+def test_who_sends_on_too_slowly_or_too_much_after_a_refusal_is_cut_off(
+    impatient, serve, monkeypatch, most
+):
+    monkeypatch.setattr(connections, "LINGER_SECONDS", 0.5 if most > 100 else 60)
+    monkeypatch.setattr(serving, "FORM_OVERHEAD", most - 1_000_000)
+    site = serve(upload__max_megabytes=1)
+    with connect(site, body(99_000_000)) as connection:
+        while connection.recv(1 << 16):
+            pass
+
+        def cut_off():
+            try:
+                connection.sendall(b"a" * 60)
+            except ConnectionError:
+                return True
+            return False
+
+        eventually(cut_off)
