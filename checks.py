@@ -245,11 +245,12 @@ def _connections(settings: Settings) -> Finding:
         ),
     )
     app, worker = settings.server.connections, settings.worker.connections
+    left = most - reserved - app
     said = (
-        f"{used} of {most} connections are in use; the app takes up to {app}, each worker up to"
-        f" {worker}."
+        f"{used} of {most} are in use; the app takes up to {app} of them, each worker process up to"
+        f" {worker}: there is room for {max(0, left // worker)} beside the app."
     )
-    if app + worker > most - reserved:
+    if worker > left:
         advice = f"Set max_connections to {app + worker + reserved} or more."
         return Finding(PROBLEM, "connections", said, advice)
     return Finding(OK, "connections", said)

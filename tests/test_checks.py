@@ -154,6 +154,7 @@ def test_postgresql_that_is_too_old_or_has_too_few_connections(found, monkeypatc
     monkeypatch.setattr(checks, "OLDEST_POSTGRES", 99)
     told = found(server__request_threads=256)
     assert told["connections"].level == PROBLEM
+    assert "room for 0 beside the app" in told["connections"].text
     assert "Set max_connections to" in told["connections"].advice
 
 
