@@ -79,6 +79,7 @@ def nginx(tmp_path):
         ("listen 443", f"listen 127.0.0.1:{port}"),
         ("listen 80", f"listen 127.0.0.1:{plain_port}"),
         ("/etc/ssl/email-batch.", f"{tmp_path}/"),
+        ("/var/www/html", f"{tmp_path}/html"),
     ):
         assert found in site
         site = site.replace(found, changed)
@@ -201,12 +202,22 @@ def test_the_app_is_started_anew_under_it_in_mid_batch(behind, processes, slow):
     assert_books_balance()
 
 
-def test_plain_http_leads_to_https_and_numbers_are_for_this_machine_only(behind):
+def test_plain_http_leads_to_https_but_for_renewing_the_certificate(nginx, tmp_path):
+    site, _ = nginx
+    challenges = tmp_path / "html/.well-known/acme-challenge"
+    challenges.mkdir(parents=True)
+    (challenges / "token").write_text("proof")
+    plain = Site(f"http://127.0.0.1:{site.plain_port}")
+    led = plain.get("/batches/1?q=x", Host="b.example")
+    assert led.status == 301
+    assert led.headers["Location"] == "https://b.example/batches/1?q=x"
+    assert plain.get("/.well-known/acme-challenge/token").body == b"proof"
+    assert plain.get("/.well-known/acme-challenge/other").status == 404
+
+
+def test_numbers_are_for_this_machine_only(behind):
     site, start = behind
     start()
-    plain = Site(f"http://127.0.0.1:{site.plain_port}").get("/batches/1?q=x", Host="b.example")
-    assert plain.status == 301
-    assert plain.headers["Location"] == "https://b.example/batches/1?q=x"
     assert site.get("/metrics").status == 403
     assert site.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
     forms = {"Sec_Fetch_Site": "same-origin", "Origin": f"https://localhost:{site.port}"}
