@@ -1,5 +1,6 @@
 """The units and alert rules of deploy/, held against systemd and against what the app tells."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -61,6 +62,41 @@ def test_the_units_start_what_is_here_and_give_it_time_to_end(name, script):
     assert "RestartPreventExitStatus=2" in text
     stop = int(re.search(r"TimeoutStopSec=(\d+)", text)[1])
     assert stop > load(environ={}).worker.shutdown_seconds
+
+
+def test_what_is_typed_has_the_environment_and_the_arguments_that_the_service_has(tmp_path):
+    url = "postgresql://u:p$x@db/name?sslmode=verify-full&sslrootcert=/etc/ssl/ca.pem"
+    (tmp_path / "environment").write_text(
+        f"# secrets\n\nDATABASE_URL={url}\nREDIS_URL='redis://:a b@r/0'\nPGHOST=\"h\"\nPGUSER=u"
+    )
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
+    (tmp_path / "told.py").write_text(
+        "import json, os, sys\nprint(json.dumps([sys.argv[1:], dict(os.environ)]))"
+    )
+    text = (DEPLOY / "email-batch").read_text()
+    for found, changed in (
+        ("/etc/email-batch", str(tmp_path)),
+        ("/opt/email-batch", str(tmp_path)),
+        ("runuser -u email-batch -- ", ""),
+    ):
+        assert found in text
+        text = text.replace(found, changed)
+    done = subprocess.run(
+        ["/bin/sh", "-c", text, "email-batch", "told.py", "retry", "a b"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    arguments, environment = json.loads(done.stdout)
+    assert arguments == ["--config", f"{tmp_path}/config.ini", "retry", "a b"]
+    told = {name: environment[name] for name in ("DATABASE_URL", "REDIS_URL", "PGHOST", "PGUSER")}
+    assert told == {
+        "DATABASE_URL": url,
+        "REDIS_URL": "redis://:a b@r/0",
+        "PGHOST": "h",
+        "PGUSER": "u",
+    }
 
 
 def test_alerts_are_about_metrics_that_are_told_and_documented_and_say_what_to_do(site):
