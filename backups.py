@@ -178,7 +178,8 @@ def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
 def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Contents:
     """Restore a backup, bring its tables to this version, and see whether its counts are right.
 
-    Raises BackupError, with nothing changed, and UNREACHABLE; and SchemaError.
+    Raises BackupError, UNREACHABLE and SchemaError, with nothing changed; but if its counts are
+    wrong, a BackupError that says that it is restored, so that somebody can look at it.
     """
     choices = all_tools(url, embedded=embedded)
     reader, version = _read(source, choices)
