@@ -36,9 +36,9 @@ import users
 from access import Access
 from batches import Batches
 from batchqueue import BatchQueue
+from bundled import EmbeddedError
 from database import Session
 from doorbell import Doorbell
-from embedded import EmbeddedError
 from headers import WsgiApp, with_headers
 from health import Health
 from models import Snapshot

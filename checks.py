@@ -27,9 +27,9 @@ import presence
 import processors
 import schema
 from access import Access, is_loopback
+from bundled import EmbeddedError
 from database import UNREACHABLE, pool, session
 from doorbell import Doorbell
-from embedded import EmbeddedError
 from processors import ProcessorError
 from schema import NEWEST
 from settings import VERSION, Settings, SettingsError

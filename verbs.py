@@ -29,10 +29,10 @@ import removal
 import schema
 from backups import BackupError
 from batchqueue import BatchQueue
+from bundled import EmbeddedError
 from changes import StateError
 from database import UNREACHABLE, session
 from doorbell import Doorbell
-from embedded import EmbeddedError
 from health import Health
 from models import Snapshot, unfinished_batches
 from phrases import several

@@ -26,9 +26,9 @@ import models
 import notify
 import processors
 import removal
+from bundled import EmbeddedError
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS
-from embedded import EmbeddedError
 from phrases import several
 from presence import ANNOUNCE_SECONDS, Presence
 from processors import ProcessorError

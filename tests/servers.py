@@ -21,7 +21,7 @@ import pytest
 import redis
 from support import eventually, free_port
 
-import embedded
+import bundled
 
 LOCALHOST = "127.0.0.1"
 # Characters that a URL must have in another form, and that no configuration file minds.
@@ -192,7 +192,7 @@ def redis_server(
         url,
         folder,
         [
-            *(executable or embedded.Redis._executable(), "--bind", address, "--port", str(port)),
+            *(executable or bundled.Redis._executable(), "--bind", address, "--port", str(port)),
             *("--unixsocket", str(folder / "redis.sock"), "--dir", str(folder), "--save", ""),
             *("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options),
         ],
@@ -222,7 +222,7 @@ def sentinel(parent: Path, name: str, master: str) -> Iterator[Server]:
         f"sentinel failover-timeout {MASTER} 3000\n"
     )
     url = f"redis://:{PASSWORD_IN_URL}@{LOCALHOST}:{port}"
-    command = [embedded.Redis._executable(), str(folder / "conf"), "--sentinel"]
+    command = [bundled.Redis._executable(), str(folder / "conf"), "--sentinel"]
     server = Server(url, folder, command, lambda: answers(url))
     try:
         yield server

@@ -16,7 +16,8 @@ import redis
 from support import ROOT, eventually
 
 import embedded
-from embedded import SERVERS, Embedded, EmbeddedError
+from bundled import SERVERS, EmbeddedError
+from embedded import Embedded
 
 USER = """
 import sys; sys.path.insert(0, sys.argv[1])
