@@ -57,6 +57,14 @@ def free_port() -> int:
         return port
 
 
+def changed(text: str, changes: dict[str, str]) -> str:
+    """The text with each of these in place of what it has there."""
+    for found, change in changes.items():
+        assert found in text, found
+        text = text.replace(found, change)
+    return text
+
+
 def copy_project(target: Path) -> None:
     """Copy what runs of this project."""
     unneeded = shutil.ignore_patterns(".*", "tests", "bench", "docs", "var", "users", "*.pyc")

@@ -15,6 +15,7 @@ from support import (
     ROOT,
     Site,
     assert_books_balance,
+    changed,
     csv_of,
     eventually,
     free_port,
@@ -73,16 +74,14 @@ def nginx(tmp_path):
     certificate.private_key_pem.write_to_path(tmp_path / "key")
     for pem in certificate.cert_chain_pems:
         pem.write_to_path(tmp_path / "crt", append=True)
-    site = SITE.read_text()
-    for found, changed in (
-        ("127.0.0.1:8080", f"127.0.0.1:{app_port}"),
-        ("listen 443", f"listen 127.0.0.1:{port}"),
-        ("listen 80", f"listen 127.0.0.1:{plain_port}"),
-        ("/etc/ssl/email-batch.", f"{tmp_path}/"),
-        ("/var/www/html", f"{tmp_path}/html"),
-    ):
-        assert found in site
-        site = site.replace(found, changed)
+    places = {
+        "127.0.0.1:8080": f"127.0.0.1:{app_port}",
+        "listen 443": f"listen 127.0.0.1:{port}",
+        "listen 80": f"listen 127.0.0.1:{plain_port}",
+        "/etc/ssl/email-batch.": f"{tmp_path}/",
+        "/var/www/html": f"{tmp_path}/html",
+    }
+    site = changed(SITE.read_text(), places)
     site = re.sub(r"\n +listen \[::\].*", "", site)
     (tmp_path / "site.conf").write_text(site)
     user = "user root;" if os.getuid() == 0 else ""
