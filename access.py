@@ -27,10 +27,14 @@ from problems import CHALLENGE, Problem
 from settings import Settings, SettingsError
 from users import Users, UsersError
 
-# Seconds that a name and password that were right need no look at their hash again; how many are
-# remembered.
+# Seconds from its last use for which a name and password that were right need no look at their hash
+# again; how many are remembered.
 REMEMBER_SECONDS = 300.0
 MAX_REMEMBERED = 1000
+# Users and networks from which they signed in, as pairs, that are remembered while the app runs.
+MAX_FAMILIAR = 10_000
+# Seconds that an attempt waits for others to be checked before it is refused.
+CHECK_SECONDS = 2.0
 # Failed attempts that cost nothing, by account and by address. After each further one, the next
 # must wait twice as long, from so many seconds on to so many at most. It is all forgotten so many
 # seconds after the last.
@@ -44,6 +48,7 @@ _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
 
 logger = logging.getLogger("access")
 
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -72,12 +77,28 @@ def holder() -> str:
 
 def is_loopback(host: str) -> bool:
     """Whether this address, or name, is this machine's own."""
-    if host == "localhost":
-        return True
+    address = _parsed(host)
+    return host == "localhost" or (address is not None and address.is_loopback)
+
+
+def _parsed(text: str) -> _Address | None:
+    """The IP address in a text, as IPv4 if it is one of those mapped into IPv6; None for others.
+
+    An interface (`%eth0`) is dropped, for it means nothing on another machine.
+    """
     try:
-        return ipaddress.ip_address(host).is_loopback
+        address = ipaddress.ip_address(text.strip().partition("%")[0])
     except ValueError:
-        return False
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _hop(entry: str) -> _Address | None:
+    """The address in an entry of X-Forwarded-For, which some proxies write with a port."""
+    entry = entry.strip().strip('"')
+    if entry.startswith("["):
+        return _parsed(entry[1:].partition("]")[0])
+    return _parsed(entry.partition(":")[0] if entry.count(":") == 1 else entry)
 
 
 class Attempts:
@@ -100,8 +121,7 @@ class Attempts:
             beyond = count - FREE_ATTEMPTS
             wait = min(FIRST_WAIT * 2 ** min(beyond, 30), LONGEST_WAIT) if beyond >= 0 else 0.0
             self._failed[key] = now, count, now + wait
-        while len(self._failed) > MAX_ATTEMPTS:
-            self._failed.popitem(last=False)
+        _shorten(self._failed, MAX_ATTEMPTS)
 
     def forget(self, key: str) -> None:
         self._failed.pop(key, None)
@@ -127,8 +147,12 @@ class Access:
         # Until when a name and password are remembered, and by which version of the file they were
         # right; by a digest that says nothing of them.
         self._remembered: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
+        # Who signed in from where; the latest last. What strangers try from elsewhere is no reason
+        # to make these wait.
+        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()
         self._key = os.urandom(32)
-        self._one_at_a_time = threading.Lock()
+        # Of strangers' passwords one is checked at a time, and one of the others'.
+        self._checking = {familiar: threading.Lock() for familiar in (False, True)}
         if not (
             self._closed or self._header or self._anonymous or is_loopback(settings.server.host)
         ):
@@ -163,20 +187,28 @@ class Access:
             return self._variable.removeprefix("HTTP_") in headers
         return not self._closed or "AUTHORIZATION" in headers
 
+    @property
+    def by_password(self) -> bool:
+        """Whether users sign in here by name and password."""
+        return self._closed and not self._header
+
     def is_proxy(self, address: str) -> bool:
         """Whether it is a trusted proxy's."""
-        try:
-            parsed = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(parsed in network for network in self._proxies)
+        parsed = _parsed(address)
+        return parsed is not None and any(parsed in network for network in self._proxies)
 
     def _client(self, remote: str, forwarded: str) -> str:
-        """The last address that no trusted proxy has: whatever is before that, anybody can say."""
-        for address in [remote, *reversed(forwarded.split(","))]:
-            if not self.is_proxy(address.strip()):
-                return address.strip()[:50]
-        return remote
+        """The last address that no trusted proxy has: whatever is before that, anybody can say.
+
+        An entry that is no address ends the search, with the proxy that wrote it as the client.
+        """
+        client = str(_parsed(remote) or remote)
+        for entry in reversed(forwarded.split(",")):
+            address = _hop(entry)
+            if address is None or not self.is_proxy(client):
+                break
+            client = str(address)
+        return client
 
     def _named(self, trusted: bool, name: str) -> str:
         """Who a proxy says it is."""
@@ -211,43 +243,74 @@ class Access:
         if not name:
             raise _unauthorized("Sign in with your name and password.")
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
-        if self._remembers(digest):
-            return name
-        keys = (f"account {name}", f"address {_network(client())}")
-        self._refuse_while_waiting(keys)
+        network = _network(client())
+        if not self._remembers(digest):
+            self._check(name, password, digest, network)
+        self._familiar[name, network] = None
+        self._familiar.move_to_end((name, network))
+        _shorten(self._familiar, MAX_FAMILIAR)
+        return name
+
+    def _check(self, name: str, password: str, digest: bytes, network: str) -> None:
+        """Raise Problem unless the password is right; remember it if it is."""
+        familiar = (name, network) in self._familiar
+        # Failures count for all three; but whoever signed in from here before waits for those of
+        # the same account and network only.
+        keys = (f"account {name} from {network}", f"account {name}", f"address {network}")
+        waits = keys[:1] if familiar else keys
+        self._refuse_while_waiting(waits)
         # Each takes memory and a processor's time, and none may slip past a wait that another sets.
-        with self._one_at_a_time:
+        if not self._checking[familiar].acquire(timeout=CHECK_SECONDS):
+            raise _too_many_attempts(CHECK_SECONDS)
+        try:
             if self._remembers(digest):
-                return name
-            self._refuse_while_waiting(keys)
+                return
+            self._refuse_while_waiting(waits)
             version = self._users.version
-            right = len(password) <= users.MAX_PASSWORD and self._users.check(name, password)
-            if right:
-                self._attempts.forget(keys[0])
+            if len(password) <= users.MAX_PASSWORD and self._users.check(name, password):
+                for key in waits[:2]:
+                    self._attempts.forget(key)
                 self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS, version
-                while len(self._remembered) > MAX_REMEMBERED:
-                    self._remembered.popitem(last=False)
-                return name
+                _shorten(self._remembered, MAX_REMEMBERED)
+                return
             self._attempts.fail(*keys)
+        finally:
+            self._checking[familiar].release()
         # A name that nobody has may be a password in the wrong place.
         known = name in self._users.present()
         logger.warning(logs.line("sign-in failed", user=name if known else "?", address=client()))
         raise _unauthorized("The name or the password is wrong.")
 
     def _remembers(self, digest: bytes) -> bool:
+        """Whether these were right a while ago; they are remembered anew then."""
         self._users.present()  # it may have changed
         until, version = self._remembered.get(digest, (-math.inf, 0))
-        return version == self._users.version and time.monotonic() < until
+        now = time.monotonic()
+        if version != self._users.version or now >= until:
+            return False
+        self._remembered[digest] = now + REMEMBER_SECONDS, version
+        self._remembered.move_to_end(digest)
+        return True
 
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
         wait = self._attempts.wait(*keys)
         if wait > 0:
-            raise Problem(
-                429,
-                "too_many_attempts",
-                "Too many attempts to sign in have failed. Please wait a minute, and try again.",
-                headers={"Retry-After": str(math.ceil(wait))},
-            )
+            raise _too_many_attempts(wait)
+
+
+def _shorten(remembered: OrderedDict[Any, Any], most: int) -> None:
+    """Forget the oldest of more than so many."""
+    while len(remembered) > most:
+        remembered.popitem(last=False)
+
+
+def _too_many_attempts(wait: float) -> Problem:
+    return Problem(
+        429,
+        "too_many_attempts",
+        "Too many attempts to sign in have failed. Please wait a minute, and try again.",
+        headers={"Retry-After": str(math.ceil(wait))},
+    )
 
 
 def _unauthorized(detail: str) -> Problem:
@@ -277,10 +340,7 @@ def _as_utf_8(text: str) -> str:
 
 def _network(address: str) -> str:
     """What one client can have: an IPv4 address, or the 2^64 of an IPv6 network."""
-    try:
-        parsed = ipaddress.ip_address(address)
-    except ValueError:
-        return address
-    if parsed.version == 4:
-        return str(parsed)
+    parsed = _parsed(address)
+    if parsed is None or parsed.version == 4:
+        return str(parsed or address)
     return str(ipaddress.ip_network((parsed, 64), strict=False))

@@ -64,6 +64,18 @@ def _disk_full(error: BaseException) -> Problem:
     return Problem(507, "insufficient_storage", problems.DETAILS[507])
 
 
+def _refuse_broken_path(path: str) -> None:
+    """Raises Problem for a path that is not UTF-8.
+
+    Bottle leaves out what isn't, so that it would serve /metrics for a path that a proxy in front,
+    which knows whom /metrics is for, takes for another.
+    """
+    try:
+        path.encode("latin-1").decode()  # WSGI has its bytes as Latin-1
+    except UnicodeDecodeError:
+        raise Problem(400, "bad_path", "The address has bytes in it that are not UTF-8.") from None
+
+
 class Application:
     """The routes. One object serves all request threads."""
 
@@ -104,13 +116,14 @@ class Application:
         self._pages.add_routes(routes)
         routes.get("/metrics", callback=self.metrics)
         routes.get("/api/health", callback=self.health)
-        routes.get("/api/openapi.json", callback=openapi.document)
+        routes.get("/api/openapi.json", callback=self.openapi)
         routes.post("/api/upload", callback=self.upload)
         routes.post("/api/preview", callback=self.preview)
         self._batches.add_routes(routes)
         return routes
 
     def _let_in(self) -> None:
+        _refuse_broken_path(request.environ["bottle.raw_path"])
         self._access.admit()
         origins.refuse_others(request.environ, self._settings.server.cors_origins)
 
@@ -157,6 +170,10 @@ class Application:
             response.set_header("Retry-After", RETRY_AFTER)
         response.set_header("Cache-Control", "no-store")
         return report
+
+    def openapi(self) -> dict[str, Any]:
+        """GET /api/openapi.json: what the API offers."""
+        return openapi.document(by_password=self._access.by_password)
 
     def metrics(self) -> bytes:
         """GET /metrics: all that is counted, by app and workers, for Prometheus."""

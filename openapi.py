@@ -367,8 +367,9 @@ def _paths() -> dict[str, Schema]:
     }
 
 
-def document() -> dict[str, Any]:
-    """The whole document."""
+def document(*, by_password: bool) -> dict[str, Any]:
+    """The whole document; `by_password` says whether users sign in by HTTP Basic."""
+    schemes = {"basic": {"type": "http", "scheme": "basic"}} if by_password else {}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -376,10 +377,10 @@ def document() -> dict[str, Any]:
             "version": VERSION,
             "description": "Upload lists of addresses, have each processed, and watch.",
         },
-        "security": [{"basic": []}],
+        "security": [{name: []} for name in schemes],
         "paths": _paths(),
         "components": {
             "schemas": SCHEMAS,
-            "securitySchemes": {"basic": {"type": "http", "scheme": "basic"}},
+            "securitySchemes": schemes,
         },
     }

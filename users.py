@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import getpass
 import hashlib
 import hmac
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import unicodedata
+from collections.abc import Iterator
 from pathlib import Path
 
 import logs
@@ -144,15 +146,30 @@ def add(path: Path, name: str, password: str) -> bool:
             f"A password must have {MIN_PASSWORD} to {MAX_PASSWORD} characters; better twenty than"
             " eight."
         )
-    users = _read(path) if path.exists() else {}
-    new = name not in users
-    users[name] = hashed(password)
-    text = "".join(f"{each}:{known}\n" for each, known in users.items())
+    known = hashed(password)
     try:
-        _replace(path, text)
+        with _alone_in(path.parent):
+            users = _read(path) if path.exists() else {}
+            new = name not in users
+            users[name] = known
+            _replace(path, "".join(f"{each}:{known}\n" for each, known in users.items()))
     except OSError as error:
         raise UsersError(f"{path}: the users can't be written: {error}.") from error
     return new
+
+
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that change the users of this folder waiting. Raises OSError.
+
+    The lock is the folder's, because the file itself is replaced.
+    """
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _replace(path: Path, text: str) -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 
 import pytest
 from support import ROOT, Site, csv_of, eventually, query, write_config
@@ -204,7 +205,110 @@ def test_waits_double_up_to_a_minute_and_are_forgotten(monkeypatch):
     assert [*attempts._failed] == ["c", "d"]
 
 
+@pytest.fixture
+def attempt(users_file, serve):
+    """Tries a password from an address, and returns the status."""
+    site = serve(access__trusted_proxies="127.0.0.1")
+
+    def attempt(address, password, name="alice"):
+        authorization = basic(name, password)
+        response = site.get("/api/health", Authorization=authorization, X_Forwarded_For=address)
+        return response.status
+
+    return attempt
+
+
+def test_whoever_signed_in_from_a_network_is_not_kept_out_by_others(attempt, monkeypatch):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)  # each time the password is looked at
+    assert attempt("192.0.2.1", PASSWORD) == 200
+    guesses = [attempt("198.51.100.1", "guess guess") for _ in range(access.FREE_ATTEMPTS + 1)]
+    assert guesses == [401] * access.FREE_ATTEMPTS + [429]
+    assert attempt("192.0.2.1", PASSWORD) == 200
+    # Nor is what was guessed forgotten by that.
+    assert attempt("198.51.100.1", "guess guess") == 429
+    # From elsewhere, whoever it is waits; so does anybody who guesses from a familiar network.
+    assert attempt("192.0.2.2", PASSWORD) == 429
+    guesses = [attempt("192.0.2.1", "guess guess") for _ in range(access.FREE_ATTEMPTS + 1)]
+    assert guesses == [401] * access.FREE_ATTEMPTS + [429]
+    assert attempt("192.0.2.1", PASSWORD) == 429
+
+
+def test_from_one_network_a_colleagues_failures_are_not_counted_against_others(
+    attempt, monkeypatch
+):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    assert attempt("192.0.2.1", PASSWORD) == 200
+    for _ in range(access.FREE_ATTEMPTS):
+        assert attempt("192.0.2.1", "forgotten", "böb") == 401
+    assert attempt("192.0.2.1", "forgotten", "böb") == 429
+    assert attempt("192.0.2.1", PASSWORD) == 200
+
+
+def test_what_is_remembered_is_remembered_anew_by_its_use(make_settings, users_file, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(access.time, "monotonic", lambda: now)
+    entry = Access(make_settings())
+    entry._remembered[b"digest"] = now + access.REMEMBER_SECONDS, entry._users.version
+    for _ in range(5):
+        now += access.REMEMBER_SECONDS - 1
+        assert entry._remembers(b"digest")
+    now += access.REMEMBER_SECONDS
+    assert not entry._remembers(b"digest")
+
+
+def test_whoever_is_known_does_not_queue_behind_strangers(attempt, monkeypatch):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    monkeypatch.setattr(access, "CHECK_SECONDS", 0.2)
+    assert attempt("192.0.2.1", PASSWORD) == 200
+    checking, go_on = threading.Event(), threading.Event()
+    matches = users.matches
+
+    def slowly(password, known):
+        if password == "guess guess":
+            checking.set()
+            assert go_on.wait(60)
+        return matches(password, known)
+
+    monkeypatch.setattr(users, "matches", slowly)
+    stranger = threading.Thread(target=attempt, args=("198.51.100.1", "guess guess"))
+    stranger.start()
+    try:
+        assert checking.wait(60)
+        assert attempt("198.51.100.2", "another guess") == 429
+        assert attempt("192.0.2.1", PASSWORD) == 200
+    finally:
+        go_on.set()
+        stranger.join()
+
+
+def test_of_users_who_are_added_at_once_none_is_lost(tmp_path):
+    names = [f"user{number}" for number in range(8)]
+    adding = [
+        threading.Thread(target=add_user, args=(tmp_path, name, f"{PASSWORD}\n")) for name in names
+    ]
+    write_config(tmp_path)
+    for thread in adding:
+        thread.start()
+    for thread in adding:
+        thread.join()
+    assert sorted(users.Users(tmp_path / "users").present()) == names
+
+
+@pytest.mark.parametrize(
+    "path", ["/%ffmetrics", "/metrics%ff", "/api/%c3", "/%ed%a0%80", "/%c0%af"]
+)
+def test_an_address_that_is_not_utf_8_leads_nowhere(site, path):
+    response = site.get(path)
+    assert response.status == 400
+    if path.startswith("/api/"):
+        assert response.json["code"] == "bad_path"
+    assert "not UTF-8" in response.body.decode()
+
+
 def test_an_ipv6_address_stands_for_its_network():
+    assert access._network("::ffff:192.0.2.1") == access._network("192.0.2.1")
+    assert access._network("::ffff:192.0.2.1") != access._network("::ffff:192.0.2.2")
+    assert access._network("fe80::1%eth0") == access._network("fe80::2%eth1")
     assert access._network("2001:db8:1:2:3:4:5:6") == access._network("2001:db8:1:2::9")
     assert access._network("2001:db8:1:3::9") != access._network("2001:db8:1:2::9")
     assert access._network("192.0.2.1") != access._network("192.0.2.2")
@@ -306,8 +410,33 @@ class TestBehindAProxy:
     def test_clients_are_told_apart_by_what_the_last_untrusted_one_is(self, make_settings):
         entry = Access(make_settings(access__trusted_proxies="127.0.0.1 10.1.0.0/16"))
         assert entry._client("127.0.0.1", "1.1.1.1, 192.0.2.7, 10.1.2.3") == "192.0.2.7"
-        assert entry._client("127.0.0.1", "") == ""
         assert entry._client("192.0.2.1", "1.1.1.1") == "192.0.2.1"
+
+    @pytest.mark.parametrize(
+        ("forwarded", "client"),
+        [
+            ("", "127.0.0.1"),
+            ("192.0.2.7, ", "127.0.0.1"),
+            ("unknown", "127.0.0.1"),
+            ("192.0.2.7, unknown, 10.1.2.3", "10.1.2.3"),
+            ("10.1.2.3", "10.1.2.3"),
+            ("192.0.2.7:4711", "192.0.2.7"),
+            ('"192.0.2.7:4711"', "192.0.2.7"),
+            ("2001:db8::7", "2001:db8::7"),
+            ("[2001:db8::7]", "2001:db8::7"),
+            ('"[2001:db8::7]:4711"', "2001:db8::7"),
+            ("fe80::7%eth0", "fe80::7"),
+            ("::ffff:192.0.2.7", "192.0.2.7"),
+            ("[::ffff:192.0.2.7]:4711", "192.0.2.7"),
+            ("192.0.2.7, ::ffff:10.1.2.3", "192.0.2.7"),
+        ],
+    )
+    def test_however_proxies_write_an_address_it_is_the_same(
+        self, make_settings, forwarded, client
+    ):
+        entry = Access(make_settings(access__trusted_proxies="127.0.0.1 10.1.0.0/16"))
+        assert entry._client("127.0.0.1", forwarded) == client
+        assert entry._client("::ffff:127.0.0.1", forwarded) == client
 
     def test_forwarded_headers_of_others_are_not_believed(self, serve):
         for proxies, expected in (("", "http://127.0.0.1"), ("127.0.0.1", "https://x.example")):

@@ -217,7 +217,24 @@ def test_plain_http_leads_to_https_but_for_renewing_the_certificate(nginx, tmp_p
 def test_numbers_are_for_this_machine_only(behind):
     site, start = behind
     start()
-    assert site.get("/metrics").status == 403
+    for path in (
+        "/metrics",
+        "//metrics",
+        "/./metrics",
+        "/x/../metrics",
+        "/%6detrics",
+        "/x%2f../metrics",
+    ):
+        assert site.get(path).status == 403, path
+    for path in (
+        "/%ffmetrics",
+        "/metrics%ff",
+        "/metrics/",
+        "/metrics%00",
+        "/metrics;x",
+        "/metrics%0a",
+    ):
+        assert site.get(path).status in (400, 404), path
     assert site.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
     forms = {"Sec_Fetch_Site": "same-origin", "Origin": f"https://localhost:{site.port}"}
     assert site.request("POST", "/upload", b"", **forms).status in (400, 411, 422)

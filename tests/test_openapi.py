@@ -16,7 +16,7 @@ from access import Access
 from app import Application
 from progress import Hub
 
-DOCUMENT = openapi.document()
+DOCUMENT = openapi.document(by_password=False)
 
 
 def test_it_has_exactly_the_addresses_and_methods_that_are_served(make_settings, doorbell):
@@ -59,6 +59,15 @@ def test_answers_are_as_it_says(site, processes):
     assert_as_described(site.get("/api/health"), "get", "/api/health")
     assert_as_described(site.get("/api/openapi.json"), "get", "/api/openapi.json")
     assert site.get("/api/openapi.json").json == DOCUMENT
+
+
+def test_it_asks_for_a_password_only_where_users_sign_in(tmp_path, serve, monkeypatch):
+    monkeypatch.setattr(users, "_N", 2)
+    assert serve().get("/api/openapi.json").json["security"] == []
+    users.add(tmp_path / "users", "alice", PASSWORD)
+    document = sign_in(serve(), ALICE).get("/api/openapi.json").json
+    assert document["security"] == [{"basic": []}]
+    assert "basic" in document["components"]["securitySchemes"]
 
 
 def test_a_program_that_knows_only_this_finds_nothing_wrong(
