@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import ipaddress
@@ -16,14 +17,14 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
 
 from bottle import request
 
 import logs
 import users
-from problems import CHALLENGE, Problem
+from problems import CHALLENGE, RETRY_AFTER, Problem
 from settings import Settings, SettingsError
 from users import Users, UsersError
 
@@ -31,10 +32,12 @@ from users import Users, UsersError
 # again; how many are remembered.
 REMEMBER_SECONDS = 300.0
 MAX_REMEMBERED = 1000
-# Users and networks from which they signed in, as pairs, that are remembered while the app runs.
+# Seconds from a user's last request for which the network that it came from is known as his, while
+# the app runs; how many pairs of both are known.
+FAMILIAR_SECONDS = 30 * 86400.0
 MAX_FAMILIAR = 10_000
 # Seconds that an attempt waits for others to be checked before it is refused.
-CHECK_SECONDS = 2.0
+CHECK_SECONDS = 10.0
 # Failed attempts that cost nothing, by account and by address. After each further one, the next
 # must wait twice as long, from so many seconds on to so many at most. It is all forgotten so many
 # seconds after the last.
@@ -50,6 +53,8 @@ logger = logging.getLogger("access")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 def user() -> str | None:
@@ -93,6 +98,12 @@ def _parsed(text: str) -> _Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
+def _unmapped(network: _Network) -> _Network:
+    """A network of IPv4 if it is one of those mapped into IPv6, as addresses are read here."""
+    mapped = getattr(network.network_address, "ipv4_mapped", None)
+    return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped else network
+
+
 def _hop(entry: str) -> _Address | None:
     """The address in an entry of X-Forwarded-For, which some proxies write with a port."""
     entry = entry.strip().strip('"')
@@ -116,12 +127,11 @@ class Attempts:
     def fail(self, *keys: str) -> None:
         now = time.monotonic()
         for key in keys:
-            last, count, _ = self._failed.pop(key, (now, 0, 0.0))
+            last, count, _ = self._failed.get(key, (now, 0, 0.0))
             count = count + 1 if now - last < FORGET_SECONDS else 1
             beyond = count - FREE_ATTEMPTS
             wait = min(FIRST_WAIT * 2 ** min(beyond, 30), LONGEST_WAIT) if beyond >= 0 else 0.0
-            self._failed[key] = now, count, now + wait
-        _shorten(self._failed, MAX_ATTEMPTS)
+            _keep(self._failed, key, (now, count, now + wait), MAX_ATTEMPTS)
 
     def forget(self, key: str) -> None:
         self._failed.pop(key, None)
@@ -134,7 +144,7 @@ class Access:
         """Raises SettingsError when nobody would be kept out who should be."""
         access = settings.access
         self._header = access.trusted_user_header
-        self._proxies: Sequence[_Network] = access.trusted_proxies
+        self._proxies = [_unmapped(network) for network in access.trusted_proxies]
         self._variable = "HTTP_" + self._header.upper().replace("-", "_")
         try:
             self._users = Users(settings.users_path)
@@ -147,12 +157,14 @@ class Access:
         # Until when a name and password are remembered, and by which version of the file they were
         # right; by a digest that says nothing of them.
         self._remembered: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
-        # Who signed in from where; the latest last. What strangers try from elsewhere is no reason
-        # to make these wait.
-        self._familiar: OrderedDict[tuple[str, str], None] = OrderedDict()
+        # Who signed in from where, until when that counts, and the hash of the password that was
+        # right; the latest last. What strangers try from elsewhere is no reason to make these wait.
+        self._familiar: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
         self._key = os.urandom(32)
         # Of strangers' passwords one is checked at a time, and one of the others'.
         self._checking = {familiar: threading.Lock() for familiar in (False, True)}
+        # Strangers wait for that on half of the request threads at most.
+        self._strangers = threading.BoundedSemaphore(max(1, settings.server.request_threads // 2))
         if not (
             self._closed or self._header or self._anonymous or is_loopback(settings.server.host)
         ):
@@ -244,25 +256,28 @@ class Access:
             raise _unauthorized("Sign in with your name and password.")
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
         network = _network(client())
+        known = self._users.present().get(name, "")
         if not self._remembers(digest):
-            self._check(name, password, digest, network)
-        self._familiar[name, network] = None
-        self._familiar.move_to_end((name, network))
-        _shorten(self._familiar, MAX_FAMILIAR)
+            self._check(name, password, digest, network, familiar=self._knows(name, network, known))
+        until = time.monotonic() + FAMILIAR_SECONDS
+        _keep(self._familiar, (name, network), (until, known), MAX_FAMILIAR)
         return name
 
-    def _check(self, name: str, password: str, digest: bytes, network: str) -> None:
+    def _knows(self, name: str, network: str, known: str) -> bool:
+        """Whether this user signed in from there, with the password that he still has."""
+        until, then = self._familiar.get((name, network), (-math.inf, ""))
+        return then == known and time.monotonic() < until
+
+    def _check(
+        self, name: str, password: str, digest: bytes, network: str, *, familiar: bool
+    ) -> None:
         """Raise Problem unless the password is right; remember it if it is."""
-        familiar = (name, network) in self._familiar
         # Failures count for all three; but whoever signed in from here before waits for those of
         # the same account and network only.
         keys = (f"account {name} from {network}", f"account {name}", f"address {network}")
         waits = keys[:1] if familiar else keys
         self._refuse_while_waiting(waits)
-        # Each takes memory and a processor's time, and none may slip past a wait that another sets.
-        if not self._checking[familiar].acquire(timeout=CHECK_SECONDS):
-            raise _too_many_attempts(CHECK_SECONDS)
-        try:
+        with self._turn(familiar=familiar):
             if self._remembers(digest):
                 return
             self._refuse_while_waiting(waits)
@@ -270,16 +285,30 @@ class Access:
             if len(password) <= users.MAX_PASSWORD and self._users.check(name, password):
                 for key in waits[:2]:
                     self._attempts.forget(key)
-                self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS, version
-                _shorten(self._remembered, MAX_REMEMBERED)
+                right = time.monotonic() + REMEMBER_SECONDS, version
+                _keep(self._remembered, digest, right, MAX_REMEMBERED)
                 return
             self._attempts.fail(*keys)
-        finally:
-            self._checking[familiar].release()
         # A name that nobody has may be a password in the wrong place.
         known = name in self._users.present()
         logger.warning(logs.line("sign-in failed", user=name if known else "?", address=client()))
         raise _unauthorized("The name or the password is wrong.")
+
+    @contextlib.contextmanager
+    def _turn(self, *, familiar: bool) -> Iterator[None]:
+        """Check one password at a time, of strangers and of others. Raises Problem for too many.
+
+        Each takes memory and a processor's time, and none may slip past a wait that another sets.
+        """
+        with contextlib.ExitStack() as held:
+            if not familiar:
+                if not self._strangers.acquire(blocking=False):
+                    raise _too_many_sign_ins()
+                held.callback(self._strangers.release)
+            if not self._checking[familiar].acquire(timeout=CHECK_SECONDS):
+                raise _too_many_sign_ins()
+            held.callback(self._checking[familiar].release)
+            yield
 
     def _remembers(self, digest: bytes) -> bool:
         """Whether these were right a while ago; they are remembered anew then."""
@@ -288,8 +317,7 @@ class Access:
         now = time.monotonic()
         if version != self._users.version or now >= until:
             return False
-        self._remembered[digest] = now + REMEMBER_SECONDS, version
-        self._remembered.move_to_end(digest)
+        _keep(self._remembered, digest, (now + REMEMBER_SECONDS, version), MAX_REMEMBERED)
         return True
 
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
@@ -298,10 +326,25 @@ class Access:
             raise _too_many_attempts(wait)
 
 
-def _shorten(remembered: OrderedDict[Any, Any], most: int) -> None:
-    """Forget the oldest of more than so many."""
-    while len(remembered) > most:
-        remembered.popitem(last=False)
+def _keep(entries: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
+    """Make this the latest entry, and forget the oldest of more than so many.
+
+    Others may read and do the same meanwhile: an entry that is there is there all the time.
+    """
+    entries[key] = value
+    with contextlib.suppress(KeyError):  # somebody else made room
+        entries.move_to_end(key)
+    while len(entries) > most:
+        entries.popitem(last=False)
+
+
+def _too_many_sign_ins() -> Problem:
+    return Problem(
+        503,
+        "too_many_sign_ins",
+        "Many sign in at this moment. Please try again in a few seconds.",
+        headers={"Retry-After": RETRY_AFTER},
+    )
 
 
 def _too_many_attempts(wait: float) -> Problem:

@@ -123,8 +123,8 @@ class Application:
         return routes
 
     def _let_in(self) -> None:
-        _refuse_broken_path(request.environ["bottle.raw_path"])
         self._access.admit()
+        _refuse_broken_path(request.environ["bottle.raw_path"])
         origins.refuse_others(request.environ, self._settings.server.cors_origins)
 
     def _answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:

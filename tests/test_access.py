@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+from types import SimpleNamespace
 
 import pytest
 from support import ROOT, Site, csv_of, eventually, query, write_config
@@ -256,10 +257,10 @@ def test_what_is_remembered_is_remembered_anew_by_its_use(make_settings, users_f
     assert not entry._remembers(b"digest")
 
 
-def test_whoever_is_known_does_not_queue_behind_strangers(attempt, monkeypatch):
-    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
-    monkeypatch.setattr(access, "CHECK_SECONDS", 0.2)
-    assert attempt("192.0.2.1", PASSWORD) == 200
+@pytest.fixture
+def held(monkeypatch):
+    """Holds each check of the password "guess guess"; the events are whether one is held, and
+    whether they may go on."""
     checking, go_on = threading.Event(), threading.Event()
     matches = users.matches
 
@@ -270,15 +271,97 @@ def test_whoever_is_known_does_not_queue_behind_strangers(attempt, monkeypatch):
         return matches(password, known)
 
     monkeypatch.setattr(users, "matches", slowly)
+    yield checking, go_on
+    go_on.set()
+
+
+def test_whoever_is_known_does_not_queue_behind_strangers(attempt, monkeypatch, held):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    monkeypatch.setattr(access, "CHECK_SECONDS", 0.2)
+    checking, go_on = held
+    assert attempt("192.0.2.1", PASSWORD) == 200
     stranger = threading.Thread(target=attempt, args=("198.51.100.1", "guess guess"))
     stranger.start()
     try:
         assert checking.wait(60)
-        assert attempt("198.51.100.2", "another guess") == 429
+        assert attempt("198.51.100.2", "another guess") == 503
         assert attempt("192.0.2.1", PASSWORD) == 200
     finally:
         go_on.set()
         stranger.join()
+
+
+def test_strangers_of_many_networks_leave_threads_for_others(users_file, serve, monkeypatch, held):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    monkeypatch.setattr(access, "CHECK_SECONDS", 60)
+    _, go_on = held
+    site = serve(
+        access__trusted_proxies="127.0.0.1", server__request_threads=4, server__max_streams=1
+    )
+
+    def ask(address, authorization):
+        return site.get("/api/health", Authorization=authorization, X_Forwarded_For=address)
+
+    assert ask("192.0.2.1", ALICE).status == 200
+    answers = []
+    strangers = [
+        threading.Thread(
+            target=lambda number=number: answers.append(
+                ask(f"2001:db8:{number}::1", basic("alice", "guess guess"))
+            )
+        )
+        for number in range(8)
+    ]
+    try:
+        for stranger in strangers:
+            stranger.start()
+        # Half of the request threads are theirs.
+        eventually(lambda: len(answers) == 6)
+        for answer in answers:
+            assert (answer.status, answer.json["code"]) == (503, "too_many_sign_ins")
+            assert int(answer.headers["Retry-After"]) >= 1
+        assert ask("192.0.2.1", ALICE).status == 200
+    finally:
+        go_on.set()
+        for stranger in strangers:
+            stranger.join()
+    assert sorted(answer.status for answer in answers) == [401] * 2 + [503] * 6
+
+
+def test_a_network_is_known_for_the_password_that_was_right_there(attempt, users_file, monkeypatch):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        assert attempt(address, PASSWORD) == 200
+    users.add(users_file, "carol", PASSWORD)  # nobody is forgotten for another
+    for _ in range(access.FREE_ATTEMPTS):
+        assert attempt("198.51.100.1", "guess guess") == 401
+    assert attempt("192.0.2.1", PASSWORD) == 200
+    users.add(users_file, "alice", "another password")
+    # Whoever had the old one guesses at the new one as a stranger.
+    assert attempt("192.0.2.2", PASSWORD) == 429
+    users_file.write_text("\n".join(users_file.read_text().splitlines()[1:]))
+    assert attempt("192.0.2.1", PASSWORD) == 429
+    users.add(users_file, "alice", PASSWORD)
+    assert attempt("192.0.2.1", PASSWORD) == 429
+
+
+def test_networks_are_known_until_long_after_their_last_use_and_so_many(attempt, monkeypatch):
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
+    monkeypatch.setattr(access, "MAX_FAMILIAR", 2)
+    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3"):
+        assert attempt(address, PASSWORD) == 200
+    for _ in range(access.FREE_ATTEMPTS):
+        assert attempt("198.51.100.1", "guess guess") == 401
+    assert attempt("192.0.2.2", PASSWORD) == 429
+    now = access.time.monotonic()
+    for days in (29, 58):
+        clock = SimpleNamespace(monotonic=lambda days=days: now + days * 86400)
+        monkeypatch.setattr(access, "time", clock)
+        assert attempt("192.0.2.1", PASSWORD) == 200
+    for _ in range(access.FREE_ATTEMPTS):
+        assert attempt("198.51.100.1", "guess guess") == 401
+    assert attempt("192.0.2.3", PASSWORD) == 429
+    assert attempt("192.0.2.1", PASSWORD) == 200
 
 
 def test_of_users_who_are_added_at_once_none_is_lost(tmp_path):
@@ -437,6 +520,33 @@ class TestBehindAProxy:
         entry = Access(make_settings(access__trusted_proxies="127.0.0.1 10.1.0.0/16"))
         assert entry._client("127.0.0.1", forwarded) == client
         assert entry._client("::ffff:127.0.0.1", forwarded) == client
+
+    @pytest.mark.parametrize(
+        ("proxies", "remote", "trusted"),
+        [
+            ("10.1.0.0/16", "10.1.2.3", True),
+            ("10.1.0.0/16", "::ffff:10.1.2.3", True),
+            ("10.1.0.0/16", "::ffff:10.2.2.3", False),
+            ("::ffff:10.1.0.0/112", "10.1.2.3", True),
+            ("::ffff:10.1.0.0/112", "::ffff:10.1.2.3", True),
+            ("::ffff:10.1.0.0/112", "10.2.2.3", False),
+            ("::ffff:127.0.0.1", "127.0.0.1", True),
+            ("fe80::/10", "fe80::1%eth0", True),
+            ("::/0", "2001:db8::1", True),
+            ("10.1.0.0/16", "", False),
+        ],
+    )
+    def test_a_proxy_is_trusted_however_its_address_is_written(
+        self, make_settings, proxies, remote, trusted
+    ):
+        assert Access(make_settings(access__trusted_proxies=proxies)).is_proxy(remote) is trusted
+
+    def test_what_is_refused_for_its_path_is_logged_with_its_client(self, serve, caplog):
+        caplog.set_level("INFO", "request")
+        site = serve(access__trusted_proxies="127.0.0.1")
+        assert site.get("/%ff", X_Forwarded_For="192.0.2.7").status == 400
+        eventually(lambda: "status=400" in caplog.text)
+        assert "client=192.0.2.7" in caplog.text
 
     def test_forwarded_headers_of_others_are_not_believed(self, serve):
         for proxies, expected in (("", "http://127.0.0.1"), ("127.0.0.1", "https://x.example")):

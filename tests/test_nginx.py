@@ -223,7 +223,12 @@ def test_numbers_are_for_this_machine_only(behind):
         "/./metrics",
         "/x/../metrics",
         "/%6detrics",
+        "/%2fmetrics",
+        "/%2e/metrics",
         "/x%2f../metrics",
+        "/api/..%2fmetrics",
+        "/metrics?x",
+        "/metrics#x",
     ):
         assert site.get(path).status == 403, path
     for path in (
@@ -231,8 +236,23 @@ def test_numbers_are_for_this_machine_only(behind):
         "/metrics%ff",
         "/metrics/",
         "/metrics%00",
-        "/metrics;x",
         "/metrics%0a",
+        "/%09metrics",
+        "/metrics%20",
+        "/metrics%2f",
+        "/metrics%2f.",
+        "/metrics%3fx",
+        "/metrics%23x",
+        "/metrics;x",
+        "/;x/metrics",
+        "/x#/../metrics",
+        "//x/metrics",
+        "/%256detrics",
+        "/%5cmetrics",
+        "/\\metrics",
+        "/..%5cmetrics",
+        "/METRICS",
+        "/%ef%bb%bfmetrics",
     ):
         assert site.get(path).status in (400, 404), path
     assert site.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
