@@ -254,7 +254,11 @@ class Batches:
         response.set_header("Content-Disposition", results.disposition(name))
         response.set_header("Cache-Control", "no-store")
         # As long as a stream, or longer: it must not take a request's thread either.
-        return self._streams.hold(pieces(batch, only), access.holder())
+        try:
+            return self._streams.hold(pieces(batch, only), access.holder())
+        except (results.IncompleteError, FileNotFoundError):
+            self.find(batch_id)  # which tells of a batch that was deleted meanwhile
+            raise
 
     def retry(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/retry, `which` = failed, unknown or a reason: requeues those."""

@@ -98,11 +98,15 @@ def _choose(
 
 def _known(names: tuple[str, ...]) -> list[int]:
     """The columns whose header is of a wording that we know."""
-    return [column for column, name in enumerate(names) if _HEADER.fullmatch(name)]
+    return [column for column, name in enumerate(names) if _is_known(name)]
+
+
+def _is_known(name: str) -> bool:
+    return len(name) <= NAME_LENGTH and _HEADER.fullmatch(name) is not None
 
 
 def _named(text: str, names: tuple[str, ...], width: int, overrides: Overrides) -> int:
-    lowered = [name.casefold()[:NAME_LENGTH] for name in names]
+    lowered = [name[:NAME_LENGTH].casefold() for name in names]
     if overrides.header is not False and text.casefold() in lowered:
         return lowered.index(text.casefold())
     if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= width:
@@ -132,11 +136,11 @@ def _has_header(
     if overrides.header is not None:
         return overrides.header and any(names)
     name = names[column] if len(names) > column else ""
-    if overrides.column and overrides.column.casefold() == name.casefold()[:NAME_LENGTH] != "":
+    if overrides.column and overrides.column.casefold() == name[:NAME_LENGTH].casefold() != "":
         return True
     if not name or "@" in name:
         return False
-    if _HEADER.fullmatch(name):
+    if _is_known(name):
         return True
     if width > 1:
         return counts[column] > 0

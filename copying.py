@@ -14,13 +14,14 @@ STALL_SECONDS = 20.0
 _BLOCK = 1 << 20
 
 # What COPY's text form would take for something else.
-_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
 
 
 def escaped(text: str) -> str:
     """The text as a column of COPY's text form."""
     if "\\" in text or not text.isprintable():
-        return text.translate(_ESCAPES)
+        for character, written in _ESCAPES:
+            text = text.replace(character, written)
     return text
 
 

@@ -31,6 +31,10 @@ __all__ = ["IntakeError", "Rows", "clean_filename", "read_addresses", "store"]
 # or three such pieces fit into the socket's buffer (200 kB on Linux), so that PostgreSQL has one to
 # work at while the next is made; with pieces as large as the buffer, each waits for the other.
 PIECE = 1400
+# Characters of them at which a piece ends, however few they are.
+PIECE_CHARACTERS = 1 << 18
+# Characters of a file's name that are looked at.
+MAX_NAME = 1000
 DETECT_ALL = Overrides()
 
 # Addresses, and the line that the row of each begins on.
@@ -153,7 +157,7 @@ def _was_committed(transaction: int) -> bool:
 
 def clean_filename(name: str) -> str:
     """The file's own name, without a path or control characters, 200 characters at most."""
-    name = re.split(r"[/\\]", name)[-1]
+    name = re.split(r"[/\\]", name)[-1][:MAX_NAME]
     name = "".join(c if c.isprintable() else " " for c in name)
     return name.strip()[:200] or "unnamed.csv"
 
@@ -196,6 +200,7 @@ def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) 
     """
     addresses: list[str] = []
     lines: list[int] = []
+    characters = 0
     total = table.format.header_index
     for numbers, rows in _below_header(table, counts, skipped):
         total += len(rows)
@@ -217,9 +222,10 @@ def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) 
         else:
             addresses += cells
             lines += numbers
-        if len(addresses) >= PIECE:
+        characters += sum(map(len, cells))
+        if len(addresses) >= PIECE or characters >= PIECE_CHARACTERS:
             yield addresses, lines
-            addresses, lines = [], []
+            addresses, lines, characters = [], [], 0
     yield addresses, lines
 
 

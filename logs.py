@@ -17,8 +17,13 @@ from contextvars import ContextVar
 from datetime import datetime
 from types import TracebackType
 
+# Characters of an event or of a value that are written.
+MAX_VALUE = 2000
+
 _PLAIN = re.compile(r"[\w.:/@+,-]+")
-_ADDRESS = re.compile(r"\S*@\S*")
+# A word with an @ in it. The pattern fits where a word begins, and doesn't go back
+# in it, which would take the square of the length of one without an @.
+_ADDRESS = re.compile(r"(?<!\S)[^\s@]*+@\S*+")
 _CHAINED = "\nWhile that was handled:\n"
 
 # The id of the request that this thread serves; empty for none.
@@ -63,9 +68,9 @@ class _Formatter(logging.Formatter):
 
 def said(error: BaseException) -> str:
     """An error's message, but for addresses, and for the rows and statements that PostgreSQL shows
-    on the lines below the first."""
+    on the lines below the first; MAX_VALUE characters at most."""
     first, _, _ = str(error).strip().partition("\n")
-    return without_addresses(first)
+    return _cut(without_addresses(first))
 
 
 def without_addresses(text: str) -> str:
@@ -83,7 +88,10 @@ def setup() -> None:
 
 
 def line(event: str, **values: object) -> str:
-    """`event key=value …`; a value with spaces, quotes or line breaks is written as JSON."""
+    """`event key=value …`; a value with spaces, quotes or line breaks is written as JSON.
+
+    Of each, MAX_VALUE characters are written at most.
+    """
     words = [event]
     for key, value in values.items():
         text = said(value) if isinstance(value, BaseException) else str(value)
@@ -93,7 +101,12 @@ def line(event: str, **values: object) -> str:
     return written
 
 
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
+
+
 def _value(text: str) -> str:
+    text = _cut(text)
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 from peewee import SQL
 
 from database import pool
+from formats import shorten
 from models import Action, Batch, fetch_one
 from processors import reasons
+from processors.syntax import MAX_CHARACTERS
 
 
 @dataclass(frozen=True)
@@ -103,6 +105,8 @@ def elapsed_seconds(batch_id: int) -> float | None:
 MAX_SCANNED = 100_000
 MAX_CHUNKS = 200
 
+# As much of an address as is looked at elsewhere: to search an endless one takes long.
+_EMAIL = f"left(email, {MAX_CHARACTERS})"
 # What each filter asks of an email, and of a chunk that may hold such emails: there is no index
 # on what became of an email, but a chunk knows its sums by reason. A processor's own reasons may
 # stand for a failure or for a risk.
@@ -149,12 +153,13 @@ def find_emails(
     """Emails of a batch that fit all that is given, by id, and the `after` of the next page.
 
     A page may be short, even empty, although there is a next one: MAX_SCANNED emails at most are
-    looked at. `containing` is a part of the address, whatever its case.
+    looked at. `containing` is a part of the address, whatever its case. Of an address, no more than
+    MAX_CHARACTERS are searched and told.
     """
     conditions = [_STATUS[status]] if status else []
     conditions += [_VERDICT[verdict]] if verdict else []
     conditions += [("reason = %(reason)s", "reasons ? %(reason)s")] if reason else []
-    conditions += [("email ILIKE %(pattern)s", _ANY)] if containing else []
+    conditions += [(f"{_EMAIL} ILIKE %(pattern)s", _ANY)] if containing else []
     email_condition = " AND ".join(email for email, _ in conditions) or _ANY
     parameters = {
         "batch_id": batch_id,
@@ -173,7 +178,7 @@ def find_emails(
             return found, first_id - 1
         scanned, chunks = scanned + last_id - first_id + 1, chunks + 1
         rows = pool.execute_sql(
-            "SELECT id, email, row_number, status, reason FROM email"
+            f"SELECT id, left(email, {MAX_CHARACTERS + 1}), row_number, status, reason FROM email"
             " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
             f" AND {email_condition} ORDER BY id LIMIT %(limit)s",
             {
@@ -183,7 +188,10 @@ def find_emails(
                 "limit": limit + 1 - len(found),
             },
         )
-        found += [Found(*row) for row in rows.fetchall()]
+        found += [
+            Found(number, shorten(email, MAX_CHARACTERS), *rest)
+            for number, email, *rest in rows.fetchall()
+        ]
         if len(found) > limit:
             return found[:limit], found[limit - 1].id
     return found, None
@@ -204,8 +212,8 @@ def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[
 MAX_DOMAINS = 100
 # A chunk at a time: its range of the primary key needs no statistics to be found, which a new
 # batch doesn't have. OFFSET 0 keeps the planner from any other way.
-_TYPO_DOMAINS = """
-SELECT lower(substring(email FROM '[^@]*$')) AS domain, count(*) AS number
+_TYPO_DOMAINS = f"""
+SELECT lower(substring({_EMAIL} FROM '[^@]*$')) AS domain, count(*) AS number
 FROM chunk CROSS JOIN LATERAL (
   SELECT email FROM email
   WHERE batch_id = %(batch_id)s AND id BETWEEN first_id AND last_id AND reason = 'likely_typo'

@@ -30,7 +30,7 @@ def log(method: str, path: str, status: int, begun: float, user: str, client: st
     """Log a request that ends now and began at `begun` (monotonic)."""
     seconds = f"{time.monotonic() - begun:.4f}"
     # Without what was searched for, and without an address that somebody put into the path.
-    place = logs.without_addresses(path[:_MAX_PATH])
+    place = logs.without_addresses(path)[:_MAX_PATH]
     logger.info(
         logs.line(
             "request",

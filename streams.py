@@ -149,12 +149,13 @@ class Streams:
     def hold(self, pieces: Iterator[bytes], holder: str) -> Iterator[bytes]:
         """The pieces of a download, which keeps a thread busy as a stream does, and has a slot too.
 
-        What the first piece raises comes through at once. Raises Problem when no slot is free.
-        Only a started iterator gives its slot back.
+        Empty pieces are left out. What comes before the first piece raises comes through at once.
+        Raises Problem when no slot is free. Only a started iterator gives its slot back.
         """
         self._slots.take(holder, "Please try again soon.")
+        pieces = self._unless_stopping(pieces)
         try:
-            first = next(pieces)
+            first = next(pieces, b"")
         except BaseException:
             self._slots.release(holder)
             raise
@@ -164,12 +165,16 @@ class Streams:
         # Bottle takes the first piece at once, so that `finally` is sure to be reached.
         try:
             yield first
-            for piece in rest:
-                if self._stopping.is_set():
-                    raise StoppingError  # half a file must not look like a whole one
-                yield piece
+            yield from rest
         finally:
             self._slots.release(holder)
+
+    def _unless_stopping(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
+        for number, piece in enumerate(pieces):
+            if number and self._stopping.is_set():
+                raise StoppingError  # half a file must not look like a whole one
+            if piece:
+                yield piece
 
     def _leave(self, mailbox: Mailbox | Mailbag, holder: str) -> None:
         self._hub.unwatch(mailbox)

@@ -1,8 +1,8 @@
 """Files of nonsense for intake and preview: `make fuzz`.
 
-Each is previewed and uploaded by a running app. Whatever it is, the answer is a success or a
-problem that says what is wrong, within a second, and the app takes no more memory than for a large
-list. What Hypothesis finds it makes small, and prints.
+Each is previewed and uploaded by a running app, and the batch of a large one is looked at. Whatever
+it is, the answer is a success or a problem that says what is wrong, within a second, and the app
+takes no more memory than for a large list. What Hypothesis finds it makes small, and prints.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ INPUTS = 100_000
 SECONDS = 1.0
 MEGABYTES = 150
 BOUNDARY = "a-boundary-of-the-tests"
-# One input of so many is a workbook, for each of which a process is started.
-WORKBOOKS = 50
+# One input of so many is a workbook, for each of which a process is started; one is of each of the
+# kinds that are large.
+RARE = 50
+# Bytes of a file from which on its batch is looked at, too.
+LARGE = 5_000
 
 STRANGE = [
     *(
@@ -99,13 +102,37 @@ BOOKS = [
     workbook([[]]),
     workbook([["x" * 300, 1e300, True], [None, "a@x.de"]] * 20),
 ]
-files = st.integers(1, WORKBOOKS).flatmap(
-    lambda number: (
-        st.sampled_from(BOOKS).flatmap(spoiled)
-        if number == 1
-        else st.one_of(tables(), tables(), tables(), st.binary(max_size=60))
+
+
+@st.composite
+def endless(draw: st.DrawFn) -> bytes:
+    """A list with an address that is very long, of combining marks perhaps."""
+    start = draw(st.sampled_from(["", "a", "a@", "a@x", '"a']))
+    end = draw(st.sampled_from(["", "@x.de", ".com", '"@x.de', " <a@x.de>"]))
+    unit = draw(
+        st.sampled_from(["a", "a.", "a-", "@", "a@", "a ", "=", "\\", "ü", "\u0301", "a\u0301"])
+        | st.sampled_from(["\u0301\u0316", "\ufdfa", "\u2028", "\u1100\u1161", "1,1", "＝"])
     )
-)
+    address = start + unit * (draw(st.sampled_from([513, 130_000, 500_000])) // len(unit)) + end
+    before, behind = draw(st.sampled_from([(0, 1), (1, 0), (1, 1), (300, 1)]))
+    rows = [f"user{number}@x.de" for number in range(before + behind)]
+    return "\n".join([*rows[:before], address, *rows[before:]]).encode()
+
+
+@st.composite
+def wide(draw: st.DrawFn) -> bytes:
+    """A table with a row of very many cells, beyond the rows that are looked at first, perhaps."""
+    delimiter = draw(st.sampled_from([*DELIMITERS.values()]))
+    cell = draw(st.sampled_from(["", "a", "a@x.de", '""', "\u0301"]))
+    row = delimiter.join(["wide@x.de", *[cell] * draw(st.sampled_from([200, 16_000, 100_000]))])
+    rows = [f"user{number}@x.de{delimiter}{number}" for number in range(4000)]
+    before, behind = draw(st.sampled_from([(0, 1), (150, 100), (300, 0), (2000, 2000)]))
+    return "\n".join([*rows[:before], row, *rows[before : before + behind]]).encode()
+
+
+usual = st.one_of(tables(), tables(), tables(), st.binary(max_size=60))
+rare = {1: st.sampled_from(BOOKS).flatmap(spoiled), 2: endless(), 3: wide()}
+files = st.integers(1, RARE).flatmap(lambda number: rare.get(number, usual))
 says = st.one_of(st.text(max_size=6), st.sampled_from(["1", "2", "yes", "no", "utf-8", "tab", "a"]))
 fields = st.dictionaries(
     st.sampled_from(["column", "delimiter", "encoding", "header", "size", "text"]), says, max_size=2
@@ -127,20 +154,23 @@ class Attack:
     def __call__(self, content: bytes, filename: str, texts: dict[str, str]) -> None:
         body = self._form(content, filename, texts)
         for path in ("/api/preview", "/api/upload"):
-            status, answer, seconds = self._post(path, body)
-            if seconds > SECONDS:  # perhaps the machine did something else
-                self.late += 1
-                status, answer, seconds = self._post(path, body)
-            assert seconds <= SECONDS, f"{path} took {seconds:.1f} s"
+            status, answer = self._ask("POST", path, body)
             assert status in (200, 201, 400, 413, 415, 422), (path, status, answer)
+            document = json.loads(answer)
             if status >= 400:
-                problem = json.loads(answer)
-                assert problem["code"] != "internal_error"
-                assert problem["detail"], problem
-            else:
-                assert json.loads(answer)
+                assert document["code"] != "internal_error"
+                assert document["detail"], document
             self.answers[status] = self.answers.get(status, 0) + 1
+        if status == 201 and len(content) >= LARGE:
+            self._look_at(document["batchId"])
         self.sent += 1
+
+    def _look_at(self, batch_id: int) -> None:
+        batch = f"batches/{batch_id}"
+        for path in (f"/{batch}", f"/api/{batch}/emails?limit=500&q=a", f"/api/{batch}/rows"):
+            status, answer = self._ask("GET", path)
+            assert status == 200, (path, status, answer)
+            assert len(answer) < 2_000_000, path
 
     def close(self) -> None:
         self._connection.close()
@@ -154,11 +184,20 @@ class Attack:
         rest = "".join(f'\r\n{start}"{name}"\r\n\r\n{text}' for name, text in texts.items())
         return b"".join((head.encode(), content, rest.encode(), f"\r\n--{BOUNDARY}--\r\n".encode()))
 
-    def _post(self, path: str, body: bytes) -> tuple[int, bytes, float]:
+    def _ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
+        """Status and body of the answer, which comes soon."""
+        status, answer, seconds = self._send(method, path, body)
+        if seconds > SECONDS:  # perhaps the machine did something else
+            self.late += 1
+            status, answer, seconds = self._send(method, path, body)
+        assert seconds <= SECONDS, f"{path} took {seconds:.1f} s"
+        return status, answer
+
+    def _send(self, method: str, path: str, body: bytes) -> tuple[int, bytes, float]:
         begun = time.monotonic()
         headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
         try:
-            self._connection.request("POST", path, body, headers)
+            self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
             answer = response.read()
         except (http.client.HTTPException, OSError):

@@ -28,8 +28,10 @@ class Nameserver:
         self._answers: dict[str, Callable[[DNSRecord, DNSRecord], None]] = {}
         self._lies: dict[str, str] = {}
         self.silent = False
-        # Seconds that each answer takes.
+        # Seconds that each answer takes; until this is set, none is given.
         self.seconds = 0.0
+        self.gate = threading.Event()
+        self.gate.set()
         for name in _WORLD:
             self.mx(name)
 
@@ -43,6 +45,7 @@ class Nameserver:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.gate.set()
         for server in (self._udp, self._tcp):
             server.shutdown()
             server.server_close()
@@ -100,6 +103,7 @@ class Nameserver:
         lie = self._lies.get(name)
         if self.silent or lie == "silence":
             return None
+        self.gate.wait(60)
         time.sleep(self.seconds)
         if tcp:
             self.by_tcp[name] += 1

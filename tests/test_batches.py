@@ -79,6 +79,23 @@ class TestEmails:
     def test_filters(self, site, parameters, expected):
         assert ids(site, completed(), **parameters) == expected
 
+    def test_of_endless_ones_the_beginning_is_told_and_searched(self, site):
+        endless = ["a" * 130_000 + "@x.de", "b" + "\u0301" * 130_000 + "@x.de"]
+        batch_id = store(*endless, "c@x.de").batch_id
+        found = site.get(f"/api/batches/{batch_id}/emails").json["emails"]
+        assert [each["email"] for each in found] == [
+            *(f"{address[:511]}…" for address in endless),
+            "c@x.de",
+        ]
+        assert [each["normalized"] for each in found] == ["", "", "c@x.de"]
+        assert ids(site, batch_id, q="a" * 254) == [1]
+        assert ids(site, batch_id, q="x.de") == [3]
+        page = site.get(f"/batches/{batch_id}")
+        assert page.status == 200
+        assert len(page.body) < 60_000
+        lines = site.get(f"/api/batches/{batch_id}/results.jsonl").body.splitlines()
+        assert [json.loads(line)["email"] for line in lines] == [*endless, "c@x.de"]
+
     def test_a_teams_own_reasons_are_found_by_verdict_too(self, site):
         marked = [(2, "failed", "not_staff"), (7, "processed", "on_leave")]
         batch_id = completed(marked)

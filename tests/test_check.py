@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import dns.resolver
@@ -13,6 +14,7 @@ from support import emails, eventually, store
 
 import processors
 from processors import PROCESSED, ProcessorError, failed, risky
+from processors import lookups as lookups_module
 from processors.check import Check, check, check_one
 from processors.lookups import Lookups
 
@@ -51,7 +53,7 @@ ANYTHING = st.builds(
 OPTIONS = {
     "dns": "off",
     "nameservers": [],
-    "timeout_seconds": 1.0,
+    "timeout_seconds": 30.0,
     "concurrency": 100,
     "disposable_domains": "",
 }
@@ -59,14 +61,16 @@ OPTIONS = {
 
 @pytest.fixture
 def lookups(nameserver):
-    lookups = Lookups([nameserver.address], 1.0, 100)
+    # Longer than any answer takes, however busy the machine is.
+    lookups = Lookups([nameserver.address], 30.0, 100)
     yield lookups
     lookups.close()
 
 
 @pytest.fixture
-def make(nameserver):
+def make(nameserver, monkeypatch):
     made = []
+    monkeypatch.setattr(lookups_module, "PROBE_SECONDS", 30.0)
 
     def make(**options):
         made.append(processors.load("check", {**OPTIONS, **options}))
@@ -119,6 +123,16 @@ def test_a_line_is_its_own_whatever_stands_in_those_around_it():
         assert found.get(1, PROCESSED) == check_one(line)
 
 
+def test_endless_addresses_take_next_to_no_time():
+    addresses = [f"{number}{'a' * 130_000}@example.com" for number in range(100)]
+    addresses += ["a" + "\u0301" * 130_000, "a@" + "b" * 130_000]
+    begun = time.process_time()
+    assert set(Check().check_lines("\n".join(addresses)).values()) == {failed("too_long")}
+    assert set(check(addresses)) == {failed("too_long")}
+    # A tenth; the email-validator package takes a minute.
+    assert time.process_time() - begun < 2
+
+
 def test_what_is_found_first_is_the_outcome(nameserver, lookups):
     for name in ("good.example.net", "gmial.com", "mailinator.com"):
         nameserver.mx(name)
@@ -156,15 +170,13 @@ def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserv
     assert nameserver.asked == {("example.net", "MX"): 1}
 
 
-def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver):
+def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lookups):
     for number in range(200):
         if number % 3:
             nameserver.mx(f"d{number}.example.net")
     nameserver.seconds = 0.2
     began = time.monotonic()
-    # A time limit that none of them runs into, however busy the machine is.
-    with closing(Lookups([nameserver.address], 10.0, 100)) as lookups:
-        outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(200)))
+    outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(200)))
     assert outcomes == [
         PROCESSED if number % 3 else failed("no_such_domain") for number in range(200)
     ]
@@ -175,20 +187,25 @@ def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver):
 def test_what_was_looked_up_ahead_stays_known_when_a_turn_ends(nameserver, lookups):
     for number in range(20):
         nameserver.mx(f"d{number}.example.net")
-    nameserver.seconds = 0.2  # so that all are begun before the first comes back
+    nameserver.gate.clear()
     run = Check(lookups=lookups)
     outcomes = run([f"a@d{number}.example.net" for number in range(20)])
-    assert next(outcomes) == PROCESSED
+    with ThreadPoolExecutor(1) as executor:
+        first = executor.submit(next, outcomes)
+        eventually(lambda: len(nameserver.asked) == 20)
+        nameserver.gate.set()
+        assert first.result(60) == PROCESSED
     outcomes.close()
     eventually(lambda: all(lookups.cached(f"d{number}.example.net") for number in range(20)))
 
 
-def test_500_domains_without_an_answer_take_no_longer_than_a_few_lookups(nameserver, lookups):
+def test_500_domains_without_an_answer_take_no_longer_than_a_few_lookups(nameserver):
     nameserver.silent = True
-    began = time.monotonic()
-    outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(500)))
+    with closing(Lookups([nameserver.address], 1.0, 100)) as lookups:
+        outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(500)))
     assert set(outcomes) == {risky("dns_timeout"), risky("dns_paused")}
-    assert time.monotonic() - began < 3
+    # Those that had a place, and a few more.
+    assert len({name for name, _ in nameserver.asked}) < 200
 
 
 class TestConfigured:
@@ -247,11 +264,10 @@ def test_a_worker_stores_what_the_nameserver_says(processes, client, nameserver)
     batch_id = store(*(f"a@{name}.example.net" for name in names), "info@good.example.net").batch_id
     worker = processes(
         "worker.py",
-        check__dns="auto",
+        check__dns="on",
         check__nameservers=nameserver.address,
-        check__timeout_seconds=0.5,
+        check__timeout_seconds=4,
     )
-    worker.await_line(f'"dns lookups are on" nameservers={nameserver.address}')
     worker.await_line("batch completed")
     assert emails(batch_id) == [
         ("a@good.example.net", "processed", None),
@@ -270,7 +286,8 @@ def test_a_worker_that_waits_for_lookups_stops_in_good_order(processes, client, 
     eventually(lambda: any(name.endswith(".example.net") for name, _ in nameserver.asked))
     began = time.monotonic()
     assert worker.stop() == 0
-    assert time.monotonic() - began < 5
+    # For all of them, a hundred at a time, it would take a minute.
+    assert time.monotonic() - began < 30
 
 
 def test_a_worker_that_is_stopped_before_it_has_begun_stops_in_good_order(

@@ -8,6 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from support import assert_books_balance, csv_of, emails, query, rows_of
 
+import chunks
 import files
 import intake
 import tables
@@ -252,6 +253,23 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
         (9, "blank", None, None),
         (10, "duplicate", 3, "a@x.de"),
     ]
+
+
+def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
+    monkeypatch.setattr(chunks, "MAX_CHARACTERS", 5000)
+    monkeypatch.setattr(intake, "PIECE_CHARACTERS", 1000)
+    monkeypatch.setattr(texts, "BLOCK", 500)
+    addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]
+    table = tables.read(BytesIO(csv_of(*addresses)), Overrides())
+    pieces = [*intake.read_addresses(table, Rows(), 1000, Skipped())]
+    assert max(sum(map(len, piece)) for piece, _ in pieces) < 2000
+    assert [address for piece, _ in pieces for address in piece] == addresses
+    batch = store(csv_of(*addresses, *(f"{number}@x.de" for number in range(70))), chunk_size=50)
+    stored = query("SELECT first_id, last_id, length(addresses) FROM chunk ORDER BY first_id")
+    assert max(length for _, _, length in stored) < 7000
+    assert [last for _, last, _ in stored][-1] == 100
+    assert [first for first, _, _ in stored][1:] == [last + 1 for _, last, _ in stored][:-1]
+    assert [email for email, _, _ in emails(batch.id)][:30] == addresses
 
 
 def test_the_format_is_stored_and_reads_the_kept_file_again(database):

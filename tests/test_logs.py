@@ -1,7 +1,9 @@
 import logging
 import re
 import sys
+import time
 
+import pytest
 import support
 
 import logs
@@ -59,6 +61,28 @@ def test_errors_are_logged_without_the_addresses_in_their_messages():
     assert text.endswith("ValueError: not … but … it seems")
     assert "in fail\n" in text
     assert logs.line("failed", error=ValueError("no a@x.de")) == 'failed error="no \\u2026"'
+
+
+@pytest.mark.parametrize(
+    "message", ["a" * 300_000, "a@" * 150_000, "@" * 300_000, "a " * 150_000, "\u0301" * 300_000]
+)
+def test_an_endless_message_is_logged_at_once_and_cut(message):
+    begun = time.process_time()
+    text = logged(lambda: (_ for _ in ()).throw(ValueError(message)))
+    line = written(logs.line("failed", why=message, error=ValueError(message)))
+    library = written(message)
+    assert time.process_time() - begun < 1  # some thousandths; to go back takes minutes
+    assert len(text) < 2 * logs.MAX_VALUE + 1000
+    assert len(line) < 13 * logs.MAX_VALUE
+    assert len(library) < 7 * logs.MAX_VALUE
+    if "@" in message:
+        assert text.endswith("ValueError: …")
+
+
+def test_no_part_of_an_address_is_left_where_a_message_is_cut():
+    message = "x " * (logs.MAX_VALUE // 2 - 10) + "someone." * 10 + "@example.com, and more"
+    assert "someone" not in logs.said(ValueError(message))
+    assert logs.said(ValueError("a " * logs.MAX_VALUE)).endswith("a a…")
 
 
 def test_nor_with_rows_and_statements_that_postgresql_shows(database):

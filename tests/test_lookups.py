@@ -10,12 +10,15 @@ from support import eventually
 from processors import lookups as lookups_module
 from processors.lookups import Lookups, LookupsError
 
+# Seconds of a lookup whose answer comes, however busy the machine is; of one that waits in vain.
+AMPLE, SHORT = 30.0, 2.0
+
 
 @pytest.fixture
 def make_lookups(nameserver):
     made = []
 
-    def make(*nameservers, seconds=1.0, concurrency=100):
+    def make(*nameservers, seconds=AMPLE, concurrency=100):
         made.append(Lookups(nameservers or [nameserver.address], seconds, concurrency))
         return made[-1]
 
@@ -24,8 +27,12 @@ def make_lookups(nameserver):
         lookups.close()
 
 
-def ask(lookups, domain, seconds=10):
-    return lookups.begin(domain).result(seconds)
+def ask(lookups, domain):
+    return lookups.begin(domain).result(60)
+
+
+def names_asked(nameserver):
+    return len({name for name, _ in nameserver.asked})
 
 
 def test_a_domain_that_can_receive_mail_has_a_mail_server_or_an_address(nameserver, make_lookups):
@@ -66,8 +73,8 @@ def test_silence_and_lies_are_unknown_within_the_time(nameserver, make_lookups, 
     nameserver.mx("example.net")
     nameserver.lie("example.net", lie)
     began = time.monotonic()
-    assert ask(make_lookups(seconds=0.6), "example.net") == reason
-    assert time.monotonic() - began < 2
+    assert ask(make_lookups(seconds=SHORT), "example.net") == reason
+    assert time.monotonic() - began < 15
 
 
 def test_the_time_is_that_of_all_queries_together(nameserver, make_lookups):
@@ -75,7 +82,7 @@ def test_the_time_is_that_of_all_queries_together(nameserver, make_lookups):
     nameserver.seconds = 0.3
     began = time.monotonic()
     assert ask(make_lookups(seconds=0.7), "example.net") == "dns_timeout"
-    assert time.monotonic() - began < 2.5
+    assert time.monotonic() - began < 15
 
 
 def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
@@ -106,7 +113,7 @@ def test_a_domain_is_looked_up_once_for_all_threads(nameserver, make_lookups):
     found = []
 
     def run():
-        barrier.wait(10)
+        barrier.wait(60)
         found.append(ask(lookups, "example.net"))
 
     threads = [threading.Thread(target=run) for _ in range(8)]
@@ -116,6 +123,13 @@ def test_a_domain_is_looked_up_once_for_all_threads(nameserver, make_lookups):
         thread.join()
     assert found == [None] * 8
     assert nameserver.asked == {("example.net", "MX"): 1}
+
+
+def assert_known_for(seconds, lookups, name):
+    """What comes of a lookup is remembered for so long from when it came."""
+    began = time.monotonic()
+    ask(lookups, name)
+    assert began + seconds <= lookups._cache[name].until <= time.monotonic() + seconds
 
 
 @pytest.mark.parametrize("kind", ["positive", "missing", "nothing"])
@@ -130,25 +144,19 @@ def test_what_is_known_holds_as_long_as_the_records_say(nameserver, make_lookups
     tell("long.example.net", 100)
     lookups = make_lookups()
     names = ("short.example.net", "long.example.net")
-    for name in names:
-        ask(lookups, name)
-    remaining = [lookups.cached(name).until - time.monotonic() for name in names]
-    assert 0 < remaining[0] <= 1
-    assert 98 < remaining[1] <= 100
-    eventually(lambda: lookups.cached("short.example.net") is None, 3)
+    for name, seconds in zip(names, (1, 100), strict=True):
+        assert_known_for(seconds, lookups, name)
+    eventually(lambda: lookups.cached("short.example.net") is None)
     for name in names:
         ask(lookups, name)
     assert [nameserver.asked[name, "MX"] for name in names] == [2, 1]
 
 
 def test_without_a_record_that_says_how_long_it_is_minutes(nameserver, make_lookups):
-    lookups = make_lookups(seconds=0.3)
+    lookups = make_lookups(seconds=SHORT)
     nameserver.lie("silent.example.net", "silence")
-    ask(lookups, "missing.example.net")
-    ask(lookups, "silent.example.net")
-    now = time.monotonic()
-    assert 290 < lookups.cached("missing.example.net").until - now <= 300
-    assert 50 < lookups.cached("silent.example.net").until - now <= 60
+    assert_known_for(300, lookups, "missing.example.net")
+    assert_known_for(60, lookups, "silent.example.net")
 
 
 def test_the_cache_is_bounded(nameserver, make_lookups, monkeypatch):
@@ -164,46 +172,45 @@ def test_the_cache_is_bounded(nameserver, make_lookups, monkeypatch):
 def test_a_resolver_that_looks_broken_is_left_alone_for_a_while(
     nameserver, make_lookups, monkeypatch, caplog
 ):
-    monkeypatch.setattr(lookups_module, "PAUSE_SECONDS", 1.5)
+    monkeypatch.setattr(lookups_module, "PAUSE_SECONDS", 4)
     nameserver.silent = True
-    lookups = make_lookups(seconds=0.5)
-    began = time.monotonic()
+    lookups = make_lookups(seconds=SHORT)
     begun = [lookups.begin(f"{number}.example.net") for number in range(500)]
-    found = [lookup.result(10) for lookup in begun]
-    # One after the other they would take minutes, by hundreds 2.5 s.
-    assert time.monotonic() - began < 2
+    found = [lookup.result(60) for lookup in begun]
+    # Those that had a place, and a few more.
+    assert names_asked(nameserver) < 200
     assert set(found) == {"dns_timeout", "dns_paused"}
     assert ask(lookups, "example.net") == "dns_paused"
     (line,) = [message for message in caplog.messages if "unreachable" in message]
     assert "looks broken" in line
     assert nameserver.address in line
-    assert "1.5 seconds" in line
+    assert "4 seconds" in line
     assert "dns = off" in line
 
     nameserver.silent = False
     nameserver.mx("example.net")
-    eventually(lambda: ask(lookups, "example.net") is None, 5)
+    eventually(lambda: ask(lookups, "example.net") is None, 60)
     assert [message for message in caplog.messages if "reachable again" in message]
     assert len(caplog.messages) == 2
 
 
 def test_domains_of_which_some_do_not_answer_are_no_broken_resolver(nameserver, make_lookups):
     nameserver.mx("example.net")
-    lookups = make_lookups(seconds=0.5)
+    lookups = make_lookups(seconds=SHORT)
     for number in range(60):
         if number % 3:
             nameserver.lie(f"{number}.example.net", "silence")
     begun = [lookups.begin(f"{number}.example.net") for number in range(60)]
-    assert {lookup.result(10) for lookup in begun} == {"dns_timeout", "no_such_domain"}
+    assert {lookup.result(60) for lookup in begun} == {"dns_timeout", "no_such_domain"}
 
 
 def test_others_that_take_up_all_places_do_not_hold_one_up_for_long(nameserver, make_lookups):
     nameserver.silent = True
-    lookups = make_lookups(seconds=0.5, concurrency=1)
-    began = time.monotonic()
+    lookups = make_lookups(seconds=SHORT, concurrency=1)
     begun = [lookups.begin(f"{number}.example.net") for number in range(10)]
-    assert {lookup.result(10) for lookup in begun} == {"dns_timeout"}
-    assert time.monotonic() - began < 2
+    assert {lookup.result(60) for lookup in begun} == {"dns_timeout"}
+    # The others gave up before they had a place.
+    assert names_asked(nameserver) < 5
     # That there was no place says nothing of a domain.
     assert lookups.cached("9.example.net") is None
 
@@ -211,12 +218,16 @@ def test_others_that_take_up_all_places_do_not_hold_one_up_for_long(nameserver, 
 class TestProbe:
     """Whether `auto` means on."""
 
+    @pytest.fixture(autouse=True)
+    def _patient(self, monkeypatch):
+        monkeypatch.setattr(lookups_module, "PROBE_SECONDS", AMPLE)
+
     def test_a_resolver_that_answers_sensibly_is_fit(self, make_lookups):
         assert make_lookups().probe() == ""
 
     def test_one_that_is_silent_is_not(self, nameserver, make_lookups):
         nameserver.silent = True
-        assert "doesn't answer (dns_timeout)" in make_lookups(seconds=0.3).probe()
+        assert "doesn't answer (dns_timeout)" in make_lookups(seconds=SHORT).probe()
 
     def test_one_that_invents_answers_is_not(self, nameserver, make_lookups):
         nameserver.invent()

@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
+from threading import Event
 
 import pytest
-from support import query
+from support import eventually, query
 from test_app import problem
 from test_models import take_turns
 
@@ -204,6 +206,34 @@ def test_a_download_breaks_off_when_its_batch_is_deleted(database, monkeypatch):
         list(pieces)
     with pytest.raises(results.IncompleteError, match="has been deleted"):
         list(results.csv_pieces(batch, None))
+
+
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [
+        ("results.jsonl", "email"),
+        ("results.csv", "email"),
+        ("results.csv", "file_piece"),
+        ("results.jsonl?only=failed", "email"),
+    ],
+)
+def test_of_a_batch_that_is_deleted_before_the_first_piece_nothing_is_found(
+    site, elsewhere, monkeypatch, path, table
+):
+    monkeypatch.setattr(results, "PAGE", 2)  # of which the first has nothing that failed
+    batch_id = stored(b"email\na@x.de\nb@x.de\nc@x.de\nd", marked=[(4, "failed", "no_at_sign")])
+    elsewhere.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(site.get, f"/api/batches/{batch_id}/{path}")
+        eventually(lambda: query("SELECT FROM pg_locks WHERE NOT granted"))
+        elsewhere.execute(f"DELETE FROM {table}; UPDATE batch SET deleted_at = now(); COMMIT")
+        problem(answer.result(30), 404, "batch_not_found")
+
+
+def test_a_download_has_no_empty_pieces_and_may_have_none(database):
+    streams = Streams(None, Slots(1, 1), Event())
+    assert list(streams.hold(iter([b"", b"a", b"", b"b"]), "a")) == [b"a", b"b"]
+    assert list(streams.hold(iter([b"", b""]), "a")) == [b""]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,20 @@
 """The quick way and the email-validator package must always agree: reason, normal form, domain."""
 
+import time
+
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from processors.syntax import by_library, normal_forms, normalized, parse, parts
+from processors.syntax import (
+    MAX_CHARACTERS,
+    by_library,
+    normal_forms,
+    normalized,
+    parse,
+    parts,
+    split_lines,
+)
 
 HARD = [
     "anna@example.com",
@@ -90,6 +100,9 @@ HARD = [
     "@@",
     "<>",
     '"',
+    *("a" * (MAX_CHARACTERS - 12 + more) + "@example.com" for more in (0, 1)),
+    *("a" * (MAX_CHARACTERS + more) for more in (0, 1)),
+    "Anna " * MAX_CHARACTERS + "<anna@example.com>",
 ]
 
 
@@ -115,6 +128,7 @@ LOCALS = st.one_of(
     st.text(st.sampled_from("abcXYZ019.!#$%&'*+-/=?^_`{|}~"), max_size=70),
     st.text(st.sampled_from('a."\\ @<>(),:;[]éß用\u00a0\n\t'), max_size=10),
     st.text(max_size=10),
+    st.text(max_size=3).map(lambda text: text * 200),
     st.sampled_from(["info", "Info", "WEBMASTER", "www", "INFO.x"]),
 )
 DOMAINS = st.one_of(
@@ -124,6 +138,7 @@ DOMAINS = st.one_of(
     st.sampled_from(["example.com", "xn--mller-kva.de", "localhost", "a.test", "b.local"]),
     st.builds("{}.{}".format, st.text(st.sampled_from("üößA用あאn-1"), max_size=70), st.just("De")),
     st.text(max_size=10),
+    st.text(max_size=3).map(lambda text: text * 200),
 )
 
 
@@ -205,3 +220,32 @@ def test_the_normal_form_and_the_domain_as_the_dns_has_it(address, normal, domai
 
 def test_what_is_malformed_has_no_normal_form():
     assert normalized("anna@@example.com") == ""
+
+
+ENDLESS = {
+    "letters": "a" * 130_000,
+    "plain": "a" * 130_000 + "@example.com",
+    "domain": "a@" + "b." * 65_000 + "com",
+    "marks": "a" + "\u0301" * 130_000 + "@example.com",
+    "unordered marks": "a" + "\u0301\u0316" * 65_000 + "@example.com",
+    "marks in the domain": "a@a" + "\u0301\u0316" * 65_000 + ".com",
+    "marks without an @": "a" + "\u0301\u0316" * 65_000,
+    "quoted": '"' + "a\u0316\u0301" * 43_000 + '"@example.com',
+    "name": "a\u0316\u0301" * 43_000 + " <a@example.com>",
+    "signs": "@" * 130_000,
+    "roles": "info-" * 26_000 + "@example.com",
+    "ligatures": "a@" + "\ufdfa." * 65_000 + "com",
+}
+
+
+@pytest.mark.parametrize("address", ENDLESS.values(), ids=ENDLESS)
+def test_an_endless_address_is_too_long_before_anything_else_looks_at_it(address):
+    begun = time.process_time()
+    for ask in (by_library, parse):
+        assert ask(address) == ("too_long", None, None)
+    assert parts(address)[0] == "too_long"
+    assert normal_forms([address, "a@example.com", address]) == ["", "a@example.com", ""]
+    wholes, domains = split_lines(f"a@example.com\n{address}\na@example.org")
+    assert len(wholes) == len(domains) == 3
+    # Some thousandths; the package takes a second for some of these, and a minute for others.
+    assert time.process_time() - begun < 0.2
