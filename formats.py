@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 # The last columns of the results files that we write, in this order.
 RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
-# What a spreadsheet takes for the beginning of a formula; results files put a ' before it.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 # Python's names of the encodings that a file may have. The codecs of Python that are no encodings
@@ -74,11 +72,6 @@ class Format:
 def is_results(header: tuple[str, ...] | None) -> bool:
     """Whether a file with this header is a results file of ours."""
     return header is not None and header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
-
-
-def undefuse(cell: str) -> str:
-    """A cell of a results file without the ' that was put before it, if one was."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 @dataclass(frozen=True)
