@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from formats import (
     NAME_LENGTH,
+    NAMES,
     RESULT_COLUMNS,
     Format,
     IntakeError,
@@ -47,8 +48,12 @@ def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Forma
     )
     found = replace(kind, column=column, columns=width)
     if _has_header(names, rows, column, counts, width, overrides):
-        cut = tuple(cell[:NAME_LENGTH] for cell in names)
-        return replace(found, header=cut, header_index=first)
+        last = len(names) - len(RESULT_COLUMNS)
+        cut = (
+            cell[:NAME_LENGTH] if index < NAMES or index >= last else ""
+            for index, cell in enumerate(names)
+        )
+        return replace(found, header=tuple(cut), header_index=first)
     return found
 
 

@@ -78,6 +78,15 @@ def test_a_long_cell_takes_no_time():
     assert found(*[cell] * 20) == (None, 0, 0)
 
 
+def test_few_names_of_a_wide_header_are_kept():
+    names = ["email", *(f"{number} " + "x" * 500 for number in range(5000)), *RESULT_COLUMNS]
+    complete = columns.complete(CSV, [names, ["a@x.de"]], Overrides(column="3001", header=True))
+    assert (complete.column, complete.columns, complete.is_results) == (3000, 5007, True)
+    assert len(complete.header) == 5007
+    assert complete.header[:2] == ("email", names[1][:200])
+    assert len(json.dumps(complete.to_json())) < 100_000
+
+
 def test_too_many_columns_are_refused():
     assert columns.width_of([], []) == 0
     assert columns.width_of([1, 3], [[""], [""] * 16_384]) == 16_384
