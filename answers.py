@@ -1,24 +1,22 @@
 """The rows of a file as text, with RESULT_COLUMNS beside them: what came of each row.
 
-Whatever stands in a file or is put beside it, no cell begins as a formula: a spreadsheet would run
-it. Most rows are lines without quotes, of emails of which nothing special is to be said: for them
-no cell is parsed or quoted for its own sake.
+Most rows are lines without quotes, of emails of which nothing special is to be said: for them no
+cell is parsed or quoted for its own sake. All are looked through for formulas when they are text.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import re
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from operator import itemgetter
+from typing import Any, Literal, NamedTuple
 
-from formats import FORMULA_STARTS, RESULT_COLUMNS, Format, undefuse
+from formats import RESULT_COLUMNS, Format
+from formulas import Defuser, undefused
 from processors import reasons, risks, syntax
 from texts import Block
-
-_DIGITS = r"[0-9]+(?:[.,][0-9]+)*"
-_is_number = re.compile(f"[+-]?{_DIGITS}").fullmatch
 
 
 class Known(NamedTuple):
@@ -41,6 +39,8 @@ class Known(NamedTuple):
 
 
 _OK = Known(0, "processed")
+# Cells of the rows that are written at once, of which each is as wide as the widest of the file.
+MAX_CELLS = 1 << 16
 
 
 # The rows of a block of which something is known, by position, in order; the header with None.
@@ -52,31 +52,41 @@ class Answers:
 
     def __init__(self, found: Format) -> None:
         self._delimiter = found.delimiter or ","
+        self._rows = max(1, MAX_CELLS // found.columns)
         # Of results that were uploaded again, the old answers are taken out of the lines.
         self._has_lines = not found.is_results
-        # In quotes, an address may have the first in it, and a formula may begin with the second.
-        self._has_quoted = self._delimiter not in ("|", "\t")
+        # In quotes, an address may have it in it.
+        self._has_quoted = self._delimiter != "|"
+        self._defused = Defuser(self._delimiter).defused
         self._cells = _Cells(found, self._delimiter)
         self._lines = _Lines(found, self._delimiter)
         self._quoted = _Quoted(found, self._delimiter)
 
     def header(self) -> bytes:
         """Names of the columns, for a file that has none."""
-        return self._cells.text([self._cells.names()])
+        return self._defused(self._cells.text([self._cells.names()]))
 
-    def text(self, block: Block, others: Others, verdict: str | None) -> bytes:
-        """The block's rows, or only those with the verdict.
+    def pieces(self, block: Block, others: Others, verdict: str | None) -> Iterator[bytes]:
+        """The block's rows, or only those with the verdict, as UTF-8; MAX_CELLS or a row at once.
 
         All but `others` are emails that were processed without a reason.
         """
+        end = 0
+        for start in range(0, len(block), self._rows):
+            stop = start + self._rows
+            begin, end = end, bisect_left(others, stop, lo=end, key=itemgetter(0))
+            here = [(position - start, known) for position, known in others[begin:end]]
+            text = self._written(block.part(start, stop), here, verdict)
+            if text:
+                yield self._defused(text)
+
+    def _written(self, block: Block, others: Others, verdict: str | None) -> str:
         if self._has_lines and block.lines is not None:
             if block.rows is None:
-                return self._lines.text(_answered(self._lines, block.lines, others, verdict))
+                return "".join(_answered(self._lines, block.lines, others, verdict))
             if self._has_quoted:
                 rows = list(zip(block.lines, block.rows, strict=True))
-                content = self._quoted.text(_answered(self._quoted, rows, others, verdict))
-                if not self._quoted.may_have_formulas(content):
-                    return content
+                return "".join(_answered(self._quoted, rows, others, verdict))
         cells = block.cells(self._delimiter)
         return self._cells.text(_answered(self._cells, cells, others, verdict))
 
@@ -127,20 +137,21 @@ class _Cells:
 
     def known(self, cells: list[str], known: Known) -> list[str]:
         column = self._format.column
-        address = cells[column].strip() if len(cells) > column else ""
+        address = cells[column] if len(cells) > column else ""
         if self._format.is_results:
-            address = undefuse(address)
-        return [*self._filled(cells), *_answer(known), *_forms(address, known)]
+            address = undefused(address)
+        return [*self._filled(cells), *_answer(known), *_forms(address.strip(), known)]
 
     def _filled(self, cells: list[str]) -> list[str]:
-        return [*cells[: self._width], *[""] * (self._width - len(cells))]
+        own = cells[: self._width]
+        if self._format.is_results:
+            own = [*map(undefused, own)]
+        return [*own, *[""] * (self._width - len(own))]
 
-    def text(self, rows: Iterable[list[str]]) -> bytes:
-        buffer = io.StringIO(newline="")
-        csv.writer(buffer, delimiter=self._delimiter, lineterminator="\n").writerows(
-            [[*map(_defused, row)] for row in rows]
-        )
-        return buffer.getvalue().encode()
+    def text(self, rows: list[list[str]]) -> str:
+        text = _csv(rows, self._delimiter)
+        # Older Pythons don't quote a cell for its CR, at which readers would end the row.
+        return _csv(rows, self._delimiter, csv.QUOTE_ALL) if "\r" in text else text
 
 
 class _Text:
@@ -154,16 +165,6 @@ class _Text:
         self._column = found.column
         self._width = found.columns
         self._tails: dict[tuple[str, str | None], str] = {}
-        # The beginning of a cell that may be a formula and is no number; a line's end must be
-        # before the first. To find out that there is none, which is usual, bytes are faster.
-        ends, starts = f"{delimiter}\n", "".join(FORMULA_STARTS).replace(delimiter, "")
-        self._formula = re.compile(
-            rf"[{re.escape(starts)}](?<=[{re.escape(ends)}].)"
-            rf"(?!(?<=[+-]){_DIGITS}[{re.escape(ends)}])"
-        )
-        self._signs = bytes.maketrans(
-            (ends + starts).encode(), b"\n" * len(ends) + b"=" * len(starts)
-        )
 
     def _headed(self, line: str, columns: int) -> str:
         missing = [""] * (self._width - columns)
@@ -187,11 +188,7 @@ class _Text:
             return self._delimiter.join(_answer(known))
         key = (known.status, known.reason)
         if key not in self._tails:
-            buffer = io.StringIO(newline="")
-            csv.writer(buffer, delimiter=self._delimiter, lineterminator="").writerow(
-                map(_defused, _answer(known))
-            )
-            self._tails[key] = buffer.getvalue()
+            self._tails[key] = _csv([_answer(known)], self._delimiter).removesuffix("\n")
         return self._tails[key]
 
 
@@ -215,16 +212,9 @@ class _Lines(_Text):
     def known(self, line: str, known: Known) -> str:
         return self._known(line, line.split(self._delimiter), known)
 
-    def text(self, lines: list[str]) -> bytes:
-        text = "".join(["\n", *lines])
-        content = text.encode()
-        if b"\n=" in content.translate(self._signs):
-            content = self._formula.sub(r"'\g<0>", text).encode()
-        return content[1:]
-
 
 class _Quoted(_Text):
-    """Writes rows that have quotes, given as a line and its cells. It defuses no formulas."""
+    """Writes rows that have quotes, given as a line and its cells."""
 
     def header(self, row: tuple[str, list[str]]) -> str:
         return self._headed(row[0], len(row[1]) or 1)
@@ -240,18 +230,14 @@ class _Quoted(_Text):
     def known(self, row: tuple[str, list[str]], known: Known) -> str:
         return self._known(*row, known)
 
-    def text(self, lines: list[str]) -> bytes:
-        return "".join(lines).encode()
 
-    def may_have_formulas(self, content: bytes) -> bool:
-        """Whether one of the cells may be a formula; it may also be part of a cell."""
-        signs = content.translate(self._signs, b'"')
-        return signs.startswith(b"=") or b"\n=" in signs
-
-
-def _defused(cell: str) -> str:
-    """The cell, with an apostrophe before it if a spreadsheet would take it for a formula."""
-    return f"'{cell}" if cell.startswith(FORMULA_STARTS) and not _is_number(cell) else cell
+def _csv(
+    rows: Iterable[Sequence[str]], delimiter: str, quoting: Literal[0, 1] = csv.QUOTE_MINIMAL
+) -> str:
+    buffer = io.StringIO(newline="")
+    writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n", quoting=quoting)
+    writer.writerows(rows)
+    return buffer.getvalue()
 
 
 def _answer(known: Known) -> tuple[str, str, str, str]:

@@ -8,16 +8,17 @@ from dataclasses import replace
 
 from formats import (
     NAME_LENGTH,
+    NAMES,
     RESULT_COLUMNS,
     Format,
     IntakeError,
     Overrides,
     is_results,
     shorten,
-    undefuse,
 )
+from formulas import undefused
 
-# No spreadsheet has more; a file with more of them has another delimiter.
+# No spreadsheet has more; a file with a row of more has another delimiter.
 MAX_COLUMNS = 16_384
 # Characters of what looks like an address.
 MAX_ADDRESS = 320
@@ -33,17 +34,11 @@ Row = Sequence[str]
 def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Format:
     """The Format, `kind` so far, with the header and column of a table that begins so.
 
-    Raises IntakeError if there are too many columns, or if an override names none of them.
+    Raises IntakeError if an override names none of its columns.
     """
     first = next((i for i, row in enumerate(sample) if any(cell.strip() for cell in row)), 0)
     rows = sample[first:]
     width = max((len(row) for row in rows), default=1) or 1
-    if width > MAX_COLUMNS:
-        raise IntakeError(
-            "too_many_columns",
-            f"the file has {width:,} columns, and {MAX_COLUMNS:,} are the most. Perhaps its columns"
-            " are separated by something else; name the delimiter.",
-        )
     names = tuple(cell.strip() for cell in rows[0]) if rows else ()
     counts = _count(rows[1:] if overrides.header else rows, width, names)
     column = (
@@ -53,9 +48,34 @@ def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Forma
     )
     found = replace(kind, column=column, columns=width)
     if _has_header(names, rows, column, counts, width, overrides):
-        cut = tuple(cell[:NAME_LENGTH] for cell in names)
-        return replace(found, header=cut, header_index=first)
+        last = len(names) - len(RESULT_COLUMNS)
+        cut = (
+            cell[:NAME_LENGTH] if index < NAMES or index >= last else ""
+            for index, cell in enumerate(names)
+        )
+        return replace(found, header=tuple(cut), header_index=first)
     return found
+
+
+def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
+    """Return how many cells the widest of the rows has, which begin on the lines `numbers`.
+
+    Raises IntakeError if that is more than MAX_COLUMNS.
+    """
+    width = max(map(len, rows), default=0)
+    if width > MAX_COLUMNS:
+        line, cells = next(
+            (line, len(row))
+            for line, row in zip(numbers, rows, strict=True)
+            if len(row) > MAX_COLUMNS
+        )
+        raise IntakeError(
+            "too_many_columns",
+            f"the row has {cells:,} columns, and {MAX_COLUMNS:,} are the most. Perhaps columns are"
+            " separated by something else; name the delimiter.",
+            line=line,
+        )
+    return width
 
 
 def address_counts(sample: Sequence[Row], found: Format) -> list[int]:
@@ -68,7 +88,7 @@ def _count(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> list[int]
     ours = is_results(names)
     for row in rows:
         for column, cell in enumerate(row[:width]):
-            if "@" in cell and _is_address(undefuse(cell) if ours else cell):
+            if "@" in cell and _is_address(undefused(cell) if ours else cell):
                 counts[column] += 1
     if ours:  # the address as it should be written is none that was uploaded
         uploaded = len(names) - len(RESULT_COLUMNS)

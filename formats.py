@@ -12,8 +12,6 @@ from typing import Any, Literal
 
 # The last columns of the results files that we write, in this order.
 RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
-# What a spreadsheet takes for the beginning of a formula; results files put a ' before it.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 # Python's names of the encodings that a file may have. The codecs of Python that are no encodings
@@ -25,8 +23,9 @@ ENCODINGS = (
     *("cp852", "cp866", "cp932", "shift-jis", "euc-jp", "gb18030", "big5", "cp949", "euc-kr"),
     *("cp874", "ascii"),
 )
-# Characters of a header's cell that are kept.
-NAME_LENGTH = 200
+# Cells of a header that are kept, beside the last, by which results are known; and characters of
+# each. A list of batches has the headers of all.
+NAMES, NAME_LENGTH = 200, 200
 
 
 class IntakeError(ValueError):
@@ -44,9 +43,9 @@ class Format:
     """How a file's rows are read, and what stands in them.
 
     `encoding` is one of Python's, `utf-8-sig` if there is a BOM; a workbook has neither encoding
-    nor delimiter. `header` has the cells of the header row, each cut to NAME_LENGTH, and
-    `header_index` counts the (blank) rows above it. `column`, from 0, holds the addresses;
-    `columns` is the width of the file as far as it was looked at.
+    nor delimiter. `header` has the cells of the header row, each cut to NAME_LENGTH, those
+    beyond NAMES empty; `header_index` counts the (blank) rows above it. `column`, from 0, holds the
+    addresses; `columns` is the width of the file as far as it was looked at.
     """
 
     kind: Literal["csv", "xlsx"]
@@ -74,11 +73,6 @@ class Format:
 def is_results(header: tuple[str, ...] | None) -> bool:
     """Whether a file with this header is a results file of ours."""
     return header is not None and header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
-
-
-def undefuse(cell: str) -> str:
-    """A cell of a results file without the ' that was put before it, if one was."""
-    return cell[1:] if cell[:1] == "'" and cell[1:].startswith(FORMULA_STARTS) else cell
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from tempfile import TemporaryFile
 from typing import BinaryIO, Protocol
 
+import columns
 import database
 import files
 import models
@@ -21,7 +22,8 @@ from chunks import Chunks
 from copying import copy, escaped_all
 from database import UNREACHABLE, Session, pool, session
 from duplicates import Seen
-from formats import Format, IntakeError, Overrides, undefuse
+from formats import Format, IntakeError, Overrides
+from formulas import undefused
 from models import Batch
 from tables import Table
 
@@ -59,7 +61,7 @@ class Rows:
     duplicates: int = 0
     blank: int = 0
     without_address: int = 0
-    # The cells of the longest row.
+    # The cells of the widest row.
     width: int = field(default=0, compare=False)
 
     @property
@@ -206,7 +208,6 @@ def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) 
         total += len(rows)
         if total > max_rows:
             raise _too_many_rows(max_rows, numbers[max_rows - total])
-        counts.width = max(counts.width, *map(len, rows))
         cells = _address_cells(rows, table.format)
         if "" in cells:
             for line, row, cell in zip(numbers, rows, cells, strict=True):
@@ -232,11 +233,15 @@ def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) 
 def _below_header(
     table: Table, counts: Rows, skipped: Skipped
 ) -> Iterator[tuple[Sequence[int], Sequence[list[str]]]]:
-    """The rows below the header, if there is one, and their lines; those above it are blank."""
+    """The rows below the header, if there is one, and their lines; those above it are blank.
+
+    The width of all is counted. Raises IntakeError if it is too much.
+    """
     found = table.format
     above, header = found.header_index, 0 if found.header is None else 1
     for block in table.blocks():
         numbers, rows = block.numbers, block.cells(found.delimiter or ",")
+        counts.width = max(counts.width, columns.width_of(numbers, rows))
         for line in numbers[:above]:
             counts.blank += 1
             skipped.blank(line)
@@ -253,8 +258,8 @@ def _address_cells(rows: Sequence[list[str]], found: Format) -> list[str]:
         cells = [row[column] for row in rows]
     except IndexError:
         cells = [row[column] if len(row) > column else "" for row in rows]
-    if found.is_results:
-        cells = [undefuse(cell.strip()) for cell in cells]
+    if found.is_results:  # before spaces go, which may be before an apostrophe
+        cells = [*map(undefused, cells)]
     return [*map(str.strip, cells)]
 
 

@@ -33,8 +33,8 @@ from wire import email_json
 # What can be asked for alone, and the verdict that it has.
 ONLY = {"failed": "invalid", "ok": "ok", "risky": "risky", "unknown": "unknown"}
 MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-# Emails that are read at once.
-PAGE = 10_000
+# Emails, or other rows, that are read at once; and bytes of their addresses, or one more.
+PAGE, PAGE_BYTES = 4_000, 1 << 20
 # Emails among which those with a reason are read at once.
 MARKED_PAGE = 25_000
 # By this Excel knows that it is UTF-8.
@@ -121,8 +121,7 @@ def _answered(
             insort(others, (header, None), key=itemgetter(0))
             emails -= 1
         header -= len(block)
-        if text := answers.text(block, others, verdict):
-            yield text
+        yield from answers.pieces(block, others, verdict)
     if emails != batch.total_emails or any(
         rest.until(models.MAX_LINE) for rest in (marked, skipped)
     ):
@@ -198,15 +197,23 @@ def _skipped(batch: Batch) -> Iterator[list[Known]]:
 
 def _pages(batch: Batch) -> Iterator[list[Found]]:
     """All emails of the batch, page by page. Raises IncompleteError if one is missing."""
-    for first in range(1, batch.total_emails + 1, PAGE):
+    last = 0
+    while last < batch.total_emails:
         rows = _read(
             batch,
-            "SELECT id, email, row_number, status, reason FROM email"
-            " WHERE batch_id = %s AND id BETWEEN %s AND %s ORDER BY id",
-            first,
-            first + PAGE - 1,
+            "SELECT id, email, row_number, status, reason FROM ("
+            "  SELECT *,"
+            "   sum(octet_length(email)) OVER (ORDER BY id) - octet_length(email) AS before"
+            "  FROM email WHERE batch_id = %s AND id BETWEEN %s AND %s"
+            ") AS page WHERE before < %s ORDER BY id",
+            last + 1,
+            last + PAGE,
+            PAGE_BYTES,
         )
+        if not rows:
+            raise IncompleteError(f"batch {batch.id}: it has no email {last + 1}")
         yield [Found(*row) for row in rows]
+        last = rows[-1][0]
 
 
 def _read(batch: Batch, sql: str, *parameters: int) -> list[Any]:

@@ -63,7 +63,9 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
             raise IntakeError(
                 "empty_file", "The file is empty. Choose one with an address per line."
             )
-        found = columns.complete(kind, [cells for _, cells in sample], overrides)
+        numbers, cells = zip(*sample, strict=True)
+        columns.width_of(numbers, cells)
+        found = columns.complete(kind, cells, overrides)
     except BaseException:
         rest.close()
         raise
@@ -87,13 +89,16 @@ def _kind(file: BinaryIO, overrides: Overrides) -> Format:
 
 
 def _first_blocks(rest: Iterator[Block]) -> tuple[list[Block], bool]:
-    """As many blocks as have SAMPLE_ROWS, and whether there are no others."""
+    """As many blocks as have the sample, and whether there are no others."""
     first: list[Block] = []
-    while sum(map(len, first)) < SAMPLE_ROWS:
+    rows = characters = 0
+    while rows < SAMPLE_ROWS and characters <= SAMPLE_CHARACTERS:
         block = next(rest, None)
         if block is None:
             return first, True
         first.append(block)
+        rows += len(block)
+        characters += block.characters()
     return first, False
 
 

@@ -20,7 +20,7 @@ from formats import Format, IntakeError
 BLOCK = 1 << 15
 # The longest line, and half the longest row, that are accepted.
 MAX_LINE = 1 << 20
-# Rows of one block of them at most.
+# Rows of one block of them at most. It ends, too, with the row that makes it BLOCK long.
 BLOCK_ROWS = 2_000
 
 # An undecodable byte becomes what a text can't contain, when its line is looked for.
@@ -54,6 +54,18 @@ class Block:
 
     def __len__(self) -> int:
         return len(self.numbers)
+
+    def characters(self) -> int:
+        """How many there are in all rows."""
+        if self.lines is not None:
+            return sum(map(len, self.lines))
+        return sum(sum(map(len, row)) + len(row) for row in self.rows or ())
+
+    def part(self, start: int, stop: int) -> Block:
+        """The rows at these positions, as a block."""
+        lines = None if self.lines is None else self.lines[start:stop]
+        rows = None if self.rows is None else self.rows[start:stop]
+        return Block(self.numbers[start:stop], lines=lines, rows=rows)
 
     def positions(self, numbers: list[int]) -> list[int] | None:
         """Where the rows are that begin on these lines, in order; None if one is not here."""
@@ -172,19 +184,20 @@ class Text:
 
         reader = csv.reader(source(), delimiter=self._delimiter)
         numbers, lines, rows = [], [], []
-        start = 0
+        start = characters = 0
         while start < len(given):
             rows.append(next(reader))
             end = reader.line_num - before
             line = given[start] if end == start + 1 else "".join(given[start:end])
             lines.append(f'{line}"' if open_end else line.removesuffix("\n"))
             numbers.append(self._line)
+            characters += len(line)
             start, self._line = end, first + reader.line_num
-            if len(rows) == BLOCK_ROWS:
+            if len(rows) == BLOCK_ROWS or characters >= BLOCK:
                 yield Block(numbers, lines=lines, rows=rows)
                 numbers, lines, rows = [], [], []
                 del given[:start]
-                before, start = reader.line_num, 0
+                before, start, characters = reader.line_num, 0, 0
         if rows:
             yield Block(numbers, lines=lines, rows=rows)
 

@@ -2,12 +2,16 @@
 
 import csv
 import io
+import tracemalloc
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import answers
 from answers import Answers, Known
-from formats import FORMULA_STARTS, RESULT_COLUMNS, Format
+from formats import RESULT_COLUMNS, Format
+from formulas import undefused
 from processors import reasons, syntax
 from texts import Text
 
@@ -26,25 +30,13 @@ OUTCOMES = [
 ]
 CELLS = st.one_of(
     st.sampled_from(
-        ["", "x", "=1+1", "+49 30", "-5", "-5.5", "+1,5", "@x", "\tx", "a b", "-", "'"]
+        ["", "x", "=1+1", "+49 30", "-5", "-5.5", "+1,5", "@x", "\tx", "a b", "-", "'", "'=1"]
     ),
-    st.text("=+-@ax19.,;|\t", max_size=5),
+    st.text("=+-@ax19.,;|\t'＝", max_size=5),
 )
 ADDRESSES = st.sampled_from(
     ["a@x.de", " A@X.de ", "Info@gmial.com", "=a@x.de", "+b@x.de", "b|b@x.de", "no", "ä@ö.de", "-7"]
 )
-
-
-def expected_cell(cell):
-    """As a spreadsheet shows it: numbers are harmless, other formulas get an apostrophe."""
-    number = cell.removeprefix("+") if cell.startswith("+") else cell.removeprefix("-")
-    if cell.startswith(FORMULA_STARTS) and not _is_number(number):
-        return f"'{cell}"
-    return cell
-
-
-def _is_number(text):
-    return all(part.isascii() and part.isdigit() for part in text.replace(",", ".").split("."))
 
 
 def expected_row(cells, address, known, width):
@@ -61,7 +53,7 @@ def expected_row(cells, address, known, width):
     }.get(status, reasons.explanation(reason))
     shown = "" if status == "blank" else status
     answer = [shown, known.verdict or "", reason or "", explanation, suggestion, form]
-    return [*map(expected_cell, [*cells, *[""] * (width - len(cells)), *answer])]
+    return [*cells, *[""] * (width - len(cells)), *answer]
 
 
 @settings(max_examples=400, deadline=None)
@@ -71,9 +63,10 @@ def expected_row(cells, address, known, width):
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONE]),
     st.sampled_from([None, "ok", "risky", "invalid"]),
     st.booleans(),
+    st.sampled_from([1, 8, 1000]),
 )
 def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
-    rows, delimiter, quoting, verdict, header
+    rows, delimiter, quoting, verdict, header, most
 ):
     if quoting == csv.QUOTE_NONE:
         rows = [row for row in rows if delimiter not in "".join([row[0], row[1], *row[2]])]
@@ -84,8 +77,11 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
     writer.writerows([first, address, *rest] for first, address, rest, _ in rows)
     names = ("=one", "email") if header else None
     found = Format("csv", "utf-8", delimiter, names, 0, 1, 4)
-    answers, text, due = Answers(found), b"", []
-    due = [["'=one", "email", "", "", *RESULT_COLUMNS]] if header else []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(answers, "MAX_CELLS", most)
+        writer = Answers(found)
+    text = b""
+    due = [["=one", "email", "", "", *RESULT_COLUMNS]] if header else []
     for block in Text(io.BytesIO(file.getvalue().encode()), found).blocks():
         others = []
         for position, line in enumerate(block.numbers):
@@ -98,36 +94,56 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
                 others.append((position, known))
             if verdict in (None, known.verdict):
                 due.append(expected_row([first, address, *rest], address.strip(), known, 4))
-        text += answers.text(block, others, verdict)
+        text += b"".join(writer.pieces(block, others, verdict))
     reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
-    assert list(reader) == due
+    assert [[*map(undefused, row)] for row in reader] == due
+
+
+def written(content, delimiter, columns, others=()):
+    found = Format("csv", "utf-8", delimiter, None, 0, 1, columns)
+    (block,) = Text(io.BytesIO(content), found).blocks()
+    return b"".join(Answers(found).pieces(block, others, None))
 
 
 def test_reasons_of_a_team_are_defused_though_they_need_quotes():
-    found = Format("csv", "utf-8", ",", None, 0, 1, 2)
-    (block,) = Text(io.BytesIO(b"x,a@x.de\n"), found).blocks()
-    text = Answers(found).text(block, [(0, Known(1, "failed", "=1,2"))], None)
+    text = written(b"x,a@x.de\n", ",", 2, [(0, Known(1, "failed", "=1,2"))])
     assert text == b'x,a@x.de,failed,invalid,"\'=1,2","\'=1,2.",,a@x.de\n'
 
 
 def test_an_address_may_have_the_delimiter_in_it():
-    found = Format("csv", "utf-8", "|", None, 0, 1, 2)
-    (block,) = Text(io.BytesIO(b'x|"a|b@x.de"\n'), found).blocks()
-    assert Answers(found).text(block, [], None) == b'x|"a|b@x.de"|processed|ok||||"a|b@x.de"\n'
+    text = written(b'x|"a|b@x.de"\n', "|", 2)
+    assert text == b'x|"a|b@x.de"|processed|ok||||"a|b@x.de"\n'
 
 
-def test_a_cell_that_begins_with_the_delimiter_is_defused():
-    found = Format("csv", "utf-8", "\t", None, 0, 1, 2)
-    (block,) = Text(io.BytesIO(b'"\tx"\ta@x.de\n'), found).blocks()
-    text = Answers(found).text(block, [], None)
-    assert text == b'"\'\tx"\ta@x.de\tprocessed\tok\t\t\t\ta@x.de\n'
+def test_a_formula_behind_the_delimiter_within_quotes_is_defused():
+    text = written(b'"\t=x"\ta@x.de\n', "\t", 2)
+    assert text == b'"\t\'=x"\ta@x.de\tprocessed\tok\t\t\t\ta@x.de\n'
 
 
 def test_a_row_with_quotes_stays_as_it_was_written():
-    found = Format("csv", "utf-8", ",", None, 0, 1, 3)
-    (block,) = Text(io.BytesIO(b'"x",a@x.de\n""\n'), found).blocks()
-    text = Answers(found).text(block, [(1, Known(2, "blank"))], None)
-    assert text == b'"x",a@x.de,,processed,ok,,,,a@x.de\n"",,,,,,,,\n'
+    text = written(b'"x",a@x.de\n""\n"=1",b@x.de\n', ",", 3, [(1, Known(2, "blank"))])
+    assert text == (
+        b'"x",a@x.de,,processed,ok,,,,a@x.de\n"",,,,,,,,\n"\'=1",b@x.de,,processed,ok,,,,b@x.de\n'
+    )
+
+
+def test_what_is_written_at_once_is_bounded_whatever_the_width():
+    content = b"".join(b"%d,user%d@x.de\n" % (n, n) for n in range(2000))
+    found = Format("csv", "utf-8", ",", None, 0, 1, 50_000)
+    tracemalloc.start()
+    try:
+        writer, lines = Answers(found), 0
+        for block in Text(io.BytesIO(content), found).blocks():
+            others = [
+                (position, Known(line, "pending")) for position, line in enumerate(block.numbers)
+            ]
+            for piece in writer.pieces(block.part(0, 100), others[50:100], None):
+                assert len(piece) < 200_000
+                lines += piece.count(b"\n")
+        assert lines == 200
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_file_without_header_gets_one():

@@ -114,6 +114,13 @@ REFUSED = {
     "a field of megabytes": (b"a@x.de\n" + b"b@x.de " * 40_000, "bad_csv", 422, 2),
     "an open quote": (b'a@x.de\n"b@x.de\n' + ADDRESSES, "bad_csv", 422, 2),
     "too many rows": (b"a@x.de\n" * 1001, "too_many_rows", 413, 1001),
+    "a wide row": (b"a@x.de,1\n" * 4000 + b"," * 200_000 + b"\n", "too_many_columns", 422, 4001),
+    "a wide row in quotes": (
+        b'a@x.de,"1"\n' * 4000 + b'"",' * 17_000 + b'""',
+        "too_many_columns",
+        422,
+        4001,
+    ),
 }
 
 

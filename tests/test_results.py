@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from threading import Event
@@ -130,7 +131,7 @@ def test_json_lines(site):
     ]  # fmt: skip
 
 
-FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\tx", "=cmd@x.de"]
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", "=cmd@x.de"]
 
 
 def test_formulas_are_defused_and_numbers_left_alone(site):
@@ -139,12 +140,12 @@ def test_formulas_are_defused_and_numbers_left_alone(site):
     writer.writerows(
         [["email", "=note"], *([f"u{n}@x.de", note] for n, note in enumerate(FORMULAS))]
     )
-    writer.writerows([["=a@x.de", "-5"], ["+b@x.de", "+4.50"], ["c@x.de", "plain = x"]])
+    writer.writerows([["=a@x.de", "-5"], ["+b@x.de", "+4.50"], ["c@x.de", "hi;=1\n@x"]])
     batch_id = stored(rows.getvalue().encode())
     found = results_of(site, batch_id)
     assert found[0][1] == "'=note"
     assert [row[1] for row in found[1:]] == [
-        *(f"'{note}" for note in FORMULAS), "-5", "+4.50", "plain = x",
+        *(f"'{note}" for note in FORMULAS), "-5", "+4.50", "hi;'=1\n'@x",
     ]  # fmt: skip
     assert [row[0] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
     assert [row[-1] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
@@ -193,6 +194,33 @@ def test_the_whole_is_streamed_in_pieces(site, monkeypatch):
     found = results_of(site, batch_id)
     assert [row[0] for row in found[1:]] == rows
     assert [row[1] for row in found[1:]] == ["processed"] * 90 + ["duplicate"] * 10
+
+
+def test_downloads_of_wide_files_take_little_memory(database):
+    batch_id = stored(b"email,n\n" + b"a@x.de,1\n" * 4000 + b"b@x.de" + b"," * 16_000 + b"\n")
+    batch = intake.Batch.get_by_id(batch_id)
+    assert batch.format["columns"] == 16_001
+    # As wide as before there was a limit.
+    batch.format["columns"] = 200_001
+    tracemalloc.start()
+    try:
+        downloads = [results.csv_pieces(batch, None) for _ in range(20)]
+        for _ in range(10):
+            assert max(len(next(download)) for download in downloads) < 500_000
+        assert tracemalloc.get_traced_memory()[1] < 80_000_000
+    finally:
+        tracemalloc.stop()
+        for download in downloads:
+            download.close()
+
+
+def test_pieces_of_json_lines_have_few_long_addresses(database):
+    addresses = [f"user{number}@{'x' * 100_000}.de" for number in range(40)]
+    batch = intake.Batch.get_by_id(stored("\n".join(addresses).encode()))
+    pieces = list(results.jsonl_pieces(batch, None))
+    assert max(map(len, pieces)) < 2_000_000
+    lines = b"".join(pieces).splitlines()
+    assert [json.loads(line)["email"] for line in lines] == addresses
 
 
 def test_a_download_breaks_off_when_its_batch_is_deleted(database, monkeypatch):

@@ -62,13 +62,27 @@ LINES = b"a@x.de\n" * 100_000
         (LINES + b"a" * 1_500_000, {}, "line_too_long", 100_001),
         (LINES + b'"' + b'\n","' * 2_000_000, {"delimiter": ","}, "row_too_long", 100_001),
         (LINES + b'"' + LINES, {}, "bad_csv", 100_001),
-        (b",".join([b"a@x.de"] * 100_000), {}, "too_many_columns", None),
+        (b",".join([b"a@x.de"] * 100_000), {}, "too_many_columns", 1),
+        (b"a@x.de\n" * 100 + b"," * 16_384, {}, "too_many_columns", 101),
+        (b"," * 16_384 + b"\na@x.de,1\n", {}, "too_many_columns", 1),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(content, overrides, code, line):
     with pytest.raises(IntakeError) as caught:
         read(content, **overrides)
     assert (caught.value.code, caught.value.line) == (code, line)
+
+
+def test_few_long_rows_are_looked_at_first():
+    file = BytesIO((b"a@x.de," + b"name," * 16_000 + b"\n") * 200)
+    tracemalloc.start()
+    try:
+        table = tables.read(file, Overrides())
+        assert 10 < len(table.sample) < 100
+        assert tracemalloc.get_traced_memory()[1] < 40_000_000
+        assert sum(map(len, table.blocks())) == 200
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_large_file_takes_no_more_memory_than_a_small_one():

@@ -76,6 +76,25 @@ def test_rows_of_many_lines_are_not_kept(monkeypatch):
     assert peak < len(content.getvalue())
 
 
+def test_no_block_is_much_longer_than_its_last_row():
+    # Each of these rows is parsed, and the quotes of each but the last reach into the next part.
+    row = b"a@x.de," + b'"line\n' + b"x" * 40_000 + b'"\n'
+    sizes = [
+        (part.characters(), len(part))
+        for part in texts.Text(io.BytesIO(row * 100), FORMAT).blocks()
+    ]
+    assert sum(rows for _, rows in sizes) == 100
+    assert max(characters for characters, _ in sizes) < 2 * len(row) + texts.BLOCK
+
+
+def test_a_part_of_a_block():
+    (block,) = blocks('a,1\n"b",2\nc,3\n')
+    part = block.part(1, 3)
+    assert (part.numbers, part.lines, part.cells(",")) == (
+        range(2, 4), ['"b",2', "c,3"], [["b", "2"], ["c", "3"]]
+    )  # fmt: skip
+
+
 def test_a_quote_left_open_at_the_end_is_closed():
     (block,) = blocks('a,"b\nc\n')
     assert (block.rows, block.lines) == ([["a", "b\nc\n"]], ['a,"b\nc\n"'])
