@@ -25,12 +25,16 @@ class Defuser:
     """Defuses the formulas in CSV with this delimiter."""
 
     def __init__(self, delimiter: str) -> None:
-        own, others = re.escape(delimiter), re.escape(_BEFORE.replace(delimiter, ""))
+        own = re.escape(delimiter)
         # A number that is a cell stays one, but for the first of a row, which begins for every
         # reader, and ends for each somewhere else.
         end = f"[{own}\n]"
         number = f'{_NUMBER}{end}|"{_NUMBER}"{end}'
-        self._formula = re.compile(f"(?:{own}(?!{number})|[{others}]){_QUOTES}{_SIGN}")
+        # The first look ahead passes most cells over, and only saves time.
+        near = f"(?=[\"'{re.escape(SIGNS)}])"
+        self._formula = re.compile(
+            f"[{re.escape(_BEFORE)}]{near}(?!(?<={own})(?:{number})){_QUOTES}{_SIGN}"
+        )
 
     def defused(self, rows: str) -> bytes:
         """Whole rows in UTF-8, with an apostrophe before each sign that a cell may begin with."""
