@@ -272,7 +272,9 @@ class Postgres:
         pid = _process_named(self._pid_file, "postgres")
         if pid is not None:
             os.kill(pid, signal.SIGINT)  # PostgreSQL's "fast shutdown"
-            wait_until(lambda: not self.alive(), STOP_TIMEOUT)
+        elif self._process is not None:  # somebody removed the folder
+            self._process.send_signal(signal.SIGINT)
+        wait_until(lambda: not self.alive(), STOP_TIMEOUT)
 
 
 class Redis:

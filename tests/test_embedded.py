@@ -240,6 +240,14 @@ class TestEachServer:
             assert "PermissionError" in stranger(path)
         server.release()
         assert running(kind, parent) == []
+        if folder not in path.parents:
+            shutil.rmtree(path.parent)
+
+    def test_it_stops_though_its_folder_was_removed(self, kind, folder, use):
+        user = use(kind, folder)
+        shutil.rmtree(folder / kind)
+        user.kill()
+        eventually(lambda: running(kind, folder) == [])
 
     def test_the_modes_of_the_folders_above_stay(self, kind, folder):
         parent = folder / "private" / "var"
