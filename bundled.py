@@ -182,13 +182,13 @@ class Postgres:
         unfinished.rename(self.data)
 
     def _start(self, programs: Path) -> None:
-        # After a reboot the pid in these files may be some other process's, which would make
-        # PostgreSQL refuse to start.
-        for lock in (self._pid_file, *self.data.glob(".s.PGSQL.*.lock")):
-            lock.unlink(missing_ok=True)
         # What somebody owns already, root runs as its owner.
         uid = os.getuid() or self.data.stat().st_uid or postgres_uid()
         sockets = socket_folder(self.data, uid)
+        # After a reboot the pid in these files may be some other process's, which would make
+        # PostgreSQL refuse to start.
+        for lock in (self._pid_file, *sockets.glob(".s.PGSQL.*.lock")):
+            lock.unlink(missing_ok=True)
         # A list, in which quotes hold a path together.
         quoted = '"{}"'.format(str(sockets).replace('"', '""'))
         self._restrict_access(uid)
@@ -229,22 +229,19 @@ class Postgres:
             )
         except PermissionError:
             raise EmbeddedError(
-                f"the user {name_of(uid)} can't run {program}. As root can't run PostgreSQL, let"
-                " everybody enter the folders of that path (chmod o+x), install elsewhere, or start"
-                " this program as another user than root"
+                f"the user {name_of(uid) or uid} can't run {program}. PostgreSQL does not run as"
+                " root: let everybody enter the folders of that path (chmod o+x), install"
+                " elsewhere, or start this program as another user than root"
             ) from None
         finally:
             os.close(log)
 
     def _restrict_access(self, uid: int) -> None:
         """Let only the server's user and root in, as any role."""
-        try:
-            names = [name_of(each) for each in sorted({0, uid})]
-            method = "peer map=bundled"
-        except KeyError:
-            # As in some containers, users have numbers only, by which PostgreSQL can't know them;
-            # the socket's mode is what protects it there.
-            names, method = [], "trust"
+        names = [name_of(each) for each in sorted({0, uid})]
+        # In some containers users have numbers only, by which PostgreSQL can't know them; the
+        # socket's mode is what protects it there.
+        method = "peer map=bundled" if all(names) else "trust"
         lines = "\n".join(f'bundled "{name}" all' for name in names)
         for file, text in POSTGRES_ACCESS.items():
             # The folder may be another user's, whose symbolic link we must not follow.

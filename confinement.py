@@ -21,11 +21,16 @@ class EmbeddedError(Exception):
     """A bundled server can't be started; the message says why, and where its log is."""
 
 
-def name_of(uid: int) -> str:
-    return pwd.getpwuid(uid).pw_name
+def name_of(uid: int) -> str | None:
+    """The user's name; None if the system knows none."""
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
 
 
 def group_of(uid: int) -> int:
+    """The user's own group."""
     try:
         return pwd.getpwuid(uid).pw_gid
     except KeyError:

@@ -304,6 +304,8 @@ def test_a_pid_file_with_the_pid_of_another_process_is_no_hindrance(folder):
     Embedded("postgres", folder).release()
     pid_file = folder / "postgres" / "data" / "postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n/nowhere\n1\n5432\n/nowhere\n\n1 2\nready\n")
+    lock = pid_file.with_name(".s.PGSQL.5432.lock")
+    lock.write_text(f"{os.getppid()}\n/nowhere\n1\n5432\n/nowhere\n")
     server = Embedded("postgres", folder)
     assert works("postgres", server.url)
     server.release()
