@@ -36,7 +36,7 @@ import users
 from access import Access
 from batches import Batches
 from batchqueue import BatchQueue
-from bundled import EmbeddedError
+from confinement import EmbeddedError
 from database import Session
 from doorbell import Doorbell
 from headers import WsgiApp, with_headers

@@ -27,7 +27,7 @@ import presence
 import processors
 import schema
 from access import Access, is_loopback
-from bundled import EmbeddedError
+from confinement import EmbeddedError
 from database import UNREACHABLE, pool, session
 from doorbell import Doorbell
 from processors import ProcessorError

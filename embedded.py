@@ -27,11 +27,11 @@ from bundled import (
     SERVERS,
     START_TIMEOUT,
     STOP_TIMEOUT,
-    EmbeddedError,
     Postgres,
     Redis,
     wait_until,
 )
+from confinement import EmbeddedError
 
 # Seconds for which a keeper tries anew to start a server.
 RESTART_TIMEOUT = 5.0
@@ -56,6 +56,7 @@ class Embedded:
         """Start the server of this kind in parent/kind unless it runs. Raises EmbeddedError."""
         self._folder = parent / kind
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)  # an earlier version opened it to everybody, when run as root
         self._server = SERVERS[kind](self._folder)
         self._users = _open_lock(self._folder / "users.lock")
         # While the keeper stops the server it holds this lock; then we start the next keeper.

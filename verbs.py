@@ -29,8 +29,8 @@ import removal
 import schema
 from backups import BackupError
 from batchqueue import BatchQueue
-from bundled import EmbeddedError
 from changes import StateError
+from confinement import EmbeddedError
 from database import UNREACHABLE, session
 from doorbell import Doorbell
 from health import Health

@@ -26,7 +26,7 @@ import models
 import notify
 import processors
 import removal
-from bundled import EmbeddedError
+from confinement import EmbeddedError
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS
 from phrases import several

