@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
 import threading
 import time
@@ -15,12 +16,15 @@ from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
+import framing
 import logs
+from framing import Chunked, FramingError
 from problems import WaitressError
 
 # Seconds in which a request's headers must be here.
@@ -32,16 +36,18 @@ BODY_SECONDS = 30.0
 LINGER_SECONDS = 5.0
 # Bytes of a body that anybody may send.
 SMALL_BODY = 10_000
+# Bytes of a request that are looked at for its address, if it is malformed.
+FIRST_LINE = 2_000
 
 logger = logging.getLogger("connections")
 
 
 class _RefusedError(Error):  # type: ignore[misc]
-    """Why a request isn't taken, as waitress has it."""
+    """Why a request isn't taken, as waitress has it; `detail` is said of it, if it is known."""
 
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        super().__init__(why)
-        self.code, self.reason = status.value, status.phrase
+    def __init__(self, status: HTTPStatus, detail: str | None = None) -> None:
+        super().__init__(detail or status.phrase)
+        self.code, self.reason, self.detail = status.value, status.phrase, detail
 
 
 class Bodies:
@@ -72,21 +78,46 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """
 
     error: Error | None
+    body_rcv: Any
+    empty: bool
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self._bodies: Bodies = adj.bodies
         self._taken = 0
         self._begun = time.monotonic()
+        self._start = b""
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """Method and path as the first line has them, also of a request that can't be parsed."""
+        method, _, rest = self._start.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        target = re.sub("^[a-z]+://[^/?#]*", "", rest.partition(" ")[0])
+        return method[:20] or "-", unquote(re.split("[?#]", target)[0], "latin-1")
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head of the request. Raises FramingError, and what waitress catches."""
+        framing.check_raw(header_plus)
+        super().parse_header(header_plus)
+        framing.check_target(self)
+        if self.chunked:
+            self.body_rcv = Chunked(self.body_rcv.getbuf())
 
     def received(self, data: bytes) -> int:
         started, consumed = self.headers_finished, len(data)
+        if not started:
+            self._start = (self.header_plus[:FIRST_LINE] + data)[:FIRST_LINE]
         if self.error is None:
             try:
                 consumed = super().received(data)
+            except FramingError as error:
+                self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             except OSError as error:
                 logger.error(logs.line("the disk is full", error=error))
-                self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
+                self._refuse(HTTPStatus.INSUFFICIENT_STORAGE)
+        if self.empty:  # one blank line before a request is borne with, and waitress skips it
+            self.empty = False
+            self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
         if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
         if self.error is not None:
@@ -97,15 +128,15 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     def _count(self, size: int) -> None:
         """Take room for so much more of the body."""
         if not self._bodies.take(size):
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there is no room for its body")
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self._taken += size
         large = max(self.content_length, self._taken) > SMALL_BODY or self.chunked
         if large and not self._bodies.may_send(self.headers):
-            self._refuse(HTTPStatus.UNAUTHORIZED, "who sends it doesn't sign in")
+            self._refuse(HTTPStatus.UNAUTHORIZED)
 
-    def _refuse(self, status: HTTPStatus, why: str) -> None:
-        self.error, self.completed = _RefusedError(status, why), True
+    def _refuse(self, status: HTTPStatus, detail: str | None = None) -> None:
+        self.error, self.completed = _RefusedError(status, detail), True
 
     @property
     def late(self) -> bool:
@@ -119,11 +150,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Make this an error, to be answered."""
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "it came too slowly")
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def drop(self) -> None:
         """Keep no more of it: who sent it has gone."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "it was broken off")
+        self._refuse(HTTPStatus.BAD_REQUEST)
         self.close()
 
     def close(self) -> None:

@@ -114,13 +114,13 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         error, begun = self.request.error, time.monotonic()
-        # What waitress could not parse has no path.
-        path, method = getattr(self.request, "path", ""), getattr(self.request, "command", "-")
+        method, path = self.request.asked
+        detail = getattr(error, "detail", None)
         logs.REQUEST.set(requestlog.new_id())
         if _is_api(path):
-            media_type, text = MEDIA_TYPE, _document(error.code, None, None)
+            media_type, text = MEDIA_TYPE, _document(error.code, None, detail)
         else:
-            media_type, text = "text/html; charset=utf-8", _plain_page(error.code)
+            media_type, text = "text/html; charset=utf-8", _plain_page(error.code, detail)
         body = text.encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [
@@ -136,11 +136,11 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
         logs.REQUEST.set("")
 
 
-def _plain_page(status: int) -> str:
+def _plain_page(status: int, detail: str | None) -> str:
     """A page of constants, but for the request's id; what was asked for is not repeated."""
     title = f"{status} {_title(status)}"
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p>"
+        f"<h1>{title}</h1><p>{detail or DETAILS.get(status, '')}</p>"
         f"<p>Request {logs.REQUEST.get()}</p></html>\n"
     )
