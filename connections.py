@@ -10,6 +10,7 @@ import contextlib
 import logging
 import re
 import socket
+import sys
 import threading
 import time
 from collections import Counter
@@ -24,6 +25,7 @@ from waitress.utilities import Error
 
 import framing
 import logs
+import problems
 from framing import Chunked, FramingError
 from problems import WaitressError
 
@@ -52,23 +54,29 @@ class _RefusedError(Error):  # type: ignore[misc]
 
 class Bodies:
     """What bodies may take: `may_send` tells by its headers whether a request may bring more than a
-    small one; `room` is what all together may have, in bytes."""
+    small one; `room` is what all together may have, in bytes, and `files` how many of them may be
+    in files."""
 
-    def __init__(self, may_send: Callable[[dict[str, str]], bool], room: int) -> None:
+    def __init__(
+        self, may_send: Callable[[dict[str, str]], bool], room: int, files: int = sys.maxsize
+    ) -> None:
         self.may_send = may_send
         self._lock = threading.Lock()
         self._room = room
+        self._files = files
 
-    def take(self, size: int) -> bool:
+    def take(self, size: int, files: int = 0) -> bool:
         with self._lock:
-            if size > self._room:
+            if size > self._room or files > self._files:
                 return False
             self._room -= size
+            self._files -= files
             return True
 
-    def give_back(self, size: int) -> None:
+    def give_back(self, size: int, files: int = 0) -> None:
         with self._lock:
             self._room += size
+            self._files += files
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -84,7 +92,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self._bodies: Bodies = adj.bodies
-        self._taken = 0
+        self._taken = self._files = 0
         self._begun = time.monotonic()
         self._start = b""
 
@@ -113,8 +121,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             except FramingError as error:
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             except OSError as error:
-                logger.error(logs.line("the disk is full", error=error))
-                self._refuse(HTTPStatus.INSUFFICIENT_STORAGE)
+                self._fail(error)
         if self.empty:  # one blank line before a request is borne with, and waitress skips it
             self.empty = False
             self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
@@ -127,13 +134,25 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def _count(self, size: int) -> None:
         """Take room for so much more of the body."""
-        if not self._bodies.take(size):
+        assert self.body_rcv is not None  # noqa: S101 (there is a body)
+        files = int(self.body_rcv.getbuf().overflowed) - self._files
+        if not self._bodies.take(size, files):
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self._taken += size
+        self._files += files
         large = max(self.content_length, self._taken) > SMALL_BODY or self.chunked
         if large and not self._bodies.may_send(self.headers):
             self._refuse(HTTPStatus.UNAUTHORIZED)
+
+    def _fail(self, error: OSError) -> None:
+        """Refuse a body that can't be kept."""
+        problem = problems.of_system(error)
+        if problem is None:
+            logger.error(logs.line("a body can't be kept", error=error))
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
+        else:
+            self._refuse(HTTPStatus(problem.status_code), str(problem.body))
 
     def _refuse(self, status: HTTPStatus, detail: str | None = None) -> None:
         self.error, self.completed = _RefusedError(status, detail), True
@@ -161,8 +180,8 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Give back the room that its body took."""
         with contextlib.suppress(OSError):  # the disk is full
             super().close()
-        size, self._taken = self._taken, 0
-        self._bodies.give_back(size)
+        self._bodies.give_back(self._taken, self._files)
+        self._taken = self._files = 0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]
