@@ -5,8 +5,10 @@ import json
 import random
 import time
 from io import BytesIO
+from urllib.parse import quote
 
 import pytest
+from support import csv_of, store
 from test_connections import HOST, answer, connect
 
 from framing import MAX_LINE, MAX_LINES, Chunked, FramingError
@@ -128,3 +130,37 @@ def test_what_never_ends_costs_no_processor(site, start):
             connection.sendall(b"a" * 15_000_000)
         assert site.get("/api/health").status == 200
     assert time.monotonic() - begun < 5
+
+
+DIGITS = "9" * 5_000
+
+
+@pytest.mark.parametrize("digits", [DIGITS, "٣", "1_0", "+1", "1e3"])
+def test_a_number_that_python_would_not_read_or_would_read_too_well_is_never_an_error_of_ours(
+    site, digits
+):
+    store("a@x.de")
+    quoted = quote(digits)
+    pages = [
+        f"/batches/{quoted}",
+        f"/?batch={quoted}",
+        f"/?page={quoted}",
+        f"/batches/1?page={quoted}&after={quoted}",
+        f"/api/batches/{quoted}",
+        f"/api/batches/{quoted}/stream",
+        f"/api/batches?page={quoted}&limit={quoted}&before={quoted}",
+        f"/api/batches/1/emails?limit={quoted}&after={quoted}",
+        f"/api/batches/1/rows?limit={quoted}&after={quoted}",
+    ]
+    for page in pages:
+        assert site.get(page).status < 500, page
+    header = digits.encode().decode("latin-1")
+    for name in ("Range", "If_Modified_Since", "Last_Event_ID", "X_Forwarded_For", "Max_Forwards"):
+        value = f"bytes={header}-{header}" if name == "Range" else header
+        for path in ("/api/batches/1", "/", "/static/icon.svg"):
+            assert site.get(path, **{name: value}).status < 500, (name, path)
+    with site.stream(1, Last_Event_ID=header) as stream:
+        assert stream.status == 200
+    for field in ("column", "size", "header"):
+        uploaded = site.upload(csv_of("b@x.de"), path="/api/preview", **{field: digits})
+        assert uploaded.status < 500, field
