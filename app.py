@@ -6,7 +6,6 @@ Events. It processes nothing itself: that is worker.py's.
 
 from __future__ import annotations
 
-import errno
 import logging
 import os
 import sys
@@ -53,15 +52,7 @@ from streams import Slots, Streams
 from users import UsersError
 from wire import batch_format_json, rows_json
 
-# What a write says that finds no room: on the disk, in a quota, by a limit of the process.
-DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
 logger = logging.getLogger("app")
-
-
-def _disk_full(error: BaseException) -> Problem:
-    logger.error(logs.line("the disk is full", error=error))
-    return Problem(507, "insufficient_storage", problems.DETAILS[507])
 
 
 def _refuse_broken_path(path: str) -> None:
@@ -138,7 +129,9 @@ class Application:
                 raise
             except database.UNREACHABLE as error:
                 if database.is_full(error):
-                    raise _disk_full(error) from error
+                    raise problems.disk_full(error) from error
+                if problem := problems.of_system(error):
+                    raise problem from error
                 self._postgres.begin(error)
                 raise Problem(
                     503,
@@ -147,8 +140,8 @@ class Application:
                     headers={"Retry-After": RETRY_AFTER},
                 ) from error
             except Exception as error:
-                if isinstance(error, OSError) and error.errno in DISK_FULL:
-                    raise _disk_full(error) from error
+                if problem := problems.of_system(error):
+                    raise problem from error
                 logger.exception(logs.line("request failed", path=request.path))
                 raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 
@@ -287,6 +280,8 @@ def serve(
     application = Application(settings, allowed, doorbell, hub, stopping)
     try:
         server = HttpServer(application.wsgi(), settings, allowed.may_send)
+    except SettingsError as error:
+        exit_with(str(error))
     except OSError as error:
         place = f"{settings.server.host}, port {settings.server.port}"
         exit_with(

@@ -9,6 +9,7 @@ import math
 import os
 import random
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -121,6 +122,8 @@ def servers(
     process is called there. Raises EmbeddedError, and SchemaError, the latter after `stopping` was
     set, if it comes late.
     """
+    with contextlib.suppress(OSError):
+        tempfile.gettempdir()  # remembered; if the disk fills later, that is what errors say
     with contextlib.ExitStack() as stack:
         database_url, redis_url = stack.enter_context(urls(settings))
         database.init(database_url, connections=connections, name=name)

@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import socket
+import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
+from urllib.parse import unquote
 
 from waitress.channel import HTTPChannel
 from waitress.parser import HTTPRequestParser
 from waitress.utilities import Error
 
+import framing
 import logs
+import problems
+from framing import Chunked, FramingError
 from problems import WaitressError
 
 # Seconds in which a request's headers must be here.
@@ -32,37 +38,45 @@ BODY_SECONDS = 30.0
 LINGER_SECONDS = 5.0
 # Bytes of a body that anybody may send.
 SMALL_BODY = 10_000
+# Bytes of a request that are looked at for its address, if it is malformed.
+FIRST_LINE = 2_000
 
 logger = logging.getLogger("connections")
 
 
 class _RefusedError(Error):  # type: ignore[misc]
-    """Why a request isn't taken, as waitress has it."""
+    """Why a request isn't taken, as waitress has it; `detail` is said of it, if it is known."""
 
-    def __init__(self, status: HTTPStatus, why: str) -> None:
-        super().__init__(why)
-        self.code, self.reason = status.value, status.phrase
+    def __init__(self, status: HTTPStatus, detail: str | None = None) -> None:
+        super().__init__(detail or status.phrase)
+        self.code, self.reason, self.detail = status.value, status.phrase, detail
 
 
 class Bodies:
     """What bodies may take: `may_send` tells by its headers whether a request may bring more than a
-    small one; `room` is what all together may have, in bytes."""
+    small one; `room` is what all together may have, in bytes, and `files` how many of them may be
+    in files."""
 
-    def __init__(self, may_send: Callable[[dict[str, str]], bool], room: int) -> None:
+    def __init__(
+        self, may_send: Callable[[dict[str, str]], bool], room: int, files: int = sys.maxsize
+    ) -> None:
         self.may_send = may_send
         self._lock = threading.Lock()
         self._room = room
+        self._files = files
 
-    def take(self, size: int) -> bool:
+    def take(self, size: int, files: int = 0) -> bool:
         with self._lock:
-            if size > self._room:
+            if size > self._room or files > self._files:
                 return False
             self._room -= size
+            self._files -= files
             return True
 
-    def give_back(self, size: int) -> None:
+    def give_back(self, size: int, files: int = 0) -> None:
         with self._lock:
             self._room += size
+            self._files += files
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
@@ -72,21 +86,45 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     """
 
     error: Error | None
+    body_rcv: Any
+    empty: bool
 
     def __init__(self, adj: Any) -> None:
         super().__init__(adj)
         self._bodies: Bodies = adj.bodies
-        self._taken = 0
+        self._taken = self._files = 0
         self._begun = time.monotonic()
+        self._start = b""
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """Method and path as the first line has them, also of a request that can't be parsed."""
+        method, _, rest = self._start.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        target = re.sub("^[a-z]+://[^/?#]*", "", rest.partition(" ")[0])
+        return method[:20] or "-", unquote(re.split("[?#]", target)[0], "latin-1")
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head of the request. Raises FramingError, and what waitress catches."""
+        framing.check_raw(header_plus)
+        super().parse_header(header_plus)
+        framing.check_target(self)
+        if self.chunked:
+            self.body_rcv = Chunked(self.body_rcv.getbuf())
 
     def received(self, data: bytes) -> int:
         started, consumed = self.headers_finished, len(data)
+        if not started:
+            self._start = (self.header_plus[:FIRST_LINE] + data)[:FIRST_LINE]
         if self.error is None:
             try:
                 consumed = super().received(data)
+            except FramingError as error:
+                self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             except OSError as error:
-                logger.error(logs.line("the disk is full", error=error))
-                self._refuse(HTTPStatus.INSUFFICIENT_STORAGE, str(error))
+                self._fail(error)
+        if self.empty:  # one blank line before a request is borne with, and waitress skips it
+            self.empty = False
+            self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
         if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
         if self.error is not None:
@@ -96,16 +134,28 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def _count(self, size: int) -> None:
         """Take room for so much more of the body."""
-        if not self._bodies.take(size):
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE, "there is no room for its body")
+        assert self.body_rcv is not None  # noqa: S101 (there is a body)
+        files = int(self.body_rcv.getbuf().overflowed) - self._files
+        if not self._bodies.take(size, files):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
             return
         self._taken += size
+        self._files += files
         large = max(self.content_length, self._taken) > SMALL_BODY or self.chunked
         if large and not self._bodies.may_send(self.headers):
-            self._refuse(HTTPStatus.UNAUTHORIZED, "who sends it doesn't sign in")
+            self._refuse(HTTPStatus.UNAUTHORIZED)
 
-    def _refuse(self, status: HTTPStatus, why: str) -> None:
-        self.error, self.completed = _RefusedError(status, why), True
+    def _fail(self, error: OSError) -> None:
+        """Refuse a body that can't be kept."""
+        problem = problems.of_system(error)
+        if problem is None:
+            logger.error(logs.line("a body can't be kept", error=error))
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
+        else:
+            self._refuse(HTTPStatus(problem.status_code), str(problem.body))
+
+    def _refuse(self, status: HTTPStatus, detail: str | None = None) -> None:
+        self.error, self.completed = _RefusedError(status, detail), True
 
     @property
     def late(self) -> bool:
@@ -119,19 +169,19 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Make this an error, to be answered."""
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
-        self._refuse(HTTPStatus.REQUEST_TIMEOUT, "it came too slowly")
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def drop(self) -> None:
         """Keep no more of it: who sent it has gone."""
-        self._refuse(HTTPStatus.BAD_REQUEST, "it was broken off")
+        self._refuse(HTTPStatus.BAD_REQUEST)
         self.close()
 
     def close(self) -> None:
         """Give back the room that its body took."""
         with contextlib.suppress(OSError):  # the disk is full
             super().close()
-        size, self._taken = self._taken, 0
-        self._bodies.give_back(size)
+        self._bodies.give_back(self._taken, self._files)
+        self._taken = self._files = 0
 
 
 class Channel(HTTPChannel):  # type: ignore[misc]

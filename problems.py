@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import logging
 import time
 from http import HTTPStatus
 from typing import Any
@@ -10,6 +12,7 @@ from typing import Any
 import bottle
 from waitress.task import ErrorTask
 
+import descriptors
 import logs
 import requestlog
 from headers import SECURITY_HEADERS
@@ -34,6 +37,12 @@ DETAILS = {
 }
 
 
+# What a write says that finds no room: on the disk, in a quota, by a limit of the process.
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+logger = logging.getLogger("problems")
+_sparingly = logs.Sparingly(logger)
+
 # How browsers, curl and other programs are told that they have to sign in (RFC 7617).
 CHALLENGE = 'Basic realm="Email batches", charset="UTF-8"'
 # What a status brings along.
@@ -57,6 +66,28 @@ class Problem(bottle.HTTPError):  # type: ignore[misc]
         super().__init__(status, detail, **(headers or {}))
         self.code = code
         self.members = {key: value for key, value in members.items() if value is not None}
+
+
+def disk_full(error: BaseException) -> Problem:
+    """The answer to a request for which the disk has no room; it is logged."""
+    logger.error(logs.line("the disk is full", error=error))
+    return Problem(507, "insufficient_storage", DETAILS[507])
+
+
+def of_system(error: BaseException) -> Problem | None:
+    """The answer if the operating system has no room for a request, None if it is another error;
+    it is logged."""
+    if isinstance(error, OSError) and error.errno in _DISK_FULL:
+        return disk_full(error)
+    if not descriptors.ran_out(error):
+        return None
+    _sparingly.warning("no file descriptor is left", error=error)
+    return Problem(
+        503,
+        "too_many_open_files",
+        "The server has as many files and connections open as it may. Please try again soon.",
+        headers={"Retry-After": RETRY_AFTER},
+    )
 
 
 def _is_api(path: str) -> bool:
@@ -114,13 +145,13 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
 
     def execute(self) -> None:
         error, begun = self.request.error, time.monotonic()
-        # What waitress could not parse has no path.
-        path, method = getattr(self.request, "path", ""), getattr(self.request, "command", "-")
+        method, path = self.request.asked
+        detail = getattr(error, "detail", None)
         logs.REQUEST.set(requestlog.new_id())
         if _is_api(path):
-            media_type, text = MEDIA_TYPE, _document(error.code, None, None)
+            media_type, text = MEDIA_TYPE, _document(error.code, None, detail)
         else:
-            media_type, text = "text/html; charset=utf-8", _plain_page(error.code)
+            media_type, text = "text/html; charset=utf-8", _plain_page(error.code, detail)
         body = text.encode()
         self.status = f"{error.code} {error.reason}"
         self.response_headers += [
@@ -136,11 +167,11 @@ class WaitressError(ErrorTask):  # type: ignore[misc]
         logs.REQUEST.set("")
 
 
-def _plain_page(status: int) -> str:
+def _plain_page(status: int, detail: str | None) -> str:
     """A page of constants, but for the request's id; what was asked for is not repeated."""
     title = f"{status} {_title(status)}"
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{DETAILS.get(status, '')}</p>"
+        f"<h1>{title}</h1><p>{detail or DETAILS.get(status, '')}</p>"
         f"<p>Request {logs.REQUEST.get()}</p></html>\n"
     )

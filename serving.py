@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from waitress.server import TcpWSGIServer
 
 import connections
+import descriptors
+import logs
 import notify
 from connections import Bodies, Channel
 from headers import WsgiApp
-from settings import Settings
+from settings import Server, Settings
 
 # Seconds that requests under way get to end when the server stops.
 DRAIN_SECONDS = 4.0
@@ -24,6 +29,10 @@ LOOP_SECONDS = 0.5
 LOOK_SECONDS = 1.0
 # Connections beyond those that streams hold: keep-alives, requests that wait, slow senders.
 SPARE_CONNECTIONS = 500
+# The same where there are too few file descriptors for that, at least.
+LEAST_SPARE = 50
+# Seconds for which no connection is accepted after one could not be.
+ACCEPT_PAUSE = 0.5
 # Bytes of an answer that wait in memory to be sent, apart from its newest piece.
 UNSENT = 1 << 20
 # Bytes that an upload may be larger than its file: the multipart form around it.
@@ -42,6 +51,9 @@ _M_MMAP_THRESHOLD = -3
 _LARGE = 2 << 20
 
 
+logger = logging.getLogger("serving")
+
+
 def keep_memory_small() -> None:
     """Give back what a large upload took, where the C library is glibc; before there are threads.
 
@@ -56,8 +68,38 @@ def keep_memory_small() -> None:
         mallopt(_M_MMAP_THRESHOLD, _LARGE)
 
 
+def _room(server: Server) -> tuple[int, int]:
+    """How many connections there may be, and how many bodies in files, so that file descriptors are
+    left for everything else; their limit is raised. Raises SettingsError if that is too few.
+    """
+    most = server.max_streams + SPARE_CONNECTIONS
+    others = (
+        descriptors.OWN
+        + descriptors.SESSION * server.connections
+        + descriptors.REQUEST * server.request_threads
+    )
+    # Requests may also be at work in the threads of streams.
+    limit = descriptors.allow(others + 2 * most + descriptors.REQUEST * server.max_streams)
+    least = server.max_streams + LEAST_SPARE
+    # A body is in a file beside its connection.
+    most_here = min(most, max((limit - others) // 2, least))
+    files = min(most, limit - others - most_here)
+    if files < min(LEAST_SPARE, most):
+        what = (
+            f"[server] max_streams = {server.max_streams} and request_threads ="
+            f" {server.request_threads}"
+        )
+        raise descriptors.too_few(what, others + least + LEAST_SPARE, limit)
+    if most_here < most:
+        logger.warning(
+            logs.line("fewer connections for want of file descriptors", limit=limit, most=most_here)
+        )
+    return most_here, files
+
+
 class HttpServer(TcpWSGIServer):  # type: ignore[misc]
-    """waitress on one address. Raises OSError if it can't listen there."""
+    """waitress on one address. Raises OSError if it can't listen there, and SettingsError if there
+    are too few file descriptors."""
 
     channel_class = Channel
 
@@ -70,15 +112,16 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         """`may_send` tells by its headers, as `NAME_OF_IT`, whether a request may bring a file."""
         server = settings.server
         largest = settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD
-        self._most_connections = server.max_streams + SPARE_CONNECTIONS
-        self._next_look = 0.0
+        self._most_connections, files = _room(server)
+        self._next_look = self._accept_again = 0.0
+        self._make_room = False
+        self._sparingly = logs.Sparingly(logger)
         super().__init__(
             application,
             host=server.host,
             port=server.port,
             threads=server.request_threads + server.max_streams,
-            # Beyond our own limit, so that it is never reached: waitress would accept none then.
-            connection_limit=2 * self._most_connections,
+            connection_limit=sys.maxsize,  # ours is better: see readable()
             asyncore_use_poll=True,  # select() ends at 1,024 files
             # Lets a stream learn that its browser has gone.
             channel_request_lookahead=1,
@@ -92,18 +135,39 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
-        self.adj.bodies = Bodies(may_send, LARGEST_UPLOADS * largest)
+        self.adj.bodies = Bodies(may_send, LARGEST_UPLOADS * largest, files)
 
     @property
     def url(self) -> str:
         host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
         return f"http://{host}:{self.effective_port}/"
 
-    def handle_accept(self) -> None:
-        """Accept a connection; close one that idles then, when there are too many."""
-        # In this order: the new one must not get the number of a file that is about to be read.
-        super().handle_accept()
-        if len(self.active_channels) > self._most_connections:
+    def readable(self) -> bool:
+        """Whether connections are accepted: not while there are too many of which none idles."""
+        return (
+            super().readable()
+            and len(self.active_channels) <= self._most_connections
+            and time.monotonic() >= self._accept_again
+        )
+
+    def accept(self) -> Any:
+        """Accept a connection. What keeps it from that, such as a want of file descriptors, lasts,
+        and waitress would try it again at once, and log each time."""
+        try:
+            return super().accept()
+        except OSError as error:
+            self._sparingly.warning("no connection can be accepted", error=error)
+            self._accept_again = time.monotonic() + ACCEPT_PAUSE
+            self._make_room = True
+            return None
+
+    def _close_one(self) -> None:
+        """Close a connection that idles, if there are too many.
+
+        Not while events are handled: a new one must not get the number of a file about to be read.
+        """
+        if self._make_room or len(self.active_channels) > self._most_connections:
+            self._make_room = False
             channel = connections.one_to_close(list(self.active_channels.values()))
             if channel is not None:
                 channel.handle_close()
@@ -123,6 +187,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self.asyncore.close_all(self._map)
 
     def _loop_once(self) -> None:
+        self._close_one()
         self.asyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
         if time.monotonic() >= self._next_look:
             self._next_look = time.monotonic() + LOOK_SECONDS

@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 
 import bootstrap
 import changes
+import descriptors
 import logs
 import metrics
 import models
@@ -283,6 +284,21 @@ def _selftest(settings: Settings) -> int:
         return 130
 
 
+def _allow_descriptors(settings: Settings) -> None:
+    """Raise the limit of file descriptors to what the settings need, or end with what to do."""
+    threads, concurrency = settings.worker.threads, settings.check.concurrency
+    needed = (
+        descriptors.OWN
+        + descriptors.SESSION * settings.worker.connections
+        + descriptors.THREAD * threads
+        + descriptors.LOOKUP * concurrency
+    )
+    limit = descriptors.allow(needed)
+    if limit < needed:
+        what = f"[worker] threads = {threads} and [check] concurrency = {concurrency}"
+        exit_with(str(descriptors.too_few(what, needed, limit)))
+
+
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 1 after another, 2 for wrong settings."""
     parser = bootstrap.argument_parser(
@@ -303,6 +319,7 @@ def main() -> int:
     settings = load_or_exit(arguments, {("worker", "threads"): arguments.threads})
     if arguments.selftest:
         return _selftest(settings)
+    _allow_descriptors(settings)
     logs.setup()
     # Before the processor, which may take its time to come up.
     stopping = bootstrap.stop_on_signals()

@@ -12,6 +12,7 @@ import http.client
 import json
 import re
 import shutil
+import socket
 import sys
 import tempfile
 import time
@@ -228,6 +229,36 @@ def run(site: Site, count: int, seed: int, on_progress: object = None) -> Attack
     return attack
 
 
+# What stands in a body in chunks: whole chunks, and lines that are wrong, long or without an end.
+CHUNK_LINES = [
+    *(b"5\r\nabcde\r\n", b"1\r\na\r\n" * 500, b"0\r\n", b"0\r\n\r\n", b"\r\n", b"\n", b"\r"),
+    *(b"1;a=b\r\na\r\n" * 200, b'1;a="\\""\r\na\r\n', b"1;" + b"a" * 5_000, b"FFFF\r\n"),
+    *(b"-1\r\n", b"+1\r\n", b"0x1\r\n", b"1 \r\n", b"1_0\r\n", b"9" * 5_000, b"A: " + b"b" * 5_000),
+]
+END_OF_CHUNKS = b"!" * 70_000  # longer than the longest chunk, and no line
+
+
+def run_chunk_lines(site: Site, count: int, seed: int) -> None:
+    """Send so many bodies of such lines; each is answered soon, and the app goes on."""
+
+    @hypothesis.seed(seed)
+    @settings(
+        max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
+    @given(st.lists(st.sampled_from(CHUNK_LINES), max_size=8))
+    def send(lines: list[bytes]) -> None:
+        head = "POST /api/preview HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+        begun = time.monotonic()
+        with socket.create_connection((site.host, site.port), timeout=20) as connection:
+            connection.sendall(head.encode() + b"".join(lines) + END_OF_CHUNKS)
+            answer = connection.recv(1 << 16)
+        assert re.match(rb"HTTP/1.1 4\d\d ", answer), answer
+        assert time.monotonic() - begun <= 5 * SECONDS
+
+    send()
+    assert site.get("/api/health").status == 200
+
+
 def peak_megabytes(app: Process) -> float:
     """The most memory that the app ever had."""
     status = Path(f"/proc/{app.pid}/status").read_text()
@@ -248,6 +279,7 @@ def main() -> int:
         environment = {"DATABASE_URL": servers[0].url, "REDIS_URL": servers[1].url}
         app = Process("app.py", "--config", str(config), **environment)
         try:
+            run_chunk_lines(app.site(), arguments.inputs // 100, arguments.seed)
             attack = run(app.site(), arguments.inputs, arguments.seed, on_progress=True)
             peak = peak_megabytes(app)
         finally:

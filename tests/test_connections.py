@@ -121,7 +121,9 @@ def test_who_has_not_signed_in_stores_no_body(serve, tmp_path, monkeypatch):
     kept = []
     take = connections.Bodies.take
     monkeypatch.setattr(
-        connections.Bodies, "take", lambda self, size: kept.append(size) or take(self, size)
+        connections.Bodies,
+        "take",
+        lambda self, size, *files: kept.append(size) or take(self, size, *files),
     )
     content = b"a" * 3_000_000
     said = answer(connect(site, body(len(content)) + content))

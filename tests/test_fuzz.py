@@ -11,3 +11,9 @@ def test_files_of_nonsense_are_answered_soon_and_sensibly(processes):
     assert attack.answers.get(422, 0) > 20
     assert fuzz.peak_megabytes(app) <= fuzz.MEGABYTES
     assert "request failed" not in app.output
+
+
+def test_chunks_of_nonsense_are_refused_soon(processes):
+    app = processes("app.py")
+    fuzz.run_chunk_lines(app.site(), 100, seed=random.randrange(10**6))
+    assert "Traceback" not in app.output

@@ -1,5 +1,6 @@
 """The site of deploy/ in a real nginx, before a real app."""
 
+import contextlib
 import http.client
 import os
 import re
@@ -258,3 +259,12 @@ def test_numbers_are_for_this_machine_only(behind):
     assert site.get("/").headers["Strict-Transport-Security"] == "max-age=31536000"
     forms = {"Sec_Fetch_Site": "same-origin", "Origin": f"https://localhost:{site.port}"}
     assert site.request("POST", "/upload", b"", **forms).status in (400, 411, 422)
+
+
+def test_a_health_check_without_host_is_answered(behind):
+    site, start = behind
+    start(access__allow_anonymous="yes")
+    with contextlib.closing(site.connection()) as connection:
+        connection.connect()
+        connection.sock.sendall(b"GET /api/health HTTP/1.0\r\n\r\n")
+        assert b" 200 " in connection.sock.recv(1_000)

@@ -1,0 +1,152 @@
+"""How a request says what it is for and where it ends (RFC 9112), more strictly than waitress.
+
+A proxy and this server must never disagree about either: whatever can be read in two ways is
+refused. Everything here takes time in proportion to what was received, and has a limit.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from waitress.rfc7230 import CHUNK_EXT_RE
+
+# Bytes of a line between chunks; of all chunk extensions and trailers of one body.
+MAX_LINE = 4_096
+MAX_LINES = 65_536
+
+_HOST = re.compile(r"([A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(;.*)?\r\n")
+_CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([^\r]*)", re.I | re.M)
+_TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:[ \t]*([^\r]*)", re.I | re.M)
+_FOLDED = re.compile(rb"\n[ \t]")
+# More digits than this are no length of anything, and Python refuses to read very many.
+_MAX_DIGITS = 19
+
+
+class FramingError(Exception):
+    """A request that is malformed; the message is a sentence for its sender."""
+
+
+def check_raw(head: bytes) -> None:
+    """Check the lines of a request's head before they are parsed. Raises FramingError."""
+    lengths, encodings = _CONTENT_LENGTH.findall(head), _TRANSFER_ENCODING.findall(head)
+    if lengths and encodings:
+        raise FramingError("It has both Content-Length and Transfer-Encoding; send one of them.")
+    if any(len(length.strip()) > _MAX_DIGITS for length in lengths):
+        raise FramingError("Its Content-Length is no length that a body can have.")
+    if encodings:
+        _, _, version = head.partition(b"\r\n")[0].rpartition(b" ")
+        if version != b"HTTP/1.1":
+            raise FramingError("Transfer-Encoding needs HTTP/1.1.")
+        if len(encodings) > 1 or b"," in encodings[0] or not encodings[0].strip():
+            raise FramingError("Its Transfer-Encoding must be chunked, and nothing else.")
+    if _FOLDED.search(head):
+        raise FramingError("A header goes on in the next line; send each in one line.")
+
+
+def check_target(parser: Any) -> None:
+    """Check what a parsed request is for, and at which host. Raises FramingError."""
+    host = parser.headers.get("HOST")
+    if host is None and parser.version == "1.1":
+        raise FramingError("It has no Host header, which HTTP/1.1 requires.")
+    # Several are joined by commas.
+    if host and not _HOST.fullmatch(host):
+        raise FramingError("Its Host header must be one host, with a port or without.")
+    if parser.proxy_netloc and parser.proxy_netloc.lower() != (host or "").lower():
+        raise FramingError("Its address is of another host than its Host header.")
+    if not (parser.proxy_netloc or parser.path.startswith("/") or parser.path == "*"):
+        raise FramingError("Its address must begin with a slash.")
+
+
+class Chunked:
+    """Receives a body in chunks, in place of waitress's receiver.
+
+    Unlike waitress's, it appends all chunks of a piece to the buffer at once, and never looks twice
+    at what it received.
+    """
+
+    error = None  # errors are raised
+
+    def __init__(self, buf: Any) -> None:
+        self.buf = buf
+        self.completed = False
+        self._line = b""  # what is here of a line
+        self._lines = 0  # bytes of extensions and trailers
+        self._remain = 0  # bytes of the present chunk that are still to come
+        self._chunk_ends = False  # its data is here, and the end of its line is next
+        self._in_trailer = False
+
+    def __len__(self) -> int:
+        return int(self.buf.__len__())
+
+    def received(self, data: bytes) -> int:
+        """Take what is this body's of `data`; its length in bytes. Raises FramingError."""
+        chunks, at = [], 0
+        while at < len(data) and not self.completed:
+            if self._remain:
+                chunk = data[at : at + self._remain]
+                chunks.append(chunk)
+                self._remain -= len(chunk)
+                at += len(chunk)
+                continue
+            if not (self._line or self._chunk_ends or self._in_trailer):
+                at = _take_whole(data, at, chunks)
+            at = self._receive_line(data, at)
+        if chunks:
+            self.buf.append(b"".join(chunks))
+        return at
+
+    def _receive_line(self, data: bytes, start: int) -> int:
+        """Take a line, or what is here of it; where it ends in `data`."""
+        end = data.find(b"\n", start) + 1
+        self._line += data[start : end or len(data)]
+        if len(self._line) > MAX_LINE:
+            raise FramingError(f"A line between its chunks is longer than {MAX_LINE:,} bytes.")
+        if not end:
+            return len(data)
+        line, self._line = self._line, b""
+        if self._in_trailer:
+            self.completed = line == b"\r\n"
+            self._count(len(line))
+        elif self._chunk_ends:
+            if line != b"\r\n":
+                raise FramingError("A chunk is longer than it says.")
+            self._chunk_ends = False
+        else:
+            self._begin(line)
+        return end
+
+    def _begin(self, line: bytes) -> None:
+        """Begin the chunk of which this is the first line."""
+        match = _CHUNK.fullmatch(line)
+        if match is None or not CHUNK_EXT_RE.match(match[2] or b""):
+            raise FramingError("The size of a chunk can't be read.")
+        self._count(len(match[2] or b""))
+        self._remain = int(match[1], 16)
+        self._in_trailer, self._chunk_ends = not self._remain, bool(self._remain)
+
+    def _count(self, size: int) -> None:
+        self._lines += size
+        if self._lines > MAX_LINES:
+            raise FramingError(
+                f"Its chunk extensions and trailers are over {MAX_LINES:,} bytes together."
+            )
+
+    def getfile(self) -> Any:
+        return self.buf.getfile()
+
+    def getbuf(self) -> Any:
+        return self.buf
+
+
+def _take_whole(data: bytes, at: int, chunks: list[bytes]) -> int:
+    """Take the chunks that are whole and plain, because there may be very many; where they end."""
+    while match := _SIZE.match(data, at):
+        start, size = match.end(), int(match[1], 16)
+        if not size or not data.startswith(b"\r\n", start + size):
+            break
+        chunks.append(data[start : start + size])
+        at = start + size + 2
+    return at
