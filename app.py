@@ -124,15 +124,7 @@ class Application:
             except bottle.HTTPResponse:
                 raise
             except database.UNREACHABLE as error:
-                if database.is_full(error):
-                    raise _disk_full(error) from error
-                self._postgres.begin(error)
-                raise Problem(
-                    503,
-                    "database_unreachable",
-                    "The database can't be reached. Please try again soon.",
-                    headers={"Retry-After": RETRY_AFTER},
-                ) from error
+                raise self._unreachable(error) from error
             except Exception as error:
                 if isinstance(error, OSError) and error.errno in DISK_FULL:
                     raise _disk_full(error) from error
@@ -140,6 +132,23 @@ class Application:
                 raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 
         return answer
+
+    def _unreachable(self, error: BaseException) -> Problem:
+        if database.is_full(error):
+            return _disk_full(error)
+        if database.is_limit(error):
+            logger.error(logs.line("the database's limit was reached", error=error))
+            detail = (
+                f"The database server ended this before it was done: {logs.said(error)}. To try"
+                " again is no use until who runs the server has raised that limit."
+            )
+            return Problem(503, "database_timeout", detail)
+        self._postgres.begin(error)
+        detail = "The database can't be reached. Please try again soon."
+        if database.is_read_only(error):
+            detail = "The database can only be read just now. Please try again soon."
+        headers = {"Retry-After": RETRY_AFTER}
+        return Problem(503, "database_unreachable", detail, headers=headers)
 
     @contextmanager
     def _database(self, seconds: float = database.SESSION_SECONDS) -> Iterator[Session]:

@@ -135,7 +135,7 @@ WITH start AS (
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
 COMMIT;
 BEGIN;
-SELECT set_config('synchronous_commit', 'off', true),
+SELECT set_config('synchronous_commit', 'off', true), {database.UNLIMITED},
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 SELECT turn, c.last_id, c.done, c.reasons, c.addresses, b.reasons ?| %(suspicious)s
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun

@@ -13,7 +13,7 @@ import redis
 import servers
 from installation import Installation, audited
 from servers import MASTER, PASSWORD, PASSWORD_IN_URL
-from support import eventually
+from support import LASTING_COPY, eventually
 from tls import Certificates, TlsServer
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
@@ -172,6 +172,24 @@ class TestPgBouncer:
         clients = sum(row[1] == "postgres" for row in console.fetchall())
         assert most == SHARED < clients
         layout.audit(*(upload for upload, _ in uploads))
+
+    def test_limits_of_a_role_end_nothing(self, layout, installation, bounced):
+        postgres, _ = bounced
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            postgres.execute(f"ALTER ROLE CURRENT_USER SET {limit} = '1s'")
+        # PgBouncer has connections from before that.
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        installation.start_app()
+        eventually(lambda: installation.site.get("/api/health").status == 200)
+        for statement in LASTING_COPY:
+            postgres.execute(statement)
+        installation.start_workers(1)
+        upload, batch_id = installation.upload(2000)
+        await_status(installation.site, batch_id, "completed")
+        layout.audit(upload)
 
     def test_the_selftest_says_what_it_needs(self, installation):
         run = installation.process("worker.py", "--selftest")
