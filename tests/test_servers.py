@@ -204,6 +204,30 @@ class TestPgBouncer:
         self.test_the_selftest_says_what_it_needs(installation)
 
 
+def test_of_several_servers_that_which_takes_writes_is_found(tmp_path):
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(servers.folder()) for _ in range(2)]
+        standby = stack.enter_context(
+            servers.postgres(folders[0], default_transaction_read_only="on")
+        )
+        master = stack.enter_context(servers.postgres(folders[1]))
+        user, _, place = standby.url.rpartition("/")[0].rpartition("@")
+        other = urlsplit(master.url)
+        url = (
+            f"{user}@{place},{other.hostname}:{other.port}/postgres?target_session_attrs=read-write"
+        )
+        installation = stack.enter_context(
+            closing(Installation(tmp_path, {"DATABASE_URL": url, "REDIS_URL": "redis://nowhere"}))
+        )
+        installation.start_app()
+        eventually(lambda: installation.site.get("/api/health").json["database"] == "ok")
+        assert installation.site.upload(b"a@example.com\n").status == 201
+        connection = psycopg2.connect(master.url)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM email")
+            assert cursor.fetchone() == (1,)
+
+
 def sentinels(layout):
     """A Redis, its replica, and three Sentinels that know both."""
     layout.master = layout.start(servers.redis_server)
