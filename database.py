@@ -147,21 +147,14 @@ class _Adapter(Psycopg2Adapter):
         return bool(poll.poll(0))
 
 
-def _unlimited(local: str) -> str:
-    """Columns that lift a role's limits; for the transaction, if `local` is true in SQL."""
+def _unlimited(scope: str, version: int) -> str:
+    """Statements that lift a role's limits, for the SESSION or the LOCAL transaction."""
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
-    return ", ".join(
-        [
-            *(f"set_config('{name}', '0', {local})" for name in names),
-            "CASE WHEN current_setting('server_version_num')::int >= 170000"
-            f" THEN set_config('transaction_timeout', '0', {local}) END",
-        ]
-    )
-
-
-# Every transaction that may last says so itself, at no cost: behind a PgBouncer, what a connection
-# was told may have been told to another than that which the transaction gets.
-UNLIMITED = _unlimited("true")
+    if version >= 170_000:
+        names.append("transaction_timeout")
+    if version >= 140_000 and scope == "SESSION":
+        names.append("idle_session_timeout")  # pooled connections idle as long as they like
+    return "".join(f"SET {scope} {name} = 0;" for name in names)
 
 
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
@@ -170,7 +163,16 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     reads = False
 
     def begin(self, isolation_level: None = None) -> None:
-        self.execute_sql(f"BEGIN; SELECT {UNLIMITED}")
+        self.execute_sql(begin())
+
+
+def begin() -> str:
+    """Statements that begin a transaction of this session, which may last.
+
+    Each transaction lifts the limits itself, at no cost: what a connection to a PgBouncer was told
+    may have been told to another server process than that which the transaction gets.
+    """
+    return f"BEGIN;{_unlimited('LOCAL', pool.connection().server_version)}"
 
 
 class _Connection(connection):
@@ -185,19 +187,15 @@ class _Connection(connection):
             return
         over_tcp = not self.info.host.startswith("/")
         with self.cursor() as cursor:
-            cursor.execute(_TELL + (_TELL_TCP if over_tcp else ""), TCP_LIMITS)
+            unlimited = _unlimited("SESSION", self.server_version)
+            cursor.execute(unlimited + _TELL + (_TELL_TCP if over_tcp else ""), TCP_LIMITS)
             (read_only, *_) = cursor.fetchone() or ()
         if read_only and not pool.reads:
             raise ReadOnlyError
         self.told = True
 
 
-# Pooled connections may idle as long as they like, too.
-_TELL = f"""
-SELECT current_setting('transaction_read_only')::boolean, {_unlimited("false")},
-  CASE WHEN current_setting('server_version_num')::int >= 140000
-    THEN set_config('idle_session_timeout', '0', false) END
-"""
+_TELL = "SELECT current_setting('transaction_read_only')::boolean"
 # The names are libpq's; one of them is not PostgreSQL's.
 _TELL_TCP = """,
   set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
