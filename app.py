@@ -128,17 +128,7 @@ class Application:
             except bottle.HTTPResponse:
                 raise
             except database.UNREACHABLE as error:
-                if database.is_full(error):
-                    raise problems.disk_full(error) from error
-                if problem := problems.of_system(error):
-                    raise problem from error
-                self._postgres.begin(error)
-                raise Problem(
-                    503,
-                    "database_unreachable",
-                    "The database can't be reached. Please try again soon.",
-                    headers={"Retry-After": RETRY_AFTER},
-                ) from error
+                raise self._unreachable(error) from error
             except Exception as error:
                 if problem := problems.of_system(error):
                     raise problem from error
@@ -146,6 +136,25 @@ class Application:
                 raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 
         return answer
+
+    def _unreachable(self, error: BaseException) -> Problem:
+        if database.is_full(error):
+            return problems.disk_full(error)
+        if problem := problems.of_system(error):
+            return problem
+        if database.is_limit(error):
+            logger.error(logs.line("the database's limit was reached", error=error))
+            detail = (
+                f"The database server ended this before it was done: {logs.said(error)}. To try"
+                " again is no use until who runs the server has raised that limit."
+            )
+            return Problem(503, "database_timeout", detail)
+        self._postgres.begin(error)
+        detail = "The database can't be reached. Please try again soon."
+        if database.is_read_only(error):
+            detail = "The database can only be read just now. Please try again soon."
+        headers = {"Retry-After": RETRY_AFTER}
+        return Problem(503, "database_unreachable", detail, headers=headers)
 
     @contextmanager
     def _database(self, seconds: float = database.SESSION_SECONDS) -> Iterator[Session]:

@@ -179,7 +179,7 @@ def _dns(settings: Settings) -> Finding:
 def _postgres(settings: Settings) -> Iterator[Finding]:
     try:
         with bootstrap.postgres_url(settings) as url:
-            database.init(url, connections=2, name="check")
+            database.init(url, connections=2, name="check", reads=True)
             try:
                 with session(10):
                     yield from _of_postgres(settings)

@@ -109,7 +109,7 @@ def _unfinished(where: str) -> str:
 # that for CLAIM_SECONDS it is nobody else's to begin a turn on; and both are sent at once, because
 # a worker with much to do may take long to get round to the second. A setting of the session takes
 # what the first found past it.
-_CLAIM = f"""
+_BEGIN_TURN = f"""
 BEGIN;
 SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
 WITH start AS (
@@ -134,7 +134,8 @@ WITH start AS (
     started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
 COMMIT;
-BEGIN;
+"""
+_CLAIM = """
 SELECT set_config('synchronous_commit', 'off', true),
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 SELECT turn, c.last_id, c.done, c.reasons, c.addresses, b.reasons ?| %(suspicious)s
@@ -163,7 +164,7 @@ def claim_chunk(
     owner for longer than `idle_seconds`, PostgreSQL ends it.
     """
     row = fetch_one(
-        _CLAIM,
+        f"{_BEGIN_TURN}{database.begin()}{_CLAIM}",
         {
             "batch_id": batch_id,
             "start": start,

@@ -3,7 +3,10 @@
 Every use of the database stands in a session(). A PostgreSQL that is gone, stopped or cut off must
 never make a request hang, so nobody waits without a limit: a connection attempt ends after
 CONNECT_TIMEOUT, those who queue behind a failed one fail with it, and a session that outlasts its
-time has its connection cut.
+time has its connection cut. So the limits that a server may have for its roles are lifted.
+
+A server that answers may still be the wrong one: a standby, or one that is being shut down. What it
+says is UNREACHABLE too, and no connection from before is used again.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
-from peewee import InterfaceError, OperationalError, ProgrammingError, Psycopg2Adapter
+from peewee import DatabaseError, InterfaceError, OperationalError, Psycopg2Adapter
 from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
@@ -45,8 +48,8 @@ TCP_LIMITS = {
 # How the names of all our sessions begin.
 APPLICATION = "email-batch"
 
-# What is raised when the database is out of reach, restarts, has no room for us, or when its tables
-# are still being made.
+# What is raised when the database is out of reach, restarts, has no room for us, can only be read,
+# ends what lasts too long for it, or when its tables are still being made.
 UNREACHABLE = (
     OperationalError,
     InterfaceError,
@@ -57,6 +60,17 @@ UNREACHABLE = (
 
 # PostgreSQL's codes for tables and columns that are not there.
 _OUTDATED = (errorcodes.UNDEFINED_TABLE, errorcodes.UNDEFINED_COLUMN)
+# For what lasted longer than it allows: a statement, waiting for a lock, a transaction that idles,
+# or a transaction (25P04, of PostgreSQL 17).
+_LIMITS = (
+    errorcodes.QUERY_CANCELED,
+    errorcodes.LOCK_NOT_AVAILABLE,
+    errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
+    "25P04",
+)
+# How those begin that tell of the server rather than of what it was asked: connections that break,
+# no writing, conflicts with recovery, states that don't allow something, and shutting down.
+_WRONG_SERVER = ("08", "25006", "40001", "55000", "57P")
 
 
 def code_of(error: BaseException) -> str | None:
@@ -71,6 +85,25 @@ def is_full(error: BaseException) -> bool:
     return code_of(error) == errorcodes.DISK_FULL
 
 
+def is_read_only(error: BaseException) -> bool:
+    """Whether it says that the server takes no writes, a case of UNREACHABLE."""
+    return code_of(error) == errorcodes.READ_ONLY_SQL_TRANSACTION
+
+
+def is_limit(error: BaseException) -> bool:
+    """Whether the server ended what lasted longer than it allows, a case of UNREACHABLE."""
+    return code_of(error) in _LIMITS
+
+
+class ReadOnlyError(OperationalError):
+    """The server takes no writes: it is a standby, or it was told so."""
+
+    pgcode = errorcodes.READ_ONLY_SQL_TRANSACTION
+
+    def __init__(self) -> None:
+        super().__init__("the server can only be read just now, as a standby can")
+
+
 class _Adapter(Psycopg2Adapter):
     """Connects and tests connections for the pool, which does both under a lock of all threads."""
 
@@ -78,21 +111,33 @@ class _Adapter(Psycopg2Adapter):
         super().__init__()
         self._refuse_until = 0.0
         self._failure = ""
+        # Connections that were begun before it grew are used no more.
+        self._generation = 0
 
     def connect(self, db: Any, **params: Any) -> Any:
         if time.monotonic() < self._refuse_until:
             raise psycopg2.OperationalError(self._failure)
+        generation = self._generation
         try:
-            return super().connect(db, **params)  # type: ignore[no-untyped-call]
+            connection = super().connect(db, **params)  # type: ignore[no-untyped-call]
         except psycopg2.OperationalError as error:
             self._failure = str(error)
             self._refuse_until = time.monotonic() + REFUSE_SECONDS
             raise
+        connection.generation = generation
+        return connection
+
+    def distrust(self) -> None:
+        """Use none of the connections again that there are."""
+        self._generation += 1
+
+    def is_connection_reusable(self, conn: Any) -> bool:
+        return conn.generation == self._generation and bool(super().is_connection_reusable(conn))
 
     def is_connection_closed(self, conn: Any) -> bool:
         # Peewee would ask the server, and wait for an answer that may never come. What the server
         # has closed shows by itself: there is its last word to be read.
-        if conn.closed:
+        if conn.closed or conn.generation != self._generation:
             return True
         poll = select.poll()
         try:
@@ -102,26 +147,58 @@ class _Adapter(Psycopg2Adapter):
         return bool(poll.poll(0))
 
 
+def _unlimited(scope: str, version: int) -> str:
+    """Statements that lift a role's limits, for the SESSION or the LOCAL transaction."""
+    names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+    if version >= 170_000:
+        names.append("transaction_timeout")
+    if version >= 140_000 and scope == "SESSION":
+        names.append("idle_session_timeout")  # pooled connections idle as long as they like
+    return "".join(f"SET {scope} {name} = 0;" for name in names)
+
+
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     psycopg2_adapter = _Adapter
+    # Whether it is used for reading alone.
+    reads = False
+
+    def begin(self, isolation_level: None = None) -> None:
+        self.execute_sql(begin())
+
+
+def begin() -> str:
+    """Statements that begin a transaction of this session, which may last.
+
+    Each transaction lifts the limits itself, at no cost: what a connection to a PgBouncer was told
+    may have been told to another server process than that which the transaction gets.
+    """
+    return f"BEGIN;{_unlimited('LOCAL', pool.connection().server_version)}"
 
 
 class _Connection(connection):
-    """Over TCP, its server is yet to be told our limits."""
+    """Its server is yet to be told our limits, and to be asked whether it is the right one."""
 
     told = False
+    generation = 0
 
     def tell(self) -> None:
-        """Tell them, if that is due; for the rest of the connection."""
-        if not self.told and not self.info.host.startswith("/"):
-            with self.cursor() as cursor:
-                cursor.execute(_TELL_LIMITS, TCP_LIMITS)
+        """Tell them, if that is due, for the rest of the connection. Raises ReadOnlyError."""
+        if self.told:
+            return
+        over_tcp = not self.info.host.startswith("/")
+        with self.cursor() as cursor:
+            unlimited = _unlimited("SESSION", self.server_version)
+            cursor.execute(unlimited + _TELL + (_TELL_TCP if over_tcp else ""), TCP_LIMITS)
+            (read_only, *_) = cursor.fetchone() or ()
+        if read_only and not pool.reads:
+            raise ReadOnlyError
         self.told = True
 
 
+_TELL = "SELECT current_setting('transaction_read_only')::boolean"
 # The names are libpq's; one of them is not PostgreSQL's.
-_TELL_LIMITS = """
-SELECT set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
+_TELL_TCP = """,
+  set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
   set_config('tcp_keepalives_interval', %(keepalives_interval)s::text, false),
   set_config('tcp_keepalives_count', %(keepalives_count)s::text, false),
   set_config('tcp_user_timeout', %(tcp_user_timeout)s::text, false)
@@ -197,14 +274,39 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
             pool.connection().tell()
             yield current
         except UNREACHABLE as error:
-            raise _first(error) from None
-        except ProgrammingError as error:
-            if code_of(error) not in _OUTDATED:
+            first = _first(error)
+            _judge(first)
+            raise first from None
+        except (DatabaseError, psycopg2.DatabaseError) as error:
+            code = code_of(error)
+            if code in _OUTDATED:
+                raise OperationalError(f"its tables are not up to date: {error}") from error
+            if code not in (*_LIMITS, errorcodes.READ_ONLY_SQL_TRANSACTION):
                 raise
-            raise OperationalError(f"its tables are not up to date: {error}") from error
+            # The driver counts these among a program's own mistakes.
+            _judge(error)
+            raise _unreachable(error) from error
         finally:
             _watchdog.remove(current)
             current.close()
+
+
+def _judge(error: BaseException) -> None:
+    """See whether it means that the server is the wrong one."""
+    if (code_of(error) or "").startswith(_WRONG_SERVER):
+        pool._adapter.distrust()
+
+
+def _unreachable(error: BaseException) -> OperationalError:
+    if is_read_only(error):
+        return ReadOnlyError()
+    return OperationalError(getattr(error, "orig", error), *error.args)
+
+
+def require_writable() -> None:
+    """Raises ReadOnlyError if the server takes no writes."""
+    if pool.execute_sql("SELECT current_setting('transaction_read_only')").fetchone()[0] == "on":
+        raise ReadOnlyError
 
 
 def _first(error: BaseException) -> BaseException:
@@ -217,12 +319,13 @@ def _first(error: BaseException) -> BaseException:
     return first
 
 
-def init(url: str, *, connections: int, name: str = "") -> None:
+def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> None:
     """Point the pool at the PostgreSQL database `url`; nothing is sent yet.
 
     `connections` is the most that this process holds at once, and `name` says in pg_stat_activity
-    whose they are.
+    whose they are. Unless it only `reads`, a server that takes no writes is none.
     """
+    pool.reads = reads
     pool.init(
         url,
         max_connections=connections,

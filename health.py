@@ -14,7 +14,7 @@ import presence
 import queries
 import schema
 from batchqueue import BatchQueue
-from database import UNREACHABLE, session
+from database import UNREACHABLE, is_read_only, require_writable, session
 from doorbell import Doorbell
 from logs import Outage
 from phrases import duration, several
@@ -29,8 +29,10 @@ RECENT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Survey:
-    """What the servers tell; None what one that is away would."""
+    """What the servers tell; None what one that is away would, or a PostgreSQL that can only be
+    read."""
 
+    read_only: bool
     backlog: Backlog | None
     schema_version: int | None
     roll: Roll | None
@@ -63,17 +65,18 @@ class Health:
 
     def survey(self) -> Survey:
         """How the parts are just now."""
-        backlog, version = self._ask_postgres()
+        read_only, backlog, version = self._ask_postgres()
         roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
-        return Survey(backlog, version, roll, self._doorbell.use(self._queue.depth))
+        return Survey(read_only, backlog, version, roll, self._doorbell.use(self._queue.depth))
 
-    def _ask_postgres(self) -> tuple[Backlog | None, int | None]:
+    def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
         try:
             with session():
-                answer = queries.backlog(), schema.version()
+                require_writable()
+                answer = False, queries.backlog(), schema.version()
         except UNREACHABLE as error:
             self._postgres.begin(error)
-            return None, None
+            return is_read_only(error), None, None
         self._postgres.end()
         return answer
 
@@ -82,14 +85,14 @@ def _report(survey: Survey) -> dict[str, Any]:
     backlog, roll = survey.backlog, survey.roll
     return {
         "status": "degraded" if backlog is None or roll is None else "ok",
-        "database": "unreachable" if backlog is None else "ok",
+        "database": "read-only" if survey.read_only else "unreachable" if backlog is None else "ok",
         "redis": "unreachable" if roll is None else "ok",
         **_workers_json(roll),
         "queueDepth": survey.depth,
         **_backlog_json(backlog),
         "version": VERSION,
         "schemaVersion": survey.schema_version,
-        "notice": _notice(backlog, roll),
+        "notice": _notice(survey),
     }
 
 
@@ -101,7 +104,11 @@ def gauges(survey: Survey) -> list[Metric]:
     workers = None if roll is None else len(roll.alive)
     gauge = metrics.gauge
     return [
-        gauge("postgres_up", "Whether PostgreSQL can be reached.", float(backlog is not None)),
+        gauge(
+            "postgres_up",
+            "Whether PostgreSQL takes writes.",
+            float(backlog is not None),
+        ),
         gauge("redis_up", "Whether Redis can be reached.", float(roll is not None)),
         gauge("workers", "Workers alive.", workers),
         gauge("queue_depth", "Batch ids on the Redis list.", survey.depth),
@@ -158,19 +165,22 @@ def _backlog_json(backlog: Backlog | None) -> dict[str, Any]:
     return {"oldestWaiting": oldest, "unfinishedBatches": backlog.unfinished}
 
 
-def _notice(backlog: Backlog | None, roll: Roll | None) -> dict[str, str | None] | None:
+def _notice(survey: Survey) -> dict[str, str | None] | None:
     """Why nothing moves, or moves unseen, and the command that helps; None if all is well."""
 
     def notice(level: str, text: str, command: str | None = None) -> dict[str, str | None]:
         return {"level": level, "text": text, "command": command}
 
-    if backlog is None:
+    if survey.read_only:
+        text = "The database can only be read. Nothing is processed until it takes writes again."
+        return notice("error", text)
+    if survey.backlog is None:
         text = "The database can't be reached. Nothing is processed until it is back."
         return notice("error", text)
-    if roll is None:
+    if survey.roll is None:
         text = "Redis can't be reached. Uploads are processed, but updates arrive late."
         return notice("warning", text)
-    if not roll.alive:
+    if not survey.roll.alive:
         return notice("error", "No worker is running, so batches wait.", START_WORKER)
     return None
 

@@ -45,7 +45,8 @@ _PROBLEMS = {
     422: "The file can't become a batch; `line` is where, if one line is to blame.",
     429: "Too many attempts to sign in failed, or too many streams are open.",
     431: "The headers are too long.",
-    503: "The database, or a place for it, is away for now; see Retry-After.",
+    503: "The database, or a place for it, is away for now; see Retry-After. Without that"
+    " (`database_timeout`), the database server ended what took too long for it.",
     507: "The disk is full.",
 }
 _ALWAYS = (400, 401, 403, 429, 431, 503)

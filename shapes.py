@@ -138,7 +138,7 @@ SCHEMAS: dict[str, Schema] = {
         "description": "What a server that is away would tell is null.",
         "properties": {
             "status": {"enum": ["ok", "degraded"]},
-            "database": {"enum": ["ok", "unreachable"]},
+            "database": {"enum": ["ok", "unreachable", "read-only"]},
             "redis": {"enum": ["ok", "unreachable"]},
             "workersAlive": or_null(whole()),
             "workerThreads": or_null(whole()),

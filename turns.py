@@ -75,6 +75,7 @@ class Workplace:
         )
         self.postgres = logs.Outage("postgres", logger, settle=1.0)
         self.no_batch = logs.Sparingly(logger)
+        self.no_time = logs.Sparingly(logger)
         self.no_lines = logs.Sparingly(logger)
         # The batch that was served last while Redis was away, so that all get their turn.
         self.served = 0
@@ -139,7 +140,10 @@ class Turns:
             except UNREACHABLE as error:
                 if self.abandoned:
                     return  # its connection was cut
-                self._workplace.postgres.begin(error)
+                if database.is_limit(error):
+                    self._workplace.no_time.warning("the database's limit ended it", error=error)
+                else:
+                    self._workplace.postgres.begin(error)
             except Exception:
                 logger.exception("turn failed; its emails are still to be processed")
             failures = min(failures + 1, 10)

@@ -300,7 +300,7 @@ def _office(settings: Settings, meter: Meter, verb: str) -> Iterator[Office]:
     """The servers, whose tables must be of this version, but for a restore; of a PostgreSQL that
     can't be reached, `status` tells."""
     with bootstrap.urls(settings) as (database_url, redis_url):
-        database.init(database_url, connections=2, name="manage")
+        database.init(database_url, connections=2, name="manage", reads=True)
         doorbell = Doorbell(redis_url, settings.redis.queue_key)
         try:
             if verb != "restore":
@@ -336,6 +336,8 @@ def do(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Answe
     except OSError as error:
         raise ManageError(f"{error.filename or arguments.verb}: {error.strerror}.") from error
     except UNREACHABLE as error:
+        if database.is_limit(error) or database.is_read_only(error):
+            raise ManageError(f"PostgreSQL doesn't do that: {logs.said(error)}.") from error
         raise ManageError(
             f"PostgreSQL can't be reached: {logs.said(error)}. See [database] url, or DATABASE_URL;"
             f" {CHECK}"

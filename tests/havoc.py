@@ -28,6 +28,7 @@ OTHER_SECONDS = 1.5
 LEAST = 0.1
 AGAIN = 0.3
 PAUSED_SECONDS = 1.0
+READ_ONLY_SECONDS = 1.0
 # Seconds: the longest wait for an upload to aim at, and how far into it a kill may come.
 AIM_SECONDS, STORING_SECONDS = 1.0, 0.015
 
@@ -199,6 +200,19 @@ class Havoc:
         self._database.rows("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", pids)
         return len(pids)
 
+    def _make_postgres_read_only(self) -> int:
+        """For a while; who connects meanwhile has a session that stays so."""
+        setting = "default_transaction_read_only"
+        self._database.rows(f"ALTER ROLE CURRENT_USER SET {setting} = on; SELECT 1")
+        try:
+            self._terminate_all_backends()
+            threading.Event().wait(READ_ONLY_SECONDS)
+        finally:
+            self._database.rows(
+                f"BEGIN READ WRITE; ALTER ROLE CURRENT_USER RESET {setting}; COMMIT; SELECT 1"
+            )
+        return 1
+
     def _cut_redis_clients(self) -> int:
         return int(self._redis.client_kill_filter(_type="normal"))
 
@@ -229,6 +243,7 @@ HARM = (
     Harm("worker paused", "other", 3, Havoc._pause_worker),
     Harm("some backends terminated", "other", 4, Havoc._terminate_backends),
     Harm("all backends terminated", "other", 1, Havoc._terminate_all_backends),
+    Harm("PostgreSQL read-only", "other", 2, Havoc._make_postgres_read_only),
     Harm("Redis clients cut off", "other", 3, Havoc._cut_redis_clients),
     Harm("Redis subscribers cut off", "other", 2, Havoc._cut_redis_subscribers),
     Harm("garbage enqueued", "other", 2, Havoc._push_garbage),

@@ -218,6 +218,46 @@ class TestOutage:
         assert sum("unreachable server=postgres" in message for message in caplog.messages) == 1
 
 
+@pytest.fixture
+def failing(database, elsewhere):
+    """How PostgreSQL is to fail, in PL/pgSQL, whenever a batch is stored."""
+
+    def fail(statement):
+        elsewhere.execute(
+            "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql"
+            f" AS $$ BEGIN {statement}; RETURN NEW; END $$;"
+            "CREATE TRIGGER fail BEFORE INSERT ON batch FOR EACH ROW EXECUTE FUNCTION fail()"
+        )
+
+    yield fail
+    elsewhere.execute("DROP FUNCTION fail CASCADE")
+
+
+@pytest.mark.parametrize("code", ["57014", "55P03", "25P03", "25P04"])
+def test_a_limit_that_the_database_insists_on_is_told_as_that(site, failing, caplog, code):
+    said = "canceling statement due to statement timeout"
+    failing(f"RAISE EXCEPTION '{said}' USING ERRCODE = '{code}'")
+    response = site.upload(b"a@x.de\n")
+    assert said in problem(response, 503, "database_timeout")["detail"]
+    assert response.headers["Retry-After"] is None
+    assert not any("unreachable" in message for message in caplog.messages)
+
+
+# What only a server says that is about to be another, that recovers, or that isn't ours.
+@pytest.mark.parametrize(
+    "code", ["25006", "57P01", "57P02", "57P03", "57P04", "57P05", "08006", "40001", "55000"]
+)
+def test_what_the_wrong_server_says_is_an_outage(site, failing, caplog, code):
+    failing(f"RAISE EXCEPTION 'wrong' USING ERRCODE = '{code}'")
+    before = {id(each[-1]) for each in pool._connections}
+    response = site.upload(b"a@x.de\n")
+    problem(response, 503, "database_unreachable")
+    assert response.headers["Retry-After"]
+    assert site.get("/api/batches").status == 200
+    assert before.isdisjoint({id(each[-1]) for each in pool._connections})
+    assert sum("unreachable server=postgres" in message for message in caplog.messages) == 1
+
+
 class TestErrors:
     @pytest.mark.parametrize(
         ("method", "path", "status", "code"),

@@ -15,6 +15,7 @@ import pytest
 from browsing import await_completed, field, is_live
 from playwright.sync_api import expect
 from support import (
+    LASTING_COPY,
     assert_books_balance,
     csv_of,
     eventually,
@@ -203,6 +204,115 @@ def test_terminated_connections_cost_a_turn_and_no_email(processes, database, tm
     assert query("SELECT sum(redone) > 0 FROM chunk") == [(True,)]
     assert_books_balance()
     assert worker.stop() == 0
+
+
+def run_alone(url, *statements):
+    """Run each as who may do so whatever the server is set to."""
+    with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        cursor.execute("SET default_transaction_read_only = off")
+        for statement in statements:
+            cursor.execute(statement)
+
+
+CUT_ALL = (
+    "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+    " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+)
+READ_ONLY = "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
+WRITABLE = "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"
+# As a failover has it, and for those alone who connect meanwhile, whose sessions stay so.
+SWITCHES = {
+    "failover": ((*READ_ONLY, CUT_ALL), WRITABLE),
+    "kept sessions": (READ_ONLY, WRITABLE),
+    "by role": (
+        ("ALTER ROLE CURRENT_USER SET default_transaction_read_only = on", CUT_ALL),
+        ("ALTER ROLE CURRENT_USER RESET default_transaction_read_only",),
+    ),
+}
+
+
+@own_postgres
+@pytest.mark.parametrize("switch", SWITCHES)
+def test_a_postgres_that_is_read_only_for_a_while_is_an_outage(
+    start, own, client, tmp_path, switch
+):
+    there, back = SWITCHES[switch]
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2, "worker__chunk_size": 300}
+    app, worker = start("app.py", **changes), start("worker.py", **changes)
+    site = app.site()
+    batch_id = site.upload(ADDRESSES).json["batchId"]
+    eventually(lambda: site.get(f"/api/batches/{batch_id}").json["processedCount"] > 200)
+    run_alone(own.url, *there)
+    response = site.upload(ADDRESSES)
+    assert (response.status, response.json["code"]) == (503, "database_unreachable")
+    if "read" not in response.json["detail"]:  # its connection had just been cut
+        response = site.upload(ADDRESSES)
+    assert "can only be read" in response.json["detail"]
+    assert response.headers["Retry-After"]
+    for _ in range(10):
+        health = site.get("/api/health")
+        assert (health.status, health.json["database"]) == (503, "read-only")
+        assert health.json["notice"]["level"] == "error"
+        assert site.get("/api/batches").status == 503
+    worker.await_line("unreachable server=postgres")
+    run_alone(own.url, *back)
+    began = time.monotonic()
+    eventually(lambda: site.upload(b"a@example.com\n").status == 201)
+    assert time.monotonic() - began < 10
+    assert site.get("/api/health").json["database"] == "ok"
+    batch = eventually(lambda: completed(site, batch_id), 60)
+    assert (batch["processedCount"], batch["failedCount"]) == (2000, 0)
+    for process in (app, worker):
+        lost, again = eventually(lambda: ended(process, site))  # noqa: B023
+        assert lost == again <= 2
+        assert not [line for line in process.lines if "Traceback" in line]
+    assert worker.stop() == app.stop() == 0
+
+
+@own_postgres
+def test_what_only_reads_learns_that_postgres_is_read_only_from_health(start, own, client):
+    app = start("app.py")
+    site = app.site()
+    assert eventually(lambda: site.get("/api/health").json["database"] == "ok")
+    run_alone(own.url, *READ_ONLY)
+    eventually(lambda: site.get("/api/health").json["database"] == "read-only")
+    assert site.get("/api/batches").status == 503
+    run_alone(own.url, *WRITABLE)
+    eventually(lambda: site.get("/api/health").json["database"] == "ok")
+    assert site.get("/api/batches").status == 200
+
+
+LIMITS = {
+    "statement_timeout": "1s",
+    "lock_timeout": "1ms",
+    "transaction_timeout": "1s",
+    "idle_in_transaction_session_timeout": "100ms",
+    "idle_session_timeout": "200ms",
+}
+
+
+@own_postgres
+def test_limits_of_a_role_end_nothing(start, own, client, tmp_path):
+    run_alone(
+        own.url,
+        *(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'" for name, value in LIMITS.items()),
+    )
+    slow = write_slow_processor(tmp_path, milliseconds=1)
+    changes = {"worker__processor": slow, "worker__turn_seconds": 0.3, "worker__chunk_size": 500}
+    app, worker = start("app.py", **changes), start("worker.py", **changes)
+    site = app.site()
+    eventually(lambda: site.get("/api/health").status == 200)
+    run_alone(own.url, *LASTING_COPY)
+    for _ in range(3):  # connections idle for longer than they may, in between
+        response = site.upload(ADDRESSES)
+        assert response.status == 201
+        batch = eventually(lambda: completed(site, response.json["batchId"]), 60)  # noqa: B023
+        assert (batch["processedCount"], batch["failedCount"]) == (2000, 0)
+    for process in (app, worker):
+        assert outages(process, "postgres") == (0, 0)
+        assert not [line for line in process.lines if "Traceback" in line]
 
 
 @own_redis

@@ -13,7 +13,7 @@ import redis
 import servers
 from installation import Installation, audited
 from servers import MASTER, PASSWORD, PASSWORD_IN_URL
-from support import eventually
+from support import LASTING_COPY, eventually
 from tls import Certificates, TlsServer
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
@@ -173,6 +173,24 @@ class TestPgBouncer:
         assert most == SHARED < clients
         layout.audit(*(upload for upload, _ in uploads))
 
+    def test_limits_of_a_role_end_nothing(self, layout, installation, bounced):
+        postgres, _ = bounced
+        for limit in ("statement_timeout", "idle_in_transaction_session_timeout"):
+            postgres.execute(f"ALTER ROLE CURRENT_USER SET {limit} = '1s'")
+        # PgBouncer has connections from before that.
+        postgres.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+        installation.start_app()
+        eventually(lambda: installation.site.get("/api/health").status == 200)
+        for statement in LASTING_COPY:
+            postgres.execute(statement)
+        installation.start_workers(1)
+        upload, batch_id = installation.upload(2000)
+        await_status(installation.site, batch_id, "completed")
+        layout.audit(upload)
+
     def test_the_selftest_says_what_it_needs(self, installation):
         run = installation.process("worker.py", "--selftest")
         assert run.wait(60) == 1
@@ -184,6 +202,30 @@ class TestPgBouncer:
         _, console = bounced
         console.execute("SET ignore_startup_parameters = 'options'")
         self.test_the_selftest_says_what_it_needs(installation)
+
+
+def test_of_several_servers_that_which_takes_writes_is_found(tmp_path):
+    with contextlib.ExitStack() as stack:
+        folders = [stack.enter_context(servers.folder()) for _ in range(2)]
+        standby = stack.enter_context(
+            servers.postgres(folders[0], default_transaction_read_only="on")
+        )
+        master = stack.enter_context(servers.postgres(folders[1]))
+        user, _, place = standby.url.rpartition("/")[0].rpartition("@")
+        other = urlsplit(master.url)
+        url = (
+            f"{user}@{place},{other.hostname}:{other.port}/postgres?target_session_attrs=read-write"
+        )
+        installation = stack.enter_context(
+            closing(Installation(tmp_path, {"DATABASE_URL": url, "REDIS_URL": "redis://nowhere"}))
+        )
+        installation.start_app()
+        eventually(lambda: installation.site.get("/api/health").json["database"] == "ok")
+        assert installation.site.upload(b"a@example.com\n").status == 201
+        connection = psycopg2.connect(master.url)
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM email")
+            assert cursor.fetchone() == (1,)
 
 
 def sentinels(layout):
