@@ -65,12 +65,14 @@ class Doorbell:
         if self.away:
             return None
         outages = self._outages
+        answer: T | None
         try:
             answer = call()
         except redis.RedisError as error:
-            if outages == self._outages:  # else it is a late word of an outage already known
+            if outages == self._outages:
                 self._failed(error)
-            return None
+                return None
+            answer = None  # a late word of an outage that is known already
         if outages != self._outages:
             redisclient.drop_idle(self.client)  # this call's, which was in use as the others went
         return answer

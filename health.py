@@ -35,6 +35,8 @@ class Survey:
     schema_version: int | None
     roll: Roll | None
     depth: int | None
+    # What Redis answers instead of doing what it is asked.
+    refusal: str | None = None
 
 
 class Health:
@@ -65,7 +67,8 @@ class Health:
         """How the parts are just now."""
         backlog, version = self._ask_postgres()
         roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
-        return Survey(backlog, version, roll, self._doorbell.use(self._queue.depth))
+        depth = self._doorbell.use(self._queue.depth)
+        return Survey(backlog, version, roll, depth, self._doorbell.refusal)
 
     def _ask_postgres(self) -> tuple[Backlog | None, int | None]:
         try:
@@ -89,7 +92,7 @@ def _report(survey: Survey) -> dict[str, Any]:
         **_backlog_json(backlog),
         "version": VERSION,
         "schemaVersion": survey.schema_version,
-        "notice": _notice(backlog, roll),
+        "notice": _notice(survey),
     }
 
 
@@ -158,19 +161,22 @@ def _backlog_json(backlog: Backlog | None) -> dict[str, Any]:
     return {"oldestWaiting": oldest, "unfinishedBatches": backlog.unfinished}
 
 
-def _notice(backlog: Backlog | None, roll: Roll | None) -> dict[str, str | None] | None:
+def _notice(survey: Survey) -> dict[str, str | None] | None:
     """Why nothing moves, or moves unseen, and the command that helps; None if all is well."""
 
     def notice(level: str, text: str, command: str | None = None) -> dict[str, str | None]:
         return {"level": level, "text": text, "command": command}
 
-    if backlog is None:
+    if survey.backlog is None:
         text = "The database can't be reached. Nothing is processed until it is back."
         return notice("error", text)
-    if roll is None:
+    if survey.refusal is not None:
+        text = f"Redis refuses what it is asked to do: {survey.refusal.rstrip('.')}."
+        return notice("warning", f"{text} Uploads are processed, but updates arrive late.")
+    if survey.roll is None:
         text = "Redis can't be reached. Uploads are processed, but updates arrive late."
         return notice("warning", text)
-    if not roll.alive:
+    if not survey.roll.alive:
         return notice("error", "No worker is running, so batches wait.", START_WORKER)
     return None
 
