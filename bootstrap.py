@@ -19,6 +19,7 @@ import database
 import logs
 import notify
 import schema
+import trials
 from doorbell import Doorbell
 from embedded import Embedded
 from schema import SchemaError
@@ -130,6 +131,7 @@ def servers(
         stack.callback(database.disconnect)
         doorbell = Doorbell(redis_url, settings.redis.queue_key)
         stack.callback(doorbell.close)
+        trials.prepare(doorbell, settings.redis.channel_prefix)
         migration = _Migration(stopping)
         migration.start()
         deadline = math.inf if wait else time.monotonic() + database.CONNECT_TIMEOUT

@@ -37,6 +37,8 @@ class Survey:
     schema_version: int | None
     roll: Roll | None
     depth: int | None
+    # What Redis answers instead of doing what it is asked.
+    refusal: str | None = None
 
 
 class Health:
@@ -67,7 +69,8 @@ class Health:
         """How the parts are just now."""
         read_only, backlog, version = self._ask_postgres()
         roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
-        return Survey(read_only, backlog, version, roll, self._doorbell.use(self._queue.depth))
+        depth = self._doorbell.use(self._queue.depth)
+        return Survey(read_only, backlog, version, roll, depth, self._doorbell.refusal)
 
     def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
         try:
@@ -177,6 +180,9 @@ def _notice(survey: Survey) -> dict[str, str | None] | None:
     if survey.backlog is None:
         text = "The database can't be reached. Nothing is processed until it is back."
         return notice("error", text)
+    if survey.refusal is not None:
+        text = f"Redis refuses what it is asked to do: {survey.refusal.rstrip('.')}."
+        return notice("warning", f"{text} Uploads are processed, but updates arrive late.")
     if survey.roll is None:
         text = "Redis can't be reached. Uploads are processed, but updates arrive late."
         return notice("warning", text)

@@ -1,4 +1,4 @@
-"""Progress from the workers to the browsers: publishing, and the hub that feeds the streams.
+"""Progress from the workers to the browsers: the hub that feeds the streams.
 
 The hub has the app's only subscription. Each stream watches one batch through a mailbox with room
 for one snapshot, or all batches through a mailbag with room for one of each, because only the
@@ -10,31 +10,31 @@ that was away is back.
 
 from __future__ import annotations
 
-import json
+import contextlib
 import logging
 import threading
 import time
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 
 import logs
 import models
+import publishing
 from batchqueue import BatchQueue
 from database import UNREACHABLE, session
 from doorbell import PROBE_SECONDS, Doorbell
 from models import DELETED, Snapshot
-from processors.reasons import verdicts
+from publishing import NOT_ONE, parse, publish, remember
 from rates import Rates
+from redisclient import REDIS_TIMEOUT
 
 # Seconds between two readings of the watched batches while Redis is there; while it is away, they
 # are read as often as it is probed.
 REFRESH_SECONDS = 5.0
-# Seconds between two snapshots that a worker publishes of a batch.
-PUBLISH_SECONDS = 0.1
 # Seconds that the hub waits for a message before it looks at anything else.
 RECEIVE_SECONDS = 1.0
 # What who watches all batches is told of at first, and again when something may be missed: so many
@@ -42,50 +42,10 @@ RECEIVE_SECONDS = 1.0
 NEWEST, UNFINISHED = 20, 1000
 # Batches of which it is remembered what was told of them last.
 MAX_TOLD = 3 * UNFINISHED
-
-T = TypeVar("T")
-
-# What comes of reading a message that holds no snapshot.
-_NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)
+# Revisions that a message may be ahead of what was told before, until PostgreSQL is asked.
+MAX_AHEAD = 100
 
 logger = logging.getLogger("progress")
-
-
-def message(snapshot: Snapshot, **more: object) -> str:
-    """The snapshot as it is published; streams say `more` of it."""
-    return json.dumps(
-        {
-            "batchId": snapshot.batch_id,
-            "revision": snapshot.revision,
-            "status": snapshot.status,
-            "processed": snapshot.processed,
-            "failed": snapshot.failed,
-            "total": snapshot.total,
-            "reasons": snapshot.reasons,
-            "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
-            **more,
-        },
-        separators=(",", ":"),
-    )
-
-
-def _parse(data: str) -> Snapshot:
-    """The snapshot in a message. Raises _NOT_ONE if it holds none."""
-    fields = json.loads(data)
-    return Snapshot(
-        batch_id=int(fields["batchId"]),
-        revision=int(fields["revision"]),
-        status=str(fields["status"]),
-        processed=int(fields["processed"]),
-        failed=int(fields["failed"]),
-        total=int(fields["total"]),
-        reasons={str(code): int(number) for code, number in fields["reasons"].items()},
-    )
-
-
-def publish(client: redis.Redis, channel_prefix: str, snapshot: Snapshot) -> None:
-    """Publish on the batch's channel. Raises redis.RedisError."""
-    client.publish(f"{channel_prefix}{snapshot.batch_id}", message(snapshot))
 
 
 def announce(
@@ -97,58 +57,7 @@ def announce(
     """
     if not snapshot.terminal:
         doorbell.use(lambda: queue.enqueue(snapshot.batch_id))
-    doorbell.use(lambda: publish(doorbell.client, channel_prefix, snapshot))
-
-
-class Publisher:
-    """Publishes what all threads of a worker do, of each batch some ten times a second at most.
-
-    Between two times the newest snapshot waits, until a newer one, or flush(), takes it along. The
-    first of a batch and the last never wait. `publish` must not raise: without Redis the app reads
-    snapshots from PostgreSQL.
-    """
-
-    def __init__(self, publish: Callable[[Snapshot], object]) -> None:
-        self._publish = publish
-        self._lock = threading.Lock()
-        # By batch: when it was published last (monotonic), and what waits.
-        self._last: dict[int, float] = {}
-        self._waiting: dict[int, Snapshot] = {}
-
-    def publish(self, snapshot: Snapshot) -> None:
-        """Publish, now or soon."""
-        batch_id, now = snapshot.batch_id, time.monotonic()
-        with self._lock:
-            due = now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
-            if not (due or snapshot.terminal):
-                waiting = self._waiting.get(batch_id)
-                if waiting is None or waiting.revision < snapshot.revision:
-                    self._waiting[batch_id] = snapshot
-                return
-            self._waiting.pop(batch_id, None)
-            if snapshot.terminal:
-                self._last.pop(batch_id, None)
-            else:
-                self._last[batch_id] = now
-        self._publish(snapshot)
-
-    def flush(self) -> None:
-        """Publish what has waited long enough. To be called several times a second."""
-        now = time.monotonic()
-        with self._lock:
-            self._last = {
-                batch_id: last
-                for batch_id, last in self._last.items()
-                if batch_id in self._waiting or now < last + PUBLISH_SECONDS
-            }
-            due = [
-                self._waiting.pop(batch_id)
-                for batch_id in [*self._waiting]
-                if now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
-            ]
-            self._last |= {snapshot.batch_id: now for snapshot in due}
-        for snapshot in due:
-            self._publish(snapshot)
+    doorbell.use(lambda: publish(doorbell, channel_prefix, snapshot))
 
 
 class Mailbox:
@@ -160,10 +69,11 @@ class Mailbox:
         self._newest: Snapshot | None = None
         self._revision = 0
 
-    def put(self, snapshot: Snapshot) -> None:
-        """Put in the snapshot unless it is no newer than what was here before."""
+    def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
+        """Put in the snapshot unless it is no newer than what was here before, which it may also
+        `correct`."""
         with self._arrived:
-            if snapshot.revision > self._revision:
+            if correct or snapshot.revision > self._revision:
                 self._newest, self._revision = snapshot, snapshot.revision
                 self._arrived.notify()
 
@@ -187,14 +97,15 @@ class Mailbag:
         self._has_end = False
         self._revisions: OrderedDict[int, int] = OrderedDict()
 
-    def put(self, snapshot: Snapshot) -> None:
-        """Put in the snapshot unless it is no newer than what was here of its batch before."""
+    def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
+        """Put in the snapshot unless it is no newer than what was here of its batch before, which
+        it may also `correct`."""
         batch_id = snapshot.batch_id
         with self._arrived:
-            if snapshot.revision > self._revisions.get(batch_id, 0):
+            if correct or snapshot.revision > self._revisions.get(batch_id, 0):
                 self._newest[batch_id] = snapshot
                 self._has_end = self._has_end or snapshot.terminal
-                _remember(self._revisions, batch_id, snapshot.revision)
+                remember(self._revisions, batch_id, snapshot.revision, MAX_TOLD)
                 self._arrived.notify()
 
     def take(self, timeout: float) -> list[Snapshot]:
@@ -212,13 +123,6 @@ class Mailbag:
             self._arrived.wait_for(lambda: self._has_end, timeout)
 
 
-def _remember(told: OrderedDict[int, T], batch_id: int, what: T) -> None:
-    told[batch_id] = what
-    told.move_to_end(batch_id)
-    if len(told) > MAX_TOLD:
-        told.popitem(last=False)
-
-
 class Hub:
     """Hands what is published to the mailboxes. Public methods but run_once() are for any thread.
 
@@ -227,6 +131,7 @@ class Hub:
 
     def __init__(self, doorbell: Doorbell, channel_prefix: str) -> None:
         self._doorbell = doorbell
+        doorbell.probes.insert(0, self._try_to_subscribe)
         # A pattern's special characters in the prefix are to be meant literally.
         self._pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in channel_prefix) + "*"
         self.rates = Rates()
@@ -300,6 +205,7 @@ class Hub:
             self._doorbell.use(self._receive)
         if time.monotonic() >= self._next_refresh:
             self._refresh()
+            self._doorbell.check()
             self._next_refresh = time.monotonic() + REFRESH_SECONDS
 
     def _receive(self) -> None:
@@ -316,24 +222,58 @@ class Hub:
 
     def _hand_out(self, received: dict[str, Any]) -> None:
         try:
-            self._deliver(_parse(received["data"]))
-        except _NOT_ONE as error:
+            snapshot = parse(received["data"])
+        except NOT_ONE as error:
             logger.warning(logs.line("not a snapshot", channel=received["channel"], error=error))
+            return
+        if snapshot.batch_id == publishing.NO_BATCH:
+            return
+        if self._is_doubtful(snapshot):
+            self._ask_postgres(snapshot)
+        else:
+            self._deliver(snapshot)
 
-    def _deliver(self, snapshot: Snapshot) -> None:
+    def _is_doubtful(self, snapshot: Snapshot) -> bool:
+        """Whether streams would end by this message, or believe no later one: anybody may have
+        written it who can write to Redis."""
+        with self._lock:
+            if self._mailboxes.keys().isdisjoint((snapshot.batch_id, None)):
+                return False
+            told = self._told.get(snapshot.batch_id)
+        revision = told.revision if told else 0
+        if snapshot.revision <= revision:
+            return False
+        return snapshot.terminal or snapshot.revision > revision + MAX_AHEAD
+
+    def _ask_postgres(self, doubtful: Snapshot) -> None:
+        """Tell what PostgreSQL knows instead; while it is away nothing, which a refresh mends."""
+        try:
+            with session():
+                present = models.snapshots([doubtful.batch_id])
+        except UNREACHABLE as error:
+            logger.debug(logs.line("not confirmed", batch=doubtful.batch_id, error=error))
+            return
+        if not present and doubtful.status == DELETED:
+            present = [doubtful]
+        self.tell(present)
+
+    def _deliver(self, snapshot: Snapshot, instead_of: Snapshot | None = None) -> None:
+        """Put it into the mailboxes that have nothing newer, or but the wrong one instead of which
+        it comes."""
         batch_id = snapshot.batch_id
         self.rates.note(snapshot)
         with self._lock:
             told = self._told.get(batch_id)
-            if told is not None and told.revision >= snapshot.revision:
+            correct = told is not None and told is instead_of
+            if told is not None and told.revision >= snapshot.revision and not correct:
                 return  # who has come since has read what is no older
             watching = [*self._mailboxes.get(batch_id, ()), *self._mailboxes.get(None, ())]
             for mailbox in watching:
-                mailbox.put(snapshot)
+                mailbox.put(snapshot, correct=correct)
             if snapshot.status == DELETED:
                 self._told.pop(batch_id, None)
             elif watching:
-                _remember(self._told, batch_id, snapshot)
+                remember(self._told, batch_id, snapshot, MAX_TOLD)
 
     def _refresh(self) -> None:
         with self._lock:
@@ -353,10 +293,20 @@ class Hub:
         except UNREACHABLE as error:
             logger.debug(logs.line("refresh failed", error=error))
             return
-        self.tell([*present, *newest])
+        for snapshot in (*present, *newest):
+            before = told.get(snapshot.batch_id)
+            # What was published was committed before, so it would have been read, if it were true.
+            wrong = before is not None and before.revision > snapshot.revision
+            self._deliver(snapshot, instead_of=before if wrong else None)
         for batch_id in told.keys() - {snapshot.batch_id for snapshot in present}:
             last = told[batch_id]
             self._deliver(replace(last, status=DELETED, revision=last.revision + 1))
+
+    def _try_to_subscribe(self) -> None:
+        pubsub: Any = self._doorbell.client.pubsub()  # type: ignore[no-untyped-call]
+        with contextlib.closing(pubsub):
+            pubsub.psubscribe(self._pattern)
+            pubsub.get_message(timeout=REDIS_TIMEOUT)
 
     def _drop_subscription(self) -> None:
         if self._pubsub is not None:

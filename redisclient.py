@@ -69,6 +69,14 @@ def close(client: redis.Redis) -> None:
         sentinels.close()
 
 
+def drop_idle(client: redis.Redis) -> None:
+    """Close the connections that nobody uses just now; the next call makes a new one.
+
+    A name, a proxy or Sentinels may lead to another server than when they were made.
+    """
+    client.connection_pool.disconnect(inuse_connections=False)
+
+
 class _Sentinels(Sentinel):
     """Sentinels of which a thread need not wait for each in vain after another thread has."""
 

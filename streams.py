@@ -17,6 +17,7 @@ from typing import Any
 import metrics
 import models
 import progress
+import publishing
 from models import Batch, Snapshot
 from problems import RETRY_AFTER, Problem
 from progress import Hub, Mailbag, Mailbox
@@ -232,7 +233,7 @@ class Streams:
         if known is not None and known[0] is snapshot:
             return known[1]
         pace = self._hub.rates.pace(snapshot)
-        event = f"data: {progress.message(snapshot, **pace)}\n\n".encode()
+        event = f"data: {publishing.message(snapshot, **pace)}\n\n".encode()
         if len(self._made) >= progress.MAX_TOLD:
             self._made.clear()
         self._made[snapshot.batch_id] = snapshot, event

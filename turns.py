@@ -20,14 +20,14 @@ import logs
 import metrics
 import models
 import processors
-import progress
+import publishing
 from batchqueue import BatchQueue
 from claims import Claim, Outcomes
 from database import UNREACHABLE, Session, pool, session
 from doorbell import Doorbell
 from presence import ThreadReport
 from processors import CRASHED, TIMED_OUT, Findings, Processor
-from progress import Publisher
+from publishing import Publisher
 from settings import Settings
 
 # Seconds that a thread waits at the list at once, and at most after errors.
@@ -70,7 +70,7 @@ class Workplace:
         self.quiet = threading.Event()
         self.publisher = Publisher(
             lambda snapshot: self.doorbell.use(
-                lambda: progress.publish(doorbell.client, settings.redis.channel_prefix, snapshot)
+                lambda: publishing.publish(doorbell, settings.redis.channel_prefix, snapshot)
             )
         )
         self.postgres = logs.Outage("postgres", logger, settle=1.0)

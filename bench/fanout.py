@@ -19,8 +19,9 @@ from ground import Ground, Program
 from report import Row, percentile, say
 
 import models
-import progress
+import publishing
 import settings
+from doorbell import Doorbell
 
 FIGURES = ("streams",)
 STREAMS, BATCHES = 500, 10
@@ -119,10 +120,11 @@ def _listening(app: Program, counts: dict[int, int]) -> Iterator[subprocess.Pope
 
 def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, float]:
     """Do to the batches what turns do, at an even pace; when each revision was committed."""
-    prefix = settings.load(app.config, environ={}).redis.channel_prefix
+    named = settings.load(app.config, environ={}).redis
     commits: dict[Commit, float] = {}
     began = time.monotonic()
-    with contextlib.closing(ground.connect()) as connection, ground.redis() as client:
+    doorbell = Doorbell(ground.redis_url, named.queue_key)
+    with contextlib.closing(doorbell), contextlib.closing(ground.connect()) as connection:
         for number in range(int(COMMIT_RATE * SECONDS)):
             time.sleep(max(0.0, began + number / COMMIT_RATE - time.monotonic()))
             with connection.cursor() as cursor:
@@ -136,7 +138,7 @@ def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, 
                 snapshot = models.Snapshot(*cursor.fetchone())
             commits[snapshot.batch_id, snapshot.revision] = time.monotonic()
             connection.commit()
-            progress.publish(client, prefix, snapshot)
+            publishing.publish(doorbell, named.channel_prefix, snapshot)
     return commits
 
 

@@ -94,6 +94,8 @@ class Havoc:
         self._due: dict[str, Harm] = {}
         self.kills: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
+        # How often Redis began to forget, and had forgotten, all that it knew.
+        self.times_emptied = 0
 
     def run(self, stopping: threading.Event) -> None:
         """Do harm until `stopping`."""
@@ -118,10 +120,13 @@ class Havoc:
         if harm is None:
             table = [harm for harm in HARM if harm.family == family]
             (harm,) = self._rng.choices(table, [harm.weight for harm in table])
+        emptying = family == "redis"
+        self.times_emptied += emptying
         try:
             harmed = harm.act(self)
         except (psycopg2.Error, redis.RedisError, OSError):
             harmed = 0  # the server is down already
+        self.times_emptied += emptying
         if not harmed:
             self._due[family] = harm
         else:
@@ -167,6 +172,12 @@ class Havoc:
 
     def _kill_redis(self) -> int:
         return self._kill_server("redis")
+
+    def _switch_redis(self) -> int:
+        """Make Redis a replica, of a master that is away, for a moment."""
+        self._redis.replicaof("127.0.0.1", 1)
+        threading.Event().wait(PAUSED_SECONDS)
+        return bool(self._redis.replicaof("NO", "ONE"))
 
     def _flush_redis(self) -> int:
         return bool(self._redis.flushall())
@@ -246,6 +257,7 @@ HARM = (
     Harm("PostgreSQL read-only", "other", 2, Havoc._make_postgres_read_only),
     Harm("Redis clients cut off", "other", 3, Havoc._cut_redis_clients),
     Harm("Redis subscribers cut off", "other", 2, Havoc._cut_redis_subscribers),
+    Harm("Redis made a replica", "other", 2, Havoc._switch_redis),
     Harm("garbage enqueued", "other", 2, Havoc._push_garbage),
     Harm("a thousand duplicates enqueued", "other", 2, Havoc._push_duplicates),
 )

@@ -8,6 +8,8 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote
 
 import psutil
 import psycopg2
@@ -26,8 +28,10 @@ from support import (
 
 import database
 import redisclient
+import trials
 from doorbell import Doorbell
 from embedded import Embedded
+from progress import Hub
 
 
 class Server:
@@ -369,6 +373,140 @@ def test_a_redis_without_memory_counts_as_away_until_it_takes_writes(start, own,
     eventually(lambda: outages(worker, "redis") == outages(app, "redis") == (1, 1))
     redis.close()
     assert site.upload(ADDRESSES).json["liveUpdates"]
+
+
+@pytest.fixture
+def switched(own):
+    """A path that leads to `own`, or to another server; `own.url` is this path meanwhile."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    other, link = Server("redis", folder), folder / "link.sock"
+
+    def lead_to(server):
+        new = folder / "new.sock"
+        new.symlink_to(unquote(server.url.removeprefix("unix://")))
+        new.replace(link)
+
+    lead_to(own)
+    first = own.url
+    own.url = f"unix://{link}"
+    yield SimpleNamespace(first=first, other=other, lead_to=lead_to)
+    own.url = first
+    other.release()
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def replica(url):
+    """A server that became a replica, of a master that is away."""
+    with contextlib.closing(Doorbell(url, "email-queue")) as redis:
+        redis.client.replicaof("127.0.0.1", 1)
+        yield
+        redis.client.replicaof("NO", "ONE")
+
+
+@own_redis
+def test_a_redis_that_became_a_replica_is_left_and_its_successor_found(
+    own, switched, start, database
+):
+    app, worker = (running(start, script) for script in ("app.py", "worker.py"))
+    site = app.site()
+    assert eventually(lambda: site.get("/api/health").json["workersAlive"]) == 1
+    with replica(switched.first):
+        eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 0))
+        report = eventually(lambda: (r := site.get("/api/health").json)["notice"] and r)
+        assert "read only replica" in report["notice"]["text"]
+        switched.lead_to(switched.other)
+        eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 1))
+        response = site.upload(ADDRESSES)
+        assert response.json["liveUpdates"]
+        with site.stream(response.json["batchId"]) as stream:
+            assert list(stream.events())[-1]["status"] == "completed"
+    with replica(switched.other.url):
+        eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (2, 1))
+    eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (2, 2))
+    assert site.upload(ADDRESSES).json["liveUpdates"]
+
+
+def running(start, script):
+    process = start(script)
+    if script == "worker.py":
+        process.await_line("worker started")
+    return process
+
+
+@own_redis
+@pytest.mark.parametrize("setting", ["min-replicas-to-write", "maxmemory"])
+def test_a_redis_that_takes_no_writes_is_one_outage(start, own, database, setting):
+    app, worker = (running(start, script) for script in ("app.py", "worker.py"))
+    site = app.site()
+    with contextlib.closing(Doorbell(own.url, "email-queue")) as redis:
+        redis.client.config_set(setting, 1)
+        eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 0))
+        batch_id = site.upload(ADDRESSES).json["batchId"]
+        eventually(lambda: completed(site, batch_id))
+        redis.client.config_set(setting, 0)
+    eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 1))
+    assert site.upload(ADDRESSES).json["liveUpdates"]
+
+
+@own_redis
+def test_a_redis_that_evicts_any_key_loses_nothing(start, own, database):
+    with contextlib.closing(Doorbell(own.url, "email-queue")) as redis:
+        redis.client.config_set("maxmemory-policy", "allkeys-lru")
+        redis.client.config_set("maxmemory", redis.client.info()["used_memory"] + 500_000)
+        app, _ = (running(start, script) for script in ("app.py", "worker.py"))
+        site = app.site()
+        batch_ids = []
+        for number in range(8):
+            batch_ids.append(site.upload(ADDRESSES).json["batchId"])
+            for key in range(200):
+                redis.client.set(f"other:{number}:{key}", "x" * 10_000)
+        for batch_id in batch_ids:
+            eventually(lambda: completed(site, batch_id), 60)  # noqa: B023
+        assert redis.client.info()["evicted_keys"]
+    eventually(lambda: outages(app, "redis")[0] == outages(app, "redis")[1])
+    assert_books_balance()
+
+
+@own_redis
+@pytest.mark.parametrize(
+    "command",
+    ["publish", "evalsha", "brpop", "psubscribe", "lpush", "smembers", "unlink", "llen", "get"],
+)
+def test_a_forbidden_command_is_told_as_what_it_is_and_not_again_and_again(own, command):
+    """By a user of Redis who may do all else."""
+    admin = Doorbell(own.url, "email-queue")
+    doorbell = Doorbell(f"unix://someone:secret@{own.url.removeprefix('unix://')}", "email-queue")
+    trials.prepare(doorbell, "batch:status:")
+    Hub(doorbell, "batch:status:")
+
+    def allow(*more):
+        rights = [
+            "~email-queue*",
+            "resetchannels",
+            "&batch:status:*",
+            "+@all",
+            "-@admin",
+            "-@dangerous",
+        ]
+        admin.client.execute_command(
+            "ACL", "SETUSER", "someone", "reset", "on", ">secret", *rights, *more
+        )
+
+    try:
+        allow(f"-{command}")
+        doorbell.use(lambda: doorbell.client.config_get("port"))
+        assert doorbell.away
+        doorbell.probe()
+        assert doorbell.away
+        assert re.search("permission|can't run this command", doorbell.refusal)
+        allow()
+        doorbell.probe()
+        assert not doorbell.away
+        assert doorbell.refusal is None
+    finally:
+        doorbell.close()
+        admin.close()
 
 
 def test_an_emptied_redis_is_rung_anew(processes, client, tmp_path):

@@ -5,8 +5,9 @@ import pytest
 from support import eventually, query, start, store
 
 import progress
+import publishing
 from models import Snapshot
-from progress import Hub, Mailbag, Mailbox, Publisher
+from progress import Hub, Mailbag, Mailbox
 
 PREFIX = "batch:status:"
 
@@ -23,55 +24,8 @@ def hub(doorbell, database):
     hub.stop()
 
 
-def subscribed(client):
-    return eventually(lambda: client.pubsub_numpat() == 1)
-
-
-def test_a_message_is_as_the_contract_says():
-    reasons = {"no_at_sign": 2, "role_account": 5, "dns_timeout": 1}
-    assert progress.message(Snapshot(1, 7, "processing", 50, 2, 200, reasons)) == (
-        '{"batchId":1,"revision":7,"status":"processing","processed":50,"failed":2,"total":200,'
-        '"reasons":{"no_at_sign":2,"role_account":5,"dns_timeout":1},'
-        '"verdicts":{"ok":42,"risky":5,"unknown":1,"invalid":2}}'
-    )
-
-
-class TestPublisher:
-    @pytest.fixture
-    def published(self):
-        return []
-
-    @pytest.fixture
-    def publisher(self, published):
-        return Publisher(published.append)
-
-    def test_holds_back_all_but_the_newest_until_it_is_due(self, publisher, published, monkeypatch):
-        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 1000.0)
-        for revision in (2, 3, 5, 4):
-            publisher.publish(at(revision))
-        publisher.flush()
-        assert published == [at(2)]
-        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 0.0)
-        publisher.flush()
-        publisher.flush()
-        assert published == [at(2), at(5)]
-
-    def test_the_end_never_waits_and_is_the_last(self, publisher, published, monkeypatch):
-        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 1000.0)
-        for revision in (2, 3):
-            publisher.publish(at(revision))
-        publisher.publish(at(4, status="completed"))
-        publisher.publish(at(1, batch_id=2))
-        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 0.0)
-        publisher.flush()
-        assert published == [at(2), at(4, status="completed"), at(1, batch_id=2)]
-
-    def test_forgets_batches_that_are_quiet(self, publisher, monkeypatch):
-        monkeypatch.setattr(progress, "PUBLISH_SECONDS", 0.0)
-        for batch_id in range(100):
-            publisher.publish(at(1, batch_id))
-        publisher.flush()
-        assert not publisher._last
+def subscribed(doorbell):
+    return eventually(lambda: doorbell.client.pubsub_numpat() == 1)
 
 
 def test_a_mailbox_keeps_the_newest_and_never_goes_back():
@@ -124,11 +78,11 @@ def test_what_is_remembered_of_batches_is_bounded(monkeypatch):
     assert len(mailbag.take(0.0)) == 5
 
 
-def test_a_mailbag_gets_what_is_published_of_any_batch_and_the_rates_learn_of_it(hub, client):
-    subscribed(client)
+def test_a_mailbag_gets_what_is_published_of_any_batch_and_the_rates_learn_of_it(hub, doorbell):
+    subscribed(doorbell)
     mailbag = hub.watch_all()
     for batch_id in (1, 2):
-        progress.publish(client, PREFIX, at(5, batch_id))
+        publishing.publish(doorbell, PREFIX, at(5, batch_id))
     seen = []
     while len(seen) < 2:
         seen += mailbag.take(20)
@@ -139,16 +93,16 @@ def test_a_mailbag_gets_what_is_published_of_any_batch_and_the_rates_learn_of_it
     assert not hub._told
 
 
-def test_the_rates_learn_also_when_nobody_watches(hub, client):
-    subscribed(client)
-    progress.publish(client, PREFIX, at(5))
+def test_the_rates_learn_also_when_nobody_watches(hub, doorbell):
+    subscribed(doorbell)
+    publishing.publish(doorbell, PREFIX, at(5))
     assert eventually(lambda: list(hub.rates._tracks) == [1])
     assert not hub._told
 
 
-def test_a_batch_that_has_vanished_is_told_as_deleted(hub, client, monkeypatch):
+def test_a_batch_that_has_vanished_is_told_as_deleted(hub, doorbell, monkeypatch):
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
-    subscribed(client)
+    subscribed(doorbell)
     batch_id = store("a@x.de").batch_id
     one, every = hub.watch(batch_id), hub.watch_all()
     assert one.take(20).status == every.take(20)[0].status == "pending"
@@ -158,49 +112,49 @@ def test_a_batch_that_has_vanished_is_told_as_deleted(hub, client, monkeypatch):
     assert not hub._told
 
 
-def test_what_is_published_reaches_the_mailboxes_of_that_batch_only(hub, client):
-    subscribed(client)
+def test_what_is_published_reaches_the_mailboxes_of_that_batch_only(hub, doorbell):
+    subscribed(doorbell)
     first, second, other = hub.watch(1), hub.watch(1), hub.watch(2)
-    progress.publish(client, PREFIX, at(5))
+    publishing.publish(doorbell, PREFIX, at(5))
     assert first.take(20) == second.take(20) == at(5)
     assert other.take(0.0) is None
 
 
-def test_an_unwatched_mailbox_gets_nothing_more(hub, client):
-    subscribed(client)
+def test_an_unwatched_mailbox_gets_nothing_more(hub, doorbell):
+    subscribed(doorbell)
     gone, there = hub.watch(1), hub.watch(1)
     hub.unwatch(gone)
-    progress.publish(client, PREFIX, at(5))
+    publishing.publish(doorbell, PREFIX, at(5))
     assert there.take(20) == at(5)
     assert gone.take(0.0) is None
     hub.unwatch(there)
     assert not hub._mailboxes
 
 
-def test_nonsense_on_a_channel_is_logged_and_skipped(hub, client, caplog):
-    subscribed(client)
+def test_nonsense_on_a_channel_is_logged_and_skipped(hub, doorbell, caplog):
+    subscribed(doorbell)
     mailbox = hub.watch(1)
     for nonsense in ("hello", "[]", '{"batchId":1}', '{"batchId":null}'):
-        client.publish(f"{PREFIX}1", nonsense)
-    progress.publish(client, PREFIX, at(5))
+        doorbell.client.publish(f"{PREFIX}1", nonsense)
+    publishing.publish(doorbell, PREFIX, at(5))
     assert mailbox.take(20) == at(5)
     assert sum("not a snapshot" in message for message in caplog.messages) == 4
 
 
-def test_a_prefix_is_meant_literally(doorbell, client, database):
+def test_a_prefix_is_meant_literally(doorbell, database):
     hub = Hub(doorbell, "a*[b]?:")
     hub.start()
-    subscribed(client)
+    subscribed(doorbell)
     mailbox = hub.watch(1)
-    progress.publish(client, "axxb:", at(4))
-    progress.publish(client, "a*[b]?:", at(3))
+    publishing.publish(doorbell, "axxb:", at(4))
+    publishing.publish(doorbell, "a*[b]?:", at(3))
     assert mailbox.take(20) == at(3)
     hub.stop()
 
 
-def test_a_change_that_nobody_published_is_found_in_postgres(hub, client, monkeypatch):
+def test_a_change_that_nobody_published_is_found_in_postgres(hub, doorbell, monkeypatch):
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
-    subscribed(client)
+    subscribed(doorbell)
     batch_id = store("a@x.de").batch_id
     mailbox = hub.watch(batch_id)
     assert mailbox.take(20).status == "pending"
@@ -223,13 +177,40 @@ def test_without_redis_snapshots_come_from_postgres_and_the_outage_is_logged_onc
     assert [record.levelno for record in caplog.records] == [logging.ERROR]
 
 
-def test_a_cut_connection_is_made_again_and_what_was_missed_is_read(hub, client, caplog):
-    subscribed(client)
+def test_a_cut_connection_is_made_again_and_what_was_missed_is_read(hub, doorbell, caplog):
+    subscribed(doorbell)
     batch_id = store("a@x.de").batch_id
     mailbox = hub.watch(batch_id)
-    client.client_kill_filter(_type="pubsub")
+    doorbell.client.client_kill_filter(_type="pubsub")
     start(batch_id)
     eventually(lambda: (mailbox.take(1.0) or at(0)).status == "processing")
-    subscribed(client)
-    progress.publish(client, PREFIX, at(9, batch_id))
+    subscribed(doorbell)
+    publishing.publish(doorbell, PREFIX, at(9, batch_id))
     assert mailbox.take(20) == at(9, batch_id)
+
+
+@pytest.mark.parametrize("status", ["completed", "deleted"])
+def test_a_forged_end_is_not_told(hub, doorbell, status):
+    subscribed(doorbell)
+    batch_id = store("a@x.de").batch_id
+    one, every = hub.watch(batch_id), hub.watch_all()
+    publishing.publish(doorbell, PREFIX, at(10**15, batch_id, status))
+    for told in (one.take(20), every.take(20)[0]):
+        assert (told.status, told.revision) == ("pending", 1)
+    changed = start(batch_id)
+    doorbell.client.flushall()
+    publishing.publish(doorbell, PREFIX, changed)
+    assert one.take(20) == every.take(20)[0] == changed
+
+
+@pytest.mark.parametrize("ahead", [10**15, progress.MAX_AHEAD])
+def test_a_forged_revision_keeps_no_true_one_away(hub, doorbell, monkeypatch, ahead):
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
+    subscribed(doorbell)
+    batch_id = store("a@x.de").batch_id
+    one, every = hub.watch(batch_id), hub.watch_all()
+    assert one.take(20).revision == 1
+    doorbell.client.publish(f"{PREFIX}{batch_id}", publishing.message(at(1 + ahead, batch_id)))
+    start(batch_id)
+    eventually(lambda: (one.take(1.0) or at(0)).revision == 2)
+    eventually(lambda: any(told.revision == 2 for told in every.take(1.0)))

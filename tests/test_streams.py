@@ -12,6 +12,7 @@ import claims
 import health
 import models
 import progress
+import publishing
 import rates
 import streams
 from access import Access
@@ -20,23 +21,23 @@ from database import pool, session
 from presence import Presence, ThreadReport
 
 
-def start(batch_id, client=None):
+def start(batch_id, doorbell=None):
     snapshot = support.start(batch_id)
-    if client is not None:
-        progress.publish(client, "batch:status:", snapshot)
+    if doorbell is not None:
+        publishing.publish(doorbell, "batch:status:", snapshot)
     return snapshot
 
 
-def complete(batch_id, client=None):
+def complete(batch_id, doorbell=None):
     with session(), pool.atomic():
         claim = claim_next(batch_id)
         snapshot = claims.commit_outcomes(claim, Outcomes(claim.last_id, len(claim.ids)))
-    if client is not None:
-        progress.publish(client, "batch:status:", snapshot)
+    if doorbell is not None:
+        publishing.publish(doorbell, "batch:status:", snapshot)
     return snapshot
 
 
-def test_a_snapshot_comes_at_once_then_every_change_until_the_end(site, client):
+def test_a_snapshot_comes_at_once_then_every_change_until_the_end(site, doorbell):
     batch_id = store("a@x.de", "b@x.de").batch_id
     with site.stream(batch_id) as stream:
         assert stream.status == 200
@@ -51,27 +52,27 @@ def test_a_snapshot_comes_at_once_then_every_change_until_the_end(site, client):
             "reasons": {}, "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
             "rate": None, "secondsLeft": None,
         }  # fmt: skip
-        start(batch_id, client)
+        start(batch_id, doorbell)
         assert next(events)["status"] == "processing"
-        complete(batch_id, client)
+        complete(batch_id, doorbell)
         last = next(events)
         assert (last["status"], last["processed"]) == ("completed", 2)
         assert list(events) == []
 
 
-def test_old_news_is_not_streamed(site, client):
+def test_old_news_is_not_streamed(site, doorbell):
     batch_id = store("a@x.de").batch_id
     with site.stream(batch_id) as stream:
         events = stream.events()
         next(events)
-        first = start(batch_id, client)
+        first = start(batch_id, doorbell)
         assert next(events)["revision"] == 2
-        progress.publish(client, "batch:status:", first)
-        complete(batch_id, client)
+        publishing.publish(doorbell, "batch:status:", first)
+        complete(batch_id, doorbell)
         assert next(events)["revision"] == 3
 
 
-def test_a_change_that_nobody_published_is_streamed_too(site, client, monkeypatch):
+def test_a_change_that_nobody_published_is_streamed_too(site, doorbell, monkeypatch):
     monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
     batch_id = store("a@x.de").batch_id
     with site.stream(batch_id) as stream:
@@ -92,7 +93,7 @@ def test_a_quiet_stream_shows_that_it_lives(site, monkeypatch):
         assert [next(heartbeats), next(heartbeats)] == [": heartbeat"] * 2
 
 
-def test_a_finished_batch_is_told_once_and_a_reconnect_gets_204(site, client):
+def test_a_finished_batch_is_told_once_and_a_reconnect_gets_204(site, doorbell):
     batch_id = store("a@x.de").batch_id
     start(batch_id)
     complete(batch_id)
@@ -180,30 +181,30 @@ def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, o
 
 
 @pytest.mark.parametrize("path", ["/api/batches/1/stream"])
-def test_one_subscription_feeds_all_streams(site, client, path):
+def test_one_subscription_feeds_all_streams(site, doorbell, path):
     batch_id = store("a@x.de").batch_id
     with site.stream(batch_id) as first, site.stream(batch_id) as second:
         next(first.events())
         next(second.events())
-        assert client.pubsub_numpat() == 1
-        assert client.pubsub_channels() == []
+        assert doorbell.client.pubsub_numpat() == 1
+        assert doorbell.client.pubsub_channels() == []
 
 
-def publish(client, batch_id, revision, processed, status="processing"):
+def publish(doorbell, batch_id, revision, processed, status="processing"):
     snapshot = models.Snapshot(batch_id, revision, status, processed, 0, 1000)
-    progress.publish(client, "batch:status:", snapshot)
+    publishing.publish(doorbell, "batch:status:", snapshot)
 
 
-def test_events_tell_the_rate_and_the_seconds_left(site, client, monkeypatch):
+def test_events_tell_the_rate_and_the_seconds_left(site, doorbell, monkeypatch):
     monkeypatch.setattr(rates, "LEAST_SECONDS", 0.0001)
     monkeypatch.setattr(rates, "INTERVAL_SECONDS", 0.0001)
     batch_id = store("a@x.de").batch_id
     with site.stream(batch_id) as one, site.stream() as every:
         events, snapshots = one.events(), every.snapshots()
         next(events), next(snapshots)
-        publish(client, batch_id, 2, 0)
+        publish(doorbell, batch_id, 2, 0)
         assert next(events)["rate"] is next(snapshots)["rate"] is None
-        publish(client, batch_id, 3, 60)
+        publish(doorbell, batch_id, 3, 60)
         seen = next(events)
         assert 0 <= seen["secondsLeft"] - 940 / seen["rate"] < 1.1
         assert next(snapshots) == seen
@@ -238,7 +239,7 @@ class TestOfAll:
                 "rate": None, "secondsLeft": None,
             }  # fmt: skip
 
-    def test_every_change_comes_new_batches_and_the_end_of_old_ones_included(self, site, client):
+    def test_every_change_comes_new_batches_and_the_end_of_old_ones_included(self, site, doorbell):
         first = store("a@x.de").batch_id
         with site.stream() as stream:
             snapshots = stream.snapshots()
@@ -246,21 +247,21 @@ class TestOfAll:
             second = site.upload(b"b@x.de\n").json["batchId"]
             seen = next(snapshots)
             assert (seen["batchId"], seen["status"]) == (second, "pending")
-            start(first, client)
+            start(first, doorbell)
             assert next(snapshots)["status"] == "processing"
-            complete(first, client)
+            complete(first, doorbell)
             assert next(snapshots)["status"] == "completed"
             assert site.request("DELETE", f"/api/batches/{first}").status == 204
             seen = next(snapshots)
             assert (seen["batchId"], seen["status"], seen["revision"]) == (first, "deleted", 4)
 
-    def test_health_is_told_again_and_again(self, site, client, monkeypatch):
+    def test_health_is_told_again_and_again(self, site, doorbell, monkeypatch):
         monkeypatch.setattr(streams, "HEALTH_SECONDS", 0.1)
         monkeypatch.setattr(health, "RECENT_SECONDS", 0.05)
         with site.stream() as stream:
             events = stream.all_events()
             assert next(events)[1]["workersAlive"] == 0
-            Presence(client, "email-queue").announce([ThreadReport(1)], 0.0)
+            Presence(doorbell.client, "email-queue").announce([ThreadReport(1)], 0.0)
             kinds = []
             for kind, report in events:
                 kinds.append(kind)
@@ -268,13 +269,13 @@ class TestOfAll:
                     break
             assert set(kinds) == {"health"}
 
-    def test_changes_at_the_same_time_are_told_once_each_batch(self, site, client, monkeypatch):
+    def test_changes_at_the_same_time_are_told_once_each_batch(self, site, doorbell, monkeypatch):
         monkeypatch.setattr(streams, "PAUSE_SECONDS", 1.0)
         with site.stream() as stream:
             snapshots = stream.snapshots()
             for revision in range(1, 101):
                 for batch_id in (1, 2, 3):
-                    publish(client, batch_id, revision, revision)
+                    publish(doorbell, batch_id, revision, revision)
             seen = []
             while len({each["batchId"] for each in seen if each["revision"] == 100}) < 3:
                 seen.append(next(snapshots))
@@ -297,7 +298,7 @@ class TestOfAll:
             query("UPDATE batch SET deleted_at = now() WHERE id = %s RETURNING 1", old)
             assert ended(snapshots, old)["status"] == "deleted"
 
-    def test_a_change_that_nobody_published_is_found(self, site, client, monkeypatch):
+    def test_a_change_that_nobody_published_is_found(self, site, doorbell, monkeypatch):
         monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
         batch_id = store("a@x.de").batch_id
         with site.stream() as stream:
@@ -306,7 +307,7 @@ class TestOfAll:
             complete_unseen(batch_id)
             assert any(each["status"] == "completed" for each in snapshots)
 
-    def test_what_is_known_is_not_told_again(self, site, client, monkeypatch):
+    def test_what_is_known_is_not_told_again(self, site, doorbell, monkeypatch):
         monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.05)
         monkeypatch.setattr(streams, "HEALTH_SECONDS", 0.2)
         store("a@x.de")

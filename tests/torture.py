@@ -25,6 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parent.parent))
 
 from audit import Findings, Verdict, audit
 from havoc import HARM, Havoc
+from listening import Listening
 from recovery import Recoveries
 from stage import WORKER_THREADS, Database, Stage
 from uploads import Ledger, Uploader
@@ -207,6 +208,10 @@ class Run:
             self._random(),
             self.ledger.storing,
         )
+        self.listening = Listening(
+            self.stage.redis_client(), self.findings, lambda: self.havoc.times_emptied
+        )
+        self._spawn("listening", lambda: self.listening.run(self._at_rest))
         reading = self._spawn("progress", self._read_progress)
         uploading = [self._start_uploader(f"list-{letter}") for letter in "abcdef"[:UPLOADERS]]
         harming = self._spawn("havoc", lambda: self.havoc.run(self._no_more_harm))
@@ -321,6 +326,7 @@ class Run:
             figures = f"median {statistics.median(seconds):.2f}, max {max(seconds):.2f}"
             count = len(self.recoveries.seconds[family])
             rows.append(("recovery in s", family, f"{figures}, count {count}"))
+        rows.append(("messages heard", "", f"{self.listening.messages:,}"))
         for kind, megabytes in self.stage.peak_megabytes().items():
             rows.append(("peak memory", kind, f"{megabytes} MB"))
         own = psutil.Process().memory_info().rss // 1_000_000
