@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
@@ -364,16 +365,11 @@ def test_networks_are_known_until_long_after_their_last_use_and_so_many(attempt,
     assert attempt("192.0.2.1", PASSWORD) == 200
 
 
-def test_of_users_who_are_added_at_once_none_is_lost(tmp_path):
-    names = [f"user{number}" for number in range(8)]
-    adding = [
-        threading.Thread(target=add_user, args=(tmp_path, name, f"{PASSWORD}\n")) for name in names
-    ]
-    write_config(tmp_path)
-    for thread in adding:
-        thread.start()
-    for thread in adding:
-        thread.join()
+def test_of_users_who_are_added_at_once_none_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(users, "_N", 2)
+    names = [f"user{number:02}" for number in range(40)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: users.add(tmp_path / "users", name, PASSWORD), names))
     assert sorted(users.Users(tmp_path / "users").present()) == names
 
 
