@@ -20,6 +20,7 @@ import models
 import phrases
 import progress
 import queries
+import receiving
 import removal
 import results
 from changes import StateError
@@ -255,7 +256,8 @@ class Batches:
         response.set_header("Cache-Control", "no-store")
         # As long as a stream, or longer: it must not take a request's thread either.
         try:
-            return self._streams.hold(pieces(batch, only), access.holder())
+            with receiving.problems_of_files():
+                return self._streams.hold(pieces(batch, only), access.holder())
         except (results.IncompleteError, FileNotFoundError):
             self.find(batch_id)  # which tells of a batch that was deleted meanwhile
             raise

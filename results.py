@@ -108,8 +108,6 @@ def _answered(
     emails = 0
     # Counted from the block's first row.
     header = -1 if found.header is None else found.header_index
-    if header < 0:
-        yield answers.header()
     for block in blocks:
         knowns, no_emails = marked.until(block.numbers[-1]), skipped.until(block.numbers[-1])
         emails += len(block) - len(no_emails)
@@ -120,6 +118,8 @@ def _answered(
         if 0 <= header < len(block):
             insort(others, (header, None), key=itemgetter(0))
             emails -= 1
+        if found.header is None and block.numbers[0] == 1:
+            yield answers.header()  # now that there is something below it
         header -= len(block)
         yield from answers.pieces(block, others, verdict)
     if emails != batch.total_emails or any(

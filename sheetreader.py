@@ -1,7 +1,8 @@
 """The child of sheets.py: reads a workbook on standard input, and writes its rows as CSV.
 
 A workbook that can't be read ends it with the status REFUSED, and a last line on standard error
-that says why: a code, an HTTP status and a sentence, as JSON. Any other status is a death.
+that says why: a code, an HTTP status, a sentence and a row's number or null, as JSON. If the disk
+has no room for the rows, the status is DISK_FULL. Any other is a death.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import ctypes
 import datetime
+import errno
 import io
 import json
 import os
@@ -20,10 +22,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn
 
-REFUSED = 3
+REFUSED, DISK_FULL = 3, 4
 # What this process may use at most: bytes of memory, seconds of a processor.
 MEMORY = 1_500_000_000
 SECONDS = 120
+# Bytes of memory that a small workbook may take, and that each byte may of what it inflates to. A
+# text that is in very many cells is in the file once, and in memory as often as there are cells.
+# Usual sheets take 14 MB and 1.5 to 2.3 bytes for a byte, measured with 3 to 10 columns.
+LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
+# Characters of a row, as of a text file's.
+MAX_ROW = 2 << 20
 # A workbook's parts, and the bytes that they may have together when they are inflated. A sheet of
 # a million rows has some 100 MB.
 MAX_PARTS = 5000
@@ -37,7 +45,7 @@ _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV.
 
 
 class _RefusalError(Exception):
-    """A code, an HTTP status and a sentence."""
+    """A code, an HTTP status and a sentence, and the number of the row in which it is wrong."""
 
 
 def main() -> None:
@@ -48,24 +56,30 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_INFLATED, MAX_INFLATED))
     file = sys.stdin.buffer
     try:
-        check(file)
+        memory = min(MEMORY, LEAST_MEMORY + MEMORY_PER_BYTE * check(file))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
         _write(file)
     except _RefusalError as refusal:
         _refuse(*refusal.args)
-    except BrokenPipeError:
-        os._exit(1)  # the parent wants no more
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os._exit(DISK_FULL)
 
 
-def _refuse(code: str, status: int, message: str) -> NoReturn:
-    sys.stdout.flush()
-    print(f"\n{json.dumps([code, status, message])}", file=sys.stderr, flush=True)
+def _refuse(code: str, status: int, message: str, row: int | None = None) -> NoReturn:
+    print(f"\n{json.dumps([code, status, message, row])}", file=sys.stderr, flush=True)
     os._exit(REFUSED)
 
 
-def check(file: BinaryIO) -> None:
-    """Raises _RefusalError unless this is a workbook of bearable size, whatever it says itself."""
+def check(file: BinaryIO) -> int:
+    """Bytes that the workbook inflates to, whatever it says itself.
+
+    Raises _RefusalError unless this is a workbook, and of bearable size.
+    """
     start = file.read(8)
     file.seek(0)
     if start == OLE:
@@ -76,10 +90,11 @@ def check(file: BinaryIO) -> None:
             if len(parts) > MAX_PARTS:
                 raise _bomb(f"has {len(parts):,} parts")
             _check_kind(archive, {part.filename for part in parts})
-            _inflate(file, parts)
+            inflated = _inflate(file, parts)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
         raise _broken() from None
     file.seek(0)
+    return inflated
 
 
 def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
@@ -105,8 +120,8 @@ def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
     raise _RefusalError("not_xlsx", 415, f"The file is {kind}; CSV and XLSX can be read. {_SAVE}")
 
 
-def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> None:
-    """Count what the parts really inflate to, without a regard to the sizes they declare."""
+def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
+    """Bytes that the parts really inflate to, without a regard to the sizes they declare."""
     total = 0
     for part in parts:
         if part.flag_bits & 0x1:
@@ -124,6 +139,7 @@ def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> None:
                 raise _bomb(f"inflates to more than {MAX_INFLATED // 1_000_000:,} MB")
         if size != part.file_size:
             raise _broken()
+    return total
 
 
 def _lengths(file: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
@@ -196,9 +212,17 @@ def _write(file: BinaryIO) -> None:
     output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
     writer = csv.writer(output)  # which quotes CR and LF, as both end its lines
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
-    for cells in sheet.iter_rows():
+    for number, cells in enumerate(sheet.iter_rows(), start=1):
         # A NUL can be written in a workbook, but not in PostgreSQL.
         row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
+        if sum(map(len, row)) + column + len(row) > MAX_ROW:
+            output.flush()  # the rows above may hold something that is to be told first
+            raise _RefusalError(
+                "row_too_long",
+                422,
+                f"this row is longer than {MAX_ROW:,} characters. Put one address on each row.",
+                number,
+            )
         writer.writerow(left + row if any(row) else [])
     output.flush()
 

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from itertools import chain, islice
+from itertools import chain
 from typing import BinaryIO
 
 import columns
 import dialects
 import sheets
 from formats import Format, IntakeError, Overrides
-from texts import BLOCK_ROWS, Block, Text
+from texts import BLOCK, BLOCK_ROWS, Block, Text
 
 # Rows, and about how many characters of them, that are looked at to find the addresses.
 SAMPLE_ROWS = 200
@@ -123,7 +123,16 @@ def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
     if found.kind == "csv":
         yield from Text(file, found).blocks()
         return
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    characters = 0
     with closing(sheets.rows(file)) as all_rows:
-        while some := list(islice(all_rows, BLOCK_ROWS)):
-            numbers, cells = zip(*some, strict=True)
-            yield Block(numbers, rows=cells)
+        for number, cells in all_rows:
+            numbers.append(number)
+            rows.append(cells)
+            characters += sum(map(len, cells)) + len(cells)
+            if len(rows) == BLOCK_ROWS or characters >= BLOCK:
+                yield Block(numbers, rows=rows)
+                numbers, rows, characters = [], [], 0
+    if rows:
+        yield Block(numbers, rows=rows)

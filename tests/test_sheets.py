@@ -1,18 +1,23 @@
 # ruff: noqa: E501 (a table of files is easier to read with a file a line)
+import contextlib
 import datetime
 import io
 import re
 import struct
+import threading
 import zipfile
 import zlib
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 import xlsxwriter
-from support import workbook
+from support import eventually, workbook
 
 import sheetreader
 import sheets
 import tables
+import texts
 from formats import IntakeError, Overrides
 
 CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
@@ -139,6 +144,86 @@ def test_a_sheet_that_is_wide_and_high_is_refused_in_the_child():
         sheet.write(0, 0, "a@x.de")
         sheet.write(1_048_575, 16_383, "b@x.de")
     assert refused(buffer.getvalue()) == ("workbook_too_large", 413)
+
+
+def repeated(characters, rows, cells=1):
+    """A workbook with a text of so many characters in all of these cells."""
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer) as book:
+        sheet = book.add_worksheet()
+        sheet.write(0, 0, "a@x.de")
+        for row in range(rows):
+            sheet.write_row(row + 1, 0, ["@" * 32_000] * cells)
+    with zipfile.ZipFile(buffer) as old, io.BytesIO() as changed:
+        with zipfile.ZipFile(changed, "w", zipfile.ZIP_DEFLATED) as new:
+            for name in old.namelist():
+                new.writestr(name, old.read(name).replace(b"@" * 32_000, b"@" * characters))
+        return changed.getvalue()
+
+
+def test_a_text_that_is_in_very_many_cells_is_refused_before_it_is_in_memory_as_often():
+    content = repeated(60_000, 16_000)
+    assert len(content) < 100_000
+    assert refused(content) == ("workbook_too_large", 413)
+
+
+def test_blocks_of_long_rows_are_short():
+    table = tables.read(io.BytesIO(repeated(60_000, 1_000)), Overrides())
+    with closing(table):
+        sizes = [(len(block), block.characters()) for block in table.blocks()]
+    assert sum(rows for rows, _ in sizes) == 1_001
+    assert max(characters for _, characters in sizes) < texts.BLOCK + 60_010
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "line"),
+    [
+        (repeated(60_000, 2, 40), "row_too_long", 2),
+        (repeated(140_000, 2), "bad_sheet", 2),
+    ],
+)
+def test_a_row_that_is_too_long_is_named(content, code, line):
+    with pytest.raises(IntakeError) as caught:
+        list(sheets.rows(io.BytesIO(content)))
+    assert (caught.value.code, caught.value.line) == (code, line)
+
+
+def test_a_disk_without_room_for_the_rows_is_told_as_such():
+    with Path("/dev/full").open("wb") as full, io.BytesIO(CONTENT) as file:
+        child = sheets._start(file, full, full)
+        assert isinstance(sheets._error(child.wait(), full), OSError)
+
+
+def test_few_are_read_at_once_and_slow_readers_hold_no_place(monkeypatch):
+    monkeypatch.setattr(sheets, "WAIT_SECONDS", 20)
+    content = workbook([[f"user{number}@example.com"] for number in range(20_000)])
+    with contextlib.ExitStack() as stack:
+        for _ in range(3 * sheets.CHILDREN):
+            rows = stack.enter_context(closing(sheets.rows(io.BytesIO(content))))
+            assert next(rows)[0] == 1
+        assert len(list(rows)) == 19_999
+        monkeypatch.setattr(sheets, "WAIT_SECONDS", 0.01)
+        for _ in range(sheets.CHILDREN):
+            eventually(lambda: sheets._places.acquire(blocking=False))
+            stack.callback(sheets._places.release)
+        assert refused(CONTENT) == ("too_many_workbooks", 503)
+    assert len(list(sheets.rows(io.BytesIO(CONTENT)))) == 2
+
+
+def test_without_a_place_for_a_workbook_whoever_asks_is_told_when_to_try_again(site, monkeypatch):
+    site.upload(CONTENT, "a.xlsx")
+    monkeypatch.setattr(sheets, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(sheets, "_places", threading.BoundedSemaphore(1))
+    assert site.get("/api/batches/1/results.csv").status == 200
+    eventually(lambda: sheets._places.acquire(blocking=False))
+    for answer in (
+        site.upload(CONTENT, "a.xlsx"),
+        site.upload(CONTENT, "a.xlsx", path="/api/preview"),
+        site.get("/api/batches/1/results.csv"),
+    ):
+        assert (answer.status, answer.json["code"]) == (503, "too_many_workbooks")
+        assert answer.headers["Retry-After"] == "5"
+    assert len(site.get("/api/batches").json["batches"]) == 1
 
 
 def types(old, new):
