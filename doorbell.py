@@ -22,6 +22,8 @@ import redisclient
 
 # Seconds between two probes of a Redis that is away.
 PROBE_SECONDS = 1.0
+# What says that a Redis is there, and does not do what it is asked.
+_ANSWERS = (redis.ResponseError, redis.BusyLoadingError, redis.AuthenticationError)
 
 T = TypeVar("T")
 
@@ -102,7 +104,7 @@ class Doorbell:
         with self._lock:
             if not self.away:
                 self._outages += 1
-            self._refusal = logs.said(error) if isinstance(error, redis.ResponseError) else None
+            self._refusal = logs.said(error) if isinstance(error, _ANSWERS) else None
             self._outage.begin(error)
         redisclient.drop_idle(self.client)
 

@@ -28,10 +28,8 @@ from support import (
 
 import database
 import redisclient
-import trials
 from doorbell import Doorbell
 from embedded import Embedded
-from progress import Hub
 
 
 class Server:
@@ -466,47 +464,6 @@ def test_a_redis_that_evicts_any_key_loses_nothing(start, own, database):
         assert redis.client.info()["evicted_keys"]
     eventually(lambda: outages(app, "redis")[0] == outages(app, "redis")[1])
     assert_books_balance()
-
-
-@own_redis
-@pytest.mark.parametrize(
-    "command",
-    ["publish", "evalsha", "brpop", "psubscribe", "lpush", "smembers", "unlink", "llen", "get"],
-)
-def test_a_forbidden_command_is_told_as_what_it_is_and_not_again_and_again(own, command):
-    """By a user of Redis who may do all else."""
-    admin = Doorbell(own.url, "email-queue")
-    doorbell = Doorbell(f"unix://someone:secret@{own.url.removeprefix('unix://')}", "email-queue")
-    trials.prepare(doorbell, "batch:status:")
-    Hub(doorbell, "batch:status:")
-
-    def allow(*more):
-        rights = [
-            "~email-queue*",
-            "resetchannels",
-            "&batch:status:*",
-            "+@all",
-            "-@admin",
-            "-@dangerous",
-        ]
-        admin.client.execute_command(
-            "ACL", "SETUSER", "someone", "reset", "on", ">secret", *rights, *more
-        )
-
-    try:
-        allow(f"-{command}")
-        doorbell.use(lambda: doorbell.client.config_get("port"))
-        assert doorbell.away
-        doorbell.probe()
-        assert doorbell.away
-        assert re.search("permission|can't run this command", doorbell.refusal)
-        allow()
-        doorbell.probe()
-        assert not doorbell.away
-        assert doorbell.refusal is None
-    finally:
-        doorbell.close()
-        admin.close()
 
 
 def test_an_emptied_redis_is_rung_anew(processes, client, tmp_path):

@@ -1,0 +1,134 @@
+"""What a Redis says that does not do what it is asked is told, and not again and again."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from support import eventually
+
+import trials
+from doorbell import Doorbell
+from embedded import Embedded
+from progress import Hub
+
+
+@pytest.fixture(scope="module")
+def url():
+    """A Redis of these tests' own."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    server = Embedded("redis", folder)
+    yield server.url
+    server.release()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["publish", "evalsha", "brpop", "psubscribe", "lpush", "smembers", "unlink", "llen", "get"],
+)
+def test_a_forbidden_command_is_told_as_what_it_is_and_not_again_and_again(url, command):
+    """By a user of Redis who may do all else."""
+    admin = Doorbell(url, "email-queue")
+    doorbell = Doorbell(f"unix://someone:secret@{url.removeprefix('unix://')}", "email-queue")
+    trials.prepare(doorbell, "batch:status:")
+    Hub(doorbell, "batch:status:")
+
+    def allow(*more):
+        rights = [
+            "~email-queue*",
+            "resetchannels",
+            "&batch:status:*",
+            "+@all",
+            "-@admin",
+            "-@dangerous",
+        ]
+        admin.client.execute_command(
+            "ACL", "SETUSER", "someone", "reset", "on", ">secret", *rights, *more
+        )
+
+    try:
+        allow(f"-{command}")
+        doorbell.use(lambda: doorbell.client.config_get("port"))
+        assert doorbell.away
+        doorbell.probe()
+        assert doorbell.away
+        assert re.search("permission|can't run this command", doorbell.refusal)
+        allow()
+        doorbell.probe()
+        assert not doorbell.away
+        assert doorbell.refusal is None
+    finally:
+        doorbell.close()
+        admin.close()
+
+
+@contextlib.contextmanager
+def no_disk(client):
+    folder = tempfile.mkdtemp()
+    before = client.config_get("dir")["dir"]
+    client.config_set("dir", folder)
+    client.config_set("save", "1000 1000")
+    Path(folder).rmdir()
+    client.bgsave()
+    eventually(lambda: client.info()["rdb_last_bgsave_status"] == "err")
+    yield
+    client.config_set("save", "")
+    client.config_set("dir", before)
+
+
+@contextlib.contextmanager
+def no_master(client):
+    client.config_set("replica-serve-stale-data", "no")
+    client.replicaof("127.0.0.1", 1)
+    yield
+    client.replicaof("NO", "ONE")
+
+
+@contextlib.contextmanager
+def loading(client):
+    # While it loads, it answers after each 2 MB.
+    client.mset({f"key:{number}": "x" * 50_000 for number in range(400)})
+    client.config_set("rdbcompression", "no")
+    client.config_set("key-load-delay", 10_000)  # microseconds
+    path = client.connection_pool.connection_kwargs["path"]
+    with Redis(unix_socket_path=path) as patient, ThreadPoolExecutor(1) as executor:
+        executor.submit(patient.execute_command, "DEBUG", "RELOAD")
+        yield
+
+
+@contextlib.contextmanager
+def a_password(client):
+    client.config_set("requirepass", "secret")
+    client.client_kill_filter(_type="normal", skipme=True)
+    client.connection_pool.connection_kwargs["password"] = "secret"
+    yield
+    client.config_set("requirepass", "")
+
+
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [
+        (no_disk, "not able to persist on disk"),
+        (no_master, "read only replica|MASTER is down"),
+        (loading, "loading"),
+        (a_password, "authenticated"),
+    ],
+)
+def test_what_redis_says_in_place_of_an_answer_is_told_until_it_is_right(url, state, words):
+    with (
+        contextlib.closing(Doorbell(url, "email-queue")) as admin,
+        contextlib.closing(Doorbell(url, "email-queue")) as doorbell,
+    ):
+        trials.prepare(doorbell, "batch:status:")
+        doorbell.check()
+        assert not doorbell.away
+        with state(admin.client):
+            eventually(lambda: doorbell.check() or doorbell.away)
+            eventually(lambda: doorbell.probe() or re.search(words, doorbell.refusal or ""))
+        eventually(lambda: doorbell.probe() or not doorbell.away)
+        assert doorbell.refusal is None
