@@ -11,11 +11,10 @@ from test_models import ADDRESSES, MARKED, completed, take_turns
 
 LONG = f"{'a-very-long-name' * 8}.csv"
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
+# What fits depends on the width, what can be read on the colours, and neither on the other.
 LOOKS = [
-    {"viewport": PHONE, "color_scheme": "light"},
     {"viewport": PHONE, "color_scheme": "dark", "reduced_motion": "reduce"},
-    {"viewport": DESK, "color_scheme": "light", "reduced_motion": "reduce"},
-    {"viewport": DESK, "color_scheme": "dark"},
+    {"viewport": DESK, "color_scheme": "light"},
 ]
 
 
