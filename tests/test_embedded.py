@@ -310,6 +310,17 @@ def test_a_server_whose_user_goes_while_it_starts_is_stopped_at_once(folder, use
     eventually(lambda: running("redis", folder) == [])
 
 
+def test_a_redis_that_was_told_to_save_and_cannot_is_stopped(folder):
+    server = Embedded("redis", folder)
+    (folder / "gone").mkdir()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("dir", str(folder / "gone"))
+        client.config_set("save", "1000 1000")
+    (folder / "gone").rmdir()
+    server.release()
+    assert running("redis", folder) == []
+
+
 def test_what_postgres_stored_is_there_again_after_everything_was_killed(folder, use):
     user = use("postgres", folder)
     url = SERVERS["postgres"](folder / "postgres").url()
