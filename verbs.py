@@ -161,7 +161,7 @@ class Office:
         _refuse(target, force=arguments.force)
         begun = time.monotonic()
         found, size = backups.backup(
-            self._url, target, self._megabytes("written"), embedded=self._embedded
+            self._url, target, _megabytes(self._meter, "written"), embedded=self._embedded
         )
         seconds = time.monotonic() - begun
         measured = {"file": arguments.file, "bytes": size, "seconds": round(seconds, 1)}
@@ -175,7 +175,10 @@ class Office:
 
     def restore(self, arguments: argparse.Namespace) -> Answer:
         found = backups.restore(
-            self._url, Path(arguments.file), self._megabytes("restored"), embedded=self._embedded
+            self._url,
+            Path(arguments.file),
+            _megabytes(self._meter, "restored"),
+            embedded=self._embedded,
         )
         return Answer(
             {**_contents_json(found), "file": arguments.file},
@@ -185,9 +188,6 @@ class Office:
     @property
     def _embedded(self) -> bool:
         return self._settings.database.url == "embedded"
-
-    def _megabytes(self, done: str) -> Callable[[int], object]:
-        return lambda size: self._meter(f"{size / 1e6:,.0f} MB {done}")
 
     def _delete(self, batch_id: int) -> int:
         """Delete a batch and remove its rows; how many emails it had."""
@@ -205,6 +205,14 @@ class Office:
     def _announce(self, snapshot: Snapshot) -> None:
         prefix = self._settings.redis.channel_prefix
         progress.announce(self._doorbell, self._queue, prefix, snapshot)
+
+
+def _megabytes(meter: Meter, done: str) -> Callable[[int], None]:
+    def tell(size: int) -> None:
+        if size >= 1_000_000:  # "0 MB" tells nothing
+            meter(f"{size / 1e6:,.0f} MB {done}")
+
+    return tell
 
 
 def _refuse(target: Path | None, *, force: bool) -> None:

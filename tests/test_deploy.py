@@ -58,6 +58,7 @@ def test_the_units_start_what_is_here_and_give_it_time_to_end(name, script):
     assert (ROOT / script).exists()
     # What is wrong with the settings is not mended by starting over and over.
     assert "RestartPreventExitStatus=2" in text
+    assert "\nLimitCORE=0\n" in text
     stop = int(re.search(r"TimeoutStopSec=(\d+)", text)[1])
     assert stop > load(environ={}).worker.shutdown_seconds
 

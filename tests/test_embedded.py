@@ -1,6 +1,7 @@
 """The bundled servers, with users and keepers killed for real."""
 
 import os
+import resource
 import shutil
 import signal
 import stat
@@ -186,16 +187,15 @@ class TestEachServer:
         server.release()
         assert running(kind, folder) == []
 
-    def test_it_outlives_its_keeper_and_gets_another(self, kind, folder):
+    def test_it_outlives_its_keeper_and_is_started_again_by_another(self, kind, folder):
         server = Embedded(kind, folder)
         (keeper,) = processes("embedded.py", folder)
         keeper.kill()
         keeper.wait(20)
         assert works(kind, server.url)
-        second = Embedded(kind, folder)
-        eventually(lambda: len(processes("embedded.py", folder)) == 1)
-        second.release()
-        assert works(kind, server.url)
+        for process in running(kind, folder):
+            process.kill()
+        eventually(lambda: works(kind, server.url) and len(running(kind, folder)) == 2)
         server.release()
         assert running(kind, folder) == []
 
@@ -280,6 +280,45 @@ class TestEachServer:
             Embedded(kind, parent)
         sockets.chmod(0o700)
         shutil.rmtree(sockets)
+
+
+def test_the_keeper_outlives_a_full_disk(folder):
+    server = Embedded("redis", folder)
+    (keeper,) = processes("embedded.py", folder)
+    # Only its log is beyond what a file may have from now on; a full disk says no as well.
+    os.truncate(folder / "redis" / "keeper.log", 1 << 30)
+    resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (1 << 29, 1 << 29))
+    (process,) = [p for p in running("redis", folder) if p != keeper]
+    process.kill()
+    eventually(lambda: works("redis", server.url) and keeper in running("redis", folder))
+    server.release()
+    assert running("redis", folder) == []
+
+
+def test_a_server_whose_user_goes_while_it_starts_is_stopped_at_once(folder, use, monkeypatch):
+    late = "import os, sys, time; time.sleep(60); os.execv(sys.argv[1], sys.argv[1:])"
+    path = folder / "bin" / "redis-server"
+    path.parent.mkdir()
+    path.write_text(
+        f"#!/bin/sh\nexec {sys.executable} -c '{late}' {SERVERS['redis']._executable()} \"$@\"\n"
+    )
+    path.chmod(0o755)
+    monkeypatch.setenv("PATH", str(path.parent), prepend=os.pathsep)
+    user = use("redis", folder, wait=False)
+    eventually(lambda: len(running("redis", folder)) == 2)
+    user.kill()
+    eventually(lambda: running("redis", folder) == [])
+
+
+def test_a_redis_that_was_told_to_save_and_cannot_is_stopped(folder):
+    server = Embedded("redis", folder)
+    (folder / "gone").mkdir()
+    with redis.Redis.from_url(server.url) as client:
+        client.config_set("dir", str(folder / "gone"))
+        client.config_set("save", "1000 1000")
+    (folder / "gone").rmdir()
+    server.release()
+    assert running("redis", folder) == []
 
 
 def test_what_postgres_stored_is_there_again_after_everything_was_killed(folder, use):
@@ -397,5 +436,5 @@ def test_programs_that_postgres_user_cannot_reach_are_told(folder, monkeypatch):
     (folder / "private" / "bin").symlink_to(bundled.postgres_programs()[18])
     monkeypatch.setattr(bundled, "postgres_programs", lambda: {18: folder / "private" / "bin"})
     with pytest.raises(EmbeddedError, match=r"pgserver can't run \S+/bin/postgres\..*chmod"):
-        SERVERS["postgres"](folder / "postgres").start()
+        SERVERS["postgres"](folder / "postgres").start(lambda: False)
     assert mode(folder / "private") == 0o700

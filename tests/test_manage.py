@@ -242,6 +242,14 @@ def test_help_has_a_sentence_for_each_verb(run_manage, capsys):
         assert "--json" in capsys.readouterr().out
 
 
+def test_progress_begins_with_the_first_megabyte():
+    said = []
+    tell = verbs._megabytes(said.append, "restored")
+    for size in (0, 999_999, 1_000_000, 12_345_678_900):
+        tell(size)
+    assert said == ["1 MB restored", "12,346 MB restored"]
+
+
 def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch, capsys):
     monkeypatch.setattr(manage, "LINE_SECONDS", 0.0)
     meter = manage.Meter()
