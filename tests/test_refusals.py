@@ -4,7 +4,7 @@ import contextlib
 import re
 import shutil
 import tempfile
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from pathlib import Path
 
 import pytest
@@ -95,10 +95,18 @@ def loading(client):
     client.mset({f"key:{number}": "x" * 50_000 for number in range(400)})
     client.config_set("rdbcompression", "no")
     client.config_set("key-load-delay", 10_000)  # microseconds
-    path = client.connection_pool.connection_kwargs["path"]
-    with Redis(unix_socket_path=path) as patient, ThreadPoolExecutor(1) as executor:
-        executor.submit(patient.execute_command, "DEBUG", "RELOAD")
-        yield
+    path, done = client.connection_pool.connection_kwargs["path"], threading.Event()
+
+    def reload():
+        with Redis(unix_socket_path=path) as patient:
+            while not done.is_set():
+                patient.execute_command("DEBUG", "RELOAD")
+
+    loader = threading.Thread(target=reload)
+    loader.start()
+    yield
+    done.set()
+    loader.join()
 
 
 @contextlib.contextmanager
