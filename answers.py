@@ -121,8 +121,11 @@ class _Cells:
     def __init__(self, found: Format, delimiter: str) -> None:
         self._format = found
         self._delimiter = delimiter
-        # Results that were uploaded again: the old answers make room.
-        self._width = found.columns - (len(RESULT_COLUMNS) if found.is_results else 0)
+        # Results that were uploaded again: the old answers make room, and what stands behind them
+        # stays.
+        end = len(found.header or ())
+        self._old = range(end - len(RESULT_COLUMNS), end) if found.is_results else range(0)
+        self._width = found.columns - len(self._old)
 
     def names(self) -> list[str]:
         names = [f"column {number}" for number in range(1, self._width + 1)]
@@ -143,9 +146,9 @@ class _Cells:
         return [*self._filled(cells), *_answer(known), *_forms(address.strip(), known)]
 
     def _filled(self, cells: list[str]) -> list[str]:
-        own = cells[: self._width]
+        own = cells
         if self._format.is_results:
-            own = [*map(undefused, own)]
+            own = [*map(undefused, cells[: self._old.start] + cells[self._old.stop :])]
         return [*own, *[""] * (self._width - len(own))]
 
     def text(self, rows: list[list[str]]) -> str:

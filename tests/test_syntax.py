@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from processors import syntax
 from processors.syntax import (
-    MAX_CHARACTERS,
     by_library,
     normal_forms,
     normalized,
@@ -16,6 +16,8 @@ from processors.syntax import (
     split_lines,
 )
 
+# A character of four bytes, which Unicode takes apart into more.
+NOTE = "\U0001d160"
 HARD = [
     "anna@example.com",
     "Anna.O'Neil+tag@Example.COM",
@@ -100,10 +102,19 @@ HARD = [
     "@@",
     "<>",
     '"',
-    *("a" * (MAX_CHARACTERS - 12 + more) + "@example.com" for more in (0, 1)),
-    *("a" * (MAX_CHARACTERS + more) for more in (0, 1)),
-    "Anna " * MAX_CHARACTERS + "<anna@example.com>",
+    *("a" * (242 + more) + "@example.com" for more in (0, 1)),
+    *("a" * (254 + more) for more in (0, 1)),
+    "Anna " * 60 + "<anna@example.com>",
+    *(NOTE * (62 + more) + "@x.de" for more in (0, 1)),
+    *("anna@" + "\u0390" * (93 + more) + ".de" for more in (0, 1)),
+    *("a@" + NOTE * (62 + more) + ".de" for more in (0, 1)),
 ]
+
+
+def test_what_is_too_long_is_not_looked_at(monkeypatch):
+    monkeypatch.setattr(syntax, "validate_email", None)
+    for address in (NOTE * 64, "a" * 64 + "@" + NOTE * 48, '"a"' + "@" + "a" * 251):
+        assert parse(address).reason == by_library(address).reason == "too_long"
 
 
 def assert_agree(address):
