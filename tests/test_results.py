@@ -151,6 +151,20 @@ def test_formulas_are_defused_and_numbers_left_alone(site):
     assert [row[-1] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
 
 
+def test_what_somebody_wrote_behind_a_row_is_still_there_when_it_comes_back_again(site):
+    batch_id = stored(b"email,name\na@x.de,Anna\nb@x.de,Bob\n")
+    content = site.get(f"/api/batches/{batch_id}/results.csv").body.decode("utf-8-sig")
+    batch_id = stored(f"{content.rstrip()},a note,another\nc@x.de\n".encode())
+    rows = table(site.get(f"/api/batches/{batch_id}/results.csv"))
+    assert rows[0] == ["email", "name", "", "", *ADDED]
+    assert [row[:4] for row in rows[1:]] == [
+        ["a@x.de", "Anna", "", ""],
+        ["b@x.de", "Bob", "a note", "another"],
+        ["c@x.de", "", "", ""],
+    ]
+    assert {len(row) for row in rows} == {10}
+
+
 def test_uploading_it_again_gives_the_same(site):
     content = b"email,note\n=a@x.de,=1+1\nb,\nc@x.de,x\n,none\nc@x.de,twice\n"
     marked = [(2, "failed", "no_at_sign")]
