@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import accumulate, islice
 
 from formats import (
+    HEADER_LENGTH,
     NAME_LENGTH,
-    NAMES,
     RESULT_COLUMNS,
     Format,
     IntakeError,
@@ -48,13 +49,20 @@ def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Forma
     )
     found = replace(kind, column=column, columns=width)
     if _has_header(names, rows, column, counts, width, overrides):
-        last = len(names) - len(RESULT_COLUMNS)
-        cut = (
-            cell[:NAME_LENGTH] if index < NAMES or index >= last else ""
-            for index, cell in enumerate(names)
-        )
-        return replace(found, header=tuple(cut), header_index=first)
+        return replace(found, header=_kept(names), header_index=first)
     return found
+
+
+def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The header as it is kept: names beyond HEADER_LENGTH characters are empty."""
+    ends = accumulate(min(len(name), NAME_LENGTH) for name in names)
+    kept = (
+        name[:NAME_LENGTH] if end <= HEADER_LENGTH else ""
+        for name, end in zip(names, ends, strict=True)
+    )
+    if is_results(names):
+        return *islice(kept, len(names) - len(RESULT_COLUMNS)), *RESULT_COLUMNS
+    return tuple(kept)
 
 
 def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:

@@ -23,9 +23,9 @@ ENCODINGS = (
     *("cp852", "cp866", "cp932", "shift-jis", "euc-jp", "gb18030", "big5", "cp949", "euc-kr"),
     *("cp874", "ascii"),
 )
-# Cells of a header that are kept, beside the last, by which results are known; and characters of
-# each. A list of batches has the headers of all.
-NAMES, NAME_LENGTH = 200, 200
+# Characters that are kept of each name of a header, and of all. A list of batches has the headers
+# of a hundred.
+NAME_LENGTH, HEADER_LENGTH = 200, 2_000
 
 
 class IntakeError(ValueError):
@@ -44,8 +44,8 @@ class Format:
 
     `encoding` is one of Python's, `utf-8-sig` if there is a BOM; a workbook has neither encoding
     nor delimiter. `header` has the cells of the header row, each cut to NAME_LENGTH, those
-    beyond NAMES empty; `header_index` counts the (blank) rows above it. `column`, from 0, holds the
-    addresses; `columns` is the width of the file as far as it was looked at.
+    beyond HEADER_LENGTH empty; `header_index` counts the (blank) rows above it. `column`, from 0,
+    holds the addresses; `columns` is the width of the file as far as it was looked at.
     """
 
     kind: Literal["csv", "xlsx"]

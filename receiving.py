@@ -51,7 +51,7 @@ class Form:
             with closing(request.body) as body:  # a temporary file, as each large part is another
                 self._read(body)
             self._choose()
-        except (ValueError, LookupError) as error:
+        except ValueError as error:
             self.close()
             raise Problem(400, "bad_form", _why_bad(error)) from None
         except BaseException:
@@ -65,7 +65,6 @@ class Form:
         parser = multipart.MultipartParser(
             body,
             options.get("boundary", ""),
-            charset=options.get("charset", "utf8"),
             part_limit=MAX_FIELDS,
             spool_limit=MAX_TEXT,
         )
@@ -76,7 +75,8 @@ class Form:
         """Find the file among the fields, and what else is said of it."""
         files = [part for part in self._parts if part.filename or not part.is_buffered()]
         texts = [part for part in self._parts if part not in files]
-        self._texts = {part.name: part.value for part in texts}
+        # Whatever charset a part says that it has: browsers send UTF-8, and Python's are many.
+        self._texts = {part.name: part.raw.decode() for part in texts}
         upload = next((part for part in files if part.name == "file"), None)
         text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
         if upload is not None:

@@ -185,6 +185,14 @@ class TestList:
         assert 0 <= answer["elapsedSeconds"] < 20
         assert answer["secondsLeft"] is None
 
+    def test_is_short_whatever_headers_the_files_have(self, site):
+        wide = ",".join(["email", *["\N{GRINNING FACE}" * 200] * 199])
+        for _ in range(3):
+            assert site.upload(f"{wide}\na@x.de\n".encode()).status == 201
+        answer = site.get("/api/batches")
+        assert len(answer.json["batches"]) == 3
+        assert len(answer.body) < 3 * 30_000
+
 
 class TestTypos:
     def test_come_by_domain_with_what_was_meant(self, site):
@@ -251,6 +259,22 @@ class TestRetry:
             "POST", f"/api/batches/{completed()}/retry", body, Content_Type="application/json"
         )
         assert problem(response, 400, response.json["code"])
+
+    @pytest.mark.parametrize(
+        ("kind", "body", "status", "code"),
+        [
+            ("application/x-www-form-urlencoded", b"which=%ff", 400, "bad_form"),
+            ("application/x-www-form-urlencoded; charset=zlib", b"which=\xff", 400, "bad_form"),
+            ("application/x-www-form-urlencoded", b"a=b&" * 300, 413, "content_too_large"),
+            ("application/json", b'{"which":"failed"}' + b" " * 1000, 413, "content_too_large"),
+            ("multipart/form-data; boundary=b", b"\r\n" * 499, 415, "unsupported_media_type"),
+            ("multipart/form-data; boundary=b", b"\r\n" * 999_999, 413, "content_too_large"),
+            ("text/plain", b"which=failed", 415, "unsupported_media_type"),
+        ],
+    )
+    def test_a_body_that_is_no_small_form_is_a_problem(self, site, kind, body, status, code):
+        path = f"/api/batches/{completed()}/retry"
+        problem(site.request("POST", path, body, Content_Type=kind), status, code)
 
     def test_of_no_batch(self, site):
         problem(post(site, "/api/batches/7/retry", which="failed"), 404, "batch_not_found")

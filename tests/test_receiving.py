@@ -1,3 +1,4 @@
+import encodings
 import tracemalloc
 from io import BytesIO
 
@@ -207,10 +208,22 @@ class TestAttacks:
             b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\na@x.de\r\n'
             b"--b--\r\n"
         )
-        for charset in ("", "; charset=nonsense"):
+        for charset in ("", "; charset=nonsense", "; charset=iso-8859-1"):
             content_type = f"multipart/form-data; boundary=b{charset}"
             response = site.request("POST", "/api/upload", form, Content_Type=content_type)
             problem(response, 400, "bad_form")
+
+    def test_no_charset_that_is_named_is_looked_for(self, site):
+        kind = "text/plain; charset=made-up"
+        form = (
+            f'--b\r\nContent-Disposition: form-data; name="header"\r\nContent-Type: {kind}\r\n\r\n'
+            'no\r\n--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+            "a@x.de\r\n--b--\r\n"
+        )
+        content_type = "multipart/form-data; boundary=b; charset=made-up"
+        response = site.request("POST", "/api/upload", form.encode(), Content_Type=content_type)
+        assert response.status == 201
+        assert not any("made" in name for name in encodings._cache)
 
 
 class TestRows:
