@@ -15,6 +15,7 @@ from bottle import request, response
 
 import access
 import changes
+import database
 import files
 import logs
 import models
@@ -52,8 +53,10 @@ MAX_SEARCHED = 254
 MAX_BODY = 1000
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
-# Seconds that counting the typos of a batch may take, and batches whose typos are kept.
-TYPOS_SECONDS = 10.0
+# Seconds that one statement of a search may take, and the one that counts the typos of a batch; and
+# those for which PostgreSQL may then be silent. And batches whose typos are kept.
+SEARCH_SECONDS, TYPOS_SECONDS = 1.5, 8.5
+MORE_SECONDS = 1.5
 MAX_TYPOS = 100
 
 
@@ -125,6 +128,25 @@ class Batches:
         """A batch as lists show it."""
         return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
 
+    @contextmanager
+    def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
+        """A session for statements that PostgreSQL is to end if they last. Raises Problem then."""
+        try:
+            with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
+                yield current
+        except database.UNREACHABLE as error:
+            if not database.is_limit(error):
+                raise
+            detail = f"{what} took too long, and was given up. {advice}"
+            raise Problem(503, "took_too_long", detail) from error
+
+    def _search(self, containing: str | None) -> AbstractContextManager[Session]:
+        if not containing:
+            return self._connect()
+        return self._connect_for(
+            "The search", SEARCH_SECONDS, "Search for something shorter or more exact."
+        )
+
     def batches(self) -> dict[str, Any]:
         """GET /api/batches?q=&status=&before=&limit=: newest first.
 
@@ -135,7 +157,7 @@ class Batches:
         containing = text_from_query("q", MAX_SEARCHED)
         before = number_from_query("before", None, models.MAX_ID)
         limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
-        with self._connect():
+        with self._search(containing):
             found, following = queries.find_batches(
                 status=status, containing=containing, before=before, limit=limit
             )
@@ -197,7 +219,7 @@ class Batches:
         after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
         limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
         self.find(batch_id)
-        with self._connect():
+        with self._search(containing):
             found, following = queries.find_emails(
                 batch_id,
                 status=status,
@@ -235,7 +257,7 @@ class Batches:
 
     def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:
         # At this revision or a later one, which is then asked for by itself.
-        with self._connect(TYPOS_SECONDS):
+        with self._connect_for("Counting", TYPOS_SECONDS, "Please try again later."):
             return queries.typo_domains(batch_id)
 
     def results_csv(self, batch_id: int) -> Iterator[bytes]:

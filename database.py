@@ -3,7 +3,8 @@
 Every use of the database stands in a session(). A PostgreSQL that is gone, stopped or cut off must
 never make a request hang, so nobody waits without a limit: a connection attempt ends after
 CONNECT_TIMEOUT, those who queue behind a failed one fail with it, and a session that outlasts its
-time has its connection cut. So the limits that a server may have for its roles are lifted.
+time has its connection cut, by which its statement ends too. So the limits that a server may have
+for its roles are lifted.
 
 A server that answers may still be the wrong one: a standby, or one that is being shut down. What it
 says is UNREACHABLE too, and no connection from before is used again.
@@ -44,6 +45,10 @@ TCP_LIMITS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
+
+# Milliseconds after which a server process at work looks whether its client is still there. By
+# itself it would work on for one that was cut or killed, to the end of the statement.
+CHECK_CLIENT_MS = 1_000
 
 # How the names of all our sessions begin.
 APPLICATION = "email-batch"
@@ -147,14 +152,15 @@ class _Adapter(Psycopg2Adapter):
         return bool(poll.poll(0))
 
 
-def _unlimited(scope: str, version: int) -> str:
-    """Statements that lift a role's limits, for the SESSION or the LOCAL transaction."""
+def _limits(version: int, *, can_check: bool) -> str:
+    """Statements that a transaction begins with: they lift a role's limits, and set ours."""
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     if version >= 170_000:
         names.append("transaction_timeout")
-    if version >= 140_000 and scope == "SESSION":
-        names.append("idle_session_timeout")  # pooled connections idle as long as they like
-    return "".join(f"SET {scope} {name} = 0;" for name in names)
+    values = dict.fromkeys(names, 0)
+    if version >= 140_000 and can_check:
+        values["client_connection_check_interval"] = CHECK_CLIENT_MS
+    return "".join(f"SET LOCAL {name} = {value};" for name, value in values.items())
 
 
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
@@ -162,17 +168,24 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     # Whether it is used for reading alone.
     reads = False
 
+    def execute_sql(self, sql: str, params: Any = None) -> Any:
+        """Run statements; those outside a transaction, as one, with limits of its own.
+
+        Each transaction sets the limits itself, at little cost: what a connection to a PgBouncer
+        was told may have been told to another server process than that which the transaction gets.
+        """
+        connection = self.connection()
+        if connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
+            sql = connection.limits + sql
+        return super().execute_sql(sql, params)
+
     def begin(self, isolation_level: None = None) -> None:
-        self.execute_sql(begin())
+        self.execute_sql("BEGIN")
 
 
 def begin() -> str:
-    """Statements that begin a transaction of this session, which may last.
-
-    Each transaction lifts the limits itself, at no cost: what a connection to a PgBouncer was told
-    may have been told to another server process than that which the transaction gets.
-    """
-    return f"BEGIN;{_unlimited('LOCAL', pool.connection().server_version)}"
+    """Statements that begin a transaction of this session, behind others."""
+    return f"BEGIN;{pool.connection().limits}"
 
 
 class _Connection(connection):
@@ -180,22 +193,27 @@ class _Connection(connection):
 
     told = False
     generation = 0
+    # What each transaction begins with.
+    limits = ""
 
     def tell(self) -> None:
         """Tell them, if that is due, for the rest of the connection. Raises ReadOnlyError."""
         if self.told:
             return
         over_tcp = not self.info.host.startswith("/")
+        # Pooled connections idle as long as they like.
+        idle = "SET idle_session_timeout = 0;" if self.server_version >= 140_000 else ""
         with self.cursor() as cursor:
-            unlimited = _unlimited("SESSION", self.server_version)
-            cursor.execute(unlimited + _TELL + (_TELL_TCP if over_tcp else ""), TCP_LIMITS)
-            (read_only, *_) = cursor.fetchone() or ()
+            cursor.execute(idle + _TELL + (_TELL_TCP if over_tcp else ""), TCP_LIMITS)
+            (read_only, can_check, *_) = cursor.fetchone() or ()
         if read_only and not pool.reads:
             raise ReadOnlyError
+        self.limits = _limits(self.server_version, can_check=can_check)
         self.told = True
 
 
-_TELL = "SELECT current_setting('transaction_read_only')::boolean"
+# On some systems PostgreSQL can't look whether its client is there, and refuses to be told to.
+_TELL = "SELECT current_setting('transaction_read_only')::boolean, version() ~ 'linux'"
 # The names are libpq's; one of them is not PostgreSQL's.
 _TELL_TCP = """,
   set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
@@ -220,7 +238,10 @@ class Session:
         self.deadline = time.monotonic() + seconds
 
     def cut(self) -> None:
-        """End the connection at once, from any thread; who waits on it gets UNREACHABLE."""
+        """End the connection at once, from any thread; who waits on it gets UNREACHABLE.
+
+        PostgreSQL ends its statement within CHECK_CLIENT_MS or so.
+        """
         self.deadline = float("inf")
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
             end.shutdown(socket.SHUT_RDWR)
@@ -346,6 +367,20 @@ def disconnect() -> None:
     """Close every connection of this process, if init() was called at all."""
     if not pool.deferred:
         pool.close_all()
+
+
+@contextlib.contextmanager
+def limited(seconds: float) -> Iterator[None]:
+    """A transaction of which PostgreSQL ends each statement that lasts longer than this.
+
+    Unlike a session that is cut, that tells a slow statement from a server that is away: it raises
+    a case of UNREACHABLE that is_limit() knows.
+    """
+    with pool.atomic():
+        pool.execute_sql(
+            "SELECT set_config('statement_timeout', %s, true)", (f"{seconds * 1000:.0f}ms",)
+        )
+        yield
 
 
 @contextlib.contextmanager

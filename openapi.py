@@ -46,7 +46,7 @@ _PROBLEMS = {
     429: "Too many attempts to sign in failed, or too many streams are open.",
     431: "The headers are too long.",
     503: "The database, or a place for it, is away for now; see Retry-After. Without that"
-    " (`database_timeout`), the database server ended what took too long for it.",
+    " (`database_timeout`, `took_too_long`), the database server ended what took too long.",
     507: "The disk is full.",
 }
 _ALWAYS = (400, 401, 403, 429, 431, 503)

@@ -19,6 +19,11 @@ _VARIABLES = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
 _WITH_TLS = ("require", "verify-ca", "verify-full")
 
 
+# How a complaint begins, a tool's own or the server's; and what is none.
+_ERROR = re.compile(r"(?:\w+: )?(?:error|fatal|ERROR|FATAL|PANIC): +")
+_NOTICE = re.compile(r"(?:\w+: )?(?:warning|hint|detail|DEBUG|LOG|INFO|NOTICE|WARNING): ")
+
+
 class ToolError(Exception):
     """The last word of a tool that failed."""
 
@@ -80,8 +85,10 @@ class Tools:
 def last_word(stderr: bytes) -> str:
     """What a tool complained of, without its name."""
     lines = stderr.decode(errors="replace").strip().split("\n")
-    errors = [line for line in lines if "error" in line.lower()] or lines
-    return re.sub(r"^\w+: (error|FATAL): ", "", errors[0]).rstrip(".")
+    # A notice may have the word in its text.
+    errors = [line for line in lines if _ERROR.match(line)]
+    errors = errors or [line for line in lines if not _NOTICE.match(line)] or lines
+    return _ERROR.sub("", errors[0]).strip().rstrip(".")
 
 
 def all_tools(url: str, *, embedded: bool) -> list[Tools]:

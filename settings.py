@@ -355,7 +355,22 @@ def load(
     _refuse_open_secrets(path, sources)
     theirs = own_section(worker.processor)
     own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    return Settings(**sections, path=path, own=own)
+    settings = Settings(**sections, path=path, own=own)
+    _refuse_broken_folder(settings)
+    return settings
+
+
+def _refuse_broken_folder(settings: Settings) -> None:
+    """The bundled servers' folder is part of URLs, which are UTF-8. Raises SettingsError."""
+    try:
+        str(settings.embedded_folder).encode()
+    except UnicodeEncodeError:
+        if "embedded" in (settings.database.url, settings.redis.url):
+            raise SettingsError(
+                f"{settings.path}: [embedded] folder, {settings.embedded_folder}, has bytes in its"
+                " path that are not UTF-8. Choose another folder for the data of the bundled"
+                " servers."
+            ) from None
 
 
 def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str, str]]) -> None:

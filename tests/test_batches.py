@@ -137,6 +137,25 @@ class TestEmails:
         document = problem(response, 400, "bad_parameter")
         assert document["parameter"] == parameter.split("=")[0]
 
+    def test_a_search_that_takes_too_long_is_told_as_that(self, site, monkeypatch, caplog):
+        monkeypatch.setattr(batches, "SEARCH_SECONDS", 0.01)
+        addresses = [f"{'a' * 400}{number}@x.de" for number in range(5_000)]
+        batch_id = store(*addresses).batch_id
+        searched = f"/api/batches/{batch_id}/emails?q={'a' * 100}b{'a' * 100}"
+        document = problem(site.get(searched), 503, "took_too_long")
+        assert "Search for something shorter" in document["detail"]
+        assert site.get("/api/health").json["database"] == "ok"
+        assert not any("unreachable" in message for message in caplog.messages)
+
+    def test_a_search_ends_at_its_time_and_says_where_to_go_on(self, site, monkeypatch):
+        monkeypatch.setattr(queries, "MAX_SECONDS", 0.0)
+        monkeypatch.setattr(queries, "PIECE", 2)
+        batch_id = completed()
+        page = site.get(f"/api/batches/{batch_id}/emails?q=user1").json
+        assert ([email["id"] for email in page["emails"]], page["next"]) == ([1], 2)
+        page = site.get(f"/api/batches/{batch_id}/emails?q=user1&after=9").json
+        assert ([email["id"] for email in page["emails"]], page["next"]) == ([10], None)
+
     def test_of_no_batch(self, site):
         problem(site.get("/api/batches/7/emails"), 404, "batch_not_found")
 

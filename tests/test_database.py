@@ -1,12 +1,14 @@
 """Sessions and their deadlines, on a PostgreSQL that answers late, not at all, or gets lost."""
 
 import ast
+import threading
 import time
+from contextlib import nullcontext
 from io import BytesIO
 
 import pytest
 from proxy import Proxy
-from support import ROOT, assert_books_balance, csv_of, query, snapshot, store
+from support import ROOT, assert_books_balance, csv_of, eventually, query, snapshot, store
 
 import database
 import intake
@@ -51,6 +53,40 @@ def test_what_the_server_said_last_is_what_is_raised(database, elsewhere):
 
     with pytest.raises(UNREACHABLE, match=r"terminating connection|server closed the connection"):
         be_terminated()
+
+
+# What a server process does that never looks at its socket by itself.
+BUSY = "SELECT count(*) FROM generate_series(1, 100000) AS a, generate_series(1, 100000) AS b"
+
+
+@pytest.mark.usefixtures("_tables")
+@pytest.mark.parametrize("transaction", [pool.atomic, nullcontext, database.own_transactions])
+def test_the_statement_of_a_session_that_is_cut_ends(elsewhere, transaction):
+    at_work = "SELECT FROM pg_stat_activity WHERE query LIKE %s AND state = 'active'"
+
+    def works():
+        elsewhere.execute(f"{at_work} AND pid <> pg_backend_pid()", (f"%{BUSY}%",))
+        return elsewhere.rowcount
+
+    def work_until_cut():
+        with session(60) as current, transaction():
+            if transaction is database.own_transactions:
+                pool.execute_sql(database.begin())
+            threading.Thread(target=lambda: eventually(works) and current.cut()).start()
+            pool.execute_sql(BUSY)
+
+    with pytest.raises(UNREACHABLE):
+        work_until_cut()
+    eventually(lambda: not works(), 10)
+
+
+@pytest.mark.usefixtures("_tables")
+def test_a_slow_statement_is_told_from_a_server_that_is_away():
+    with pytest.raises(UNREACHABLE) as raised, session(), database.limited(0.1):
+        sleep(60)
+    assert database.is_limit(raised.value)
+    with session():
+        assert pool.execute_sql("SHOW statement_timeout").fetchone() == ("0",)
 
 
 def test_a_session_may_be_extended(database):

@@ -187,6 +187,23 @@ def test_what_is_no_backup_is_one_sentence_and_changes_nothing(
     assert rows(other, "SELECT count(*) FROM email") == [(2,)]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ('NOTICE:  table "error" is not there, skipping\nERROR:  division by zero\nLINE 1: SELECT',
+         "division by zero"),
+        ('NOTICE:  table "error" is not there, skipping\nbackslash commands are restricted.\n',
+         "backslash commands are restricted"),
+        ("pg_dump: warning: an error may follow\npg_dump: error: no such table\n", "no such table"),
+        ("server closed the connection\n\tThis probably means …\n", "server closed the connection"),
+        ("NOTICE:  all is well\n", "NOTICE:  all is well"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_of_what_a_tool_says_the_error_is_told(said, told):
+    assert pgtools.last_word(said.encode()) == told
+
+
 def test_nothing_is_restored_under_an_app_that_runs(small_backup, other, manage, run, tmp_path):
     folder = tmp_path / "app"
     folder.mkdir()

@@ -5,6 +5,7 @@ import json
 import shutil
 import signal
 from contextlib import closing
+from threading import Event, Thread
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -15,6 +16,9 @@ from installation import Installation, audited
 from servers import MASTER, PASSWORD, PASSWORD_IN_URL
 from support import LASTING_COPY, eventually
 from tls import Certificates, TlsServer
+
+import database
+from database import UNREACHABLE, pool, session
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
 SHARED = 3
@@ -190,6 +194,39 @@ class TestPgBouncer:
         upload, batch_id = installation.upload(2000)
         await_status(installation.site, batch_id, "completed")
         layout.audit(upload)
+
+    def test_the_statement_of_a_session_that_is_cut_ends(self, layout, bounced, servers):
+        postgres, _ = bounced
+        cut = Event()
+
+        def works():
+            postgres.execute(
+                "SELECT FROM pg_stat_activity WHERE query ~ 'as b$' AND state = 'active'"
+            )
+            return postgres.rowcount
+
+        def work_until_cut(ends):
+            with session(60) as current:
+                if ends:
+                    Thread(target=lambda: eventually(works) and [current.cut(), cut.set()]).start()
+                pool.execute_sql("SELECT pg_sleep(%s) as b", (60 if ends else 0,))
+
+        database.disconnect()
+        database.init(layout.environment["DATABASE_URL"], connections=SHARED)
+        try:
+            work_until_cut(ends=False)
+            # The next server process has been told nothing.
+            postgres.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+                " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+            )
+            with pytest.raises(UNREACHABLE):
+                work_until_cut(ends=True)
+            assert cut.wait(20)
+            eventually(lambda: not works(), 10)
+        finally:
+            database.disconnect()
+            database.init(servers.database_url, connections=30)
 
     def test_the_selftest_says_what_it_needs(self, installation):
         run = installation.process("worker.py", "--selftest")

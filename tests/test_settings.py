@@ -1,5 +1,8 @@
 import ast
+import os
 import re
+import subprocess
+import sys
 from dataclasses import fields
 
 import pytest
@@ -27,6 +30,19 @@ def test_environment_wins_over_file_and_flags_win_over_both(tmp_path):
     assert loaded.redis.url == "redis://b"
     assert settings.load(path, {("server", "port"): "3"}, environ).server.port == 3
     assert settings.load(path, {("server", "port"): None}, {"PORT": ""}).server.port == 1
+
+
+def test_a_path_that_is_not_utf8_is_one_sentence_unless_servers_are_ones_own(tmp_path):
+    folder = tmp_path / os.fsdecode(b"by\xffte")
+    folder.mkdir()
+    path = write_config(folder)
+    command = [sys.executable, str(ROOT / "app.py"), "--config", str(path)]
+    environment = {name: os.environ[name] for name in os.environ.keys() - settings.ENVIRONMENT}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
+    assert "has bytes in its path that are not UTF-8. Choose another folder" in ended.stderr
+    own = {"DATABASE_URL": "postgresql://a", "REDIS_URL": "redis://b"}
+    assert settings.load(path, environ=own).path == path
 
 
 @pytest.mark.parametrize(
