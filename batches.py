@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -15,6 +14,7 @@ from bottle import request, response
 import access
 import changes
 import files
+import forms
 import logs
 import models
 import phrases
@@ -47,8 +47,6 @@ MAX_EMAILS, EMAILS = 500, 50
 # The longest part of an address, or of a file's name, that is searched for: no address is longer
 # (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
-# Bytes of a request's JSON.
-MAX_BODY = 1000
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
 # Seconds that counting the typos of a batch may take, and batches whose typos are kept.
@@ -264,7 +262,7 @@ class Batches:
 
     def retry(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/retry, `which` = failed, unknown or a reason: requeues those."""
-        which = _reason(_field("which"), "which")
+        which = _reason(forms.field("which"), "which")
         if which is None:
             raise Problem(
                 400,
@@ -352,22 +350,3 @@ def _reason(text: str | None, parameter: str) -> str | None:
             parameter=parameter,
         )
     return text
-
-
-def _field(name: str) -> str | None:
-    """A text of the request, from a JSON object, a form or the query string. Raises Problem."""
-    if request.content_type.partition(";")[0].strip().lower() == "application/json":
-        try:
-            document = dict(json.loads(request.body.read(MAX_BODY)))
-        except (ValueError, TypeError, RecursionError):
-            raise Problem(
-                400, "bad_json", f"The body must be a JSON object of {MAX_BODY:,} bytes at most."
-            ) from None
-        value = document.pop(name, None)
-        if document:
-            raise Problem(400, "bad_json", f"The object has {name!r} and nothing else.")
-    else:
-        value = request.params.getunicode(name)
-    if value is not None and not isinstance(value, str):
-        raise Problem(400, "bad_parameter", f"{name} must be a text.", parameter=name)
-    return value or None

@@ -14,6 +14,7 @@ import multipart
 from bottle import request
 
 import columns
+import forms
 import intake
 import tables
 from formats import Format, IntakeError, Overrides, shorten
@@ -29,9 +30,6 @@ PREVIEW_ROWS = 10
 # What a form may say beside its file, each a short text: how it is read, and how long it is.
 _FORMAT = ("column", "delimiter", "encoding", "header")
 _FIELDS = (*_FORMAT, "size")
-# Fields of a form at most; bytes of one that is kept in memory.
-MAX_FIELDS = 20
-MAX_TEXT = 100_000
 
 # What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
 PASTED = "Pasted addresses.txt"
@@ -48,29 +46,14 @@ class Form:
         """Read the present request's. Raises Problem."""
         self._parts: list[multipart.MultipartPart] = []
         try:
-            with closing(request.body) as body:  # a temporary file, as each large part is another
-                self._read(body)
-            self._choose()
-        except (ValueError, LookupError) as error:
-            self.close()
-            raise Problem(400, "bad_form", _why_bad(error)) from None
+            # A temporary file, as each large part is another.
+            with forms.problems_of_forms(), closing(request.body) as body:
+                for part in forms.parts(body):
+                    self._parts.append(part)
+                self._choose()
         except BaseException:
             self.close()
             raise
-
-    def _read(self, body: BinaryIO) -> None:
-        kind, options = multipart.parse_options_header(request.environ.get("CONTENT_TYPE", ""))
-        if kind != "multipart/form-data":
-            return  # there is no file in it
-        parser = multipart.MultipartParser(
-            body,
-            options.get("boundary", ""),
-            charset=options.get("charset", "utf8"),
-            part_limit=MAX_FIELDS,
-            spool_limit=MAX_TEXT,
-        )
-        for part in parser:
-            self._parts.append(part)
 
     def _choose(self) -> None:
         """Find the file among the fields, and what else is said of it."""
@@ -125,14 +108,6 @@ class Form:
 def _says(part: multipart.MultipartPart) -> bool:
     """Whether there is anything in it; a long one is not looked at for that."""
     return not part.is_buffered() or bool(part.raw.strip())
-
-
-def _why_bad(error: Exception) -> str:
-    if isinstance(error, multipart.ParserLimitReached):
-        return f"The form has more than {MAX_FIELDS} fields, or one with very long headers."
-    if isinstance(error, multipart.MultipartError):
-        return f"The form can't be read: {error}."
-    return "The form's fields are no UTF-8 text."
 
 
 def _one_a_line(file: BinaryIO) -> BinaryIO:
