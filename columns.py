@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from formats import (
-    NAME_LENGTH,
-    NAMES,
+    CELL_LENGTH,
+    CELLS,
     RESULT_COLUMNS,
     Format,
     IntakeError,
     Overrides,
+    cut_row,
     is_results,
     shorten,
 )
@@ -48,12 +49,10 @@ def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Forma
     )
     found = replace(kind, column=column, columns=width)
     if _has_header(names, rows, column, counts, width, overrides):
-        last = len(names) - len(RESULT_COLUMNS)
-        cut = (
-            cell[:NAME_LENGTH] if index < NAMES or index >= last else ""
-            for index, cell in enumerate(names)
-        )
-        return replace(found, header=tuple(cut), header_index=first)
+        header = [*cut_row(names), *[""] * (len(names) - CELLS)]
+        if is_results(names):
+            header[-len(RESULT_COLUMNS) :] = RESULT_COLUMNS
+        return replace(found, header=tuple(header), header_index=first)
     return found
 
 
@@ -122,11 +121,11 @@ def _known(names: tuple[str, ...]) -> list[int]:
 
 
 def _is_known(name: str) -> bool:
-    return len(name) <= NAME_LENGTH and _HEADER.fullmatch(name) is not None
+    return len(name) <= CELL_LENGTH and _HEADER.fullmatch(name) is not None
 
 
 def _named(text: str, names: tuple[str, ...], width: int, overrides: Overrides) -> int:
-    lowered = [name[:NAME_LENGTH].casefold() for name in names]
+    lowered = [name[:CELL_LENGTH].casefold() for name in names]
     if overrides.header is not False and text.casefold() in lowered:
         return lowered.index(text.casefold())
     if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= width:
@@ -156,7 +155,7 @@ def _has_header(
     if overrides.header is not None:
         return overrides.header and any(names)
     name = names[column] if len(names) > column else ""
-    if overrides.column and overrides.column.casefold() == name[:NAME_LENGTH].casefold() != "":
+    if overrides.column and overrides.column.casefold() == name[:CELL_LENGTH].casefold() != "":
         return True
     if not name or "@" in name:
         return False

@@ -17,11 +17,11 @@ import columns
 import forms
 import intake
 import tables
-from formats import Format, IntakeError, Overrides, shorten
+from formats import CELLS, Format, IntakeError, Overrides, cut_row
 from models import Batch
 from problems import RETRY_AFTER, Problem
 from settings import Settings
-from wire import MAX_CELL, MAX_COLUMNS, cut_row, format_json
+from wire import format_json
 
 # Bytes of a text file that are used for its preview, and the rows that are shown.
 PREVIEW_BYTES = 1 << 20
@@ -210,13 +210,13 @@ def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
 
 
 def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
-    names = found.header or ()
+    names = cut_row(found.header or ())
     counts = columns.address_counts(rows, found)
     return [
         {
             "index": index + 1,
-            "name": shorten(names[index], MAX_CELL) if index < len(names) else None,
+            "name": names[index] if index < len(names) else None,
             "addresses": count,
         }
-        for index, count in enumerate(counts[:MAX_COLUMNS])
+        for index, count in enumerate(counts[:CELLS])
     ]

@@ -10,6 +10,7 @@ from test_models import ADDRESSES, MARKED, completed, remains, take_turns
 import batches
 import queries
 import removal
+from formats import Format
 
 CODES = {number: reason for number, _, reason in MARKED}
 
@@ -165,6 +166,23 @@ class TestList:
         answer = site.get(f"/api/batches/{batch_id}").json
         assert 0 <= answer["elapsedSeconds"] < 20
         assert answer["secondsLeft"] is None
+
+    def test_is_small_whatever_headers_the_files_had(self, site):
+        store("a@x.de")
+        # As earlier versions kept them.
+        header = ["email", *["\U0001f600" * 200] * 199]
+        document = Format("csv", "utf-8", ",", tuple(header), columns=200).to_json()
+        query("UPDATE batch SET format = %s RETURNING 1", json.dumps(document))
+        query(
+            "INSERT INTO batch OVERRIDING SYSTEM VALUE"
+            " SELECT (jsonb_populate_record(batch, jsonb_build_object('id', n))).*"
+            " FROM batch, generate_series(2, 100) n RETURNING 1"
+        )
+        answer = site.get("/api/batches?limit=100")
+        assert len(answer.body) < 1_000_000
+        headers = [batch["format"]["header"] for batch in answer.json["batches"]]
+        assert headers == [["email", *["\U0001f600" * 5 + "…"] * 199]] * 100
+        assert "\U0001f600".encode() in answer.body
 
 
 class TestTypos:

@@ -83,6 +83,13 @@ class TestPreview:
         assert len(shown["rows"][0][1]) == 200
         assert len(shown["rows"][0]) == len(shown["columns"]) == 200
 
+    def test_a_wide_one_is_small(self, site):
+        names, row = [["a@x.de"] + [letter * 200] * 199 for letter in "\U0001f600\x01"]
+        content = csv_of(",".join(names).replace("@", ""), *[",".join(row)] * 10)
+        response = preview(site, content)
+        assert (response.status, len(response.json["rows"])) == (200, 10)
+        assert len(response.body) < 100_000
+
 
 class TestUpload:
     def test_takes_what_people_say(self, site):
