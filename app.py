@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from functools import wraps
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import bottle
 from bottle import request, response
@@ -55,14 +56,15 @@ from wire import batch_format_json, json_text, rows_json
 logger = logging.getLogger("app")
 
 
-def _refuse_broken_path(path: str) -> None:
-    """Raises Problem for a path that is not UTF-8.
+def _refuse_broken_address(path: str, query: str) -> None:
+    """Raises Problem for an address that is not UTF-8.
 
     Bottle leaves out what isn't, so that it would serve /metrics for a path that a proxy in front,
-    which knows whom /metrics is for, takes for another.
+    which knows whom /metrics is for, takes for another, and all emails for a search for one.
     """
     try:
         path.encode("latin-1").decode()  # WSGI has its bytes as Latin-1
+        unquote_to_bytes(query).decode()
     except UnicodeDecodeError:
         raise Problem(400, "bad_path", "The address has bytes in it that are not UTF-8.") from None
 
@@ -117,7 +119,7 @@ class Application:
 
     def _let_in(self) -> None:
         self._access.admit()
-        _refuse_broken_path(request.environ["bottle.raw_path"])
+        _refuse_broken_address(request.environ["bottle.raw_path"], request.query_string)
         origins.refuse_others(request.environ, self._settings.server.cors_origins)
 
     def _answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:

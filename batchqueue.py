@@ -40,8 +40,10 @@ logger = logging.getLogger("batchqueue")
 class BatchQueue:
     """The list under `key`. Every method raises redis.RedisError when Redis is out of reach."""
 
-    def __init__(self, client: redis.Redis, key: str) -> None:
+    def __init__(self, client: redis.Redis, key: str, *, counted: bool = True) -> None:
+        """`counted` is whether its rings are among the metrics."""
         self._client = client
+        self._counted = counted
         self._key = key
         self._enqueue = client.register_script(_ENQUEUE)
         self._nonsense = logs.Sparingly(logger)
@@ -49,7 +51,8 @@ class BatchQueue:
     def enqueue(self, *batch_ids: int) -> None:
         """Ring for these batches, unless somebody has and no worker has come yet."""
         if batch_ids:
-            metrics.RINGS.inc(len(batch_ids))
+            if self._counted:
+                metrics.RINGS.inc(len(batch_ids))
             self._enqueue(keys=[self._key], args=list(batch_ids))
 
     def dequeue(self, timeout: float) -> int | None:

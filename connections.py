@@ -44,6 +44,7 @@ TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only an uploa
 FIRST_LINE = 2_000
 
 logger = logging.getLogger("connections")
+_sparingly = logs.Sparingly(logger)
 
 
 class _RefusedError(Error):  # type: ignore[misc]
@@ -108,7 +109,10 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
     def parse_header(self, header_plus: bytes) -> None:
         """Parse the head of the request. Raises FramingError, and what waitress catches."""
         framing.check_raw(header_plus)
-        super().parse_header(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # of urlsplit(), for a host such as [
+            raise FramingError("Its address can't be read.") from None
         framing.check_target(self)
         if self.chunked:
             self.body_rcv = Chunked(self.body_rcv.getbuf())
@@ -124,15 +128,19 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
                 self._refuse(HTTPStatus.BAD_REQUEST, str(error))
             except OSError as error:
                 self._fail(error)
+            except Exception as error:
+                # A stranger may know how to repeat it, and waitress would log pages each time.
+                _sparingly.warning("a request can't be parsed", error=repr(error))
+                self._refuse(HTTPStatus.BAD_REQUEST)
         if self.empty:  # one blank line before a request is borne with, and waitress skips it
             self.empty = False
             self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
         if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
-        if self.error is not None:
-            self.expect_continue = False  # who asks before sending is answered before it
-            return len(data)
-        return consumed
+        if self.completed:
+            # There is no body to wait for, or it is refused: the answer itself is next.
+            self.expect_continue = False
+        return consumed if self.error is None else len(data)
 
     def _count(self, size: int) -> None:
         """Take room for so much more of the body."""

@@ -22,8 +22,11 @@ import redisclient
 
 # Seconds between two probes of a Redis that is away.
 PROBE_SECONDS = 1.0
-# What says that a Redis is there, and does not do what it is asked.
-_ANSWERS = (redis.ResponseError, redis.BusyLoadingError, redis.AuthenticationError)
+
+# Errors that are answers; redis-py takes the latter two for connections that fail.
+_REFUSALS = redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError
+# Different faults of an outage that are logged, at most: some follow one another in turns.
+MAX_FAULTS = 5
 
 T = TypeVar("T")
 
@@ -50,6 +53,8 @@ class Doorbell:
         self._lock = threading.Lock()
         self._outages = 0
         self._refusal: str | None = None
+        # The refusals of this outage that were logged.
+        self._faults: set[str | None] = set()
 
     @property
     def away(self) -> bool:
@@ -92,9 +97,9 @@ class Doorbell:
             for trial in (*self.trials, *self.probes):
                 trial()
         except redis.RedisError as error:
-            before = self._refusal
+            self._faults.add(self._refusal)
             self._failed(error)
-            if self._refusal != before:  # another fault than the one that was logged
+            if self._refusal not in self._faults and len(self._faults) < MAX_FAULTS:
                 logger.error(logs.line("refused", server="redis", error=error))
             return
         self._refusal = None
@@ -104,7 +109,8 @@ class Doorbell:
         with self._lock:
             if not self.away:
                 self._outages += 1
-            self._refusal = logs.said(error) if isinstance(error, _ANSWERS) else None
+                self._faults.clear()
+            self._refusal = logs.said(error) if isinstance(error, _REFUSALS) else None
             self._outage.begin(error)
         redisclient.drop_idle(self.client)
 

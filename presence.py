@@ -143,8 +143,10 @@ def workers(client: redis.Redis, queue_key: str) -> Roll:
     gone = [key for key, value in zip(keys, values, strict=False) if value is None]
     if gone:
         client.srem(set_key, *gone)
-    *alive, last_seen = (_parse(value, now) for value in values)
-    return Roll([worker for worker in alive if worker is not None], last_seen)
+    *named, last_seen = (_parse(value, now) for value in values)
+    # Of a clock that was set back, keys outlast their time, and times are yet to come.
+    alive = [worker for worker in named if worker and worker.seen_ago <= EXPIRE_SECONDS]
+    return Roll(alive, last_seen)
 
 
 def _parse(value: bytes | None, now: float) -> Worker | None:
@@ -161,7 +163,7 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
             rate=_number(fields["rate"]),
             activity=tuple(_thread(each) for each in fields["activity"]),
             started_ago=max(0.0, now - _number(fields["since"])),
-            seen_ago=max(0.0, now - _number(fields["seen"])),
+            seen_ago=abs(now - _number(fields["seen"])),
             # A worker of an older version tells none.
             samples=metrics.parse(fields.get("metrics", [])),
         )

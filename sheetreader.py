@@ -30,8 +30,9 @@ SECONDS = 120
 # text that is in very many cells is in the file once, and in memory as often as there are cells.
 # Usual sheets take 14 MB and 1.5 to 2.3 bytes for a byte, measured with 3 to 10 columns.
 LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
-# Characters of a row, as of a text file's.
+# Characters of a row, and of a cell, as of a text file's.
 MAX_ROW = 2 << 20
+MAX_CELL = csv.field_size_limit()
 # A workbook's parts, and the bytes that they may have together when they are inflated. A sheet of
 # a million rows has some 100 MB.
 MAX_PARTS = 5000
@@ -215,16 +216,23 @@ def _write(file: BinaryIO) -> None:
     for number, cells in enumerate(sheet.iter_rows(), start=1):
         # A NUL can be written in a workbook, but not in PostgreSQL.
         row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
-        if sum(map(len, row)) + column + len(row) > MAX_ROW:
+        length = sum(map(len, row)) + column + len(row)
+        if length > MAX_CELL and (refusal := _too_long(length, row, number)):
             output.flush()  # the rows above may hold something that is to be told first
-            raise _RefusalError(
-                "row_too_long",
-                422,
-                f"this row is longer than {MAX_ROW:,} characters. Put one address on each row.",
-                number,
-            )
+            raise refusal
         writer.writerow(left + row if any(row) else [])
     output.flush()
+
+
+def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
+    """What is wrong with a row of so many characters, if anything is."""
+    if length > MAX_ROW:
+        what = f"this row is longer than {MAX_ROW:,} characters"
+        return _RefusalError("row_too_long", 422, f"{what}. Put one address on each row.", number)
+    if max(map(len, row)) > MAX_CELL:
+        what = f"this row has a cell of more than {MAX_CELL:,} characters"
+        return _RefusalError("cell_too_long", 422, f"{what}. Shorten it or delete it.", number)
+    return None
 
 
 def _text(cell: Any) -> str:

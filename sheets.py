@@ -115,7 +115,7 @@ def _read(output: io.RawIOBase) -> Generator[tuple[int, list[str]], None, None]:
         for number, cells in enumerate(csv.reader(text), start=1):
             yield number, cells
     except csv.Error as error:
-        # A cell beyond the limit, or a row that was broken off by the child's death.
+        # A row that was broken off by the child's death, in the middle of a quoted cell perhaps.
         raise IntakeError(
             "bad_sheet", f"this row can't be read: {error}.", line=number + 1
         ) from None

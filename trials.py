@@ -21,7 +21,7 @@ def prepare(doorbell: Doorbell, channel_prefix: str) -> None:
 
 
 def _try_list(doorbell: Doorbell) -> None:
-    queue = BatchQueue(doorbell.client, f"{doorbell.key}:probe:list")
+    queue = BatchQueue(doorbell.client, f"{doorbell.key}:probe:list", counted=False)
     queue.enqueue(1, 2)
     queue.enqueue(1)
     queue.dequeue(DEQUEUE_SECONDS)

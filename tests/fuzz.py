@@ -102,6 +102,8 @@ BOOKS = [
     workbook([["Email", "Name"], ["a@x.de", "A"], ["b@x.de", 7]]),
     workbook([[]]),
     workbook([["x" * 300, 1e300, True], [None, "a@x.de"]] * 20),
+    # A text that is in the file once, and in very many cells.
+    workbook([["a@x.de"], *[["@" * 32_000]] * 100]),
 ]
 
 

@@ -374,7 +374,11 @@ def test_of_users_who_are_added_at_once_none_is_lost(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "path", ["/%ffmetrics", "/metrics%ff", "/api/%c3", "/%ed%a0%80", "/%c0%af"]
+    "path",
+    [
+        *("/%ffmetrics", "/metrics%ff", "/api/%c3", "/%ed%a0%80", "/%c0%af"),
+        *("/api/batches?q=%ff", "/api/batches/1/emails?verdict=%c3", "/?q=%ed%a0%80"),
+    ],
 )
 def test_an_address_that_is_not_utf_8_leads_nowhere(site, path):
     response = site.get(path)

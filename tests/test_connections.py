@@ -114,10 +114,9 @@ def test_headers_and_query_strings_have_a_limit(site):
     assert site.get("/api/batches?" + "&".join(f"q{n}=1" for n in range(4_000))).status == 200
 
 
-def test_who_has_not_signed_in_stores_no_body(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(users, "_N", 2)
-    users.add(tmp_path / "users", "alice", PASSWORD)
-    site = serve()
+@pytest.fixture
+def kept(monkeypatch):
+    """How many bytes of bodies room was asked for, each time."""
     kept = []
     take = connections.Bodies.take
     monkeypatch.setattr(
@@ -125,6 +124,13 @@ def test_who_has_not_signed_in_stores_no_body(serve, tmp_path, monkeypatch):
         "take",
         lambda self, size, *files: kept.append(size) or take(self, size, *files),
     )
+    return kept
+
+
+def test_who_has_not_signed_in_stores_no_body(serve, tmp_path, monkeypatch, kept):
+    monkeypatch.setattr(users, "_N", 2)
+    users.add(tmp_path / "users", "alice", PASSWORD)
+    site = serve()
     content = b"a" * 3_000_000
     said = answer(connect(site, body(len(content)) + content))
     assert said.startswith("HTTP/1.1 401")
@@ -140,13 +146,15 @@ def test_who_has_not_signed_in_stores_no_body(serve, tmp_path, monkeypatch):
         assert connection.recv(20).startswith(b"HTTP/1.1 400")  # it is read, and no form
 
 
-def test_bodies_have_so_much_room_together_and_give_it_back(serve, monkeypatch):
+def test_bodies_have_so_much_room_together_and_give_it_back(serve, monkeypatch, kept):
     monkeypatch.setattr(serving, "LARGEST_UPLOADS", 1)
     monkeypatch.setattr(serving, "FORM_OVERHEAD", 100_000)
     site = serve(upload__max_megabytes=1)
     half = b"a" * 600_000
     with connect(site, body(1_000_000) + half):
-        # It has more than half of the room.
+        # It has more than half of the room: another that came at once might have that instead.
+        eventually(lambda: sum(kept) > 550_000)
+
         def refused():
             said = answer(connect(site, body(len(half)) + half + b"GET / HTTP/1.0\r\n\r\n"))
             return "503 Service Unavailable" in said and "Retry-After: 5" in said
@@ -156,7 +164,7 @@ def test_bodies_have_so_much_room_together_and_give_it_back(serve, monkeypatch):
     # That upload was broken off.
     content = b"".join(b"%d@example.com\n" % number for number in range(30_000))
     eventually(lambda: site.upload(content).status == 201)
-    for _ in range(5):
+    for _ in range(2):
         assert site.upload(content).status == 201
 
 

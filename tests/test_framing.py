@@ -3,6 +3,7 @@
 import contextlib
 import json
 import random
+import re
 import time
 from io import BytesIO
 from urllib.parse import quote
@@ -11,6 +12,7 @@ import pytest
 from support import csv_of, store
 from test_connections import HOST, answer, connect
 
+import framing
 from framing import MAX_LINE, MAX_LINES, Chunked, FramingError
 
 POST = b"POST /api/upload HTTP/1.1\r\n"
@@ -39,6 +41,9 @@ MALFORMED = {
     "a host with a port of thousands": b"GET /api/ HTTP/1.1\r\nHost: a:" + NINES + b"\r\n\r\n",
     "an address elsewhere": b"GET http://other/api/health HTTP/1.1\r\n" + HOST + END,
     "an address elsewhere, 1.0": b"GET http://other/api/health HTTP/1.0\r\n\r\n",
+    "an address that is none": b"GET http://[/api/ HTTP/1.1\r\n" + HOST + END,
+    "an address that ends first": b"GET http://a]/api/ HTTP/1.0\r\n\r\n",
+    "an address of no host": b"GET http://[zz]/api/ HTTP/1.1\r\nHost: [zz]\r\n\r\n",
     "a folded header": b"GET /api/health HTTP/1.1\r\n" + HOST + b"A: b\r\n c\r\n\r\n",
     "a folded Host": b"GET /api/health HTTP/1.1\r\nA: b\r\n Host: localhost\r\n\r\n",
     "space before a colon": b"GET /api/health HTTP/1.1\r\nHost : localhost\r\n\r\n",
@@ -62,6 +67,28 @@ def test_what_is_malformed_is_refused_with_a_problem_and_nothing_after_it_is_a_r
     assert "application/problem+json" in head
     assert json.loads(body)["code"] == "bad_request"
     assert json.loads(body)["detail"]
+
+
+def test_what_no_one_thought_of_is_answered_and_not_logged_each_time(site, monkeypatch, caplog):
+    monkeypatch.setattr(framing, "check_target", lambda parser: 1 / 0)
+    for _ in range(3):
+        said = answer(connect(site, b"GET / HTTP/1.1\r\n" + HOST + END))
+        assert said.startswith("HTTP/1.1 400")
+    assert caplog.text.count("can't be parsed") == 1
+
+
+@pytest.mark.parametrize(
+    ("request_", "status"),
+    [
+        (b"GET /api/health HTTP/1.1\r\n" + HOST, "200"),
+        (b"DELETE /api/batches/77 HTTP/1.1\r\n" + HOST, "404"),
+        (POST + HOST + b"Content-Length: 0\r\n", "400"),
+    ],
+)
+def test_who_expects_to_go_on_and_has_nothing_to_send_is_answered(site, request_, status):
+    following = b"GET /api/health HTTP/1.0\r\n" + END
+    said = answer(connect(site, request_ + b"Expect: 100-continue\r\n" + END + following))
+    assert re.findall("HTTP/1.. ([0-9]+)", said) == [status, "200"]
 
 
 def test_blank_lines_are_no_requests_but_one_before_a_request_is_borne_with(site):

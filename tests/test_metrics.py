@@ -8,6 +8,7 @@ from support import csv_of, eventually
 from test_access import PASSWORD, basic
 
 import metrics
+import trials
 import users
 from presence import Presence, ThreadReport
 
@@ -145,3 +146,11 @@ def test_reasons_of_a_processors_own_are_counted_as_one():
     before = metrics.EMAILS.labels("invalid", "own")._value.get()
     metrics.count_turn(0.1, 3, [("failed", "not_staff"), ("failed", "too_new")])
     assert metrics.EMAILS.labels("invalid", "own")._value.get() == before + 2
+
+
+def test_trials_of_redis_are_no_rings(doorbell):
+    trials.prepare(doorbell, "batch:status:")
+    before = metrics.RINGS._value.get()
+    doorbell.check()
+    assert not doorbell.away
+    assert metrics.RINGS._value.get() == before

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import shlex
 import shutil
 import tempfile
 import threading
@@ -14,6 +15,7 @@ from urllib.parse import unquote
 import psutil
 import psycopg2
 import pytest
+import redis
 from browsing import await_completed, field, is_live
 from playwright.sync_api import expect
 from support import (
@@ -356,23 +358,6 @@ def test_a_killed_redis_comes_back_empty_and_all_heals(start, own, database, tmp
     assert site.upload(ADDRESSES).json["liveUpdates"]
 
 
-@own_redis
-def test_a_redis_without_memory_counts_as_away_until_it_takes_writes(start, own, database):
-    app, worker = start("app.py"), start("worker.py")
-    site = app.site()
-    worker.await_line("worker started")
-    redis = Doorbell(own.url, "email-queue")
-    redis.client.config_set("maxmemory", 1)
-    response = site.upload(ADDRESSES)
-    assert (response.status, response.json["liveUpdates"]) == (201, False)
-    eventually(lambda: completed(site, response.json["batchId"]))
-    eventually(lambda: outages(worker, "redis") == outages(app, "redis") == (1, 0))
-    redis.client.config_set("maxmemory", 0)
-    eventually(lambda: outages(worker, "redis") == outages(app, "redis") == (1, 1))
-    redis.close()
-    assert site.upload(ADDRESSES).json["liveUpdates"]
-
-
 @pytest.fixture
 def switched(own):
     """A path that leads to `own`, or to another server; `own.url` is this path meanwhile."""
@@ -425,6 +410,22 @@ def test_a_redis_that_became_a_replica_is_left_and_its_successor_found(
     assert site.upload(ADDRESSES).json["liveUpdates"]
 
 
+def test_faults_that_take_turns_are_told_once_each(no_redis, caplog):
+    loading = redis.BusyLoadingError("Redis is loading the dataset in memory")
+    faults = [redis.ConnectionError("refused"), loading] * 5
+
+    def fail():
+        raise faults.pop()
+
+    no_redis.trials[:] = [fail]
+    no_redis.check()
+    assert no_redis.refusal == str(loading)
+    while faults:
+        no_redis.probe()
+    assert no_redis.refusal is None
+    assert len(caplog.records) == 2
+
+
 def running(start, script):
     process = start(script)
     if script == "worker.py":
@@ -432,19 +433,61 @@ def running(start, script):
     return process
 
 
+STALE, READ = "replica-serve-stale-data", "replica-read-only"
+KILL_ALL = "CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub"
+# What Redis says, when it is told to refuse, and how to make it take all again.
+REFUSALS = {
+    "NOREPLICAS": (["CONFIG SET min-replicas-to-write 1"], ["CONFIG SET min-replicas-to-write 0"]),
+    "maxmemory": (["CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
+    "RDB snapshots": (["CONFIG SET save '3600 99'", "BGSAVE"], ["CONFIG SET save ''"]),
+    "MASTER is down": (
+        [f"CONFIG SET {STALE} no", f"CONFIG SET {READ} no", "REPLICAOF 127.0.0.1 1"],
+        ["REPLICAOF NO ONE", f"CONFIG SET {STALE} yes", f"CONFIG SET {READ} yes"],
+    ),
+    "authenticat": (
+        ["CONFIG SET requirepass secret", *KILL_ALL],
+        ["CONFIG SET requirepass ''"],
+    ),
+}
+
+
 @own_redis
-@pytest.mark.parametrize("setting", ["min-replicas-to-write", "maxmemory"])
-def test_a_redis_that_takes_no_writes_is_one_outage(start, own, database, setting):
+def test_a_redis_that_refuses_is_one_outage_each_time_and_told_as_what_it_is(start, own, database):
     app, worker = (running(start, script) for script in ("app.py", "worker.py"))
     site = app.site()
-    with contextlib.closing(Doorbell(own.url, "email-queue")) as redis:
-        redis.client.config_set(setting, 1)
-        eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 0))
-        batch_id = site.upload(ADDRESSES).json["batchId"]
-        eventually(lambda: completed(site, batch_id))
-        redis.client.config_set(setting, 0)
-    eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 1))
-    assert site.upload(ADDRESSES).json["liveUpdates"]
+    batch_ids = []
+
+    def upload():
+        response = site.upload(ADDRESSES)
+        batch_ids.append(response.json["batchId"])
+        return response.json["liveUpdates"]
+
+    with contextlib.closing(Doorbell(own.url, "email-queue")) as admin:
+        # In the way of what BGSAVE writes.
+        (Path(admin.client.config_get("dir")["dir"]) / "dump.rdb" / "full").mkdir(parents=True)
+        for times, (said, (breaking, mending)) in enumerate(REFUSALS.items()):
+            seen = [len(process.lines) for process in (app, worker)]
+            for command in breaking:
+                admin.client.execute_command(*shlex.split(command))
+            upload()
+            there = (times + 1, times)
+            eventually(lambda: outages(app, "redis") == outages(worker, "redis") == there)  # noqa: B023
+            assert not upload()
+            with site.stream(batch_ids[-1]) as stream:
+                assert list(stream.events())[-1]["status"] == "completed"
+            eventually(lambda: said in (site.get("/api/health").json["notice"] or {})["text"])  # noqa: B023
+            for command in mending:
+                admin.client.execute_command(*shlex.split(command))
+            back = (times + 1, times + 1)
+            eventually(lambda: outages(app, "redis") == outages(worker, "redis") == back)  # noqa: B023
+            assert upload()
+            for process, before in zip((app, worker), seen, strict=True):
+                lines = [line for line in process.lines[before:] if "server=redis" in line]
+                assert len(lines) <= 3, lines  # lost, refused in another way, and back
+    for batch_id in batch_ids:
+        eventually(lambda: completed(site, batch_id))  # noqa: B023
+    for process in (app, worker):
+        assert not [line for line in process.lines if "Traceback" in line]
 
 
 @own_redis

@@ -89,12 +89,17 @@ def test_a_value_that_is_no_announcement_is_left_out(client, change):
     assert workers(client, "email-queue").last_seen is not None
 
 
-def test_clocks_that_are_set_back_make_no_negative_times(client):
-    Presence(client, "email-queue").announce(IDLE, 0.0)
+@pytest.mark.parametrize(("seconds", "alive"), [(3, 1), (3600, 0)])
+def test_a_clock_that_is_set_back_shows_no_worker_for_long_that_is_gone(client, seconds, alive):
+    here = Presence(client, "email-queue")
+    here.announce(IDLE, 0.0)
     (key,) = client.keys("email-queue:worker:*")
     stored = json.loads(client.get(key))
-    client.set(
-        key, json.dumps(stored | {"seen": stored["seen"] + 60, "since": stored["since"] + 60})
-    )
-    (worker,) = workers(client, "email-queue").alive
-    assert (worker.seen_ago, worker.started_ago) == (0.0, 0.0)
+    later = {name: stored[name] + seconds for name in ("seen", "since")}
+    # Its time to live is of the clock as it was, too, and so as much longer.
+    client.set(key, json.dumps(stored | later))
+    found = workers(client, "email-queue").alive
+    assert len(found) == alive
+    assert all(worker.seen_ago >= 0 == worker.started_ago for worker in found)
+    here.announce(IDLE, 0.0)
+    assert len(workers(client, "email-queue").alive) == 1

@@ -214,7 +214,7 @@ class TestAttacks:
             b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\na@x.de\r\n'
             b"--b--\r\n"
         )
-        for charset in ("", "; charset=nonsense"):
+        for charset in ("", "; charset=nonsense", "; charset=iso-8859-1"):
             content_type = f"multipart/form-data; boundary=b{charset}"
             response = site.request("POST", "/api/upload", form, Content_Type=content_type)
             problem(response, 400, "bad_form")

@@ -179,13 +179,14 @@ def test_blocks_of_long_rows_are_short():
     ("content", "code", "line"),
     [
         (repeated(60_000, 2, 40), "row_too_long", 2),
-        (repeated(140_000, 2), "bad_sheet", 2),
+        (repeated(140_000, 2), "cell_too_long", 2),
     ],
 )
 def test_a_row_that_is_too_long_is_named(content, code, line):
     with pytest.raises(IntakeError) as caught:
         list(sheets.rows(io.BytesIO(content)))
     assert (caught.value.code, caught.value.line) == (code, line)
+    assert "characters" in str(caught.value)
 
 
 def test_a_disk_without_room_for_the_rows_is_told_as_such():
