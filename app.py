@@ -51,7 +51,7 @@ from serving import HttpServer, keep_memory_small
 from settings import Settings, SettingsError, exit_with, load_or_exit
 from streams import Slots, Streams
 from users import UsersError
-from wire import batch_format_json, rows_json
+from wire import batch_format_json, json_text, rows_json
 
 logger = logging.getLogger("app")
 
@@ -104,6 +104,8 @@ class Application:
         """All handlers by method and address."""
         routes = bottle.Bottle()
         routes.add_hook("before_request", self._let_in)
+        routes.uninstall(bottle.JSONPlugin)
+        routes.install(bottle.JSONPlugin(json_text))
         routes.install(self._answer_problems)
         routes.default_error_handler = lambda error: problems.render(error, **self._pages.layout())
         self._pages.add_routes(routes)

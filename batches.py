@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
-from urllib.parse import parse_qsl
 
 import bottle
 from bottle import request, response
@@ -17,6 +15,7 @@ import access
 import changes
 import database
 import files
+import forms
 import logs
 import models
 import phrases
@@ -49,8 +48,6 @@ MAX_EMAILS, EMAILS = 500, 50
 # The longest part of an address, or of a file's name, that is searched for: no address is longer
 # (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
-# Bytes of a request's JSON, or form.
-MAX_BODY = 1000
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
 # Seconds that one statement of a search may take, and the one that counts the typos of a batch; and
@@ -287,7 +284,7 @@ class Batches:
 
     def retry(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/retry, `which` = failed, unknown or a reason: requeues those."""
-        which = _reason(_field("which"), "which")
+        which = _reason(forms.field("which"), "which")
         if which is None:
             raise Problem(
                 400,
@@ -375,39 +372,3 @@ def _reason(text: str | None, parameter: str) -> str | None:
             parameter=parameter,
         )
     return text
-
-
-def _field(name: str) -> str | None:
-    """A text of the request, from a JSON object, a form or the query string. Raises Problem."""
-    kind = request.content_type.partition(";")[0].strip().lower()
-    # Not by Bottle, which takes apart forms of any size, and of any charset.
-    body: bytes = request.environ["wsgi.input"].read(MAX_BODY + 1)
-    if len(body) > MAX_BODY:
-        raise Problem(413, "content_too_large", f"The body is larger than {MAX_BODY:,} bytes.")
-    if kind == "application/json":
-        fields = _object(body)
-        if fields.keys() - {name}:
-            raise Problem(400, "bad_json", f"The object has {name!r} and nothing else.")
-    elif body and kind not in ("", "application/x-www-form-urlencoded"):
-        detail = "Send a JSON object, or a form as application/x-www-form-urlencoded."
-        raise Problem(415, "unsupported_media_type", detail)
-    else:
-        fields = dict(request.query.decode()) | _form(body)
-    value = fields.get(name)
-    if value is not None and not isinstance(value, str):
-        raise Problem(400, "bad_parameter", f"{name} must be a text.", parameter=name)
-    return value or None
-
-
-def _object(body: bytes) -> dict[str, Any]:
-    try:
-        return dict(json.loads(body))
-    except (ValueError, TypeError, RecursionError):
-        raise Problem(400, "bad_json", "The body must be a JSON object.") from None
-
-
-def _form(body: bytes) -> dict[str, str]:
-    try:
-        return dict(parse_qsl(body.decode(), keep_blank_values=True, errors="strict"))
-    except ValueError:
-        raise Problem(400, "bad_form", "The form's fields are no UTF-8 text.") from None

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from itertools import accumulate, islice
 
 from formats import (
-    HEADER_LENGTH,
-    NAME_LENGTH,
+    CELL_LENGTH,
+    CELLS,
     RESULT_COLUMNS,
     Format,
     IntakeError,
     Overrides,
+    cut_row,
     is_results,
     shorten,
 )
@@ -49,20 +49,11 @@ def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Forma
     )
     found = replace(kind, column=column, columns=width)
     if _has_header(names, rows, column, counts, width, overrides):
-        return replace(found, header=_kept(names), header_index=first)
+        header = [*cut_row(names), *[""] * (len(names) - CELLS)]
+        if is_results(names):
+            header[-len(RESULT_COLUMNS) :] = RESULT_COLUMNS
+        return replace(found, header=tuple(header), header_index=first)
     return found
-
-
-def _kept(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The header as it is kept: names beyond HEADER_LENGTH characters are empty."""
-    ends = accumulate(min(len(name), NAME_LENGTH) for name in names)
-    kept = (
-        name[:NAME_LENGTH] if end <= HEADER_LENGTH else ""
-        for name, end in zip(names, ends, strict=True)
-    )
-    if is_results(names):
-        return *islice(kept, len(names) - len(RESULT_COLUMNS)), *RESULT_COLUMNS
-    return tuple(kept)
 
 
 def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
@@ -130,11 +121,11 @@ def _known(names: tuple[str, ...]) -> list[int]:
 
 
 def _is_known(name: str) -> bool:
-    return len(name) <= NAME_LENGTH and _HEADER.fullmatch(name) is not None
+    return len(name) <= CELL_LENGTH and _HEADER.fullmatch(name) is not None
 
 
 def _named(text: str, names: tuple[str, ...], width: int, overrides: Overrides) -> int:
-    lowered = [name[:NAME_LENGTH].casefold() for name in names]
+    lowered = [name[:CELL_LENGTH].casefold() for name in names]
     if overrides.header is not False and text.casefold() in lowered:
         return lowered.index(text.casefold())
     if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= width:
@@ -164,7 +155,7 @@ def _has_header(
     if overrides.header is not None:
         return overrides.header and any(names)
     name = names[column] if len(names) > column else ""
-    if overrides.column and overrides.column.casefold() == name[:NAME_LENGTH].casefold() != "":
+    if overrides.column and overrides.column.casefold() == name[:CELL_LENGTH].casefold() != "":
         return True
     if not name or "@" in name:
         return False

@@ -36,8 +36,10 @@ BODY_RATE = 4_000
 BODY_SECONDS = 30.0
 # The same of what is dropped because its request has been answered.
 LINGER_SECONDS = 5.0
-# Bytes of a body that anybody may send.
+# Bytes of a body that anybody may send, and the only addresses that take more.
 SMALL_BODY = 10_000
+UPLOADS = ("/api/upload", "/api/preview", "/upload")
+TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only an upload may be."
 # Bytes of a request that are looked at for its address, if it is malformed.
 FIRST_LINE = 2_000
 
@@ -149,9 +151,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return
         self._taken += size
         self._files += files
-        large = max(self.content_length, self._taken) > SMALL_BODY or self.chunked
-        if large and not self._bodies.may_send(self.headers):
+        large = max(self.content_length, self._taken) > SMALL_BODY
+        if (large or self.chunked) and not self._bodies.may_send(self.headers):
             self._refuse(HTTPStatus.UNAUTHORIZED)
+        elif large and self.path not in UPLOADS:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _fail(self, error: OSError) -> None:
         """Refuse a body that can't be kept."""

@@ -6,7 +6,8 @@ stored with the batch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -23,9 +24,9 @@ ENCODINGS = (
     *("cp852", "cp866", "cp932", "shift-jis", "euc-jp", "gb18030", "big5", "cp949", "euc-kr"),
     *("cp874", "ascii"),
 )
-# Characters that are kept of each name of a header, and of all. A list of batches has the headers
-# of a hundred.
-NAME_LENGTH, HEADER_LENGTH = 200, 2_000
+# Cells of a row that are kept of a header, or shown; characters of each, at most, and bytes of all
+# together as JSON. A list of batches has the headers of all.
+CELLS, CELL_LENGTH, ROW_BYTES = 200, 200, 8_000
 
 
 class IntakeError(ValueError):
@@ -43,9 +44,10 @@ class Format:
     """How a file's rows are read, and what stands in them.
 
     `encoding` is one of Python's, `utf-8-sig` if there is a BOM; a workbook has neither encoding
-    nor delimiter. `header` has the cells of the header row, each cut to NAME_LENGTH, those
-    beyond HEADER_LENGTH empty; `header_index` counts the (blank) rows above it. `column`, from 0,
-    holds the addresses; `columns` is the width of the file as far as it was looked at.
+    nor delimiter. `header` has the cells of the header row as cut_row() leaves them, those beyond
+    empty, but for the last, by which results are known; `header_index` counts the (blank) rows
+    above it. `column`, from 0, holds the addresses; `columns` is the width of the file as far as it
+    was looked at.
     """
 
     kind: Literal["csv", "xlsx"]
@@ -137,3 +139,14 @@ def _yes_or_no(text: str) -> bool:
 def shorten(text: str, length: int) -> str:
     """The text, cut to `length` characters with an ellipsis as the last."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def cut_row(row: Sequence[str]) -> list[str]:
+    """The first CELLS of a row, each cut to CELL_LENGTH or, if all together are more than
+    ROW_BYTES, to a half of that, a quarter, and so on, so that each column is still told."""
+    length = CELL_LENGTH
+    cells = [shorten(cell, length) for cell in row[:CELLS]]
+    while len(json.dumps(cells, ensure_ascii=False).encode()) > ROW_BYTES:
+        length //= 2
+        cells = [shorten(cell, length) for cell in cells]
+    return cells

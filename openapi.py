@@ -40,8 +40,8 @@ _PROBLEMS = {
     408: "The request came too slowly.",
     409: "The batch is in a state that does not allow it.",
     411: "A body came without its length.",
-    413: "The file is too large, or inflates to too much.",
-    415: "It is a file of a kind that can't be read.",
+    413: "The body or the file is too large, or inflates to too much.",
+    415: "It is a body, or a file, of a kind that can't be read.",
     422: "The file can't become a batch; `line` is where, if one line is to blame.",
     429: "Too many attempts to sign in failed, or too many streams are open.",
     431: "The headers are too long.",
@@ -49,7 +49,7 @@ _PROBLEMS = {
     " (`database_timeout`, `took_too_long`), the database server ended what took too long.",
     507: "The disk is full.",
 }
-_ALWAYS = (400, 401, 403, 429, 431, 503)
+_ALWAYS = (400, 401, 403, 413, 429, 431, 503)
 
 
 def _operation(name: str, summary: str, answers: Schema, *problems: int, **more: Any) -> Schema:
@@ -93,7 +93,7 @@ _SEARCH = {"type": "string", "maxLength": batches.MAX_SEARCHED, "pattern": "^[^\
 _LIMIT = _query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
 _AFTER = _query("after", whole(0, models.MAX_LINE), "`next` of the page before.")
 _ONLY = _query("only", _one_of(*results.ONLY), "Rows of this kind only.")
-_FILE_PROBLEMS = (408, 413, 415, 422, 507)
+_FILE_PROBLEMS = (408, 415, 422, 507)
 _EVENT = {
     "type": "object",
     "description": "One event; `event: health` has what /api/health says.",
@@ -351,6 +351,7 @@ def _paths() -> dict[str, Schema]:
                 {"200": _json(_state(requeued=whole()), "So many are processed again.")},
                 404,
                 409,
+                415,
                 requestBody=_which(),
                 **of_batch,
             )

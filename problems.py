@@ -37,6 +37,9 @@ DETAILS = {
 }
 
 
+# Titles as RFC 9110 has them, which Python has had since 3.13.
+_TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
+
 # What a write says that finds no room: on the disk, in a quota, by a limit of the process.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -96,7 +99,7 @@ def _is_api(path: str) -> bool:
 
 def _title(status: int) -> str:
     try:
-        return HTTPStatus(status).phrase
+        return _TITLES.get(status) or HTTPStatus(status).phrase
     except ValueError:
         return "Error"
 

@@ -14,13 +14,14 @@ import multipart
 from bottle import request
 
 import columns
+import forms
 import intake
 import tables
-from formats import Format, IntakeError, Overrides, shorten
+from formats import CELLS, Format, IntakeError, Overrides, cut_row
 from models import Batch
 from problems import RETRY_AFTER, Problem
 from settings import Settings
-from wire import MAX_CELL, MAX_COLUMNS, cut_row, format_json
+from wire import format_json
 
 # Bytes of a text file that are used for its preview, and the rows that are shown.
 PREVIEW_BYTES = 1 << 20
@@ -29,9 +30,6 @@ PREVIEW_ROWS = 10
 # What a form may say beside its file, each a short text: how it is read, and how long it is.
 _FORMAT = ("column", "delimiter", "encoding", "header")
 _FIELDS = (*_FORMAT, "size")
-# Fields of a form at most; bytes of one that is kept in memory.
-MAX_FIELDS = 20
-MAX_TEXT = 100_000
 
 # What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
 PASTED = "Pasted addresses.txt"
@@ -48,35 +46,20 @@ class Form:
         """Read the present request's. Raises Problem."""
         self._parts: list[multipart.MultipartPart] = []
         try:
-            with closing(request.body) as body:  # a temporary file, as each large part is another
-                self._read(body)
-            self._choose()
-        except ValueError as error:
-            self.close()
-            raise Problem(400, "bad_form", _why_bad(error)) from None
+            # A temporary file, as each large part is another.
+            with forms.problems_of_forms(), closing(request.body) as body:
+                for part in forms.parts(body):
+                    self._parts.append(part)
+                self._choose()
         except BaseException:
             self.close()
             raise
-
-    def _read(self, body: BinaryIO) -> None:
-        kind, options = multipart.parse_options_header(request.environ.get("CONTENT_TYPE", ""))
-        if kind != "multipart/form-data":
-            return  # there is no file in it
-        parser = multipart.MultipartParser(
-            body,
-            options.get("boundary", ""),
-            part_limit=MAX_FIELDS,
-            spool_limit=MAX_TEXT,
-        )
-        for part in parser:
-            self._parts.append(part)
 
     def _choose(self) -> None:
         """Find the file among the fields, and what else is said of it."""
         files = [part for part in self._parts if part.filename or not part.is_buffered()]
         texts = [part for part in self._parts if part not in files]
-        # Whatever charset a part says that it has: browsers send UTF-8, and Python's are many.
-        self._texts = {part.name: part.raw.decode() for part in texts}
+        self._texts = {part.name: part.value for part in texts}
         upload = next((part for part in files if part.name == "file"), None)
         text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
         if upload is not None:
@@ -125,14 +108,6 @@ class Form:
 def _says(part: multipart.MultipartPart) -> bool:
     """Whether there is anything in it; a long one is not looked at for that."""
     return not part.is_buffered() or bool(part.raw.strip())
-
-
-def _why_bad(error: Exception) -> str:
-    if isinstance(error, multipart.ParserLimitReached):
-        return f"The form has more than {MAX_FIELDS} fields, or one with very long headers."
-    if isinstance(error, multipart.MultipartError):
-        return f"The form can't be read: {error}."
-    return "The form's fields are no UTF-8 text."
 
 
 def _one_a_line(file: BinaryIO) -> BinaryIO:
@@ -235,13 +210,13 @@ def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
 
 
 def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
-    names = found.header or ()
+    names = cut_row(found.header or ())
     counts = columns.address_counts(rows, found)
     return [
         {
             "index": index + 1,
-            "name": shorten(names[index], MAX_CELL) if index < len(names) else None,
+            "name": names[index] if index < len(names) else None,
             "addresses": count,
         }
-        for index, count in enumerate(counts[:MAX_COLUMNS])
+        for index, count in enumerate(counts[:CELLS])
     ]

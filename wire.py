@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
 
 from bottle import request
 
 from files import SkippedRow
-from formats import Format, shorten
+from formats import Format, cut_row
 from models import Action, Batch
 from problems import Problem
 from processors import reasons, risks, syntax
 from queries import Found
 
-# Columns of a row, and characters of a cell, that are shown.
-MAX_COLUMNS = 200
-MAX_CELL = 200
+
+def json_text(document: object) -> bytes:
+    """An answer as JSON, with all letters as they are; escaped, one has up to twelve bytes."""
+    return json.dumps(document, ensure_ascii=False).encode()
 
 
 def rows_json(batch: Batch) -> dict[str, int]:
@@ -78,11 +80,6 @@ def typo_json(domain: str, count: int) -> dict[str, Any]:
     return {"domain": domain, "count": count, "suggestion": meant}
 
 
-def cut_row(row: Sequence[str]) -> list[str]:
-    """The row as far as it is shown."""
-    return [shorten(cell, MAX_CELL) for cell in row[:MAX_COLUMNS]]
-
-
 def format_json(found: Format) -> dict[str, Any]:
     """A format as the API shows it, where columns are numbered from 1."""
     header = found.header
@@ -90,7 +87,7 @@ def format_json(found: Format) -> dict[str, Any]:
         "kind": found.kind,
         "encoding": found.encoding,
         "delimiter": found.delimiter,
-        "header": None if header is None else cut_row(list(header)),
+        "header": None if header is None else cut_row(header),
         "column": found.column + 1,
     }
 

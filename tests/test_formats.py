@@ -83,8 +83,29 @@ def test_few_names_of_a_wide_header_are_kept():
     complete = columns.complete(CSV, [names, ["a@x.de"]], Overrides(column="3001", header=True))
     assert (complete.column, complete.columns, complete.is_results) == (3000, 5007, True)
     assert len(complete.header) == 5007
-    assert complete.header[:2] == ("email", names[1][:200])
-    assert len(json.dumps(complete.to_json())) < 100_000
+    assert complete.header[:2] == ("email", names[1][:24] + "…")
+    assert len(json.dumps(complete.to_json())) < 50_000
+
+
+# Letters that take most bytes in UTF-8, escapes, and what takes most in JSON.
+@pytest.mark.parametrize("letter", ["a", "\U0001f600", '"', "\n", "\x01"])
+def test_a_row_is_cut_by_its_bytes_and_each_column_still_told(letter):
+    names = [f"{number}{letter * 300}" for number in range(100, 400)]
+    cut = formats.cut_row(names)
+    assert len(json.dumps(cut, ensure_ascii=False).encode()) <= formats.ROW_BYTES
+    assert [cell[:2] for cell in cut] == [str(number)[:2] for number in range(100, 300)]
+    assert formats.cut_row(cut) == cut
+    results = columns.complete(
+        CSV, [["email", *names[:150], *RESULT_COLUMNS], ["a@x.de"]], Overrides()
+    )
+    assert results.is_results
+    assert len(json.dumps(results.to_json(), ensure_ascii=False).encode()) < 9_000
+
+
+def test_a_row_that_is_not_large_is_whole():
+    names = [f"A column's name {number}" for number in range(200)]
+    assert formats.cut_row(names) == names
+    assert formats.cut_row(["a" * 300, "b"]) == ["a" * 199 + "…", "b"]
 
 
 def test_too_many_columns_are_refused():
