@@ -62,11 +62,15 @@ def _refuse_broken_address(path: str, query: str) -> None:
     Bottle leaves out what isn't, so that it would serve /metrics for a path that a proxy in front,
     which knows whom /metrics is for, takes for another, and all emails for a search for one.
     """
-    try:
-        path.encode("latin-1").decode()  # WSGI has its bytes as Latin-1
-        unquote_to_bytes(query).decode()
-    except UnicodeDecodeError:
-        raise Problem(400, "bad_path", "The address has bytes in it that are not UTF-8.") from None
+    for code, text in (
+        ("bad_path", path.encode("latin-1")),  # WSGI has its bytes as Latin-1
+        ("bad_parameter", unquote_to_bytes(query)),
+    ):
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            detail = "The address has bytes in it that are not UTF-8."
+            raise Problem(400, code, detail) from None
 
 
 class Application:

@@ -45,6 +45,7 @@ FIRST_LINE = 2_000
 
 logger = logging.getLogger("connections")
 _sparingly = logs.Sparingly(logger)
+_failures = logs.Sparingly(logger)
 
 
 class _RefusedError(Error):  # type: ignore[misc]
@@ -265,6 +266,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
             self.requests.append(self.request)
             self.request = None
         self.server.add_task(self)
+
+    def handle_error(self) -> None:
+        # Called for whatever is raised while receiving or sending; waitress would log it each time.
+        _failures.warning("a connection failed", error=repr(sys.exception()))
+        self.handle_close()
 
     def handle_close(self) -> None:
         # Perhaps with the lock of the requests held, by somebody who fails to send.

@@ -12,6 +12,7 @@ import pytest
 from support import csv_of, store
 from test_connections import HOST, answer, connect
 
+import connections
 import framing
 from framing import MAX_LINE, MAX_LINES, Chunked, FramingError
 
@@ -75,6 +76,21 @@ def test_what_no_one_thought_of_is_answered_and_not_logged_each_time(site, monke
         said = answer(connect(site, b"GET / HTTP/1.1\r\n" + HOST + END))
         assert said.startswith("HTTP/1.1 400")
     assert caplog.text.count("can't be parsed") == 1
+
+
+def test_a_connection_that_fails_outside_the_parser_is_closed_and_not_logged_each_time(
+    site, monkeypatch, caplog
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(connections.Channel, "received", lambda self, data: 1 / 0)
+        for _ in range(3):
+            connection = connect(site, b"GET / HTTP/1.1\r\n" + HOST + END)
+            with connection, contextlib.suppress(ConnectionResetError):
+                assert connection.recv(10) == b""
+    assert site.get("/api/health").status == 200
+    assert caplog.text.count("a connection failed") == 1
+    assert "ZeroDivisionError" in caplog.text
+    assert "uncaptured" not in caplog.text
 
 
 @pytest.mark.parametrize(
