@@ -16,9 +16,9 @@ PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras
 run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
-# Most of a test's time is waiting; each of the three parts has servers and a browser of its own.
+# Most of a test's time is waiting; each of the four parts has servers and a browser of its own.
 test: $(VENV)/dev system ## Run all tests, on real servers and a real browser
-	@$(BIN)/python -m pytest -n 3 $(ARGS)
+	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing may break, hang or grow
 	@$(BIN)/python tests/fuzz.py $(ARGS)
