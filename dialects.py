@@ -8,7 +8,6 @@ import re
 from typing import BinaryIO
 
 from charset_normalizer import from_bytes
-from clevercsv.detect import Detector
 
 from formats import DELIMITERS, IntakeError
 
@@ -151,5 +150,8 @@ def guess_delimiter(sample: str) -> str:
     candidates = [each for each in DELIMITERS.values() if each in sample]
     if not candidates:
         return ","
+    # It takes a third of the time in which an app starts, and lists of one column don't need it.
+    from clevercsv.detect import Detector
+
     dialect = Detector().detect(sample, delimiters=candidates)
     return (dialect and dialect.delimiter) or ","
