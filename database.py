@@ -215,7 +215,7 @@ class _Connection(connection):
 
 # On some systems PostgreSQL can't check whether its client is connected, and refuses the setting.
 _TELL = "SELECT current_setting('transaction_read_only')::boolean, version() ~ 'linux'"
-# TCP_LIMITS has libpq's names; three of PostgreSQL's begin with tcp_ as well.
+# TCP_LIMITS has libpq's names; for three of them PostgreSQL's has tcp_ in front.
 _TELL_TCP = """,
   set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
   set_config('tcp_keepalives_interval', %(keepalives_interval)s::text, false),
