@@ -1,6 +1,6 @@
-"""Who may come in: users of a file by HTTP Basic, or those whom a proxy that is trusted names.
+"""Admission: the users of a file by HTTP Basic, or users whom a trusted proxy names.
 
-Without both, whoever sits at this machine; all others only if the configuration says so.
+Without either, requests from this machine; others only if the configuration allows it.
 """
 
 from __future__ import annotations
@@ -28,19 +28,19 @@ from problems import CHALLENGE, RETRY_AFTER, Problem
 from settings import Settings, SettingsError
 from users import Users, UsersError
 
-# Seconds from its last use for which a name and password that were right need no look at their hash
-# again; how many are remembered.
+# Seconds after their last use within which a correct name and password are not hashed again; the
+# most that are remembered.
 REMEMBER_SECONDS = 300.0
 MAX_REMEMBERED = 1000
-# Seconds from a user's last request for which the network that it came from is known as his, while
-# the app runs; how many pairs of both are known.
+# Seconds after a user's last request from a network within which that pair is familiar, while the
+# app runs; the most pairs that are remembered.
 FAMILIAR_SECONDS = 30 * 86400.0
 MAX_FAMILIAR = 10_000
-# Seconds that an attempt waits for others to be checked before it is refused.
+# Seconds that a sign-in waits for its turn to be checked before it is refused.
 CHECK_SECONDS = 10.0
-# Failed attempts that cost nothing, by account and by address. After each further one, the next
-# must wait twice as long, from so many seconds on to so many at most. It is all forgotten so many
-# seconds after the last.
+# Failed attempts, by account and by address, from which on the next must wait: FIRST_WAIT seconds
+# at first, twice as long after each further failure, LONGEST_WAIT at most. Failures are forgotten
+# FORGET_SECONDS after the last; the latest MAX_ATTEMPTS accounts and addresses are remembered.
 FREE_ATTEMPTS = 5
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
 FORGET_SECONDS = 900.0
@@ -58,38 +58,38 @@ _Value = TypeVar("_Value")
 
 
 def user() -> str | None:
-    """Who sent the present request, if anybody has to say so."""
+    """The user who sent the current request; None where nobody has to sign in."""
     name: str | None = request.environ.get("REMOTE_USER")
     return name
 
 
 def client() -> str:
-    """The address that the present request came from, that before a trusted proxy."""
+    """The IP address that sent the current request: the one in front of any trusted proxies."""
     address: str = request.environ.get("app.client", "")
     return address
 
 
 def doer() -> dict[str, str]:
-    """Who does something, for a line of the log."""
+    """The user and address of the current request, as fields of a log line."""
     return {"user": user() or "-", "address": client()}
 
 
 def holder() -> str:
-    """Who is to answer for what the present request takes: a user, or else an address."""
+    """The user, or else the network, whose limits the current request counts towards."""
     name = user()
     return f"user {name}" if name else f"address {_network(client())}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address, or name, is this machine's own."""
+    """Whether this address is a loopback address, or this name is localhost."""
     address = _parsed(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _parsed(text: str) -> _Address | None:
-    """The IP address in a text, as IPv4 if it is one of those mapped into IPv6; None for others.
+    """The IP address in the text, or None. An IPv4 address mapped into IPv6 is returned as IPv4.
 
-    An interface (`%eth0`) is dropped, for it means nothing on another machine.
+    A zone (`%eth0`) is dropped, because it means nothing on another machine.
     """
     try:
         address = ipaddress.ip_address(text.strip().partition("%")[0])
@@ -99,7 +99,7 @@ def _parsed(text: str) -> _Address | None:
 
 
 def _unmapped(network: _Network) -> _Network:
-    """A network of IPv4 if it is one of those mapped into IPv6, as addresses are read here."""
+    """The network, as IPv4 if it is mapped into IPv6, because _parsed() does so with addresses."""
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped else network
 
@@ -116,11 +116,11 @@ class Attempts:
     """Failed attempts to sign in: each makes the next for the same account or address wait."""
 
     def __init__(self) -> None:
-        # When each failed last, how often, and when the next attempt may be; the latest last.
+        # By key: when it failed last, how often, and when the next attempt may be. Latest last.
         self._failed: OrderedDict[str, tuple[float, int, float]] = OrderedDict()
 
     def wait(self, *keys: str) -> float:
-        """Seconds until an attempt for all of these may be made."""
+        """Seconds until an attempt is allowed by all of these keys; not positive if it is now."""
         now = time.monotonic()
         return max(self._failed.get(key, (0.0, 0, 0.0))[2] - now for key in keys)
 
@@ -138,10 +138,10 @@ class Attempts:
 
 
 class Access:
-    """Lets requests in. One object serves all request threads."""
+    """Admits requests or refuses them. One object serves all request threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError when nobody would be kept out who should be."""
+        """Raises SettingsError if other machines would get in although nothing allows it."""
         access = settings.access
         self._header = access.trusted_user_header
         self._proxies = [_unmapped(network) for network in access.trusted_proxies]
@@ -150,20 +150,20 @@ class Access:
             self._users = Users(settings.users_path)
         except UsersError as error:
             raise SettingsError(str(error)) from None
-        # Once there were users, nobody else gets in, even if they are all gone.
+        # Once there were users, nobody else gets in until a restart, even if all are removed.
         self._closed = bool(self._users.present())
         self._anonymous = access.allow_anonymous
         self._attempts = Attempts()
-        # Until when a name and password are remembered, and by which version of the file they were
-        # right; by a digest that says nothing of them.
+        # By a keyed digest of a name and password: until when they are remembered, and the version
+        # of the users' file for which they were correct.
         self._remembered: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
-        # Who signed in from where, until when that counts, and the hash of the password that was
-        # right; the latest last. What strangers try from elsewhere is no reason to make these wait.
+        # By user and network: until when the pair is familiar, and the hash of the password that
+        # was correct. Latest last. Familiar users don't wait for what strangers try elsewhere.
         self._familiar: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
         self._key = os.urandom(32)
-        # Of strangers' passwords one is checked at a time, and one of the others'.
+        # One password is checked at a time of strangers, and one of familiar users.
         self._checking = {familiar: threading.Lock() for familiar in (False, True)}
-        # Strangers wait for that on half of the request threads at most.
+        # Strangers may hold half of the request threads at most while they wait for that.
         self._strangers = threading.BoundedSemaphore(max(1, settings.server.request_threads // 2))
         if not (
             self._closed or self._header or self._anonymous or is_loopback(settings.server.host)
@@ -176,7 +176,7 @@ class Access:
             )
 
     def admit(self) -> None:
-        """Find out who sent the present request. Raises Problem for those who may not come in."""
+        """Set the user and address of the current request. Raises Problem if it isn't admitted."""
         environ = request.environ
         remote = environ.get("REMOTE_ADDR", "")
         trusted = self.is_proxy(remote)
@@ -194,7 +194,7 @@ class Access:
             self._keep_local(environ)
 
     def may_send(self, headers: dict[str, str]) -> bool:
-        """Whether a request with these headers may bring a file, before anybody looks who it is."""
+        """Whether a request with these headers may have a large body, be they valid or not."""
         if self._header:
             return self._variable.removeprefix("HTTP_") in headers
         return not self._closed or "AUTHORIZATION" in headers
@@ -205,14 +205,14 @@ class Access:
         return self._closed and not self._header
 
     def is_proxy(self, address: str) -> bool:
-        """Whether it is a trusted proxy's."""
+        """Whether this is the address of a trusted proxy."""
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._proxies)
 
     def _client(self, remote: str, forwarded: str) -> str:
-        """The last address that no trusted proxy has: whatever is before that, anybody can say.
+        """The last address that isn't a trusted proxy's: anybody can forge the entries before.
 
-        An entry that is no address ends the search, with the proxy that wrote it as the client.
+        An entry that is no address ends the search: the proxy that wrote it counts as the client.
         """
         client = str(_parsed(remote) or remote)
         for entry in reversed(forwarded.split(",")):
@@ -223,13 +223,13 @@ class Access:
         return client
 
     def _named(self, trusted: bool, name: str) -> str:
-        """Who a proxy says it is."""
+        """The user whom the proxy names. Raises Problem if it names none, or isn't trusted."""
         if not trusted:
             raise Problem(
                 403, "untrusted_proxy", "This server is reached by way of its proxy only."
             )
         name = _as_utf_8(name)
-        # Two names in one header, a client's and the proxy's, have a comma between.
+        # Two headers, a client's and the proxy's, are joined by a comma, which no name has.
         if not users.is_name(name):
             raise Problem(
                 403, "no_user", "The proxy in front of this server doesn't say who you are."
@@ -237,7 +237,7 @@ class Access:
         return name
 
     def _keep_local(self, environ: dict[str, Any]) -> None:
-        """Let in who sits at this machine, and no page that made its own name lead here."""
+        """Admit only requests to this machine's own names (DNS rebinding). Raises Problem."""
         host = environ.get("HTTP_HOST", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if "HTTP_HOST" in environ and not is_loopback(name.lower().rstrip(".")):
@@ -250,7 +250,7 @@ class Access:
             )
 
     def _signed_in(self, authorization: str) -> str:
-        """Who signs in by HTTP Basic (RFC 7617)."""
+        """The user who signs in by HTTP Basic (RFC 7617). Raises Problem."""
         name, password = _credentials(authorization)
         if not name:
             raise _unauthorized("Sign in with your name and password.")
@@ -264,16 +264,16 @@ class Access:
         return name
 
     def _knows(self, name: str, network: str, known: str) -> bool:
-        """Whether this user signed in from there, with the password that he still has."""
+        """Whether this user signed in from this network with the password that is still theirs."""
         until, then = self._familiar.get((name, network), (-math.inf, ""))
         return then == known and time.monotonic() < until
 
     def _check(
         self, name: str, password: str, digest: bytes, network: str, *, familiar: bool
     ) -> None:
-        """Raise Problem unless the password is right; remember it if it is."""
-        # Failures count for all three; but whoever signed in from here before waits for those of
-        # the same account and network only.
+        """Raise Problem unless the password is correct, and remember it if so."""
+        # A failure counts for all three keys, but a familiar user waits only for those of the same
+        # account and network.
         keys = (f"account {name} from {network}", f"account {name}", f"address {network}")
         waits = keys[:1] if familiar else keys
         self._refuse_while_waiting(waits)
@@ -289,16 +289,16 @@ class Access:
                 _keep(self._remembered, digest, right, MAX_REMEMBERED)
                 return
             self._attempts.fail(*keys)
-        # A name that nobody has may be a password in the wrong place.
+        # A name that no user has isn't logged: somebody may have typed a password in its place.
         known = name in self._users.present()
         logger.warning(logs.line("sign-in failed", user=name if known else "?", address=client()))
         raise _unauthorized("The name or the password is wrong.")
 
     @contextlib.contextmanager
     def _turn(self, *, familiar: bool) -> Iterator[None]:
-        """Check one password at a time, of strangers and of others. Raises Problem for too many.
+        """Wait until this is the one password being checked. Raises Problem if too many wait.
 
-        Each takes memory and a processor's time, and none may slip past a wait that another sets.
+        A check takes much memory and time, and must not begin before an earlier failure counts.
         """
         with contextlib.ExitStack() as held:
             if not familiar:
@@ -311,8 +311,8 @@ class Access:
             yield
 
     def _remembers(self, digest: bytes) -> bool:
-        """Whether these were right a while ago; they are remembered anew then."""
-        self._users.present()  # it may have changed
+        """Whether this name and password were correct lately; if so, remember them for longer."""
+        self._users.present()  # reads the file anew if it has changed
         until, version = self._remembered.get(digest, (-math.inf, 0))
         now = time.monotonic()
         if version != self._users.version or now >= until:
@@ -327,12 +327,12 @@ class Access:
 
 
 def _keep(entries: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
-    """Make this the latest entry, and forget the oldest of more than so many.
+    """Make this the latest entry, and forget the oldest beyond `most`.
 
-    Others may read and do the same meanwhile: an entry that is there is there all the time.
+    Other threads may read and write meanwhile, so an entry is never taken out and put back.
     """
     entries[key] = value
-    with contextlib.suppress(KeyError):  # somebody else made room
+    with contextlib.suppress(KeyError):  # another thread made room
         entries.move_to_end(key)
     while len(entries) > most:
         entries.popitem(last=False)
@@ -361,7 +361,7 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def _credentials(authorization: str) -> tuple[str, str]:
-    """Name and password; empty if there are none."""
+    """The name and password in the header; both empty if it has none."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -374,7 +374,7 @@ def _credentials(authorization: str) -> tuple[str, str]:
 
 
 def _as_utf_8(text: str) -> str:
-    """A header as UTF-8, which WSGI gives as Latin-1; empty if it is none."""
+    """Decode a header as UTF-8, which WSGI gave as Latin-1; empty if it isn't UTF-8."""
     try:
         return text.encode("latin-1").decode()
     except UnicodeError:
@@ -382,7 +382,7 @@ def _as_utf_8(text: str) -> str:
 
 
 def _network(address: str) -> str:
-    """What one client can have: an IPv4 address, or the 2^64 of an IPv6 network."""
+    """All addresses that one client can have: an IPv4 address, or the /64 of an IPv6 address."""
     parsed = _parsed(address)
     if parsed is None or parsed.version == 4:
         return str(parsed or address)

@@ -1,7 +1,7 @@
-"""The rows of a file as text, with RESULT_COLUMNS beside them: what came of each row.
+"""Writes the rows of a file as text, with RESULT_COLUMNS behind them: the outcome of each row.
 
-Most rows are lines without quotes, of emails of which nothing special is to be said: for them no
-cell is parsed or quoted for its own sake. All are looked through for formulas when they are text.
+Most rows are lines without quotes whose email was processed without a reason; their cells are
+neither parsed nor quoted one by one. The text of all rows is searched for formulas at the end.
 """
 
 from __future__ import annotations
@@ -20,8 +20,12 @@ from texts import Block
 
 
 class Known(NamedTuple):
-    """What is known of the row that begins on this line: its status, the reason if there is one,
-    and the line that a duplicate repeats.
+    """The outcome of one row.
+
+    `line` is the line of the file that the row begins on.
+    `status` is an email's, or says why the row has none.
+    `reason` is the code of the reason, if there is one.
+    `first_row` is the line that a duplicate repeats.
     """
 
     line: int
@@ -39,23 +43,24 @@ class Known(NamedTuple):
 
 
 _OK = Known(0, "processed")
-# Cells of the rows that are written at once, of which each is as wide as the widest of the file.
+# Cells that are written at once; every row counts as being as wide as the widest of the file.
 MAX_CELLS = 1 << 16
 
 
-# The rows of a block of which something is known, by position, in order; the header with None.
+# Rows of a block whose outcome isn't the usual one, in order: position and outcome, None for the
+# header.
 Others = Sequence[tuple[int, Known | None]]
 
 
 class Answers:
-    """Writes the rows of one file. Each text is of whole lines."""
+    """Writes the rows of one file as texts of whole lines."""
 
     def __init__(self, found: Format) -> None:
         self._delimiter = found.delimiter or ","
         self._rows = max(1, MAX_CELLS // found.columns)
-        # Of results that were uploaded again, the old answers are taken out of the lines.
+        # Results that were uploaded again can't be written by line: the old result columns must go.
         self._has_lines = not found.is_results
-        # In quotes, an address may have it in it.
+        # A quoted address may contain |, and then its normal form needs quotes, too.
         self._has_quoted = self._delimiter != "|"
         self._defused = Defuser(self._delimiter).defused
         self._cells = _Cells(found, self._delimiter)
@@ -63,13 +68,15 @@ class Answers:
         self._quoted = _Quoted(found, self._delimiter)
 
     def header(self) -> bytes:
-        """Names of the columns, for a file that has none."""
+        """Return a header row, for a file without one."""
         return self._defused(self._cells.text([self._cells.names()]))
 
     def pieces(self, block: Block, others: Others, verdict: str | None) -> Iterator[bytes]:
-        """The block's rows, or only those with the verdict, as UTF-8; MAX_CELLS or a row at once.
+        """Yield the block's rows, or only those with the verdict, as UTF-8.
 
-        All but `others` are emails that were processed without a reason.
+        A piece has MAX_CELLS, or one row.
+
+        All rows but `others` are emails that were processed without a reason.
         """
         end = 0
         for start in range(0, len(block), self._rows):
@@ -94,7 +101,7 @@ class Answers:
 def _answered(
     write: _Cells | _Lines | _Quoted, rows: Sequence[Any], others: Others, verdict: str | None
 ) -> list[Any]:
-    """The rows with their answers; those of which nothing is known are written all at once."""
+    """Return the rows with their results; all that are not among `others` are written at once."""
     unknown: list[Any] = []
     here = 0
     for position, _ in others:
@@ -116,13 +123,13 @@ def _answered(
 
 
 class _Cells:
-    """Writes rows given as cells."""
+    """Writes rows that are given as cells."""
 
     def __init__(self, found: Format, delimiter: str) -> None:
         self._format = found
         self._delimiter = delimiter
-        # Results that were uploaded again: the old answers make room, and what stands behind them
-        # stays.
+        # Of results that were uploaded again, the old result columns are removed; cells that
+        # somebody added behind them stay.
         end = len(found.header or ())
         self._old = range(end - len(RESULT_COLUMNS), end) if found.is_results else range(0)
         self._width = found.columns - len(self._old)
@@ -158,9 +165,9 @@ class _Cells:
 
 
 class _Text:
-    """Writes rows as the lines that they are, which go on with what came of them.
+    """Writes rows as their lines in the file, continued with the result columns.
 
-    A normal form needs no quotes there: it has no delimiter that its address has not.
+    A normal form needs no quotes there: it has a delimiter only if the address has.
     """
 
     def __init__(self, found: Format, delimiter: str) -> None:
@@ -174,7 +181,7 @@ class _Text:
         return self._delimiter.join([line, *missing, *RESULT_COLUMNS]) + "\n"
 
     def _ok(self, lines: list[str], cells: list[str]) -> list[str]:
-        """Lines of the full width, and the cells with their addresses."""
+        """Continue lines of the full width; `cells` are the cells with their addresses."""
         forms = syntax.normal_forms([*map(str.strip, cells)])
         middle = self._delimiter.join(["", *_answer(_OK), "", ""])
         return [f"{line}{middle}{form}\n" for line, form in zip(lines, forms, strict=True)]
@@ -206,7 +213,7 @@ class _Lines(_Text):
         if not lines:
             return []
         cells = delimiter.join(lines).split(delimiter)
-        # No row is wider than `width`, so that each is as wide if all together are.
+        # No row is wider than `width`, so if all have `width` cells on average, each has.
         if len(cells) < len(lines) * width:
             lines = [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
             cells = delimiter.join(lines).split(delimiter)
@@ -217,7 +224,7 @@ class _Lines(_Text):
 
 
 class _Quoted(_Text):
-    """Writes rows that have quotes, given as a line and its cells."""
+    """Writes rows that may have quotes, each given as its line and its cells."""
 
     def header(self, row: tuple[str, list[str]]) -> str:
         return self._headed(row[0], len(row[1]) or 1)
@@ -244,7 +251,7 @@ def _csv(
 
 
 def _answer(known: Known) -> tuple[str, str, str, str]:
-    """Status, verdict, reason and explanation of a row."""
+    """Return the status, verdict, reason and explanation of a row."""
     if known.status == "duplicate":
         return "duplicate", "", "", f"This address is on line {known.first_row} already."
     if known.status == "without_address":
@@ -255,7 +262,7 @@ def _answer(known: Known) -> tuple[str, str, str, str]:
 
 
 def _forms(address: str, known: Known) -> tuple[str, str]:
-    """Suggestion and normal form of a row's address."""
+    """Return the suggestion for a row's address, and its normal form."""
     if not known.is_email or known.reason in syntax.MALFORMED:
         return "", ""
     suggestion = risks.suggestion(address, known.reason) if known.reason else ""

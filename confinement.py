@@ -1,4 +1,4 @@
-"""As whom the bundled servers run, and where their sockets are, so that nobody else gets in."""
+"""The users that the bundled servers run as, and folders for their sockets that are private."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-# As whom PostgreSQL runs if root starts it. It refuses to run as root.
+# The user that PostgreSQL runs as if root starts it: it refuses to run as root.
 POSTGRES_USER = "pgserver"
-# Bytes. The longest path of a Unix socket is about 107, with the socket's own name.
+# The most bytes of a folder's path: a Unix socket's own may have about 107, with its name.
 SOCKET_FOLDER_BYTES = 80
 
 
@@ -22,7 +22,7 @@ class EmbeddedError(Exception):
 
 
 def name_of(uid: int) -> str | None:
-    """The user's name; None if the system knows none."""
+    """The name of a user, or None if the system has none for this number."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -30,7 +30,7 @@ def name_of(uid: int) -> str | None:
 
 
 def group_of(uid: int) -> int:
-    """The user's own group."""
+    """The primary group of a user; for a user whom the system doesn't know, the same number."""
     try:
         return pwd.getpwuid(uid).pw_gid
     except KeyError:
@@ -38,7 +38,10 @@ def group_of(uid: int) -> int:
 
 
 def postgres_uid() -> int:
-    """The user as whom PostgreSQL runs for root; it is made if it isn't there."""
+    """The user that PostgreSQL runs as if root starts it; created if missing.
+
+    Raises EmbeddedError.
+    """
     try:
         return pwd.getpwnam(POSTGRES_USER).pw_uid
     except KeyError:
@@ -58,11 +61,12 @@ def postgres_uid() -> int:
 
 
 def socket_folder(folder: Path, uid: int) -> Path:
-    """`folder`, or a short one, private to the user `uid`, if it has no place for a Unix socket.
+    """Return `folder`, or a shorter one private to user `uid` if its path can't be a Unix socket's.
 
-    Raises EmbeddedError if somebody else could have made the short one, whose name isn't secret.
+    Raises EmbeddedError if somebody else may have made the shorter folder, whose name isn't secret,
+    or if that is too long as well.
     """
-    # PostgreSQL's clients take a comma as one between two hosts.
+    # PostgreSQL's clients read a comma as separating two hosts.
     if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and "," not in str(folder):
         return folder
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]

@@ -1,7 +1,7 @@
-"""Connections and what is received on them, within limits on all that a stranger can do there.
+"""Connections and the requests received on them, with limits on everything a stranger can do.
 
-What waitress reads takes no thread of ours, however slowly it comes; but it takes a place among the
-connections, and bodies take room on the disk.
+Waitress reads a request without one of our threads, however slowly it comes; but the connection
+counts among the most that there may be, and bodies take room on the disk.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ import problems
 from framing import Chunked, FramingError
 from problems import WaitressError
 
-# Seconds in which a request's headers must be here.
+# Seconds within which a request's headers must have arrived.
 HEADER_SECONDS = 20.0
-# Bytes a second that a body must come with, from so many seconds after its request began.
+# Bytes a second at which a body must arrive, counted from so many seconds after its request began.
 BODY_RATE = 4_000
 BODY_SECONDS = 30.0
-# The same of what is dropped because its request has been answered.
+# The same for data that is read and dropped after an error was answered: the rate is BODY_RATE,
+# counted from so many seconds after the answer.
 LINGER_SECONDS = 5.0
-# Bytes of a body that anybody may send, and the only addresses that take more.
+# Bytes of a body that anybody may send, and the only paths that take more.
 SMALL_BODY = 10_000
 UPLOADS = ("/api/upload", "/api/preview", "/upload")
 TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only an upload may be."
-# Bytes of a request that are looked at for its address, if it is malformed.
+# Bytes of a malformed request in which its method and path are looked for.
 FIRST_LINE = 2_000
 
 logger = logging.getLogger("connections")
@@ -49,7 +50,7 @@ _failures = logs.Sparingly(logger)
 
 
 class _RefusedError(Error):  # type: ignore[misc]
-    """Why a request isn't taken, as waitress has it; `detail` is said of it, if it is known."""
+    """Why a request is refused, as waitress expects it; `detail` is a sentence for the client."""
 
     def __init__(self, status: HTTPStatus, detail: str | None = None) -> None:
         super().__init__(detail or status.phrase)
@@ -57,9 +58,12 @@ class _RefusedError(Error):  # type: ignore[misc]
 
 
 class Bodies:
-    """What bodies may take: `may_send` tells by its headers whether a request may bring more than a
-    small one; `room` is what all together may have, in bytes, and `files` how many of them may be
-    in files."""
+    """The room that all request bodies share.
+
+    `may_send` says by a request's headers whether its body may be chunked, or over SMALL_BODY.
+    `room` is the most bytes of all bodies together.
+    `files` is the most bodies that are kept in files.
+    """
 
     def __init__(
         self, may_send: Callable[[dict[str, str]], bool], room: int, files: int = sys.maxsize
@@ -84,9 +88,9 @@ class Bodies:
 
 
 class Parser(HTTPRequestParser):  # type: ignore[misc]
-    """A request. It is an error as soon as its body isn't wanted, or finds the disk full.
+    """A request. It becomes an error as soon as its body is unwanted, or the disk is full.
 
-    What still comes of it then is no other request.
+    Data that still arrives after that is never taken for another request.
     """
 
     error: Error | None
@@ -102,7 +106,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def asked(self) -> tuple[str, str]:
-        """Method and path as the first line has them, also of a request that can't be parsed."""
+        """The method and path in the first line, even of a request that can't be parsed."""
         method, _, rest = self._start.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         target = re.sub("^[a-z]+://[^/?#]*", "", rest.partition(" ")[0])
         return method[:20] or "-", unquote(re.split("[?#]", target)[0], "latin-1")
@@ -112,7 +116,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         framing.check_raw(header_plus)
         try:
             super().parse_header(header_plus)
-        except ValueError:  # of urlsplit(), for a host such as [
+        except ValueError:  # from urlsplit(), for a host such as [
             raise FramingError("Its address can't be read.") from None
         framing.check_target(self)
         if self.chunked:
@@ -133,18 +137,18 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
                 # A stranger may know how to repeat it, and waitress would log pages each time.
                 _sparingly.warning("a request can't be parsed", error=repr(error))
                 self._refuse(HTTPStatus.BAD_REQUEST)
-        if self.empty:  # one blank line before a request is borne with, and waitress skips it
+        if self.empty:  # waitress skips one blank line before a request; these are more
             self.empty = False
             self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
         if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
         if self.completed:
-            # There is no body to wait for, or it is refused: the answer itself is next.
+            # There is no body, or it is refused: the client gets the answer, not 100 Continue.
             self.expect_continue = False
         return consumed if self.error is None else len(data)
 
     def _count(self, size: int) -> None:
-        """Take room for so much more of the body."""
+        """Take room for `size` more bytes of the body, or refuse it."""
         assert self.body_rcv is not None  # noqa: S101 (there is a body)
         files = int(self.body_rcv.getbuf().overflowed) - self._files
         if not self._bodies.take(size, files):
@@ -159,7 +163,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _fail(self, error: OSError) -> None:
-        """Refuse a body that can't be kept."""
+        """Refuse a body that can't be stored, because the disk is full for example."""
         problem = problems.of_system(error)
         if problem is None:
             logger.error(logs.line("a body can't be kept", error=error))
@@ -172,25 +176,25 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def late(self) -> bool:
-        """Whether it should have come by now, or more of it."""
+        """Whether its headers, or enough of its body, should have arrived by now."""
         seconds = time.monotonic() - self._begun
         if not self.headers_finished:
             return seconds > HEADER_SECONDS
         return bool(self.body_bytes_received < BODY_RATE * (seconds - BODY_SECONDS))
 
     def give_up(self) -> None:
-        """Make this an error, to be answered."""
+        """Make this request an error, which is answered with 408."""
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def drop(self) -> None:
-        """Keep no more of it: who sent it has gone."""
+        """Free this request, because its client has disconnected."""
         self._refuse(HTTPStatus.BAD_REQUEST)
         self.close()
 
     def close(self) -> None:
-        """Give back the room that its body took."""
+        """Free the body, and give back the room that it took."""
         with contextlib.suppress(OSError):  # the disk is full
             super().close()
         self._bodies.give_back(self._taken, self._files)
@@ -200,9 +204,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection.
 
-    One on which a request was an error is closed as RFC 9112 says in section 9.6: for sending alone
-    at first. What the client still sends is read and dropped, because a connection that is closed
-    before all was read is reset, and the client, or a proxy, may lose the answer by that.
+    After a request that was an error, it is closed as RFC 9112 says in section 9.6: at first for
+    sending only. What the client still sends is read and dropped, because closing a connection with
+    unread data resets it, by which the client, or a proxy, may lose the answer.
     """
 
     error_task_class = WaitressError
@@ -212,13 +216,13 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._in_error = False
-        # When sending ended, by the monotonic clock, and bytes that were dropped.
+        # When sending ended (monotonic), and how many bytes were dropped since the error.
         self._lingers_since: float | None = None
         self._dropped = 0
 
     @property
     def idle(self) -> bool:
-        """Whether no request of it is being answered."""
+        """Whether none of its requests is being answered."""
         return not self.requests and not self.total_outbufs_len
 
     def service(self) -> None:
@@ -240,7 +244,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().handle_write()
 
     def _linger(self) -> None:
-        """All is said; listen on."""
+        """End sending, now that the answer is out, and keep reading."""
         self.close_when_flushed, self._lingers_since = False, time.monotonic()
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -253,8 +257,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return slow or self._dropped > self.adj.max_request_body_size
 
     def end_if_late(self) -> None:
-        """Answer a request that comes too slowly as it is, and close what was answered and still
-        sends, slowly or too much. To be called by the server's thread."""
+        """Answer a request that arrives too slowly with 408, or close this connection if its client
+        still sends after an error was answered, too slowly or too much.
+
+        To be called by the server's thread.
+        """
         if self._lingers_since is not None:
             if self._lingers_too_long(self._lingers_since):
                 self.handle_close()
@@ -268,19 +275,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.add_task(self)
 
     def handle_error(self) -> None:
-        # Called for whatever is raised while receiving or sending; waitress would log it each time.
+        # For anything that is raised while receiving or sending; waitress would log it each time.
         _failures.warning("a connection failed", error=repr(sys.exception()))
         self.handle_close()
 
     def handle_close(self) -> None:
-        # Perhaps with the lock of the requests held, by somebody who fails to send.
+        # This takes no lock: a thread that fails to send may call it while it holds requests_lock.
         if self.request is not None:
             self.request.drop()
         super().handle_close()
 
 
 def one_to_close(channels: list[Channel]) -> Channel | None:
-    """Which makes room for another: of the client with most idle ones, that idle for longest."""
+    """Return the longest-idle channel of the client with the most idle channels, if any is idle."""
     idle = [channel for channel in channels if channel.idle]
     if not idle:
         return None

@@ -1,13 +1,13 @@
 """Reaching PostgreSQL: the pool of connections, and how long anybody waits for an answer.
 
-Every use of the database stands in a session(). A PostgreSQL that is gone, stopped or cut off must
-never make a request hang, so nobody waits without a limit: a connection attempt ends after
-CONNECT_TIMEOUT, those who queue behind a failed one fail with it, and a session that outlasts its
-time has its connection cut, by which its statement ends too. So the limits that a server may have
-for its roles are lifted.
+Every use of the database is within a session(). A PostgreSQL that is gone, stopped or cut off must
+never make a request hang, so every wait has a limit: a connection attempt ends after
+CONNECT_TIMEOUT, threads that queue behind a failed attempt fail with it, and a session that
+outlasts its time has its connection cut, which also ends its statement. The server's own limits,
+of a role for example, aren't needed then, and are lifted.
 
-A server that answers may still be the wrong one: a standby, or one that is being shut down. What it
-says is UNREACHABLE too, and no connection from before is used again.
+A server that answers may still be the wrong one: a standby, or one that is being shut down. Its
+errors count as UNREACHABLE, too, and no connection made before them is used again.
 """
 
 from __future__ import annotations
@@ -27,18 +27,19 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
 
-# Seconds. A connection attempt is given up after the first; one that the pool has no room for,
-# after the second; a session, unless it asks for more, after the third.
+# Seconds after which is given up: an attempt to connect; waiting for a connection of a full pool; a
+# session that didn't ask for another time.
 CONNECT_TIMEOUT = 3
 POOL_TIMEOUT = 3
 SESSION_SECONDS = 3.0
 # Seconds after a failed connection attempt within which the next ones fail at once.
 REFUSE_SECONDS = 0.5
-# Seconds between two looks at the sessions that are open.
+# Seconds between two looks whether an open session has outlasted its deadline.
 WATCH_SECONDS = 0.1
-# An unplugged machine is noticed within about a minute; within ten seconds (10,000 ms), if data is
-# on the way to it. PostgreSQL is told the same of us: by itself it would wait for a quarter of an
-# hour for who takes no more of an answer, and for two hours for who sends no more of a COPY.
+# With these, an unplugged server is noticed within about a minute, or within ten seconds
+# (10,000 ms) if data is on the way to it. PostgreSQL gets the same limits for us: by default it
+# would wait a quarter of an hour for a client that stops reading an answer, and two hours for one
+# that stops sending a COPY.
 TCP_LIMITS = {
     "keepalives_idle": 30,
     "keepalives_interval": 10,
@@ -46,15 +47,15 @@ TCP_LIMITS = {
     "tcp_user_timeout": 10_000,
 }
 
-# Milliseconds after which a server process at work looks whether its client is still there. By
-# itself it would work on for one that was cut or killed, to the end of the statement.
+# Milliseconds between two looks of a busy server process whether its client is still connected. By
+# default it would finish the statement of a client that was cut or killed.
 CHECK_CLIENT_MS = 1_000
 
-# How the names of all our sessions begin.
+# How the application_name of all our connections begins.
 APPLICATION = "email-batch"
 
-# What is raised when the database is out of reach, restarts, has no room for us, can only be read,
-# ends what lasts too long for it, or when its tables are still being made.
+# Errors that say: the database is out of reach, restarts, has no connection left, is read-only,
+# ended what took too long for it, or has tables that are not up to date yet.
 UNREACHABLE = (
     OperationalError,
     InterfaceError,
@@ -63,45 +64,45 @@ UNREACHABLE = (
     psycopg2.InterfaceError,
 )
 
-# PostgreSQL's codes for tables and columns that are not there.
+# PostgreSQL's codes for tables and columns that don't exist.
 _OUTDATED = (errorcodes.UNDEFINED_TABLE, errorcodes.UNDEFINED_COLUMN)
-# For what lasted longer than it allows: a statement, waiting for a lock, a transaction that idles,
-# or a transaction (25P04, of PostgreSQL 17).
+# Its codes for what took longer than it allows: a statement, waiting for a lock, an idle
+# transaction, a transaction (25P04, since PostgreSQL 17).
 _LIMITS = (
     errorcodes.QUERY_CANCELED,
     errorcodes.LOCK_NOT_AVAILABLE,
     errorcodes.IDLE_IN_TRANSACTION_SESSION_TIMEOUT,
     "25P04",
 )
-# How those begin that tell of the server rather than of what it was asked: connections that break,
-# no writing, conflicts with recovery, states that don't allow something, and shutting down.
+# Beginnings of codes that mean that this server is the wrong one, whatever it was asked: broken
+# connections, read-only, conflicts with recovery, wrong states, and shutting down.
 _WRONG_SERVER = ("08", "25006", "40001", "55000", "57P")
 
 
 def code_of(error: BaseException) -> str | None:
-    """PostgreSQL's code (SQLSTATE) for an error, None if it isn't PostgreSQL's."""
-    # Peewee's errors have the driver's as `orig`.
+    """PostgreSQL's code (SQLSTATE) of an error; None if the error isn't PostgreSQL's."""
+    # An error of Peewee has the driver's error as `orig`.
     code: str | None = getattr(getattr(error, "orig", error), "pgcode", None)
     return code
 
 
 def is_full(error: BaseException) -> bool:
-    """Whether it says that PostgreSQL's disk is full, a case of UNREACHABLE."""
+    """Whether the error says that PostgreSQL's disk is full, a case of UNREACHABLE."""
     return code_of(error) == errorcodes.DISK_FULL
 
 
 def is_read_only(error: BaseException) -> bool:
-    """Whether it says that the server takes no writes, a case of UNREACHABLE."""
+    """Whether the error says that the server accepts no writes, a case of UNREACHABLE."""
     return code_of(error) == errorcodes.READ_ONLY_SQL_TRANSACTION
 
 
 def is_limit(error: BaseException) -> bool:
-    """Whether the server ended what lasted longer than it allows, a case of UNREACHABLE."""
+    """Whether the error says that a timeout of the server's expired, a case of UNREACHABLE."""
     return code_of(error) in _LIMITS
 
 
 class ReadOnlyError(OperationalError):
-    """The server takes no writes: it is a standby, or it was told so."""
+    """The server accepts no writes: it is a standby, or was configured as read-only."""
 
     pgcode = errorcodes.READ_ONLY_SQL_TRANSACTION
 
@@ -116,7 +117,7 @@ class _Adapter(Psycopg2Adapter):
         super().__init__()
         self._refuse_until = 0.0
         self._failure = ""
-        # Connections that were begun before it grew are used no more.
+        # Connections of an earlier generation are not used again.
         self._generation = 0
 
     def connect(self, db: Any, **params: Any) -> Any:
@@ -133,15 +134,15 @@ class _Adapter(Psycopg2Adapter):
         return connection
 
     def distrust(self) -> None:
-        """Use none of the connections again that there are."""
+        """Let none of the present connections be used again."""
         self._generation += 1
 
     def is_connection_reusable(self, conn: Any) -> bool:
         return conn.generation == self._generation and bool(super().is_connection_reusable(conn))
 
     def is_connection_closed(self, conn: Any) -> bool:
-        # Peewee would ask the server, and wait for an answer that may never come. What the server
-        # has closed shows by itself: there is its last word to be read.
+        # Peewee would query the server, and wait for an answer that may never come. A connection
+        # that the server has closed shows by itself: it has something to be read.
         if conn.closed or conn.generation != self._generation:
             return True
         poll = select.poll()
@@ -153,7 +154,7 @@ class _Adapter(Psycopg2Adapter):
 
 
 def _limits(version: int, *, can_check: bool) -> str:
-    """Statements that a transaction begins with: they lift a role's limits, and set ours."""
+    """Statements that every transaction begins with: they lift the server's limits and set ours."""
     names = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
     if version >= 170_000:
         names.append("transaction_timeout")
@@ -165,14 +166,14 @@ def _limits(version: int, *, can_check: bool) -> str:
 
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     psycopg2_adapter = _Adapter
-    # Whether it is used for reading alone.
+    # Whether this process only reads, so that a standby will do.
     reads = False
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
-        """Run statements; those outside a transaction, as one, with limits of its own.
+        """Run statements; outside a transaction, they form one, which begins with the limits.
 
-        Each transaction sets the limits itself, at little cost: what a connection to a PgBouncer
-        was told may have been told to another server process than that which the transaction gets.
+        Each transaction sets the limits anew, at little cost: behind PgBouncer, settings made
+        before it may belong to another server process than the one that the transaction gets.
         """
         connection = self.connection()
         if connection.get_transaction_status() == TRANSACTION_STATUS_IDLE:
@@ -184,24 +185,24 @@ class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
 
 
 def begin() -> str:
-    """Statements that begin a transaction of this session, behind others."""
+    """Return statements that begin a transaction, to be appended to others of this session."""
     return f"BEGIN;{pool.connection().limits}"
 
 
 class _Connection(connection):
-    """Its server is yet to be told our limits, and to be asked whether it is the right one."""
+    """A connection that sends our limits to its server, and checks it, before the first use."""
 
     told = False
     generation = 0
-    # What each transaction begins with.
+    # The statements that each transaction begins with.
     limits = ""
 
     def tell(self) -> None:
-        """Tell them, if that is due, for the rest of the connection. Raises ReadOnlyError."""
+        """Send the limits that last as long as the connection, once. Raises ReadOnlyError."""
         if self.told:
             return
         over_tcp = not self.info.host.startswith("/")
-        # Pooled connections idle as long as they like.
+        # Connections in the pool may idle for any time.
         idle = "SET idle_session_timeout = 0;" if self.server_version >= 140_000 else ""
         with self.cursor() as cursor:
             cursor.execute(idle + _TELL + (_TELL_TCP if over_tcp else ""), TCP_LIMITS)
@@ -212,9 +213,9 @@ class _Connection(connection):
         self.told = True
 
 
-# On some systems PostgreSQL can't look whether its client is there, and refuses to be told to.
+# On some systems PostgreSQL can't check whether its client is connected, and refuses the setting.
 _TELL = "SELECT current_setting('transaction_read_only')::boolean, version() ~ 'linux'"
-# The names are libpq's; one of them is not PostgreSQL's.
+# TCP_LIMITS has libpq's names; for three of them PostgreSQL's has tcp_ in front.
 _TELL_TCP = """,
   set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
   set_config('tcp_keepalives_interval', %(keepalives_interval)s::text, false),
@@ -229,7 +230,7 @@ class Session:
     """A thread's use of one connection, up to a deadline (monotonic)."""
 
     def __init__(self, seconds: float) -> None:
-        # A descriptor of our own, because the driver closes its own whenever it likes.
+        # A duplicate of the descriptor, because the driver may close its own at any time.
         self._descriptor = os.dup(pool.connection().fileno())
         self.extend(seconds)
 
@@ -238,9 +239,9 @@ class Session:
         self.deadline = time.monotonic() + seconds
 
     def cut(self) -> None:
-        """End the connection at once, from any thread; who waits on it gets UNREACHABLE.
+        """End the connection at once, from any thread; a thread that waits on it gets UNREACHABLE.
 
-        PostgreSQL ends its statement within CHECK_CLIENT_MS or so.
+        PostgreSQL ends its statement within CHECK_CLIENT_MS or so, if it can check its client.
         """
         self.deadline = float("inf")
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
@@ -273,7 +274,7 @@ class _Watchdog:
         pause = threading.Event()
         while not pause.wait(WATCH_SECONDS):
             now = time.monotonic()
-            with self._lock:  # so that none is closed meanwhile
+            with self._lock:  # so that no session is closed meanwhile
                 for session in self._sessions:
                     if now > session.deadline:
                         session.cut()
@@ -304,7 +305,7 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
                 raise OperationalError(f"its tables are not up to date: {error}") from error
             if code not in (*_LIMITS, errorcodes.READ_ONLY_SQL_TRANSACTION):
                 raise
-            # The driver counts these among a program's own mistakes.
+            # The driver takes these for the program's own mistakes.
             _judge(error)
             raise _unreachable(error) from error
         finally:
@@ -313,7 +314,7 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
 
 
 def _judge(error: BaseException) -> None:
-    """See whether it means that the server is the wrong one."""
+    """Distrust all connections if the error means that the server is the wrong one."""
     if (code_of(error) or "").startswith(_WRONG_SERVER):
         pool._adapter.distrust()
 
@@ -325,13 +326,13 @@ def _unreachable(error: BaseException) -> OperationalError:
 
 
 def require_writable() -> None:
-    """Raises ReadOnlyError if the server takes no writes."""
+    """Raise ReadOnlyError if the server accepts no writes."""
     if pool.execute_sql("SELECT current_setting('transaction_read_only')").fetchone()[0] == "on":
         raise ReadOnlyError
 
 
 def _first(error: BaseException) -> BaseException:
-    """What the server said last, rather than that a rollback after it found nobody there."""
+    """The error that came first: the server's own, not that of a rollback that found it gone."""
     first = error
     while error.__context__ is not None:
         error = error.__context__
@@ -343,8 +344,9 @@ def _first(error: BaseException) -> BaseException:
 def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> None:
     """Point the pool at the PostgreSQL database `url`; nothing is sent yet.
 
-    `connections` is the most that this process holds at once, and `name` says in pg_stat_activity
-    whose they are. Unless it only `reads`, a server that takes no writes is none.
+    `connections` is the most that this process holds at once.
+    `name` says in pg_stat_activity which program they belong to.
+    `reads` is whether the program only reads; otherwise a read-only server is UNREACHABLE.
     """
     pool.reads = reads
     pool.init(
@@ -359,7 +361,7 @@ def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> 
 
 
 def connections() -> tuple[int, int]:
-    """How many connections this process has in use, and how many it keeps for later."""
+    """Return how many connections this process has in use, and how many are idle in its pool."""
     return len(pool._in_use), len(pool._connections)
 
 
@@ -371,10 +373,10 @@ def disconnect() -> None:
 
 @contextlib.contextmanager
 def limited(seconds: float) -> Iterator[None]:
-    """A transaction of which PostgreSQL ends each statement that lasts longer than this.
+    """A transaction in which PostgreSQL ends each statement that takes longer than `seconds`.
 
-    Unlike a session that is cut, that tells a slow statement from a server that is away: it raises
-    a case of UNREACHABLE that is_limit() knows.
+    Unlike cutting the session, this tells a slow statement from a dead server: the error is a case
+    of UNREACHABLE that is_limit() recognizes.
     """
     with pool.atomic():
         pool.execute_sql(
@@ -385,7 +387,7 @@ def limited(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def own_transactions() -> Iterator[None]:
-    """Statements in here begin and commit by themselves; what is open in the end is rolled back."""
+    """Leave BEGIN and COMMIT to the caller; roll back a transaction that is open at the end."""
     with pool.manual_commit():
         try:
             yield
@@ -395,18 +397,18 @@ def own_transactions() -> Iterator[None]:
 
 
 def server_version() -> int:
-    """The major version of the PostgreSQL at the other end."""
+    """The major version of the PostgreSQL server."""
     (version,) = pool.execute_sql("SELECT current_setting('server_version_num')").fetchone()
     return int(version) // 10_000
 
 
 def transaction_id() -> int:
-    """The present transaction's number, for was_committed()."""
+    """The current transaction's id, for was_committed()."""
     return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])
 
 
 def was_committed(transaction: int) -> bool:
-    """What became of a transaction whose commit got no answer, waiting until that is settled.
+    """Whether a transaction was committed whose commit got no answer; wait while it is in progress.
 
     Raises UNREACHABLE.
     """

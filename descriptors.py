@@ -1,4 +1,4 @@
-"""File descriptors: raising this process's limit to what its settings need, before they run out."""
+"""File descriptors: raise this process's limit to the number that its settings need."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import sys
 
 from settings import SettingsError
 
-# Open in any process of ours beside what is counted: libraries, logs, locks, Redis.
+# Open in each of our processes, apart from those counted below: libraries, logs, locks, Redis.
 OWN = 100
-# Files of one request: its form, what its rows are kept in, the pipes of a child process.
+# Of one request: its form, the temporary files for its rows, those of a child process.
 REQUEST = 16
-# Files of one worker thread, likewise; sockets of one lookup, the second if an answer is long.
+# Of one worker thread; of one DNS lookup: a socket, and a second one if the answer is long.
 THREAD = 8
 LOOKUP = 2
-# What a session has: its connection, and a second descriptor by which it is cut.
+# Of one database session: its connection, and a duplicate through which the watchdog cuts it.
 SESSION = 2
 
 
 def allow(wanted: int) -> int:
-    """Raise the limit to `wanted`, or as far as it may be raised; what it is then."""
+    """Raise the limit to `wanted`, or as far as the hard limit allows; return what it is then."""
     soft, hard = (
         sys.maxsize if limit == resource.RLIM_INFINITY else limit
         for limit in resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -34,7 +34,7 @@ def allow(wanted: int) -> int:
 
 
 def too_few(what: str, needed: int, limit: int) -> SettingsError:
-    """The error that says that these settings can't be met."""
+    """The error for settings that need more descriptors than this process may have."""
     return SettingsError(
         f"{what} need {needed:,} file descriptors, and this process may have {limit:,}. Raise that"
         " limit (ulimit -Hn in a shell, LimitNOFILE in a systemd unit), or lower these settings."
@@ -45,5 +45,5 @@ def ran_out(error: BaseException) -> bool:
     """Whether an error says that no descriptor is left, here or in the whole system."""
     if isinstance(error, OSError):
         return error.errno in (errno.EMFILE, errno.ENFILE)
-    # The driver of PostgreSQL has only the words.
+    # PostgreSQL's driver passes on only the message, not the number.
     return any(os.strerror(number) in str(error) for number in (errno.EMFILE, errno.ENFILE))

@@ -1,11 +1,11 @@
-"""Redis as app and worker use it: rung while it works, and left alone while it doesn't.
+"""Redis as app and worker use it: called while it works, and left alone while it doesn't.
 
-Nothing depends on Redis, so nobody waits for it twice: the first failed call of a process makes
-Redis count as away, and until a probe has gone well no call is even tried. An answer that refuses a
-command (of a replica, of a Redis without memory, of one whose user may not) is a failed call, too.
+Nothing depends on Redis, so a process waits for a dead one only once: after its first failed call,
+Redis counts as away, and no call is tried until a probe has succeeded. An answer that refuses a
+command (from a replica, for want of memory, for want of permission) is a failed call, too.
 
-By then another server may be right at the same name or behind the same proxy. So an outage begins
-with dropping all connections, and each probe tries new ones.
+After a failover the same name or proxy may lead to another server. So an outage begins with closing
+all idle connections, and each probe makes new ones.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ import redisclient
 # Seconds between two probes of a Redis that is away.
 PROBE_SECONDS = 1.0
 
-# Errors that are answers; redis-py takes the latter two for connections that fail.
+# Errors that are answers. In redis-py the latter two are kinds of ConnectionError.
 _REFUSALS = redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError
-# Different faults of an outage that are logged, at most: some follow one another in turns.
+# The most different refusals of one outage that are logged: some alternate.
 MAX_FAULTS = 5
 
 T = TypeVar("T")
@@ -36,15 +36,15 @@ logger = logging.getLogger("doorbell")
 class Doorbell:
     """The Redis at `url`, for all threads of a process; nothing is sent before it is used.
 
-    `trials` are what the process needs of Redis, each a call that raises redis.RedisError if Redis
-    doesn't do it. `probes` are further ones that others notice, and so only for a Redis that is
-    away. Both are to be filled before threads start.
+    `trials` are calls of what the process needs of Redis; each raises redis.RedisError if Redis
+    doesn't do it. `probes` are further such calls that other processes would notice, and so are
+    made only while Redis is away. Both are to be filled before threads start.
     """
 
     def __init__(self, url: str, key: str) -> None:
         self.client = redisclient.connect(url)
         self.key = key
-        # Out of memory or without a disk, Redis answers and takes no write.
+        # A Redis that is out of memory, or can't write to its disk, answers but refuses writes.
         self.trials: list[Callable[[], object]] = [
             lambda: self.client.set(f"{key}:probe", "", ex=10)
         ]
@@ -53,22 +53,21 @@ class Doorbell:
         self._lock = threading.Lock()
         self._outages = 0
         self._refusal: str | None = None
-        # The refusals of this outage that were logged.
+        # The refusals that this outage has had, so that each is logged once; None for no answer.
         self._faults: set[str | None] = set()
 
     @property
     def away(self) -> bool:
-        """True from a failed call to the next probe that goes well."""
+        """True from a failed call until the next probe that succeeds."""
         return self._outage.lasting
 
     @property
     def refusal(self) -> str | None:
-        """What Redis answered instead of doing what it was asked; None if it is there, or away
-        without an answer."""
+        """Redis's answer when it refused a command; None if Redis works, or doesn't answer."""
         return self._refusal
 
     def use(self, call: Callable[[], T]) -> T | None:
-        """What `call` returns; None, without calling or after it failed, while Redis is away."""
+        """Return what `call` returns, or None if it fails; None without a call if Redis is away."""
         if self.away:
             return None
         outages = self._outages
@@ -79,17 +78,19 @@ class Doorbell:
             if outages == self._outages:
                 self._failed(error)
                 return None
-            answer = None  # a late word of an outage that is known already
+            answer = None  # an outage that began during the call is known already
         if outages != self._outages:
-            redisclient.drop_idle(self.client)  # this call's, which was in use as the others went
+            redisclient.drop_idle(
+                self.client
+            )  # this call's connection, in use when the idle ones were dropped
         return answer
 
     def check(self) -> None:
-        """Try what this process seldom asks of Redis, so that a fault shows while it is idle."""
+        """Make the trials, so that a fault shows even while this process makes no other calls."""
         self.use(lambda: [trial() for trial in self.trials])
 
     def probe(self) -> None:
-        """If Redis is away, try on new connections whether it does all that is asked of it."""
+        """If Redis is away, make all trials and probes anew; end the outage if none fails."""
         if not self.away:
             return
         redisclient.drop_idle(self.client)

@@ -1,9 +1,9 @@
 """The bundled PostgreSQL and Redis behind `url = embedded`.
 
-Each server has a keeper: a small process in a session of its own, so that a Ctrl-C meant for app
-or worker doesn't reach the database. The keeper starts the server, starts it again if it dies, and
-stops it when nobody uses it any more. Users are counted by the kernel: each holds a shared lock on
-a file, which goes with the process however it ends, and the keeper waits for the exclusive one.
+Each server has a keeper: a small process in a session of its own, so that a Ctrl-C meant for the
+app or a worker doesn't reach the database. The keeper starts the server, restarts it if it dies,
+and stops it when no process uses it any more. Each user holds a shared lock on a file, which the
+kernel releases however the process ends; if the keeper gets the exclusive lock, no user is left.
 
     folder/users.lock    shared: users; exclusive: the keeper, while it stops the server
     folder/keeper.lock   exclusive: the one keeper
@@ -37,7 +37,8 @@ from bundled import (
 )
 from confinement import EmbeddedError
 
-# Seconds for which a keeper tries anew to start a server; between a user's looks for the keeper.
+# Seconds for which a new keeper retries a failed start; between two looks of a user whether there
+# is a keeper.
 RESTART_TIMEOUT = 5.0
 KEEPER_SECONDS = 2.0
 
@@ -61,11 +62,11 @@ class Embedded:
         """Start the server of this kind in parent/kind unless it runs. Raises EmbeddedError."""
         self._folder = parent / kind
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._folder.chmod(0o700)  # an earlier version opened it to everybody, when run as root
+        self._folder.chmod(0o700)  # an earlier version, run as root, left it open to everybody
         self._server = SERVERS[kind](self._folder)
         self._users = _open_lock(self._folder / "users.lock")
         self._keeper = _open_lock(self._folder / "keeper.lock")
-        # While the keeper stops the server it holds this lock; then we start the next keeper.
+        # A keeper that stops the server holds this lock. We wait, and then start the next keeper.
         if not wait_until(lambda: _try_lock(self._users, fcntl.LOCK_SH), START_TIMEOUT):
             raise EmbeddedError(f"the bundled {kind} in {self._folder} is stopping for too long")
         self._wait_until_ready()
@@ -93,7 +94,7 @@ class Embedded:
         keeper: subprocess.Popen[bytes] | None = None
         while not self._leaving.wait(KEEPER_SECONDS):
             coming = keeper is not None and keeper.poll() is None
-            # On a full disk, or without the folder, none can be started; later perhaps.
+            # On a full disk, or if the folder is gone, a keeper can't be started. Try again later.
             with contextlib.suppress(OSError):
                 if not coming and not self._is_kept():
                     keeper = self._spawn_keeper()
@@ -114,7 +115,7 @@ class Embedded:
                 cwd=self._folder,
                 start_new_session=True,
             )
-        # One that finds another keeper at work ends at once; somebody must take note of that.
+        # A keeper that finds another one ends at once, and must be waited for, or stays a zombie.
         threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()
         return keeper
 
@@ -125,11 +126,11 @@ class Embedded:
         return f"the bundled {self._server.kind} did not start: {last} (see {log})"
 
     def release(self) -> None:
-        """Stop using the server; if nobody else does, wait until it has stopped."""
+        """Stop using the server; if no other process uses it, wait until it has stopped."""
         self._leaving.set()
         self._watch.join()
         if not self._is_kept():
-            self._spawn_keeper()  # ours was killed; this one is to stop the server
+            self._spawn_keeper()  # the keeper was killed; a new one must stop the server
         fcntl.flock(self._users, fcntl.LOCK_UN)
         wait_until(self._left, STOP_TIMEOUT)
         os.close(self._users)
@@ -137,27 +138,27 @@ class Embedded:
 
     def _left(self) -> bool:
         if not self._is_kept():
-            # The keeper's lock on the users' file lasts until the end of its process.
+            # The keeper holds its lock on users.lock until its process ends.
             return _try_lock(self._users, fcntl.LOCK_SH)
-        if _try_lock(self._users, fcntl.LOCK_EX):  # the last one out, and the keeper not awake yet
+        if _try_lock(self._users, fcntl.LOCK_EX):  # no user is left; the keeper will notice
             fcntl.flock(self._users, fcntl.LOCK_UN)
             return False
-        if _try_lock(self._users, fcntl.LOCK_SH):  # others use it
+        if _try_lock(self._users, fcntl.LOCK_SH):  # others use the server
             fcntl.flock(self._users, fcntl.LOCK_UN)
             return True
         return False
 
 
 def _log(text: str) -> None:
-    """Add to keeper.log, if the disk has room: the keeper must not die of a full one."""
+    """Add a line to keeper.log, if the disk has room: a full disk must not end the keeper."""
     with contextlib.suppress(OSError):
         os.write(1, f"{time.strftime('%F %T')} {text.rstrip()}\n".encode())
 
 
 def _start_at_last(server: Postgres | Redis, unused: Callable[[], bool]) -> None:
-    """Start the server; try again for a while, as what is left of a killed one takes time to go."""
+    """Start the server, and retry for RESTART_TIMEOUT: a killed one may still be in the way."""
     deadline = time.monotonic() + RESTART_TIMEOUT
-    while not unused():  # a keeper may come late, when another has stopped the server
+    while not unused():  # this keeper may be late: no user may be left
         try:
             server.start(unused)
             return
@@ -171,9 +172,9 @@ def keep(kind: str, folder: Path) -> None:
     """The keeper: run the server until nobody holds the users' lock, then stop it."""
     keeper_lock = _open_lock(folder / "keeper.lock")
     if not wait_until(lambda: _try_lock(keeper_lock, fcntl.LOCK_EX), 1.0):
-        return  # there is a keeper
+        return  # there is another keeper
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Whoever ends app and worker with such a signal ends us through them, in good order.
+        # Such a signal ends app and worker, and when they are gone, the keeper stops in good order.
         # Not SIG_IGN, which the servers would inherit.
         signal.signal(signum, lambda *_: None)
     users = _open_lock(folder / "users.lock")
@@ -196,11 +197,11 @@ def keep(kind: str, folder: Path) -> None:
             _log(traceback.format_exc())
             pause = min(pause * 2, 10.0)
     server.stop()
-    os.close(keeper_lock)  # before the users' lock: who gets that one must find no keeper
+    os.close(keeper_lock)  # before users.lock: the next user to get that must find no keeper
 
 
 if __name__ == "__main__":
     try:
         keep(sys.argv[1], Path(sys.argv[2]))
     except EmbeddedError as error:
-        sys.exit(str(error))  # the last line of its log, which who started it tells
+        sys.exit(str(error))  # the last line of keeper.log, which Embedded quotes in its error

@@ -1,7 +1,7 @@
-"""How a request says what it is for and where it ends (RFC 9112), more strictly than waitress.
+"""A request's target and the end of its body (RFC 9112), read more strictly than by waitress.
 
-A proxy and this server must never disagree about either: whatever can be read in two ways is
-refused. Everything here takes time in proportion to what was received, and has a limit.
+A proxy and this server must never disagree about either, so whatever can be read in two ways is
+refused. All checks here take time in proportion to the bytes received, and all sizes are limited.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from waitress.rfc7230 import CHUNK_EXT_RE
 
-# Bytes of a line between chunks; of all chunk extensions and trailers of one body.
+# The most bytes of a line between chunks; of all chunk extensions and trailers of one body.
 MAX_LINE = 4_096
 MAX_LINES = 65_536
 
@@ -21,7 +21,7 @@ _CHUNK = re.compile(rb"([0-9A-Fa-f]{1,16})(;.*)?\r\n")
 _CONTENT_LENGTH = re.compile(rb"^content-length:[ \t]*([^\r]*)", re.I | re.M)
 _TRANSFER_ENCODING = re.compile(rb"^transfer-encoding:[ \t]*([^\r]*)", re.I | re.M)
 _FOLDED = re.compile(rb"\n[ \t]")
-# More digits than this are no length of anything, and Python refuses to read very many.
+# No real length has more digits, and Python refuses to convert very many.
 _MAX_DIGITS = 19
 
 
@@ -47,11 +47,11 @@ def check_raw(head: bytes) -> None:
 
 
 def check_target(parser: Any) -> None:
-    """Check what a parsed request is for, and at which host. Raises FramingError."""
+    """Check the target and the host of a parsed request. Raises FramingError."""
     host = parser.headers.get("HOST")
     if host is None and parser.version == "1.1":
         raise FramingError("It has no Host header, which HTTP/1.1 requires.")
-    # Several are joined by commas.
+    # waitress joins several Host headers by commas, which no host has.
     if host and not _HOST.fullmatch(host):
         raise FramingError("Its Host header must be one host, with a port or without.")
     if parser.proxy_netloc and parser.proxy_netloc.lower() != (host or "").lower():
@@ -61,10 +61,10 @@ def check_target(parser: Any) -> None:
 
 
 class Chunked:
-    """Receives a body in chunks, in place of waitress's receiver.
+    """Receives a chunked body, in place of waitress's receiver.
 
-    Unlike waitress's, it appends all chunks of a piece to the buffer at once, and never looks twice
-    at what it received.
+    Unlike that one, it appends all chunks of a piece of data to the buffer at once, and never goes
+    back over earlier data.
     """
 
     error = None  # errors are raised
@@ -72,17 +72,17 @@ class Chunked:
     def __init__(self, buf: Any) -> None:
         self.buf = buf
         self.completed = False
-        self._line = b""  # what is here of a line
-        self._lines = 0  # bytes of extensions and trailers
-        self._remain = 0  # bytes of the present chunk that are still to come
-        self._chunk_ends = False  # its data is here, and the end of its line is next
+        self._line = b""  # the beginning of a line that isn't complete yet
+        self._lines = 0  # bytes of extensions and trailers so far
+        self._remain = 0  # bytes of the current chunk that are still to come
+        self._chunk_ends = False  # a CRLF must follow the current chunk's data
         self._in_trailer = False
 
     def __len__(self) -> int:
         return int(self.buf.__len__())
 
     def received(self, data: bytes) -> int:
-        """Take what is this body's of `data`; its length in bytes. Raises FramingError."""
+        """Take the bytes of `data` that are this body's; return how many. Raises FramingError."""
         chunks, at = [], 0
         while at < len(data) and not self.completed:
             if self._remain:
@@ -99,7 +99,7 @@ class Chunked:
         return at
 
     def _receive_line(self, data: bytes, start: int) -> int:
-        """Take a line, or what is here of it; where it ends in `data`."""
+        """Take a line, or as much of it as `data` has; return where it ends in `data`."""
         end = data.find(b"\n", start) + 1
         self._line += data[start : end or len(data)]
         if len(self._line) > MAX_LINE:
@@ -119,7 +119,7 @@ class Chunked:
         return end
 
     def _begin(self, line: bytes) -> None:
-        """Begin the chunk of which this is the first line."""
+        """Begin a chunk with its first line, which has the size and extensions."""
         match = _CHUNK.fullmatch(line)
         if match is None or not CHUNK_EXT_RE.match(match[2] or b""):
             raise FramingError("The size of a chunk can't be read.")
@@ -142,7 +142,10 @@ class Chunked:
 
 
 def _take_whole(data: bytes, at: int, chunks: list[bytes]) -> int:
-    """Take the chunks that are whole and plain, because there may be very many; where they end."""
+    """Take all chunks that are complete and have no extensions; return where they end.
+
+    There may be very many, and this is faster than line by line.
+    """
     while match := _SIZE.match(data, at):
         start, size = match.end(), int(match[1], 16)
         if not size or not data.startswith(b"\r\n", start + size):

@@ -1,7 +1,7 @@
-"""What is published of a batch: a message for each snapshot, on the batch's channel.
+"""Publishing snapshots: each is a message on the channel of its batch.
 
-On a channel revisions only grow, so that the end of a batch is the last that is heard of it. All
-threads, workers and apps publish by the script below, in which Redis compares.
+The revisions on a channel only grow, so that a batch's last message is its end. All threads,
+workers and apps publish by the script below, in which Redis compares the revisions.
 """
 
 from __future__ import annotations
@@ -17,25 +17,26 @@ from doorbell import Doorbell
 from models import DELETED, Snapshot
 from processors.reasons import verdicts
 
-# Seconds between two snapshots that a worker publishes of a batch.
+# Least seconds between two snapshots of one batch that a worker publishes.
 PUBLISH_SECONDS = 0.1
-# Seconds for which Redis remembers what was published of a batch last: for longer than anybody
-# holds a snapshot back. When it is forgotten sooner, an older message may follow a newer one.
+# Seconds for which Redis remembers the newest revision of a batch: longer than anybody holds a
+# snapshot back. If Redis forgets it sooner, an older message may follow a newer one.
 REMEMBER_SECONDS = 600
-# Batches of which a worker remembers it, for a Redis that forgets.
+# Batches whose newest revision each worker remembers as well, in case Redis forgets.
 MAX_REMEMBERED = 1000
-# Locks that keep the threads of a worker in order; batches share them by their ids.
+# Locks under which the threads of a worker publish in order; a batch's id says which is its own.
 LOCKS = 64
 
 T = TypeVar("T")
 
-# The id that no batch has; it is deleted on its channel when somebody tries Redis out.
+# An id that no batch has. To probe Redis, a snapshot is published that says that it was deleted.
 NO_BATCH = 0
 
-# What comes of reading a message that holds no snapshot.
+# The errors that parse() raises for a message that holds no snapshot.
 NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)
 
-# KEYS: the newest revision. ARGV: the revision, seconds to remember it, the channel, the message.
+# KEYS: where the newest revision is kept. ARGV: the revision, the seconds to keep it, the channel,
+# the message.
 _PUBLISH = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '')
 if newest and newest >= tonumber(ARGV[1]) then return 0 end
@@ -46,7 +47,7 @@ return 1
 
 
 def message(snapshot: Snapshot, **more: object) -> str:
-    """The snapshot as it is published; streams say `more` of it."""
+    """Return the snapshot as a message; streams add `more` fields."""
     return json.dumps(
         {
             "batchId": snapshot.batch_id,
@@ -78,7 +79,7 @@ def parse(data: str) -> Snapshot:
 
 
 def publish(doorbell: Doorbell, channel_prefix: str, snapshot: Snapshot) -> None:
-    """Publish on the batch's channel, unless that has heard of this revision or a newer one.
+    """Publish on the batch's channel, unless this revision or a newer one was published there.
 
     Raises redis.RedisError.
     """
@@ -94,13 +95,13 @@ def _revision_key(doorbell: Doorbell, channel: str) -> str:
 
 
 def try_out(doorbell: Doorbell, channel_prefix: str) -> None:
-    """Publish that NO_BATCH is deleted, once more. Raises redis.RedisError."""
+    """Publish that NO_BATCH is deleted, even if that was published before. Raises RedisError."""
     doorbell.client.unlink(_revision_key(doorbell, f"{channel_prefix}{NO_BATCH}"))
     publish(doorbell, channel_prefix, Snapshot(NO_BATCH, 1, DELETED, 0, 0, 0))
 
 
 def remember(known: OrderedDict[int, T], batch_id: int, what: T, most: int) -> None:
-    """Note what is known of the batch; beyond `most`, forget that which was noted first."""
+    """Set the batch's entry; beyond `most` entries, forget the one that was set longest ago."""
     known[batch_id] = what
     known.move_to_end(batch_id)
     if len(known) > most:
@@ -108,11 +109,11 @@ def remember(known: OrderedDict[int, T], batch_id: int, what: T, most: int) -> N
 
 
 class Publisher:
-    """Publishes what all threads of a worker do, of each batch some ten times a second at most.
+    """Publishes the snapshots of all threads of a worker, for a batch ten a second at most.
 
-    Between two times the newest snapshot waits, until a newer one, or flush(), takes it along. The
-    first of a batch and the last never wait. `publish` must not raise: without Redis the app reads
-    snapshots from PostgreSQL.
+    In between, the newest snapshot waits until a newer one replaces it or flush() publishes it.
+    The first of a batch and the last never wait. `publish` must not raise: without Redis the app
+    reads snapshots from PostgreSQL.
     """
 
     def __init__(self, publish: Callable[[Snapshot], object]) -> None:
@@ -121,12 +122,12 @@ class Publisher:
         self._order = [threading.Lock() for _ in range(LOCKS)]
         # The newest revision published, by batch.
         self._revisions: OrderedDict[int, int] = OrderedDict()
-        # By batch: when it was published last (monotonic), and what waits.
+        # By batch: when it was published last (monotonic), and the snapshot that waits.
         self._last: dict[int, float] = {}
         self._waiting: dict[int, Snapshot] = {}
 
     def publish(self, snapshot: Snapshot) -> None:
-        """Publish, now or soon."""
+        """Publish the snapshot now, or let it wait for flush()."""
         batch_id, now = snapshot.batch_id, time.monotonic()
         with self._lock:
             due = now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
@@ -143,7 +144,7 @@ class Publisher:
         self._send(snapshot)
 
     def flush(self) -> None:
-        """Publish what has waited long enough. To be called several times a second."""
+        """Publish the snapshots that waited long enough. To be called several times a second."""
         now = time.monotonic()
         with self._lock:
             self._last = {
@@ -161,8 +162,8 @@ class Publisher:
             self._send(snapshot)
 
     def _send(self, snapshot: Snapshot) -> None:
-        # The lock is held while Redis is asked, so that no older snapshot overtakes. Only threads
-        # whose snapshots are due wait for it, which is ten times a second of a batch.
+        # The lock is held while Redis answers, so that an older snapshot can't be published after a
+        # newer one. Threads wait for it only with snapshots that are due: ten a second of a batch.
         batch_id = snapshot.batch_id
         with self._order[batch_id % LOCKS]:
             with self._lock:

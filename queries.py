@@ -1,4 +1,4 @@
-"""What is read for people: nothing here changes anything."""
+"""Queries for the pages and the API. None changes anything."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from processors.syntax import MAX_CHARACTERS
 
 @dataclass(frozen=True)
 class Backlog:
-    """How many batches are unfinished, and which has been pending longest, for how many seconds;
-    None if none is pending."""
+    """How much work is waiting.
+
+    `unfinished` counts the batches that are pending or processing.
+    `batch_id`, `filename` and `seconds` are of the batch that has been pending longest, and for how
+    long; None if none is pending.
+    """
 
     unfinished: int
     batch_id: int | None
@@ -27,7 +31,7 @@ class Backlog:
 
 
 def backlog() -> Backlog:
-    """What is still to be done, in short."""
+    """Return how much work is waiting."""
     cursor = pool.execute_sql(
         "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')),"
         "  oldest.id, filename,"
@@ -39,26 +43,26 @@ def backlog() -> Backlog:
 
 
 def find_batch(batch_id: int) -> Batch | None:
-    """The batch, or None."""
+    """Return the batch, or None if there is none or it was deleted."""
     found: Batch | None = Batch.get_or_none(Batch.id == batch_id, Batch.deleted_at.is_null())
     return found
 
 
-# What was done to one batch, that is shown of it: the newest.
+# The most actions that are shown of one batch.
 MAX_ACTIONS = 20
 
 
 def actions(batch_id: int) -> list[Action]:
-    """What was done to the batch since it was uploaded, the newest first, MAX_ACTIONS at most."""
+    """Return what was done to the batch since its upload, newest first, MAX_ACTIONS at most."""
     query = Action.select().where(Action.batch_id == batch_id)
     return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
 
 
-# Whether a text has another in it, whatever the case of both. ILIKE would try each place in turn,
-# which takes ten times as long for a long text with nearly the same in it over and over.
+# Whether one text contains another, in any case. ILIKE would try at each character, which takes ten
+# times as long in a long text that repeats nearly what is searched for.
 _CONTAINS = "strpos(lower({}), lower({})) > 0"
 
-# Batches that one call of find_batches() looks at, at most, so that it never lasts.
+# The most batches that one call of find_batches() looks at, so that it is never slow.
 MAX_BATCHES = 10_000
 
 
@@ -69,17 +73,17 @@ def find_batches(
     before: int | None = None,
     limit: int,
 ) -> tuple[list[Batch], int | None]:
-    """Batches that fit all that is given, newest first, and the `before` of the next page.
+    """Return the batches that match every argument, newest first, and the next page's `before`.
 
-    A page may be short, even empty, although there is a next one: MAX_BATCHES at most are looked
-    at. `containing` is a part of the file's name, whatever its case.
+    A page may be short or empty although there is a next one, because at most MAX_BATCHES are
+    looked at. `containing` is a part of the file's name, in any case.
     """
     query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
     following = None
     if status or containing:
-        # The first that is not looked at.
+        # The first batch that is not looked at.
         beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
         if beyond is not None:
             query = query.where(Batch.id > beyond[0])
@@ -95,7 +99,7 @@ def find_batches(
 
 
 def elapsed_seconds(batch_id: int) -> float | None:
-    """Seconds from when the batch was started to its end, or to now; None if it isn't started."""
+    """Return the seconds from the batch's start to its end, or to now; None before its start."""
     row = fetch_one(
         "SELECT extract(epoch FROM"
         "  greatest(coalesce(completed_at, now()), started_at) - started_at)::float8"
@@ -105,24 +109,27 @@ def elapsed_seconds(batch_id: int) -> float | None:
     return row[0] if row else None
 
 
-# Emails and chunks that one call of find_emails() looks at, at most, and the seconds after which it
-# looks at no more, so that it never lasts; and the emails that one statement looks at.
+# The most emails and chunks that one call of find_emails() looks at, and the seconds after which it
+# stops, so that it is never slow; the most emails that one statement looks at.
 MAX_SCANNED = 100_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
 PIECE = 5_000
 
-# As much of an address as is looked at elsewhere: to search an endless one takes long.
+# Only as much of an address is searched as is checked elsewhere: an endless one would take long.
 _EMAIL = f"left(email, {MAX_CHARACTERS})"
-# What each filter asks of an email, and of a chunk that may hold such emails: there is no index
-# on what became of an email, but a chunk knows its sums by reason. A processor's own reasons may
-# stand for a failure or for a risk.
+# Each filter's condition on an email, and one on a chunk that may have such emails: there is no
+# index on the outcome of an email, but a chunk has its counts by reason. A reason of a team's own
+# processor may be a failure's or a risk's.
 _NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
 _NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
 _ANY = "true"
 _STATUS = {
     "pending": ("status = 'pending'", "done <= last_id - first_id"),
-    "processed": ("status = 'processed'", _ANY),  # a chunk that is retried has some, done = 0
+    "processed": (
+        "status = 'processed'",
+        _ANY,
+    ),  # a chunk being retried may have some although done is 0
     "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
 }
 _VERDICT = {
@@ -138,7 +145,7 @@ _VERDICT = {
 
 @dataclass(frozen=True)
 class Found:
-    """An email as it is read: its number in the batch, line in the file, and what became of it."""
+    """An email: its number in the batch, its line in the file, and its outcome."""
 
     id: int
     email: str
@@ -157,11 +164,11 @@ def find_emails(
     after: int = 0,
     limit: int,
 ) -> tuple[list[Found], int | None]:
-    """Emails of a batch that fit all that is given, by id, and the `after` of the next page.
+    """Return the emails of a batch that match every argument, by id, and the next page's `after`.
 
-    A page may be short, even empty, although there is a next one: MAX_SCANNED emails at most are
-    looked at, for about MAX_SECONDS. `containing` is a part of the address, whatever its case. Of
-    an address, no more than MAX_CHARACTERS are searched and told.
+    A page may be short or empty although there is a next one, because at most MAX_SCANNED emails
+    are looked at, for about MAX_SECONDS. `containing` is a part of the address, in any case. Only
+    the first MAX_CHARACTERS of an address are searched and returned.
     """
     conditions = [_STATUS[status]] if status else []
     conditions += [_VERDICT[verdict]] if verdict else []
@@ -206,14 +213,14 @@ def find_emails(
 
 
 def _pieces(chunks: Iterator[tuple[int, int]], after: int) -> Iterator[tuple[int, int, int]]:
-    """The ids behind `after` in pieces: the chunk's number, counted from 0, first and last id."""
+    """Yield the ids above `after` in pieces: the chunk's number from 0, the first and last id."""
     for number, (first_id, last_id) in enumerate(chunks):
         for first in range(max(first_id, after + 1), last_id + 1, PIECE):
             yield number, first, min(first + PIECE - 1, last_id)
 
 
 def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[int, int]]:
-    """First and last id of the chunks that may hold what is looked for, MAX_CHUNKS + 1 at most."""
+    """The first and last id of each chunk that meets the condition, MAX_CHUNKS + 1 at most."""
     rows = pool.execute_sql(
         "SELECT first_id, last_id FROM chunk"
         f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
@@ -223,10 +230,10 @@ def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[
     return iter(rows.fetchall())
 
 
-# Different domains that one call of typo_domains() tells of.
+# The most domains that one call of typo_domains() returns.
 MAX_DOMAINS = 100
-# A chunk at a time: its range of the primary key needs no statistics to be found, which a new
-# batch doesn't have. OFFSET 0 keeps the planner from any other way.
+# Chunk by chunk, each as a range of the primary key. OFFSET 0 keeps the planner from another way,
+# which it might choose for lack of statistics on a new batch.
 _TYPO_DOMAINS = f"""
 SELECT lower(substring({_EMAIL} FROM '[^@]*$')) AS domain, count(*) AS number
 FROM chunk CROSS JOIN LATERAL (
@@ -240,6 +247,6 @@ GROUP BY domain ORDER BY number DESC, domain LIMIT %(most)s
 
 
 def typo_domains(batch_id: int) -> list[tuple[str, int]]:
-    """The domains of a batch's likely typos, in lower case, with how many have each; most first."""
+    """Return the domains of likely typos in lower case, and the number of each; most first."""
     rows = pool.execute_sql(_TYPO_DOMAINS, {"batch_id": batch_id, "most": MAX_DOMAINS})
     return [(str(domain), int(number)) for domain, number in rows.fetchall()]

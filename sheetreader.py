@@ -1,8 +1,8 @@
-"""The child of sheets.py: reads a workbook on standard input, and writes its rows as CSV.
+"""The child process of sheets.py: reads a workbook on standard input, writes its rows as CSV.
 
-A workbook that can't be read ends it with the status REFUSED, and a last line on standard error
-that says why: a code, an HTTP status, a sentence and a row's number or null, as JSON. If the disk
-has no room for the rows, the status is DISK_FULL. Any other is a death.
+If the workbook can't be read, the exit status is REFUSED, and the last line on standard error says
+why, as JSON: a code, an HTTP status, a sentence, and the number of a row or null. If the disk has
+no room for the rows, the status is DISK_FULL. Any other status but 0 means that the child died.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO, NoReturn
 
 REFUSED, DISK_FULL = 3, 4
-# What this process may use at most: bytes of memory, seconds of a processor.
+# The most that this process may use: bytes of memory, seconds of processor time.
 MEMORY = 1_500_000_000
 SECONDS = 120
-# Bytes of memory that a small workbook may take, and that each byte may of what it inflates to. A
-# text that is in very many cells is in the file once, and in memory as often as there are cells.
-# Usual sheets take 14 MB and 1.5 to 2.3 bytes for a byte, measured with 3 to 10 columns.
+# Bytes of memory that any workbook may take, and further ones for each byte that it inflates to. A
+# text that is in very many cells is once in the file, but in memory once for each cell. Usual
+# sheets take 14 MB, and 1.5 to 2.3 bytes for each inflated byte, measured with 3 to 10 columns.
 LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
-# Characters of a row, and of a cell, as of a text file's.
+# The most characters of a row, and of a cell: the same as in a text file.
 MAX_ROW = 2 << 20
 MAX_CELL = csv.field_size_limit()
-# A workbook's parts, and the bytes that they may have together when they are inflated. A sheet of
-# a million rows has some 100 MB.
+# The most parts of a workbook, and the most bytes that all together inflate to. A sheet of a
+# million rows has some 100 MB.
 MAX_PARTS = 5000
 MAX_INFLATED = 1_000_000_000
 _BLOCK = 1 << 20
@@ -46,13 +46,13 @@ _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV.
 
 
 class _RefusalError(Exception):
-    """A code, an HTTP status and a sentence, and the number of the row in which it is wrong."""
+    """Its arguments: a code, an HTTP status, a sentence, and perhaps the number of the bad row."""
 
 
 def main() -> None:
-    """Read the workbook."""
+    """Check the workbook, and write its rows, within the limits."""
     if sys.platform == "linux":
-        # The parent may be killed while this is busy.
+        # End with the parent, even if that is killed.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -77,9 +77,9 @@ def _refuse(code: str, status: int, message: str, row: int | None = None) -> NoR
 
 
 def check(file: BinaryIO) -> int:
-    """Bytes that the workbook inflates to, whatever it says itself.
+    """Return how many bytes the workbook inflates to.
 
-    Raises _RefusalError unless this is a workbook, and of bearable size.
+    Raises _RefusalError unless this is a workbook within the limits.
     """
     start = file.read(8)
     file.seek(0)
@@ -122,7 +122,7 @@ def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
 
 
 def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
-    """Bytes that the parts really inflate to, without a regard to the sizes they declare."""
+    """Inflate all parts and count the bytes, because the sizes that they declare may be lies."""
     total = 0
     for part in parts:
         if part.flag_bits & 0x1:
@@ -144,7 +144,7 @@ def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
 
 
 def _lengths(file: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
-    """The lengths of a part's pieces, inflated one by one."""
+    """Inflate a part piece by piece, and yield the length of each."""
     left = part.compress_size
     if part.compress_type == zipfile.ZIP_STORED:
         yield left
@@ -190,7 +190,7 @@ def _bomb(what: str) -> _RefusalError:
 
 
 def _write(file: BinaryIO) -> None:
-    """Write the rows of the first sheet that people see."""
+    """Write the rows of the first visible sheet, or of the first if none is visible."""
     from python_calamine import (
         CalamineError,
         CalamineWorkbook,
@@ -211,21 +211,21 @@ def _write(file: BinaryIO) -> None:
         return
     _, column = sheet.start
     output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
-    writer = csv.writer(output)  # which quotes CR and LF, as both end its lines
+    writer = csv.writer(output)  # quotes cells with CR or LF, because both are in its line end
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
     for number, cells in enumerate(sheet.iter_rows(), start=1):
-        # A NUL can be written in a workbook, but not in PostgreSQL.
+        # A workbook's cell can contain a NUL; PostgreSQL's text can't.
         row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
         length = sum(map(len, row)) + column + len(row)
         if length > MAX_CELL and (refusal := _too_long(length, row, number)):
-            output.flush()  # the rows above may hold something that is to be told first
+            output.flush()  # an error in an earlier row is to be reported first
             raise refusal
         writer.writerow(left + row if any(row) else [])
     output.flush()
 
 
 def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
-    """What is wrong with a row of so many characters, if anything is."""
+    """The refusal of a row of so many characters, if it or one of its cells is too long."""
     if length > MAX_ROW:
         what = f"this row is longer than {MAX_ROW:,} characters"
         return _RefusalError("row_too_long", 422, f"{what}. Put one address on each row.", number)
@@ -236,7 +236,7 @@ def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
 
 
 def _text(cell: Any) -> str:
-    """A cell as a person sees it."""
+    """The text of a cell, about as a spreadsheet shows it."""
     return _TEXTS.get(type(cell), str)(cell)
 
 

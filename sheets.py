@@ -1,9 +1,8 @@
 """The rows of a workbook (XLSX), which a child process reads: sheetreader.py.
 
-The library keeps a whole sheet in memory, and what is in a workbook may be meant to do harm. So it
-is a child that has limited memory and time, and there are few of them at once. It writes the rows
-into a file, from which they are read at once, but which holds no child up while somebody who
-downloads them is slow.
+The library keeps a whole sheet in memory, and a workbook may be made to do harm. So each is read by
+a child process with limited memory and time, of which there are few at once. The child writes the
+rows into a file, from which they are read while it writes; a slow download doesn't keep it waiting.
 """
 
 from __future__ import annotations
@@ -27,24 +26,26 @@ from formats import IntakeError
 from sheetreader import DISK_FULL, OLE, REFUSED
 
 _CHILD = Path(__file__).resolve().parent / "sheetreader.py"
-# Children at once, each of which may take a processor and some hundred megabytes; and seconds that
-# somebody waits for a place.
+# The most children at once, each of which may take a processor and some hundred megabytes; and the
+# seconds that a request waits for a place.
 CHILDREN = 2
 WAIT_SECONDS = 3
-# Seconds between two looks at what a child has written.
+# Seconds between two looks whether a child has written more.
 _POLL = 0.01
 _places = threading.BoundedSemaphore(CHILDREN)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def is_workbook(start: bytes) -> bool:
-    """Whether a file that begins so is a workbook, or an archive of another kind."""
+    """Whether a file that begins so may be a workbook: a ZIP archive, or a file of old Excel."""
     return start.startswith((*_ZIP, OLE))
 
 
 def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
-    """All rows of the first sheet, with their numbers. Raises IntakeError, and OSError if the disk
-    is full."""
+    """Yield all rows of the first visible sheet, with their numbers.
+
+    Raises IntakeError, and OSError if the disk is full.
+    """
     with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as errors:
         child = _start(file, written, errors)
         try:
@@ -73,7 +74,7 @@ def _start(file: BinaryIO, output: IO[bytes], errors: IO[bytes]) -> subprocess.P
             child = subprocess.Popen(
                 [sys.executable, "-I", str(_CHILD)], stdin=copy, stdout=output, stderr=errors
             )
-        # Whoever reads the rows may take long to ask for the next, or never do.
+        # The place is free when the child ends, even if nobody goes on reading its rows.
         threading.Thread(target=_give_back, args=(child,), daemon=True).start()
     except BaseException:
         _places.release()
@@ -87,7 +88,7 @@ def _give_back(child: subprocess.Popen[bytes]) -> None:
 
 
 class _Output(io.RawIOBase):
-    """What a child writes into a file, until it has ended."""
+    """Reads the file that a child writes, until the child has ended."""
 
     def __init__(self, child: subprocess.Popen[bytes], descriptor: int) -> None:
         self._child = child
@@ -99,8 +100,10 @@ class _Output(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         while True:
-            ended = self._child.poll() is not None  # before what it wrote last is looked for
-            # At a place of our own, because the child has its own in the same file.
+            ended = (
+                self._child.poll() is not None
+            )  # asked before reading, so that no last bytes are missed
+            # At a position of our own: the descriptor's own is where the child writes.
             length = os.preadv(self._descriptor, [buffer], self._position)
             if length or ended:
                 self._position += length
@@ -115,7 +118,7 @@ def _read(output: io.RawIOBase) -> Generator[tuple[int, list[str]], None, None]:
         for number, cells in enumerate(csv.reader(text), start=1):
             yield number, cells
     except csv.Error as error:
-        # A row that was broken off by the child's death, in the middle of a quoted cell perhaps.
+        # The child died in the middle of a row, perhaps within a quoted cell.
         raise IntakeError(
             "bad_sheet", f"this row can't be read: {error}.", line=number + 1
         ) from None

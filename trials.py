@@ -1,6 +1,6 @@
-"""What app and workers ask of Redis, tried out on keys that mean nothing to anybody.
+"""Tries every command that app and workers use of Redis, on keys that nobody reads.
 
-Each user of Redis may be allowed other commands, and each version and host forbids or renames some.
+A Redis user may be allowed only some commands, and some versions and hosts forbid or rename others.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ import publishing
 from batchqueue import BatchQueue
 from doorbell import Doorbell
 
-# Seconds to wait for an id that another process, at its own trial, has taken.
+# Seconds to wait for the trial's id, which another process may have taken in its own trial.
 DEQUEUE_SECONDS = 0.1
 
 
 def prepare(doorbell: Doorbell, channel_prefix: str) -> None:
-    """Let the doorbell try all of it."""
+    """Add all trials and probes to the doorbell."""
     doorbell.trials += [lambda: _try_list(doorbell), lambda: _try_presence(doorbell)]
     doorbell.probes.append(lambda: publishing.try_out(doorbell, channel_prefix))
 
