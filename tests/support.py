@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import configparser
 import contextlib
+import functools
 import http.client
 import json
 import os
@@ -13,6 +15,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -29,6 +32,7 @@ import intake
 import models
 from claims import Claim
 from database import SESSION_SECONDS, pool, session
+from embedded import Embedded
 from formats import Format, Overrides
 from models import Snapshot
 from processors import PROCESSED, Findings, Outcome
@@ -36,6 +40,22 @@ from settings import DEFAULT_PATH
 from texts import Block
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+@functools.cache
+def _made() -> Path:
+    """A folder with a PostgreSQL that was made and stopped, once for all tests of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    atexit.register(shutil.rmtree, folder)
+    Embedded("postgres", folder).release()
+    return folder / "postgres"
+
+
+def made_folder() -> Path:
+    """A new folder for bundled servers, with a PostgreSQL in it: to make one takes far longer."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    subprocess.run(["cp", "-a", _made(), folder], check=True)  # noqa: S607 (it keeps owners)
+    return folder
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -17,7 +17,7 @@ import psycopg2
 import pytest
 import redis
 from psycopg2.extensions import parse_dsn
-from support import ROOT, eventually
+from support import ROOT, eventually, made_folder
 
 import bundled
 import embedded
@@ -63,13 +63,23 @@ except Exception as error:
 as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be two users")
 
 
-@pytest.fixture
-def folder():
-    # Not pytest's own folder, whose path is too long for a socket's.
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+def left(folder):
+    """Give the folder to a test, and remove it when nothing runs in it any more."""
     yield folder
     eventually(lambda: not any(running(kind, folder) for kind in SERVERS))
     shutil.rmtree(folder)
+
+
+@pytest.fixture
+def folder():
+    # Not pytest's own folder, whose path is too long for a socket's.
+    yield from left(Path(tempfile.mkdtemp(prefix="email-batch-")))
+
+
+@pytest.fixture
+def made():
+    """A folder with a PostgreSQL that was used before."""
+    yield from left(made_folder())
 
 
 @pytest.fixture
@@ -173,48 +183,48 @@ class TestEachServer:
         # release() has waited for the end.
         assert running(kind, folder) == []
 
-    def test_it_stops_when_its_users_are_killed(self, kind, folder, use):
-        users = [use(kind, folder) for _ in range(2)]
+    def test_it_stops_when_its_users_are_killed(self, kind, made, use):
+        users = [use(kind, made) for _ in range(2)]
         for user in users:
             user.kill()
-        eventually(lambda: running(kind, folder) == [])
+        eventually(lambda: running(kind, made) == [])
 
-    def test_it_is_started_again_when_it_is_killed(self, kind, folder):
-        server = Embedded(kind, folder)
-        (process,) = [p for p in running(kind, folder) if "embedded.py" not in str(p.cmdline())]
+    def test_it_is_started_again_when_it_is_killed(self, kind, made):
+        server = Embedded(kind, made)
+        (process,) = [p for p in running(kind, made) if "embedded.py" not in str(p.cmdline())]
         process.kill()
-        eventually(lambda: works(kind, server.url) and len(running(kind, folder)) == 2)
+        eventually(lambda: works(kind, server.url) and len(running(kind, made)) == 2)
         server.release()
-        assert running(kind, folder) == []
+        assert running(kind, made) == []
 
-    def test_it_outlives_its_keeper_and_is_started_again_by_another(self, kind, folder):
-        server = Embedded(kind, folder)
-        (keeper,) = processes("embedded.py", folder)
+    def test_it_outlives_its_keeper_and_is_started_again_by_another(self, kind, made):
+        server = Embedded(kind, made)
+        (keeper,) = processes("embedded.py", made)
         keeper.kill()
         keeper.wait(20)
         assert works(kind, server.url)
-        for process in running(kind, folder):
+        for process in running(kind, made):
             process.kill()
-        eventually(lambda: works(kind, server.url) and len(running(kind, folder)) == 2)
+        eventually(lambda: works(kind, server.url) and len(running(kind, made)) == 2)
         server.release()
-        assert running(kind, folder) == []
+        assert running(kind, made) == []
 
-    def test_the_last_one_out_stops_it_though_the_keeper_was_killed(self, kind, folder):
-        server = Embedded(kind, folder)
-        (keeper,) = processes("embedded.py", folder)
+    def test_the_last_one_out_stops_it_though_the_keeper_was_killed(self, kind, made):
+        server = Embedded(kind, made)
+        (keeper,) = processes("embedded.py", made)
         keeper.kill()
         keeper.wait(20)
         server.release()
-        eventually(lambda: running(kind, folder) == [])
+        eventually(lambda: running(kind, made) == [])
 
-    def test_signals_meant_for_app_and_worker_leave_it_alone(self, kind, folder):
-        server = Embedded(kind, folder)
-        (keeper,) = processes("embedded.py", folder)
+    def test_signals_meant_for_app_and_worker_leave_it_alone(self, kind, made):
+        server = Embedded(kind, made)
+        (keeper,) = processes("embedded.py", made)
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             keeper.send_signal(signum)
         assert os.getsid(keeper.pid) == keeper.pid
         assert works(kind, server.url)
-        assert len(running(kind, folder)) == 2
+        assert len(running(kind, made)) == 2
         server.release()
 
     @pytest.mark.parametrize(
@@ -243,11 +253,11 @@ class TestEachServer:
         if folder not in path.parents:
             shutil.rmtree(path.parent)
 
-    def test_it_stops_though_its_folder_was_removed(self, kind, folder, use):
-        user = use(kind, folder)
-        shutil.rmtree(folder / kind)
+    def test_it_stops_though_its_folder_was_removed(self, kind, made, use):
+        user = use(kind, made)
+        shutil.rmtree(made / kind)
         user.kill()
-        eventually(lambda: running(kind, folder) == [])
+        eventually(lambda: running(kind, made) == [])
 
     def test_the_modes_of_the_folders_above_stay(self, kind, folder):
         parent = folder / "private" / "var"

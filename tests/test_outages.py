@@ -23,6 +23,7 @@ from support import (
     assert_books_balance,
     csv_of,
     eventually,
+    made_folder,
     query,
     write_config,
     write_slow_processor,
@@ -69,7 +70,7 @@ class Server:
 @pytest.fixture
 def own(request):
     """A server of the test's own; the tests' other servers are left in peace."""
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    folder = made_folder()
     server = Server(request.param, folder)
     yield server
     server.release()
