@@ -24,6 +24,7 @@ from bottle import request
 
 import logs
 import users
+from familiar import Familiar
 from problems import CHALLENGE, RETRY_AFTER, Problem
 from settings import Settings, SettingsError
 from users import Users, UsersError
@@ -32,10 +33,6 @@ from users import Users, UsersError
 # most that are remembered.
 REMEMBER_SECONDS = 300.0
 MAX_REMEMBERED = 1000
-# Seconds after a user's last request from a network within which that pair is familiar, while the
-# app runs; the most pairs that are remembered.
-FAMILIAR_SECONDS = 30 * 86400.0
-MAX_FAMILIAR = 10_000
 # Seconds that a sign-in waits for its turn to be checked before it is refused.
 CHECK_SECONDS = 10.0
 # Failed attempts, by account and by address, from which on the next must wait: FIRST_WAIT seconds
@@ -157,9 +154,9 @@ class Access:
         # By a keyed digest of a name and password: until when they are remembered, and the version
         # of the users' file for which they were correct.
         self._remembered: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
-        # By user and network: until when the pair is familiar, and the hash of the password that
-        # was correct. Latest last. Familiar users don't wait for what strangers try elsewhere.
-        self._familiar: OrderedDict[tuple[str, str], tuple[float, str]] = OrderedDict()
+        # Familiar users don't wait for what strangers try elsewhere.
+        path = settings.users_path
+        self._familiar = Familiar(path.with_name(f"{path.name}.familiar"))
         self._key = os.urandom(32)
         # One password is checked at a time of strangers, and one of familiar users.
         self._checking = {familiar: threading.Lock() for familiar in (False, True)}
@@ -258,15 +255,10 @@ class Access:
         network = _network(client())
         known = self._users.present().get(name, "")
         if not self._remembers(digest):
-            self._check(name, password, digest, network, familiar=self._knows(name, network, known))
-        until = time.monotonic() + FAMILIAR_SECONDS
-        _keep(self._familiar, (name, network), (until, known), MAX_FAMILIAR)
+            familiar = self._familiar.knows(name, network, known)
+            self._check(name, password, digest, network, familiar=familiar)
+        self._familiar.add(name, network, known)
         return name
-
-    def _knows(self, name: str, network: str, known: str) -> bool:
-        """Whether this user signed in from this network with the password that is still theirs."""
-        until, then = self._familiar.get((name, network), (-math.inf, ""))
-        return then == known and time.monotonic() < until
 
     def _check(
         self, name: str, password: str, digest: bytes, network: str, *, familiar: bool

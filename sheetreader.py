@@ -31,7 +31,7 @@ SECONDS = 120
 # sheets take 14 MB, and 1.5 to 2.3 bytes for each inflated byte, measured with 3 to 10 columns.
 LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
 # The most characters of a row, and of a cell: the same as in a text file.
-MAX_ROW = 2 << 20
+MAX_ROW = 2 << 18
 MAX_CELL = csv.field_size_limit()
 # The most parts of a workbook, and the most bytes that all together inflate to. A sheet of a
 # million rows has some 100 MB.

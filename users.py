@@ -148,21 +148,21 @@ def add(path: Path, name: str, password: str) -> bool:
         )
     known = hashed(password)
     try:
-        with _alone_in(path.parent):
+        with alone_in(path.parent):
             users = _read(path) if path.exists() else {}
             new = name not in users
             users[name] = known
-            _replace(path, "".join(f"{each}:{known}\n" for each, known in users.items()))
+            replace_file(path, "".join(f"{each}:{known}\n" for each, known in users.items()))
     except OSError as error:
         raise UsersError(f"{path}: the users can't be written: {error}.") from error
     return new
 
 
 @contextlib.contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes that change the users of this folder waiting. Raises OSError.
+def alone_in(folder: Path) -> Iterator[None]:
+    """Keep other processes that change files of this folder waiting. Raises OSError.
 
-    The lock is the folder's, because the file itself is replaced.
+    The lock is the folder's, because the files themselves are replaced.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -172,7 +172,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_file(path: Path, text: str) -> None:
     """Write the file anew, in one step; it stays its owner's when root does it."""
     owner = (path if path.exists() else path.parent).stat()
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")

@@ -5,6 +5,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ import pytest
 from support import ROOT, Site, csv_of, eventually, query, write_config
 
 import access
+import familiar
 import users
 from access import Access
 from settings import SettingsError
@@ -348,16 +350,24 @@ def test_a_network_is_known_for_the_password_that_was_right_there(attempt, users
 
 def test_networks_are_known_until_long_after_their_last_use_and_so_many(attempt, monkeypatch):
     monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
-    monkeypatch.setattr(access, "MAX_FAMILIAR", 2)
-    for address in ("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3"):
+    monkeypatch.setattr(familiar, "MAX_FAMILIAR", 2)
+    now, monotonic = time.time(), time.monotonic()
+
+    def let_days_pass(days):
+        clock = SimpleNamespace(
+            monotonic=lambda: monotonic + days * 86400, time=lambda: now + days * 86400
+        )
+        monkeypatch.setattr(access, "time", clock)
+        monkeypatch.setattr(familiar, "time", clock)
+
+    for day, address in enumerate(("192.0.2.1", "192.0.2.2", "192.0.2.1", "192.0.2.3")):
+        let_days_pass(day)
         assert attempt(address, PASSWORD) == 200
     for _ in range(access.FREE_ATTEMPTS):
         assert attempt("198.51.100.1", "guess guess") == 401
     assert attempt("192.0.2.2", PASSWORD) == 429
-    now = access.time.monotonic()
     for days in (29, 58):
-        clock = SimpleNamespace(monotonic=lambda days=days: now + days * 86400)
-        monkeypatch.setattr(access, "time", clock)
+        let_days_pass(days)
         assert attempt("192.0.2.1", PASSWORD) == 200
     for _ in range(access.FREE_ATTEMPTS):
         assert attempt("198.51.100.1", "guess guess") == 401
