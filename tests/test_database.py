@@ -183,7 +183,8 @@ def test_no_deadline_of_ours_depends_on_the_wall_clock():
     """Setting the clock back must not make anything wait, or end, at the wrong time."""
     wrong = []
     modules = {*ROOT.glob("*.py"), *ROOT.glob("processors/*.py")}
-    for path in modules - {ROOT / "checks.py"}:  # which compares clocks
+    # The first compares clocks; the second keeps dates for a month, also over restarts.
+    for path in modules - {ROOT / "checks.py", ROOT / "familiar.py"}:
         for node in ast.walk(ast.parse(path.read_text())):
             match node:
                 case ast.Attribute(value=ast.Name(id="time"), attr="time" | "time_ns"):
