@@ -195,6 +195,15 @@ def test_a_disk_without_room_for_the_rows_is_told_as_such():
         assert isinstance(sheets._error(child.wait(), full), OSError)
 
 
+@pytest.mark.parametrize("written", [b"a\r\n\xd0", b'a\r\n"b\xd0'])
+def test_a_disk_that_fills_up_within_a_letter_is_told_as_such(written, tmp_path, monkeypatch):
+    child = tmp_path / "child.py"
+    child.write_text(f"import os\nos.write(1, {written!r})\nos._exit({sheets.DISK_FULL})\n")
+    monkeypatch.setattr(sheets, "_CHILD", child)
+    with pytest.raises(OSError, match="No space left"):
+        list(sheets.rows(io.BytesIO(CONTENT)))
+
+
 def test_few_are_read_at_once_and_slow_readers_hold_no_place(monkeypatch):
     monkeypatch.setattr(sheets, "WAIT_SECONDS", 20)
     content = workbook([[f"user{number}@example.com"] for number in range(20_000)])
