@@ -130,13 +130,13 @@ class Publisher:
         """Publish the snapshot now, or let it wait for flush()."""
         batch_id, now = snapshot.batch_id, time.monotonic()
         with self._lock:
+            waiting = self._waiting.pop(batch_id, None)
+            if waiting is not None and waiting.revision > snapshot.revision:
+                snapshot = waiting  # another thread's, which was faster
             due = now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
             if not (due or snapshot.terminal):
-                waiting = self._waiting.get(batch_id)
-                if waiting is None or waiting.revision < snapshot.revision:
-                    self._waiting[batch_id] = snapshot
+                self._waiting[batch_id] = snapshot
                 return
-            self._waiting.pop(batch_id, None)
             if snapshot.terminal:
                 self._last.pop(batch_id, None)
             else:

@@ -82,6 +82,17 @@ class TestPublisher:
         publisher.flush()
         assert published == [at(2), at(5)]
 
+    def test_an_older_snapshot_that_comes_late_does_not_replace_the_newest(
+        self, publisher, published, monkeypatch
+    ):
+        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 1000.0)
+        for revision in (2, 5):
+            publisher.publish(at(revision))
+        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
+        publisher.publish(at(4))
+        publisher.flush()
+        assert published == [at(2), at(5)]
+
     def test_the_end_never_waits_and_is_the_last(self, publisher, published, monkeypatch):
         monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 1000.0)
         for revision in (2, 3):
