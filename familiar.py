@@ -51,17 +51,19 @@ class Familiar:
         if self._age(user, network, known) < WRITE_SECONDS:
             return
         with self._lock:
-            self._pairs[user, network] = time.time(), _digest(known)
+            added: _Pairs = {(user, network): (time.time(), _digest(known))}
+            self._pairs |= added
             try:
-                self._write()
+                self._write(added)
             except OSError as error:
                 self._failures.warning("familiar networks can't be written", error=error)
 
-    def _write(self) -> None:
+    def _write(self, added: _Pairs) -> None:
         with users.alone_in(self._path.parent):
-            # Another app may use the same file.
-            pairs = sorted((_read(self._path) | self._pairs).items(), key=lambda pair: pair[1])
-            self._pairs = dict(pairs[-MAX_FAMILIAR:])
+            # Another app may use the same file, and have written what is newer than ours.
+            pairs = self._pairs | _read(self._path) | added
+            newest = sorted(pairs.items(), key=lambda pair: pair[1])[-MAX_FAMILIAR:]
+            self._pairs = dict(newest)
             lines = (json.dumps([*pair, *when]) + "\n" for pair, when in self._pairs.items())
             users.replace_file(self._path, "".join(lines))
 

@@ -78,6 +78,17 @@ def test_two_apps_keep_what_either_knows_and_the_oldest_go_first(path, clock, mo
     assert known == [False, False, True, True, True]
 
 
+def test_what_another_app_wrote_later_is_not_undone(path, clock):
+    one, another = Familiar(path), Familiar(path)
+    one.add("alice", HERE, "old hash")
+    clock.now += 1
+    another.add("alice", HERE, "new hash")
+    one.add("bob", HERE, "hash")
+    for known in (one, Familiar(path)):
+        assert known.knows("alice", HERE, "new hash")
+        assert known.knows("bob", HERE, "hash")
+
+
 @pytest.mark.parametrize(
     "content", [b"\xff", b"nonsense\n[1]\n{}\n[1, 2, 3, 4]\n[[], {}, null, 1]\n"]
 )
