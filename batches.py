@@ -50,8 +50,8 @@ MAX_SEARCHED = 254
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
 # Seconds that one statement of a search may take, and the statement that counts a batch's typos;
-# seconds after which PostgreSQL, if it hasn't ended the statement by then, counts as away; batches
-# whose counted typos are remembered.
+# further seconds after which PostgreSQL, if it hasn't ended the statement by then, counts as away;
+# batches whose counted typos are remembered.
 SEARCH_SECONDS, TYPOS_SECONDS = 1.5, 8.5
 MORE_SECONDS = 1.5
 MAX_TYPOS = 100

@@ -80,9 +80,8 @@ class Doorbell:
                 return None
             answer = None  # an outage that began during the call is known already
         if outages != self._outages:
-            redisclient.drop_idle(
-                self.client
-            )  # this call's connection, in use when the idle ones were dropped
+            # This call's connection, which was in use when the idle ones were dropped.
+            redisclient.drop_idle(self.client)
         return answer
 
     def check(self) -> None:

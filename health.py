@@ -29,8 +29,10 @@ RECENT_SECONDS = 1.0
 
 @dataclass(frozen=True)
 class Survey:
-    """What the servers tell; None what one that is away would, or a PostgreSQL that can only be
-    read."""
+    """What the servers say; None for what one that is away would say.
+
+    A PostgreSQL that can only be read counts as away.
+    """
 
     read_only: bool
     backlog: Backlog | None

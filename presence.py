@@ -144,7 +144,7 @@ def workers(client: redis.Redis, queue_key: str) -> Roll:
     if gone:
         client.srem(set_key, *gone)
     *named, last_seen = (_parse(value, now) for value in values)
-    # Of a clock that was set back, keys outlast their time, and times are yet to come.
+    # If a clock is set back, keys outlast their time, and reports seem to be of the future.
     alive = [worker for worker in named if worker and worker.seen_ago <= EXPIRE_SECONDS]
     return Roll(alive, last_seen)
 

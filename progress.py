@@ -70,8 +70,7 @@ class Mailbox:
         self._revision = 0
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot unless it is no newer than what was here before, which it may also
-        `correct`."""
+        """Put in the snapshot if it is newer than the last; if it is to `correct` that, always."""
         with self._arrived:
             if correct or snapshot.revision > self._revision:
                 self._newest, self._revision = snapshot, snapshot.revision
@@ -98,8 +97,8 @@ class Mailbag:
         self._revisions: OrderedDict[int, int] = OrderedDict()
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot unless it is no newer than what was here of its batch before, which
-        it may also `correct`."""
+        """Put in the snapshot if it is newer than the last of its batch; if it is to `correct`
+        that, always."""
         batch_id = snapshot.batch_id
         with self._arrived:
             if correct or snapshot.revision > self._revisions.get(batch_id, 0):
@@ -258,8 +257,8 @@ class Hub:
         self.tell(present)
 
     def _deliver(self, snapshot: Snapshot, instead_of: Snapshot | None = None) -> None:
-        """Put it into the mailboxes that have nothing newer, or but the wrong one instead of which
-        it comes."""
+        """Put the snapshot into the mailboxes that watch its batch, if it is newer than what was
+        told last, or if that is the wrong one `instead_of` which it comes."""
         batch_id = snapshot.batch_id
         self.rates.note(snapshot)
         with self._lock:

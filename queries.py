@@ -126,10 +126,8 @@ _NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdi
 _ANY = "true"
 _STATUS = {
     "pending": ("status = 'pending'", "done <= last_id - first_id"),
-    "processed": (
-        "status = 'processed'",
-        _ANY,
-    ),  # a chunk being retried may have some although done is 0
+    # A chunk that is being retried may have some although its `done` is 0.
+    "processed": ("status = 'processed'", _ANY),
     "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
 }
 _VERDICT = {

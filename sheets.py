@@ -100,9 +100,8 @@ class _Output(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         while True:
-            ended = (
-                self._child.poll() is not None
-            )  # asked before reading, so that no last bytes are missed
+            # Asked before reading, so that no last bytes are missed.
+            ended = self._child.poll() is not None
             # At a position of our own: the descriptor's own is where the child writes.
             length = os.preadv(self._descriptor, [buffer], self._position)
             if length or ended:

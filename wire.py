@@ -118,7 +118,7 @@ def email_json(found: Found) -> dict[str, Any]:
         "reason": found.reason,
         "explanation": reasons.explanation(found.reason),
         "suggestion": risks.suggestion(found.email, found.reason),
-        "normalized": ("" if found.reason in syntax.MALFORMED else syntax.normalized(found.email)),
+        "normalized": "" if found.reason in syntax.MALFORMED else syntax.normalized(found.email),
     }
 
 

@@ -5,8 +5,9 @@ says of a domain is remembered, and a plain local part, which is nearly every on
 a pattern; what it says of a malformed one is remembered for others of its shape; all else goes to
 the package. A property test holds both ways to the same answers.
 
-An address that is too long for RFC 5321 is nothing else, and not looked at: Unicode's normal forms,
-which the package asks for, take the square of its length. Within the limit it takes 5 ms at most.
+An address that is too long for RFC 5321 is told to be that, whatever else may be wrong with it, and
+the package isn't asked: Unicode's normal forms, which it makes, take the square of its length.
+Within the limit it takes 5 ms at most.
 """
 
 from __future__ import annotations
@@ -49,8 +50,8 @@ _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
 _MAX_LOCAL = 64
 # Domains that are remembered.
 _MAX_DOMAINS = 1 << 16
-# Bytes of UTF-8, also in the form in which it came; and of a domain that leaves room for any plain
-# local part.
+# The most bytes of an address in UTF-8, as it is written and in its normal form; and of a domain
+# with which no plain local part makes it too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
 _MAX_DOMAIN = _MAX_LENGTH - _MAX_LOCAL - 1
 # Twice as fast as Syntax(…).
