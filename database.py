@@ -166,7 +166,7 @@ def _limits(version: int, *, can_check: bool) -> str:
 
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     psycopg2_adapter = _Adapter
-    # Whether this process only reads, so that a standby will do.
+    # Whether a server that can only be read, such as a standby, will do.
     reads = False
 
     def execute_sql(self, sql: str, params: Any = None) -> Any:
@@ -346,7 +346,8 @@ def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> 
 
     `connections` is the most that this process holds at once.
     `name` says in pg_stat_activity which program they belong to.
-    `reads` is whether the program only reads; otherwise a read-only server is UNREACHABLE.
+    `reads` is whether a server that can only be read will do, until something is written; otherwise
+    it is UNREACHABLE.
     """
     pool.reads = reads
     pool.init(
