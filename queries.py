@@ -111,7 +111,7 @@ def elapsed_seconds(batch_id: int) -> float | None:
 
 # The most emails and chunks that one call of find_emails() looks at, and the seconds after which it
 # stops, so that it is never slow; the most emails that one statement looks at.
-MAX_SCANNED = 60_000
+MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
 PIECE = 5_000
