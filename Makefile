@@ -44,7 +44,7 @@ lint: $(VENV)/dev ## Check style and types
 	@$(BIN)/mypy
 
 audit: $(VENV)/dev ## Look for known holes in what is required, and for habits that open some (asks the internet)
-	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml *.py processors
+	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml *.py admin batches postgres processors relay runtime servers tabular web work
 	@$(BIN)/pip-audit --strict --requirement requirements.txt --disable-pip --progress-spinner off
 
 pins: $(VENV)/dev ## Pin what requirements*.in ask for, and all that that needs, with hashes

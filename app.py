@@ -19,39 +19,32 @@ from urllib.parse import unquote_to_bytes
 import bottle
 from bottle import request, response
 
-import access
-import bootstrap
-import database
-import health
-import logs
-import metrics
 import models
-import notify
-import openapi
-import origins
-import problems
-import progress
-import receiving
-import users
-from access import Access
-from batches import Batches
-from batchqueue import BatchQueue
-from confinement import EmbeddedError
-from database import Session
-from doorbell import Doorbell
-from headers import WsgiApp, with_headers
-from health import Health
+from batches.as_json import batch_format_json, json_text, rows_json
 from models import Snapshot
-from pages import Pages
-from problems import RETRY_AFTER, Problem
-from progress import Hub
-from requestlog import with_request_log
-from schema import SchemaError
-from serving import HttpServer, keep_memory_small
-from settings import Settings, SettingsError, exit_with, load_or_exit
-from streams import Slots, Streams
-from users import UsersError
-from wire import batch_format_json, json_text, rows_json
+from postgres import database
+from postgres.database import Session
+from postgres.schema import SchemaError
+from relay import hub as progress
+from relay.batch_queue import BatchQueue
+from relay.doorbell import Doorbell
+from relay.hub import Hub
+from runtime import logs, metrics, systemd
+from runtime.settings import Settings, SettingsError, exit_with, load_or_exit
+from servers import connect
+from servers.confinement import EmbeddedError
+from web import health, openapi, problems, uploads
+from web.access import origins, sign_in, users
+from web.access.sign_in import Access
+from web.access.users import UsersError
+from web.batches import Batches
+from web.health import Health
+from web.pages import Pages
+from web.problems import RETRY_AFTER, Problem
+from web.server.headers import WsgiApp, with_headers
+from web.server.request_log import with_request_log
+from web.server.server import HttpServer, keep_memory_small
+from web.streams import Slots, Streams
 
 logger = logging.getLogger("app")
 
@@ -202,8 +195,8 @@ class Application:
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
-        with closing(receiving.Form()) as form:
-            batch = receiving.store(form, self._settings, access.user())
+        with closing(uploads.Form()) as form:
+            batch = uploads.store(form, self._settings, sign_in.user())
         self._postgres.end()
         metrics.UPLOADED.inc(batch.total_emails)
         logger.info(
@@ -212,7 +205,7 @@ class Application:
                 batch=batch.id,
                 emails=batch.total_emails,
                 rows=batch.total_rows,
-                **access.doer(),
+                **sign_in.doer(),
             )
         )
         live = self._announce(models.snapshot_of(batch))
@@ -230,8 +223,8 @@ class Application:
 
     def preview(self) -> dict[str, Any]:
         """POST /api/preview: what an upload of this file would be read as; nothing is stored."""
-        with closing(receiving.Form()) as form:
-            return receiving.preview(form, self._settings)
+        with closing(uploads.Form()) as form:
+            return uploads.preview(form, self._settings)
 
     def _announce(self, snapshot: Snapshot) -> bool:
         """Ring for the batch and publish it; False without Redis: the workers look for it."""
@@ -243,7 +236,7 @@ class Application:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 2 for wrong settings."""
-    parser = bootstrap.argument_parser(
+    parser = connect.argument_parser(
         "Serve the page and its API: uploads, batches, live progress.",
         "Stop it with Ctrl-C or SIGTERM: requests under way are answered first. Processing is\n"
         "worker.py's; without a worker, uploads are accepted and wait.",
@@ -267,9 +260,9 @@ def main() -> int:
         allowed = Access(settings)
     except SettingsError as error:
         exit_with(str(error))
-    stopping = bootstrap.stop_on_signals()
+    stopping = connect.stop_on_signals()
     try:
-        with bootstrap.servers(
+        with connect.servers(
             settings, stopping, name="app", connections=settings.server.connections, wait=False
         ) as doorbell:
             if not stopping.is_set():
@@ -307,7 +300,7 @@ def serve(
         )
     hub.start()
     logger.info(logs.line("serving", url=server.url, pid=os.getpid()))
-    notify.ready(f"serving {server.url}")
+    systemd.ready(f"serving {server.url}")
     server.serve(stopping)
     hub.stop()
     logger.info("stopped")

@@ -9,10 +9,10 @@ import signal
 import sys
 import time
 
-import bootstrap
-import verbs
-from settings import load_or_exit
-from verbs import Answer, ManageError
+from admin import verbs
+from admin.verbs import Answer, ManageError
+from runtime.settings import load_or_exit
+from servers import connect
 
 # Seconds between two lines of progress where there is no terminal.
 LINE_SECONDS = 5.0
@@ -42,7 +42,7 @@ class Meter:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = bootstrap.argument_parser(
+    parser = connect.argument_parser(
         "See how it goes, change batches, back up and restore.",
         "It works on the configured servers, whether app and workers run or not. Exit status 0 if\n"
         "all is well, 1 if not, 2 for wrong usage or settings.",

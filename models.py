@@ -1,9 +1,9 @@
 """The tables, and what a batch's progress was at a time.
 
 PostgreSQL is the truth about what is to be done and what is done. Each transition of a batch is one
-function, in changes.py or, if a turn makes it, in claims.py, and guarded by the state that it
-leaves, so that two callers can never both make it. What must always hold is written into the tables
-as CHECK constraints; migrations/ makes them.
+function, in batches/changes.py or, if a turn makes it, in batches/claims.py, and guarded by the
+state that it leaves, so that two callers can never both make it. What must always hold is written
+into the tables as CHECK constraints; postgres/migrations/ makes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from peewee import (
 )
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
-from database import pool
+from postgres.database import pool
 from processors.reasons import OTHER_REASONS
 
 TERMINAL = ("completed", "failed", "cancelled")

@@ -1,8 +1,9 @@
 """The worker: `python worker.py --threads 4`.
 
 A supervisor runs several threads. Each pops a batch id off the Redis list by itself and takes a
-turn on that batch (turns.py). The supervisor puts others in the place of threads that die or hang,
-rings for batches that nobody rings for, says that this worker is there, and ends it in good order.
+turn on that batch (work/turns.py). The supervisor puts others in the place of threads that die or
+hang, rings for batches that nobody rings for, says that this worker is there, and ends it in good
+order.
 """
 
 from __future__ import annotations
@@ -18,24 +19,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import bootstrap
-import changes
-import descriptors
-import logs
-import metrics
 import models
-import notify
 import processors
-import removal
-from confinement import EmbeddedError
-from database import UNREACHABLE, session
-from doorbell import PROBE_SECONDS
-from phrases import several
-from presence import ANNOUNCE_SECONDS, Presence
+from batches import changes, removal
+from postgres.database import UNREACHABLE, session
+from postgres.schema import SchemaError
 from processors import ProcessorError
-from schema import SchemaError
-from settings import Settings, exit_with, load_or_exit
-from turns import Turns, Workplace
+from relay.doorbell import PROBE_SECONDS
+from relay.presence import ANNOUNCE_SECONDS, Presence
+from runtime import descriptors, logs, metrics, systemd
+from runtime.phrases import several
+from runtime.settings import Settings, exit_with, load_or_exit
+from servers import connect
+from servers.confinement import EmbeddedError
+from work.turns import Turns, Workplace
 
 # Seconds between two looks of the supervisor at its threads.
 SUPERVISE_SECONDS = 0.2
@@ -86,10 +83,10 @@ class Supervisor:
         `not_frozen` is called several times a second.
         """
         logger.info(logs.line("worker started", pid=os.getpid(), threads=self._settings.threads))
-        notify.ready(f"{several(self._settings.threads, 'thread')} processing batches")
+        systemd.ready(f"{several(self._settings.threads, 'thread')} processing batches")
         while not (self._stopping.is_set() or self.worn_out):
             not_frozen()
-            notify.alive()
+            systemd.alive()
             try:
                 self.run_once()
             except Exception:
@@ -220,12 +217,12 @@ class Supervisor:
             logger.error("too many threads hang; the worker ends its turns and starts itself anew")
         else:
             logger.info("stopping: the threads end their turns")
-            notify.stopping()
+            systemd.stopping()
         self._workplace.quiet.set()
         deadline = time.monotonic() + self._settings.shutdown_seconds
         for _, thread in self._threads.values():
             while thread.is_alive() and time.monotonic() < deadline:
-                notify.alive()
+                systemd.alive()
                 thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
                 self._announce_if_due()
         self._workplace.publisher.flush()
@@ -260,8 +257,8 @@ def _ended_if_frozen(seconds: float) -> Iterator[Callable[[], object]]:
 
 def _selftest(settings: Settings) -> int:
     # Only here, because it can do uploads too, for which no worker has to be made ready.
-    import selftest
-    from selftest import SelftestError
+    from admin import selftest
+    from admin.selftest import SelftestError
 
     # As it is said when the output goes to a file, too.
     say = functools.partial(print, flush=True)
@@ -301,7 +298,7 @@ def _allow_descriptors(settings: Settings) -> None:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 1 after another, 2 for wrong settings."""
-    parser = bootstrap.argument_parser(
+    parser = connect.argument_parser(
         "Process the uploaded batches, with several threads. Any number of workers may run, on"
         " any number of machines, against the same PostgreSQL and Redis.",
         "Stop it with Ctrl-C or SIGTERM: each thread ends its turn (about a second) first. A\n"
@@ -322,7 +319,7 @@ def main() -> int:
     _allow_descriptors(settings)
     logs.setup()
     # Before the processor, which may take its time to come up.
-    stopping = bootstrap.stop_on_signals()
+    stopping = connect.stop_on_signals()
     # A processor of the team's own lies beside the configuration as a rule.
     sys.path.append(str(settings.path.parent))
     try:
@@ -330,7 +327,7 @@ def main() -> int:
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
     try:
-        with bootstrap.servers(
+        with connect.servers(
             settings, stopping, name="worker", connections=settings.worker.connections
         ) as doorbell:
             supervisor = Supervisor(Workplace(settings, doorbell, processor), stopping)

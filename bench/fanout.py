@@ -19,9 +19,9 @@ from ground import Ground, Program
 from report import Row, percentile, say
 
 import models
-import publishing
-import settings
-from doorbell import Doorbell
+from relay import publish
+from relay.doorbell import Doorbell
+from runtime import settings
 
 FIGURES = ("streams",)
 STREAMS, BATCHES = 500, 10
@@ -138,7 +138,7 @@ def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, 
                 snapshot = models.Snapshot(*cursor.fetchone())
             commits[snapshot.batch_id, snapshot.revision] = time.monotonic()
             connection.commit()
-            publishing.publish(doorbell, named.channel_prefix, snapshot)
+            publish.publish(doorbell, named.channel_prefix, snapshot)
     return commits
 
 

@@ -26,7 +26,7 @@ import redis
 from samples import FLOOR_BATCH, Sample
 from support import ROOT, write_config
 
-from embedded import Embedded
+from servers.keeper import Embedded
 
 TABLES = "batch, chunk, email, file_piece, skipped_row"
 # Seconds: until a process is at work; until it has ended; between two looks.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import psutil
 from support import ROOT
 
-import settings
+from runtime import settings
 
 if TYPE_CHECKING:
     from ground import Ground

@@ -14,7 +14,6 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-import logs
 from processors import (
     PROCESSED,
     Outcome,
@@ -28,6 +27,7 @@ from processors import (
 from processors.mailboxes import is_role
 from processors.reasons import CATALOGUE, UNKNOWN
 from processors.syntax import of_domain, parts, split_lines
+from runtime import logs
 
 if TYPE_CHECKING:
     from processors.lookups import Lookup, Lookups

@@ -30,7 +30,7 @@ import dns.nameserver
 import dns.resolver
 from dns.rdatatype import AAAA, MX, A
 
-import logs
+from runtime import logs
 
 # Seconds that an answer is remembered: at least, so that a batch of one domain doesn't ask for
 # each address; at most; if it is that there is nothing (RFC 2308, 5); if there was none.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
-from invariants import INVARIANTS
+from batches.invariants import INVARIANTS
 
 # What is known of an upload. Acknowledged: it must exist whole, once. Unknown, because nobody
 # answered: it may exist whole, once, or not at all. Broken off: it must not exist.

@@ -26,21 +26,20 @@ from playwright.sync_api import (
 )
 from support import Process, Site, eventually, write_config, write_slow_processor
 
-import database
-import progress
-import schema
-import serving
-import settings as settings_module
-import turns
-from access import Access
 from app import Application
-from batchqueue import BatchQueue
-from doorbell import Doorbell
-from embedded import Embedded
-from progress import Hub
-from serving import HttpServer
-from settings import Settings
-from turns import Turns, Workplace
+from postgres import database, schema
+from relay import hub as progress
+from relay.batch_queue import BatchQueue
+from relay.doorbell import Doorbell
+from relay.hub import Hub
+from runtime import settings as settings_module
+from runtime.settings import Settings
+from servers.keeper import Embedded
+from web.access.sign_in import Access
+from web.server import server as serving
+from web.server.server import HttpServer
+from work import turns
+from work.turns import Turns, Workplace
 
 
 @dataclass(frozen=True)

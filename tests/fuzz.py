@@ -25,8 +25,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import Process, Site, workbook, write_config
 
-from embedded import Embedded
-from formats import DELIMITERS, ENCODINGS
+from servers.keeper import Embedded
+from tabular.formats import DELIMITERS, ENCODINGS
 
 INPUTS = 100_000
 # Seconds that an answer may take, and megabytes that the app may have had at most in the end.

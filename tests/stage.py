@@ -30,7 +30,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import ROOT, free_port, write_config
 
-from embedded import Embedded
+from servers.keeper import Embedded
 
 # The list of batch ids, and the set in which workers announce the names of keys that expire.
 QUEUE_KEY = "email-queue"

@@ -26,20 +26,31 @@ from typing import Any
 
 import xlsxwriter
 
-import claims
-import database
-import intake
 import models
-from claims import Claim
-from database import SESSION_SECONDS, pool, session
-from embedded import Embedded
-from formats import Format, Overrides
+from batches import claims, intake
+from batches.claims import Claim
 from models import Snapshot
+from postgres import database
+from postgres.database import SESSION_SECONDS, pool, session
 from processors import PROCESSED, Findings, Outcome
-from settings import DEFAULT_PATH
-from texts import Block
+from runtime.settings import DEFAULT_PATH
+from servers.keeper import Embedded
+from tabular.formats import Format, Overrides
+from tabular.text import Block
 
 ROOT = Path(__file__).resolve().parent.parent
+FOLDERS = (
+    *("admin", "batches", "postgres", "processors", "relay", "runtime", "servers", "tabular"),
+    *("web", "work"),
+)
+
+
+def modules() -> list[Path]:
+    """All modules of the product."""
+    return [
+        *ROOT.glob("*.py"),
+        *(path for name in FOLDERS for path in ROOT.glob(f"{name}/**/*.py")),
+    ]
 
 
 @functools.cache

@@ -12,11 +12,10 @@ from types import SimpleNamespace
 import pytest
 from support import ROOT, Site, csv_of, eventually, query, write_config
 
-import access
-import familiar
-import users
-from access import Access
-from settings import SettingsError
+from runtime.settings import SettingsError
+from web.access import familiar, users
+from web.access import sign_in as access
+from web.access.sign_in import Access
 
 PASSWORD = "correct horse 7"
 EVERYWHERE = "0.0.0.0"  # noqa: S104

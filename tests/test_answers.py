@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import answers
-from answers import Answers, Known
-from formats import RESULT_COLUMNS, Format
-from formulas import undefused
+from batches import result_rows
+from batches.result_rows import Answers, Known
 from processors import reasons, syntax
-from texts import Text
+from tabular.formats import RESULT_COLUMNS, Format
+from tabular.formulas import undefused
+from tabular.text import Text
 
 OUTCOMES = [
     ("processed", None),
@@ -78,7 +78,7 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
     names = ("=one", "email") if header else None
     found = Format("csv", "utf-8", delimiter, names, 0, 1, 4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(answers, "MAX_CELLS", most)
+        patch.setattr(result_rows, "MAX_CELLS", most)
         writer = Answers(found)
     text = b""
     due = [["=one", "email", "", "", *RESULT_COLUMNS]] if header else []

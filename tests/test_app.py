@@ -5,8 +5,8 @@ import socket
 import pytest
 from support import csv_of, query, store
 
-import queries
-from database import pool
+from batches import queries
+from postgres.database import pool
 
 
 def problem(response, status, code):

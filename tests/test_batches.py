@@ -7,10 +7,9 @@ from support import assert_books_balance, eventually, query, snapshot, store
 from test_app import problem
 from test_models import ADDRESSES, MARKED, completed, remains, take_turns
 
-import batches
-import queries
-import removal
-from formats import Format
+from batches import queries, removal
+from tabular.formats import Format
+from web import batches
 
 CODES = {number: reason for number, _, reason in MARKED}
 

@@ -3,7 +3,7 @@ import logging
 import pytest
 import redis
 
-from batchqueue import BatchQueue
+from relay.batch_queue import BatchQueue
 
 
 def test_ids_come_out_in_the_order_they_went_in(queue):

@@ -4,21 +4,21 @@ import fcntl
 import json
 import sys
 
+import own_servers as own
 import pytest
-import servers as own
 from support import query, write_config
 from test_access import PASSWORD
 from test_manage import document, run_manage  # noqa: F401
 from test_servers import RIGHTS
 
-import checks
-import users
-from checks import OK, PROBLEM, WARNING
-from database import init
-from presence import Presence, ThreadReport
+from admin import checks
+from admin.checks import OK, PROBLEM, WARNING
+from postgres.database import init
+from postgres.schema import NEWEST
 from processors import lookups
-from schema import NEWEST
-from settings import load
+from relay.presence import Presence, ThreadReport
+from runtime.settings import load
+from web.access import users
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_servers_that_are_away_are_problems_and_the_rest_is_looked_at(document, 
 def test_a_bundled_server_that_does_not_come_up_hides_nothing(
     servers, found, monkeypatch, tmp_path
 ):
-    monkeypatch.setattr("embedded.START_TIMEOUT", 0.2)
+    monkeypatch.setattr("servers.keeper.START_TIMEOUT", 0.2)
     folder = tmp_path / "var/postgres"
     folder.mkdir(parents=True)
     with (folder / "users.lock").open("w") as lock:

@@ -15,13 +15,12 @@ from support import (
     store,
 )
 
-import changes
-import claims
-import database as database_module
 import models
-from claims import CountError, Outcomes
-from database import UNREACHABLE, pool, session
+from batches import changes, claims
+from batches.claims import CountError, Outcomes
 from models import Snapshot
+from postgres import database as database_module
+from postgres.database import UNREACHABLE, pool, session
 
 
 def take_turn(batch_id, **marked_by_reason):

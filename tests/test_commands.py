@@ -23,11 +23,11 @@ from support import (
 )
 from test_embedded import running
 
-import bootstrap
-import schema
-from database import disconnect, init, pool
-from schema import SchemaError
-from settings import load
+from postgres import schema
+from postgres.database import disconnect, init, pool
+from postgres.schema import SchemaError
+from runtime.settings import load
+from servers import connect
 
 
 def command(*arguments):
@@ -135,7 +135,7 @@ def test_a_stop_before_postgres_was_reached_is_clean(tmp_path, servers, database
     stopping.set()
     disconnect()
     pool.init(None)  # as in a process that has not connected yet
-    with bootstrap.servers(settings, stopping, name="test", connections=1) as doorbell:
+    with connect.servers(settings, stopping, name="test", connections=1) as doorbell:
         assert doorbell.client.ping()
     init(servers.database_url, connections=30)
 
@@ -150,12 +150,12 @@ def test_what_is_refused_late_stops_what_was_begun(tmp_path, servers, database, 
         raise SchemaError("it is newer")
 
     monkeypatch.setattr(schema, "migrate", migrate)
-    monkeypatch.setattr(bootstrap, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(connect, "RETRY_SECONDS", 0.05)
     settings = load(write_config(tmp_path), environ=servers.environment)
     stopping = threading.Event()
 
     def serve():
-        with bootstrap.servers(settings, stopping, name="test", connections=2, wait=False):
+        with connect.servers(settings, stopping, name="test", connections=2, wait=False):
             assert not stopping.is_set()
             refused.set()
             assert stopping.wait(20)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from confinement import EmbeddedError, socket_folder
+from servers.confinement import EmbeddedError, socket_folder
 
 NOBODY = 65534
 

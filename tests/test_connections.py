@@ -6,9 +6,8 @@ import pytest
 from support import csv_of, eventually, store
 from test_access import ALICE, PASSWORD
 
-import connections
-import serving
-import users
+from web.access import users
+from web.server import connections, server
 
 HOST = b"Host: localhost\r\n"
 
@@ -34,7 +33,7 @@ def body(size, path=b"/api/upload"):
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(serving, "LOOK_SECONDS", 0.05)
+    monkeypatch.setattr(server, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(connections, "HEADER_SECONDS", 0.5)
     monkeypatch.setattr(connections, "BODY_SECONDS", 0.5)
 
@@ -57,7 +56,7 @@ def test_a_body_that_comes_steadily_is_waited_for(impatient, site, monkeypatch):
 
 
 def test_idle_connections_are_closed_to_make_room_and_those_at_work_are_not(serve, monkeypatch):
-    monkeypatch.setattr(serving, "SPARE_CONNECTIONS", 10)
+    monkeypatch.setattr(server, "SPARE_CONNECTIONS", 10)
     site = serve(server__max_streams=5)
     store("a@x.de")
     with ExitStack() as stack:
@@ -147,8 +146,8 @@ def test_who_has_not_signed_in_stores_no_body(serve, tmp_path, monkeypatch, kept
 
 
 def test_bodies_have_so_much_room_together_and_give_it_back(serve, monkeypatch, kept):
-    monkeypatch.setattr(serving, "LARGEST_UPLOADS", 1)
-    monkeypatch.setattr(serving, "FORM_OVERHEAD", 100_000)
+    monkeypatch.setattr(server, "LARGEST_UPLOADS", 1)
+    monkeypatch.setattr(server, "FORM_OVERHEAD", 100_000)
     site = serve(upload__max_megabytes=1)
     half = b"a" * 600_000
     with connect(site, body(1_000_000) + half):
@@ -217,7 +216,7 @@ def test_who_sends_on_too_slowly_or_too_much_after_a_refusal_is_cut_off(
     impatient, serve, monkeypatch, most
 ):
     monkeypatch.setattr(connections, "LINGER_SECONDS", 0.5 if most > 100 else 60)
-    monkeypatch.setattr(serving, "FORM_OVERHEAD", most - 1_000_000)
+    monkeypatch.setattr(server, "FORM_OVERHEAD", most - 1_000_000)
     site = serve(upload__max_megabytes=1)
     with connect(site, body(99_000_000)) as connection:
         while connection.recv(1 << 16):

@@ -8,10 +8,10 @@ import sys
 
 import pytest
 import yaml
-from servers import required
+from own_servers import required
 from support import ROOT, changed
 
-from settings import load
+from runtime.settings import load
 
 DEPLOY = ROOT / "deploy"
 UNITS = {"email-batch-app.service": "app.py", "email-batch-worker@.service": "worker.py"}

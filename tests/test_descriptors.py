@@ -10,7 +10,7 @@ from support import ROOT, csv_of, write_config
 from test_access import ALICE, PASSWORD
 from test_connections import HOST, body, connect
 
-import users
+from web.access import users
 
 LAUNCHER = """
 import os, resource, sys

@@ -5,8 +5,8 @@ from io import BytesIO
 
 import pytest
 
-import dialects
-from formats import IntakeError
+from tabular import detect
+from tabular.formats import IntakeError
 
 NAMES = ("Anna", "O'Neil", "Zoë", "van Dijk", "Jean-Luc")
 
@@ -40,7 +40,7 @@ DELIMITERS = {
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
 def test_the_delimiter_is_found(text, delimiter, encoding):
     file = BytesIO(text.replace("\n", "\r\n").encode(encoding))
-    assert dialects.delimiter_of(file, encoding) == delimiter
+    assert detect.delimiter_of(file, encoding) == delimiter
     assert file.tell() == 0
 
 
@@ -53,7 +53,7 @@ def test_no_sample_takes_long():
     samples += ["".join(chr(rng.randrange(32, 0xD800)) for _ in range(20_000)) for _ in range(3)]
     for sample in samples:
         began = time.process_time()
-        assert dialects.guess_delimiter(sample[: dialects.SAMPLE]) in {",", ";", "\t", "|"}
+        assert detect.guess_delimiter(sample[: detect.SAMPLE]) in {",", ";", "\t", "|"}
         assert time.process_time() - began < 2, sample[:80]
 
 
@@ -76,7 +76,7 @@ ENCODINGS = {
 def test_the_encoding_is_found_however_far_down_it_shows(encoding, text, before):
     text = "a@x.de\n" * before + text
     file = BytesIO(text.encode(encoding))
-    found = dialects.encoding_of(file)
+    found = detect.encoding_of(file)
     assert found == encoding
     assert file.read().decode(found) == text
 
@@ -85,17 +85,17 @@ def test_the_encoding_is_found_however_far_down_it_shows(encoding, text, before)
 @pytest.mark.parametrize("junk", [b"\xff\x00\x01", b"\x81\x02"])
 def test_what_is_no_text_is_refused_with_its_line(end, junk):
     with pytest.raises(IntakeError) as caught:
-        dialects.encoding_of(BytesIO(end.join([b"a@x.de"] * 200_000 + [junk])))
+        detect.encoding_of(BytesIO(end.join([b"a@x.de"] * 200_000 + [junk])))
     assert (caught.value.code, caught.value.line) == ("not_utf8", 200_001)
 
 
 def test_a_character_on_the_edge_of_a_block_is_no_mistake():
-    for before in range(dialects.BLOCK - 3, dialects.BLOCK + 1):
-        assert dialects.encoding_of(BytesIO(b"a" * before + "€".encode())) == "utf-8"
-    cut = b"a" * (dialects.BLOCK - 1) + "€".encode()[:2]
+    for before in range(detect.BLOCK - 3, detect.BLOCK + 1):
+        assert detect.encoding_of(BytesIO(b"a" * before + "€".encode())) == "utf-8"
+    cut = b"a" * (detect.BLOCK - 1) + "€".encode()[:2]
     with pytest.raises(IntakeError):
-        dialects.encoding_of(BytesIO(cut + b"\x01"))
+        detect.encoding_of(BytesIO(cut + b"\x01"))
 
 
 def test_a_long_word_is_shortened_for_its_time_only():
-    assert re.sub(dialects._LONG_WORD, r"\1", "b" * 100 + ",c") == "b" * 64 + ",c"
+    assert re.sub(detect._LONG_WORD, r"\1", "b" * 100 + ",c") == "b" * 64 + ",c"

@@ -211,7 +211,7 @@ def test_what_administrators_do(project, servers):
 def test_urls_with_certificates_are_taken_as_they_are_written(project):
     exports = [command for command in page("docs/security.md") if command.startswith("export ")]
     assert len(exports) == 2
-    load = "python -c 'import settings; print(settings.load().server.port)'"
+    load = "python -c 'from runtime import settings; print(settings.load().server.port)'"
     assert project.type(f"{'; '.join(exports)}; {load}") == f"{project.port}\n"
 
 

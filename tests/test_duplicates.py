@@ -5,9 +5,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import duplicates
-import hashes
-from duplicates import Seen
+from batches import duplicates, hashes
+from batches.duplicates import Seen
 
 
 def repeated(parts):

@@ -19,16 +19,16 @@ import redis
 from psycopg2.extensions import parse_dsn
 from support import ROOT, eventually, made_folder
 
-import bundled
-import embedded
-from bundled import SERVERS
-from confinement import EmbeddedError
-from embedded import Embedded
+from servers import bundled
+from servers import keeper as embedded
+from servers.bundled import SERVERS
+from servers.confinement import EmbeddedError
+from servers.keeper import Embedded
 
 USER = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from embedded import Embedded
+from servers.keeper import Embedded
 server = Embedded(sys.argv[2], Path(sys.argv[3]))
 print(server.url, flush=True)
 sys.stdin.readline()
@@ -124,7 +124,7 @@ def processes(word, folder):
 
 def running(kind, folder):
     """The server's and its keeper's processes."""
-    keepers = processes(f"embedded.py {kind}", folder)
+    keepers = processes(f"servers.keeper {kind}", folder)
     server = processes("bin/postgres" if kind == "postgres" else "unixsocket", folder / kind)
     return keepers + server
 
@@ -191,7 +191,7 @@ class TestEachServer:
 
     def test_it_is_started_again_when_it_is_killed(self, kind, made):
         server = Embedded(kind, made)
-        (process,) = [p for p in running(kind, made) if "embedded.py" not in str(p.cmdline())]
+        (process,) = [p for p in running(kind, made) if "servers.keeper" not in str(p.cmdline())]
         process.kill()
         eventually(lambda: works(kind, server.url) and len(running(kind, made)) == 2)
         server.release()
@@ -199,7 +199,7 @@ class TestEachServer:
 
     def test_it_outlives_its_keeper_and_is_started_again_by_another(self, kind, made):
         server = Embedded(kind, made)
-        (keeper,) = processes("embedded.py", made)
+        (keeper,) = processes("servers.keeper", made)
         keeper.kill()
         keeper.wait(20)
         assert works(kind, server.url)
@@ -211,7 +211,7 @@ class TestEachServer:
 
     def test_the_last_one_out_stops_it_though_the_keeper_was_killed(self, kind, made):
         server = Embedded(kind, made)
-        (keeper,) = processes("embedded.py", made)
+        (keeper,) = processes("servers.keeper", made)
         keeper.kill()
         keeper.wait(20)
         server.release()
@@ -219,7 +219,7 @@ class TestEachServer:
 
     def test_signals_meant_for_app_and_worker_leave_it_alone(self, kind, made):
         server = Embedded(kind, made)
-        (keeper,) = processes("embedded.py", made)
+        (keeper,) = processes("servers.keeper", made)
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             keeper.send_signal(signum)
         assert os.getsid(keeper.pid) == keeper.pid
@@ -294,7 +294,7 @@ class TestEachServer:
 
 def test_the_keeper_outlives_a_full_disk(folder):
     server = Embedded("redis", folder)
-    (keeper,) = processes("embedded.py", folder)
+    (keeper,) = processes("servers.keeper", folder)
     # Only its log is beyond what a file may have from now on; a full disk says no as well.
     os.truncate(folder / "redis" / "keeper.log", 1 << 30)
     resource.prlimit(keeper.pid, resource.RLIMIT_FSIZE, (1 << 29, 1 << 29))

@@ -5,10 +5,9 @@ import stat
 import pytest
 from test_access import ALICE, PASSWORD, basic
 
-import access
-import familiar
-import users
-from familiar import FAMILIAR_SECONDS, WRITE_SECONDS, Familiar
+from web.access import familiar, users
+from web.access import sign_in as access
+from web.access.familiar import FAMILIAR_SECONDS, WRITE_SECONDS, Familiar
 
 HERE = "192.0.2.1"
 

@@ -3,9 +3,8 @@ import json
 
 import pytest
 
-import columns
-import formats
-from formats import RESULT_COLUMNS, Format, IntakeError, Overrides
+from tabular import columns, formats
+from tabular.formats import RESULT_COLUMNS, Format, IntakeError, Overrides
 
 CSV = Format("csv", "utf-8", ",")
 RESULTS = ["contact", *RESULT_COLUMNS]

@@ -5,7 +5,7 @@ import pytest
 from test_app import problem
 from test_models import completed
 
-import connections
+from web.server import connections
 
 PART = b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
 WHICH = PART % (b"which", b"", b"too_long")

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from answers import Answers
-from formats import DELIMITERS, RESULT_COLUMNS, Format
-from formulas import SIGNS, Defuser, undefused
-from texts import Block, Text
+from batches.result_rows import Answers
+from tabular.formats import DELIMITERS, RESULT_COLUMNS, Format
+from tabular.formulas import SIGNS, Defuser, undefused
+from tabular.text import Block, Text
 
 CELLS = st.one_of(
     st.sampled_from(["a", "-5", "hello\r=HYPERLINK(A1)", "hi;=1+1", 'hi;"=1+1"', "＝1", "x\r\n@y"]),

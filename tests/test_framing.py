@@ -12,9 +12,8 @@ import pytest
 from support import csv_of, store
 from test_connections import HOST, answer, connect
 
-import connections
-import framing
-from framing import MAX_LINE, MAX_LINES, Chunked, FramingError
+from web.server import connections, framing
+from web.server.framing import MAX_LINE, MAX_LINES, Chunked, FramingError
 
 POST = b"POST /api/upload HTTP/1.1\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n"

@@ -5,11 +5,11 @@ import socket
 
 from support import eventually, in_threads, query, start, store
 
-import health
-import logs
-import schema
-from database import pool
-from presence import Presence, ThreadReport
+from postgres import schema
+from postgres.database import pool
+from relay.presence import Presence, ThreadReport
+from runtime import logs
+from web import health
 
 
 def announce(client, *threads, rate=0.0):

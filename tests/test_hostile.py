@@ -8,7 +8,7 @@ import re
 import pytest
 from support import csv_of, eventually
 
-from formulas import SIGNS, undefused
+from tabular.formulas import SIGNS, undefused
 
 NAMES = [
     "<script>alert(1)</script>.csv",

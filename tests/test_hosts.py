@@ -10,20 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 
+import own_servers
 import psycopg2
 import pytest
-import servers as own_servers
 from audit import ACKNOWLEDGED
 from installation import Installation, audited
 from network import Network
 from support import Site, eventually, store
 from uploads import Upload
 
-import claims
-import database
-import schema
-from database import UNREACHABLE, session
-from intake import IntakeError
+from batches import claims
+from batches.intake import IntakeError
+from postgres import database, schema
+from postgres.database import UNREACHABLE, session
 
 # Seconds after which a turn counts as hung.
 HUNG = 1.5

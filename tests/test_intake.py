@@ -8,13 +8,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from support import assert_books_balance, csv_of, emails, query, rows_of
 
-import chunks
-import files
-import intake
-import tables
-import texts
-from formats import Format, Overrides
-from intake import IntakeError, Rows
+from batches import chunks, intake, kept_files
+from batches.intake import IntakeError, Rows
+from tabular import reader, text
+from tabular.formats import Format, Overrides
 
 FILES = {
     "addresses alone": (b"a@x.de\nb@x.de\n", ["a@x.de", "b@x.de"], Rows(2, 0, 0, 0)),
@@ -144,7 +141,7 @@ def test_junk_is_refused_and_never_an_accident(database):
 
 def test_a_file_whose_sender_goes_is_not_stored(database, monkeypatch):
     """Neither in the middle of the emails nor once all else is done."""
-    monkeypatch.setattr(texts, "BLOCK", 1000)
+    monkeypatch.setattr(text, "BLOCK", 1000)
     monkeypatch.setattr(intake, "PIECE", 2000)
     content = csv_of(*(f"user{number}@x.de" for number in range(4000)))
     for patience in range(3):
@@ -219,7 +216,7 @@ def test_rows_always_add_up(rows, header, delimiter, line_end, encoding, say):
     overrides = Overrides(delimiter=delimiter, encoding=encoding) if say else Overrides()
     counts, skipped = Rows(), Skipped()
     try:
-        table = tables.read(file, overrides)
+        table = reader.read(file, overrides)
         pieces = intake.read_addresses(table, counts, 1000, skipped)
         found = [pair for piece in pieces for pair in zip(*piece, strict=True)]
     except IntakeError as error:
@@ -234,7 +231,7 @@ def test_rows_always_add_up(rows, header, delimiter, line_end, encoding, say):
     numbers = [line for _, line in found]
     assert numbers == sorted(numbers)
     numbers += [line for line, _, _ in skipped.duplicates] + skipped.others
-    due = [line for line, _ in rows_of(tables.blocks(file, table.format), table.format)]
+    due = [line for line, _ in rows_of(reader.blocks(file, table.format), table.format)]
     if table.format.header is not None:
         del due[table.format.header_index]
     assert sorted(numbers) == due
@@ -265,9 +262,9 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
 def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
     monkeypatch.setattr(chunks, "MAX_CHARACTERS", 5000)
     monkeypatch.setattr(intake, "PIECE_CHARACTERS", 1000)
-    monkeypatch.setattr(texts, "BLOCK", 500)
+    monkeypatch.setattr(text, "BLOCK", 500)
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]
-    table = tables.read(BytesIO(csv_of(*addresses)), Overrides())
+    table = reader.read(BytesIO(csv_of(*addresses)), Overrides())
     pieces = [*intake.read_addresses(table, Rows(), 1000, Skipped())]
     assert max(sum(map(len, piece)) for piece, _ in pieces) < 2000
     assert [address for piece, _ in pieces for address in piece] == addresses
@@ -285,8 +282,8 @@ def test_the_format_is_stored_and_reads_the_kept_file_again(database):
     ((stored,),) = query("SELECT format FROM batch")
     found = Format.from_json(stored)
     assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2)
-    with files.open_kept(batch.id) as file:
-        assert rows_of(tables.blocks(file, found), found) == [
+    with kept_files.open_kept(batch.id) as file:
+        assert rows_of(reader.blocks(file, found), found) == [
             (1, ["Kontakt", "Ort"]),
             (2, ["müller@x.de", "Köln"]),
         ]

@@ -7,8 +7,8 @@ import psutil
 import pytest
 from support import eventually, listed
 
-import isolation
 from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, failed
+from work import isolation
 
 PROCESSOR = """
 import os, signal, time

@@ -6,7 +6,7 @@ import time
 import pytest
 import support
 
-import logs
+from runtime import logs
 
 
 def test_plain_values_stay_bare_and_others_are_quoted_on_one_line():

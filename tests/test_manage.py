@@ -13,9 +13,9 @@ from support import ROOT, eventually, query, snapshot, start, store, write_confi
 from test_models import completed
 
 import manage
-import verbs
-from presence import Presence, ThreadReport
-from schema import NEWEST
+from admin import verbs
+from postgres.schema import NEWEST
+from relay.presence import Presence, ThreadReport
 
 
 @pytest.fixture

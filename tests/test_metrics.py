@@ -7,10 +7,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from support import csv_of, eventually
 from test_access import PASSWORD, basic
 
-import metrics
-import trials
-import users
-from presence import Presence, ThreadReport
+from relay import trials
+from relay.presence import Presence, ThreadReport
+from runtime import metrics
+from web.access import users
 
 
 class Numbers:

@@ -12,13 +12,11 @@ from support import (
     store,
 )
 
-import changes
-import claims
 import models
-import removal
-from changes import StateError
-from claims import Outcomes
-from database import pool, session
+from batches import changes, claims, removal
+from batches.changes import StateError
+from batches.claims import Outcomes
+from postgres.database import pool, session
 
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
 # What becomes of the ten addresses above: ids by status and reason.

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 import trustme
-from servers import required
+from own_servers import required
 from support import (
     ROOT,
     Site,
@@ -25,7 +25,7 @@ from support import (
 )
 from test_access import PASSWORD, basic
 
-import users
+from web.access import users
 
 SITE = ROOT / "deploy/nginx-email-batch.conf"
 # So that the client's address is another than the proxy's.

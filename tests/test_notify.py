@@ -6,7 +6,7 @@ import socket
 import pytest
 from support import eventually
 
-import notify
+from runtime import systemd as notify
 
 
 @pytest.fixture

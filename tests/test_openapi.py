@@ -9,12 +9,12 @@ import jsonschema_rs
 from support import ROOT, csv_of, eventually
 from test_access import ALICE, PASSWORD, sign_in
 
-import access
-import openapi
-import users
-from access import Access
 from app import Application
-from progress import Hub
+from relay.hub import Hub
+from web import openapi
+from web.access import sign_in as access
+from web.access import users
+from web.access.sign_in import Access
 
 DOCUMENT = openapi.document(by_password=False)
 

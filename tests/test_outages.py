@@ -29,10 +29,10 @@ from support import (
     write_slow_processor,
 )
 
-import database
-import redisclient
-from doorbell import Doorbell
-from embedded import Embedded
+from postgres import database
+from relay.doorbell import Doorbell
+from runtime import redis_client
+from servers.keeper import Embedded
 
 
 class Server:
@@ -333,7 +333,7 @@ def test_a_redis_that_hangs_stops_nothing(start, own, database, tmp_path):
         # Those who come later don't wait for it again.
         response, seconds = timed(lambda: site.upload(ADDRESSES))
         assert (response.status, response.json["liveUpdates"]) == (201, False)
-        assert seconds < redisclient.REDIS_TIMEOUT
+        assert seconds < redis_client.REDIS_TIMEOUT
         eventually(lambda: completed(site, response.json["batchId"]))
     eventually(lambda: outages(app, "redis") == outages(worker, "redis") == (1, 1))
     assert site.upload(ADDRESSES).json["liveUpdates"]

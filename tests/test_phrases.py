@@ -1,6 +1,6 @@
 import pytest
 
-import phrases
+from runtime import phrases
 
 
 @pytest.mark.parametrize(

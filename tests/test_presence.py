@@ -5,8 +5,8 @@ import socket
 import pytest
 from support import eventually
 
-import presence
-from presence import Presence, ThreadReport, workers
+from relay import presence
+from relay.presence import Presence, ThreadReport, workers
 
 IDLE = [ThreadReport(1), ThreadReport(2), ThreadReport(3)]
 

@@ -5,8 +5,8 @@ import pytest
 from support import ROOT, listed
 
 import processors
-import settings
 from processors import PROCESSED, Outcome, ProcessorError, failed, one_by_one, process, risky
+from runtime import settings
 
 
 @one_by_one

@@ -4,10 +4,10 @@ import threading
 import pytest
 from support import eventually, query, start, store
 
-import progress
-import publishing
 from models import Snapshot
-from progress import Hub, Mailbag, Mailbox
+from relay import hub as progress
+from relay import publish
+from relay.hub import Hub, Mailbag, Mailbox
 
 PREFIX = "batch:status:"
 
@@ -82,7 +82,7 @@ def test_a_mailbag_gets_what_is_published_of_any_batch_and_the_rates_learn_of_it
     subscribed(doorbell)
     mailbag = hub.watch_all()
     for batch_id in (1, 2):
-        publishing.publish(doorbell, PREFIX, at(5, batch_id))
+        publish.publish(doorbell, PREFIX, at(5, batch_id))
     seen = []
     while len(seen) < 2:
         seen += mailbag.take(20)
@@ -95,7 +95,7 @@ def test_a_mailbag_gets_what_is_published_of_any_batch_and_the_rates_learn_of_it
 
 def test_the_rates_learn_also_when_nobody_watches(hub, doorbell):
     subscribed(doorbell)
-    publishing.publish(doorbell, PREFIX, at(5))
+    publish.publish(doorbell, PREFIX, at(5))
     assert eventually(lambda: list(hub.rates._tracks) == [1])
     assert not hub._told
 
@@ -115,7 +115,7 @@ def test_a_batch_that_has_vanished_is_told_as_deleted(hub, doorbell, monkeypatch
 def test_what_is_published_reaches_the_mailboxes_of_that_batch_only(hub, doorbell):
     subscribed(doorbell)
     first, second, other = hub.watch(1), hub.watch(1), hub.watch(2)
-    publishing.publish(doorbell, PREFIX, at(5))
+    publish.publish(doorbell, PREFIX, at(5))
     assert first.take(20) == second.take(20) == at(5)
     assert other.take(0.0) is None
 
@@ -124,7 +124,7 @@ def test_an_unwatched_mailbox_gets_nothing_more(hub, doorbell):
     subscribed(doorbell)
     gone, there = hub.watch(1), hub.watch(1)
     hub.unwatch(gone)
-    publishing.publish(doorbell, PREFIX, at(5))
+    publish.publish(doorbell, PREFIX, at(5))
     assert there.take(20) == at(5)
     assert gone.take(0.0) is None
     hub.unwatch(there)
@@ -136,7 +136,7 @@ def test_nonsense_on_a_channel_is_logged_and_skipped(hub, doorbell, caplog):
     mailbox = hub.watch(1)
     for nonsense in ("hello", "[]", '{"batchId":1}', '{"batchId":null}'):
         doorbell.client.publish(f"{PREFIX}1", nonsense)
-    publishing.publish(doorbell, PREFIX, at(5))
+    publish.publish(doorbell, PREFIX, at(5))
     assert mailbox.take(20) == at(5)
     assert sum("not a snapshot" in message for message in caplog.messages) == 4
 
@@ -146,8 +146,8 @@ def test_a_prefix_is_meant_literally(doorbell, database):
     hub.start()
     subscribed(doorbell)
     mailbox = hub.watch(1)
-    publishing.publish(doorbell, "axxb:", at(4))
-    publishing.publish(doorbell, "a*[b]?:", at(3))
+    publish.publish(doorbell, "axxb:", at(4))
+    publish.publish(doorbell, "a*[b]?:", at(3))
     assert mailbox.take(20) == at(3)
     hub.stop()
 
@@ -185,7 +185,7 @@ def test_a_cut_connection_is_made_again_and_what_was_missed_is_read(hub, doorbel
     start(batch_id)
     eventually(lambda: (mailbox.take(1.0) or at(0)).status == "processing")
     subscribed(doorbell)
-    publishing.publish(doorbell, PREFIX, at(9, batch_id))
+    publish.publish(doorbell, PREFIX, at(9, batch_id))
     assert mailbox.take(20) == at(9, batch_id)
 
 
@@ -194,12 +194,12 @@ def test_a_forged_end_is_not_told(hub, doorbell, status):
     subscribed(doorbell)
     batch_id = store("a@x.de").batch_id
     one, every = hub.watch(batch_id), hub.watch_all()
-    publishing.publish(doorbell, PREFIX, at(10**15, batch_id, status))
+    publish.publish(doorbell, PREFIX, at(10**15, batch_id, status))
     for told in (one.take(20), every.take(20)[0]):
         assert (told.status, told.revision) == ("pending", 1)
     changed = start(batch_id)
     doorbell.client.flushall()
-    publishing.publish(doorbell, PREFIX, changed)
+    publish.publish(doorbell, PREFIX, changed)
     assert one.take(20) == every.take(20)[0] == changed
 
 
@@ -210,7 +210,7 @@ def test_a_forged_revision_keeps_no_true_one_away(hub, doorbell, monkeypatch, ah
     batch_id = store("a@x.de").batch_id
     one, every = hub.watch(batch_id), hub.watch_all()
     assert one.take(20).revision == 1
-    doorbell.client.publish(f"{PREFIX}{batch_id}", publishing.message(at(1 + ahead, batch_id)))
+    doorbell.client.publish(f"{PREFIX}{batch_id}", publish.message(at(1 + ahead, batch_id)))
     start(batch_id)
     eventually(lambda: (one.take(1.0) or at(0)).revision == 2)
     eventually(lambda: any(told.revision == 2 for told in every.take(1.0)))

@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from support import csv_of, write_slow_processor
 
-import publishing
-from doorbell import Doorbell
 from models import Snapshot
-from publishing import Publisher
+from relay import publish as publishing
+from relay.doorbell import Doorbell
+from relay.publish import Publisher
 
 PREFIX = "batch:status:"
 

@@ -1,10 +1,9 @@
 from support import query, start, store
 from test_models import take_turns
 
-import changes
-import queries
-from database import session
-from queries import Backlog
+from batches import changes, queries
+from batches.queries import Backlog
+from postgres.database import session
 
 
 def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):

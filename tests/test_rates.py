@@ -2,9 +2,9 @@ import threading
 
 import pytest
 
-import rates
 from models import Snapshot
-from rates import Rates
+from relay import rates
+from relay.rates import Rates
 
 
 class Clock:

@@ -4,10 +4,10 @@ from io import BytesIO
 import pytest
 from support import csv_of, emails, query, rows_of, workbook
 
-import files
-import receiving
-import tables
-from formats import Format
+from batches import kept_files
+from tabular import reader
+from tabular.formats import Format
+from web import uploads
 
 
 def preview(site, content, **texts):
@@ -131,9 +131,9 @@ class TestUpload:
         content = workbook([["id", "mail"], [1, "a@x.de"]])
         site.upload(content, filename="list.xlsx")
         ((document,),) = query("SELECT format FROM batch")
-        with files.open_kept(1) as file:
+        with kept_files.open_kept(1) as file:
             found = Format.from_json(document)
-            rows = rows_of(tables.blocks(file, found), found)
+            rows = rows_of(reader.blocks(file, found), found)
         assert rows == [(1, ["id", "mail"]), (2, ["1", "a@x.de"])]
 
     def test_a_batch_from_before_files_were_kept_has_no_format(self, site):
@@ -269,7 +269,7 @@ class TestPasted:
         assert upload_text(site, text).json["totalEmails"] == 20_000
 
     def test_a_text_that_is_too_long_is_a_problem(self, site, monkeypatch):
-        monkeypatch.setattr(receiving, "MAX_PASTED", 14)
+        monkeypatch.setattr(uploads, "MAX_PASTED", 14)
         assert upload_text(site, "a@x.de, b@x.de").status == 201
         document = problem(upload_text(site, "a@x.de, bb@x.de"), 413, "text_too_long")
         assert "upload" in document["detail"]
@@ -277,7 +277,7 @@ class TestPasted:
     def test_a_text_takes_a_few_times_its_length_of_memory(self):
         text = b"a@," * 100_000
         tracemalloc.start()
-        assert receiving._one_a_line(BytesIO(text)).read(6) == b"a@\na@\n"
+        assert uploads._one_a_line(BytesIO(text)).read(6) == b"a@\na@\n"
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         assert peak < 5 * len(text)

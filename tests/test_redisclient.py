@@ -9,7 +9,7 @@ import redis
 from redis.connection import Connection, SSLConnection
 from redis.sentinel import MasterNotFoundError
 
-import redisclient
+from runtime import redis_client
 
 
 @pytest.fixture
@@ -17,12 +17,12 @@ def connect():
     clients = []
 
     def make(url):
-        clients.append(redisclient.connect(url))
+        clients.append(redis_client.connect(url))
         return clients[-1]
 
     yield make
     for client in clients:
-        redisclient.close(client)
+        redis_client.close(client)
 
 
 def known(client):
@@ -67,13 +67,13 @@ def test_a_redis_that_no_sentinel_watches_needs_no_more_than_its_url(connect):
     client = connect("redis://:secret@redis.example:1/2")
     options = client.connection_pool.connection_kwargs
     assert (options["host"], options["port"], options["db"]) == ("redis.example", 1, 2)
-    assert options["socket_timeout"] == redisclient.REDIS_TIMEOUT
+    assert options["socket_timeout"] == redis_client.REDIS_TIMEOUT
 
 
 def test_when_no_sentinel_answers_it_is_said_soon_and_to_who_asks_next_at_once(
     connect, monkeypatch
 ):
-    monkeypatch.setattr(redisclient, "SENTINEL_TIMEOUT", 0.2)
+    monkeypatch.setattr(redis_client, "SENTINEL_TIMEOUT", 0.2)
     with contextlib.ExitStack() as silent:
         servers = [silent.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(3)]
         places = ",".join(f"127.0.0.1:{server.getsockname()[1]}" for server in servers)

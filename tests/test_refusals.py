@@ -11,10 +11,10 @@ import pytest
 from redis import Redis
 from support import eventually
 
-import trials
-from doorbell import Doorbell
-from embedded import Embedded
-from progress import Hub
+from relay import trials
+from relay.doorbell import Doorbell
+from relay.hub import Hub
+from servers.keeper import Embedded
 
 
 @pytest.fixture(scope="module")

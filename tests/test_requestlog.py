@@ -3,7 +3,7 @@ import re
 import pytest
 from support import csv_of, eventually
 
-import requestlog
+from web.server import request_log
 
 
 @pytest.fixture
@@ -102,4 +102,4 @@ def test_neither_searches_nor_addresses_in_a_path_are_logged(site, logged, caplo
 
 
 def test_made_up_methods_are_counted_as_one():
-    assert [*map(requestlog.method_label, ("GET", "BREW"))] == ["GET", "other"]
+    assert [*map(request_log.method_label, ("GET", "BREW"))] == ["GET", "other"]

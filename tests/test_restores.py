@@ -9,9 +9,9 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import own_servers as own
 import psycopg2
 import pytest
-import servers as own
 from support import ROOT, csv_of, eventually, query, snapshot, store, write_config
 from test_backups import (  # noqa: F401
     begin,
@@ -26,11 +26,10 @@ from test_backups import (  # noqa: F401
 )
 from tls import Certificates
 
-import backups
-import pgtools
-import schema
-from embedded import Embedded
-from schema import NEWEST
+from admin import backup, pg_tools
+from postgres import schema
+from postgres.schema import NEWEST
+from servers.keeper import Embedded
 
 EMAILS = 4000
 
@@ -169,9 +168,9 @@ def test_what_is_no_backup_is_one_sentence_and_changes_nothing(
         ("garbage", b"no backup\n" * 100),
         ("empty", b""),
         ("cut", whole[: len(whole) // 2]),
-        ("cut within", whole[:200] + backups._END),
+        ("cut within", whole[:200] + backup._END),
         ("cut at the end", whole[:-1]),
-        ("another's", b"PGDMP" + backups._END),
+        ("another's", b"PGDMP" + backup._END),
     ):
         path = tmp_path / name
         path.write_bytes(content)
@@ -201,7 +200,7 @@ def test_what_is_no_backup_is_one_sentence_and_changes_nothing(
     ],
 )  # fmt: skip
 def test_of_what_a_tool_says_the_error_is_told(said, told):
-    assert pgtools.last_word(said.encode()) == told
+    assert pg_tools.last_word(said.encode()) == told
 
 
 def test_nothing_is_restored_under_an_app_that_runs(small_backup, other, manage, run, tmp_path):
@@ -255,11 +254,11 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
 
 def backups_of(url, target):
     """A dump of whatever is there, as the verb would make it of its own version's tables."""
-    (tools,) = pgtools.all_tools(url, embedded=True)
-    tables = [f"--table={table}" for table in backups.TABLES]
+    (tools,) = pg_tools.all_tools(url, embedded=True)
+    tables = [f"--table={table}" for table in backup.TABLES]
     tools.output("pg_dump", "--format=custom", f"--file={target}", *tables)
     with target.open("ab") as file:
-        file.write(backups._END)
+        file.write(backup._END)
 
 
 def test_counts_that_are_wrong_in_a_backup_are_told(servers, database, manage, tmp_path, other):

@@ -13,10 +13,9 @@ from support import eventually, query
 from test_app import problem
 from test_models import take_turns
 
-import intake
-import results
-import texts
-from streams import Slots, Streams
+from batches import intake, results
+from tabular import text as texts
+from web.streams import Slots, Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
 NOTHING = [""] * 6

@@ -15,14 +15,14 @@ from support import (
     snapshot,
 )
 
-import files
 import models
-import schema
-from bootstrap import MIGRATION_SECONDS
-from database import UNREACHABLE, pool, session
+from batches import kept_files
+from postgres import schema
+from postgres.database import UNREACHABLE, pool, session
+from postgres.schema import NEWEST, SchemaError
 from processors.check import check
-from schema import NEWEST, SchemaError
-from turns import Turns
+from servers.connect import MIGRATION_SECONDS
+from work.turns import Turns
 from worker import Supervisor
 
 TABLES = (
@@ -30,8 +30,8 @@ TABLES = (
     models.Batch,
     models.Chunk,
     models.Email,
-    files.FilePiece,
-    files.SkippedRow,
+    kept_files.FilePiece,
+    kept_files.SkippedRow,
 )
 
 

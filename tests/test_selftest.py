@@ -5,9 +5,9 @@ import signal
 import pytest
 from support import eventually, query, store, write_config
 
-import selftest
-from database import pool, session
-from settings import load
+from admin import selftest
+from postgres.database import pool, session
+from runtime.settings import load
 
 SCHEMAS = "SELECT nspname FROM pg_namespace WHERE starts_with(nspname, 'selftest')"
 

@@ -8,17 +8,17 @@ from contextlib import closing
 from threading import Event, Thread
 from urllib.parse import urlsplit
 
+import own_servers as servers
 import psycopg2
 import pytest
 import redis
-import servers
 from installation import Installation, audited
-from servers import MASTER, PASSWORD, PASSWORD_IN_URL
+from own_servers import MASTER, PASSWORD, PASSWORD_IN_URL
 from support import LASTING_COPY, eventually
 from tls import Certificates, TlsServer
 
-import database
-from database import UNREACHABLE, pool, session
+from postgres import database
+from postgres.database import UNREACHABLE, pool, session
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
 SHARED = 3

@@ -6,10 +6,10 @@ import sys
 from dataclasses import fields
 
 import pytest
-from support import ROOT, write_config
+from support import ROOT, modules, write_config
 
-import settings
-from settings import DEFAULT_PATH, SECTIONS, SettingsError
+from runtime import settings
+from runtime.settings import DEFAULT_PATH, SECTIONS, SettingsError
 
 KEYS = [(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)]
 
@@ -247,5 +247,5 @@ def reads(path):
 
 
 def test_every_key_is_read_by_the_code():
-    read = {pair for path in ROOT.glob("*.py") for pair in reads(path)}
+    read = {pair for path in modules() for pair in reads(path)}
     assert [pair for pair in KEYS if pair not in read] == []

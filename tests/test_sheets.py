@@ -14,11 +14,9 @@ import pytest
 import xlsxwriter
 from support import eventually, workbook
 
-import sheetreader
-import sheets
-import tables
-import texts
-from formats import IntakeError, Overrides
+from tabular import reader, text, workbook_child
+from tabular import workbook as sheets
+from tabular.formats import IntakeError, Overrides
 
 CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
 
@@ -70,7 +68,7 @@ def test_a_hidden_first_sheet_is_passed_over():
 
 def test_header_and_column_are_found_as_in_a_text_file():
     content = workbook([["id", "Kontakt"], [1, "a@x.de"], [2, "b@x.de"]])
-    table = tables.read(io.BytesIO(content), Overrides())
+    table = reader.read(io.BytesIO(content), Overrides())
     assert (table.format.header, table.format.column) == (("id", "Kontakt"), 1)
     table.close()
 
@@ -90,7 +88,9 @@ def bomb():
     """A part of real gigabytes, deflated."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = b"<row/>" * 200_000
-    pieces = [deflater.compress(block) for _ in range(sheetreader.MAX_INFLATED // len(block) + 1)]
+    pieces = [
+        deflater.compress(block) for _ in range(workbook_child.MAX_INFLATED // len(block) + 1)
+    ]
     return b"".join(pieces) + deflater.flush(), len(block) * len(pieces)
 
 
@@ -132,7 +132,7 @@ def test_a_size_that_is_a_lie_is_no_workbook():
 def test_too_many_parts_are_refused():
     buffer = io.BytesIO(CONTENT)
     with zipfile.ZipFile(buffer, "a") as archive:
-        for number in range(sheetreader.MAX_PARTS):
+        for number in range(workbook_child.MAX_PARTS):
             archive.writestr(f"{number}", b"")
     assert refused(buffer.getvalue()) == ("zip_bomb", 413)
 
@@ -168,11 +168,11 @@ def test_a_text_that_is_in_very_many_cells_is_refused_before_it_is_in_memory_as_
 
 
 def test_blocks_of_long_rows_are_short():
-    table = tables.read(io.BytesIO(repeated(60_000, 1_000)), Overrides())
+    table = reader.read(io.BytesIO(repeated(60_000, 1_000)), Overrides())
     with closing(table):
         sizes = [(len(block), block.characters()) for block in table.blocks()]
     assert sum(rows for rows, _ in sizes) == 1_001
-    assert max(characters for _, characters in sizes) < texts.BLOCK + 60_010
+    assert max(characters for _, characters in sizes) < text.BLOCK + 60_010
 
 
 @pytest.mark.parametrize(

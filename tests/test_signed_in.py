@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 from test_access import basic, sign_in
 
-import users
+from web.access import users
 
 
 @pytest.fixture

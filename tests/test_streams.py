@@ -8,17 +8,16 @@ import support
 from support import claim_next, eventually, query, store
 
 import app
-import claims
-import health
 import models
-import progress
-import publishing
-import rates
-import streams
-from access import Access
-from claims import Outcomes
-from database import pool, session
-from presence import Presence, ThreadReport
+from batches import claims
+from batches.claims import Outcomes
+from postgres.database import pool, session
+from relay import hub as progress
+from relay import publish as publishing
+from relay import rates
+from relay.presence import Presence, ThreadReport
+from web import health, streams
+from web.access.sign_in import Access
 
 
 def start(batch_id, doorbell=None):
@@ -156,8 +155,8 @@ def test_refused_and_head_requests_keep_no_slot(serve):
 def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, of_all):
     from support import Site
 
-    from progress import Hub
-    from serving import HttpServer
+    from relay.hub import Hub
+    from web.server.server import HttpServer
 
     settings = make_settings()
     stopping = threading.Event()

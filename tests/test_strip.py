@@ -5,9 +5,9 @@ from browsing import AWAY, field, is_live
 from playwright.sync_api import expect
 from support import Site, csv_of, eventually, start, store
 
-import presence
-from database import pool
-from presence import Presence, ThreadReport
+from postgres.database import pool
+from relay import presence
+from relay.presence import Presence, ThreadReport
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from io import BytesIO
 import pytest
 from support import rows_of
 
-import tables
-from formats import Format, IntakeError, Overrides
+from tabular import reader
+from tabular.formats import Format, IntakeError, Overrides
 
 
 def read(content, *, cut=False, **overrides):
-    table = tables.read(BytesIO(content), Overrides(**overrides), cut=cut)
+    table = reader.read(BytesIO(content), Overrides(**overrides), cut=cut)
     return rows_of(table.blocks(), table.format)
 
 
@@ -30,10 +30,10 @@ def test_rows_have_the_lines_that_they_begin_on(encoding, end, delimiter):
 
 def test_the_same_format_reads_the_same_rows_again():
     file = BytesIO("Kontakt;Ort\nmüller@x.de;Köln\n".encode("cp1252"))
-    table = tables.read(file, Overrides())
+    table = reader.read(file, Overrides())
     first = rows_of(table.blocks(), table.format)
     found = Format.from_json(table.format.to_json())
-    assert rows_of(tables.blocks(file, found), found) == first
+    assert rows_of(reader.blocks(file, found), found) == first
     assert not file.closed
 
 
@@ -77,7 +77,7 @@ def test_few_long_rows_are_looked_at_first():
     file = BytesIO((b"a@x.de," + b"name," * 16_000 + b"\n") * 200)
     tracemalloc.start()
     try:
-        table = tables.read(file, Overrides())
+        table = reader.read(file, Overrides())
         assert 10 < len(table.sample) < 100
         assert tracemalloc.get_traced_memory()[1] < 40_000_000
         assert sum(map(len, table.blocks())) == 200
@@ -89,7 +89,7 @@ def test_a_large_file_takes_no_more_memory_than_a_small_one():
     file = BytesIO(b"some name,user@example.org,1234\n" * 400_000)
     tracemalloc.start()
     try:
-        for _ in tables.read(file, Overrides()).blocks():
+        for _ in reader.read(file, Overrides()).blocks():
             pass
         assert tracemalloc.get_traced_memory()[1] < 8_000_000
     finally:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-import texts
-from formats import Format
+from tabular import text as texts
+from tabular.formats import Format
 
 FORMAT = Format("csv", "utf-8", ",")
 

@@ -20,12 +20,11 @@ from audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row, Verdict, audit
 from support import Process, eventually, query, store
 from uploads import GOOD, LAYOUTS, MALFORMED, Upload
 
-import files
-import intake
-import tables
-from formats import Overrides
+from batches import intake, kept_files
 from processors import PROCESSED, failed
 from processors.check import check, check_one
+from tabular import reader
+from tabular.formats import Overrides
 
 GOALS = {"worker": 8, "redis": 2, "postgres": 2, "app": 2}
 
@@ -132,8 +131,8 @@ class TestUploads:
         upload = Upload("list.csv", seed, 1 + 30 * seed)
         content, counts = upload.content()
         rows = intake.Rows()
-        with closing(tables.read(BytesIO(content), Overrides())) as table, BytesIO() as spooled:
-            pieces = intake.read_addresses(table, rows, 10**6, files.Spool(1, spooled))
+        with closing(reader.read(BytesIO(content), Overrides())) as table, BytesIO() as spooled:
+            pieces = intake.read_addresses(table, rows, 10**6, kept_files.Spool(1, spooled))
             read = [pair for piece in pieces for pair in zip(*piece, strict=True)]
         expected = [(row.address, row.line) for row in upload.rows() if row.kind == "email"]
         assert read == expected

@@ -6,10 +6,10 @@ import pytest
 from support import assert_books_balance, emails, eventually, query, snapshot, store
 
 import processors
-import publishing
-from database import pool, session
 from models import Snapshot
+from postgres.database import pool, session
 from processors import failed, one_by_one
+from relay import publish
 
 
 @one_by_one
@@ -32,8 +32,8 @@ def test_one_turn_takes_a_small_batch_from_pending_to_completed(make_turns, queu
     assert snapshot(batch_id) == Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})
     assert emails(batch_id) == [("a@x.de", "processed", None), ("b@x.de", "failed", "has_b")]
     assert [messages.get_message(timeout=5)["data"] for _ in range(2)] == [
-        publishing.message(Snapshot(batch_id, 2, "processing", 0, 0, 2)),
-        publishing.message(Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})),
+        publish.message(Snapshot(batch_id, 2, "processing", 0, 0, 2)),
+        publish.message(Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})),
     ]
     messages.close()
     assert queue.depth() == 0

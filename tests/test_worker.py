@@ -8,9 +8,9 @@ from collections import Counter
 import pytest
 from support import assert_books_balance, eventually, query, snapshot, store
 
-import presence
 import worker
 from processors import one_by_one
+from relay import presence
 from worker import Supervisor
 
 

@@ -20,12 +20,11 @@ import psycopg2
 import redis
 from psycopg2.extensions import connection
 
-import database
-import intake
-import schema
-import settings
-from embedded import Embedded
+from batches import intake
+from postgres import database, schema
 from processors import Outcome
+from runtime import settings
+from servers.keeper import Embedded
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent

@@ -64,7 +64,7 @@ function lastSeenText({ workersAlive, lastWorkerSeen: last }) {
   return `One was last seen ${duration(last.secondsAgo)} ago on ${last.host}:${last.pid}.`;
 }
 
-// The texts of a health report, by data-field. The same words are in health.py.
+// The texts of a health report, by data-field. The same words are in web/health.py.
 export function strip(report) {
   const { queueDepth, notice } = report;
   return {

@@ -1,0 +1,319 @@
+"""Backups by pg_dump and pg_restore: one file, with all batches, their emails and files.
+
+A backup is made while app and workers are at work, and shows the tables as they were at one
+instant. It is restored whole or not at all, into a database without batches.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from admin.pg_tools import ToolError, Tools, all_tools, last_word
+from batches import invariants
+from postgres import database, schema
+from postgres.database import APPLICATION, pool, session
+from postgres.schema import NEWEST
+
+# All of ours, in an order in which they can be dropped.
+TABLES = ("action", "chunk", "email", "file_piece", "skipped_row", "batch", "schema_version")
+# Seconds that a backup or a restore may take; and between two words of how far it is.
+SECONDS = 86_400.0
+WORD_SECONDS = 0.5
+# How long pg_dump waits for somebody who changes the tables.
+_LOCK_WAIT = "60s"
+_BLOCK = 1 << 20
+# How a backup ends, behind what pg_dump wrote. pg_restore doesn't look there, nor does it notice
+# that the very end of a file is missing.
+_END = b"\nend of email-batch backup\n"
+
+# Hears how many bytes have been written or read so far.
+Progress = Callable[[int], object]
+
+
+class BackupError(Exception):
+    """Why there is no backup, or nothing was restored; a sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What is in a backup, or was restored from it."""
+
+    batches: int
+    emails: int
+    schema_version: int
+
+
+# The transaction that holds a snapshot idles until pg_dump is through; a server may forbid that.
+_IDLE = """
+SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
+"""
+
+
+@contextmanager
+def _snapshot() -> Iterator[tuple[str, Contents]]:
+    """The database as it is at this instant, by the name under which others see it too."""
+    with session(SECONDS), pool.atomic():
+        pool.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+        pool.execute_sql(_IDLE)
+        (name,) = pool.execute_sql("SELECT pg_export_snapshot()").fetchone()
+        yield name, _contents()
+
+
+def _contents() -> Contents:
+    batches, emails = pool.execute_sql(
+        "SELECT count(*), coalesce(sum(total_emails), 0) FROM batch WHERE deleted_at IS NULL"
+    ).fetchone()
+    return Contents(int(batches), int(emails), schema.version() or 0)
+
+
+def backup(
+    url: str, target: Path | None, progress: Progress, *, embedded: bool
+) -> tuple[Contents, int]:
+    """Write a backup to `target`, or else to standard output; what is in it, and its bytes.
+
+    The file is there only when it is complete and on the disk, and only its owner may read it.
+    Raises BackupError, UNREACHABLE and OSError.
+    """
+    with session():
+        server = database.server_version()
+    choices = [each for each in all_tools(url, embedded=embedded) if each.reaching]
+    tools = next((each for each in choices if each.major >= server), None)
+    if tools is None:
+        raise BackupError(
+            f"The server is PostgreSQL {server}, and no pg_dump here is as new and can reach it"
+            f" (the bundled one knows no TLS). Install postgresql-client-{server}"
+        )
+    with _standard_output() if target is None else _complete(target) as file:
+        with _snapshot() as (name, contents):
+            size = _dump(tools, name, file, progress)
+        file.write(_END)
+    return contents, size + len(_END)
+
+
+def _standard_output() -> IO[bytes]:
+    return open(1, "wb", closefd=False)
+
+
+@contextmanager
+def _complete(target: Path) -> Iterator[IO[bytes]]:
+    """A file that gets its name when it is complete and on the disk, or else is gone."""
+    unfinished = target.with_name(f"{target.name}.partial")
+    with open(unfinished, "wb", opener=_private) as file:
+        try:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+            if not _has_name(file, unfinished):
+                raise BackupError(f"Another backup to {target} began meanwhile, and goes on")
+            unfinished.rename(target)
+        finally:
+            if _has_name(file, unfinished):
+                unfinished.unlink()
+    _sync_folder(target.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    Path(path).unlink(missing_ok=True)  # what one that was killed left
+    return os.open(path, flags | os.O_EXCL, 0o600)
+
+
+def _has_name(file: IO[bytes], path: Path) -> bool:
+    """Whether it is this file that has the name, and not another one by now."""
+    return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _dump(tools: Tools, snapshot: str, file: IO[bytes], progress: Progress) -> int:
+    """Write what pg_dump says; how many bytes. By a pipe, so that it ends with us."""
+    with tempfile.TemporaryFile() as errors:
+        # The files in it are compressed already; the rest shrinks to a fifth at the least effort.
+        dump = tools.start(
+            "pg_dump",
+            *("--format=custom", "--compress=1", "--no-owner", "--no-privileges", "--no-password"),
+            *(f"--snapshot={snapshot}", f"--lock-wait-timeout={_LOCK_WAIT}"),
+            *(f"--table={table}" for table in TABLES),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        assert dump.stdout is not None  # noqa: S101
+        with _ended(dump), dump.stdout:
+            size = _pump(dump.stdout, file, progress)
+            if dump.wait():
+                errors.seek(0)
+                raise BackupError(f"pg_dump failed: {last_word(errors.read())}")
+    return size
+
+
+@contextmanager
+def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
+    """End them, whatever happens in here."""
+    try:
+        yield
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+
+
+def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Contents:
+    """Restore a backup, bring its tables to this version, and see whether its counts are right.
+
+    Raises BackupError, UNREACHABLE and SchemaError, with nothing changed; but if its counts are
+    wrong, a BackupError that says that it is restored, so that somebody can look at it.
+    """
+    choices = all_tools(url, embedded=embedded)
+    reader, version = _read(source, choices)
+    if version > NEWEST:
+        raise BackupError(
+            f"The backup's tables are of version {version}, and this code knows them up to"
+            f" {NEWEST}. Install the version that it is from"
+        )
+    writer = next((each for each in (reader, *choices) if each.reaching), None)
+    if writer is None:
+        raise BackupError(
+            "The server is to be reached by TLS, which the bundled psql does not know. Install"
+            " postgresql-client"
+        )
+    with session():
+        _refuse_unless_empty()
+        modern = database.server_version() >= 17
+    _load(reader, writer, source, progress, modern=modern)
+    with session(SECONDS):
+        schema.migrate()
+        pool.execute_sql("ANALYZE batch, chunk")
+        wrong = invariants.violations()
+        if wrong:
+            raise BackupError(f"It is restored, but is not as it should be: {wrong[0][:-1]}")
+        return _contents()
+
+
+def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
+    """The tools that can read the backup, and the version of its tables."""
+    with source.open("rb") as file:
+        file.seek(max(0, source.stat().st_size - len(_END)))
+        if file.read() != _END:
+            raise BackupError(f"{source} is no backup by manage.py, or its end is missing")
+    said = ""
+    for tools in choices:
+        try:
+            listed = tools.output("pg_restore", "--list", str(source))
+            if not re.search(r"TABLE DATA \S+ schema_version ", listed):
+                said = "it has none of our tables"
+                continue
+            numbers = tools.output(
+                "pg_restore", "--data-only", "--table=schema_version", "--file=-", str(source)
+            )
+        except ToolError as error:
+            said = str(error)
+            continue
+        return tools, max(map(int, re.findall(r"^(\d+)\t", numbers, re.M)), default=0)
+    raise BackupError(f"{source} can't be read as a backup: {said}")
+
+
+def _refuse_unless_empty() -> None:
+    others = pool.execute_sql(
+        "SELECT DISTINCT application_name FROM pg_stat_activity WHERE datname = current_database()"
+        " AND application_name = ANY (%s) ORDER BY 1",
+        ([f"{APPLICATION} app", f"{APPLICATION} worker"],),
+    ).fetchall()
+    if others:
+        names = ", ".join(name for (name,) in others)
+        raise BackupError(
+            f"Others are connected to the database: {names}. Stop app and"
+            " workers; a PgBouncer may keep connections of theirs"
+        )
+    if schema.version() is not None:
+        (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
+        if batches:
+            raise BackupError(
+                f"The database has {batches} batches already. Restore into an empty one, such as a"
+                " new database, and name it by DATABASE_URL"
+            )
+
+
+# What comes before the backup's own statements, in the same transaction. Who starts meanwhile waits
+# before it looks at the tables. They may be there, empty, because an app was started before; that
+# they are is held.
+_FIRST = f"""
+BEGIN;
+SET LOCAL lock_timeout = '{_LOCK_WAIT}';
+SELECT pg_advisory_xact_lock({schema.LOCK});
+DO $$ BEGIN
+  IF to_regclass('batch') IS NOT NULL THEN
+    LOCK TABLE batch IN ACCESS EXCLUSIVE MODE;
+    IF EXISTS (SELECT FROM batch) THEN RAISE 'the database has batches by now'; END IF;
+  END IF;
+END $$;
+DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
+"""
+
+
+def _load(
+    reading: Tools, writing: Tools, source: Path, progress: Progress, *, modern: bool
+) -> None:
+    """Run the backup's statements, in one transaction that is committed only when all are there."""
+    with tempfile.TemporaryFile() as errors:
+        reader = reading.start(
+            "pg_restore",
+            *("--file=-", "--no-owner", "--no-privileges", str(source)),
+            stdout=subprocess.PIPE,
+            stderr=errors,
+        )
+        writer = writing.start(
+            "psql",
+            *("--no-psqlrc", "--quiet", "--no-password", "--set=ON_ERROR_STOP=1"),
+            "--output=/dev/null",
+            stdin=subprocess.PIPE,
+            stderr=errors,
+        )
+        with _ended(reader, writer):
+            assert reader.stdout is not None  # noqa: S101
+            assert writer.stdin is not None  # noqa: S101
+            # If the writer ends early, the reader doesn't get through, and what it said is told.
+            with contextlib.suppress(BrokenPipeError):
+                writer.stdin.write(_FIRST.encode())
+                _pump(reader.stdout, writer.stdin, progress, strip=not modern)
+                if reader.wait() == 0:
+                    writer.stdin.write(b"COMMIT;\n")
+                writer.stdin.close()
+            reader.stdout.close()
+            if writer.wait() or reader.wait():
+                errors.seek(0)
+                raise BackupError(f"Nothing was restored: {last_word(errors.read())}")
+
+
+# A setting that pg_restore makes in its first lines, and that a server before 17 lacks.
+_TOO_NEW = b"SET transaction_timeout = 0;\n"
+
+
+def _pump(source: IO[bytes], target: IO[bytes], progress: Progress, *, strip: bool = False) -> int:
+    """Pass on what comes, without what is too new if that is said; how many bytes."""
+    total, next_word = 0, 0.0
+    while block := source.read(_BLOCK):
+        target.write(block.replace(_TOO_NEW, b"", 1) if strip and not total else block)
+        total += len(block)
+        if time.monotonic() >= next_word:
+            progress(total)
+            next_word = time.monotonic() + WORD_SECONDS
+    target.flush()
+    progress(total)
+    return total

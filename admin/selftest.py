@@ -1,0 +1,237 @@
+"""`python worker.py --selftest`: on one's own installation, see a killed worker lose nothing.
+
+It works on the configured servers, but in a schema, a Redis list and channels of its own, so that
+neither the workers nor the processor that are in service have anything to do with it.
+"""
+
+from __future__ import annotations
+
+import configparser
+import glob
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from io import BytesIO
+from pathlib import Path
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+from batches import intake
+from models import Batch
+from postgres import database, schema
+from postgres.database import pool, session
+from processors import Outcome
+from processors.check import check
+from relay.doorbell import Doorbell
+from runtime.paths import ROOT
+from runtime.settings import SECTIONS, Settings
+from servers import connect
+from tabular.formats import Overrides
+
+ROWS = 10_000
+# Every so many rows one that is malformed, and the reason that the check gives it.
+MALFORMED_EVERY = 20
+MALFORMED_REASON = "no_at_sign"
+CHUNK_SIZE = 500
+# Seconds that the whole processing may take.
+TIMEOUT = 120.0
+# Emails between two short pauses, so that there is time for a kill.
+_PAUSE_EVERY = 20
+
+# Of what connections ask for as they begin, PgBouncer passes on little or refuses it.
+_SHARED = (
+    "PostgreSQL doesn't take the selftest's work into a schema of its own (search_path), as happens"
+    " with PgBouncer in between. Give it the address of PostgreSQL itself, by DATABASE_URL."
+)
+
+
+class SelftestError(Exception):
+    """What was found to be wrong, in a sentence."""
+
+
+def slow_check(addresses: Iterable[str]) -> Iterator[Outcome]:
+    """The check, at about 10,000 emails a second and thread at most."""
+    for number, outcome in enumerate(check(addresses), start=1):
+        if number % _PAUSE_EVERY == 0:
+            time.sleep(0.002)
+        yield outcome
+
+
+def run(settings: Settings, say: Callable[[str], None]) -> bool:
+    """Tell by `say` what is done and seen; True if every row came out once, and rightly.
+
+    Raises EmbeddedError, UNREACHABLE and SelftestError.
+    """
+    name = f"selftest_{os.getpid()}"
+    with connect.urls(settings) as (database_url, redis_url), _folder(settings, name) as folder:
+        url = _with_search_path(database_url, name)
+        database.init(url, connections=2)
+        environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": redis_url}
+        try:
+            _create_schema(name)
+            try:
+                with session(60):
+                    schema.migrate()
+                return _run(folder, environment, say)
+            finally:
+                with session(60):
+                    pool.execute_sql(f"DROP SCHEMA {name} CASCADE")
+                _forget(redis_url, f"{settings.redis.queue_key}:{name}")
+                say("The batch is removed again.")
+        finally:
+            database.disconnect()
+
+
+def _create_schema(name: str) -> None:
+    """Create the schema, in which this process's connections must work. Raises SelftestError."""
+    try:
+        with session(60):
+            (path,) = pool.execute_sql("SELECT current_setting('search_path')").fetchone()
+            if path != name:
+                raise SelftestError(_SHARED)
+            pool.execute_sql(f"CREATE SCHEMA {name}")
+    except database.UNREACHABLE as error:
+        if "startup parameter" in str(error):
+            raise SelftestError(_SHARED) from None
+        raise
+
+
+def _with_search_path(url: str, name: str) -> str:
+    parts = urlsplit(url)
+    query = dict(parse_qsl(parts.query))
+    query["options"] = f"{query.get('options', '')} -csearch_path={name}".strip()
+    # Not by urlunsplit(), which would drop the slashes where there is no host between them.
+    return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(query, quote_via=quote)}"
+
+
+def _as_text(value: object) -> str:
+    """A setting as it stands in the file."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+@contextmanager
+def _folder(settings: Settings, name: str) -> Iterator[Path]:
+    """A folder with a config.ini like the present one, but with a list and channels of our own."""
+    parser = configparser.ConfigParser(interpolation=None)
+    for section, cls in SECTIONS.items():
+        values = {key.name: getattr(getattr(settings, section), key.name) for key in fields(cls)}
+        parser[section] = {key: _as_text(value) for key, value in values.items()}
+    for section in ("database", "redis"):
+        parser[section]["url"] = "embedded"  # what it is, with its password, the environment says
+    parser["redis"]["queue_key"] = f"{settings.redis.queue_key}:{name}"
+    parser["redis"]["channel_prefix"] = f"{settings.redis.channel_prefix}{name}:"
+    parser["worker"]["processor"] = "selftest:slow_check"
+    # What comes of the rows must not depend on the world outside.
+    parser["check"]["dns"] = "off"
+    with tempfile.TemporaryDirectory(prefix="email-batch-") as folder:
+        with (Path(folder) / "config.ini").open("w", encoding="utf-8") as file:
+            parser.write(file)
+        yield Path(folder)
+
+
+def _forget(redis_url: str, queue_key: str) -> None:
+    """Delete what the selftest's workers wrote to Redis, as far as that is there."""
+    doorbell = Doorbell(redis_url, queue_key)
+    client = doorbell.client
+    doorbell.use(lambda: client.delete(queue_key, *client.scan_iter(glob.escape(queue_key) + ":*")))
+    doorbell.close()
+
+
+def _run(folder: Path, environment: dict[str, str], say: Callable[[str], None]) -> bool:
+    content = "".join(f"{address}\n" for address in _addresses())
+    batch = intake.store(
+        BytesIO(content.encode()),
+        "selftest.csv",
+        chunk_size=CHUNK_SIZE,
+        max_rows=ROWS,
+        overrides=Overrides(header=False),  # the first address is a malformed one
+    )
+    say(f"{ROWS:,} generated rows are uploaded as a batch of their own.")
+    with _worker(folder, environment) as worker:
+        processed = _await(batch.id, ROWS // 2, worker)
+        worker.send_signal(signal.SIGKILL)
+        worker.wait()
+    say(f"A worker was started, and killed (kill -9) when it had counted {processed:,} of them.")
+    with _worker(folder, environment) as worker:
+        began = time.monotonic()
+        _await(batch.id, ROWS, worker)
+        say(f"Another worker did the rest in {time.monotonic() - began:.1f} seconds.")
+    return _judge(batch.id, say)
+
+
+def _addresses() -> Iterator[str]:
+    for number in range(ROWS):
+        yield f"user{number}" + ("" if number % MALFORMED_EVERY == 0 else "@example.com")
+
+
+@contextmanager
+def _worker(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with (folder / "worker.log").open("wb") as log:
+        worker = subprocess.Popen(
+            [
+                *(sys.executable, str(ROOT / "worker.py"), "--threads", "2"),
+                *("--config", str(folder / "config.ini")),
+            ],
+            env=environment,
+            stderr=log,
+        )
+    try:
+        yield worker
+    finally:
+        worker.terminate()
+        worker.wait()
+
+
+def _await(batch_id: int, processed: int, worker: subprocess.Popen[bytes]) -> int:
+    """Wait until so many emails are counted, and say how many there are then."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline and worker.poll() is None:
+        with session():
+            count: int = Batch.get_by_id(batch_id).processed_count
+        if count >= processed:
+            return count
+        threading.Event().wait(0.01)
+    why = "ended by itself" if worker.poll() is not None else f"is not ready after {TIMEOUT:.0f} s"
+    raise SelftestError(f"The worker {why}.")
+
+
+def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
+    """Compare each row with what was to come of it, and the counts with the rows."""
+    with session(60):
+        batch = Batch.get_by_id(batch_id)
+        rows = Counter(
+            pool.execute_sql(
+                "SELECT email, status, reason FROM email WHERE batch_id = %s", (batch_id,)
+            ).fetchall()
+        )
+        (redone,) = pool.execute_sql("SELECT sum(redone) FROM chunk").fetchone()
+    failed = ("failed", MALFORMED_REASON)
+    expected = [
+        (address, *(("processed", None) if "@" in address else failed)) for address in _addresses()
+    ]
+    wrong = sum((rows - Counter(expected)).values()) + sum((Counter(expected) - rows).values())
+    malformed = len(range(0, ROWS, MALFORMED_EVERY))
+    counts = (batch.processed_count, batch.failed_count, batch.status)
+    if redone:
+        say(f"{redone} turns of the killed worker were undone and done again.")
+    if wrong or counts != (ROWS, malformed, "completed"):
+        say(
+            f"SOMETHING IS WRONG: {wrong:,} rows are not as they should be; counted were"
+            f" {batch.processed_count:,} of {ROWS:,}, {batch.failed_count:,} of {malformed:,}"
+            f" failed; the batch is {batch.status}."
+        )
+        return False
+    say(
+        f"All {ROWS:,} rows came out exactly once: {ROWS - malformed:,} processed, {malformed:,}"
+        " failed because they are malformed, as they should. None is lost, none counted twice."
+    )
+    return True

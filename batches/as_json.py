@@ -1,0 +1,162 @@
+"""What goes over the wire: batches and emails as JSON, and parameters of the query string."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from datetime import UTC, datetime
+from typing import Any
+
+from bottle import request
+
+from batches.kept_files import SkippedRow
+from batches.queries import Found
+from models import Action, Batch
+from processors import reasons, risks, syntax
+from tabular.formats import Format, cut_row
+from web.problems import Problem
+
+
+def json_text(document: object) -> bytes:
+    """An answer as JSON, with all letters as they are; escaped, one has up to twelve bytes."""
+    return json.dumps(document, ensure_ascii=False).encode()
+
+
+def rows_json(batch: Batch) -> dict[str, int]:
+    """What became of the file's rows; the first number is the sum of the others."""
+    return {
+        "total": batch.total_rows,
+        "emails": batch.total_emails,
+        "duplicates": batch.duplicate_rows,
+        "blank": batch.blank_rows,
+        "withoutAddress": batch.rows_without_address,
+    }
+
+
+def _iso(value: datetime | None) -> str | None:
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def action_json(action: Action) -> dict[str, Any]:
+    """What somebody did to a batch; `by` is null where nobody signs in."""
+    return {
+        "action": action.kind,
+        "by": action.user_name,
+        "at": _iso(action.at),
+        "which": action.which,
+        "emails": action.emails,
+    }
+
+
+def batch_json(batch: Batch) -> dict[str, Any]:
+    """A batch as the API shows it. Times are ISO 8601 in UTC, or null."""
+
+    return {
+        "id": batch.id,
+        "filename": batch.filename,
+        "uploadedBy": batch.uploaded_by,
+        "totalEmails": batch.total_emails,
+        "processedCount": batch.processed_count,
+        "failedCount": batch.failed_count,
+        "status": batch.status,
+        "revision": batch.revision,
+        "error": batch.error,
+        "reasons": batch.reasons,
+        "verdicts": reasons.verdicts(batch.processed_count, batch.failed_count, batch.reasons),
+        "rows": rows_json(batch),
+        "format": batch_format_json(batch),
+        "createdAt": _iso(batch.created_at),
+        "startedAt": _iso(batch.started_at),
+        "completedAt": _iso(batch.completed_at),
+    }
+
+
+def typo_json(domain: str, count: int) -> dict[str, Any]:
+    """So many emails with a domain that is probably mistyped; the suggestion is empty for none."""
+    meant = risks.suggestion(f"someone@{domain}", "likely_typo").rpartition("@")[2]
+    return {"domain": domain, "count": count, "suggestion": meant}
+
+
+def format_json(found: Format) -> dict[str, Any]:
+    """A format as the API shows it, where columns are numbered from 1."""
+    header = found.header
+    return {
+        "kind": found.kind,
+        "encoding": found.encoding,
+        "delimiter": found.delimiter,
+        "header": None if header is None else cut_row(header),
+        "column": found.column + 1,
+    }
+
+
+def batch_format_json(batch: Batch) -> dict[str, Any] | None:
+    """How a batch's file was read; None for one from before that was kept."""
+    return batch.format and format_json(Format.from_json(batch.format))
+
+
+def skipped_json(row: SkippedRow) -> dict[str, Any]:
+    """A row that became no email."""
+    return {
+        "line": row.row_number,
+        "kind": row.kind,
+        "firstLine": row.first_row,
+        "content": row.content,
+    }
+
+
+def email_json(found: Found) -> dict[str, Any]:
+    """An email and what became of it; verdict and reason are null while it is pending."""
+    return {
+        "id": found.id,
+        "line": found.row_number,
+        "email": found.email,
+        "status": found.status,
+        "verdict": reasons.verdict(found.status, found.reason),
+        "reason": found.reason,
+        "explanation": reasons.explanation(found.reason),
+        "suggestion": risks.suggestion(found.email, found.reason),
+        "normalized": "" if found.reason in syntax.MALFORMED else syntax.normalized(found.email),
+    }
+
+
+def number_from_query(name: str, default: int | None, most: int, *, least: int = 1) -> int | None:
+    """A whole number from the query string. Raises Problem for anything else."""
+    text = request.query.get(name)
+    if text is None:
+        return default
+    if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+        raise Problem(
+            400,
+            "bad_parameter",
+            f"{name} must be a whole number from {least} to {most}.",
+            parameter=name,
+        )
+    return int(text)
+
+
+def choice_from_query(name: str, choices: Collection[str]) -> str | None:
+    """One of the choices from the query string, None if there is none. Raises Problem."""
+    text: str = request.query.getunicode(name) or ""
+    if not text:
+        return None
+    if text not in choices:
+        raise Problem(
+            400, "bad_parameter", f"{name} must be one of {', '.join(choices)}.", parameter=name
+        )
+    return text
+
+
+def text_from_query(name: str, most: int) -> str:
+    """A text from the query string, empty if there is none. Raises Problem if it is too long."""
+    text: str = request.query.getunicode(name) or ""
+    if len(text) > most or "\0" in text:
+        raise Problem(
+            400,
+            "bad_parameter",
+            f"{name} must have {most} characters at most, and none of them NUL.",
+            parameter=name,
+        )
+    return text

@@ -1,0 +1,173 @@
+"""What people do to a batch that is there: cancel it, retry emails of it, delete it.
+
+Each is one transaction under the lock of the batch, refused unless the batch is in a state that
+allows it, and noted with who did it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from models import (
+    DELETED,
+    SNAPSHOT,
+    TERMINAL,
+    Snapshot,
+    bounded,
+    fetch_one,
+    snapshot_from,
+    snapshots,
+)
+from postgres.database import pool
+
+
+class StateError(Exception):
+    """The batch is in a state that does not allow this; the message says which would."""
+
+
+def _lock(batch_id: int) -> str | None:
+    """The batch's status, which is nobody else's to change until this transaction ends."""
+    row = fetch_one(
+        "SELECT status FROM batch WHERE id = %s AND deleted_at IS NULL FOR UPDATE", (batch_id,)
+    )
+    return str(row[0]) if row else None
+
+
+def _note(
+    batch_id: int, kind: str, by: str | None, which: str | None = None, emails: int | None = None
+) -> None:
+    pool.execute_sql(
+        "INSERT INTO action (batch_id, kind, user_name, which, emails) VALUES (%s, %s, %s, %s, %s)",
+        (batch_id, kind, by, which, emails),
+    )
+
+
+def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
+    """Cancel the batch: what is counted stays, and turns under way are not counted any more.
+
+    A batch that is cancelled already stays so. None if there is none. Raises StateError if it has
+    ended otherwise.
+    """
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return None
+        if status in ("pending", "processing"):
+            _note(batch_id, "cancelled", by)
+            return snapshot_from(
+                fetch_one(
+                    "UPDATE batch SET status = 'cancelled', completed_at = clock_timestamp(),"
+                    f" revision = revision + 1 WHERE id = %s RETURNING {SNAPSHOT}",
+                    (batch_id,),
+                )
+            )
+        if status != "cancelled":
+            raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
+        return snapshots([batch_id])[0]
+
+
+def retry(
+    batch_id: int,
+    which: str,
+    reasons: Sequence[str],
+    on_chunk: Callable[[], object],
+    by: str | None = None,
+) -> tuple[int, Snapshot] | None:
+    """Requeue emails of a completed batch: how many, and the batch's snapshot then.
+
+    They are the failed ones if `which` is "failed", or else those with one of the `reasons`. If
+    there are none, nothing changes. `on_chunk` is called as each chunk is dealt with; a million
+    emails take seconds. None if there is no such batch. Raises StateError unless it is completed.
+    """
+    chosen = "status = 'failed'" if which == "failed" else "reason = ANY(%(reasons)s)"
+    parameters = {"batch_id": batch_id, "reasons": list(reasons)}
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return None
+        if status != "completed":
+            hint = "Wait until it is completed." if status != "cancelled" else "Upload it again."
+            raise StateError(f"Batch {batch_id} is {status}, so nothing is requeued. {hint}")
+        count = failed = 0
+        for first_id, last_id in _chunks_with_reasons(parameters):
+            on_chunk()
+            row = fetch_one(
+                _REQUEUE.format(chosen=chosen), {**parameters, "first": first_id, "last": last_id}
+            )
+            if row is not None:
+                count, failed = count + row[0], failed + row[1]
+        if count == 0:
+            return 0, snapshots([batch_id])[0]
+        _note(batch_id, "retried", by, which, count)
+        rest = fetch_one(_SUM_OF_CHUNKS, parameters)
+        fetch_one(
+            "UPDATE batch SET status = 'pending', started_at = NULL, completed_at = NULL,"
+            " processed_count = processed_count - %s, failed_count = failed_count - %s,"
+            f" reasons = %s, revision = revision + 1 WHERE id = %s RETURNING {SNAPSHOT}",
+            (count, failed, json.dumps(bounded(Counter(rest and rest[0]))), batch_id),
+        )
+        return count, snapshots([batch_id])[0]
+
+
+def _chunks_with_reasons(parameters: dict[str, Any]) -> list[tuple[int, int]]:
+    rows = pool.execute_sql(
+        "SELECT first_id, last_id FROM chunk WHERE batch_id = %(batch_id)s AND reasons <> '{}'"
+        " ORDER BY first_id",
+        parameters,
+    )
+    return list(rows.fetchall())
+
+
+# Requeues a chunk's chosen emails. One chunk at a time: its range of the primary key needs no
+# statistics to be found, which a new batch doesn't have.
+_REQUEUE = """
+WITH range AS (
+  SELECT id, status, reason, ({chosen}) AS chosen FROM email
+  WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s AND reason IS NOT NULL
+), again AS (
+  UPDATE email SET status = 'pending', reason = NULL
+  WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s AND {chosen}
+), rest AS (
+  SELECT reason, count(*) AS number FROM range WHERE NOT chosen GROUP BY reason
+), counts AS (
+  SELECT count(*) AS number, count(*) FILTER (WHERE status = 'failed') AS failed
+  FROM range WHERE chosen
+)
+UPDATE chunk SET done = 0, redone = redone + attempts, attempts = 0, addresses = NULL,
+  reasons = (SELECT coalesce(jsonb_object_agg(reason, number), '{{}}') FROM rest)
+FROM counts WHERE batch_id = %(batch_id)s AND first_id = %(first)s AND counts.number > 0
+RETURNING counts.number, counts.failed
+"""
+_SUM_OF_CHUNKS = """
+SELECT jsonb_object_agg(code, number) FROM (
+  SELECT each.key AS code, sum(each.value::int) AS number
+  FROM chunk, jsonb_each_text(chunk.reasons) AS each WHERE batch_id = %(batch_id)s GROUP BY 1
+) AS sums
+"""
+
+
+def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Snapshot | None:
+    """Make the batch disappear for everybody, and return its last snapshot, which says `deleted`;
+    removal.py removes its rows then. It may be `expired`, and then it's nobody who deletes it.
+
+    None if there is none, or if it is deleted already. Raises StateError unless it has ended.
+    """
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return None
+        if status not in TERMINAL:
+            raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
+        _note(batch_id, "expired" if expired else "deleted", by)
+        last = snapshot_from(
+            fetch_one(
+                "UPDATE batch SET deleted_at = now(), revision = revision + 1 WHERE id = %s"
+                f" RETURNING {SNAPSHOT}",
+                (batch_id,),
+            )
+        )
+    return last and replace(last, status=DELETED)

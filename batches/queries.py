@@ -1,0 +1,250 @@
+"""Queries for the pages and the API. None changes anything."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from peewee import SQL
+
+from models import Action, Batch, fetch_one
+from postgres.database import pool
+from processors import reasons
+from processors.syntax import MAX_CHARACTERS
+from tabular.formats import shorten
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """How much work is waiting.
+
+    `unfinished` counts the batches that are pending or processing.
+    `batch_id`, `filename` and `seconds` are of the batch that has been pending longest, and for how
+    long; None if none is pending.
+    """
+
+    unfinished: int
+    batch_id: int | None
+    filename: str | None
+    seconds: float | None
+
+
+def backlog() -> Backlog:
+    """Return how much work is waiting."""
+    cursor = pool.execute_sql(
+        "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')),"
+        "  oldest.id, filename,"
+        "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8"
+        " FROM (SELECT min(id) AS id FROM batch WHERE status = 'pending') AS oldest"
+        " LEFT JOIN batch ON batch.id = oldest.id"
+    )
+    return Backlog(*cursor.fetchone())
+
+
+def find_batch(batch_id: int) -> Batch | None:
+    """Return the batch, or None if there is none or it was deleted."""
+    found: Batch | None = Batch.get_or_none(Batch.id == batch_id, Batch.deleted_at.is_null())
+    return found
+
+
+# The most actions that are shown of one batch.
+MAX_ACTIONS = 20
+
+
+def actions(batch_id: int) -> list[Action]:
+    """Return what was done to the batch since its upload, newest first, MAX_ACTIONS at most."""
+    query = Action.select().where(Action.batch_id == batch_id)
+    return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
+
+
+# Whether one text contains another, in any case. ILIKE would try at each character, which takes ten
+# times as long in a long text that repeats nearly what is searched for.
+_CONTAINS = "strpos(lower({}), lower({})) > 0"
+
+# The most batches that one call of find_batches() looks at, so that it is never slow.
+MAX_BATCHES = 10_000
+
+
+def find_batches(
+    *,
+    status: str | None = None,
+    containing: str | None = None,
+    before: int | None = None,
+    limit: int,
+) -> tuple[list[Batch], int | None]:
+    """Return the batches that match every argument, newest first, and the next page's `before`.
+
+    A page may be short or empty although there is a next one, because at most MAX_BATCHES are
+    looked at. `containing` is a part of the file's name, in any case.
+    """
+    query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
+    if before is not None:
+        query = query.where(Batch.id < before)
+    following = None
+    if status or containing:
+        # The first batch that is not looked at.
+        beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
+        if beyond is not None:
+            query = query.where(Batch.id > beyond[0])
+            following = beyond[0] + 1
+    if status:
+        query = query.where(Batch.status == status)
+    if containing:
+        query = query.where(SQL(_CONTAINS.format("filename", "%s"), (containing,)))
+    found = list(query.limit(limit + 1))
+    if len(found) > limit:
+        return found[:limit], found[limit - 1].id
+    return found, following
+
+
+def elapsed_seconds(batch_id: int) -> float | None:
+    """Return the seconds from the batch's start to its end, or to now; None before its start."""
+    row = fetch_one(
+        "SELECT extract(epoch FROM"
+        "  greatest(coalesce(completed_at, now()), started_at) - started_at)::float8"
+        " FROM batch WHERE id = %s",
+        (batch_id,),
+    )
+    return row[0] if row else None
+
+
+# The most emails and chunks that one call of find_emails() looks at, and the seconds after which it
+# stops, so that it is never slow; the most emails that one statement looks at.
+MAX_SCANNED = 50_000
+MAX_CHUNKS = 200
+MAX_SECONDS = 1.0
+PIECE = 5_000
+
+# Only as much of an address is searched as is checked elsewhere: an endless one would take long.
+_EMAIL = f"left(email, {MAX_CHARACTERS})"
+# Each filter's condition on an email, and one on a chunk that may have such emails: there is no
+# index on the outcome of an email, but a chunk has its counts by reason. A reason of a team's own
+# processor may be a failure's or a risk's.
+_NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
+_NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
+_ANY = "true"
+_STATUS = {
+    "pending": ("status = 'pending'", "done <= last_id - first_id"),
+    # A chunk that is being retried may have some although its `done` is 0.
+    "processed": ("status = 'processed'", _ANY),
+    "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
+}
+_VERDICT = {
+    "ok": ("status = 'processed' AND reason IS NULL", _ANY),
+    "risky": (
+        "status = 'processed' AND reason <> ALL (%(unknown)s)",
+        "reasons - %(not_risky)s::text[] <> '{}'",
+    ),
+    "unknown": ("reason = ANY (%(unknown)s)", "reasons ?| %(unknown)s"),
+    "invalid": _STATUS["failed"],
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """An email: its number in the batch, its line in the file, and its outcome."""
+
+    id: int
+    email: str
+    row_number: int
+    status: str
+    reason: str | None
+
+
+def find_emails(
+    batch_id: int,
+    *,
+    status: str | None = None,
+    verdict: str | None = None,
+    reason: str | None = None,
+    containing: str | None = None,
+    after: int = 0,
+    limit: int,
+) -> tuple[list[Found], int | None]:
+    """Return the emails of a batch that match every argument, by id, and the next page's `after`.
+
+    A page may be short or empty although there is a next one, because at most MAX_SCANNED emails
+    are looked at, for about MAX_SECONDS. `containing` is a part of the address, in any case. Only
+    the first MAX_CHARACTERS of an address are searched and returned.
+    """
+    conditions = [_STATUS[status]] if status else []
+    conditions += [_VERDICT[verdict]] if verdict else []
+    conditions += [("reason = %(reason)s", "reasons ? %(reason)s")] if reason else []
+    conditions += [(_CONTAINS.format(_EMAIL, "%(containing)s"), _ANY)] if containing else []
+    email_condition = " AND ".join(email for email, _ in conditions) or _ANY
+    parameters = {
+        "batch_id": batch_id,
+        "reason": reason,
+        "containing": containing,
+        "unknown": list(reasons.UNKNOWN),
+        "not_failed": _NOT_FAILED,
+        "not_risky": _NOT_RISKY,
+        "after": after,
+    }
+    found: list[Found] = []
+    scanned, deadline = 0, time.monotonic() + MAX_SECONDS
+    chunk_condition = " AND ".join(chunk for _, chunk in conditions) or _ANY
+    for number, first_id, last_id in _pieces(_chunks(chunk_condition, parameters), after):
+        late = scanned and time.monotonic() >= deadline
+        if scanned >= MAX_SCANNED or number == MAX_CHUNKS or late:
+            return found, first_id - 1
+        scanned += last_id - first_id + 1
+        rows = pool.execute_sql(
+            f"SELECT id, left(email, {MAX_CHARACTERS + 1}), row_number, status, reason FROM email"
+            " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            f" AND {email_condition} ORDER BY id LIMIT %(limit)s",
+            {
+                **parameters,
+                "first": first_id,
+                "last": last_id,
+                "limit": limit + 1 - len(found),
+            },
+        )
+        found += [
+            Found(number, shorten(email, MAX_CHARACTERS), *rest)
+            for number, email, *rest in rows.fetchall()
+        ]
+        if len(found) > limit:
+            return found[:limit], found[limit - 1].id
+    return found, None
+
+
+def _pieces(chunks: Iterator[tuple[int, int]], after: int) -> Iterator[tuple[int, int, int]]:
+    """Yield the ids above `after` in pieces: the chunk's number from 0, the first and last id."""
+    for number, (first_id, last_id) in enumerate(chunks):
+        for first in range(max(first_id, after + 1), last_id + 1, PIECE):
+            yield number, first, min(first + PIECE - 1, last_id)
+
+
+def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[int, int]]:
+    """The first and last id of each chunk that meets the condition, MAX_CHUNKS + 1 at most."""
+    rows = pool.execute_sql(
+        "SELECT first_id, last_id FROM chunk"
+        f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
+        " ORDER BY first_id LIMIT %(most)s",
+        {**parameters, "most": MAX_CHUNKS + 1},
+    )
+    return iter(rows.fetchall())
+
+
+# The most domains that one call of typo_domains() returns.
+MAX_DOMAINS = 100
+# Chunk by chunk, each as a range of the primary key. OFFSET 0 keeps the planner from another way,
+# which it might choose for lack of statistics on a new batch.
+_TYPO_DOMAINS = f"""
+SELECT lower(substring({_EMAIL} FROM '[^@]*$')) AS domain, count(*) AS number
+FROM chunk CROSS JOIN LATERAL (
+  SELECT email FROM email
+  WHERE batch_id = %(batch_id)s AND id BETWEEN first_id AND last_id AND reason = 'likely_typo'
+  OFFSET 0
+) AS mistyped
+WHERE chunk.batch_id = %(batch_id)s AND reasons ? 'likely_typo'
+GROUP BY domain ORDER BY number DESC, domain LIMIT %(most)s
+"""
+
+
+def typo_domains(batch_id: int) -> list[tuple[str, int]]:
+    """Return the domains of likely typos in lower case, and the number of each; most first."""
+    rows = pool.execute_sql(_TYPO_DOMAINS, {"batch_id": batch_id, "most": MAX_DOMAINS})
+    return [(str(domain), int(number)) for domain, number in rows.fetchall()]

@@ -1,0 +1,36 @@
+"""Tries every command that app and workers use of Redis, on keys that nobody reads.
+
+A Redis user may be allowed only some commands, and some versions and hosts forbid or rename others.
+"""
+
+from __future__ import annotations
+
+from relay import presence, publish
+from relay.batch_queue import BatchQueue
+from relay.doorbell import Doorbell
+
+# Seconds to wait for the trial's id, which another process may have taken in its own trial.
+DEQUEUE_SECONDS = 0.1
+
+
+def prepare(doorbell: Doorbell, channel_prefix: str) -> None:
+    """Add all trials and probes to the doorbell."""
+    doorbell.trials += [lambda: _try_list(doorbell), lambda: _try_presence(doorbell)]
+    doorbell.probes.append(lambda: publish.try_out(doorbell, channel_prefix))
+
+
+def _try_list(doorbell: Doorbell) -> None:
+    queue = BatchQueue(doorbell.client, f"{doorbell.key}:probe:list", counted=False)
+    queue.enqueue(1, 2)
+    queue.enqueue(1)
+    queue.dequeue(DEQUEUE_SECONDS)
+    queue.depth()
+    queue.clear()
+
+
+def _try_presence(doorbell: Doorbell) -> None:
+    key = f"{doorbell.key}:probe"
+    worker = presence.Presence(doorbell.client, key)
+    worker.announce([], 0.0)
+    presence.workers(doorbell.client, key)
+    worker.withdraw()

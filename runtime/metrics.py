@@ -1,0 +1,140 @@
+"""What is counted and timed, in the terms of Prometheus.
+
+Each process counts for itself. Workers, which nobody can ask, tell their numbers when they announce
+themselves (relay/presence.py), and the app shows all of them at /metrics by the label `process`.
+They are for watching, and go with their process; what is owed to anybody stands in PostgreSQL.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter as Counts
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+
+from postgres import database
+from processors.reasons import CATALOGUE, verdict
+
+MEDIA_TYPE = CONTENT_TYPE_LATEST
+# Numbers that one process may tell, and bytes of a name or label: none of ours comes near.
+MAX_SAMPLES = 1000
+MAX_LABEL = 100
+
+_LABELS = {"method", "route", "status", "verdict", "reason", "state", "le"}
+
+# A number of a process: its name, its labels, its value.
+Sample = tuple[str, dict[str, str], float]
+
+REGISTRY = CollectorRegistry()
+ProcessCollector(registry=REGISTRY)
+
+REQUESTS = Histogram(
+    "email_batch_request_seconds",
+    "Seconds until the answer to a request began; streams and downloads last longer.",
+    ["method", "route", "status"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+    registry=REGISTRY,
+)
+TURNS = Histogram(
+    "email_batch_turn_seconds",
+    "Seconds from the claim of a chunk until its outcomes were on the disk.",
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
+    registry=REGISTRY,
+)
+EMAILS = Counter(
+    "email_batch_emails",
+    "Emails processed, by outcome; a reason of a processor's own is `own`.",
+    ["verdict", "reason"],
+    registry=REGISTRY,
+)
+UPLOADED = Counter("email_batch_uploaded_emails", "Emails of stored uploads.", registry=REGISTRY)
+REPEATED_TURNS = Counter(
+    "email_batch_repeated_turns",
+    "Turns on a chunk of which an earlier turn was never committed.",
+    registry=REGISTRY,
+)
+SWEEPS = Counter(
+    "email_batch_sweeps", "Looks for batches that nobody rings for.", registry=REGISTRY
+)
+RINGS = Counter("email_batch_rings", "Batch ids given to the Redis list.", registry=REGISTRY)
+STREAMS = Gauge("email_batch_streams", "Event streams and downloads open.", registry=REGISTRY)
+_CONNECTIONS = Gauge(
+    "email_batch_database_connections", "Connections to PostgreSQL.", ["state"], registry=REGISTRY
+)
+_CONNECTIONS.labels("used").set_function(lambda: database.connections()[0])
+_CONNECTIONS.labels("idle").set_function(lambda: database.connections()[1])
+
+
+def count_turn(seconds: float, emails: int, marked: Iterable[tuple[str, str]]) -> None:
+    """Count a turn that lasted so long, and its emails, some of which have a status and reason."""
+    TURNS.observe(seconds)
+    found = Counts(marked)
+    EMAILS.labels("ok", "").inc(emails - found.total())
+    for (status, reason), number in found.items():
+        known = reason if reason in CATALOGUE else "own"
+        EMAILS.labels(verdict(status, reason), known).inc(number)
+
+
+def samples() -> list[Sample]:
+    """All numbers of this process."""
+    return [
+        (sample.name, sample.labels, sample.value)
+        for metric in REGISTRY.collect()
+        for sample in metric.samples
+        if not sample.name.endswith("_created")
+    ]
+
+
+def parse(value: Any) -> list[Sample]:
+    """The samples in what a process told. Raises ValueError, TypeError or AttributeError for
+    anything else."""
+    parsed = []
+    for name, labels, number in value[:MAX_SAMPLES]:
+        if not labels.keys() <= _LABELS:
+            raise ValueError(labels)
+        if any(len(text.encode()) > MAX_LABEL for text in (name, *labels.values())):
+            raise ValueError(name)
+        if not math.isfinite(number):
+            raise ValueError(number)
+        parsed.append((name, labels, float(number)))
+    return parsed
+
+
+class _Shown:
+    """What generate_latest() takes for a registry."""
+
+    def __init__(self, families: Iterable[Metric]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._families
+
+
+def exposition(processes: Mapping[str, list[Sample]], gauges: Iterable[Metric]) -> bytes:
+    """All numbers of all processes, and `gauges`, as text for Prometheus.
+
+    What a process tells under another name or label than ours is left out.
+    """
+    families = [*gauges]
+    for known in REGISTRY.collect():
+        family = Metric(known.name, known.documentation, known.type)
+        names = {f"{known.name}{suffix}" for suffix in ("", "_total", "_bucket", "_sum", "_count")}
+        for process, told in processes.items():
+            for name, labels, value in told:
+                if name in names:
+                    family.add_sample(name, {**labels, "process": process}, value)
+        families.append(family)
+    text: bytes = generate_latest(_Shown(families))
+    return text
+
+
+def gauge(name: str, about: str, value: float | None) -> Metric:
+    """A number of the whole; None is left out."""
+    family = GaugeMetricFamily(f"email_batch_{name}", about)
+    if value is not None:
+        family.add_metric([], value)
+    return family

@@ -1,0 +1,405 @@
+"""config.ini, the environment and the command line, read once into one frozen dataclass.
+
+Each setting is a field below, with the parser that also says what is allowed. The file must name
+every setting and nothing else, so that it is the complete list of what can be set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import configparser
+import ipaddress
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import psycopg2
+import redis
+from psycopg2.extensions import parse_dsn
+
+from runtime import redis_client
+from runtime.paths import ROOT
+
+VERSION = "0.1.0"
+DEFAULT_PATH = ROOT / "config.ini"
+
+# Environment variables that win over the file, and the setting that each stands for.
+ENVIRONMENT = {
+    "DATABASE_URL": ("database", "url"),
+    "REDIS_URL": ("redis", "url"),
+    "PORT": ("server", "port"),
+}
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class SettingsError(Exception):
+    """A setting is unknown, missing or out of range; the message names section, key and source."""
+
+
+def _option(parse: Callable[[str], Any], *, secret: bool = False) -> Any:
+    return field(metadata={"parse": parse}, repr=not secret)
+
+
+def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
+    name = "a whole number" if kind is int else "a number"
+
+    def parse(value: str) -> int | float:
+        try:
+            number = kind(value)
+        except ValueError:
+            number = None
+        if number is None or not least <= number <= most:
+            raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
+        return number
+
+    return _option(parse)
+
+
+def _matching(pattern: str, wanted: str) -> Any:
+    def parse(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"must be {wanted}, not {value!r}")
+        return value
+
+    return _option(parse)
+
+
+def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
+    """A URL that may hold a password, so that no message shows it, nor does repr()."""
+
+    def parse(value: str) -> str:
+        if not re.fullmatch(rf"embedded|({schemes})://\S+", value):
+            raise ValueError(f"must be 'embedded' or a {wanted} URL")
+        if value != "embedded":
+            try:
+                check(value)
+            except (psycopg2.ProgrammingError, redis.RedisError, ValueError, TypeError):
+                raise ValueError(
+                    "is malformed, or has an option that doesn't exist; characters such as % or @"
+                    " in a password are written %25 or %40"
+                ) from None
+        return value
+
+    return _option(parse, secret=True)
+
+
+def _origins(value: str) -> tuple[str, ...]:
+    for origin in value.split():
+        parts = urlsplit(origin)
+        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
+            raise ValueError(f"must be origins such as https://example.org, not {origin!r}")
+    return tuple(value.split())
+
+
+def _networks(value: str) -> tuple[Network, ...]:
+    try:
+        return tuple(map(ipaddress.ip_network, value.split()))
+    except ValueError as error:
+        raise ValueError(f"must be IP addresses or networks such as 10.1.0.0/24: {error}") from None
+
+
+def _yes_or_no(value: str) -> bool:
+    if value not in ("yes", "no"):
+        raise ValueError(f"must be yes or no, not {value!r}")
+    return value == "yes"
+
+
+def _nameservers(value: str) -> tuple[str, ...]:
+    for nameserver in value.split():
+        address, port = nameserver, ""
+        if match := re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver):
+            address, port = match[1].strip("[]"), match[2]
+        try:
+            ipaddress.ip_address(address)
+            valid = not port or 1 <= int(port) <= 65535
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError(
+                f"must be IP addresses, each with :port or not (an IPv6 address with one is"
+                f" written [::1]:53), not {nameserver!r}"
+            )
+    return tuple(value.split())
+
+
+@dataclass(frozen=True)
+class Server:
+    host: str = _matching(r"\S+", "an address")
+    port: int = _number(int, 0, 65535)
+    request_threads: int = _number(int, 1, 256)
+    max_streams: int = _number(int, 1, 5000)
+    max_streams_per_client: int = _number(int, 1, 5000)
+    cors_origins: tuple[str, ...] = _option(_origins)
+
+    @property
+    def connections(self) -> int:
+        """The most that one app.py holds to PostgreSQL: one for each request thread, the hub, the
+        health of streams, and those streams that are just being opened."""
+        return self.request_threads + 5
+
+
+@dataclass(frozen=True)
+class Access:
+    users_file: str = _matching(r".+", "a file")
+    trusted_user_header: str = _matching(r"[A-Za-z0-9-]*", "a header's name, or empty")
+    trusted_proxies: tuple[Network, ...] = _option(_networks)
+    allow_anonymous: bool = _option(_yes_or_no)
+
+
+@dataclass(frozen=True)
+class Database:
+    url: str = _url("postgres(ql)?", "postgresql://", parse_dsn)
+
+
+@dataclass(frozen=True)
+class Redis:
+    url: str = _url(
+        r"rediss?(\+sentinel)?|unix",
+        "redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
+        redis_client.check,
+    )
+    queue_key: str = _matching(r"\S+", "a name without spaces")
+    channel_prefix: str = _matching(r"\S+", "a name without spaces")
+
+
+@dataclass(frozen=True)
+class Embedded:
+    folder: str = _matching(r".+", "a folder")
+
+
+@dataclass(frozen=True)
+class Worker:
+    threads: int = _number(int, 1, 64)
+    chunk_size: int = _number(int, 1, 100_000)
+    turn_seconds: float = _number(float, 0.01, 60)
+    turn_timeout_seconds: float = _number(float, 0.1, 3600)
+    sweep_seconds: float = _number(float, 0.1, 3600)
+    shutdown_seconds: float = _number(float, 0.1, 3600)
+    processor: str = _matching(r"check|[\w.]+:\w+", "'check' or module:function")
+
+    @property
+    def max_hung(self) -> int:
+        """How many hung threads a worker bears with until it starts itself anew."""
+        return 2 * self.threads
+
+    @property
+    def connections(self) -> int:
+        """The most that one worker.py holds to PostgreSQL: one for each thread that works, one in
+        the books for each that hangs (what it held was cut), and the supervisor's sweep."""
+        return self.threads + self.max_hung + 2
+
+
+@dataclass(frozen=True)
+class Check:
+    dns: str = _matching(r"auto|on|off", "auto, on or off")
+    nameservers: tuple[str, ...] = _option(_nameservers)
+    timeout_seconds: float = _number(float, 0.1, 20)
+    concurrency: int = _number(int, 1, 1000)
+    disposable_domains: str = _matching(r".*", "a file")
+
+
+@dataclass(frozen=True)
+class Upload:
+    # Above 1,000 MB the multipart parser's own limit of 1 GiB would answer in our place.
+    max_megabytes: int = _number(int, 1, 1000)
+    # An email's number in its batch is a 32-bit integer in the database.
+    max_rows: int = _number(int, 1, 100_000_000)
+
+
+@dataclass(frozen=True)
+class Retention:
+    days: float = _number(float, 0, 36_500)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings. `path` is the file they came from.
+
+    `own` is the section of the team's own processor, if the file has one; it may hold a password.
+    """
+
+    server: Server
+    access: Access
+    database: Database
+    redis: Redis
+    embedded: Embedded
+    worker: Worker
+    check: Check
+    upload: Upload
+    retention: Retention
+    path: Path
+    own: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def embedded_folder(self) -> Path:
+        """[embedded] folder, absolute; a relative one is meant from the config file's folder."""
+        return self._absolute(self.embedded.folder)
+
+    @property
+    def users_path(self) -> Path:
+        """[access] users_file, absolute; a relative one is meant from the config file's folder."""
+        return self._absolute(self.access.users_file)
+
+    @property
+    def processor_options(self) -> dict[str, Any]:
+        """What the processor is configured with, as JSON could hold it."""
+        if self.worker.processor != "check":
+            return dict(self.own)
+        disposable = self.check.disposable_domains
+        return {
+            "dns": self.check.dns,
+            "nameservers": list(self.check.nameservers),
+            "timeout_seconds": self.check.timeout_seconds,
+            "concurrency": self.check.concurrency,
+            "disposable_domains": disposable and str(self._absolute(disposable)),
+        }
+
+    def _absolute(self, path: str) -> Path:
+        return (self.path.parent / Path(path).expanduser()).resolve()
+
+
+SECTIONS: dict[str, type] = {
+    "server": Server,
+    "access": Access,
+    "database": Database,
+    "redis": Redis,
+    "embedded": Embedded,
+    "worker": Worker,
+    "check": Check,
+    "upload": Upload,
+    "retention": Retention,
+}
+
+
+def own_section(processor: str) -> str | None:
+    """The section that configures this processor: of its module's name, if it isn't one of ours."""
+    module, colon, _ = processor.partition(":")
+    return module if colon and module not in SECTIONS else None
+
+
+def _read(path: Path) -> dict[tuple[str, str], str]:
+    """The file's values by (section, key). Raises SettingsError unless it has exactly our keys.
+
+    The section of the team's own processor is theirs.
+    """
+    parser = configparser.ConfigParser(interpolation=None, default_section="")
+    try:
+        with path.open(encoding="utf-8") as file:
+            parser.read_file(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: the configuration can't be read: {error}.") from error
+    except configparser.Error as error:
+        raise SettingsError(f"{path}: {' '.join(error.message.split())}.") from error
+    values = {(section, key): parser[section][key] for section in parser for key in parser[section]}
+    known = {(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)}
+    own = own_section(values.get(("worker", "processor"), ""))
+    for section in parser.sections():
+        if section not in SECTIONS and section != own:
+            raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
+    for section, key in sorted(values.keys() - known):
+        if section == own:
+            continue
+        raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
+    for section, key in sorted(known - values.keys()):
+        raise SettingsError(
+            f"{path}: [{section}] {key} is missing; add it (see docs/configuration.md)."
+        )
+    return values
+
+
+def load(
+    path: Path | str | None = None,
+    overrides: Mapping[tuple[str, str], str | None] | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Settings:
+    """Settings from the file at `path` (config.ini beside this module by default).
+
+    Environment variables win over the file, and `overrides`, the command line's flags by
+    (section, key), win over both. Raises SettingsError.
+    """
+    path = Path(path or DEFAULT_PATH).resolve()
+    sources = {place: (str(path), value) for place, value in _read(path).items()}
+    for name, place in ENVIRONMENT.items():
+        if environ.get(name):
+            sources[place] = (f"environment variable {name}", environ[name])
+    for place, flag in (overrides or {}).items():
+        if flag is not None:
+            sources[place] = (f"--{place[1]}", flag)
+    sections = {}
+    for section, cls in SECTIONS.items():
+        parsed = {}
+        for key in fields(cls):
+            source, value = sources[section, key.name]
+            try:
+                parsed[key.name] = key.metadata["parse"](value)
+            except ValueError as error:
+                raise SettingsError(f"{source}: [{section}] {key.name} {error}.") from None
+        sections[section] = cls(**parsed)
+    worker = sections["worker"]
+    if worker.turn_timeout_seconds <= worker.turn_seconds:
+        raise SettingsError(
+            f"{path}: [worker] turn_timeout_seconds must be greater than turn_seconds,"
+            f" {worker.turn_seconds:g}."
+        )
+    access = sections["access"]
+    if access.trusted_user_header and not access.trusted_proxies:
+        raise SettingsError(
+            f"{path}: [access] trusted_user_header needs trusted_proxies, the addresses of those"
+            " who may send it."
+        )
+    _refuse_open_secrets(path, sources)
+    theirs = own_section(worker.processor)
+    own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
+    settings = Settings(**sections, path=path, own=own)
+    _refuse_broken_folder(settings)
+    return settings
+
+
+def _refuse_broken_folder(settings: Settings) -> None:
+    """The bundled servers' folder is part of URLs, which are UTF-8. Raises SettingsError."""
+    try:
+        str(settings.embedded_folder).encode()
+    except UnicodeEncodeError:
+        if "embedded" in (settings.database.url, settings.redis.url):
+            raise SettingsError(
+                f"{settings.path}: [embedded] folder, {settings.embedded_folder}, has bytes in its"
+                " path that are not UTF-8. Choose another folder for the data of the bundled"
+                " servers."
+            ) from None
+
+
+def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str, str]]) -> None:
+    """A file with a password must be its owner's alone. Raises SettingsError."""
+    for name, place in ENVIRONMENT.items():
+        source, value = sources[place]
+        if (
+            source == str(path)
+            and re.search(r"://[^/@]*:[^/@]+@|[?&](sentinel_)?password=.", value)
+            and path.stat().st_mode & 0o077
+        ):
+            raise SettingsError(
+                f"{path}: [{place[0]}] {place[1]} holds a password, and others can read the file."
+                f" Say chmod 600 {path.name}, or give it by the environment variable {name}."
+            )
+
+
+def load_or_exit(
+    arguments: argparse.Namespace, overrides: Mapping[tuple[str, str], str | None]
+) -> Settings:
+    """load() for a command: a SettingsError is printed, and the process ends with status 2."""
+    try:
+        return load(arguments.config, overrides)
+    except SettingsError as error:
+        exit_with(str(error))
+
+
+def exit_with(message: str) -> NoReturn:
+    """Print one sentence to standard error and end with status 2, the status of wrong usage."""
+    print(message, file=sys.stderr)
+    sys.exit(2)

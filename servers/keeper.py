@@ -1,0 +1,209 @@
+"""The bundled PostgreSQL and Redis behind `url = embedded`.
+
+Each server has a keeper: a small process in a session of its own, so that a Ctrl-C meant for the
+app or a worker doesn't reach the database. The keeper starts the server, restarts it if it dies,
+and stops it when no process uses it any more. Each user holds a shared lock on a file, which the
+kernel releases however the process ends; if the keeper gets the exclusive lock, no user is left.
+
+    folder/users.lock    shared: users; exclusive: the keeper, while it stops the server
+    folder/keeper.lock   exclusive: the one keeper
+
+If the keeper itself is killed, its users start another.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from runtime import child
+from servers.bundled import (
+    LOOK_SECONDS,
+    POLL,
+    SERVERS,
+    START_TIMEOUT,
+    STOP_TIMEOUT,
+    Postgres,
+    Redis,
+    wait_until,
+)
+from servers.confinement import EmbeddedError
+
+# Seconds for which a new keeper retries a failed start; between two looks of a user whether there
+# is a keeper.
+RESTART_TIMEOUT = 5.0
+KEEPER_SECONDS = 2.0
+
+
+def _try_lock(descriptor: int, how: int) -> bool:
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _open_lock(path: Path) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+
+class Embedded:
+    """This process's use of one bundled server, from construction to release()."""
+
+    def __init__(self, kind: str, parent: Path) -> None:
+        """Start the server of this kind in parent/kind unless it runs. Raises EmbeddedError."""
+        self._folder = parent / kind
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._folder.chmod(0o700)  # an earlier version, run as root, left it open to everybody
+        self._server = SERVERS[kind](self._folder)
+        self._users = _open_lock(self._folder / "users.lock")
+        self._keeper = _open_lock(self._folder / "keeper.lock")
+        # A keeper that stops the server holds this lock. We wait, and then start the next keeper.
+        if not wait_until(lambda: _try_lock(self._users, fcntl.LOCK_SH), START_TIMEOUT):
+            raise EmbeddedError(f"the bundled {kind} in {self._folder} is stopping for too long")
+        self._wait_until_ready()
+        self.url = self._server.url()
+        self._leaving = threading.Event()
+        self._watch = threading.Thread(target=self._have_it_kept, name="keeper watch", daemon=True)
+        self._watch.start()
+
+    def _wait_until_ready(self) -> None:
+        deadline = time.monotonic() + START_TIMEOUT
+        keeper: subprocess.Popen[bytes] | None = None
+        while True:
+            if keeper is not None and keeper.poll() not in (None, 0):
+                raise EmbeddedError(self._why())
+            kept = self._is_kept()
+            if kept and self._server.ready():
+                return
+            if not kept and (keeper is None or keeper.poll() is not None):
+                keeper = self._spawn_keeper()
+            if time.monotonic() > deadline:
+                raise EmbeddedError(self._why())
+            time.sleep(POLL)
+
+    def _have_it_kept(self) -> None:
+        keeper: subprocess.Popen[bytes] | None = None
+        while not self._leaving.wait(KEEPER_SECONDS):
+            coming = keeper is not None and keeper.poll() is None
+            # On a full disk, or if the folder is gone, a keeper can't be started. Try again later.
+            with contextlib.suppress(OSError):
+                if not coming and not self._is_kept():
+                    keeper = self._spawn_keeper()
+
+    def _is_kept(self) -> bool:
+        if not _try_lock(self._keeper, fcntl.LOCK_SH):
+            return True
+        fcntl.flock(self._keeper, fcntl.LOCK_UN)
+        return False
+
+    def _spawn_keeper(self) -> subprocess.Popen[bytes]:
+        with (self._folder / "keeper.log").open("ab") as log:
+            keeper = subprocess.Popen(
+                [*child.command("servers.keeper"), self._server.kind, str(self._folder)],
+                env=child.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        # A keeper that finds another one ends at once, and must be waited for, or stays a zombie.
+        threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()
+        return keeper
+
+    def _why(self) -> str:
+        log = self._folder / "keeper.log"
+        last = log.read_text(errors="replace").strip().rsplit("\n", 1)[-1] if log.exists() else ""
+        last = last.rstrip(".") or "no word"
+        return f"the bundled {self._server.kind} did not start: {last} (see {log})"
+
+    def release(self) -> None:
+        """Stop using the server; if no other process uses it, wait until it has stopped."""
+        self._leaving.set()
+        self._watch.join()
+        if not self._is_kept():
+            self._spawn_keeper()  # the keeper was killed; a new one must stop the server
+        fcntl.flock(self._users, fcntl.LOCK_UN)
+        wait_until(self._left, STOP_TIMEOUT)
+        os.close(self._users)
+        os.close(self._keeper)
+
+    def _left(self) -> bool:
+        if not self._is_kept():
+            # The keeper holds its lock on users.lock until its process ends.
+            return _try_lock(self._users, fcntl.LOCK_SH)
+        if _try_lock(self._users, fcntl.LOCK_EX):  # no user is left; the keeper will notice
+            fcntl.flock(self._users, fcntl.LOCK_UN)
+            return False
+        if _try_lock(self._users, fcntl.LOCK_SH):  # others use the server
+            fcntl.flock(self._users, fcntl.LOCK_UN)
+            return True
+        return False
+
+
+def _log(text: str) -> None:
+    """Add a line to keeper.log, if the disk has room: a full disk must not end the keeper."""
+    with contextlib.suppress(OSError):
+        os.write(1, f"{time.strftime('%F %T')} {text.rstrip()}\n".encode())
+
+
+def _start_at_last(server: Postgres | Redis, unused: Callable[[], bool]) -> None:
+    """Start the server, and retry for RESTART_TIMEOUT: a killed one may still be in the way."""
+    deadline = time.monotonic() + RESTART_TIMEOUT
+    while not unused():  # this keeper may be late: no user may be left
+        try:
+            server.start(unused)
+            return
+        except Exception:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(LOOK_SECONDS)
+
+
+def keep(kind: str, folder: Path) -> None:
+    """The keeper: run the server until nobody holds the users' lock, then stop it."""
+    keeper_lock = _open_lock(folder / "keeper.lock")
+    if not wait_until(lambda: _try_lock(keeper_lock, fcntl.LOCK_EX), 1.0):
+        return  # there is another keeper
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        # Such a signal ends app and worker, and when they are gone, the keeper stops in good order.
+        # Not SIG_IGN, which the servers would inherit.
+        signal.signal(signum, lambda *_: None)
+    users = _open_lock(folder / "users.lock")
+
+    def unused() -> bool:
+        return _try_lock(users, fcntl.LOCK_EX)
+
+    server = SERVERS[kind](folder)
+    _start_at_last(server, unused)
+    pause = LOOK_SECONDS
+    while not unused():
+        time.sleep(pause)
+        if server.alive():
+            pause = LOOK_SECONDS
+            continue
+        _log(f"{kind} died; starting it again")
+        try:
+            server.start(unused)
+        except Exception:
+            _log(traceback.format_exc())
+            pause = min(pause * 2, 10.0)
+    server.stop()
+    os.close(keeper_lock)  # before users.lock: the next user to get that must find no keeper
+
+
+if __name__ == "__main__":
+    try:
+        keep(sys.argv[1], Path(sys.argv[2]))
+    except EmbeddedError as error:
+        sys.exit(str(error))  # the last line of keeper.log, which Embedded quotes in its error

@@ -1,0 +1,157 @@
+"""The encoding and the delimiter of a text file."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import re
+from typing import BinaryIO
+
+from charset_normalizer import from_bytes
+
+from tabular.formats import DELIMITERS, IntakeError
+
+# Bytes that are decoded at once to see whether they are UTF-8.
+BLOCK = 1 << 20
+# Bytes around the first that aren't UTF-8 that are looked at, and how many of them in the end.
+NEIGHBOURHOOD = 1 << 18
+SUSPECTS = 1 << 13
+# Characters from which the delimiter is guessed, and the longest word among them. The time that
+# clevercsv takes grows with the third power of a word's length, whereas the lengths of words say
+# nothing of delimiters.
+SAMPLE = 8000
+_LONG_WORD = re.compile(r'([^,;\t|"\n]{64})[^,;\t|"\n]+')
+
+_BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f]")
+# The encodings that are guessed, beside cp1252; the others of formats.ENCODINGS must be named.
+_GUESSED = (
+    *("cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "mac_roman", "cp850", "cp932"),
+    *("gb18030", "big5", "cp949"),
+)
+_WORD = re.compile(r"[^\W\d_]+")
+# What stands within a word only if the text is not of cp1252: its symbols, and its capitals.
+_ODD_IN_WORD = re.compile(r"[^\W\d_][¡-©«¬®-´¶¸¹»-¿×÷†‡ˆ‰‹›‚„…˜][^\W\d_]|[a-z][À-ÖØ-ÞŠŒŽŸ]")
+
+
+def encoding_of(file: BinaryIO, given: str | None = None) -> str:
+    """The encoding of all of the file, as far as that can be known; `given` is taken as it is.
+
+    The file is left at its beginning. Raises IntakeError.
+    """
+    file.seek(0)
+    start = file.read(4)
+    file.seek(0)
+    bom = next((name for bom, name in _BOMS.items() if start.startswith(bom)), None)
+    if given is not None:
+        if bom and given.startswith("utf-"):
+            return bom
+        # Python wants a BOM for this name; nearly all files without one are of this order.
+        return "utf-16-le" if given == "utf-16" else given
+    if bom is not None:
+        return bom
+    position = _first_not_utf8(file)
+    encoding = "utf-8" if position is None else _guess(file, position)
+    file.seek(0)
+    return encoding
+
+
+def _first_not_utf8(file: BinaryIO) -> int | None:
+    """Where the first byte is that can't be UTF-8, None if there is none."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    read = 0
+    while True:
+        block = file.read(BLOCK)
+        pending = len(decoder.getstate()[0])
+        try:
+            decoder.decode(block, final=not block)
+        except UnicodeDecodeError as error:
+            return read - pending + error.start
+        if not block:
+            return None
+        read += len(block)
+
+
+def _guess(file: BinaryIO, position: int) -> str:
+    """The encoding of a file that isn't UTF-8, from the lines around `position`."""
+    start = max(0, position - NEIGHBOURHOOD // 4)
+    file.seek(start)
+    data = file.read(NEIGHBOURHOOD).replace(b"\r", b"\n")
+    # What is known not to be UTF-8 comes first, however far down its line it stands.
+    here = position - start
+    line_start = data.rfind(b"\n", 0, here) + 1
+    line_end = data.find(b"\n", here) % (len(data) + 1)
+    line = data[max(line_start, here - SUSPECTS // 4) : min(line_end, here + SUSPECTS // 4)]
+    lines = [each for each in data.split(b"\n") if not each.isascii()]
+    suspects = b"\n".join([line, *lines])[:SUSPECTS]
+    if not _CONTROLS.search(suspects):
+        if _is_cp1252(suspects):
+            return "cp1252"
+        best = from_bytes(
+            suspects, cp_isolation=list(_GUESSED), enable_fallback=False, threshold=0.4
+        ).best()
+        if best is not None:
+            return best.encoding.replace("_", "-")
+    raise IntakeError(
+        "not_utf8",
+        "this is not UTF-8 text, nor any other that could be recognised. Save the file as CSV in"
+        " UTF-8 and upload it again, or name its encoding.",
+        line=_line_of(file, position),
+    )
+
+
+def _is_cp1252(suspects: bytes) -> bool:
+    """Whether this makes sense as text of Western Europe.
+
+    Its words have ASCII letters beside the others. Those of Greek or Cyrillic have none, and in
+    those of Central Europe there are symbols where the letters should be.
+    """
+    try:
+        text = suspects.decode("cp1252")
+    except UnicodeDecodeError:
+        return False
+    words = [word for word in _WORD.findall(text) if not word.isascii()]
+    strange = sum(
+        sum(not letter.isascii() for letter in word) > max(2, len(word) / 2) for word in words
+    )
+    return not _ODD_IN_WORD.search(text) and strange * 5 <= len(words)
+
+
+def _line_of(file: BinaryIO, position: int) -> int:
+    file.seek(0)
+    lines, carriage_returns = 1, 0
+    while position > 0 and (block := file.read(min(BLOCK, position))):
+        position -= len(block)
+        lines += block.count(b"\n")
+        carriage_returns += block.count(b"\r")
+    return lines if lines > 1 else lines + carriage_returns
+
+
+def delimiter_of(file: BinaryIO, encoding: str) -> str:
+    """The delimiter of a CSV file, a comma for a list of one column.
+
+    The file is left at its beginning.
+    """
+    file.seek(0)
+    decoder = io.IncrementalNewlineDecoder(
+        codecs.getincrementaldecoder(encoding)(errors="replace"), translate=True
+    )
+    sample = decoder.decode(file.read(4 * SAMPLE)).lstrip("\n")[:SAMPLE]
+    file.seek(0)
+    return guess_delimiter(sample)
+
+
+def guess_delimiter(sample: str) -> str:
+    """The delimiter in a sample of text, which may end anywhere."""
+    if len(sample) >= SAMPLE and "\n" in sample:
+        sample = sample[: sample.rindex("\n") + 1]
+    # The detector knows no NUL, which whoever reads the file refuses.
+    sample = _LONG_WORD.sub(r"\1", sample).replace("\0", " ")
+    candidates = [each for each in DELIMITERS.values() if each in sample]
+    if not candidates:
+        return ","
+    # It takes a third of the time in which an app starts, and lists of one column don't need it.
+    from clevercsv.detect import Detector
+
+    dialect = Detector().detect(sample, delimiters=candidates)
+    return (dialect and dialect.delimiter) or ","

@@ -1,0 +1,136 @@
+"""The rows of a file, text or workbook, each with the line that it begins on.
+
+Nothing here holds the file or a list of its rows, however large it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from itertools import chain
+from typing import BinaryIO
+
+from tabular import columns, detect, workbook
+from tabular.formats import Format, IntakeError, Overrides
+from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
+
+# Rows, and about how many characters of them, that are looked at to find the addresses.
+SAMPLE_ROWS = 200
+SAMPLE_CHARACTERS = 1 << 20
+
+
+class Table:
+    """A file that has been looked at: its `format`, the first rows as a `sample`, all blocks()."""
+
+    def __init__(
+        self,
+        found: Format,
+        sample: list[tuple[int, list[str]]],
+        first: list[Block],
+        rest: Generator[Block, None, None],
+    ) -> None:
+        self.format = found
+        self.sample = sample
+        self._first = first
+        self._rest = rest
+
+    def blocks(self) -> Iterator[Block]:
+        """All rows, as blocks() of this module, once."""
+        return chain(self._first, self._rest)
+
+    def close(self) -> None:
+        """End the reading; the file is left open."""
+        self._rest.close()
+
+
+def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
+    """Look at a file, its own kind and what stands in it. The table must be closed.
+
+    With `cut`, this is the first part of a file, so that its end means nothing. Raises IntakeError.
+    """
+    kind = _kind(file, overrides)
+    rest = blocks(file, kind)
+    try:
+        first, ended = _first_blocks(rest)
+        sample = _sample(first, kind)
+        if cut and ended and len(sample) > 1:
+            sample.pop()
+            numbers, cells = zip(*sample, strict=True)
+            first = [Block(numbers, rows=cells)]
+        if not sample:
+            raise IntakeError(
+                "empty_file", "The file is empty. Choose one with an address per line."
+            )
+        numbers, cells = zip(*sample, strict=True)
+        columns.width_of(numbers, cells)
+        found = columns.complete(kind, cells, overrides)
+    except BaseException:
+        rest.close()
+        raise
+    return Table(found, sample, first, rest)
+
+
+def is_workbook(file: BinaryIO) -> bool:
+    """Whether the file is to be read as a workbook; it is left at its beginning."""
+    file.seek(0)
+    start = file.read(8)
+    file.seek(0)
+    return workbook.is_workbook(start)
+
+
+def _kind(file: BinaryIO, overrides: Overrides) -> Format:
+    if is_workbook(file):
+        return Format("xlsx")
+    encoding = detect.encoding_of(file, overrides.encoding)
+    delimiter = overrides.delimiter or detect.delimiter_of(file, encoding)
+    return Format("csv", encoding, delimiter)
+
+
+def _first_blocks(rest: Iterator[Block]) -> tuple[list[Block], bool]:
+    """As many blocks as have the sample, and whether there are no others."""
+    first: list[Block] = []
+    rows = characters = 0
+    while rows < SAMPLE_ROWS and characters <= SAMPLE_CHARACTERS:
+        block = next(rest, None)
+        if block is None:
+            return first, True
+        first.append(block)
+        rows += len(block)
+        characters += block.characters()
+    return first, False
+
+
+def _sample(first: list[Block], found: Format) -> list[tuple[int, list[str]]]:
+    sample, characters = [], 0
+    for block in first:
+        for line, cells in zip(block.numbers, block.cells(found.delimiter or ","), strict=True):
+            sample.append((line, cells))
+            characters += sum(map(len, cells)) + len(cells)
+            if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:
+                return sample
+    return sample
+
+
+def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
+    """All rows of a file of this format, its header and blank ones too, from its beginning.
+
+    Their numbers are the lines that they begin on, for a workbook the rows' own. The file is left
+    open. Raises IntakeError.
+    """
+    file.seek(0)
+    if found.kind == "csv":
+        yield from Text(file, found).blocks()
+        return
+    numbers: list[int] = []
+    rows: list[list[str]] = []
+    characters = 0
+    with closing(workbook.rows(file)) as all_rows:
+        for number, cells in all_rows:
+            numbers.append(number)
+            rows.append(cells)
+            characters += sum(map(len, cells)) + len(cells)
+            if len(rows) == BLOCK_ROWS or characters >= BLOCK:
+                yield Block(numbers, rows=rows)
+                numbers, rows, characters = [], [], 0
+    if rows:
+        yield Block(numbers, rows=rows)

@@ -1,0 +1,258 @@
+"""The child process of workbook.py: reads a workbook on standard input, writes its rows as CSV.
+
+If the workbook can't be read, the exit status is REFUSED, and the last line on standard error says
+why, as JSON: a code, an HTTP status, a sentence, and the number of a row or null. If the disk has
+no room for the rows, the status is DISK_FULL. Any other status but 0 means that the child died.
+"""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import datetime
+import errno
+import io
+import json
+import os
+import resource
+import signal
+import sys
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, NoReturn
+
+REFUSED, DISK_FULL = 3, 4
+# The most that this process may use: bytes of memory, seconds of processor time.
+MEMORY = 1_500_000_000
+SECONDS = 120
+# Bytes of memory that any workbook may take, and further ones for each byte that it inflates to. A
+# text that is in very many cells is once in the file, but in memory once for each cell. Usual
+# sheets take 14 MB, and 1.5 to 2.3 bytes for each inflated byte, measured with 3 to 10 columns.
+LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
+# The most characters of a row, and of a cell: the same as in a text file.
+MAX_ROW = 2 << 18
+MAX_CELL = csv.field_size_limit()
+# The most parts of a workbook, and the most bytes that all together inflate to. A sheet of a
+# million rows has some 100 MB.
+MAX_PARTS = 5000
+MAX_INFLATED = 1_000_000_000
+_BLOCK = 1 << 20
+_PR_SET_PDEATHSIG = 1
+
+OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_XLSX = b"spreadsheetml.sheet.main+xml"
+_SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV."
+
+
+class _RefusalError(Exception):
+    """Its arguments: a code, an HTTP status, a sentence, and perhaps the number of the bad row."""
+
+
+def main() -> None:
+    """Check the workbook, and write its rows, within the limits."""
+    if sys.platform == "linux":
+        # End with the parent, even if that is killed.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+    resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_INFLATED, MAX_INFLATED))
+    file = sys.stdin.buffer
+    try:
+        memory = min(MEMORY, LEAST_MEMORY + MEMORY_PER_BYTE * check(file))
+        resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
+        _write(file)
+    except _RefusalError as refusal:
+        _refuse(*refusal.args)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os._exit(DISK_FULL)
+
+
+def _refuse(code: str, status: int, message: str, row: int | None = None) -> NoReturn:
+    print(f"\n{json.dumps([code, status, message, row])}", file=sys.stderr, flush=True)
+    os._exit(REFUSED)
+
+
+def check(file: BinaryIO) -> int:
+    """Return how many bytes the workbook inflates to.
+
+    Raises _RefusalError unless this is a workbook within the limits.
+    """
+    start = file.read(8)
+    file.seek(0)
+    if start == OLE:
+        raise _old_or_encrypted(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            parts = archive.infolist()
+            if len(parts) > MAX_PARTS:
+                raise _bomb(f"has {len(parts):,} parts")
+            _check_kind(archive, {part.filename for part in parts})
+            inflated = _inflate(file, parts)
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
+        raise _broken() from None
+    file.seek(0)
+    return inflated
+
+
+def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
+    types = b""
+    if "[Content_Types].xml" in names:
+        try:
+            with archive.open("[Content_Types].xml") as part:
+                types = part.read(_BLOCK)
+        except RuntimeError:  # it is encrypted
+            raise _encrypted() from None
+    if _XLSX in types:
+        return
+    if b"ms-excel.sheet.macroEnabled" in types or b"ms-excel.template.macroEnabled" in types:
+        kind = "a workbook with macros"
+    elif b"ms-excel.sheet.binary" in types:
+        kind = "a binary workbook (XLSB)"
+    elif "mimetype" in names:
+        kind = "an OpenDocument file"
+    elif b"wordprocessingml" in types:
+        kind = "a text document"
+    else:
+        kind = "an archive that is no workbook"
+    raise _RefusalError("not_xlsx", 415, f"The file is {kind}; CSV and XLSX can be read. {_SAVE}")
+
+
+def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
+    """Inflate all parts and count the bytes, because the sizes that they declare may be lies."""
+    total = 0
+    for part in parts:
+        if part.flag_bits & 0x1:
+            raise _encrypted()
+        file.seek(part.header_offset)
+        head = file.read(30)
+        if len(head) < 30 or head[:4] != b"PK\x03\x04":
+            raise _broken()
+        file.seek(int.from_bytes(head[26:28], "little") + int.from_bytes(head[28:30], "little"), 1)
+        size = 0
+        for length in _lengths(file, part):
+            size += length
+            total += length
+            if total > MAX_INFLATED:
+                raise _bomb(f"inflates to more than {MAX_INFLATED // 1_000_000:,} MB")
+        if size != part.file_size:
+            raise _broken()
+    return total
+
+
+def _lengths(file: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
+    """Inflate a part piece by piece, and yield the length of each."""
+    left = part.compress_size
+    if part.compress_type == zipfile.ZIP_STORED:
+        yield left
+        return
+    if part.compress_type != zipfile.ZIP_DEFLATED:
+        raise _broken()
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    while not inflater.eof:
+        data = inflater.unconsumed_tail or file.read(min(left, 1 << 16))
+        if not inflater.unconsumed_tail:
+            left -= len(data)
+        inflated = inflater.decompress(data, _BLOCK)
+        if not data and not inflated:
+            raise _broken()
+        yield len(inflated)
+
+
+def _old_or_encrypted(file: BinaryIO) -> _RefusalError:
+    previous = b""
+    while block := file.read(_BLOCK):
+        if "EncryptedPackage".encode("utf-16-le") in previous + block:
+            return _encrypted()
+        previous = block[-64:]
+    return _RefusalError("not_xlsx", 415, f"The file is an old workbook (XLS) or the like. {_SAVE}")
+
+
+def _encrypted() -> _RefusalError:
+    return _RefusalError("encrypted_workbook", 422, "The workbook has a password. Save it without.")
+
+
+def _broken() -> _RefusalError:
+    return _RefusalError(
+        "broken_workbook", 422, f"The workbook is broken or not all of it is there. {_SAVE}"
+    )
+
+
+def _bomb(what: str) -> _RefusalError:
+    return _RefusalError(
+        "zip_bomb",
+        413,
+        f"The workbook {what}, which is too much. Save its sheet as CSV in UTF-8 and upload that.",
+    )
+
+
+def _write(file: BinaryIO) -> None:
+    """Write the rows of the first visible sheet, or of the first if none is visible."""
+    from python_calamine import (
+        CalamineError,
+        CalamineWorkbook,
+        SheetTypeEnum,
+        SheetVisibleEnum,
+    )
+
+    try:
+        workbook = CalamineWorkbook.from_filelike(file)
+        sheets = [s for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
+        visible = [s for s in sheets if s.visible == SheetVisibleEnum.Visible]
+        if not sheets:
+            raise _RefusalError("no_sheet", 422, "The workbook has no sheet with rows.")
+        sheet = workbook.get_sheet_by_name((visible or sheets)[0].name)
+    except (CalamineError, ValueError, OSError):
+        raise _broken() from None
+    if sheet.start is None:
+        return
+    _, column = sheet.start
+    output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
+    writer = csv.writer(output)  # quotes cells with CR or LF, because both are in its line end
+    left = [""] * column  # iter_rows() begins with the first row, but not with the first column
+    for number, cells in enumerate(sheet.iter_rows(), start=1):
+        # A workbook's cell can contain a NUL; PostgreSQL's text can't.
+        row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
+        length = sum(map(len, row)) + column + len(row)
+        if length > MAX_CELL and (refusal := _too_long(length, row, number)):
+            output.flush()  # an error in an earlier row is to be reported first
+            raise refusal
+        writer.writerow(left + row if any(row) else [])
+    output.flush()
+
+
+def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
+    """The refusal of a row of so many characters, if it or one of its cells is too long."""
+    if length > MAX_ROW:
+        what = f"this row is longer than {MAX_ROW:,} characters"
+        return _RefusalError("row_too_long", 422, f"{what}. Put one address on each row.", number)
+    if max(map(len, row)) > MAX_CELL:
+        what = f"this row has a cell of more than {MAX_CELL:,} characters"
+        return _RefusalError("cell_too_long", 422, f"{what}. Shorten it or delete it.", number)
+    return None
+
+
+def _text(cell: Any) -> str:
+    """The text of a cell, about as a spreadsheet shows it."""
+    return _TEXTS.get(type(cell), str)(cell)
+
+
+def _number(cell: float) -> str:
+    return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+
+
+def _moment(cell: datetime.datetime) -> str:
+    return str(cell.date() if cell.time() == datetime.time() else cell)
+
+
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    float: _number,
+    bool: lambda cell: "TRUE" if cell else "FALSE",
+    datetime.datetime: _moment,
+}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,369 @@
+"""The API of stored batches: read batches, emails and results; retry, cancel, delete."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
+from typing import Any
+
+import bottle
+from bottle import request, response
+
+import models
+from batches import changes, kept_files, queries, removal, results
+from batches.as_json import (
+    action_json,
+    batch_json,
+    choice_from_query,
+    email_json,
+    number_from_query,
+    skipped_json,
+    text_from_query,
+    typo_json,
+)
+from batches.changes import StateError
+from models import Batch, Snapshot
+from postgres import database
+from postgres.database import Session
+from processors import reasons
+from relay import hub
+from relay.rates import Rates
+from runtime import logs, phrases
+from web import forms, uploads
+from web.access import sign_in
+from web.problems import Problem
+from web.streams import Streams
+
+# Batches in one answer, at most and by default; the same for emails and skipped rows.
+MAX_PAGE, PAGE = 100, 20
+MAX_EMAILS, EMAILS = 500, 50
+# The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
+MAX_SEARCHED = 254
+# Seconds that one chunk of a retry, or one piece of a removal, may take.
+PIECE_SECONDS = 10.0
+# Seconds that one statement of a search may take, and the statement that counts a batch's typos;
+# further seconds after which PostgreSQL, if it hasn't ended the statement by then, counts as away;
+# batches whose counted typos are remembered.
+SEARCH_SECONDS, TYPOS_SECONDS = 1.5, 8.5
+MORE_SECONDS = 1.5
+MAX_TYPOS = 100
+
+
+logger = logging.getLogger("batches")
+
+
+class Batches:
+    """The request handlers. One object serves all request threads.
+
+    `connect` opens a database session, for the given seconds or else the default.
+    `announce` tells workers and pages of a change.
+    `health` returns the state of the parts, for the stream of all batches.
+    """
+
+    def __init__(
+        self,
+        streams: Streams,
+        connect: Callable[..., AbstractContextManager[Session]],
+        announce: Callable[[Snapshot], bool],
+        health: Callable[[], dict[str, Any]],
+        rates: Rates,
+    ) -> None:
+        self._streams = streams
+        self._connect = connect
+        self._announce = announce
+        self._health = health
+        self._rates = rates
+        self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
+
+    def add_routes(self, routes: bottle.Bottle) -> None:
+        """Add the handlers to the application's routes."""
+        batch = "/api/batches/<batch_id:int>"
+        routes.get("/api/batches", callback=self.batches)
+        routes.get("/api/batches/stream", callback=self.stream_all)
+        routes.get(batch, callback=self.batch)
+        routes.get(f"{batch}/stream", callback=self.stream)
+        routes.get(f"{batch}/emails", callback=self.emails)
+        routes.get(f"{batch}/rows", callback=self.rows)
+        routes.get(f"{batch}/typos", callback=self.typos)
+        routes.get(f"{batch}/results.csv", callback=self.results_csv)
+        routes.get(f"{batch}/results.jsonl", callback=self.results_jsonl)
+        routes.post(f"{batch}/retry", callback=self.retry)
+        routes.post(f"{batch}/cancel", callback=self.cancel)
+        routes.delete(batch, callback=self.delete)
+
+    def find(self, batch_id: int) -> Batch:
+        """Return the batch with this id. Raises Problem if there is none."""
+        batch = None
+        if 1 <= batch_id <= models.MAX_ID:
+            with self._connect():
+                batch = queries.find_batch(batch_id)
+        if batch is None:
+            raise self._no_batch(batch_id)
+        return batch
+
+    def _no_batch(self, batch_id: int) -> Problem:
+        detail = f"There is no batch {batch_id}."
+        if 1 <= batch_id <= models.MAX_ID:
+            with self._connect():
+                last = next(map(action_json, queries.actions(batch_id)), None)
+            if last is not None and last["action"] in models.DELETIONS:
+                why = " because of its age" if last["action"] == "expired" else ""
+                detail = (
+                    f"Batch {batch_id} was deleted{phrases.by(last['by'])}{why} on"
+                    f" {phrases.moment(last['at'])}."
+                )
+        return Problem(404, "batch_not_found", detail)
+
+    def _summary(self, batch: Batch) -> dict[str, Any]:
+        """The JSON of a batch in a list."""
+        return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
+
+    @contextmanager
+    def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
+        """A session in which PostgreSQL ends a statement after `seconds`. Raises Problem then."""
+        try:
+            with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
+                yield current
+        except database.UNREACHABLE as error:
+            if not database.is_limit(error):
+                raise
+            detail = f"{what} took too long, and was given up. {advice}"
+            raise Problem(503, "took_too_long", detail) from error
+
+    def _search(self, containing: str | None) -> AbstractContextManager[Session]:
+        if not containing:
+            return self._connect()
+        return self._connect_for(
+            "The search", SEARCH_SECONDS, "Search for something shorter or more exact."
+        )
+
+    def batches(self) -> dict[str, Any]:
+        """GET /api/batches?q=&status=&before=&limit=: newest first.
+
+        `next` is the `before` of the next page, or null. With a filter, a page may hold fewer than
+        `limit`, even none, although there is a next one.
+        """
+        status = choice_from_query("status", models.STATUSES)
+        containing = text_from_query("q", MAX_SEARCHED)
+        before = number_from_query("before", None, models.MAX_ID)
+        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
+        with self._search(containing):
+            found, following = queries.find_batches(
+                status=status, containing=containing, before=before, limit=limit
+            )
+        response.set_header("Cache-Control", "no-store")
+        return {"batches": [self._summary(batch) for batch in found], "next": following}
+
+    def batch(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}: also the time that it took so far, its rates, and its history."""
+        batch = self.find(batch_id)
+        with self._connect():
+            elapsed = queries.elapsed_seconds(batch_id)
+            history = queries.actions(batch_id)
+        response.set_header("Cache-Control", "no-store")
+        return self._summary(batch) | {
+            "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
+            "rates": self._rates.history(batch_id),
+            "history": [action_json(action) for action in history],
+        }
+
+    def stream(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
+        events = self._streams.open(
+            batch_id,
+            lambda: self.find(batch_id),
+            holder=sign_in.holder(),
+            last_event_id=request.get_header("Last-Event-ID", ""),
+            disconnected=request.environ["waitress.client_disconnected"],
+        )
+        if events is None:
+            raise bottle.HTTPResponse(status=204)  # after this an EventSource doesn't reconnect
+        return _streamed(events)
+
+    def stream_all(self) -> Iterator[bytes]:
+        """GET /api/batches/stream: health, current snapshots, then every change of any batch."""
+
+        def present() -> list[Snapshot]:
+            with self._connect():
+                return models.present_snapshots(hub.NEWEST, hub.UNFINISHED)
+
+        return _streamed(
+            self._streams.open_all(
+                present,
+                self._health,
+                holder=sign_in.holder(),
+                disconnected=request.environ["waitress.client_disconnected"],
+            )
+        )
+
+    def emails(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
+
+        `next` is the `after` of the next page, or null. A page may hold fewer than `limit`, even
+        none, although there is a next one, because one answer looks at a limited number of emails.
+        """
+        status = choice_from_query("status", reasons.STATUSES)
+        verdict = choice_from_query("verdict", reasons.VERDICTS)
+        reason = _reason(request.query.getunicode("reason") or None, "reason")
+        containing = text_from_query("q", MAX_SEARCHED)
+        after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
+        self.find(batch_id)
+        with self._search(containing):
+            found, following = queries.find_emails(
+                batch_id,
+                status=status,
+                verdict=verdict,
+                reason=reason,
+                containing=containing,
+                after=after,
+                limit=limit,
+            )
+        response.set_header("Cache-Control", "no-store")
+        return {"emails": [email_json(each) for each in found], "next": following}
+
+    def rows(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/rows?kind=&after=&limit=: rows that became no emails, by line.
+
+        `next` is the `after` of the next page, or null.
+        """
+        kind = choice_from_query("kind", kept_files.KINDS)
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
+        after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
+        self.find(batch_id)
+        with self._connect():
+            found = kept_files.skipped(batch_id, kind, after, limit + 1)
+        response.set_header("Cache-Control", "no-store")
+        return {
+            "rows": [skipped_json(row) for row in found[:limit]],
+            "next": found[limit - 1].row_number if len(found) > limit else None,
+        }
+
+    def typos(self, batch_id: int) -> dict[str, Any]:
+        """GET /api/batches/{id}/typos: the domains that are probably mistyped, most first."""
+        counted = self._typos(batch_id, self.find(batch_id).revision)
+        response.set_header("Cache-Control", "no-store")
+        return {"typos": [typo_json(domain, number) for domain, number in counted]}
+
+    def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:
+        # The revision is only part of the cache's key: the count may already be of a later one.
+        with self._connect_for("Counting", TYPOS_SECONDS, "Please try again later."):
+            return queries.typo_domains(batch_id)
+
+    def results_csv(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/results.csv?only=: the uploaded file with what came of each row."""
+        return self._results(batch_id, "csv", results.csv_pieces)
+
+    def results_jsonl(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/results.jsonl?only=: a JSON object for each email."""
+        return self._results(batch_id, "jsonl", results.jsonl_pieces)
+
+    def _results(
+        self, batch_id: int, suffix: str, pieces: Callable[[Batch, str | None], Iterator[bytes]]
+    ) -> Iterator[bytes]:
+        only = choice_from_query("only", results.ONLY)
+        batch = self.find(batch_id)
+        name = results.filename(batch, only, suffix)
+        response.content_type = results.MEDIA_TYPES[suffix]
+        response.set_header("Content-Disposition", results.disposition(name))
+        response.set_header("Cache-Control", "no-store")
+        # A download may last as long as a stream: it must not hold a request thread either.
+        try:
+            with uploads.problems_of_files():
+                return self._streams.hold(pieces(batch, only), sign_in.holder())
+        except (results.IncompleteError, FileNotFoundError):
+            self.find(batch_id)  # raises Problem if the batch was deleted meanwhile
+            raise
+
+    def retry(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/retry: requeue emails; `which` is failed, unknown or a reason."""
+        which = _reason(forms.field("which"), "which")
+        if which is None:
+            raise Problem(
+                400,
+                "bad_parameter",
+                "Say by 'which' what to retry: failed, unknown, or a reason.",
+                parameter="which",
+            )
+        with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
+            done = changes.retry(
+                batch_id,
+                which,
+                reasons.named(which),
+                lambda: current.extend(PIECE_SECONDS),
+                sign_in.user(),
+            )
+        if done is None:
+            raise self._no_batch(batch_id)
+        requeued, snapshot = done
+        if requeued:
+            _log("retried", batch_id, which=which, emails=requeued)
+            self._announce(snapshot)
+        return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
+
+    def cancel(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/cancel: keep what is counted; no turn under way counts."""
+        with _refused_by_state(), self._connect():
+            snapshot = changes.cancel(batch_id, sign_in.user())
+        if snapshot is None:
+            raise self._no_batch(batch_id)
+        _log("cancelled", batch_id, processed=snapshot.processed)
+        self._announce(snapshot)
+        return {
+            "batchId": batch_id,
+            "status": snapshot.status,
+            "processedCount": snapshot.processed,
+            "totalEmails": snapshot.total,
+        }
+
+    def delete(self, batch_id: int) -> None:
+        """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""
+        self.hide(batch_id)
+        place: removal.Place | None = (0, -1)
+        while place is not None:
+            # Each piece has its own session. If this is interrupted, a worker removes the rest.
+            with self._connect(PIECE_SECONDS):
+                place = removal.remove_some(batch_id, place)
+        raise bottle.HTTPResponse(status=204)
+
+    def hide(self, batch_id: int) -> None:
+        """Delete a batch, so that nobody sees it; a worker removes its rows. Raises Problem."""
+        with _refused_by_state(), self._connect():
+            snapshot = changes.delete(batch_id, sign_in.user())
+        if snapshot is None:
+            raise self._no_batch(batch_id)
+        _log("deleted", batch_id, emails=snapshot.total)
+        self._announce(snapshot)
+
+
+def _log(event: str, batch_id: int, **values: object) -> None:
+    logger.info(logs.line(event, batch=batch_id, **values, **sign_in.doer()))
+
+
+def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:
+    """Set the headers of an event stream, and return its events."""
+    response.content_type = "text/event-stream; charset=utf-8"
+    response.set_header("Cache-Control", "no-store")
+    response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
+    return events
+
+
+@contextmanager
+def _refused_by_state() -> Iterator[None]:
+    try:
+        yield
+    except StateError as error:
+        raise Problem(409, "wrong_state", str(error)) from error
+
+
+def _reason(text: str | None, parameter: str) -> str | None:
+    if text is not None and not reasons.is_code(text):
+        raise Problem(
+            400,
+            "bad_parameter",
+            f"{parameter} must be a reason's code, such as no_at_sign.",
+            parameter=parameter,
+        )
+    return text

@@ -1,0 +1,140 @@
+"""Bodies of requests: files and fields of a form, or a field of a small body, within limits.
+
+No other module reads a body: what Bottle reads by itself has none of these limits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from io import BytesIO
+from typing import BinaryIO
+from urllib.parse import parse_qsl
+
+import multipart
+from bottle import request
+
+from web.problems import Problem
+from web.server.connections import SMALL_BODY, TOO_LARGE
+
+# Fields of a form at most; bytes of one that is kept in memory.
+MAX_FIELDS = 20
+MAX_TEXT = 100_000
+# Any other would be looked up among Python's codecs, some of which work for very long, and which
+# are kept for ever.
+_CHARSETS = ("utf-8", "utf8")
+
+_JSON = "application/json"
+_URLENCODED = "application/x-www-form-urlencoded"
+_MULTIPART = "multipart/form-data"
+
+
+def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
+    """The parts of the present request's form, of which `body` is the body; none if it is another
+    kind of body.
+
+    Each must be closed: large ones are on the disk. Raises Problem, and ValueError.
+    """
+    kind, options = _kind()
+    if kind != _MULTIPART:
+        return
+    parser = multipart.MultipartParser(
+        body,
+        options.get("boundary", ""),
+        charset=_CHARSETS[0],
+        part_limit=MAX_FIELDS,
+        spool_limit=MAX_TEXT,
+    )
+    for part in parser:
+        yield part
+        if not part.filename:  # what a file is encoded in is seen by its bytes
+            _check_charset(part.charset)
+
+
+@contextmanager
+def problems_of_forms() -> Iterator[None]:
+    """What is wrong with a form becomes a Problem."""
+    try:
+        yield
+    except ValueError as error:
+        raise Problem(400, "bad_form", _why_bad(error)) from None
+
+
+def field(name: str) -> str | None:
+    """A text of the present request: of its JSON object, its form or its query string; None if it
+    is empty, or isn't there.
+
+    Raises Problem, also for a body of more than SMALL_BODY bytes.
+    """
+    kind, _ = _kind()
+    body = _small_body()
+    if kind == _JSON:
+        value = _json_field(body, name)
+    else:
+        value = _form(kind, body).get(name, request.query.getunicode(name))
+    if value is not None and not isinstance(value, str):
+        raise Problem(400, "bad_parameter", f"{name} must be a text.", parameter=name)
+    return value or None
+
+
+def _small_body() -> bytes:
+    # The server keeps no larger one, and this doesn't depend on that.
+    if request.content_length <= SMALL_BODY:
+        with closing(request.body) as file:
+            body: bytes = file.read(SMALL_BODY + 1)
+        if len(body) <= SMALL_BODY:
+            return body
+    raise Problem(413, "content_too_large", TOO_LARGE)
+
+
+def _json_field(body: bytes, name: str) -> object:
+    try:
+        document = json.loads(body.decode())
+    except (ValueError, RecursionError):
+        document = None
+    if not isinstance(document, dict):
+        raise Problem(400, "bad_json", "The body must be a JSON object, in UTF-8.")
+    value = document.pop(name, None)
+    if document:
+        raise Problem(400, "bad_json", f"The object has {name!r} and nothing else.")
+    return value
+
+
+def _form(kind: str, body: bytes) -> dict[str, str]:
+    """The texts of a small form by their names."""
+    if not body:
+        return {}
+    with problems_of_forms():
+        if kind == _URLENCODED:
+            return dict(parse_qsl(body.decode(), errors="strict", max_num_fields=MAX_FIELDS))
+        if kind == _MULTIPART:
+            found = [*parts(BytesIO(body))]  # all of them in memory
+            return {part.name: part.value for part in found if not part.filename}
+    raise Problem(
+        415,
+        "unsupported_media_type",
+        f"The body must be of the type {_JSON}, {_URLENCODED} or {_MULTIPART}.",
+    )
+
+
+def _kind() -> tuple[str, dict[str, str]]:
+    """The media type of the body, and its parameters. Raises Problem for a charset but UTF-8."""
+    kind, options = multipart.parse_options_header(request.environ.get("CONTENT_TYPE", ""))
+    _check_charset(options.get("charset", _CHARSETS[0]))
+    return kind, options
+
+
+def _check_charset(name: str) -> None:
+    if name.lower() not in _CHARSETS:
+        raise Problem(400, "bad_form", "Forms are read as UTF-8; name no other charset.")
+
+
+def _why_bad(error: ValueError) -> str:
+    if isinstance(error, multipart.ParserLimitReached):
+        return f"The form has more than {MAX_FIELDS} fields, or one with very long headers."
+    if isinstance(error, multipart.MultipartError):
+        return f"The form can't be read: {error.args[0]}."
+    if isinstance(error, UnicodeError):
+        return "The form's fields are no UTF-8 text."
+    return f"The form has more than {MAX_FIELDS} fields."

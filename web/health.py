@@ -1,0 +1,246 @@
+"""How the parts are, and what to do if one is away: for /api/health and the strip on the page."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import Metric
+
+from batches import queries
+from batches.queries import Backlog
+from postgres import schema
+from postgres.database import UNREACHABLE, is_read_only, require_writable, session
+from relay import presence
+from relay.batch_queue import BatchQueue
+from relay.doorbell import Doorbell
+from relay.presence import Roll, Worker
+from runtime import metrics
+from runtime.logs import Outage
+from runtime.phrases import duration, several
+from runtime.settings import VERSION
+
+START_WORKER = "python worker.py --threads 4"
+# Seconds that a report stays good for those who look on.
+RECENT_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the servers say; None for what one that is away would say.
+
+    A PostgreSQL that can only be read counts as away.
+    """
+
+    read_only: bool
+    backlog: Backlog | None
+    schema_version: int | None
+    roll: Roll | None
+    depth: int | None
+    # What Redis answers instead of doing what it is asked.
+    refusal: str | None = None
+
+
+class Health:
+    """Asks PostgreSQL and Redis; their outages are logged by who else talks to them, too."""
+
+    def __init__(self, doorbell: Doorbell, queue_key: str, postgres: Outage) -> None:
+        self._doorbell = doorbell
+        self._queue_key = queue_key
+        self._queue = BatchQueue(doorbell.client, queue_key)
+        self._postgres = postgres
+        self._lock = threading.Lock()
+        self._recent: dict[str, Any] | None = None
+        self._recent_until = 0.0
+
+    def recent(self) -> dict[str, Any]:
+        """A report that is RECENT_SECONDS old at most; many who ask for it cost but one."""
+        with self._lock:
+            if self._recent is None or time.monotonic() >= self._recent_until:
+                self._recent = self.report()
+                self._recent_until = time.monotonic() + RECENT_SECONDS
+            return self._recent
+
+    def report(self) -> dict[str, Any]:
+        """What /api/health answers. What a server that is away would tell is null."""
+        return _report(self.survey())
+
+    def survey(self) -> Survey:
+        """How the parts are just now."""
+        read_only, backlog, version = self._ask_postgres()
+        roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
+        depth = self._doorbell.use(self._queue.depth)
+        return Survey(read_only, backlog, version, roll, depth, self._doorbell.refusal)
+
+    def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
+        try:
+            with session():
+                require_writable()
+                answer = False, queries.backlog(), schema.version()
+        except UNREACHABLE as error:
+            self._postgres.begin(error)
+            return is_read_only(error), None, None
+        self._postgres.end()
+        return answer
+
+
+def _report(survey: Survey) -> dict[str, Any]:
+    backlog, roll = survey.backlog, survey.roll
+    return {
+        "status": "degraded" if backlog is None or roll is None else "ok",
+        "database": "read-only" if survey.read_only else "unreachable" if backlog is None else "ok",
+        "redis": "unreachable" if roll is None else "ok",
+        **_workers_json(roll),
+        "queueDepth": survey.depth,
+        **_backlog_json(backlog),
+        "version": VERSION,
+        "schemaVersion": survey.schema_version,
+        "notice": _notice(survey),
+    }
+
+
+def gauges(survey: Survey) -> list[Metric]:
+    """The same as numbers for /metrics. What is not known is left out."""
+    backlog, roll = survey.backlog, survey.roll
+    unfinished = None if backlog is None else backlog.unfinished
+    waiting = None if backlog is None else backlog.seconds or 0.0
+    workers = None if roll is None else len(roll.alive)
+    gauge = metrics.gauge
+    return [
+        gauge(
+            "postgres_up",
+            "Whether PostgreSQL takes writes.",
+            float(backlog is not None),
+        ),
+        gauge("redis_up", "Whether Redis can be reached.", float(roll is not None)),
+        gauge("workers", "Workers alive.", workers),
+        gauge("queue_depth", "Batch ids on the Redis list.", survey.depth),
+        gauge("unfinished_batches", "Batches that have not ended.", unfinished),
+        gauge("oldest_waiting_seconds", "How long the oldest pending batch waits.", waiting),
+        gauge("schema_version", "Version of the database's tables.", survey.schema_version),
+    ]
+
+
+def _workers_json(roll: Roll | None) -> dict[str, Any]:
+    if roll is None:
+        names = ("workersAlive", "workerThreads", "workers", "lastWorkerSeen")
+        return dict.fromkeys(names)
+    last = roll.last_seen
+    return {
+        "workersAlive": len(roll.alive),
+        "workerThreads": sum(worker.threads for worker in roll.alive),
+        "workers": [_worker_json(worker) for worker in roll.alive],
+        "lastWorkerSeen": last
+        and {"host": last.host, "pid": last.pid, "secondsAgo": round(last.seen_ago, 1)},
+    }
+
+
+def _worker_json(worker: Worker) -> dict[str, Any]:
+    return {
+        "host": worker.host,
+        "pid": worker.pid,
+        "threads": worker.threads,
+        "rate": round(worker.rate, 1),
+        "startedSecondsAgo": round(worker.started_ago, 1),
+        "seenSecondsAgo": round(worker.seen_ago, 1),
+        "activity": [
+            {
+                "thread": thread.number,
+                "batchId": thread.batch_id,
+                "firstId": thread.first_id,
+                "seconds": round(thread.seconds, 1),
+            }
+            for thread in worker.activity
+        ],
+    }
+
+
+def _backlog_json(backlog: Backlog | None) -> dict[str, Any]:
+    if backlog is None:
+        return {"oldestWaiting": None, "unfinishedBatches": None}
+    oldest = None
+    if backlog.seconds is not None:
+        oldest = {
+            "batchId": backlog.batch_id,
+            "filename": backlog.filename,
+            "seconds": round(backlog.seconds, 1),
+        }
+    return {"oldestWaiting": oldest, "unfinishedBatches": backlog.unfinished}
+
+
+def _notice(survey: Survey) -> dict[str, str | None] | None:
+    """Why nothing moves, or moves unseen, and the command that helps; None if all is well."""
+
+    def notice(level: str, text: str, command: str | None = None) -> dict[str, str | None]:
+        return {"level": level, "text": text, "command": command}
+
+    if survey.read_only:
+        text = "The database can only be read. Nothing is processed until it takes writes again."
+        return notice("error", text)
+    if survey.backlog is None:
+        text = "The database can't be reached. Nothing is processed until it is back."
+        return notice("error", text)
+    if survey.refusal is not None:
+        text = f"Redis refuses what it is asked to do: {survey.refusal.rstrip('.')}."
+        return notice("warning", f"{text} Uploads are processed, but updates arrive late.")
+    if survey.roll is None:
+        text = "Redis can't be reached. Uploads are processed, but updates arrive late."
+        return notice("warning", text)
+    if not survey.roll.alive:
+        return notice("error", "No worker is running, so batches wait.", START_WORKER)
+    return None
+
+
+# The same words are in static/js/format.js; a test holds the two together.
+
+
+def strip(report: dict[str, Any]) -> dict[str, str]:
+    """The texts of the strip on the page, by data-field."""
+    notice = report["notice"] or {"level": "ok", "text": "", "command": None}
+    return {
+        "level": {"ok": "OK", "warning": "Degraded", "error": "Problem"}[notice["level"]],
+        "workers": _workers_text(report),
+        "rate": _rate_text(report["workers"]),
+        "queue": _or_unknown(report["queueDepth"], "{:,} in the queue", "queue unknown"),
+        "oldest": _oldest_text(report),
+        "database": f"PostgreSQL {report['database']}",
+        "redis": f"Redis {report['redis']}",
+        "text": notice["text"],
+        "lastSeen": _last_seen_text(report),
+        "command": notice["command"] or "",
+    }
+
+
+def _or_unknown(value: int | None, text: str, unknown: str) -> str:
+    return unknown if value is None else text.format(value)
+
+
+def _workers_text(report: dict[str, Any]) -> str:
+    workers, threads = report["workersAlive"], report["workerThreads"]
+    if workers is None:
+        return "workers unknown"
+    return f"{several(workers, 'worker')}, {several(threads, 'thread')}" if workers else "no worker"
+
+
+def _rate_text(workers: list[dict[str, Any]] | None) -> str:
+    rate = None if workers is None else int(sum(worker["rate"] for worker in workers))
+    return _or_unknown(rate, "{:,} emails/s", "rate unknown")
+
+
+def _oldest_text(report: dict[str, Any]) -> str:
+    oldest = report["oldestWaiting"]
+    if oldest is not None:
+        return f"oldest waiting: batch {oldest['batchId']} for {duration(oldest['seconds'])}"
+    unfinished = report["unfinishedBatches"]
+    if unfinished == 0:
+        return "nothing waits"
+    return _or_unknown(unfinished, "{:,} unfinished", "waiting unknown")
+
+
+def _last_seen_text(report: dict[str, Any]) -> str:
+    last = report["lastWorkerSeen"]
+    if report["workersAlive"] != 0 or last is None:
+        return ""
+    return f"One was last seen {duration(last['secondsAgo'])} ago on {last['host']}:{last['pid']}."

@@ -1,0 +1,208 @@
+"""The pages: rendered from what the API answers, complete before any script runs.
+
+Scripts refine them. Without scripts, their forms post to the addresses here, which do as the API
+does and answer with the page to look at next.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlencode
+
+import bottle
+from bottle import request, response
+
+import models
+from batches.as_json import number_from_query
+from processors import reasons
+from runtime import phrases
+from runtime.paths import ROOT
+from runtime.settings import VERSION, Settings
+from tabular.formats import DELIMITERS, ENCODINGS
+from web import health
+from web.access import sign_in
+from web.batches import Batches
+
+STATIC = ROOT / "static"
+
+# What the table of a batch's rows can be narrowed by, in the address of its page.
+FILTERS = ("verdict", "reason", "status", "kind", "q")
+
+bottle.TEMPLATE_PATH[:] = [str(ROOT / "views")]
+
+
+def static_version() -> str:
+    """A digest of all files under static/, for a path that can be cached for ever."""
+    digest = hashlib.sha256()
+    for path in sorted(STATIC.rglob("*")):
+        if path.is_file():
+            digest.update(path.relative_to(STATIC).as_posix().encode() + path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+class Pages:
+    """The handlers. One object serves all request threads.
+
+    `report` gives a recent health report; `upload` stores the file of the present request and
+    answers as POST /api/upload does.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        batches: Batches,
+        report: Callable[[], dict[str, Any]],
+        upload: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._settings = settings
+        self._batches = batches
+        self._report = report
+        self._upload = upload
+        self._static_version = static_version()
+
+    def add_routes(self, routes: bottle.Bottle) -> None:
+        """Add the handlers to the application's routes."""
+        batch = "/batches/<batch_id:int>"
+        routes.get("/", callback=self.home)
+        routes.get(batch, callback=self.batch)
+        routes.post("/upload", callback=self.upload)
+        routes.post(f"{batch}/retry", callback=self.retry)
+        routes.post(f"{batch}/cancel", callback=self.cancel)
+        routes.post(f"{batch}/delete", callback=self.delete)
+        routes.get("/static/<version>/progress/<percent:int>.svg", callback=self.icon)
+        routes.get("/static/<version>/<path:path>", callback=self.static)
+
+    def layout(self) -> dict[str, Any]:
+        """What the template of all pages needs."""
+        return {
+            "static": f"/static/{self._static_version}",
+            "version": VERSION,
+            "user": sign_in.user(),
+        }
+
+    def _render(self, template: str, **values: Any) -> str:
+        response.set_header("Cache-Control", "no-store")
+        report = self._report()
+        body: str = bottle.template(
+            template,
+            health=report,
+            strip=health.strip(report),
+            phrases=phrases,
+            **values,
+            **self.layout(),
+        )
+        return body
+
+    def home(self) -> str:
+        """GET /: the upload form and the batches, narrowed by q and status, from before= on."""
+        batch_id = number_from_query("batch", None, models.MAX_ID)
+        if batch_id:  # where a batch's page was in earlier versions
+            bottle.redirect(f"/batches/{batch_id}", 303)
+        found = self._batches.batches()
+        query = {name: request.query.getunicode(name) or "" for name in ("q", "status")}
+        return self._render(
+            "home",
+            batches=found["batches"],
+            query=query,
+            more=_address("/", query, before=found["next"]),
+            statuses=models.STATUSES,
+            older=bool(request.query.get("before")),
+            deleted=number_from_query("deleted", None, models.MAX_ID),
+            max_megabytes=self._settings.upload.max_megabytes,
+            delimiters=DELIMITERS,
+            encodings=ENCODINGS,
+        )
+
+    def batch(self, batch_id: int) -> str:
+        """GET /batches/{id}: progress, what came out, and the rows, narrowed by FILTERS."""
+        batch = self._batches.batch(batch_id)
+        query = {name: request.query.getunicode(name) or "" for name in FILTERS}
+        skipped = bool(query["kind"])
+        found = self._batches.rows(batch_id) if skipped else self._batches.emails(batch_id)
+        path = f"/batches/{batch_id}"
+        return self._render(
+            "batch",
+            batch=batch,
+            query=query,
+            path=path,
+            rows=found["rows"] if skipped else found["emails"],
+            more=_address(path, query, "#emails", after=found["next"]),
+            later=bool(request.query.get("after")),
+            retried=number_from_query("retried", None, models.MAX_LINE),
+            entries=_reasons(batch["reasons"]),
+            ended=batch["status"] in models.TERMINAL,
+            delimiter_names={character: name for name, character in DELIMITERS.items()},
+        )
+
+    def icon(self, version: str, percent: int) -> str:
+        """GET /static/VERSION/progress/N.svg: a page's icon with N of 100 done."""
+        if version != self._static_version or percent > 100:
+            raise bottle.HTTPError(404)
+        response.content_type = "image/svg+xml"
+        response.set_header("Cache-Control", "public, max-age=31536000, immutable")
+        body: str = bottle.template("icon", percent=percent)
+        return body
+
+    def static(self, version: str, path: str) -> bottle.HTTPResponse:
+        """GET /static/VERSION/PATH: a file that may be cached for ever."""
+        if version != self._static_version:
+            raise bottle.HTTPError(404)
+        file = bottle.static_file(path, root=str(STATIC))
+        if file.status_code == 200:
+            file.set_header("Cache-Control", "public, max-age=31536000, immutable")
+            file.set_header("Vary", "Accept-Encoding")
+            if request.method == "GET" and "gzip" in request.get_header("Accept-Encoding", ""):
+                with file.body as plain:
+                    file.body = gzip.compress(plain.read(), mtime=0)
+                file.set_header("Content-Encoding", "gzip")
+                file.set_header("Content-Length", len(file.body))
+        return file
+
+    # What forms post.
+
+    def upload(self) -> None:
+        """POST /upload: as POST /api/upload; shows the batch then."""
+        bottle.redirect(f"/batches/{self._upload()['batchId']}", 303)
+
+    def retry(self, batch_id: int) -> None:
+        """POST /batches/{id}/retry: as under /api; shows the batch then."""
+        requeued = self._batches.retry(batch_id)["requeued"]
+        bottle.redirect(f"/batches/{batch_id}?retried={requeued}", 303)
+
+    def cancel(self, batch_id: int) -> None:
+        """POST /batches/{id}/cancel: as under /api; shows the batch then."""
+        self._batches.cancel(batch_id)
+        bottle.redirect(f"/batches/{batch_id}", 303)
+
+    def delete(self, batch_id: int) -> None:
+        """POST /batches/{id}/delete: shows the batches then; nobody waits for a million rows."""
+        self._batches.hide(batch_id)
+        bottle.redirect(f"/?deleted={batch_id}", 303)
+
+
+def _address(path: str, query: dict[str, str], fragment: str = "", **place: int | None) -> str:
+    """The address of the page that follows at this place; empty if there is none."""
+    if None in place.values():
+        return ""
+    parameters = {name: value for name, value in query.items() if value} | place
+    return f"{path}?{urlencode(parameters)}{fragment}"
+
+
+def _reasons(counts: dict[str, int]) -> list[tuple[str, str, str, int]]:
+    """Code, verdict, explanation and count of each reason: all of ours, then a team's own.
+
+    Scripts show those that aren't there yet, when they come.
+    """
+    known = [
+        (code, reason.verdict, reason.explanation, counts.get(code, 0))
+        for code, reason in reasons.CATALOGUE.items()
+    ]
+    own = [
+        (code, "", reasons.explanation(code), number)
+        for code, number in counts.items()
+        if code not in reasons.CATALOGUE
+    ]
+    return known + own

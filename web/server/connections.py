@@ -1,0 +1,295 @@
+"""Connections and the requests received on them, with limits on everything a stranger can do.
+
+Waitress reads a request without one of our threads, however slowly it comes; but the connection
+counts among the most that there may be, and bodies take room on the disk.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote
+
+from waitress.channel import HTTPChannel
+from waitress.parser import HTTPRequestParser
+from waitress.utilities import Error
+
+from runtime import logs
+from web import problems
+from web.problems import WaitressError
+from web.server import framing
+from web.server.framing import Chunked, FramingError
+
+# Seconds within which a request's headers must have arrived.
+HEADER_SECONDS = 20.0
+# Bytes a second at which a body must arrive, counted from so many seconds after its request began.
+BODY_RATE = 4_000
+BODY_SECONDS = 30.0
+# The same for data that is read and dropped after an error was answered: the rate is BODY_RATE,
+# counted from so many seconds after the answer.
+LINGER_SECONDS = 5.0
+# Bytes of a body that anybody may send, and the only paths that take more.
+SMALL_BODY = 10_000
+UPLOADS = ("/api/upload", "/api/preview", "/upload")
+TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only an upload may be."
+# Bytes of a malformed request in which its method and path are looked for.
+FIRST_LINE = 2_000
+
+logger = logging.getLogger("connections")
+_sparingly = logs.Sparingly(logger)
+_failures = logs.Sparingly(logger)
+
+
+class _RefusedError(Error):  # type: ignore[misc]
+    """Why a request is refused, as waitress expects it; `detail` is a sentence for the client."""
+
+    def __init__(self, status: HTTPStatus, detail: str | None = None) -> None:
+        super().__init__(detail or status.phrase)
+        self.code, self.reason, self.detail = status.value, status.phrase, detail
+
+
+class Bodies:
+    """The room that all request bodies share.
+
+    `may_send` says by a request's headers whether its body may be chunked, or over SMALL_BODY.
+    `room` is the most bytes of all bodies together.
+    `files` is the most bodies that are kept in files.
+    """
+
+    def __init__(
+        self, may_send: Callable[[dict[str, str]], bool], room: int, files: int = sys.maxsize
+    ) -> None:
+        self.may_send = may_send
+        self._lock = threading.Lock()
+        self._room = room
+        self._files = files
+
+    def take(self, size: int, files: int = 0) -> bool:
+        with self._lock:
+            if size > self._room or files > self._files:
+                return False
+            self._room -= size
+            self._files -= files
+            return True
+
+    def give_back(self, size: int, files: int = 0) -> None:
+        with self._lock:
+            self._room += size
+            self._files += files
+
+
+class Parser(HTTPRequestParser):  # type: ignore[misc]
+    """A request. It becomes an error as soon as its body is unwanted, or the disk is full.
+
+    Data that still arrives after that is never taken for another request.
+    """
+
+    error: Error | None
+    body_rcv: Any
+    empty: bool
+
+    def __init__(self, adj: Any) -> None:
+        super().__init__(adj)
+        self._bodies: Bodies = adj.bodies
+        self._taken = self._files = 0
+        self._begun = time.monotonic()
+        self._start = b""
+
+    @property
+    def asked(self) -> tuple[str, str]:
+        """The method and path in the first line, even of a request that can't be parsed."""
+        method, _, rest = self._start.partition(b"\r\n")[0].decode("latin-1").partition(" ")
+        target = re.sub("^[a-z]+://[^/?#]*", "", rest.partition(" ")[0])
+        return method[:20] or "-", unquote(re.split("[?#]", target)[0], "latin-1")
+
+    def parse_header(self, header_plus: bytes) -> None:
+        """Parse the head of the request. Raises FramingError, and what waitress catches."""
+        framing.check_raw(header_plus)
+        try:
+            super().parse_header(header_plus)
+        except ValueError:  # from urlsplit(), for a host such as [
+            raise FramingError("Its address can't be read.") from None
+        framing.check_target(self)
+        if self.chunked:
+            self.body_rcv = Chunked(self.body_rcv.getbuf())
+
+    def received(self, data: bytes) -> int:
+        started, consumed = self.headers_finished, len(data)
+        if not started:
+            self._start = (self.header_plus[:FIRST_LINE] + data)[:FIRST_LINE]
+        if self.error is None:
+            try:
+                consumed = super().received(data)
+            except FramingError as error:
+                self._refuse(HTTPStatus.BAD_REQUEST, str(error))
+            except OSError as error:
+                self._fail(error)
+            except Exception as error:
+                # A stranger may know how to repeat it, and waitress would log pages each time.
+                _sparingly.warning("a request can't be parsed", error=repr(error))
+                self._refuse(HTTPStatus.BAD_REQUEST)
+        if self.empty:  # waitress skips one blank line before a request; these are more
+            self.empty = False
+            self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
+        if self.error is None and self.body_rcv is not None:
+            self._count(consumed if started else 0)
+        if self.completed:
+            # There is no body, or it is refused: the client gets the answer, not 100 Continue.
+            self.expect_continue = False
+        return consumed if self.error is None else len(data)
+
+    def _count(self, size: int) -> None:
+        """Take room for `size` more bytes of the body, or refuse it."""
+        assert self.body_rcv is not None  # noqa: S101 (there is a body)
+        files = int(self.body_rcv.getbuf().overflowed) - self._files
+        if not self._bodies.take(size, files):
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+            return
+        self._taken += size
+        self._files += files
+        large = max(self.content_length, self._taken) > SMALL_BODY
+        if (large or self.chunked) and not self._bodies.may_send(self.headers):
+            self._refuse(HTTPStatus.UNAUTHORIZED)
+        elif large and self.path not in UPLOADS:
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+
+    def _fail(self, error: OSError) -> None:
+        """Refuse a body that can't be stored, because the disk is full for example."""
+        problem = problems.of_system(error)
+        if problem is None:
+            logger.error(logs.line("a body can't be kept", error=error))
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
+        else:
+            self._refuse(HTTPStatus(problem.status_code), str(problem.body))
+
+    def _refuse(self, status: HTTPStatus, detail: str | None = None) -> None:
+        self.error, self.completed = _RefusedError(status, detail), True
+
+    @property
+    def late(self) -> bool:
+        """Whether its headers, or enough of its body, should have arrived by now."""
+        seconds = time.monotonic() - self._begun
+        if not self.headers_finished:
+            return seconds > HEADER_SECONDS
+        return bool(self.body_bytes_received < BODY_RATE * (seconds - BODY_SECONDS))
+
+    def give_up(self) -> None:
+        """Make this request an error, which is answered with 408."""
+        if not self.headers_finished:
+            self.parse_header(b"GET / HTTP/1.0\r\n")
+        self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def drop(self) -> None:
+        """Free this request, because its client has disconnected."""
+        self._refuse(HTTPStatus.BAD_REQUEST)
+        self.close()
+
+    def close(self) -> None:
+        """Free the body, and give back the room that it took."""
+        with contextlib.suppress(OSError):  # the disk is full
+            super().close()
+        self._bodies.give_back(self._taken, self._files)
+        self._taken = self._files = 0
+
+
+class Channel(HTTPChannel):  # type: ignore[misc]
+    """A connection.
+
+    After a request that was an error, it is closed as RFC 9112 says in section 9.6: at first for
+    sending only. What the client still sends is read and dropped, because closing a connection with
+    unread data resets it, by which the client, or a proxy, may lose the answer.
+    """
+
+    error_task_class = WaitressError
+    parser_class = Parser
+    request: Parser | None
+
+    def __init__(self, *args: Any, **named: Any) -> None:
+        super().__init__(*args, **named)
+        self._in_error = False
+        # When sending ended (monotonic), and how many bytes were dropped since the error.
+        self._lingers_since: float | None = None
+        self._dropped = 0
+
+    @property
+    def idle(self) -> bool:
+        """Whether none of its requests is being answered."""
+        return not self.requests and not self.total_outbufs_len
+
+    def service(self) -> None:
+        self._in_error = self.requests[0].error is not None
+        super().service()
+
+    def received(self, data: bytes) -> bool:
+        if self._in_error or any(request.error for request in self.requests):
+            self._dropped += len(data)
+            return False
+        return bool(super().received(data))
+
+    def handle_write(self) -> None:
+        if self._in_error and self.close_when_flushed:
+            self._flush_exception(self._flush_some)
+            if self.connected and not self.will_close and not self.total_outbufs_len:
+                self._linger()
+                return
+        super().handle_write()
+
+    def _linger(self) -> None:
+        """End sending, now that the answer is out, and keep reading."""
+        self.close_when_flushed, self._lingers_since = False, time.monotonic()
+        try:
+            self.socket.shutdown(socket.SHUT_WR)
+        except OSError:  # the client has gone
+            self.handle_close()
+
+    def _lingers_too_long(self, since: float) -> bool:
+        seconds = time.monotonic() - since
+        slow: bool = self._dropped < BODY_RATE * (seconds - LINGER_SECONDS)
+        return slow or self._dropped > self.adj.max_request_body_size
+
+    def end_if_late(self) -> None:
+        """Answer a request that arrives too slowly with 408, or close this connection if its client
+        still sends after an error was answered, too slowly or too much.
+
+        To be called by the server's thread.
+        """
+        if self._lingers_since is not None:
+            if self._lingers_too_long(self._lingers_since):
+                self.handle_close()
+            return
+        with self.requests_lock:
+            if self.request is None or not self.idle or not self.request.late:
+                return
+            self.request.give_up()
+            self.requests.append(self.request)
+            self.request = None
+        self.server.add_task(self)
+
+    def handle_error(self) -> None:
+        # For anything that is raised while receiving or sending; waitress would log it each time.
+        _failures.warning("a connection failed", error=repr(sys.exception()))
+        self.handle_close()
+
+    def handle_close(self) -> None:
+        # This takes no lock: a thread that fails to send may call it while it holds requests_lock.
+        if self.request is not None:
+            self.request.drop()
+        super().handle_close()
+
+
+def one_to_close(channels: list[Channel]) -> Channel | None:
+    """Return the longest-idle channel of the client with the most idle channels, if any is idle."""
+    idle = [channel for channel in channels if channel.idle]
+    if not idle:
+        return None
+    counts = Counter(channel.addr[0] for channel in idle)
+    return min(idle, key=lambda each: (-counts[each.addr[0]], each.last_activity))

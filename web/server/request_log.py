@@ -1,0 +1,107 @@
+"""One log line for each request, under an id that its answer has too, and how long it took."""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from runtime import logs, metrics
+from web.server.headers import WsgiApp
+
+HEADER = "X-Request-Id"
+# What a proxy may give as an id, and what of an address is logged.
+_ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
+_MAX_PATH = 200
+
+logger = logging.getLogger("request")
+
+
+def new_id() -> str:
+    """An id for a request that brings none."""
+    return uuid.uuid4().hex
+
+
+def log(method: str, path: str, status: int, begun: float, user: str, client: str) -> None:
+    """Log a request that ends now and began at `begun` (monotonic)."""
+    seconds = f"{time.monotonic() - begun:.4f}"
+    # Without what was searched for, and without an address that somebody put into the path.
+    place = logs.without_addresses(path)[:_MAX_PATH]
+    logger.info(
+        logs.line(
+            "request",
+            method=method,
+            path=place,
+            status=status,
+            seconds=seconds,
+            user=user,
+            client=client,
+        )
+    )
+
+
+class _Answer:
+    """The pieces of an answer. The server closes it in any case, and then it is logged."""
+
+    def __init__(self, pieces: Iterable[bytes], end: Callable[[], None]) -> None:
+        self._pieces = pieces
+        self._end = end
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self._pieces)
+
+    def close(self) -> None:
+        try:
+            close = getattr(self._pieces, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._end()
+
+
+def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
+    """Log each request when its answer has ended, or was broken off.
+
+    Its id is the X-Request-Id of a proxy, if that at the sender's address is `trusted`, or else a
+    new one. What is logged meanwhile has it, and so has the answer.
+    """
+
+    def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        begun, status = time.monotonic(), 500
+        remote = environ.get("REMOTE_ADDR", "")
+        request_id = environ.get("HTTP_X_REQUEST_ID", "")
+        if not (_ID.fullmatch(request_id) and trusted(remote)):
+            request_id = new_id()
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        logs.REQUEST.set(request_id)
+
+        def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status
+            status = int(line[:3])
+            return start_response(line, [*headers, (HEADER, request_id)], exc_info)
+
+        def end() -> None:
+            user, client = environ.get("REMOTE_USER", "-"), environ.get("app.client", remote)
+            log(method, path, status, begun, user, client)
+            logs.REQUEST.set("")
+
+        try:
+            pieces = app(environ, start)
+        except BaseException:
+            end()
+            raise
+        route = getattr(environ.get("bottle.route"), "rule", "")
+        metrics.REQUESTS.labels(method_label(method), route, f"{status // 100}xx").observe(
+            time.monotonic() - begun
+        )
+        return _Answer(pieces, end)
+
+    return application
+
+
+def method_label(method: str) -> str:
+    """The method, or `other`: anybody can make some up, and each would be counted by itself."""
+    return method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"

@@ -1,0 +1,221 @@
+"""What is uploaded: reading the form, storing the file, and showing what is in it beforehand."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import re
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO
+
+import multipart
+from bottle import request
+
+from batches import intake
+from batches.as_json import format_json
+from models import Batch
+from runtime.settings import Settings
+from tabular import columns, reader
+from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
+from web import forms
+from web.problems import RETRY_AFTER, Problem
+
+# Bytes of a text file that are used for its preview, and the rows that are shown.
+PREVIEW_BYTES = 1 << 20
+PREVIEW_ROWS = 10
+
+# What a form may say beside its file, each a short text: how it is read, and how long it is.
+_FORMAT = ("column", "delimiter", "encoding", "header")
+_FIELDS = (*_FORMAT, "size")
+
+# What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
+PASTED = "Pasted addresses.txt"
+MAX_PASTED = 10_000_000
+
+
+class Form:
+    """A form with a file, or with a text in its place.
+
+    It must be closed, because bodies and files are on the disk.
+    """
+
+    def __init__(self) -> None:
+        """Read the present request's. Raises Problem."""
+        self._parts: list[multipart.MultipartPart] = []
+        try:
+            # A temporary file, as each large part is another.
+            with forms.problems_of_forms(), closing(request.body) as body:
+                for part in forms.parts(body):
+                    self._parts.append(part)
+                self._choose()
+        except BaseException:
+            self.close()
+            raise
+
+    def _choose(self) -> None:
+        """Find the file among the fields, and what else is said of it."""
+        files = [part for part in self._parts if part.filename or not part.is_buffered()]
+        texts = [part for part in self._parts if part not in files]
+        self._texts = {part.name: part.value for part in texts}
+        upload = next((part for part in files if part.name == "file"), None)
+        text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
+        if upload is not None:
+            self.file: BinaryIO = upload.file
+            self.filename = intake.clean_filename(upload.filename or "")
+        elif text is not None:
+            self.file = _one_a_line(text.file)
+            self.filename = PASTED
+        else:
+            raise Problem(
+                400,
+                "no_file",
+                "The form has no file. Send it as multipart/form-data in the field 'file', or"
+                " addresses in the field 'text'.",
+            )
+        for part in files:
+            if part.name in _FIELDS:
+                raise Problem(400, "bad_form", f"The field {part.name} must be a short text.")
+
+    def close(self) -> None:
+        for part in self._parts:
+            part.close()
+
+    def overrides(self) -> Overrides:
+        """Raises IntakeError."""
+        return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
+
+    def length(self, limit_megabytes: int) -> int:
+        """The file's length in bytes; Problem if that is too much."""
+        length = self.file.seek(0, os.SEEK_END)
+        self.file.seek(0)
+        if length > limit_megabytes * 1_000_000:
+            raise Problem(
+                413,
+                "content_too_large",
+                f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones.",
+            )
+        return length
+
+    def whole_length(self) -> int:
+        """What the form says of the length of the file of which it has the first part."""
+        text = self._texts.get("size", "").strip()
+        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _says(part: multipart.MultipartPart) -> bool:
+    """Whether there is anything in it; a long one is not looked at for that."""
+    return not part.is_buffered() or bool(part.raw.strip())
+
+
+def _one_a_line(file: BinaryIO) -> BinaryIO:
+    """A pasted text with one address a line, if it is addresses with commas or semicolons between.
+
+    Whatever else it is stays: it is a table then, in which not every cell has an address. Raises
+    Problem if it is too long.
+    """
+    text = file.read(MAX_PASTED + 1)
+    file.seek(0)
+    if len(text) > MAX_PASTED:
+        raise Problem(
+            413,
+            "text_too_long",
+            f"The text is longer than {MAX_PASTED // 1_000_000} MB. Save it as a file, and upload"
+            " that.",
+        )
+    if b"," not in text and b";" not in text:
+        return file
+    lines = io.BytesIO()
+    for piece in re.finditer(rb"[^,;\r\n]+", text):
+        address = piece[0].strip()
+        if address and b"@" not in address:
+            return file
+        if address:
+            lines.write(address + b"\n")
+    lines.seek(0)
+    return lines
+
+
+@contextmanager
+def problems_of_files() -> Iterator[None]:
+    """What is wrong with a file becomes a Problem."""
+    try:
+        yield
+    except IntakeError as error:
+        headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None
+        raise Problem(
+            error.status, error.code, str(error), headers=headers, line=error.line
+        ) from error
+
+
+def store(form: Form, settings: Settings, uploaded_by: str | None) -> Batch:
+    """The form's file as a batch of this user's. Raises Problem, and UNREACHABLE."""
+    form.length(settings.upload.max_megabytes)
+    with problems_of_files():
+        return intake.store(
+            form.file,
+            form.filename,
+            chunk_size=settings.worker.chunk_size,
+            max_rows=settings.upload.max_rows,
+            overrides=form.overrides(),
+            uploaded_by=uploaded_by,
+            abandoned=request.environ["waitress.client_disconnected"],
+        )
+
+
+def preview(form: Form, settings: Settings) -> dict[str, Any]:
+    """What the file, or its first part, looks like; nothing is stored. Raises Problem."""
+    length = form.length(settings.upload.max_megabytes)
+    with problems_of_files():
+        overrides = form.overrides()
+        part, cut = form.file, form.whole_length() > length
+        if not reader.is_workbook(part):
+            cut = cut or length > PREVIEW_BYTES
+            part = io.BytesIO(_first_part(part, cut))
+        try:
+            table = reader.read(part, overrides, cut=cut)
+        except IntakeError as error:
+            if cut and error.code == "broken_workbook":
+                raise IntakeError(
+                    "partial_workbook",
+                    "A workbook can't be read in part. Send the whole file for its preview.",
+                ) from None
+            raise
+        table.close()
+    rows = [cells for _, cells in table.sample]
+    return format_json(table.format) | {
+        "columns": _columns_json(table.format, rows),
+        "rows": [cut_row(row) for row in _shown(table.format, rows)],
+        "partial": cut,
+    }
+
+
+def _first_part(file: BinaryIO, cut: bool) -> bytes:
+    """What is looked at; of a file that is cut, without half a character at its end."""
+    part = file.read(PREVIEW_BYTES)
+    if not cut:
+        return part
+    utf_16 = part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8")("ignore")
+    decoder.decode(part)
+    return part[: len(part) - len(decoder.getstate()[0])]
+
+
+def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
+    """The first rows beneath the header."""
+    start = 0 if found.header is None else found.header_index + 1
+    return rows[start : start + PREVIEW_ROWS]
+
+
+def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
+    names = cut_row(found.header or ())
+    counts = columns.address_counts(rows, found)
+    return [
+        {
+            "index": index + 1,
+            "name": names[index] if index < len(names) else None,
+            "addresses": count,
+        }
+        for index, count in enumerate(counts[:CELLS])
+    ]

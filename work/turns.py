@@ -1,0 +1,283 @@
+"""Turns: what a worker thread does, over and over.
+
+A turn is one transaction: claim a chunk, process emails until the chunk is done or the turn has
+lasted long enough, write the outcomes, count them, commit. If the process dies at any instant, the
+transaction is undone and the chunk is free for others. That a turn began is noted before, so that
+a chunk whose turns keep dying is known, and its emails are processed in isolation.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+
+import models
+import processors
+from batches import claims
+from batches.claims import Claim, Outcomes
+from postgres import database
+from postgres.database import UNREACHABLE, Session, pool, session
+from processors import CRASHED, TIMED_OUT, Findings, Processor
+from relay import publish
+from relay.batch_queue import BatchQueue
+from relay.doorbell import Doorbell
+from relay.presence import ThreadReport
+from relay.publish import Publisher
+from runtime import logs, metrics
+from runtime.settings import Settings
+from work import isolation
+
+# Seconds that a thread waits at the list at once, and at most after errors.
+DEQUEUE_SECONDS = 1.0
+MAX_BACKOFF = 2.0
+# Turns that may be lost on a chunk until its emails are processed in isolation.
+MAX_LOST = 2
+# Reasons by which a batch shows that it holds emails that kill; all of it is then isolated.
+KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
+# Kinds of processor errors, by batch, that are remembered as logged.
+MAX_LOGGED = 1000
+
+logger = logging.getLogger("worker")
+
+
+def tally(claim: Claim, findings: Findings) -> Outcomes:
+    """What was found of the claim's first emails, as the database is to store it."""
+    ids = claim.ids
+    complete = findings.count == len(ids)
+    return Outcomes(
+        last_id=claim.last_id if complete else ids[findings.count - 1],
+        count=findings.count,
+        marked=[
+            (ids[position], status, reason)
+            for position, (status, reason) in findings.others
+            if reason is not None
+        ],
+    )
+
+
+class Workplace:
+    """What all threads of a worker share."""
+
+    def __init__(self, settings: Settings, doorbell: Doorbell, processor: Processor) -> None:
+        self.settings = settings
+        self.doorbell = doorbell
+        self.queue = BatchQueue(doorbell.client, settings.redis.queue_key)
+        self.processor = processor
+        # Set when the threads are to end their turns and begin no others.
+        self.quiet = threading.Event()
+        self.publisher = Publisher(
+            lambda snapshot: self.doorbell.use(
+                lambda: publish.publish(doorbell, settings.redis.channel_prefix, snapshot)
+            )
+        )
+        self.postgres = logs.Outage("postgres", logger, settle=1.0)
+        self.no_batch = logs.Sparingly(logger)
+        self.no_time = logs.Sparingly(logger)
+        self.no_lines = logs.Sparingly(logger)
+        # The batch that was served last while Redis was away, so that all get their turn.
+        self.served = 0
+        # Errors of a processor that were logged, by batch and kind: each once.
+        self._logged: set[tuple[int, str]] = set()
+
+    def ring(self, *batch_ids: int) -> None:
+        """Ring for the batches; without Redis the threads look for them in PostgreSQL."""
+        self.doorbell.use(lambda: self.queue.enqueue(*batch_ids))
+
+    def log_error(self, batch_id: int, error: Exception) -> None:
+        """Log what a processor raised, each kind of error once a batch."""
+        kind = (batch_id, type(error).__name__)
+        if kind in self._logged:
+            return
+        if len(self._logged) >= MAX_LOGGED:
+            self._logged.clear()
+        self._logged.add(kind)
+        logger.error(logs.line("processor failed", batch=batch_id, error=kind[1]), exc_info=error)
+
+
+class Turns:
+    """The turns of one thread. The thread writes all attributes but `abandoned`."""
+
+    def __init__(self, workplace: Workplace, number: int) -> None:
+        self._workplace = workplace
+        self._settings = workplace.settings.worker
+        self.number = number
+        # The turn under way, since when (monotonic), and the emails of all turns committed.
+        self.turn: Claim | None = None
+        self.since = time.monotonic()
+        self.emails = 0
+        # Where the thread looks for a chunk first: from that of its last turn on, or in another
+        # batch from its share on, so that of hundreds of threads on one batch not each walks past
+        # what the others hold and have done.
+        self._last = 0, 0
+        self._share = (number - 1) / self._settings.threads
+        # Set by the supervisor when another thread has taken this one's place.
+        self.abandoned = False
+
+    def outlasted(self, seconds: float) -> bool:
+        """Whether the turn under way, if there is one, has lasted longer than this."""
+        # In this order: the thread sets the time before the turn.
+        return self.turn is not None and time.monotonic() - self.since > seconds
+
+    def report(self) -> ThreadReport:
+        """What the thread does just now."""
+        turn = self.turn  # once, because the thread may end it at any moment
+        if turn is None:
+            return ThreadReport(self.number)
+        seconds = round(time.monotonic() - self.since, 3)
+        return ThreadReport(self.number, turn.batch_id, turn.first_id, seconds)
+
+    def run(self) -> None:
+        """Take turns until the worker is quiet; back off while the database can't be reached."""
+        failures = 0
+        while not (self._workplace.quiet.is_set() or self.abandoned):
+            try:
+                self.run_once()
+                failures = 0
+                continue
+            except UNREACHABLE as error:
+                if self.abandoned:
+                    return  # its connection was cut
+                if database.is_limit(error):
+                    self._workplace.no_time.warning("the database's limit ended it", error=error)
+                else:
+                    self._workplace.postgres.begin(error)
+            except Exception:
+                logger.exception("turn failed; its emails are still to be processed")
+            failures = min(failures + 1, 10)
+            # Jitter, so that not all threads of all workers come back at the same moment.
+            self._workplace.quiet.wait(
+                min(0.1 * 2**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)
+            )
+
+    def run_once(self) -> bool:
+        """Wait a second at most for a batch, and take a turn on it; False if there was none."""
+        batch_id = self._next_batch()
+        if batch_id is None:
+            return False
+        with session(self._settings.turn_timeout_seconds) as current:
+            taken = self.take_turn(batch_id, current)
+            exists = taken or bool(models.snapshots([batch_id]))
+        self._workplace.postgres.end()
+        if not exists:
+            self._workplace.no_batch.warning("no such batch", batch=batch_id)
+        if not taken and self._workplace.doorbell.away:
+            self._workplace.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
+        return taken
+
+    def take_turn(self, batch_id: int, current: Session) -> bool:
+        """Claim, process, count, commit, publish; False if there was nothing to claim."""
+        timeout = self._settings.turn_timeout_seconds
+        with database.own_transactions():
+            last_batch, last_chunk = self._last
+            claim = claims.claim_chunk(
+                batch_id,
+                KILLING,
+                timeout,
+                start=last_chunk if batch_id == last_batch else 0,
+                share=self._share if batch_id != last_batch else 0,
+            )
+            if claim is None:
+                return False
+            self._last = batch_id, claim.first_id
+            self.since, self.turn = time.monotonic(), claim
+            try:
+                self._take(claim, current)
+            except BaseException:
+                self._workplace.ring(batch_id)
+                raise
+            finally:
+                self.turn, self.since = None, time.monotonic()
+        return True
+
+    def _take(self, claim: Claim, current: Session) -> None:
+        if claim.more:
+            self._workplace.ring(claim.batch_id)  # so that other threads join in
+        if claim.started is not None:
+            self._workplace.publisher.publish(claim.started)
+        outcomes = tally(claim, self._process(claim, current))
+        snapshot = claims.commit_outcomes(claim, outcomes)
+        if snapshot is None:
+            return
+        self.emails += outcomes.count
+        metrics.count_turn(
+            time.monotonic() - self.since,
+            outcomes.count,
+            ((status, reason) for _, status, reason in outcomes.marked),
+        )
+        self._workplace.publisher.publish(snapshot)
+        if outcomes.last_id < claim.last_id:
+            self._workplace.ring(claim.batch_id)
+        if snapshot.terminal:
+            totals = {"emails": snapshot.total, "failed": snapshot.failed}
+            logger.info(logs.line("batch completed", batch=claim.batch_id, **totals))
+
+    def _process(self, claim: Claim, current: Session) -> Findings:
+        isolated = claim.lost >= MAX_LOST or claim.suspect
+        if claim.lost:
+            metrics.REPEATED_TURNS.inc()
+            logger.warning(
+                logs.line(
+                    "chunk taken up again",
+                    batch=claim.batch_id,
+                    chunk=claim.first_id,
+                    lost=claim.lost,
+                    isolated=isolated,
+                )
+            )
+        if isolated:
+            return self._process_isolated(claim.addresses, current)
+        processor = self._workplace.processor
+        deadline = time.monotonic() + self._settings.turn_seconds
+        of_lines = getattr(processor, "of_lines", None)
+        if of_lines is not None and claim.text is not None:
+            try:
+                return processors.process_lines(of_lines, claim.text, deadline)
+            except Exception as error:
+                # One by one it will show which address it was, if it is one's fault.
+                self._workplace.no_lines.warning(
+                    "the processor's of_lines failed; it is asked one by one",
+                    batch=claim.batch_id,
+                    error=repr(error),
+                )
+        return processors.process(
+            processor,
+            claim.addresses,
+            deadline,
+            lambda error: self._workplace.log_error(claim.batch_id, error),
+        )
+
+    def _process_isolated(self, addresses: list[str], current: Session) -> Findings:
+        timeout = self._settings.turn_timeout_seconds
+
+        def alive() -> None:
+            # The child has its own limit for each email. Until then neither PostgreSQL, nor the
+            # watchdog, nor the supervisor is to take this turn for one that hangs.
+            pool.execute_sql("SELECT 1")
+            current.extend(timeout)
+            self.since = time.monotonic()
+
+        return isolation.process(
+            self._settings.processor,
+            addresses,
+            options=self._workplace.settings.processor_options,
+            turn_seconds=self._settings.turn_seconds,
+            limit=timeout,
+            alive=alive,
+        )
+
+    def _next_batch(self) -> int | None:
+        """The next id from the list, or from PostgreSQL while Redis is away."""
+        workplace = self._workplace
+        batch_id = workplace.doorbell.use(lambda: workplace.queue.dequeue(DEQUEUE_SECONDS))
+        if batch_id is not None or not workplace.doorbell.away:
+            return batch_id
+        with session():
+            waiting = models.unfinished_batches(after=workplace.served, limit=1)
+            waiting = waiting or models.unfinished_batches(limit=1)
+        if not waiting:
+            workplace.quiet.wait(DEQUEUE_SECONDS)
+            return None
+        workplace.served = waiting[0]
+        return workplace.served
