@@ -131,15 +131,18 @@ class Embedded:
         """Stop using the server; if no other process uses it, wait until it has stopped."""
         self._leaving.set()
         self._watch.join()
-        if not self._is_kept():
-            self._spawn_keeper()  # the keeper was killed; a new one must stop the server
+        # If the keeper was killed, a new one must stop the server.
+        coming = None if self._is_kept() else self._spawn_keeper()
         fcntl.flock(self._users, fcntl.LOCK_UN)
-        wait_until(self._left, STOP_TIMEOUT)
+        wait_until(lambda: self._left(coming), STOP_TIMEOUT)
         os.close(self._users)
         os.close(self._keeper)
 
-    def _left(self) -> bool:
+    def _left(self, coming: subprocess.Popen[bytes] | None) -> bool:
+        """Whether the server has stopped or others use it; `coming` is a keeper of ours."""
         if not self._is_kept():
+            if coming is not None and coming.poll() is None:
+                return False  # it may not have its lock yet
             # The keeper holds its lock on users.lock until its process ends.
             return _try_lock(self._users, fcntl.LOCK_SH)
         if _try_lock(self._users, fcntl.LOCK_EX):  # no user is left; the keeper will notice

@@ -215,7 +215,7 @@ class TestEachServer:
         keeper.kill()
         keeper.wait(20)
         server.release()
-        eventually(lambda: running(kind, made) == [])
+        assert running(kind, made) == []
 
     def test_signals_meant_for_app_and_worker_leave_it_alone(self, kind, made):
         server = Embedded(kind, made)
