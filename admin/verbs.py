@@ -76,7 +76,7 @@ class Office:
 
     def status(self, _: argparse.Namespace) -> Answer:
         outage = logs.Outage("postgres", connect.logger)
-        report = Health(self._doorbell, self._settings.redis.queue_key, outage).report()
+        report = Health(self._doorbell, self._settings, outage).report()
         batches = _shown() if report["database"] == "ok" else None
         strip = health.strip(report)
         parts = ("database", "redis", "workers", "rate", "queue", "oldest")

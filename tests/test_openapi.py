@@ -9,12 +9,13 @@ import jsonschema_rs
 from support import ROOT, csv_of, eventually
 from test_access import ALICE, PASSWORD, sign_in
 
-from app import Application
+from app import routes
 from relay.hub import Hub
 from web import openapi
 from web.access import sign_in as access
 from web.access import users
 from web.access.sign_in import Access
+from web.services import Services
 
 DOCUMENT = openapi.document(by_password=False)
 
@@ -22,10 +23,10 @@ DOCUMENT = openapi.document(by_password=False)
 def test_it_has_exactly_the_addresses_and_methods_that_are_served(make_settings, doorbell):
     settings = make_settings()
     hub = Hub(doorbell, settings.redis.channel_prefix)
-    application = Application(settings, Access(settings), doorbell, hub, threading.Event())
+    services = Services(settings, Access(settings), doorbell, hub, threading.Event())
     served = {
         (route.method.lower(), re.sub("<batch_id:int>", "{batchId}", route.rule))
-        for route in application.routes().routes
+        for route in routes(services).routes
         if route.rule.startswith("/api/")
     }
     described = {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}

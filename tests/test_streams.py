@@ -7,7 +7,6 @@ import pytest
 import support
 from support import claim_next, eventually, query, store
 
-import app
 import models
 from batches import claims
 from batches.claims import Outcomes
@@ -155,15 +154,17 @@ def test_refused_and_head_requests_keep_no_slot(serve):
 def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, of_all):
     from support import Site
 
+    from app import wsgi
     from relay.hub import Hub
     from web.server.server import HttpServer
+    from web.services import Services
 
     settings = make_settings()
     stopping = threading.Event()
     hub = Hub(doorbell, settings.redis.channel_prefix)
     access = Access(settings)
-    application = app.Application(settings, access, doorbell, hub, stopping)
-    server = HttpServer(application.wsgi(), settings, access.may_send)
+    services = Services(settings, access, doorbell, hub, stopping)
+    server = HttpServer(wsgi(services), settings, access.may_send)
     thread = threading.Thread(target=server.serve, args=(stopping,))
     hub.start()
     thread.start()

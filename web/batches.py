@@ -16,11 +16,8 @@ from batches import changes, kept_files, queries, removal, results
 from batches.as_json import (
     action_json,
     batch_json,
-    choice_from_query,
     email_json,
-    number_from_query,
     skipped_json,
-    text_from_query,
     typo_json,
 )
 from batches.changes import StateError
@@ -29,12 +26,12 @@ from postgres import database
 from postgres.database import Session
 from processors import reasons
 from relay import hub
-from relay.rates import Rates
 from runtime import logs, phrases
 from web import forms, uploads
 from web.access import sign_in
+from web.parameters import choice_from_query, number_from_query, text_from_query
 from web.problems import Problem
-from web.streams import Streams
+from web.services import Services
 
 # Batches in one answer, at most and by default; the same for emails and skipped rows.
 MAX_PAGE, PAGE = 100, 20
@@ -55,43 +52,15 @@ logger = logging.getLogger("batches")
 
 
 class Batches:
-    """The request handlers. One object serves all request threads.
+    """The request handlers. One object serves all request threads."""
 
-    `connect` opens a database session, for the given seconds or else the default.
-    `announce` tells workers and pages of a change.
-    `health` returns the state of the parts, for the stream of all batches.
-    """
-
-    def __init__(
-        self,
-        streams: Streams,
-        connect: Callable[..., AbstractContextManager[Session]],
-        announce: Callable[[Snapshot], bool],
-        health: Callable[[], dict[str, Any]],
-        rates: Rates,
-    ) -> None:
-        self._streams = streams
-        self._connect = connect
-        self._announce = announce
-        self._health = health
-        self._rates = rates
+    def __init__(self, services: Services) -> None:
+        self._streams = services.streams
+        self._connect = services.connect
+        self._announce = services.announce
+        self._health = services.health.recent
+        self._rates = services.hub.rates
         self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
-
-    def add_routes(self, routes: bottle.Bottle) -> None:
-        """Add the handlers to the application's routes."""
-        batch = "/api/batches/<batch_id:int>"
-        routes.get("/api/batches", callback=self.batches)
-        routes.get("/api/batches/stream", callback=self.stream_all)
-        routes.get(batch, callback=self.batch)
-        routes.get(f"{batch}/stream", callback=self.stream)
-        routes.get(f"{batch}/emails", callback=self.emails)
-        routes.get(f"{batch}/rows", callback=self.rows)
-        routes.get(f"{batch}/typos", callback=self.typos)
-        routes.get(f"{batch}/results.csv", callback=self.results_csv)
-        routes.get(f"{batch}/results.jsonl", callback=self.results_jsonl)
-        routes.post(f"{batch}/retry", callback=self.retry)
-        routes.post(f"{batch}/cancel", callback=self.cancel)
-        routes.delete(batch, callback=self.delete)
 
     def find(self, batch_id: int) -> Batch:
         """Return the batch with this id. Raises Problem if there is none."""

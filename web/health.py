@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+from bottle import response
 from prometheus_client import Metric
 
 from batches import queries
@@ -20,7 +21,8 @@ from relay.presence import Roll, Worker
 from runtime import metrics
 from runtime.logs import Outage
 from runtime.phrases import duration, several
-from runtime.settings import VERSION
+from runtime.settings import VERSION, Settings
+from web.problems import RETRY_AFTER
 
 START_WORKER = "python worker.py --threads 4"
 # Seconds that a report stays good for those who look on.
@@ -46,10 +48,11 @@ class Survey:
 class Health:
     """Asks PostgreSQL and Redis; their outages are logged by who else talks to them, too."""
 
-    def __init__(self, doorbell: Doorbell, queue_key: str, postgres: Outage) -> None:
+    def __init__(self, doorbell: Doorbell, settings: Settings, postgres: Outage) -> None:
         self._doorbell = doorbell
-        self._queue_key = queue_key
-        self._queue = BatchQueue(doorbell.client, queue_key)
+        self._queue_key = settings.redis.queue_key
+        self._queue = BatchQueue(doorbell.client, self._queue_key)
+        self._max_streams = settings.server.max_streams
         self._postgres = postgres
         self._lock = threading.Lock()
         self._recent: dict[str, Any] | None = None
@@ -73,6 +76,30 @@ class Health:
         roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
         depth = self._doorbell.use(self._queue.depth)
         return Survey(read_only, backlog, version, roll, depth, self._doorbell.refusal)
+
+    # The handlers.
+
+    def health(self) -> dict[str, Any]:
+        """GET /api/health: 503 when the database is out of reach."""
+        report = self.report()
+        if report["database"] != "ok":
+            response.status = 503
+            response.set_header("Retry-After", RETRY_AFTER)
+        response.set_header("Cache-Control", "no-store")
+        return report
+
+    def metrics(self) -> bytes:
+        """GET /metrics: what app and workers count, for Prometheus."""
+        survey = self.survey()
+        processes = {"app": metrics.samples()}
+        for worker in survey.roll.alive if survey.roll else ():
+            processes[f"{worker.host}:{worker.pid}"] = worker.samples
+        response.content_type = metrics.MEDIA_TYPE
+        response.set_header("Cache-Control", "no-store")
+        slots = metrics.gauge(
+            "stream_slots", "Streams and downloads that may be open at once.", self._max_streams
+        )
+        return metrics.exposition(processes, [*gauges(survey), slots])
 
     def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
         try:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,15 +15,16 @@ import bottle
 from bottle import request, response
 
 import models
-from batches.as_json import number_from_query
 from processors import reasons
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
 from tabular.formats import DELIMITERS, ENCODINGS
-from web import health
 from web.access import sign_in
 from web.batches import Batches
+from web.health import Health, strip
+from web.parameters import number_from_query
+from web.uploads import Uploads
 
 STATIC = ROOT / "static"
 
@@ -44,36 +44,16 @@ def static_version() -> str:
 
 
 class Pages:
-    """The handlers. One object serves all request threads.
-
-    `report` gives a recent health report; `upload` stores the file of the present request and
-    answers as POST /api/upload does.
-    """
+    """The handlers. One object serves all request threads."""
 
     def __init__(
-        self,
-        settings: Settings,
-        batches: Batches,
-        report: Callable[[], dict[str, Any]],
-        upload: Callable[[], dict[str, Any]],
+        self, settings: Settings, batches: Batches, uploads: Uploads, health: Health
     ) -> None:
         self._settings = settings
         self._batches = batches
-        self._report = report
-        self._upload = upload
+        self._uploads = uploads
+        self._health = health
         self._static_version = static_version()
-
-    def add_routes(self, routes: bottle.Bottle) -> None:
-        """Add the handlers to the application's routes."""
-        batch = "/batches/<batch_id:int>"
-        routes.get("/", callback=self.home)
-        routes.get(batch, callback=self.batch)
-        routes.post("/upload", callback=self.upload)
-        routes.post(f"{batch}/retry", callback=self.retry)
-        routes.post(f"{batch}/cancel", callback=self.cancel)
-        routes.post(f"{batch}/delete", callback=self.delete)
-        routes.get("/static/<version>/progress/<percent:int>.svg", callback=self.icon)
-        routes.get("/static/<version>/<path:path>", callback=self.static)
 
     def layout(self) -> dict[str, Any]:
         """What the template of all pages needs."""
@@ -85,11 +65,11 @@ class Pages:
 
     def _render(self, template: str, **values: Any) -> str:
         response.set_header("Cache-Control", "no-store")
-        report = self._report()
+        report = self._health.recent()
         body: str = bottle.template(
             template,
             health=report,
-            strip=health.strip(report),
+            strip=strip(report),
             phrases=phrases,
             **values,
             **self.layout(),
@@ -165,7 +145,7 @@ class Pages:
 
     def upload(self) -> None:
         """POST /upload: as POST /api/upload; shows the batch then."""
-        bottle.redirect(f"/batches/{self._upload()['batchId']}", 303)
+        bottle.redirect(f"/batches/{self._uploads.upload()['batchId']}", 303)
 
     def retry(self, batch_id: int) -> None:
         """POST /batches/{id}/retry: as under /api; shows the batch then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -11,16 +12,21 @@ from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
 import multipart
-from bottle import request
+from bottle import request, response
 
+import models
 from batches import intake
-from batches.as_json import format_json
+from batches.as_json import batch_format_json, format_json, rows_json
 from models import Batch
-from runtime.settings import Settings
+from runtime import logs, metrics
 from tabular import columns, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from web import forms
+from web.access import sign_in
 from web.problems import RETRY_AFTER, Problem
+from web.services import Services
+
+logger = logging.getLogger("app")
 
 # Bytes of a text file that are used for its preview, and the rows that are shown.
 PREVIEW_BYTES = 1 << 20
@@ -149,40 +155,79 @@ def problems_of_files() -> Iterator[None]:
         ) from error
 
 
-def store(form: Form, settings: Settings, uploaded_by: str | None) -> Batch:
-    """The form's file as a batch of this user's. Raises Problem, and UNREACHABLE."""
-    form.length(settings.upload.max_megabytes)
-    with problems_of_files():
-        return intake.store(
-            form.file,
-            form.filename,
-            chunk_size=settings.worker.chunk_size,
-            max_rows=settings.upload.max_rows,
-            overrides=form.overrides(),
-            uploaded_by=uploaded_by,
-            abandoned=request.environ["waitress.client_disconnected"],
+class Uploads:
+    """The request handlers. One object serves all request threads."""
+
+    def __init__(self, services: Services) -> None:
+        self._settings = services.settings
+        self._services = services
+
+    def upload(self) -> dict[str, Any]:
+        """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
+        with closing(Form()) as form:
+            batch = self._store(form)
+        self._services.postgres.end()
+        metrics.UPLOADED.inc(batch.total_emails)
+        logger.info(
+            logs.line(
+                "stored",
+                batch=batch.id,
+                emails=batch.total_emails,
+                rows=batch.total_rows,
+                **sign_in.doer(),
+            )
         )
+        live = self._services.announce(models.snapshot_of(batch))
+        response.status = 201
+        response.set_header("Location", f"/api/batches/{batch.id}")
+        return {
+            "batchId": batch.id,
+            "filename": batch.filename,
+            "totalEmails": batch.total_emails,
+            "status": batch.status,
+            "rows": rows_json(batch),
+            "format": batch_format_json(batch),
+            "liveUpdates": live,
+        }
+
+    def _store(self, form: Form) -> Batch:
+        """Store the form's file as a batch. Raises Problem, and UNREACHABLE."""
+        form.length(self._settings.upload.max_megabytes)
+        with problems_of_files():
+            return intake.store(
+                form.file,
+                form.filename,
+                chunk_size=self._settings.worker.chunk_size,
+                max_rows=self._settings.upload.max_rows,
+                overrides=form.overrides(),
+                uploaded_by=sign_in.user(),
+                abandoned=request.environ["waitress.client_disconnected"],
+            )
+
+    def preview(self) -> dict[str, Any]:
+        """POST /api/preview: what an upload of this file would be read as; nothing is stored."""
+        with closing(Form()) as form, problems_of_files():
+            return _preview(form, self._settings.upload.max_megabytes)
 
 
-def preview(form: Form, settings: Settings) -> dict[str, Any]:
-    """What the file, or its first part, looks like; nothing is stored. Raises Problem."""
-    length = form.length(settings.upload.max_megabytes)
-    with problems_of_files():
-        overrides = form.overrides()
-        part, cut = form.file, form.whole_length() > length
-        if not reader.is_workbook(part):
-            cut = cut or length > PREVIEW_BYTES
-            part = io.BytesIO(_first_part(part, cut))
-        try:
-            table = reader.read(part, overrides, cut=cut)
-        except IntakeError as error:
-            if cut and error.code == "broken_workbook":
-                raise IntakeError(
-                    "partial_workbook",
-                    "A workbook can't be read in part. Send the whole file for its preview.",
-                ) from None
-            raise
-        table.close()
+def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
+    """What the file, or its first part, looks like. Raises Problem and IntakeError."""
+    length = form.length(limit_megabytes)
+    overrides = form.overrides()
+    part, cut = form.file, form.whole_length() > length
+    if not reader.is_workbook(part):
+        cut = cut or length > PREVIEW_BYTES
+        part = io.BytesIO(_first_part(part, cut))
+    try:
+        table = reader.read(part, overrides, cut=cut)
+    except IntakeError as error:
+        if cut and error.code == "broken_workbook":
+            raise IntakeError(
+                "partial_workbook",
+                "A workbook can't be read in part. Send the whole file for its preview.",
+            ) from None
+        raise
+    table.close()
     rows = [cells for _, cells in table.sample]
     return format_json(table.format) | {
         "columns": _columns_json(table.format, rows),
