@@ -21,7 +21,8 @@ from admin.backup import BackupError
 from batches import changes, queries, removal
 from batches.as_json import batch_json
 from batches.changes import StateError
-from models import Snapshot, unfinished_batches
+from batches.snapshots import unfinished_batches
+from models import Snapshot
 from postgres import database, schema
 from postgres.database import UNREACHABLE, session
 from postgres.schema import NEWEST, SchemaError

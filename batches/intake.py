@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from tempfile import TemporaryFile
 from typing import BinaryIO, Protocol
 
-import models
 from batches import kept_files
 from batches.chunks import Chunks
 from batches.duplicates import Seen
@@ -117,7 +116,7 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    batch_id = models.reserve_batch_id()
+    batch_id = _reserve_batch_id()
     with TemporaryFile() as rows_file, TemporaryFile() as chunks_file:
         skipped = kept_files.Spool(batch_id, rows_file)
         chunks = Chunks(batch_id, chunk_size, chunks_file)
@@ -287,3 +286,9 @@ def _copy_pieces(
         number += len(rows)
         if rows:
             yield "".join(rows).encode()
+
+
+def _reserve_batch_id() -> int:
+    """Return the id of a batch to be stored, needed before its emails are copied."""
+    cursor = pool.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
+    return int(cursor.fetchone()[0])

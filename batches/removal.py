@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from peewee import SQL
 
-from models import Batch, fetch_one
-from postgres.database import pool
+from models import Batch
+from postgres.database import fetch_one, pool
 
 # What a deleted batch is removed in: the table, the key that numbers its rows in the batch, and
 # how many go at once. The batch itself goes last, so that what is interrupted can be gone on with.

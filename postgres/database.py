@@ -396,6 +396,12 @@ def own_transactions() -> Iterator[None]:
                 pool.rollback()
 
 
+def fetch_one(sql: str, parameters: Any = None) -> tuple[Any, ...] | None:
+    """Run statements, and return the first row of the last one."""
+    row: tuple[Any, ...] | None = pool.execute_sql(sql, parameters).fetchone()
+    return row
+
+
 def server_version() -> int:
     """The major version of the PostgreSQL server."""
     (version,) = pool.execute_sql("SELECT current_setting('server_version_num')").fetchone()

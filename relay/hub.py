@@ -21,7 +21,7 @@ from typing import Any
 
 import redis
 
-import models
+from batches import snapshots
 from models import DELETED, Snapshot
 from postgres.database import UNREACHABLE, session
 from relay import publish as publishing
@@ -248,7 +248,7 @@ class Hub:
         """Tell what PostgreSQL knows instead; while it is away nothing, which a refresh mends."""
         try:
             with session():
-                present = models.snapshots([doubtful.batch_id])
+                present = snapshots.present([doubtful.batch_id])
         except UNREACHABLE as error:
             logger.debug(logs.line("not confirmed", batch=doubtful.batch_id, error=error))
             return
@@ -287,8 +287,8 @@ class Hub:
             return
         try:
             with session():
-                present = models.snapshots([*(watched | told.keys())])
-                newest = models.present_snapshots(NEWEST, UNFINISHED) if all_watched else []
+                present = snapshots.present([*(watched | told.keys())])
+                newest = snapshots.newest_and_unfinished(NEWEST, UNFINISHED) if all_watched else []
         except UNREACHABLE as error:
             logger.debug(logs.line("refresh failed", error=error))
             return

@@ -26,8 +26,7 @@ from typing import Any
 
 import xlsxwriter
 
-import models
-from batches import claims, intake
+from batches import claims, intake, snapshots
 from batches.claims import Claim
 from models import Snapshot
 from postgres import database
@@ -172,7 +171,7 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
         max_rows=10**6,
         overrides=Overrides(header=False),
     )
-    return models.snapshot_of(batch)
+    return Snapshot.of(batch)
 
 
 def claim_next(batch_id: int) -> Claim | None:
@@ -236,7 +235,7 @@ def emails(batch_id: int) -> list[tuple[str, str, str | None]]:
 
 def snapshot(batch_id: int) -> Snapshot:
     with session(60):
-        return models.snapshots([batch_id])[0]
+        return snapshots.present([batch_id])[0]
 
 
 def assert_books_balance() -> None:

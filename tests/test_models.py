@@ -13,7 +13,7 @@ from support import (
 )
 
 import models
-from batches import changes, claims, removal
+from batches import changes, claims, removal, snapshots
 from batches.changes import StateError
 from batches.claims import Outcomes
 from postgres.database import pool, session
@@ -180,7 +180,7 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
         assert (deleted.status, deleted.revision) == ("deleted", before.revision + 1)
         assert deleted.terminal
         assert changes.delete(batch_id) is None
-        assert models.snapshots([batch_id]) == []
+        assert snapshots.present([batch_id]) == []
         with pytest.raises(StateError, match="was deleted"):
             retry_or_raise(batch_id)
         left, place = [], (0, -1)

@@ -12,7 +12,7 @@ import bottle
 from bottle import request, response
 
 import models
-from batches import changes, kept_files, queries, removal, results
+from batches import changes, kept_files, queries, removal, results, snapshots
 from batches.as_json import (
     action_json,
     batch_json,
@@ -87,7 +87,7 @@ class Batches:
 
     def _summary(self, batch: Batch) -> dict[str, Any]:
         """The JSON of a batch in a list."""
-        return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
+        return batch_json(batch) | self._rates.pace(Snapshot.of(batch))
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
@@ -156,7 +156,7 @@ class Batches:
 
         def present() -> list[Snapshot]:
             with self._connect():
-                return models.present_snapshots(hub.NEWEST, hub.UNFINISHED)
+                return snapshots.newest_and_unfinished(hub.NEWEST, hub.UNFINISHED)
 
         return _streamed(
             self._streams.open_all(

@@ -14,7 +14,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import models
 from models import Batch, Snapshot
 from relay import hub as progress
 from relay import publish
@@ -111,7 +110,7 @@ class Streams:
         mailbox = self._hub.watch(batch_id)
         try:
             # Watching already: nothing that changes after this reading is missed.
-            snapshot = models.snapshot_of(read())
+            snapshot = Snapshot.of(read())
         except BaseException:
             self._leave(mailbox, holder)
             raise

@@ -14,10 +14,9 @@ from typing import Any, BinaryIO
 import multipart
 from bottle import request, response
 
-import models
 from batches import intake
 from batches.as_json import batch_format_json, format_json, rows_json
-from models import Batch
+from models import Batch, Snapshot
 from runtime import logs, metrics
 from tabular import columns, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
@@ -177,7 +176,7 @@ class Uploads:
                 **sign_in.doer(),
             )
         )
-        live = self._services.announce(models.snapshot_of(batch))
+        live = self._services.announce(Snapshot.of(batch))
         response.status = 201
         response.set_header("Location", f"/api/batches/{batch.id}")
         return {

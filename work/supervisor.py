@@ -16,8 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-import models
-from batches import changes, removal
+from batches import changes, removal, snapshots
 from postgres.database import UNREACHABLE, session
 from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
@@ -120,10 +119,10 @@ class Supervisor:
             if self._doorbell.away:
                 return
             with session():
-                unfinished = models.unfinished_batches()
+                unfinished = snapshots.unfinished_batches()
                 if self._clear_nonsense(len(unfinished)):
                     # Read again: what has been rung for meanwhile is gone from the list too.
-                    unfinished = models.unfinished_batches()
+                    unfinished = snapshots.unfinished_batches()
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
             return
@@ -163,7 +162,7 @@ class Supervisor:
         """Clear a list that holds far more ids than there are batches; whether that was needed."""
         queue = self._services.queue
         depth = self._doorbell.use(queue.depth) or 0
-        if depth <= 2 * unfinished + STALE_IDS or unfinished >= models.MAX_SWEPT:
+        if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
             return False
         self._doorbell.use(queue.clear)
         logger.warning(

@@ -14,9 +14,8 @@ import threading
 import time
 from collections import Counter
 
-import models
 import processors
-from batches import claims
+from batches import claims, snapshots
 from batches.claims import Claim, Outcomes
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
@@ -160,7 +159,7 @@ class Turns:
             return False
         with session(self._settings.turn_timeout_seconds) as current:
             taken = self.take_turn(batch_id, current)
-            exists = taken or bool(models.snapshots([batch_id]))
+            exists = taken or bool(snapshots.present([batch_id]))
         self._services.postgres.end()
         if not exists:
             self._services.no_batch.warning("no such batch", batch=batch_id)
@@ -272,8 +271,8 @@ class Turns:
         if batch_id is not None or not services.doorbell.away:
             return batch_id
         with session():
-            waiting = models.unfinished_batches(after=services.served, limit=1)
-            waiting = waiting or models.unfinished_batches(limit=1)
+            waiting = snapshots.unfinished_batches(after=services.served, limit=1)
+            waiting = waiting or snapshots.unfinished_batches(limit=1)
         if not waiting:
             services.quiet.wait(DEQUEUE_SECONDS)
             return None
