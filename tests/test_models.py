@@ -12,11 +12,11 @@ from support import (
     store,
 )
 
-import models
 from batches import changes, claims, removal, snapshots
 from batches.changes import StateError
 from batches.claims import Outcomes
 from postgres.database import pool, session
+from processors import reasons
 
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
 # What becomes of the ten addresses above: ids by status and reason.
@@ -81,7 +81,7 @@ def test_turns_that_end_at_the_same_moment_sum_up(database):
 
 
 def test_reasons_beyond_the_most_are_summed_as_others(database, monkeypatch):
-    monkeypatch.setattr(models, "MAX_REASONS", 3)
+    monkeypatch.setattr(reasons, "MAX_REASONS", 3)
     batch_id = completed([(n, "failed", f"reason_{n}") for n in range(1, 8)], chunk_size=5)
     assert sum(snapshot(batch_id).reasons.values()) == 7
     assert snapshot(batch_id).reasons["other_reasons"] == 2
