@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from harness.support import ROOT
+from harness.config import ROOT
 from runtime import settings
 
 if TYPE_CHECKING:

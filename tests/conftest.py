@@ -25,8 +25,12 @@ from playwright.sync_api import (
 
 from app import Application
 from harness import chromium
+from harness.config import write_config
 from harness.nameserver import Nameserver
-from harness.support import Process, Site, eventually, write_config, write_slow_processor
+from harness.polling import eventually
+from harness.processes import Process
+from harness.processors import write_slow_processor
+from harness.site import Site
 from postgres import database, schema
 from relay import hub as progress
 from relay.batch_queue import BatchQueue

@@ -12,7 +12,11 @@ import pytest
 
 from admin import backup, pg_tools
 from batches import invariants
-from harness.support import ROOT, Process, eventually, query, store, write_config
+from harness.batches import store
+from harness.books import query
+from harness.config import ROOT, write_config
+from harness.polling import eventually
+from harness.processes import Process
 from postgres.schema import NEWEST
 
 

@@ -9,7 +9,8 @@ import pytest
 from admin import checks
 from admin.checks import OK, PROBLEM, WARNING
 from harness import servers as own
-from harness.support import query, write_config
+from harness.books import query
+from harness.config import write_config
 from postgres.database import init
 from postgres.schema import NEWEST
 from processors import lookups

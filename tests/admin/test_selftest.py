@@ -5,7 +5,10 @@ import signal
 import pytest
 
 from admin import selftest
-from harness.support import eventually, query, store, write_config
+from harness.batches import store
+from harness.books import query
+from harness.config import write_config
+from harness.polling import eventually
 from postgres.database import pool, session
 from runtime.settings import load
 

@@ -6,16 +6,9 @@ import models
 from batches import changes, claims, removal
 from batches.changes import StateError
 from batches.claims import Outcomes
-from harness.support import (
-    assert_books_balance,
-    claim_next,
-    emails,
-    in_threads,
-    query,
-    snapshot,
-    start,
-    store,
-)
+from harness.batches import claim_next, start, store
+from harness.books import assert_books_balance, emails, query, snapshot
+from harness.polling import in_threads
 from postgres.database import pool, session
 
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]

@@ -6,18 +6,9 @@ import pytest
 import models
 from batches import changes, claims
 from batches.claims import CountError, Outcomes
-from harness.support import (
-    assert_books_balance,
-    claim_next,
-    emails,
-    eventually,
-    in_threads,
-    lose_turn,
-    query,
-    snapshot,
-    start,
-    store,
-)
+from harness.batches import claim_next, lose_turn, start, store
+from harness.books import assert_books_balance, emails, query, snapshot
+from harness.polling import eventually, in_threads
 from models import Snapshot
 from postgres import database as database_module
 from postgres.database import UNREACHABLE, pool, session

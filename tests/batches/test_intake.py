@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from batches import chunks, intake, kept_files
 from batches.intake import IntakeError, Rows
-from harness.support import assert_books_balance, csv_of, emails, query, rows_of
+from harness.books import assert_books_balance, emails, query
+from harness.files import csv_of, rows_of
 from tabular import reader, text
 from tabular.formats import Format, Overrides
 

@@ -4,7 +4,7 @@ import random
 import pytest
 
 from batches import kept_files
-from harness.support import query
+from harness.books import query
 from postgres.database import pool, session
 
 RNG = random.Random(5)

@@ -1,6 +1,7 @@
 from batches import changes, queries
 from batches.queries import Backlog
-from harness.support import query, start, store
+from harness.batches import start, store
+from harness.books import query
 from postgres.database import session
 from tests.batches.test_changes import take_turns
 

@@ -11,7 +11,8 @@ from threading import Event
 import pytest
 
 from batches import intake, results
-from harness.support import eventually, query
+from harness.books import query
+from harness.polling import eventually
 from tabular import text as texts
 from tests.batches.test_changes import take_turns
 from tests.commands.test_app import problem

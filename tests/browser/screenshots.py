@@ -17,7 +17,10 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 from harness import chromium
 from harness.browsing import await_completed, choose, field, is_live
-from harness.support import ROOT, Process, Site, eventually, write_config
+from harness.config import ROOT, write_config
+from harness.polling import eventually
+from harness.processes import Process
+from harness.site import Site
 
 DOCS = ROOT / "docs"
 DESK: ViewportSize = {"width": 1200, "height": 900}

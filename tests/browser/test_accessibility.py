@@ -6,8 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
+from harness.batches import start, store
 from harness.browsing import await_completed, choose, field, list_of
-from harness.support import csv_of, start, store
+from harness.files import csv_of
 from tests.batches.test_changes import ADDRESSES, MARKED, completed, take_turns
 
 LONG = f"{'a-very-long-name' * 8}.csv"

@@ -5,6 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from harness.batches import store
+from harness.books import query
 from harness.browsing import (
     REFUSED,
     WATCH_SHIFTS,
@@ -17,7 +19,9 @@ from harness.browsing import (
     list_of,
     upload,
 )
-from harness.support import Site, csv_of, eventually, query, store
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.site import Site
 from tests.batches.test_changes import completed
 
 

@@ -6,7 +6,8 @@ import pytest
 from playwright.sync_api import expect
 
 from harness.browsing import AWAY, await_completed, field, is_live, list_of
-from harness.support import Site, csv_of
+from harness.files import csv_of
+from harness.site import Site
 
 
 @pytest.fixture

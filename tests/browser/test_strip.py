@@ -3,8 +3,11 @@
 import pytest
 from playwright.sync_api import expect
 
+from harness.batches import start, store
 from harness.browsing import AWAY, field, is_live
-from harness.support import Site, csv_of, eventually, start, store
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.site import Site
 from postgres.database import pool
 from relay import presence
 from relay.presence import Presence, ThreadReport

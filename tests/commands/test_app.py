@@ -5,7 +5,9 @@ import socket
 import pytest
 
 from batches import queries
-from harness.support import csv_of, query, store
+from harness.batches import store
+from harness.books import query
+from harness.files import csv_of
 from postgres.database import pool
 
 

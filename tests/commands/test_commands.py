@@ -12,16 +12,12 @@ from pathlib import Path
 import pytest
 from peewee import OperationalError
 
-from harness.support import (
-    ROOT,
-    csv_of,
-    eventually,
-    query,
-    snapshot,
-    store,
-    write_config,
-    write_slow_processor,
-)
+from harness.batches import store
+from harness.books import query, snapshot
+from harness.config import ROOT, write_config
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.processors import write_slow_processor
 from postgres import schema
 from postgres.database import disconnect, init, pool
 from postgres.schema import SchemaError

@@ -12,7 +12,10 @@ import pytest
 
 import manage
 from admin import verbs
-from harness.support import ROOT, eventually, query, snapshot, start, store, write_config
+from harness.batches import start, store
+from harness.books import query, snapshot
+from harness.config import ROOT, write_config
+from harness.polling import eventually
 from postgres.schema import NEWEST
 from relay.presence import Presence, ThreadReport
 from tests.batches.test_changes import completed

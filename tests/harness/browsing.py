@@ -2,7 +2,7 @@
 
 from playwright.sync_api import expect
 
-from harness.support import csv_of
+from harness.files import csv_of
 
 # What the browser itself writes when the server answers with an error, or not at all.
 REFUSED = r"Failed to load resource: the server responded with a status of 422"

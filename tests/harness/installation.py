@@ -10,7 +10,9 @@ from typing import Any
 
 import psycopg2
 
-from harness.support import Process, Site, write_config
+from harness.config import write_config
+from harness.processes import Process
+from harness.site import Site
 from torture.audit import ACKNOWLEDGED, Verdict, audit
 from torture.stage import write_slow_check
 from torture.uploads import Upload

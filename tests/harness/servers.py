@@ -6,10 +6,13 @@ password.
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -20,8 +23,9 @@ import psycopg2
 import pytest
 import redis
 
-from harness.support import eventually, free_port
+from harness.polling import eventually
 from servers import bundled
+from servers.keeper import Embedded
 
 LOCALHOST = "127.0.0.1"
 # Characters that a URL must have in another form, and that no configuration file minds.
@@ -30,6 +34,38 @@ PASSWORD_IN_URL = "a%25b%40c%2Fd"
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 PGBOUNCER = Path("/usr/sbin/pgbouncer")
 MASTER = "email-batch"
+
+
+@functools.cache
+def _made() -> Path:
+    """A folder with a PostgreSQL that was made and stopped, once for all tests of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    atexit.register(shutil.rmtree, folder)
+    Embedded("postgres", folder).release()
+    return folder / "postgres"
+
+
+def made_folder() -> Path:
+    """A new folder for bundled servers, with a PostgreSQL in it: to make one takes far longer."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    subprocess.run(["cp", "-a", _made(), folder], check=True)  # noqa: S607 (it keeps owners)
+    return folder
+
+
+def free_port() -> int:
+    """A port that nobody listens on, on this thread's host."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# Statements by which PostgreSQL takes 1.5 seconds for each COPY of emails.
+LASTING_COPY = (
+    "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql"
+    " AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$",
+    "CREATE TRIGGER wait AFTER INSERT ON email FOR EACH STATEMENT EXECUTE FUNCTION wait()",
+)
 
 
 def required(path: Path, package: str) -> Path:

@@ -10,17 +10,12 @@ import pytest
 
 from batches import intake
 from batches.intake import IntakeError
+from harness.batches import store
+from harness.books import assert_books_balance, query, snapshot
+from harness.config import ROOT, modules
+from harness.files import csv_of
+from harness.polling import eventually
 from harness.proxy import Proxy
-from harness.support import (
-    ROOT,
-    assert_books_balance,
-    csv_of,
-    eventually,
-    modules,
-    query,
-    snapshot,
-    store,
-)
 from postgres import database
 from postgres.database import UNREACHABLE, pool, session
 from processors import one_by_one

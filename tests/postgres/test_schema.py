@@ -7,16 +7,10 @@ from peewee import DataError
 
 import models
 from batches import kept_files
-from harness.support import (
-    ROOT,
-    assert_books_balance,
-    copy_project,
-    csv_of,
-    eventually,
-    in_threads,
-    query,
-    snapshot,
-)
+from harness.books import assert_books_balance, query, snapshot
+from harness.config import ROOT, copy_project
+from harness.files import csv_of
+from harness.polling import eventually, in_threads
 from postgres import schema
 from postgres.database import UNREACHABLE, pool, session
 from postgres.schema import NEWEST, SchemaError

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import processors
-from harness.support import emails, eventually, store
+from harness.batches import store
+from harness.books import emails
+from harness.polling import eventually
 from processors import PROCESSED, ProcessorError, failed, risky
 from processors import lookups as lookups_module
 from processors.check import Check, check, check_one

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from harness.nameserver import Nameserver
-from harness.support import eventually
+from harness.polling import eventually
 from processors import lookups as lookups_module
 from processors.lookups import Lookups, LookupsError
 

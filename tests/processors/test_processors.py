@@ -4,7 +4,8 @@ import sys
 import pytest
 
 import processors
-from harness.support import ROOT, listed
+from harness.config import ROOT
+from harness.processors import listed
 from processors import PROCESSED, Outcome, ProcessorError, failed, one_by_one, process, risky
 from runtime import settings
 

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from harness.support import ROOT
+from harness.config import ROOT
 from processors import Outcome, ProcessorError, checked, reasons, syntax
 from processors.reasons import CATALOGUE, UNKNOWN, VERDICTS, explanation, verdict, verdicts
 

@@ -3,7 +3,9 @@ import threading
 
 import pytest
 
-from harness.support import eventually, query, start, store
+from harness.batches import start, store
+from harness.books import query
+from harness.polling import eventually
 from models import Snapshot
 from relay import hub as progress
 from relay import publish

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from harness.support import eventually
+from harness.polling import eventually
 from relay import presence
 from relay.presence import Presence, ThreadReport, workers
 

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.support import csv_of, write_slow_processor
+from harness.files import csv_of
+from harness.processors import write_slow_processor
 from models import Snapshot
 from relay import publish as publishing
 from relay.doorbell import Doorbell

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 
-from harness.support import eventually
+from harness.polling import eventually
 from relay import trials
 from relay.doorbell import Doorbell
 from relay.hub import Hub

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from harness.support import ROOT, csv_of, write_config
+from harness.config import ROOT, write_config
+from harness.files import csv_of
 from tests.web.access.test_sign_in import ALICE, PASSWORD
 from tests.web.server.test_connections import HOST, body, connect
 from web.access import users

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from harness import support
+from harness import books
 from runtime import logs
 
 
@@ -91,7 +91,7 @@ def test_nor_with_rows_and_statements_that_postgresql_shows(database):
         "INSERT INTO email (batch_id, id, email, row_number, status) VALUES (1, 1, %s, 1, 'x')"
     )
     for sql in (bad_row, "SELECT %s, nothing"):
-        text = logged(lambda sql=sql: support.query(sql, secret))
+        text = logged(lambda sql=sql: books.query(sql, secret))
         assert secret not in text
         assert "Error: " in text
 

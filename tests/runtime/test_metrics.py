@@ -5,7 +5,8 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from harness.support import csv_of, eventually
+from harness.files import csv_of
+from harness.polling import eventually
 from relay import trials
 from relay.presence import Presence, ThreadReport
 from runtime import metrics

@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import pytest
 
-from harness.support import ROOT, modules, write_config
+from harness.config import ROOT, modules, write_config
 from runtime import settings
 from runtime.settings import DEFAULT_PATH, SECTIONS, SettingsError
 

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from harness.support import eventually
+from harness.polling import eventually
 from runtime import systemd as notify
 
 

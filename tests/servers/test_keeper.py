@@ -18,7 +18,9 @@ import pytest
 import redis
 from psycopg2.extensions import parse_dsn
 
-from harness.support import ROOT, eventually, made_folder
+from harness.config import ROOT
+from harness.polling import eventually
+from harness.servers import made_folder
 from servers import bundled
 from servers import keeper as embedded
 from servers.bundled import SERVERS

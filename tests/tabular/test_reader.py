@@ -3,7 +3,7 @@ from io import BytesIO
 
 import pytest
 
-from harness.support import rows_of
+from harness.files import rows_of
 from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
-from harness.support import eventually, workbook
+from harness.files import workbook
+from harness.polling import eventually
 from tabular import reader, text, workbook_child
 from tabular import workbook as sheets
 from tabular.formats import IntakeError, Overrides

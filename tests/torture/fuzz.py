@@ -24,7 +24,10 @@ import hypothesis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.support import Process, Site, workbook, write_config
+from harness.config import write_config
+from harness.files import workbook
+from harness.processes import Process
+from harness.site import Site
 from servers.keeper import Embedded
 from tabular.formats import DELIMITERS, ENCODINGS
 

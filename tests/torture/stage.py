@@ -28,7 +28,8 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from harness.support import ROOT, free_port, write_config
+from harness.config import ROOT, write_config
+from harness.servers import free_port
 from servers.keeper import Embedded
 from torture.audit import Findings
 

@@ -18,7 +18,10 @@ import psycopg2
 import pytest
 
 from batches import intake, kept_files
-from harness.support import Process, eventually, query, store
+from harness.batches import store
+from harness.books import query
+from harness.polling import eventually
+from harness.processes import Process
 from processors import PROCESSED, failed
 from processors.check import check, check_one
 from tabular import reader
@@ -152,7 +155,7 @@ class TestUploads:
 
 @dataclass
 class Listed:
-    """An upload of support.store(): these addresses, one a line."""
+    """An upload of store(): these addresses, one a line."""
 
     addresses: list[str]
     standing: str = ACKNOWLEDGED

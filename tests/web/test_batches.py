@@ -5,7 +5,9 @@ import json
 import pytest
 
 from batches import queries, removal
-from harness.support import assert_books_balance, eventually, query, snapshot, store
+from harness.batches import store
+from harness.books import assert_books_balance, query, snapshot
+from harness.polling import eventually
 from tabular.formats import Format
 from tests.batches.test_changes import ADDRESSES, MARKED, completed, remains, take_turns
 from tests.commands.test_app import problem

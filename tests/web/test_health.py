@@ -3,7 +3,9 @@ import logging
 import os
 import socket
 
-from harness.support import eventually, in_threads, query, start, store
+from harness.batches import start, store
+from harness.books import query
+from harness.polling import eventually, in_threads
 from postgres import schema
 from postgres.database import pool
 from relay.presence import Presence, ThreadReport

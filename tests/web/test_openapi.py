@@ -8,7 +8,9 @@ from pathlib import Path
 import jsonschema_rs
 
 from app import Application
-from harness.support import ROOT, csv_of, eventually
+from harness.config import ROOT
+from harness.files import csv_of
+from harness.polling import eventually
 from relay.hub import Hub
 from tests.web.access.test_sign_in import ALICE, PASSWORD, sign_in
 from web import openapi

@@ -9,8 +9,10 @@ import app
 import models
 from batches import claims
 from batches.claims import Outcomes
-from harness import support
-from harness.support import claim_next, eventually, query, store
+from harness.batches import claim_next, store
+from harness.batches import start as start_batch
+from harness.books import query
+from harness.polling import eventually
 from postgres.database import pool, session
 from relay import hub as progress
 from relay import publish as publishing
@@ -21,7 +23,7 @@ from web.access.sign_in import Access
 
 
 def start(batch_id, doorbell=None):
-    snapshot = support.start(batch_id)
+    snapshot = start_batch(batch_id)
     if doorbell is not None:
         publishing.publish(doorbell, "batch:status:", snapshot)
     return snapshot
@@ -153,7 +155,7 @@ def test_refused_and_head_requests_keep_no_slot(serve):
 
 @pytest.mark.parametrize("of_all", [False, True])
 def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, of_all):
-    from harness.support import Site
+    from harness.site import Site
     from relay.hub import Hub
     from web.server.server import HttpServer
 

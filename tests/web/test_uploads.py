@@ -4,7 +4,8 @@ from io import BytesIO
 import pytest
 
 from batches import kept_files
-from harness.support import csv_of, emails, query, rows_of, workbook
+from harness.books import emails, query
+from harness.files import csv_of, rows_of, workbook
 from tabular import reader
 from tabular.formats import Format
 from web import uploads

@@ -9,8 +9,8 @@ import sys
 import pytest
 import yaml
 
+from harness.config import ROOT, changed
 from harness.servers import required
-from harness.support import ROOT, changed
 from runtime.settings import load
 
 DEPLOY = ROOT / "deploy"

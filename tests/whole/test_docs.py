@@ -14,7 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.support import ROOT, Process, Site, copy_project, csv_of, eventually, free_port
+from harness.config import ROOT, copy_project
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.processes import Process
+from harness.servers import free_port
+from harness.site import Site
 from tests.admin.test_backup import database_of_its_own
 from whole import deploy_trial
 

@@ -1,6 +1,6 @@
 """Both real processes and 20,000 addresses, of which one in twenty is malformed."""
 
-from harness.support import assert_books_balance, emails
+from harness.books import assert_books_balance, emails
 
 MALFORMED = ["no-at-sign-{}", "two@@signs{}.com", "spaces in{}@example.com", "nobody{}@"]
 REASONS = ["no_at_sign", "bad_domain", "bad_local_part", "no_domain"]

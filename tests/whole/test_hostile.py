@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from harness.support import csv_of, eventually
+from harness.files import csv_of
+from harness.polling import eventually
 from tabular.formulas import SIGNS, undefused
 
 NAMES = [

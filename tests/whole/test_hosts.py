@@ -16,9 +16,11 @@ import pytest
 from batches import claims
 from batches.intake import IntakeError
 from harness import servers as own_servers
+from harness.batches import store
 from harness.installation import Installation, audited
 from harness.network import Network
-from harness.support import Site, eventually, store
+from harness.polling import eventually
+from harness.site import Site
 from postgres import database, schema
 from postgres.database import UNREACHABLE, session
 from torture.audit import ACKNOWLEDGED

@@ -13,18 +13,12 @@ import time
 import psutil
 import pytest
 
-from harness.support import (
-    ROOT,
-    assert_books_balance,
-    csv_of,
-    emails,
-    eventually,
-    query,
-    snapshot,
-    store,
-    write_config,
-    write_slow_processor,
-)
+from harness.batches import store
+from harness.books import assert_books_balance, emails, query, snapshot
+from harness.config import ROOT, write_config
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.processors import write_slow_processor
 
 POISON = """
 import os, re, signal, time

@@ -12,18 +12,12 @@ import subprocess
 import pytest
 import trustme
 
-from harness.servers import required
-from harness.support import (
-    ROOT,
-    Site,
-    assert_books_balance,
-    changed,
-    csv_of,
-    eventually,
-    free_port,
-    query,
-    snapshot,
-)
+from harness.books import assert_books_balance, query, snapshot
+from harness.config import ROOT, changed
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.servers import free_port, required
+from harness.site import Site
 from tests.web.access.test_sign_in import PASSWORD, basic
 from web.access import users
 

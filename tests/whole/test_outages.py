@@ -18,17 +18,13 @@ import pytest
 import redis
 from playwright.sync_api import expect
 
+from harness.books import assert_books_balance, query
 from harness.browsing import await_completed, field, is_live
-from harness.support import (
-    LASTING_COPY,
-    assert_books_balance,
-    csv_of,
-    eventually,
-    made_folder,
-    query,
-    write_config,
-    write_slow_processor,
-)
+from harness.config import write_config
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.processors import write_slow_processor
+from harness.servers import LASTING_COPY, made_folder
 from postgres import database
 from relay.doorbell import Doorbell
 from runtime import redis_client

@@ -14,7 +14,11 @@ import pytest
 
 from admin import backup, pg_tools
 from harness import servers as own
-from harness.support import ROOT, csv_of, eventually, query, snapshot, store, write_config
+from harness.batches import store
+from harness.books import query, snapshot
+from harness.config import ROOT, write_config
+from harness.files import csv_of
+from harness.polling import eventually
 from harness.tls import Certificates
 from postgres import schema
 from postgres.schema import NEWEST

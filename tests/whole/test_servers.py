@@ -14,8 +14,8 @@ import redis
 
 from harness import servers
 from harness.installation import Installation, audited
-from harness.servers import MASTER, PASSWORD, PASSWORD_IN_URL
-from harness.support import LASTING_COPY, eventually
+from harness.polling import eventually
+from harness.servers import LASTING_COPY, MASTER, PASSWORD, PASSWORD_IN_URL
 from harness.tls import Certificates, TlsServer
 from postgres import database
 from postgres.database import UNREACHABLE, pool, session

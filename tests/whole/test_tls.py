@@ -2,7 +2,8 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.support import csv_of, eventually
+from harness.files import csv_of
+from harness.polling import eventually
 from harness.tls import Certificates, TlsServer
 
 

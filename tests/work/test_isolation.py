@@ -6,7 +6,8 @@ import signal
 import psutil
 import pytest
 
-from harness.support import eventually, listed
+from harness.polling import eventually
+from harness.processors import listed
 from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, failed
 from work import isolation
 

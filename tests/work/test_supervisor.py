@@ -8,7 +8,9 @@ from collections import Counter
 import pytest
 
 import worker
-from harness.support import assert_books_balance, eventually, query, snapshot, store
+from harness.batches import store
+from harness.books import assert_books_balance, query, snapshot
+from harness.polling import eventually
 from processors import one_by_one
 from relay import presence
 from worker import Supervisor

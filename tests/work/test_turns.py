@@ -5,7 +5,9 @@ import threading
 import pytest
 
 import processors
-from harness.support import assert_books_balance, emails, eventually, query, snapshot, store
+from harness.batches import store
+from harness.books import assert_books_balance, emails, query, snapshot
+from harness.polling import eventually
 from models import Snapshot
 from postgres.database import pool, session
 from processors import failed, one_by_one

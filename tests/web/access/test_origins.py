@@ -1,6 +1,6 @@
 import pytest
 
-from harness.support import csv_of
+from harness.files import csv_of
 
 OURS = "http://127.0.0.1:{port}"
 ALLOWED = "https://intranet.example"

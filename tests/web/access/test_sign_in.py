@@ -11,7 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from harness.support import ROOT, Site, csv_of, eventually, query, write_config
+from harness.books import query
+from harness.config import ROOT, write_config
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.site import Site
 from runtime.settings import SettingsError
 from web.access import familiar, users
 from web.access import sign_in as access

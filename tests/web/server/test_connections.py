@@ -4,7 +4,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from harness.support import csv_of, eventually, store
+from harness.batches import store
+from harness.files import csv_of
+from harness.polling import eventually
 from tests.web.access.test_sign_in import ALICE, PASSWORD
 from web.access import users
 from web.server import connections, server

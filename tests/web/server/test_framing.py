@@ -10,7 +10,8 @@ from urllib.parse import quote
 
 import pytest
 
-from harness.support import csv_of, store
+from harness.batches import store
+from harness.files import csv_of
 from tests.web.server.test_connections import HOST, answer, connect
 from web.server import connections, framing
 from web.server.framing import MAX_LINE, MAX_LINES, Chunked, FramingError

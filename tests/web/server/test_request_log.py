@@ -2,7 +2,8 @@ import re
 
 import pytest
 
-from harness.support import csv_of, eventually
+from harness.files import csv_of
+from harness.polling import eventually
 from web.server import request_log
 
 
