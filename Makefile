@@ -21,13 +21,13 @@ test: $(VENV)/dev system ## Run all tests, on real servers and a real browser
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing may break, hang or grow
-	@$(BIN)/python tests/fuzz.py $(ARGS)
+	@$(BIN)/python tests/torture/fuzz.py $(ARGS)
 
 torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
-	@$(BIN)/python tests/torture.py $(ARGS)
+	@$(BIN)/python tests/torture/run.py $(ARGS)
 
 trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and try that (root only)
-	@$(BIN)/python tests/deploy_trial.py $(ARGS)
+	@$(BIN)/python tests/whole/deploy_trial.py $(ARGS)
 
 bench: $(VENV)/dev ## Measure speed and memory against what PostgreSQL takes by itself (ROWS=5000000 goes bigger)
 	@$(BIN)/python bench/run.py --rows $(ROWS) --json bench.json $(ARGS)
@@ -36,7 +36,7 @@ bench-peers: $(VENV)/peers ## Measure the same check as one job an address on RQ
 	@$(BIN)/python bench/peers/run.py --json bench-peers.json $(ARGS)
 
 screenshots: $(VENV)/dev system ## Take the pictures of all pages that are in docs/
-	@$(BIN)/python tests/screenshots.py
+	@$(BIN)/python tests/browser/screenshots.py
 
 lint: $(VENV)/dev ## Check style and types
 	@$(BIN)/ruff check .

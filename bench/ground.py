@@ -24,8 +24,8 @@ import psutil
 import psycopg2
 import redis
 from samples import FLOOR_BATCH, Sample
-from support import ROOT, write_config
 
+from harness.config import ROOT, write_config
 from servers.keeper import Embedded
 
 TABLES = "batch, chunk, email, file_piece, skipped_row"

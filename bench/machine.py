@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-from support import ROOT
 
+from harness.config import ROOT
 from runtime import settings
 
 if TYPE_CHECKING:

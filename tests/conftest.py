@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import chromium
 import psycopg2
 import pytest
 import redis
-from nameserver import Nameserver
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -24,9 +22,15 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-from support import Process, Site, eventually, write_config, write_slow_processor
 
 from app import wsgi
+from harness import chromium
+from harness.config import write_config
+from harness.nameserver import Nameserver
+from harness.polling import eventually
+from harness.processes import Process
+from harness.processors import write_slow_processor
+from harness.site import Site
 from postgres import database, schema
 from relay import hub as progress
 from relay.batch_queue import BatchQueue

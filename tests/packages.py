@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import chromium
+from harness import chromium
 
 # A program, and Debian's package that has it.
 PROGRAMS = {

@@ -6,8 +6,8 @@ import importlib
 import time
 
 from arena import LINE_SECONDS, POLL_SECONDS, STUCK_SECONDS, Arena, ContenderError, Workers, say
-from support import write_config
 
+from harness.config import write_config
 from processors import Outcome
 
 _COUNT = "SELECT count(*) FROM email WHERE batch_id = %s AND status <> 'pending'"

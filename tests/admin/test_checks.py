@@ -1,0 +1,210 @@
+"""What manage.py check finds of servers that are as they should be, and of those that are not."""
+
+import fcntl
+import json
+import sys
+
+import pytest
+
+from admin import checks
+from admin.checks import OK, PROBLEM, WARNING
+from harness import servers as own
+from harness.books import query
+from harness.config import write_config
+from postgres.database import init
+from postgres.schema import NEWEST
+from processors import lookups
+from relay.presence import Presence, ThreadReport
+from runtime.settings import load
+from tests.commands.test_manage import document, run_manage  # noqa: F401
+from tests.web.access.test_sign_in import PASSWORD
+from tests.whole.test_servers import RIGHTS
+from web.access import users
+
+
+@pytest.fixture
+def found(servers, database, client, tmp_path):
+    """Everything that is found with changed settings, by part; the last of each."""
+
+    def find(urls=None, **changes):
+        settings = load(write_config(tmp_path, **changes), environ=urls or servers.environment)
+        told = {finding.part: finding for finding in checks.findings(settings)}
+        init(servers.database_url, connections=30)  # as the other tests have it
+        return told
+
+    return find
+
+
+def test_all_is_well(document, client):  # noqa: F811
+    Presence(client, "email-queue").announce([ThreadReport(1)], 0.0)
+    status, told = document("check")
+    assert status == 0
+    assert {finding["level"] for finding in told["findings"]} == {OK}
+    assert [finding["part"] for finding in told["findings"]] == [
+        *("configuration", "access", "program", "Python", "disk", "processor", "DNS"),
+        *("PostgreSQL", "clock", "tables", "connections", "Redis", "clock", "workers"),
+    ]
+
+
+def test_servers_that_are_away_are_problems_and_the_rest_is_looked_at(document, tmp_path):  # noqa: F811
+    away = {
+        "DATABASE_URL": f"postgresql://x:secret@/x?host={tmp_path}",
+        "REDIS_URL": f"unix://{tmp_path}/nobody.sock",
+    }
+    status, told = document("check", **away)
+    assert status == 1
+    levels = {finding["part"]: finding["level"] for finding in told["findings"]}
+    assert (levels["PostgreSQL"], levels["Redis"], levels["Python"]) == (PROBLEM, PROBLEM, OK)
+    assert "secret" not in json.dumps(told)
+
+
+def test_a_bundled_server_that_does_not_come_up_hides_nothing(
+    servers, found, monkeypatch, tmp_path
+):
+    monkeypatch.setattr("servers.keeper.START_TIMEOUT", 0.2)
+    folder = tmp_path / "var/postgres"
+    folder.mkdir(parents=True)
+    with (folder / "users.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # as a keeper does while it stops the server
+        told = found({"REDIS_URL": servers.redis_url})
+    assert told["PostgreSQL"].level == PROBLEM
+    assert told["PostgreSQL"].text.endswith("is stopping for too long.")
+    assert told["Redis"].level == OK
+
+
+def test_a_check_that_cannot_be_made_hides_nothing(found, monkeypatch, tmp_path):
+    monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "nowhere.txt")
+    told = found()
+    assert told["versions"].level == PROBLEM
+    assert told["versions"].text.startswith("it can't be looked at: FileNotFoundError: ")
+    assert told["Redis"].level == OK
+
+
+def test_a_configuration_that_everybody_can_change(found, tmp_path):
+    settings = load(write_config(tmp_path))
+    settings.path.chmod(0o666)
+    finding = next(checks._configuration(settings))
+    assert (finding.level, finding.advice) == (WARNING, "Say chmod o-w config.ini.")
+
+
+def test_users_that_others_can_read(found, tmp_path):
+    users.add(tmp_path / "users", "alice", PASSWORD)
+    (tmp_path / "users").chmod(0o644)
+    finding = found()["access"]
+    assert finding.level == PROBLEM
+    assert "Say chmod 600 users" in finding.text
+
+
+def test_without_workers_that_is_said(found):
+    assert found()["workers"].level == WARNING
+
+
+def test_who_may_come_in(found, tmp_path):
+    assert "this machine only" in found()["access"].text
+    assert found(access__allow_anonymous="yes")["access"].level == WARNING
+    assert found(server__host="0.0.0.0")["access"].level == PROBLEM  # noqa: S104
+    users.add(tmp_path / "users", "alice", PASSWORD)
+    assert found()["access"].text.startswith("1 in ")
+    assert found(server__host="0.0.0.0")["access"].level == WARNING  # noqa: S104
+
+
+def test_clocks_that_differ(found, monkeypatch):
+    monkeypatch.setattr(checks, "CLOCK_SECONDS", 0.0)
+    finding = found()["clock"]
+    assert finding.level == WARNING
+    assert "NTP" in finding.advice
+
+
+def test_packages_of_other_versions_or_missing(monkeypatch, tmp_path):
+    requirements = tmp_path / "requirements.txt"
+    requirements.write_text("bottle==0.0.1 \\\n    --hash=sha256:0\nno-such-package==1.0\n")
+    monkeypatch.setattr(checks, "REQUIREMENTS", requirements)
+    *_, finding = checks._versions(None)
+    assert finding.level == WARNING
+    assert "and not 0.0.1, no-such-package is missing" in finding.text
+    assert "pip install -r requirements.txt" in finding.advice
+
+
+def test_a_full_disk(found, monkeypatch):
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda path: type("Usage", (), {"free": 1}))
+    assert found()["disk"].level == WARNING
+
+
+def test_processors(found, tmp_path):
+    assert found(worker__processor="nowhere:check")["processor"].level == PROBLEM
+    (tmp_path / "theirs.py").write_text("def check(addresses): ...\n")
+    assert found(worker__processor="theirs:check")["processor"].level == OK
+    sys.path.remove(str(tmp_path))
+    sys.modules.pop("theirs")
+
+
+def test_a_list_of_domains_that_is_missing(found):
+    finding = found(check__disposable_domains="nowhere.txt")["processor"]
+    assert finding.level == PROBLEM
+    assert "nowhere.txt" in finding.text
+
+
+def test_the_dns(found, nameserver, monkeypatch):
+    monkeypatch.setattr(lookups, "PROBE_SECONDS", 30.0)  # however busy the machine is
+    asked = {"check__nameservers": nameserver.address, "check__timeout_seconds": "20"}
+    assert found(check__dns="on", **asked)["DNS"].text.startswith(f"{nameserver.address} answers")
+    nameserver.silent = True
+    asked["check__timeout_seconds"] = "0.3"
+    assert found(check__dns="on", **asked)["DNS"].level == PROBLEM
+    assert found(check__dns="auto", **asked)["DNS"].level == WARNING
+
+
+def test_postgresql_that_is_too_old_or_has_too_few_connections(found, monkeypatch):
+    monkeypatch.setattr(checks, "OLDEST_POSTGRES", 99)
+    told = found(server__request_threads=256)
+    assert told["connections"].level == PROBLEM
+    assert "room for 0 beside the app" in told["connections"].text
+    assert "Set max_connections to" in told["connections"].advice
+
+
+def test_postgresql_that_can_only_be_read(servers, document):  # noqa: F811
+    url = f"{servers.database_url}&options=-cdefault_transaction_read_only%3Don"
+    status, told = document("check", DATABASE_URL=url)
+    assert status == 1
+    (problem,) = (each for each in told["findings"] if each["level"] == PROBLEM)
+    assert "it can be read only" in problem["text"]
+
+
+@pytest.mark.parametrize(
+    ("version", "level", "said"),
+    [
+        (NEWEST + 1, PROBLEM, "Install the newer version"),
+        (NEWEST - 1, WARNING, "the next app or worker that starts brings them to"),
+    ],
+)
+def test_tables_of_another_version(found, version, level, said):
+    kept = query("DELETE FROM schema_version RETURNING version")
+    query("INSERT INTO schema_version VALUES (%s) RETURNING 1", version)
+    try:
+        finding = found()["tables"]
+    finally:
+        query("DELETE FROM schema_version RETURNING 1")
+        for (number,) in kept:
+            query("INSERT INTO schema_version VALUES (%s) RETURNING 1", number)
+    assert finding.level == level
+    assert said in finding.text + finding.advice
+
+
+def test_redis_that_may_drop_the_list(servers, found):
+    with own.folder() as folder:
+        options = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
+        with own.redis_server(folder, "redis", *options) as server:
+            finding = found({**servers.environment, "REDIS_URL": server.url})["Redis"]
+    assert finding.level == WARNING
+    assert "maxmemory-policy noeviction" in finding.advice
+
+
+def test_a_user_of_redis_with_just_the_rights_that_are_needed(servers, found):
+    with own.folder() as folder:
+        user = ("--user", "batches", "on", f">{own.PASSWORD}", *RIGHTS)
+        with own.redis_server(folder, "redis", *user) as server:
+            url = server.url.replace("redis://:", "redis://batches:")
+            told = found({**servers.environment, "REDIS_URL": url})
+    assert told["Redis"].level == OK
+    assert told["Redis"].text.startswith("it doesn't tell this user its version")
+    assert "workers" in told

@@ -1,0 +1,93 @@
+from batches import changes, queries
+from batches.queries import Backlog
+from harness.batches import start, store
+from harness.books import query
+from postgres.database import session
+from tests.batches.test_changes import take_turns
+
+
+def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):
+    with session():
+        assert queries.backlog() == Backlog(0, None, None, None)
+    ids = [store("a@x.de").batch_id for _ in range(4)]
+    query(
+        "UPDATE batch SET status = 'failed', completed_at = now() WHERE id = %s RETURNING 1", ids[0]
+    )
+    start(ids[1])
+    query("UPDATE batch SET created_at = now() - interval '1 h' WHERE id = %s RETURNING 1", ids[2])
+    with session():
+        waiting = queries.backlog()
+    assert (waiting.unfinished, waiting.batch_id, waiting.filename) == (3, ids[2], "list.csv")
+    assert 3600 <= waiting.seconds < 3700
+
+
+def find(**filters):
+    with session():
+        found, following = queries.find_batches(**{"limit": 10, **filters})
+    return [batch.id for batch in found], following
+
+
+def named(*names):
+    ids = []
+    for name in names:
+        ids.append(store("a@x.de").batch_id)
+        query("UPDATE batch SET filename = %s WHERE id = %s RETURNING 1", name, ids[-1])
+    return ids
+
+
+def test_batches_are_found_by_status_and_part_of_their_name(database):
+    first, second, third, fourth = named("People.csv", "100%_of.csv", "people 2.XLSX", "100 of.csv")
+    start(third)
+    assert find() == ([fourth, third, second, first], None)
+    assert find(containing="PEOPLE") == ([third, first], None)
+    assert find(containing="%_") == ([second], None)
+    assert find(containing="\\") == ([], None)
+    assert find(status="processing") == ([third], None)
+    assert find(status="pending", containing="people") == ([first], None)
+    assert find(containing="csv", limit=2) == ([fourth, second], second)
+    assert find(containing="csv", limit=2, before=second) == ([first], None)
+    assert find(containing="csv", limit=3) == ([fourth, second, first], None)
+
+
+def test_a_page_of_batches_may_be_short_and_have_a_next_one(database, monkeypatch):
+    monkeypatch.setattr(queries, "MAX_BATCHES", 3)
+    ids = named("rare.csv", *["list.csv"] * 6, "rare.csv")
+    assert find(containing="rare") == ([ids[7]], ids[5])
+    assert find(containing="rare", before=ids[5]) == ([], ids[2])
+    assert find(containing="rare", before=ids[2]) == ([ids[0]], None)
+    # Whatever is asked for without a filter is what is looked at.
+    assert find(limit=4) == (ids[:3:-1], ids[4])
+
+
+def test_typos_are_counted_by_domain_whatever_its_case(database):
+    addresses = ["a@gmial.com", "b@GMIAL.com", "c@gmail.com", '"d@x"@yaho.com', "e", "f@yaho.com"]
+    batch_id = store(*addresses, chunk_size=2).batch_id
+    marked = [(n, "processed", "likely_typo") for n in (1, 2, 4)] + [(5, "failed", "no_at_sign")]
+    take_turns(batch_id, marked)
+    take_turns(store(*addresses).batch_id, marked)
+    with session():
+        assert queries.typo_domains(batch_id) == [("gmial.com", 2), ("yaho.com", 1)]
+        assert queries.typo_domains(batch_id + 2) == []
+
+
+def test_the_most_frequent_typos_count(database, monkeypatch):
+    monkeypatch.setattr(queries, "MAX_DOMAINS", 2)
+    batch_id = store("a@a.x", "a@b.x", "b@b.x", "a@c.x", "b@c.x").batch_id
+    take_turns(batch_id, [(n, "processed", "likely_typo") for n in range(1, 6)])
+    with session():
+        assert queries.typo_domains(batch_id) == [("b.x", 2), ("c.x", 2)]
+
+
+def test_a_batch_lasts_from_its_start_to_its_end_or_until_now(database):
+    batch_id = store("a@x.de").batch_id
+    with session():
+        assert queries.elapsed_seconds(batch_id) is None
+        assert queries.elapsed_seconds(batch_id + 1) is None
+    start(batch_id)
+    query("UPDATE batch SET started_at = now() - interval '90 s' RETURNING 1")
+    with session():
+        assert 90 <= queries.elapsed_seconds(batch_id) < 110
+        changes.cancel(batch_id)
+    query("UPDATE batch SET completed_at = started_at + interval '7.5 s' RETURNING 1")
+    with session():
+        assert queries.elapsed_seconds(batch_id) == 7.5

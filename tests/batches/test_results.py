@@ -1,0 +1,319 @@
+"""The uploaded file with what came of each row, and JSON lines."""
+
+import csv
+import io
+import json
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
+from threading import Event
+
+import pytest
+
+from batches import intake, results
+from harness.books import query
+from harness.polling import eventually
+from tabular import text as texts
+from tests.batches.test_changes import take_turns
+from tests.commands.test_app import problem
+from web.streams import Slots, Streams
+
+ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
+NOTHING = [""] * 6
+OK = ["processed", "ok", "", "", ""]
+NO_AT_SIGN = ["failed", "invalid", "no_at_sign", "There is no @-sign.", "", ""]
+
+
+def stored(content, filename="people.csv", marked=(), chunk_size=2, **overrides):
+    """A completed batch of this file; `marked` holds (id, status, reason)."""
+    batch = intake.store(
+        BytesIO(content), filename, chunk_size=chunk_size, max_rows=10**6, **overrides
+    )
+    take_turns(batch.id, list(marked))
+    return batch.id
+
+
+def table(response, delimiter=","):
+    """The rows of a CSV download, which Excel must take for UTF-8."""
+    assert response.status == 200
+    assert response.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert response.body.startswith(b"\xef\xbb\xbf")
+    text = response.body.decode("utf-8-sig")
+    return list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def results_of(site, batch_id, delimiter=",", query_string=""):
+    return table(site.get(f"/api/batches/{batch_id}/results.csv{query_string}"), delimiter)
+
+
+FILE = (
+    "Name;E-Mail;Town\r\n"
+    "Anna;anna@x.de;Köln\r\n"
+    "\r\n"
+    '"Roe; R.";roe;"Bad\r\nTölz"\r\n'
+    "Anna again;ANNA@x.de;\r\n"
+    "Nobody;;Bonn\r\n"
+    "Last;last@GMIAL.com\r\n"
+)
+
+
+def test_is_the_own_file_with_the_answers_beside_it(site):
+    marked = [(2, "failed", "no_at_sign"), (3, "processed", "likely_typo")]
+    batch_id = stored(FILE.encode("cp1252"), marked=marked)
+    assert results_of(site, batch_id, ";") == [
+        ["Name", "E-Mail", "Town", *ADDED],
+        ["Anna", "anna@x.de", "Köln", *OK, "anna@x.de"],
+        ["", "", "", *NOTHING],
+        ["Roe; R.", "roe", "Bad\nTölz", *NO_AT_SIGN],
+        ["Anna again", "ANNA@x.de", "",
+         "duplicate", "", "", "This address is on line 2 already.", "", ""],
+        ["Nobody", "", "Bonn", "without_address", "", "", "This row has no address.", "", ""],
+        ["Last", "last@GMIAL.com", "", "processed", "risky", "likely_typo",
+         "The domain is probably mistyped.", "last@gmail.com", "last@gmial.com"],
+    ]  # fmt: skip
+
+
+def test_a_file_without_header_gets_one(site):
+    batch_id = stored(b"1,a@x.de\n2,b@x.de\n")
+    assert results_of(site, batch_id) == [
+        ["column 1", "email", *ADDED],
+        ["1", "a@x.de", *OK, "a@x.de"],
+        ["2", "b@x.de", *OK, "b@x.de"],
+    ]
+
+
+def test_rows_longer_than_the_header_keep_their_cells(site):
+    batch_id = stored(b"email\na@x.de\n" + b"b@x.de\n" * 300 + b"c@x.de,more,and more\n")
+    rows = results_of(site, batch_id)
+    assert rows[0] == ["email", "", "", *ADDED]
+    assert rows[1][:3] == ["a@x.de", "", ""]
+    assert rows[-1] == ["c@x.de", "more", "and more", *OK, "c@x.de"]
+
+
+@pytest.mark.parametrize(
+    ("only", "addresses"),
+    [
+        ("failed", ["b"]),
+        ("ok", ["a@x.de", "e@x.de"]),
+        ("risky", ["c@x.de"]),
+        ("unknown", ["d@x.de"]),
+    ],
+)  # fmt: skip
+def test_only_a_part_of_it(site, only, addresses):
+    content = b"email\na@x.de\nb\nc@x.de\nd@x.de\ne@x.de\na@x.de\n"
+    marked = [
+        (2, "failed", "no_at_sign"),
+        (3, "processed", "role_account"),
+        (4, "processed", "dns_timeout"),
+    ]  # fmt: skip
+    batch_id = stored(content, marked=marked)
+    header, *rows = results_of(site, batch_id, query_string=f"?only={only}")
+    assert header == ["email", *ADDED]
+    assert [row[0] for row in rows] == addresses
+    lines = site.get(f"/api/batches/{batch_id}/results.jsonl?only={only}").body.splitlines()
+    assert [json.loads(line)["email"] for line in lines] == addresses
+
+
+def test_what_is_not_there_cannot_be_asked_for(site):
+    batch_id = stored(b"a@x.de\n")
+    problem(site.get(f"/api/batches/{batch_id}/results.csv?only=good"), 400, "bad_parameter")
+    problem(site.get("/api/batches/99/results.csv"), 404, "batch_not_found")
+
+
+def test_json_lines(site):
+    batch_id = stored(FILE.encode(), marked=[(2, "failed", "no_at_sign")])
+    response = site.get(f"/api/batches/{batch_id}/results.jsonl")
+    assert response.headers["Content-Type"] == "application/x-ndjson"
+    emails = [json.loads(line) for line in response.body.splitlines()]
+    assert emails == site.get(f"/api/batches/{batch_id}/emails").json["emails"]
+    assert [(email["line"], email["email"]) for email in emails] == [
+        (2, "anna@x.de"), (4, "roe"), (8, "last@GMIAL.com"),
+    ]  # fmt: skip
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", "=cmd@x.de"]
+
+
+def test_formulas_are_defused_and_numbers_left_alone(site):
+    rows = io.StringIO(newline="")
+    writer = csv.writer(rows)
+    writer.writerows(
+        [["email", "=note"], *([f"u{n}@x.de", note] for n, note in enumerate(FORMULAS))]
+    )
+    writer.writerows([["=a@x.de", "-5"], ["+b@x.de", "+4.50"], ["c@x.de", "hi;=1\n@x"]])
+    batch_id = stored(rows.getvalue().encode())
+    found = results_of(site, batch_id)
+    assert found[0][1] == "'=note"
+    assert [row[1] for row in found[1:]] == [
+        *(f"'{note}" for note in FORMULAS), "-5", "+4.50", "hi;'=1\n'@x",
+    ]  # fmt: skip
+    assert [row[0] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
+    assert [row[-1] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
+
+
+def test_what_somebody_wrote_behind_a_row_is_still_there_when_it_comes_back_again(site):
+    batch_id = stored(b"email,name\na@x.de,Anna\nb@x.de,Bob\n")
+    content = site.get(f"/api/batches/{batch_id}/results.csv").body.decode("utf-8-sig")
+    batch_id = stored(f"{content.rstrip()},a note,another\nc@x.de\n".encode())
+    rows = table(site.get(f"/api/batches/{batch_id}/results.csv"))
+    assert rows[0] == ["email", "name", "", "", *ADDED]
+    assert [row[:4] for row in rows[1:]] == [
+        ["a@x.de", "Anna", "", ""],
+        ["b@x.de", "Bob", "a note", "another"],
+        ["c@x.de", "", "", ""],
+    ]
+    assert {len(row) for row in rows} == {10}
+
+
+def test_uploading_it_again_gives_the_same(site):
+    content = b"email,note\n=a@x.de,=1+1\nb,\nc@x.de,x\n,none\nc@x.de,twice\n"
+    marked = [(2, "failed", "no_at_sign")]
+    first = site.get(f"/api/batches/{stored(content, marked=marked)}/results.csv")
+    again = stored(first.body, marked=marked)
+    assert query("SELECT email FROM email WHERE batch_id = %s ORDER BY id", again) == [
+        ("=a@x.de",), ("b",), ("c@x.de",),
+    ]  # fmt: skip
+    assert table(site.get(f"/api/batches/{again}/results.csv"))[0] == ["email", "note", *ADDED]
+    second = site.get(f"/api/batches/{again}/results.csv")
+    third = stored(second.body, marked=marked)
+    assert site.get(f"/api/batches/{third}/results.csv").body == second.body
+
+
+@pytest.mark.parametrize(
+    ("filename", "header"),
+    [
+        ("people.csv", "attachment; filename=\"people.results.csv\";"
+         " filename*=UTF-8''people.results.csv"),
+        ("Käse \"1\".xlsx.txt", "attachment; filename=\"K_se _1_.xlsx.results.csv\";"
+         " filename*=UTF-8''K%C3%A4se%20%221%22.xlsx.results.csv"),
+    ],
+)  # fmt: skip
+def test_the_name_to_save_it_by(site, filename, header):
+    response = site.get(f"/api/batches/{stored(b'a@x.de', filename)}/results.csv")
+    assert response.headers["Content-Disposition"] == header
+
+
+def test_results_of_a_running_batch_are_called_partial(site):
+    batch = intake.store(BytesIO(b"a@x.de\nb@x.de\n"), "people.csv", chunk_size=1, max_rows=10)
+    response = site.get(f"/api/batches/{batch.id}/results.csv")
+    assert 'filename="people.results.partial.csv"' in response.headers["Content-Disposition"]
+    assert [row[1] for row in table(response)] == ["status", "pending", "pending"]
+
+
+def test_the_whole_is_streamed_in_pieces(site, monkeypatch):
+    monkeypatch.setattr(results, "PAGE", 7)
+    monkeypatch.setattr(texts, "BLOCK", 100)
+    rows = [f"user{number % 90}@x.de" for number in range(100)]
+    batch_id = stored("\n".join(["email", *rows]).encode())
+    found = results_of(site, batch_id)
+    assert [row[0] for row in found[1:]] == rows
+    assert [row[1] for row in found[1:]] == ["processed"] * 90 + ["duplicate"] * 10
+
+
+def test_downloads_of_wide_files_take_little_memory(database):
+    batch_id = stored(b"email,n\n" + b"a@x.de,1\n" * 4000 + b"b@x.de" + b"," * 16_000 + b"\n")
+    batch = intake.Batch.get_by_id(batch_id)
+    assert batch.format["columns"] == 16_001
+    # As wide as before there was a limit.
+    batch.format["columns"] = 200_001
+    tracemalloc.start()
+    try:
+        downloads = [results.csv_pieces(batch, None) for _ in range(20)]
+        for _ in range(10):
+            assert max(len(next(download)) for download in downloads) < 500_000
+        assert tracemalloc.get_traced_memory()[1] < 80_000_000
+    finally:
+        tracemalloc.stop()
+        for download in downloads:
+            download.close()
+
+
+def test_pieces_of_json_lines_have_few_long_addresses(database):
+    addresses = [f"user{number}@{'x' * 100_000}.de" for number in range(40)]
+    batch = intake.Batch.get_by_id(stored("\n".join(addresses).encode()))
+    pieces = list(results.jsonl_pieces(batch, None))
+    assert max(map(len, pieces)) < 2_000_000
+    lines = b"".join(pieces).splitlines()
+    assert [json.loads(line)["email"] for line in lines] == addresses
+
+
+def test_a_download_breaks_off_when_its_batch_is_deleted(database, monkeypatch):
+    monkeypatch.setattr(results, "PAGE", 10)
+    batch_id = stored("".join(f"user{number}@x.de\n" for number in range(100)).encode())
+    batch = intake.Batch.get_by_id(batch_id)
+    pieces = results.jsonl_pieces(batch, None)
+    next(pieces)
+    query("UPDATE batch SET deleted_at = now() WHERE id = %s RETURNING 1", batch_id)
+    with pytest.raises(results.IncompleteError, match="has been deleted"):
+        list(pieces)
+    with pytest.raises(results.IncompleteError, match="has been deleted"):
+        list(results.csv_pieces(batch, None))
+
+
+@pytest.mark.parametrize(
+    ("path", "table"),
+    [
+        ("results.jsonl", "email"),
+        ("results.csv", "email"),
+        ("results.csv", "file_piece"),
+        ("results.jsonl?only=failed", "email"),
+    ],
+)
+def test_of_a_batch_that_is_deleted_before_the_first_piece_nothing_is_found(
+    site, elsewhere, monkeypatch, path, table
+):
+    monkeypatch.setattr(results, "PAGE", 2)  # of which the first has nothing that failed
+    batch_id = stored(b"email\na@x.de\nb@x.de\nc@x.de\nd", marked=[(4, "failed", "no_at_sign")])
+    elsewhere.execute(f"BEGIN; LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    with ThreadPoolExecutor(1) as executor:
+        answer = executor.submit(site.get, f"/api/batches/{batch_id}/{path}")
+        eventually(lambda: query("SELECT FROM pg_locks WHERE NOT granted"))
+        elsewhere.execute(f"DELETE FROM {table}; UPDATE batch SET deleted_at = now(); COMMIT")
+        problem(answer.result(30), 404, "batch_not_found")
+
+
+def test_a_download_has_no_empty_pieces_and_may_have_none(database):
+    streams = Streams(None, Slots(1, 1), Event())
+    assert list(streams.hold(iter([b"", b"a", b"", b"b"]), "a")) == [b"a", b"b"]
+    assert list(streams.hold(iter([b"", b""]), "a")) == [b""]
+
+
+@pytest.mark.parametrize(
+    ("content", "line", "message"),
+    [
+        (b"a@x.de\nb\nc@x.de\n", 7, "3 of its emails"),
+        (b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', 4, "are not where they were"),
+    ],
+)
+def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(
+    database, content, line, message
+):
+    batch = intake.Batch.get_by_id(stored(content, marked=[(2, "failed", "no_at_sign")]))
+    query("UPDATE email SET row_number = %s WHERE id = 2 RETURNING 1", line)
+    with pytest.raises(results.IncompleteError, match=message):
+        list(results.csv_pieces(batch, None))
+
+
+def test_downloads_take_a_slot_of_the_streams_and_give_it_back(database):
+    streams = Streams(None, Slots(1, 1), None)
+    download = streams.hold(iter([b"a", b"b"]), "a")
+    assert next(download) == b"a"
+    with pytest.raises(Exception, match="All streams and downloads are in use") as refused:
+        streams.hold(iter([b"c"]), "b")
+    assert refused.value.status_code == 503
+    download.close()
+    with pytest.raises(ValueError, match="broken"):
+        streams.hold(iter(_broken()), "a")
+    assert next(streams.hold(iter([b"c"]), "a")) == b"c"
+
+
+def _broken():
+    raise ValueError("broken")
+    yield b""
+
+
+def test_a_batch_whose_file_was_not_kept_has_json_lines_still(site):
+    batch_id = stored(b"a@x.de\n")
+    query("UPDATE batch SET format = NULL RETURNING 1")
+    problem(site.get(f"/api/batches/{batch_id}/results.csv"), 404, "file_not_kept")
+    assert site.get(f"/api/batches/{batch_id}/results.jsonl").status == 200

@@ -1,0 +1,177 @@
+"""Takes the pictures in docs/: each page and its states, in Chromium, over the real processes."""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (2, 1)]
+
+from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
+
+from harness import chromium
+from harness.browsing import await_completed, choose, field, is_live
+from harness.config import ROOT, write_config
+from harness.polling import eventually
+from harness.processes import Process
+from harness.site import Site
+
+DOCS = ROOT / "docs"
+DESK: ViewportSize = {"width": 1200, "height": 900}
+PHONE: ViewportSize = {"width": 390, "height": 844}
+
+# A team's own processor that takes its time, so that a batch can be seen on its way.
+SLOW = """
+import time
+from processors import configured
+from processors.check import Check
+
+@configured
+def check(section):
+    fast = Check()
+    def slow(addresses):
+        for number, address in enumerate(addresses):
+            if number % 10 == 0:
+                time.sleep(0.005)
+            yield fast.check_one(address)
+    return slow
+"""
+
+
+def people(number: int) -> bytes:
+    """A file as people have them: semicolons, umlauts, and all that can be wrong."""
+    drawn = random.Random(7)
+    kinds = {
+        "anna{}@gmial.com": 2, "ben{}@hotmial.com": 1, "info@firma{}.de": 2, "kim{}.firma.de": 3,
+        "lee{}@mailinator.com": 1, "zoe@firma.de": 2, "": 1, "person{}@firma{}.de": 88,
+    }  # fmt: skip
+    lines = ["Name;E-Mail;Stadt"]
+    for n in range(number):
+        address = drawn.choices([*kinds], [*kinds.values()])[0].format(n, n % 90)
+        lines.append(f"Jörg {n};{address};Köln" if drawn.random() < 0.99 else "")
+    return "\r\n".join(lines).encode("cp1252")
+
+
+class Studio:
+    """An app with servers of its own, and a browser in front of it."""
+
+    def __init__(self, browser: Browser, site: Site) -> None:
+        self._browser = browser
+        self.site = site
+
+    @contextmanager
+    def page(
+        self, path: str, viewport: ViewportSize = DESK, scheme: str = "light"
+    ) -> Iterator[Page]:
+        context = self._browser.new_context(
+            viewport=viewport,
+            color_scheme="dark" if scheme == "dark" else "light",
+            locale="en-GB",
+        )
+        page = context.new_page()
+        page.goto(self.site.url + path)
+        yield page
+        context.close()
+
+    def take(self, name: str, page: Page, *, whole: bool = False) -> None:
+        page.screenshot(path=DOCS / f"{name}.png", full_page=whole)
+        print(f"docs/{name}.png", flush=True)  # noqa: T201
+
+    def take_all(self, app: Process, start_worker: Callable[[], Process]) -> None:
+        """All pictures, in the order of what happens."""
+        self._take_upload()
+        for name in ("spring.csv", "people.csv", "autumn.csv"):
+            assert self.site.upload(people(40_000), filename=name).status == 201
+        with self.page("/batches/2") as page:
+            expect(page.locator("#notice")).to_be_visible()
+            self.take("waiting", page)
+        assert self.site.request("POST", "/api/batches/3/cancel").status == 200
+        with self.page("/batches/3") as page:
+            self.take("cancelled", page)
+        with self.page("/batches/77") as page:
+            self.take("not-found", page)
+        worker = start_worker()
+        self._take_processing()
+        self._take_completed()
+        for scheme in ("light", "dark"):
+            with self.page("/batches/2", PHONE, scheme) as page:
+                expect(page.locator("#typos")).to_be_visible()
+                self.take(f"phone-{scheme}", page)
+        worker.stop()
+        with self.page("/") as page:
+            is_live(page, "#recent")
+            app.stop()
+            expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+            self.take("reconnecting", page)
+
+    def _take_upload(self) -> None:
+        with self.page("/") as page:
+            self.take("home-empty", page)
+            choose(page, people(40_000))
+            expect(page.locator("#preview")).to_be_visible()
+            self.take("preview", page, whole=True)
+            network = page.context.new_cdp_session(page)
+            slow = {"offline": False, "latency": 0, "downloadThroughput": -1}
+            network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": 1e5})
+            page.get_by_role("button", name="Upload & process").click()
+            expect(page.locator("#upload-state")).to_contain_text("left")
+            self.take("uploading", page, whole=True)
+            page.get_by_role("button", name="Cancel").click()
+            network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+            choose(page, b'a\n"' + b"b" * 150_000, "wrong.csv")
+            expect(page.locator("#upload-error")).to_be_visible()
+            self.take("refused", page)
+
+    def _take_processing(self) -> None:
+        with self.page("/batches/2") as page, self.page("/", scheme="dark") as home:
+            expect(page.locator("#chart")).not_to_have_attribute("data-empty", "", timeout=60_000)
+            expect(field(page, "percent")).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
+            self.take("page", page)
+            self.take("home-dark", home)
+
+    def _take_completed(self) -> None:
+        with self.page("/batches/2") as page:
+            await_completed(page, seconds=90)
+            expect(page.locator("#typos")).to_be_visible()
+            page.get_by_role("link", name="risky").click()
+            expect(page.locator("#rows tbody tr")).to_have_count(50)
+            page.evaluate("scrollTo(0, 0)")
+            self.take("completed", page)
+            page.get_by_label("Address contains").fill("nobody")
+            page.get_by_role("button", name="Search").click()
+            expect(page.locator("#no-rows")).to_be_visible()
+            self.take("nothing-fits", page)
+            page.get_by_role("button", name="Delete…").click()
+            self.take("question", page)
+
+
+def main() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    (folder / "slowly.py").write_text(SLOW)
+    changes = {"worker__processor": "slowly:check", "worker__turn_seconds": 0.2}
+    config = write_config(folder, server__port=0, embedded__folder=folder / "var", **changes)
+    with ExitStack() as stack:
+        stack.callback(shutil.rmtree, folder)
+
+        def start(script: str) -> Process:
+            process = Process(script, "--config", str(config))
+            stack.callback(process.stop)
+            return process
+
+        playwright = stack.enter_context(sync_playwright())
+        browser = chromium.launch(playwright)
+        stack.callback(browser.close)
+        app = start("app.py")
+        studio = Studio(browser, app.site())
+        eventually(lambda: studio.site.get("/api/health").status == 200, 60)
+        studio.take_all(app, lambda: start("worker.py"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,190 @@
+"""Pages for everybody: any width, light and dark, by keyboard, without scripts, read aloud."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import expect
+
+from harness.batches import start, store
+from harness.browsing import await_completed, choose, field, list_of
+from harness.files import csv_of
+from tests.batches.test_changes import ADDRESSES, MARKED, completed, take_turns
+
+LONG = f"{'a-very-long-name' * 8}.csv"
+PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
+# What fits depends on the width, what can be read on the colours, and neither on the other.
+LOOKS = [
+    {"viewport": PHONE, "color_scheme": "dark", "reduced_motion": "reduce"},
+    {"viewport": DESK, "color_scheme": "light"},
+]
+
+
+def look_at(page, width):
+    """The page must not be wider than its window, and axe-core must find nothing to object to."""
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    found = Axe().run(page).response
+    assert found["passes"]
+    assert [
+        (each["id"], [node["html"] for node in each["nodes"]]) for each in found["violations"]
+    ] == []
+
+
+@pytest.fixture
+def batches(site):
+    """Batches in all states, by name."""
+    waiting = site.upload(csv_of(*ADDRESSES), filename=LONG).json["batchId"]
+    cancelled = store(*ADDRESSES).batch_id
+    site.request("POST", f"/api/batches/{cancelled}/cancel")
+    processing = site.upload(b"a@x.de,1\n,2\nA@x.de,3\n\nb@x.de,4\n").json["batchId"]
+    start(processing)
+    typos = store("anna@gmial.com", *ADDRESSES).batch_id
+    take_turns(typos, [(1, "processed", "likely_typo"), *MARKED[1:]])
+    own = completed([(2, "failed", "not_staff"), (7, "processed", "on_leave")])
+    return {
+        "waiting": waiting, "cancelled": cancelled, "processing": processing, "typos": typos,
+        "own": own,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("look", LOOKS, ids=str)
+def test_no_page_in_any_state_is_too_wide_or_keeps_anybody_out(open_page, site, batches, look):
+    width = look["viewport"]["width"]
+    page = open_page(allowed="status of 4", **look)
+    for name, batch_id in batches.items():
+        page.goto(f"{site.url}/batches/{batch_id}")
+        if name == "typos":
+            expect(page.locator("#typos")).to_be_visible()
+        look_at(page, width)
+    page.goto(f"{site.url}/batches/{batches['processing']}?kind=duplicate")
+    look_at(page, width)
+    page.get_by_role("button", name="Cancel…").click()
+    look_at(page, width)
+    page.goto(f"{site.url}/batches/{batches['own']}?q=nobody")
+    look_at(page, width)
+    page.goto(f"{site.url}/batches/77")
+    look_at(page, width)
+    page.goto(f"{site.url}/?q=nothing")
+    look_at(page, width)
+    page.goto(site.url)
+    look_at(page, width)
+    choose(page, b"a@x.de\n" + b'"' + b"b" * 200_000)
+    expect(page.locator("#upload-error")).to_be_visible()
+    look_at(page, width)
+    choose(page, b",".join(b"a-long-heading-%d" % n for n in range(30)) + b"\n" + b"a@x.de," * 29)
+    expect(page.locator("#preview")).to_be_visible()
+    page.get_by_text("or paste addresses").click()
+    look_at(page, width)
+
+
+def test_an_empty_page_too(open_page, site):
+    page = open_page()
+    page.goto(site.url)
+    look_at(page, 1280)
+
+
+def press(page, key, until, most=60):
+    """Press the key until an element with this name has the focus."""
+    name = None
+    for _ in range(most):
+        page.keyboard.press(key)
+        name = page.evaluate(
+            "(document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.textContent"
+            " || document.activeElement.textContent || '').trim()"
+        )
+        if name.startswith(until):
+            return
+    raise AssertionError(f"{until!r} can't be reached; last was {name!r}")
+
+
+def test_all_by_keyboard(page, site, processes, tmp_path):
+    processes("worker.py").await_line("worker started")
+    file = tmp_path / "people.csv"
+    file.write_bytes(list_of(100))
+    # From the start, because a browser that is only just told to hand over a dialog may open it.
+    page.on("filechooser", lambda chooser: chooser.set_files(file))
+    page.goto(site.url)
+    press(page, "Tab", "Choose a CSV")
+    page.keyboard.press("Space")
+    expect(page.locator("#preview")).to_be_visible()
+    press(page, "Tab", "Address column")
+    press(page, "Tab", "Upload & process")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/batches/1")
+    await_completed(page)
+    press(page, "Tab", "There is no @-sign.")
+    page.keyboard.press("Enter")
+    rows = page.locator("#rows tbody tr")
+    expect(rows).to_have_count(5)
+    assert page.evaluate("document.activeElement.id") == "emails-heading"
+    press(page, "Tab", "Address contains")
+    page.keyboard.type("bad20")
+    page.keyboard.press("Enter")
+    expect(rows).to_have_count(1)
+    press(page, "Shift+Tab", "Delete…")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("Enter")
+    press(page, "Shift+Tab", "Delete")
+    page.keyboard.press("Enter")
+    expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
+
+
+def test_what_happens_is_announced(page, site):
+    batch_id = store("a@x.de").batch_id
+    page.goto(f"{site.url}/batches/{batch_id}")
+    bar = page.get_by_role("progressbar", name="Emails processed")
+    expect(bar).to_have_attribute("aria-valuenow", "0")
+    for name in ("status", "connection"):
+        assert field(page, name).get_attribute("role") == "status"
+    page.goto(site.url)
+    page.get_by_role("button", name="Upload & process").click()
+    expect(page.get_by_role("alert")).to_have_text("Choose a file, or paste addresses, first.")
+
+
+def test_without_scripts_forms_and_numbers_still_work(open_page, site, processes):
+    processes("worker.py").await_line("worker started")
+    page = open_page(java_script_enabled=False, viewport=PHONE)
+    page.goto(site.url)
+    choose(page, list_of(100))
+    page.get_by_role("button", name="Upload & process").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("people.csv")
+
+    def done():
+        page.reload()
+        return field(page, "status").inner_text() == "completed"
+
+    for _ in range(200):
+        if done():
+            break
+    expect(page.locator(".fraction")).to_have_text("100 / 100")
+    page.get_by_role("link", name="There is no @-sign.").click()
+    rows = page.locator("#rows tbody tr")
+    expect(rows).to_have_count(5)
+    page.get_by_label("Address contains").fill("bad20")
+    page.get_by_role("button", name="Search").click()
+    expect(rows).to_have_count(1)
+    page.get_by_role("link", name="Show all").click()
+    expect(rows).to_have_count(50)
+    page.get_by_role("link", name="Show more").click()
+    expect(rows.last).to_contain_text("user99@example.com")
+    page.get_by_role("button", name="Retry failed (5)").click()
+    expect(page.locator("#message")).to_have_text(
+        re.compile("^5 emails (are|were) processed again")
+    )
+    page.goto(site.url)
+    page.get_by_text("or paste addresses").click()
+    page.locator("#text").fill("a@x.de\nb@x.de")
+    page.get_by_role("button", name="Upload & process").click()
+    expect(page.locator(".accounting")).to_contain_text(re.compile(r"2 rows =\s+2 "))
+    page.goto(f"{site.url}/?q=pasted")
+    expect(page.locator("#batches tbody tr")).to_have_count(1)
+    for _ in range(200):
+        page.goto(f"{site.url}/batches/2")
+        if field(page, "status").inner_text() == "completed":
+            break
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    expect(page.locator(".message")).to_have_text("Batch 2 has been deleted.")

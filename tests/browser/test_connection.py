@@ -1,0 +1,95 @@
+"""What the pages do while the line to the server, or the server, is not there; and many tabs."""
+
+import signal
+
+import pytest
+from playwright.sync_api import expect
+
+from harness.browsing import AWAY, await_completed, field, is_live, list_of
+from harness.files import csv_of
+from harness.site import Site
+
+
+@pytest.fixture
+def site(processes) -> Site:
+    return processes("app.py").site()
+
+
+class TestConnection:
+    @pytest.mark.parametrize("shared", [True, False])
+    def test_seven_tabs_stay_live(self, open_page, site, processes, slow, shared):
+        batch_id = site.upload(list_of(3000)).json["batchId"]
+        first = open_page()
+        if not shared:
+            first.context.add_init_script("delete window.SharedWorker")
+        pages = [first, *(open_page(first.context) for _ in range(6))]
+        for number, page in enumerate(pages):
+            page.goto(f"{site.url}/batches/{batch_id}" if number % 2 else site.url)
+            if not shared and number < 6:
+                hide(page)
+        for number, page in enumerate(pages):
+            if shared or number == 6:
+                is_live(page, "#status" if number % 2 else "#recent")
+        processes("worker.py", **slow)
+        for number, page in enumerate(pages):
+            if not shared and number < 6:
+                hide(page, hidden=False)
+            root = "#status" if number % 2 else "#recent"
+            expect(field(page, "status", root)).to_have_text("completed", timeout=40_000)
+            if not shared:
+                hide(page)
+        # And an ordinary request still gets through.
+        assert pages[-1].evaluate("fetch('/api/batches').then((answer) => answer.status)") == 200
+
+    def test_the_page_polls_when_streams_are_used_up_and_goes_back_to_live(
+        self, open_page, processes
+    ):
+        site = processes("app.py", server__max_streams=1).site()
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page(allowed=AWAY)
+        with site.stream(batch_id) as stream:
+            next(stream.events())
+            page.goto(f"{site.url}/batches/{batch_id}")
+            connection = field(page, "connection")
+            expect(connection).to_have_text("updates every 2 seconds")
+            processes("worker.py")
+            await_completed(page)
+        home = open_page(page.context, allowed=AWAY)
+        page.close()
+        home.goto(site.url)
+        expect(field(home, "connection", "#recent")).to_have_text("live", timeout=40_000)
+
+    def test_the_page_reconnects_when_the_app_comes_back(self, open_page, processes):
+        app = processes("app.py")
+        site = app.site()
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page(allowed=AWAY)
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+
+        def notices_that_it_is_away():
+            expect(field(page, "connection")).to_have_text("reconnecting…")
+            expect(page.locator("#notice")).to_contain_text("The server can't be reached.")
+
+        app.send(signal.SIGSTOP)  # its connections stay open, and nothing comes
+        notices_that_it_is_away()
+        app.send(signal.SIGCONT)
+        is_live(page)
+        app.stop(signal.SIGKILL)
+        notices_that_it_is_away()
+        processes("app.py", "--port", str(site.port)).site()
+        is_live(page)
+        expect(page.locator("#notice")).to_contain_text("No worker is running")
+        processes("worker.py")
+        await_completed(page)
+
+
+def hide(page, hidden=True):
+    """Make the tab think that it is in the background, or not; a headless browser shows all."""
+    page.evaluate(
+        """(hidden) => {
+            Object.defineProperty(document, "hidden", { value: hidden, configurable: true });
+            document.dispatchEvent(new Event("visibilitychange"));
+        }""",
+        hidden,
+    )

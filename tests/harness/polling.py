@@ -1,0 +1,40 @@
+"""Waiting until something is so, with a deadline; and several threads at the same moment."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from postgres.database import SESSION_SECONDS, session
+
+
+def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """The condition's first true value; AssertionError if there is none in time."""
+    deadline = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        threading.Event().wait(0.02)
+
+
+def in_threads(*functions: Callable[[], Any], seconds: float = SESSION_SECONDS) -> list[Any]:
+    """Run the functions at the same moment, each with a session of so many seconds, and return what
+    they did."""
+    barrier = threading.Barrier(len(functions))
+    results: list[Any] = [None] * len(functions)
+
+    def run(index: int, function: Callable[[], Any]) -> None:
+        with session(seconds):
+            barrier.wait(10)
+            results[index] = function()
+
+    threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results

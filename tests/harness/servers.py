@@ -1,0 +1,266 @@
+"""PostgreSQL, PgBouncer, Redis and Sentinels of a test's own, each a process with its own settings.
+
+They listen on an address of the host that the calling thread is on (see network.py), and want a
+password.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg2
+import pytest
+import redis
+
+from harness.polling import eventually
+from servers import bundled
+from servers.keeper import Embedded
+
+LOCALHOST = "127.0.0.1"
+# Characters that a URL must have in another form, and that no configuration file minds.
+PASSWORD = "a%b@c/d"
+PASSWORD_IN_URL = "a%25b%40c%2Fd"
+POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
+PGBOUNCER = Path("/usr/sbin/pgbouncer")
+MASTER = "email-batch"
+
+
+@functools.cache
+def _made() -> Path:
+    """A folder with a PostgreSQL that was made and stopped, once for all tests of this process."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    atexit.register(shutil.rmtree, folder)
+    Embedded("postgres", folder).release()
+    return folder / "postgres"
+
+
+def made_folder() -> Path:
+    """A new folder for bundled servers, with a PostgreSQL in it: to make one takes far longer."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    subprocess.run(["cp", "-a", _made(), folder], check=True)  # noqa: S607 (it keeps owners)
+    return folder
+
+
+def free_port() -> int:
+    """A port that nobody listens on, on this thread's host."""
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+# Statements by which PostgreSQL takes 1.5 seconds for each COPY of emails.
+LASTING_COPY = (
+    "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql"
+    " AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$",
+    "CREATE TRIGGER wait AFTER INSERT ON email FOR EACH STATEMENT EXECUTE FUNCTION wait()",
+)
+
+
+def required(path: Path, package: str) -> Path:
+    """The path, if it's there; a failed test if not."""
+    if not path.exists():
+        pytest.fail(f"{path} is missing; on Debian 12: apt install {package}", pytrace=False)
+    return path
+
+
+def unprivileged() -> str | None:
+    """The user as whom what refuses to run as root is run."""
+    return "postgres" if os.getuid() == 0 else None
+
+
+class Server:
+    """A process that serves `url`, from its start until stop(), in a folder of its own."""
+
+    def __init__(
+        self,
+        url: str,
+        folder: Path,
+        command: list[str],
+        ready: Callable[[], object],
+        user: str | None = None,
+    ) -> None:
+        """`ready` raises, or returns something false, until it can be used."""
+        self.url = url
+        self.folder = folder
+        with (folder / "output").open("ab") as output:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, user=user
+            )
+        try:
+            eventually(lambda: self._is_ready(ready), 30)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _is_ready(self, ready: Callable[[], object]) -> bool:
+        assert self.process.poll() is None, (self.folder / "output").read_text()
+        try:
+            return bool(ready())
+        except (psycopg2.OperationalError, redis.RedisError):
+            return False
+
+    def kill(self) -> None:
+        """End it as if its machine had lost its power."""
+        self.process.kill()
+        self.process.wait(30)
+
+    def stop(self, signum: signal.Signals = signal.SIGINT) -> None:
+        """End it in good order: a fast shutdown of PostgreSQL and PgBouncer."""
+        if self.process.poll() is None:
+            self.process.send_signal(signum)
+        self.process.wait(30)
+
+
+@contextmanager
+def folder() -> Iterator[Path]:
+    """A folder for the data of servers; not pytest's, which only its owner may enter."""
+    path = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    path.chmod(0o755)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def _own_folder(parent: Path, name: str) -> Path:
+    path = parent / name
+    path.mkdir()
+    if user := unprivileged():
+        os.chown(path, pwd.getpwnam(user).pw_uid, -1)
+    return path
+
+
+def connects(url: str) -> bool:
+    psycopg2.connect(url, connect_timeout=2).close()
+    return True
+
+
+@contextmanager
+def postgres(
+    parent: Path, address: str = LOCALHOST, bin_folder: Path = POSTGRES_15, **settings: object
+) -> Iterator[Server]:
+    """A PostgreSQL with these settings, by default Debian's."""
+    required(bin_folder / "postgres", "postgresql-15")
+    folder, port = _own_folder(parent, "postgres"), free_port()
+    (folder / "password").write_text(PASSWORD)
+    (folder / "password").chmod(0o644)
+    subprocess.run(
+        [
+            *(bin_folder / "initdb", "--no-sync", "--encoding=UTF8", "--locale=C.UTF-8"),
+            *("--username=postgres", "--auth=scram-sha-256", f"--pwfile={folder / 'password'}"),
+            folder / "data",
+        ],
+        check=True,
+        stdout=subprocess.DEVNULL,
+        user=unprivileged(),
+    )
+    with (folder / "data/pg_hba.conf").open("a") as file:
+        file.write("host all all all scram-sha-256\n")
+    all_settings = {
+        "listen_addresses": address,
+        "port": port,
+        "unix_socket_directories": folder,
+        **settings,
+    }
+    url = f"postgresql://postgres:{PASSWORD_IN_URL}@{address}:{port}/postgres"
+    options = [f"--{name}={value}" for name, value in all_settings.items()]
+    server = Server(
+        url,
+        folder,
+        [str(bin_folder / "postgres"), "-D", str(folder / "data"), *options],
+        lambda: connects(url),
+        unprivileged(),
+    )
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def pgbouncer(parent: Path, upstream: str, connections: int) -> Iterator[Server]:
+    """A PgBouncer in transaction pooling mode, which shares so many connections to `upstream`."""
+    required(PGBOUNCER, "pgbouncer")
+    folder, port = _own_folder(parent, "pgbouncer"), free_port()
+    known = psycopg2.extensions.parse_dsn(upstream)
+    (folder / "users").write_text(f'"{known["user"]}" "{PASSWORD}"\n')
+    (folder / "users").chmod(0o644)
+    (folder / "ini").write_text(
+        f"[databases]\n* = host={known['host']} port={known['port']}\n"
+        f"[pgbouncer]\nlisten_addr = {LOCALHOST}\nlisten_port = {port}\nunix_socket_dir =\n"
+        f"auth_type = scram-sha-256\nauth_file = {folder}/users\npool_mode = transaction\n"
+        f"default_pool_size = {connections}\nmax_client_conn = 200\n"
+        f"admin_users = {known['user']}\n"
+    )
+    url = f"postgresql://postgres:{PASSWORD_IN_URL}@{LOCALHOST}:{port}/{known['dbname']}"
+    command = [str(PGBOUNCER), str(folder / "ini")]
+    server = Server(url, folder, command, lambda: connects(url), unprivileged())
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@contextmanager
+def redis_server(
+    parent: Path,
+    name: str = "redis",
+    *options: str,
+    address: str = LOCALHOST,
+    executable: str | None = None,
+) -> Iterator[Server]:
+    """A Redis with further options; `executable` by default as the bundled one is found."""
+    folder, port = _own_folder(parent, name), free_port()
+    url = f"redis://:{PASSWORD_IN_URL}@{address}:{port}/0"
+    server = Server(
+        url,
+        folder,
+        [
+            *(executable or bundled.Redis._executable(), "--bind", address, "--port", str(port)),
+            *("--unixsocket", str(folder / "redis.sock"), "--dir", str(folder), "--save", ""),
+            *("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options),
+        ],
+        lambda: answers(url),
+    )
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGTERM)
+
+
+def answers(url: str) -> bool:
+    with redis.Redis.from_url(url, socket_timeout=2, decode_responses=True) as client:
+        return bool(client.ping())
+
+
+@contextmanager
+def sentinel(parent: Path, name: str, master: str) -> Iterator[Server]:
+    """One of three Sentinels that watch over the Redis at the URL `master`."""
+    folder, port = _own_folder(parent, name), free_port()
+    watched = redis.connection.parse_url(master)
+    (folder / "conf").write_text(
+        f"port {port}\nbind {LOCALHOST}\ndir {folder}\nrequirepass {PASSWORD}\n"
+        f"sentinel monitor {MASTER} {watched['host']} {watched['port']} 2\n"
+        f"sentinel auth-pass {MASTER} {PASSWORD}\n"
+        f"sentinel down-after-milliseconds {MASTER} 500\n"
+        f"sentinel failover-timeout {MASTER} 3000\n"
+    )
+    url = f"redis://:{PASSWORD_IN_URL}@{LOCALHOST}:{port}"
+    command = [bundled.Redis._executable(), str(folder / "conf"), "--sentinel"]
+    server = Server(url, folder, command, lambda: answers(url))
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGTERM)

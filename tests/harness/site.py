@@ -1,0 +1,119 @@
+"""HTTP and event streams of a served application."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Response:
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+class Site:
+    """A served application at host and port."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url.rstrip("/")
+        self.host, port = re.fullmatch(r"http://([\d.]+):(\d+)/?", url).groups()  # type: ignore[union-attr]
+        self.port = int(port)
+
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, self.port, timeout=60)
+
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> Response:
+        """Header names are given with underscores."""
+        connection = self.connection()
+        try:
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request(method, path, body, names)
+            response = connection.getresponse()
+            return Response(response.status, response.headers, response.read())
+        finally:
+            connection.close()
+
+    def get(self, path: str, **headers: str) -> Response:
+        return self.request("GET", path, **headers)
+
+    def upload(
+        self,
+        content: bytes,
+        filename: str = "list.csv",
+        field: str = "file",
+        path: str = "/api/upload",
+        **texts: str,
+    ) -> Response:
+        """Send a form with a file in `field`, and with `texts` as its other fields."""
+        boundary = "a-boundary-of-the-tests"
+        start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        body = "".join(f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts.items())
+        head = f'{start}"{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
+        whole = (body + head).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+        content_type = f"multipart/form-data; boundary={boundary}"
+        return self.request("POST", path, whole, Content_Type=content_type)
+
+    @contextlib.contextmanager
+    def stream(self, batch_id: int | None = None, **headers: str) -> Iterator[Stream]:
+        """The stream of a batch, or of all."""
+        path = "/api/batches/stream" if batch_id is None else f"/api/batches/{batch_id}/stream"
+        connection = self.connection()
+        try:
+            names = {name.replace("_", "-"): value for name, value in headers.items()}
+            connection.request("GET", path, headers=names)
+            # The response may have taken the socket over from the connection.
+            with connection.getresponse() as response:
+                yield Stream(response)
+        finally:
+            connection.close()
+
+
+class Stream:
+    """An open event stream, read as it comes."""
+
+    def __init__(self, response: http.client.HTTPResponse) -> None:
+        self.response = response
+        self.status = response.status
+
+    def lines(self) -> Iterator[str]:
+        while line := self.response.readline():
+            yield line.decode().rstrip("\n")
+
+    def events(self) -> Iterator[dict[str, Any]]:
+        """The snapshots, until the stream ends; each event's id is its revision."""
+        event_id = None
+        for line in self.lines():
+            if line.startswith("id: "):
+                event_id = int(line[4:])
+            elif line.startswith("data: "):
+                data = json.loads(line[6:])
+                assert data["revision"] == event_id
+                yield data
+
+    def all_events(self) -> Iterator[tuple[str, Any]]:
+        """Type and data of each event of the stream of all batches, which have no id."""
+        kind = "message"
+        for line in self.lines():
+            assert not line.startswith("id:")
+            if line.startswith("event: "):
+                kind = line[7:]
+            elif line.startswith("data: "):
+                yield kind, json.loads(line[6:])
+                kind = "message"
+
+    def snapshots(self) -> Iterator[dict[str, Any]]:
+        """Those of them that are snapshots."""
+        return (data for kind, data in self.all_events() if kind == "message")

@@ -1,0 +1,302 @@
+"""The check as a whole, with a nameserver of the tests' own."""
+
+import itertools
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import dns.resolver
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import processors
+from harness.batches import store
+from harness.books import emails
+from harness.polling import eventually
+from processors import PROCESSED, ProcessorError, failed, risky
+from processors import lookups as lookups_module
+from processors.check import Check, check, check_one
+from processors.lookups import Lookups
+
+# What is looked at in different ways, to be mixed.
+MIXED = [
+    *("anna@example.com", "anna@Example.com", "bob@example.org", "Info@example.com", "a@gmial.com"),
+    *(
+        "info@mailinator.com",
+        "anna",
+        "info@",
+        "@example.com",
+        "a..b@example.com",
+        "a@b@example.com",
+    ),
+    *(
+        "j\u00fcrgen@example.de",
+        "info@m\u00fcller.de",
+        "x" * 64 + "@example.com",
+    ),
+    *(
+        "x" * 65 + "@example.com",
+        "x" * 60 + "@" + "y." * 98 + "com",
+        "info@" + "y." * 200 + "com",
+        "",
+    ),
+]
+
+ANYTHING = st.builds(
+    "{}{}{}".format,
+    st.text(st.sampled_from("aB0.-+'é \t@"), max_size=70) | st.sampled_from(["info", "No-Reply"]),
+    st.sampled_from(["@", "", "@@"]),
+    st.text(st.sampled_from("aB0.-é @"), max_size=12).map("{}.com".format)
+    | st.sampled_from(["gmial.com", "x.test", "", "example.com"]),
+)
+
+OPTIONS = {
+    "dns": "off",
+    "nameservers": [],
+    "timeout_seconds": 30.0,
+    "concurrency": 100,
+    "disposable_domains": "",
+}
+
+
+@pytest.fixture
+def lookups(nameserver):
+    # Longer than any answer takes, however busy the machine is.
+    lookups = Lookups([nameserver.address], 30.0, 100)
+    yield lookups
+    lookups.close()
+
+
+@pytest.fixture
+def make(nameserver, monkeypatch):
+    made = []
+    monkeypatch.setattr(lookups_module, "PROBE_SECONDS", 30.0)
+
+    def make(**options):
+        made.append(processors.load("check", {**OPTIONS, **options}))
+        return made[-1]
+
+    yield make
+    for processor in made:
+        if processor.lookups:
+            processor.lookups.close()
+
+
+@pytest.mark.parametrize(
+    ("address", "outcome"),
+    [
+        ("anna@example.com", PROCESSED),
+        ("anna@@example.com", failed("bad_domain")),
+        ("Info@example.com", risky("role_account")),
+        ("info@mailinator.com", risky("disposable")),
+        ("info@gmial.com", risky("likely_typo")),
+    ],
+)
+def test_without_lookups(address, outcome):
+    assert check_one(address) == outcome
+    assert list(check([address])) == [outcome]
+
+
+def test_yields_one_outcome_for_each_address_lazily():
+    def addresses():
+        yield "anna@example.com"
+        yield "anna"
+        raise AssertionError("asked for more than was taken")
+
+    outcomes = check(addresses())
+    assert [next(outcomes), next(outcomes)] == [PROCESSED, failed("no_at_sign")]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(MIXED) | ANYTHING, min_size=1, max_size=60))
+def test_lines_come_out_as_one_by_one(addresses):
+    found = Check().check_lines("\n".join(addresses))
+    expected = [check_one(address) for address in addresses]
+    assert [found.get(line, PROCESSED) for line in range(len(addresses))] == expected
+    assert PROCESSED not in found.values()
+
+
+def test_a_line_is_its_own_whatever_stands_in_those_around_it():
+    check = Check()
+    for before, line, after in itertools.product(MIXED, MIXED, MIXED):
+        found = check.check_lines(f"{before}\n{line}\n{after}")
+        assert found.get(1, PROCESSED) == check_one(line)
+
+
+def test_endless_addresses_take_next_to_no_time():
+    addresses = [f"{number}{'a' * 130_000}@example.com" for number in range(100)]
+    addresses += ["a" + "\u0301" * 130_000, "a@" + "b" * 130_000]
+    begun = time.process_time()
+    assert set(Check().check_lines("\n".join(addresses)).values()) == {failed("too_long")}
+    assert set(check(addresses)) == {failed("too_long")}
+    # A tenth; the email-validator package takes a minute.
+    assert time.process_time() - begun < 2
+
+
+def test_what_is_found_first_is_the_outcome(nameserver, lookups):
+    for name in ("good.example.net", "gmial.com", "mailinator.com"):
+        nameserver.mx(name)
+    for name in ("error.example.net", "gnail.com"):
+        nameserver.code(name, "SERVFAIL")
+    expected = {
+        "anna": failed("no_at_sign"),
+        "info@missing.example.net": failed("no_such_domain"),
+        "anna@gmai.com": failed("no_such_domain"),
+        "info@gmial.com": risky("likely_typo"),
+        "anna@gnail.com": risky("likely_typo"),
+        "info@mailinator.com": risky("disposable"),
+        "info@error.example.net": risky("dns_error"),
+        "info@good.example.net": risky("role_account"),
+        "anna@good.example.net": PROCESSED,
+    }
+    found = list(Check(lookups=lookups)(expected))
+    assert dict(zip(expected, found, strict=True)) == expected
+
+
+def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserver, lookups):
+    nameserver.mx("example.net")
+    nameserver.seconds = 0.1
+    run = Check(lookups=lookups)
+    addresses = [f"user{number}@example.net" for number in range(10_000)]
+    found = []
+    threads = [
+        threading.Thread(target=lambda: found.append(list(run(addresses)))) for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [[PROCESSED] * 10_000] * 4
+    assert nameserver.asked == {("example.net", "MX"): 1}
+
+
+def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lookups):
+    for number in range(200):
+        if number % 3:
+            nameserver.mx(f"d{number}.example.net")
+    nameserver.seconds = 0.2
+    began = time.monotonic()
+    outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(200)))
+    assert outcomes == [
+        PROCESSED if number % 3 else failed("no_such_domain") for number in range(200)
+    ]
+    # One after the other it would take 40 s.
+    assert time.monotonic() - began < 20
+
+
+def test_what_was_looked_up_ahead_stays_known_when_a_turn_ends(nameserver, lookups):
+    for number in range(20):
+        nameserver.mx(f"d{number}.example.net")
+    nameserver.gate.clear()
+    run = Check(lookups=lookups)
+    outcomes = run([f"a@d{number}.example.net" for number in range(20)])
+    with ThreadPoolExecutor(1) as executor:
+        first = executor.submit(next, outcomes)
+        eventually(lambda: len(nameserver.asked) == 20)
+        nameserver.gate.set()
+        assert first.result(60) == PROCESSED
+    outcomes.close()
+    eventually(lambda: all(lookups.cached(f"d{number}.example.net") for number in range(20)))
+
+
+def test_500_domains_without_an_answer_take_no_longer_than_a_few_lookups(nameserver):
+    nameserver.silent = True
+    with closing(Lookups([nameserver.address], 1.0, 100)) as lookups:
+        outcomes = list(Check(lookups=lookups)(f"a@d{number}.example.net" for number in range(500)))
+    assert set(outcomes) == {risky("dns_timeout"), risky("dns_paused")}
+    # Those that had a place, and a few more.
+    assert len({name for name, _ in nameserver.asked}) < 200
+
+
+class TestConfigured:
+    """`[check]` and what comes of it."""
+
+    def test_off_looks_nothing_up(self, make, nameserver):
+        assert make(nameservers=[nameserver.address]).lookups is None
+        assert not nameserver.asked
+
+    @pytest.mark.parametrize("dns", ["on", "auto"])
+    def test_on_and_auto_look_up_when_the_resolver_answers(self, make, nameserver, dns, caplog):
+        caplog.set_level("INFO")
+        processor = make(dns=dns, nameservers=[nameserver.address])
+        assert list(processor(["a@nowhere.example.net"])) == [failed("no_such_domain")]
+        assert caplog.messages == [
+            f"dns lookups are on nameservers={nameserver.address} concurrency=100"
+        ]
+
+    def test_auto_is_off_when_it_does_not_and_says_why(self, make, nameserver, caplog):
+        nameserver.invent()
+        processor = make(dns="auto", nameservers=[nameserver.address])
+        assert list(processor(["a@nowhere.example.net"])) == [PROCESSED]
+        (line,) = caplog.messages
+        assert "dns lookups are off" in line
+        assert "invents answers" in line
+
+    def test_without_a_nameserver_on_is_an_error_and_auto_is_off(
+        self, make, monkeypatch, tmp_path, caplog
+    ):
+        system = dns.resolver.Resolver
+        nowhere = str(tmp_path / "resolv.conf")
+        monkeypatch.setattr(dns.resolver, "Resolver", lambda: system(nowhere))
+        with pytest.raises(ProcessorError, match=r"\[check\] dns is on, but the system names no"):
+            make(dns="on")
+        assert make(dns="auto").lookups is None
+        assert [message.partition(" why=")[0] for message in caplog.messages] == [
+            "dns lookups are off"
+        ]
+
+    def test_disposable_domains_of_ones_own_are_added(self, make, tmp_path):
+        (tmp_path / "own.txt").write_text("example.net\n")
+        processor = make(disposable_domains=str(tmp_path / "own.txt"))
+        addresses = ["a@x.example.net", "a@mailinator.com", "a@example.com"]
+        assert list(processor(addresses)) == [risky("disposable")] * 2 + [PROCESSED]
+
+    def test_a_list_that_is_not_there_is_told(self, make):
+        with pytest.raises(ProcessorError, match=r"\[check\] disposable_domains: .*can't be read"):
+            make(disposable_domains="nowhere.txt")
+
+
+def test_a_worker_stores_what_the_nameserver_says(processes, client, nameserver):
+    nameserver.mx("good.example.net")
+    nameserver.mx("null.example.net", ".")
+    nameserver.lie("silent.example.net", "silence")
+    names = ("good", "null", "silent", "missing")
+    batch_id = store(*(f"a@{name}.example.net" for name in names), "info@good.example.net").batch_id
+    worker = processes(
+        "worker.py",
+        check__dns="on",
+        check__nameservers=nameserver.address,
+        check__timeout_seconds=4,
+    )
+    worker.await_line("batch completed")
+    assert emails(batch_id) == [
+        ("a@good.example.net", "processed", None),
+        ("a@null.example.net", "failed", "null_mx"),
+        ("a@silent.example.net", "processed", "dns_timeout"),
+        ("a@missing.example.net", "failed", "no_such_domain"),
+        ("info@good.example.net", "processed", "role_account"),
+    ]
+
+
+def test_a_worker_that_waits_for_lookups_stops_in_good_order(processes, client, nameserver):
+    store(*(f"a@d{number}.example.net" for number in range(3000)))
+    nameserver.silent = True
+    changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 2}
+    worker = processes("worker.py", check__dns="on", **changes)
+    eventually(lambda: any(name.endswith(".example.net") for name, _ in nameserver.asked))
+    began = time.monotonic()
+    assert worker.stop() == 0
+    # For all of them, a hundred at a time, it would take a minute.
+    assert time.monotonic() - began < 30
+
+
+def test_a_worker_that_is_stopped_before_it_has_begun_stops_in_good_order(
+    processes, client, nameserver
+):
+    nameserver.silent = True
+    changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 1}
+    worker = processes("worker.py", check__dns="auto", **changes)
+    eventually(lambda: nameserver.asked)  # whether it answers, before anything else
+    assert worker.stop() == 0

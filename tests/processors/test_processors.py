@@ -1,0 +1,215 @@
+import re
+import sys
+
+import pytest
+
+import processors
+from harness.config import ROOT
+from harness.processors import listed
+from processors import PROCESSED, Outcome, ProcessorError, failed, one_by_one, process, risky
+from runtime import settings
+
+
+@one_by_one
+def no_b(address):
+    return "has_b" if address.startswith("b") else None
+
+
+def test_a_function_for_one_address_becomes_a_processor():
+    @one_by_one
+    def no_dots(address):
+        return "has_dot" if "." in address else None
+
+    assert list(no_dots(iter(["a", "b.c"]))) == [PROCESSED, failed("has_dot")]
+
+
+def test_such_a_function_may_say_the_outcome():
+    @one_by_one
+    def doubtful(address):
+        return risky("has_dot") if "." in address else None
+
+    assert list(doubtful(["a", "b.c"])) == [PROCESSED, Outcome("processed", "has_dot")]
+
+
+def test_functions_are_loaded_by_name():
+    assert processors.load("processors.check:check")(["a"])
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """Load a processor from the text of a module `staff` with options."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "staff", raising=False)
+
+    def load(text, name, options):
+        (tmp_path / "staff.py").write_text(text)
+        return processors.load(name, options)
+
+    yield load
+    sys.modules.pop("staff", None)
+
+
+def test_the_documented_example_works_as_written(own, tmp_path):
+    text = (ROOT / "docs/processors.md").read_text()
+    module, config = (
+        re.search(rf"```{kind}\n(.*?)```", text, re.S)[1] for kind in ("python", "ini")
+    )
+    shipped = settings.DEFAULT_PATH.read_text()
+    worker, section = config.split("\n\n")
+    path = tmp_path / "config.ini"
+    path.write_text(shipped.replace("processor = check", worker.splitlines()[1]) + section)
+    loaded = settings.load(path, environ={})
+    processor = own(module, loaded.worker.processor, loaded.processor_options)
+    assert list(processor(["a@example.org", "a@example.com"])) == [PROCESSED, failed("not_staff")]
+
+
+FACTORY = """
+from processors import configured, one_by_one
+
+@configured
+def limited(options):
+    limit = int(options["limit"])
+    return one_by_one(lambda address: "long" if len(address) > limit else None)
+"""
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({}, r"'staff:limited' needs \[staff\] limit"), ({"limit": "x"}, r"can't use \[staff\]: inv")],
+)
+def test_wrong_options_are_told(own, options, sentence):
+    with pytest.raises(ProcessorError, match=sentence):
+        own(FACTORY, "staff:limited", options)
+
+
+@pytest.mark.parametrize("name", ["nowhere:check", "processors.check:nothing", "processors:ERROR"])
+def test_what_cannot_be_loaded_is_named(name):
+    with pytest.raises(ProcessorError, match=name):
+        processors.load(name)
+
+
+@pytest.mark.parametrize(
+    "outcome", [PROCESSED, failed("x_1"), Outcome("processed", "risky"), Outcome("processed")]
+)
+def test_outcomes_are_accepted(outcome):
+    assert processors.checked(outcome) == outcome
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        None,
+        True,
+        ("processed", None),
+        Outcome("failed"),
+        Outcome("pending"),
+        failed("Not a code"),
+        failed(""),
+        failed("x" * 41),
+    ],
+)
+def test_what_is_no_outcome_is_refused(outcome):
+    with pytest.raises(ProcessorError, match="a processor yields Outcome objects"):
+        processors.checked(outcome)
+
+
+class TestProcess:
+    """process(): from a processor and addresses to outcomes."""
+
+    ADDRESSES = ["a", "b", "c", "d"]
+
+    def run(self, processor, deadline=float("inf")):
+        errors = []
+        return listed(process(processor, self.ADDRESSES, deadline, errors.append)), errors
+
+    def test_asks_the_processor_for_each_email_in_order(self):
+        assert self.run(no_b) == ([PROCESSED, failed("has_b"), PROCESSED, PROCESSED], [])
+
+    def test_stops_at_the_deadline_but_not_before_the_first(self):
+        taken = []
+
+        def lazy(emails):
+            for address in emails:
+                taken.append(address)
+                yield PROCESSED
+
+        assert self.run(lazy, deadline=0.0) == ([PROCESSED], [])
+        assert taken == ["a"]
+
+    def test_an_exception_fails_one_email(self):
+        @one_by_one
+        def raises_for_b(address):
+            if address == "b":
+                raise LookupError(address)
+
+        outcomes, errors = self.run(raises_for_b)
+        assert outcomes == [PROCESSED, failed("error"), PROCESSED, PROCESSED]
+        assert [type(error) for error in errors] == [LookupError]
+
+    def test_what_is_no_outcome_fails_one_email(self):
+        def odd(emails):
+            return (None if address == "b" else PROCESSED for address in emails)
+
+        outcomes, errors = self.run(odd)
+        assert outcomes == [PROCESSED, failed("error"), PROCESSED, PROCESSED]
+        assert [type(error) for error in errors] == [ProcessorError]
+
+    def test_a_processor_that_ends_early_fails_what_it_left_and_one_that_goes_on_is_cut(self):
+        outcomes, errors = self.run(lambda emails: iter([PROCESSED]))
+        assert outcomes == [PROCESSED, failed("error"), PROCESSED, failed("error")]
+        assert len(errors) == 2
+        outcomes, errors = self.run(lambda emails: iter([PROCESSED] * 9))
+        assert (outcomes, errors) == ([PROCESSED] * 4, [])
+
+    def test_a_processor_that_always_raises_ends_too(self):
+        def broken(emails):
+            raise OSError("down")
+
+        assert self.run(broken)[0] == [failed("error")] * 4
+
+
+class TestProcessLines:
+    """process_lines(): from a function of a text and addresses one a line to outcomes."""
+
+    @pytest.fixture(autouse=True)
+    def few_at_once(self, monkeypatch):
+        monkeypatch.setattr(processors, "AT_ONCE", 4)
+
+    def run(self, said, text="a\nbb\nccc\nd\n\nf", deadline=float("inf")):
+        asked = []
+
+        def of_lines(lines):
+            asked.append(lines)
+            return said(lines.split("\n"))
+
+        return listed(processors.process_lines(of_lines, text, deadline)), asked
+
+    def test_takes_whole_lines_and_puts_each_outcome_in_its_place(self):
+        outcomes, asked = self.run(
+            lambda lines: {
+                place: failed(f"has_{line}") for place, line in enumerate(lines) if len(line) != 1
+            }
+        )
+        assert asked == ["a\nbb", "ccc\nd", "\nf"]
+        assert outcomes == [
+            *(PROCESSED, failed("has_bb"), failed("has_ccc"), PROCESSED),
+            *(failed("has_"), PROCESSED),
+        ]
+
+    def test_outcomes_may_come_in_any_order_and_say_that_all_is_well(self):
+        said = {1: risky("odd"), 0: Outcome("processed")}
+        outcomes, _ = self.run(lambda lines: said, "a\nb")
+        assert outcomes == [PROCESSED, risky("odd")]
+
+    @pytest.mark.parametrize("line", [-1, 2])
+    def test_a_line_that_was_not_asked_about_is_refused(self, line):
+        with pytest.raises(ProcessorError, match=f"line {line} of 2"):
+            self.run(lambda lines: {line: failed("odd")}, "a\nb")
+
+    @pytest.mark.parametrize("outcome", [None, "odd", Outcome("failed")])
+    def test_what_is_no_outcome_is_refused(self, outcome):
+        with pytest.raises(ProcessorError, match="yields Outcome objects"):
+            self.run(lambda lines: {0: outcome})
+
+    def test_stops_at_the_deadline_but_not_before_the_first_lines(self):
+        assert self.run(lambda lines: {}, deadline=0.0) == ([PROCESSED] * 2, ["a\nbb"])

@@ -1,0 +1,102 @@
+"""What a Redis says that does not do what it is asked is told, and not again and again."""
+
+import contextlib
+import re
+import shutil
+import tempfile
+import threading
+from pathlib import Path
+
+import pytest
+from redis import Redis
+
+from harness.polling import eventually
+from relay import trials
+from relay.doorbell import Doorbell
+from relay.hub import Hub
+from servers.keeper import Embedded
+
+
+@pytest.fixture(scope="module")
+def url():
+    """A Redis of these tests' own."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    server = Embedded("redis", folder)
+    yield server.url
+    server.release()
+    shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["publish", "evalsha", "brpop", "psubscribe", "lpush", "smembers", "unlink", "llen", "get"],
+)
+def test_a_forbidden_command_is_told_as_what_it_is_and_not_again_and_again(url, command):
+    """By a user of Redis who may do all else."""
+    admin = Doorbell(url, "email-queue")
+    doorbell = Doorbell(f"unix://someone:secret@{url.removeprefix('unix://')}", "email-queue")
+    trials.prepare(doorbell, "batch:status:")
+    Hub(doorbell, "batch:status:")
+
+    def allow(*more):
+        rights = [
+            "~email-queue*",
+            "resetchannels",
+            "&batch:status:*",
+            "+@all",
+            "-@admin",
+            "-@dangerous",
+        ]
+        admin.client.execute_command(
+            "ACL", "SETUSER", "someone", "reset", "on", ">secret", *rights, *more
+        )
+
+    try:
+        allow(f"-{command}")
+        doorbell.use(lambda: doorbell.client.config_get("port"))
+        assert doorbell.away
+        doorbell.probe()
+        assert doorbell.away
+        assert re.search("permission|can't run this command", doorbell.refusal)
+        allow()
+        doorbell.probe()
+        assert not doorbell.away
+        assert doorbell.refusal is None
+    finally:
+        doorbell.close()
+        admin.close()
+
+
+@contextlib.contextmanager
+def loading(client):
+    # While it loads, it answers after each 2 MB.
+    client.mset({f"key:{number}": "x" * 50_000 for number in range(400)})
+    client.config_set("rdbcompression", "no")
+    client.config_set("key-load-delay", 10_000)  # microseconds
+    path, done = client.connection_pool.connection_kwargs["path"], threading.Event()
+
+    def reload():
+        with Redis(unix_socket_path=path) as patient:
+            while not done.is_set():
+                patient.execute_command("DEBUG", "RELOAD")
+
+    loader = threading.Thread(target=reload)
+    loader.start()
+    yield
+    done.set()
+    loader.join()
+
+
+def test_what_redis_says_while_it_loads_is_told_until_it_is_right(url):
+    with (
+        contextlib.closing(Doorbell(url, "email-queue")) as admin,
+        contextlib.closing(Doorbell(url, "email-queue")) as doorbell,
+    ):
+        trials.prepare(doorbell, "batch:status:")
+        doorbell.check()
+        assert not doorbell.away
+        with loading(admin.client):
+            eventually(lambda: doorbell.check() or doorbell.away)
+            eventually(lambda: doorbell.probe() or "loading" in (doorbell.refusal or ""))
+        eventually(lambda: doorbell.probe() or not doorbell.away)
+        assert doorbell.refusal is None

@@ -1,0 +1,111 @@
+import logging
+import re
+import sys
+import time
+
+import pytest
+
+from harness import books
+from runtime import logs
+
+
+def test_plain_values_stay_bare_and_others_are_quoted_on_one_line():
+    written = logs.line("stored", batch=7, name="a b\n2026 level=INFO", url="http://x:1/")
+    assert written == 'stored batch=7 name="a b\\n2026 level=INFO" url=http://x:1/'
+
+
+def written(message, request=""):
+    """A record of this message as it is written."""
+    token = logs.REQUEST.set(request)
+    record = logging.LogRecord("test", logging.INFO, "", 0, message, (), None)
+    text = logs._Formatter().format(record)
+    logs.REQUEST.reset(token)
+    time, _, rest = text.partition(" ")
+    assert re.fullmatch(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", time)
+    return rest
+
+
+def test_every_record_is_written_as_keys_and_values():
+    start = "level=INFO logger=test "
+    assert written(logs.line("stored", batch=7)) == f"{start}event=stored batch=7"
+    stored = logs.line("batch completed", batch=7)
+    assert written(stored, "a1b2") == f'{start}event="batch completed" batch=7 request=a1b2'
+    # Such as a library's.
+    assert written('with "quotes"\nand lines') == rf'{start}event="with \"quotes\"\nand lines"'
+
+
+def logged(raises):
+    """What is logged of an error: the lines below the first."""
+    formatter = logs._Formatter()
+    try:
+        raises()
+    except Exception:
+        return formatter.format(
+            logging.LogRecord("test", logging.ERROR, "", 0, "failed", (), sys.exc_info())
+        )
+    raise AssertionError
+
+
+def test_errors_are_logged_without_the_addresses_in_their_messages():
+    address = "someone@" + "example.com"
+
+    def fail():
+        try:
+            raise KeyError(address)
+        except KeyError as error:
+            raise ValueError(f"not {address!r}, but <{address}>, it seems") from error
+
+    text = logged(fail)
+    assert address not in text
+    assert "KeyError: …\nWhile that was handled:\n" in text
+    assert text.endswith("ValueError: not … but … it seems")
+    assert "in fail\n" in text
+    assert logs.line("failed", error=ValueError("no a@x.de")) == 'failed error="no \\u2026"'
+
+
+@pytest.mark.parametrize(
+    "message", ["a" * 300_000, "a@" * 150_000, "@" * 300_000, "a " * 150_000, "\u0301" * 300_000]
+)
+def test_an_endless_message_is_logged_at_once_and_cut(message):
+    begun = time.process_time()
+    text = logged(lambda: (_ for _ in ()).throw(ValueError(message)))
+    line = written(logs.line("failed", why=message, error=ValueError(message)))
+    library = written(message)
+    assert time.process_time() - begun < 1  # some thousandths; to go back takes minutes
+    assert len(text) < 2 * logs.MAX_VALUE + 1000
+    assert len(line) < 13 * logs.MAX_VALUE
+    assert len(library) < 7 * logs.MAX_VALUE
+    if "@" in message:
+        assert text.endswith("ValueError: …")
+
+
+def test_no_part_of_an_address_is_left_where_a_message_is_cut():
+    message = "x " * (logs.MAX_VALUE // 2 - 10) + "someone." * 10 + "@example.com, and more"
+    assert "someone" not in logs.said(ValueError(message))
+    assert logs.said(ValueError("a " * logs.MAX_VALUE)).endswith("a a…")
+
+
+def test_nor_with_rows_and_statements_that_postgresql_shows(database):
+    secret = "a secret" + " name"
+    bad_row = (
+        "INSERT INTO email (batch_id, id, email, row_number, status) VALUES (1, 1, %s, 1, 'x')"
+    )
+    for sql in (bad_row, "SELECT %s, nothing"):
+        text = logged(lambda sql=sql: books.query(sql, secret))
+        assert secret not in text
+        assert "Error: " in text
+
+
+def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(caplog):
+    caplog.set_level(logging.INFO)
+    outage = logs.Outage("redis", logging.getLogger("test"))
+    outage.end()
+    assert not outage.lasting
+    for _ in range(3):
+        outage.begin(ConnectionError("refused"))
+    assert outage.lasting
+    outage.end()
+    outage.end()
+    assert [record.levelname for record in caplog.records] == ["ERROR", "WARNING"]
+    assert caplog.messages[0] == "unreachable server=redis error=refused"
+    assert caplog.messages[1].startswith("reachable again server=redis seconds=0.")

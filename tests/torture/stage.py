@@ -1,0 +1,377 @@
+"""What a torture run plays on: real servers, one app and several workers, each a process.
+
+An app or worker that ended is started again at once, as a service manager would; the bundled
+servers have their keepers. Only processes that were started here are ever killed, by their pids.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import psutil
+import psycopg2
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from harness.config import ROOT, write_config
+from harness.servers import free_port
+from servers.keeper import Embedded
+from torture.audit import Findings
+
+# The list of batch ids, and the set in which workers announce the names of keys that expire.
+QUEUE_KEY = "email-queue"
+WORKERS_KEY = f"{QUEUE_KEY}:workers"
+WORKER_THREADS = 2
+CHUNK_SIZE = 500
+TURN_SECONDS = 0.3
+
+# Seconds: between two looks at the processes; that one which was asked to end may take (the
+# worker's own shutdown_seconds is 10, and the machine is busy); that all may take to be ready.
+LOOK = 0.03
+END = 25.0
+READY = 90.0
+
+# What `check` does, with a sleep after every so many addresses, so that turns take their time.
+_PROCESSOR = """
+import time
+from processors.check import check
+
+def slow_check(addresses):
+    for number, outcome in enumerate(check(addresses), start=1):
+        if number % {every} == 0:
+            time.sleep({seconds})
+        yield outcome
+"""
+_SLEEP = 0.002
+
+
+def write_slow_check(folder: Path, seconds_per_email: float) -> str:
+    """The name of a processor, in a module beside the configuration: `check`, but slower."""
+    (folder / "slow_check.py").write_text(
+        _PROCESSOR.format(
+            every=max(1, round(_SLEEP / seconds_per_email)),
+            seconds=max(_SLEEP, seconds_per_email),
+        )
+    )
+    return "slow_check:slow_check"
+
+
+class Database:
+    """A connection of the thread that uses it, made anew whenever it broke."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.connection: Any = None
+
+    def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """The answer to a statement of its own. Raises psycopg2.Error while there is none."""
+        try:
+            if self.connection is None:
+                self.connection = psycopg2.connect(self._url, connect_timeout=3)
+                self.connection.autocommit = True
+            with self.connection.cursor() as cursor:
+                cursor.execute(sql, parameters)
+                rows: list[tuple[Any, ...]] = cursor.fetchall()
+                return rows
+        except psycopg2.Error:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            with contextlib.suppress(psycopg2.Error):
+                connection.close()
+
+
+class Child:
+    """app.py or a worker.py. Harm comes from one thread, look() from another."""
+
+    def __init__(
+        self, name: str, command: list[str], ready: str, environment: dict[str, str], log: Path
+    ) -> None:
+        """`ready` is in the line that it logs when it's at work."""
+        self.name = name
+        self.log = log
+        self._command = [sys.executable, *command]
+        self._ready = ready.encode()
+        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._offset = 0
+        # How the present process is to end: not at all, by a kill, or in good order until then.
+        self._killed = False
+        self._end_by: float | None = None
+        self._paused_until: float | None = None
+        self._wanted = True
+        self.peak_rss = 0
+
+    def start(self) -> None:
+        """Start a process; only look() and whoever comes before it may."""
+        self._killed, self._end_by, self._paused_until = False, None, None
+        with self.log.open("ab") as log:
+            self._offset = log.tell()
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,  # a Ctrl-C is ours to handle
+            )
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def ready(self) -> bool:
+        """Whether the present process has said that it's at work, and is left in peace."""
+        if not self.running or self._killed or self._end_by or self._paused_until:
+            return False
+        with self.log.open("rb") as log:
+            log.seek(self._offset)
+            return self._ready in log.read()
+
+    def kill(self) -> bool:
+        """SIGKILL; False if it doesn't run."""
+        with self._lock:
+            if not self.running or self._killed:
+                return False
+            self._killed = True
+            self._process.kill()  # type: ignore[union-attr]
+            return True
+
+    def terminate(self) -> bool:
+        """SIGTERM, upon which it must end with status 0; False if it isn't at work."""
+        with self._lock:
+            if not self.ready:
+                return False
+            self._end_by = time.monotonic() + END
+            self._process.terminate()  # type: ignore[union-attr]
+            return True
+
+    def pause(self, seconds: float) -> bool:
+        """SIGSTOP, and SIGCONT later; False if it isn't at work."""
+        with self._lock:
+            if not self.ready:
+                return False
+            self._paused_until = time.monotonic() + seconds
+            self._process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+            return True
+
+    def retire(self) -> None:
+        """Start no other process when the present one ends."""
+        with self._lock:
+            self._wanted = False
+
+    def look(self, findings: Findings) -> None:
+        """Do what is due: start it again, let it go on, note what is wrong."""
+        with self._lock:
+            assert self._process is not None
+            status, now = self._process.poll(), time.monotonic()
+            if status is None:
+                if self._paused_until and now > self._paused_until:
+                    self._process.send_signal(signal.SIGCONT)
+                    self._paused_until = None
+                if self._end_by and now > self._end_by and not self._killed:
+                    findings.add(f"{self.name} has not ended {END} s after SIGTERM")
+                    self._killed = True
+                    self._process.kill()
+                return
+            if not self._wanted and self._end_by is None:
+                return
+            if not self._killed and (self._end_by is None or status != 0):
+                asked = "by itself" if self._end_by is None else "after SIGTERM"
+                findings.add(f"{self.name} ended {asked} with status {status}; see {self.log}")
+            self._end_by = None
+            if self._wanted:
+                self.start()
+
+    def measure(self) -> None:
+        """Note how much memory it holds."""
+        with contextlib.suppress(psutil.Error):
+            if self._process is not None:
+                rss = psutil.Process(self._process.pid).memory_info().rss
+                self.peak_rss = max(self.peak_rss, rss)
+
+    def destroy(self) -> None:
+        """SIGKILL, for good."""
+        self.retire()
+        self.kill()
+        if self._process is not None:
+            self._process.wait(END)
+
+
+class Stage:
+    """Servers, app and workers, from start() to destroy()."""
+
+    def __init__(self, workers: int, seconds_per_email: float, findings: Findings) -> None:
+        """`seconds_per_email`: what the processor sleeps for each, on average."""
+        self._findings = findings
+        self.folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+        self.logs = Path(tempfile.mkdtemp(prefix="email-batch-logs-"))
+        self._diary = threading.Lock()
+        self._workers = workers
+        self._seconds_per_email = seconds_per_email
+        self._servers: list[Embedded] = []
+        self.children: list[Child] = []
+
+    def start(self) -> None:
+        """Start servers, app and workers. To be left to a thread that no Ctrl-C interrupts, so
+        that none is started and not known of."""
+        for kind in ("postgres", "redis"):
+            self._servers.append(Embedded(kind, self.folder))
+        self.database_url, self.redis_url = (server.url for server in self._servers)
+        self.address = ("127.0.0.1", free_port())
+        config = write_config(
+            self.folder,
+            server__port=self.address[1],
+            worker__threads=WORKER_THREADS,
+            worker__chunk_size=CHUNK_SIZE,
+            worker__turn_seconds=TURN_SECONDS,
+            worker__sweep_seconds=1,
+            worker__processor=write_slow_check(self.folder, self._seconds_per_email),
+        )
+        environment = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
+        for name in ("app", *(f"worker-{number + 1}" for number in range(self._workers))):
+            script, ready = (
+                ("app.py", "serving") if name == "app" else ("worker.py", '"worker started"')
+            )
+            command = [str(ROOT / script), "--config", str(config)]
+            log = self.logs / f"{name}.log"
+            child = Child(name, command, f"event={ready} ", environment, log)
+            child.start()
+            self.children.append(child)
+
+    def note(self, sentence: str) -> None:
+        """Log what the harness did or saw, with the time that the other logs have."""
+        now = datetime.now().astimezone().isoformat(timespec="milliseconds")
+        with self._diary, (self.logs / "harness.log").open("a") as log:
+            log.write(f"time={now} {sentence}\n")
+
+    @property
+    def app(self) -> Child:
+        return self.children[0]
+
+    @property
+    def workers(self) -> list[Child]:
+        return self.children[1:]
+
+    def supervise(self, stopping: threading.Event) -> None:
+        """Look after app and workers until `stopping`: a thread's work."""
+        next_measure = 0.0
+        while not stopping.wait(LOOK):
+            for child in self.children:
+                child.look(self._findings)
+            if time.monotonic() > next_measure:
+                next_measure = time.monotonic() + 0.5
+                for child in self.children:
+                    child.measure()
+
+    def await_ready(self) -> None:
+        """Wait until all are at work and the app answers. Raises AssertionError."""
+        await_true(lambda: all(child.ready for child in self.children), READY, "all processes run")
+        await_true(self.app_answers, READY, "the app answers")
+
+    def retire(self, *children: Child) -> None:
+        """End these in good order and for good, while supervise() looks on."""
+        for child in children:
+            child.retire()
+            child.terminate()
+        await_true(lambda: not any(child.running for child in children), END + 5, "all ended")
+
+    def app_answers(self) -> bool:
+        """Whether GET /api/health is answered, be it by 503."""
+        connection = http.client.HTTPConnection(*self.address, timeout=5)
+        try:
+            connection.request("GET", "/api/health")
+            connection.getresponse().read()
+        except (OSError, http.client.HTTPException):
+            return False
+        finally:
+            connection.close()
+        return True
+
+    def worker_announced(self, client: redis.Redis) -> bool:
+        """Whether Redis answers and knows a worker that is alive."""
+        try:
+            # Killed ones leave their names in the set, but their own keys expire.
+            keys: Any = client.ping() and client.smembers(WORKERS_KEY)
+            return bool(keys) and bool(client.exists(*keys))
+        except redis.RedisError:
+            return False
+
+    def redis_client(self) -> redis.Redis:
+        """A client of its own for the thread that asks."""
+        return redis.Redis.from_url(
+            self.redis_url,
+            socket_timeout=3,
+            socket_connect_timeout=3,
+            retry=Retry(NoBackoff(), 1),  # a connection that was lost to an earlier harm
+            decode_responses=True,
+        )
+
+    def server_pid(self, kind: str) -> int | None:
+        """The pid of the postmaster or of the redis-server, if one of ours runs."""
+        file = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/redis.pid"}[kind]
+        try:
+            process = psutil.Process(int((self.folder / file).read_text().split("\n", 1)[0]))
+            ours = str(self.folder / kind) in " ".join(process.cmdline())
+            alive = process.status() != psutil.STATUS_ZOMBIE
+        except (OSError, ValueError, psutil.Error):
+            return None
+        return process.pid if ours and alive else None
+
+    def peak_megabytes(self) -> dict[str, int]:
+        """The most memory that one process held, by its kind."""
+        peaks: defaultdict[str, int] = defaultdict(int)
+        for child in self.children:
+            kind = child.name.split("-")[0]
+            peaks[kind] = max(peaks[kind], child.peak_rss // 1_000_000)
+        return dict(peaks)
+
+    def destroy_children(self) -> None:
+        """End app and workers for good."""
+        for child in self.children:
+            child.destroy()
+
+    def destroy(self, *, keep_logs: bool) -> None:
+        """End the servers; keep the folder with the logs or not. Nobody may use them any more."""
+        for server in self._servers:
+            server.release()
+        if keep_logs:
+            for name in (
+                "postgres/log",
+                "postgres/keeper.log",
+                "redis/log",
+                "redis/keeper.log",
+            ):
+                with contextlib.suppress(OSError):
+                    shutil.copy(self.folder / name, self.logs / name.replace("/", "-"))
+        else:
+            shutil.rmtree(self.logs, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def await_true(condition: Callable[[], Any], seconds: float, what: str) -> None:
+    """Wait until the condition is true. Raises AssertionError that says what was waited for."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        threading.Event().wait(LOOK)

@@ -1,0 +1,19 @@
+import random
+
+from torture import fuzz
+
+
+def test_files_of_nonsense_are_answered_soon_and_sensibly(processes):
+    app = processes("app.py")
+    attack = fuzz.run(app.site(), 400, seed=random.randrange(10**6))
+    assert attack.sent >= 400
+    assert attack.answers.get(201, 0) > 20
+    assert attack.answers.get(422, 0) > 20
+    assert fuzz.peak_megabytes(app) <= fuzz.MEGABYTES
+    assert "request failed" not in app.output
+
+
+def test_chunks_of_nonsense_are_refused_soon(processes):
+    app = processes("app.py")
+    fuzz.run_chunk_lines(app.site(), 100, seed=random.randrange(10**6))
+    assert "Traceback" not in app.output

@@ -1,0 +1,349 @@
+"""The API of stored batches: emails, retry, cancel, delete."""
+
+import json
+
+import pytest
+
+from batches import queries, removal
+from harness.batches import store
+from harness.books import assert_books_balance, query, snapshot
+from harness.polling import eventually
+from tabular.formats import Format
+from tests.batches.test_changes import ADDRESSES, MARKED, completed, remains, take_turns
+from tests.commands.test_app import problem
+from web import batches
+
+CODES = {number: reason for number, _, reason in MARKED}
+
+
+def post(site, path, **fields):
+    body = json.dumps(fields).encode() if fields else b""
+    return site.request("POST", path, body, Content_Type="application/json")
+
+
+def ids(site, batch_id, **parameters):
+    """The numbers of the emails that an answer holds."""
+    text = "&".join(f"{name}={value}" for name, value in parameters.items())
+    response = site.get(f"/api/batches/{batch_id}/emails?{text}")
+    assert response.status == 200
+    return [email["id"] for email in response.json["emails"]]
+
+
+class TestEmails:
+    def test_each_comes_with_all_that_is_known_of_it(self, site):
+        batch_id = store("Anna@GMIAL.com", "anna", "b@x.de").batch_id
+        take_turns(batch_id, [(1, "processed", "likely_typo"), (2, "failed", "no_at_sign")])
+        answer = site.get(f"/api/batches/{batch_id}/emails").json
+        assert answer == {
+            "emails": [
+                {
+                    "id": 1, "line": 1, "email": "Anna@GMIAL.com", "status": "processed",
+                    "verdict": "risky", "reason": "likely_typo",
+                    "explanation": "The domain is probably mistyped.",
+                    "suggestion": "Anna@gmail.com", "normalized": "Anna@gmial.com",
+                },
+                {
+                    "id": 2, "line": 2, "email": "anna", "status": "failed",
+                    "verdict": "invalid", "reason": "no_at_sign",
+                    "explanation": "There is no @-sign.", "suggestion": "", "normalized": "",
+                },
+                {
+                    "id": 3, "line": 3, "email": "b@x.de", "status": "processed",
+                    "verdict": "ok", "reason": None, "explanation": "", "suggestion": "",
+                    "normalized": "b@x.de",
+                },
+            ],
+            "next": None,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("parameters", "expected"),
+        [
+            ({"status": "failed"}, [1, 2, 9]),
+            ({"status": "processed"}, [3, 4, 5, 6, 7, 8, 10]),
+            ({"status": "pending"}, []),
+            ({"verdict": "invalid"}, [1, 2, 9]),
+            ({"verdict": "ok"}, [3, 5, 6, 7, 10]),
+            ({"verdict": "risky"}, [8]),
+            ({"verdict": "unknown"}, [4]),
+            ({"reason": "too_long"}, [1, 9]),
+            ({"reason": "never_given"}, []),
+            ({"q": "USER1"}, [1, 10]),
+            ({"q": "user_"}, []),
+            ({"q": "%25"}, []),
+            ({"q": "1", "verdict": "ok"}, [10]),
+            ({"status": "failed", "verdict": "ok"}, []),
+            ({"after": "8"}, [9, 10]),
+            ({"after": "0", "limit": "2"}, [1, 2]),
+            ({"after": "10"}, []),
+        ],
+    )
+    def test_filters(self, site, parameters, expected):
+        assert ids(site, completed(), **parameters) == expected
+
+    def test_of_endless_ones_the_beginning_is_told_and_searched(self, site):
+        endless = ["a" * 130_000 + "@x.de", "b" + "\u0301" * 130_000 + "@x.de"]
+        batch_id = store(*endless, "c@x.de").batch_id
+        found = site.get(f"/api/batches/{batch_id}/emails").json["emails"]
+        assert [each["email"] for each in found] == [
+            *(f"{address[:511]}…" for address in endless),
+            "c@x.de",
+        ]
+        assert [each["normalized"] for each in found] == ["", "", "c@x.de"]
+        assert ids(site, batch_id, q="a" * 254) == [1]
+        assert ids(site, batch_id, q="x.de") == [3]
+        page = site.get(f"/batches/{batch_id}")
+        assert page.status == 200
+        assert len(page.body) < 60_000
+        lines = site.get(f"/api/batches/{batch_id}/results.jsonl").body.splitlines()
+        assert [json.loads(line)["email"] for line in lines] == [*endless, "c@x.de"]
+
+    def test_a_teams_own_reasons_are_found_by_verdict_too(self, site):
+        marked = [(2, "failed", "not_staff"), (7, "processed", "on_leave")]
+        batch_id = completed(marked)
+        assert ids(site, batch_id, verdict="invalid") == [2]
+        assert ids(site, batch_id, verdict="risky") == [7]
+
+    def test_pending_ones(self, site):
+        assert ids(site, store(*ADDRESSES).batch_id, status="pending") == list(range(1, 11))
+
+    def test_of_a_batch_that_is_retried(self, site):
+        batch_id = completed()
+        post(site, f"/api/batches/{batch_id}/retry", which="failed")
+        assert ids(site, batch_id, status="pending") == [1, 2, 9]
+        assert ids(site, batch_id, status="failed") == []
+        assert ids(site, batch_id, verdict="ok") == [3, 5, 6, 7, 10]
+        assert ids(site, batch_id, verdict="risky") == [8]
+
+    @pytest.mark.parametrize("scanned", [1, 7, 1000])
+    def test_pages_together_hold_each_once(self, site, monkeypatch, scanned):
+        monkeypatch.setattr(queries, "MAX_SCANNED", scanned)
+        batch_id, seen, after = completed(), [], ""
+        while after is not None:
+            page = site.get(
+                f"/api/batches/{batch_id}/emails?limit=2&status=failed{after and f'&after={after}'}"
+            ).json
+            assert len(page["emails"]) <= 2
+            seen += [email["id"] for email in page["emails"]]
+            after = page["next"]
+        assert seen == [1, 2, 9]
+
+    @pytest.mark.parametrize(
+        "parameter",
+        ["status=done", "verdict=good", "reason=%27;--", "limit=501", "limit=x", "after=-1",
+         f"q={'a' * 255}", "q=%00"],
+    )  # fmt: skip
+    def test_a_bad_parameter_is_a_problem(self, site, parameter):
+        batch_id = store("a@x.de").batch_id
+        response = site.get(f"/api/batches/{batch_id}/emails?{parameter}")
+        document = problem(response, 400, "bad_parameter")
+        assert document["parameter"] == parameter.split("=")[0]
+
+    def test_a_search_that_takes_too_long_is_told_as_that(self, site, monkeypatch, caplog):
+        monkeypatch.setattr(batches, "SEARCH_SECONDS", 0.01)
+        addresses = [f"{'a' * 400}{number}@x.de" for number in range(5_000)]
+        batch_id = store(*addresses).batch_id
+        searched = f"/api/batches/{batch_id}/emails?q={'a' * 100}b{'a' * 100}"
+        document = problem(site.get(searched), 503, "took_too_long")
+        assert "Search for something shorter" in document["detail"]
+        assert site.get("/api/health").json["database"] == "ok"
+        assert not any("unreachable" in message for message in caplog.messages)
+
+    def test_a_search_ends_at_its_time_and_says_where_to_go_on(self, site, monkeypatch):
+        monkeypatch.setattr(queries, "MAX_SECONDS", 0.0)
+        monkeypatch.setattr(queries, "PIECE", 2)
+        batch_id = completed()
+        page = site.get(f"/api/batches/{batch_id}/emails?q=user1").json
+        assert ([email["id"] for email in page["emails"]], page["next"]) == ([1], 2)
+        page = site.get(f"/api/batches/{batch_id}/emails?q=user1&after=9").json
+        assert ([email["id"] for email in page["emails"]], page["next"]) == ([10], None)
+
+    def test_of_no_batch(self, site):
+        problem(site.get("/api/batches/7/emails"), 404, "batch_not_found")
+
+
+class TestList:
+    def test_is_filtered_and_tells_the_pace(self, site):
+        ids = [site.upload(b"a@x.de\n", name).json["batchId"] for name in ("A.csv", "b.csv")]
+        answer = site.get("/api/batches?q=a.&status=pending").json
+        (batch,) = answer["batches"]
+        assert (batch["id"], answer["next"]) == (ids[0], None)
+        assert (batch["rate"], batch["secondsLeft"]) == (None, None)
+        assert not {"rates", "elapsedSeconds"} & batch.keys()
+        assert site.get("/api/batches?q=&status=&limit=1").json["next"] == ids[1]
+        assert site.get("/api/batches?status=completed").json == {"batches": [], "next": None}
+
+    @pytest.mark.parametrize("parameter", ["status=deleted", f"q={'a' * 255}", "q=%00"])
+    def test_a_bad_parameter_is_a_problem(self, site, parameter):
+        document = problem(site.get(f"/api/batches?{parameter}"), 400, "bad_parameter")
+        assert document["parameter"] == parameter.split("=")[0]
+
+    def test_one_batch_comes_with_its_time_and_chart(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        answer = site.get(f"/api/batches/{batch_id}").json
+        assert answer["elapsedSeconds"] is answer["rates"] is answer["rate"] is None
+        take_turns(batch_id)
+        answer = site.get(f"/api/batches/{batch_id}").json
+        assert 0 <= answer["elapsedSeconds"] < 20
+        assert answer["secondsLeft"] is None
+
+    def test_is_small_whatever_headers_the_files_had(self, site):
+        store("a@x.de")
+        # As earlier versions kept them.
+        header = ["email", *["\U0001f600" * 200] * 199]
+        document = Format("csv", "utf-8", ",", tuple(header), columns=200).to_json()
+        query("UPDATE batch SET format = %s RETURNING 1", json.dumps(document))
+        query(
+            "INSERT INTO batch OVERRIDING SYSTEM VALUE"
+            " SELECT (jsonb_populate_record(batch, jsonb_build_object('id', n))).*"
+            " FROM batch, generate_series(2, 100) n RETURNING 1"
+        )
+        answer = site.get("/api/batches?limit=100")
+        assert len(answer.body) < 1_000_000
+        headers = [batch["format"]["header"] for batch in answer.json["batches"]]
+        assert headers == [["email", *["\U0001f600" * 5 + "…"] * 199]] * 100
+        assert "\U0001f600".encode() in answer.body
+
+
+class TestTypos:
+    def test_come_by_domain_with_what_was_meant(self, site):
+        addresses = ["a@gmial.com", "b@Gmial.com", "c@hotmial.com", "d@own.example", "e@x.de"]
+        batch_id = store(*addresses).batch_id
+        path = f"/api/batches/{batch_id}/typos"
+        assert site.get(path).json == {"typos": []}
+        take_turns(batch_id, [(number, "processed", "likely_typo") for number in (1, 2, 3, 4)])
+        response = site.get(path)
+        assert response.headers["Cache-Control"] == "no-store"
+        assert response.json == {
+            "typos": [
+                {"domain": "gmial.com", "count": 2, "suggestion": "gmail.com"},
+                {"domain": "hotmial.com", "count": 1, "suggestion": "hotmail.com"},
+                {"domain": "own.example", "count": 1, "suggestion": ""},
+            ]
+        }
+
+    def test_are_counted_once_while_nothing_changes(self, site, monkeypatch):
+        batch_id = completed([(1, "processed", "likely_typo")])
+        before = site.get(f"/api/batches/{batch_id}/typos").json
+        monkeypatch.delattr(queries, "typo_domains")
+        assert site.get(f"/api/batches/{batch_id}/typos").json == before
+
+    def test_of_no_batch(self, site):
+        problem(site.get("/api/batches/7/typos"), 404, "batch_not_found")
+
+
+class TestRetry:
+    @pytest.mark.parametrize(
+        ("which", "count"), [("failed", 3), ("unknown", 1), ("too_long", 2), ("bad_domain", 0)]
+    )
+    def test_says_how_many_and_rings(self, site, queue, which, count):
+        batch_id = completed()
+        response = post(site, f"/api/batches/{batch_id}/retry", which=which)
+        assert response.status == 200
+        status = "pending" if count else "completed"
+        assert response.json == {"batchId": batch_id, "requeued": count, "status": status}
+        assert (queue.dequeue(0.1) == batch_id) == bool(count)
+        assert_books_balance()
+
+    def test_takes_a_form_or_a_query_too(self, site):
+        batch_id = completed()
+        answer = site.request(
+            "POST", f"/api/batches/{batch_id}/retry", b"which=no_at_sign",
+            Content_Type="application/x-www-form-urlencoded",
+        )  # fmt: skip
+        assert answer.json["requeued"] == 1
+        take_turns(batch_id, [])
+        assert post(site, f"/api/batches/{batch_id}/retry?which=too_long").status == 400
+        answer = site.request("POST", f"/api/batches/{batch_id}/retry?which=too_long")
+        assert answer.json["requeued"] == 2
+
+    def test_is_refused_while_the_batch_is_not_completed(self, site):
+        batch_id = store("a@x.de").batch_id
+        document = problem(
+            post(site, f"/api/batches/{batch_id}/retry", which="failed"), 409, "wrong_state"
+        )
+        assert "Wait until it is completed" in document["detail"]
+
+    @pytest.mark.parametrize("body", [b"[]", b"{", b"7", b"[" * 900, b'{"which": 7}', b"\xff", b""])
+    def test_a_body_that_says_nothing_is_a_problem(self, site, body):
+        response = site.request(
+            "POST", f"/api/batches/{completed()}/retry", body, Content_Type="application/json"
+        )
+        assert problem(response, 400, response.json["code"])
+
+    def test_of_no_batch(self, site):
+        problem(post(site, "/api/batches/7/retry", which="failed"), 404, "batch_not_found")
+
+
+class TestCancel:
+    def test_stops_a_batch_and_may_be_repeated(self, site, client):
+        batch_id = store(*ADDRESSES).batch_id
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            next(events)
+            for _ in range(2):
+                response = post(site, f"/api/batches/{batch_id}/cancel")
+                assert (response.status, response.json["status"]) == (200, "cancelled")
+            assert next(events)["status"] == "cancelled"
+        assert snapshot(batch_id).revision == 2
+
+    def test_is_refused_when_the_batch_has_ended(self, site):
+        problem(post(site, f"/api/batches/{completed()}/cancel"), 409, "wrong_state")
+        problem(post(site, "/api/batches/7/cancel"), 404, "batch_not_found")
+
+
+class TestDelete:
+    def test_removes_the_batch_with_all_its_rows(self, site, monkeypatch):
+        monkeypatch.setattr(
+            removal, "_REMOVED", tuple((table, key, 3) for table, key, _ in removal._REMOVED)
+        )
+        kept, batch_id = completed(), completed()
+        assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+        assert remains() == (1, 4, 10)
+        for path in ("", "/emails", "/stream", "/results.csv", "/results.jsonl"):
+            problem(site.get(f"/api/batches/{batch_id}{path}"), 404, "batch_not_found")
+        problem(site.request("DELETE", f"/api/batches/{batch_id}"), 404, "batch_not_found")
+        assert [batch["id"] for batch in site.get("/api/batches").json["batches"]] == [kept]
+
+    def test_is_published_and_rings_for_nobody(self, site, client, queue):
+        batch_id = completed()
+        revision = snapshot(batch_id).revision
+        with client.pubsub() as messages:
+            messages.subscribe(f"batch:status:{batch_id}")
+            assert messages.get_message(timeout=5)["type"] == "subscribe"
+            assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+            message = json.loads(messages.get_message(timeout=5)["data"])
+        assert (message["status"], message["revision"]) == ("deleted", revision + 1)
+        assert queue.depth() == 0
+
+    def test_ends_the_batchs_streams(self, site, client):
+        batch_id = store(*ADDRESSES).batch_id
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            next(events)
+            # Its end was not published.
+            query("UPDATE batch SET status = 'failed', completed_at = now() RETURNING 1")
+            assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+            assert list(events)[-1]["status"] == "deleted"
+
+    def test_is_refused_while_it_is_processed(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        path = f"/api/batches/{batch_id}"
+        problem(site.request("DELETE", path), 409, "wrong_state")
+        post(site, f"{path}/cancel")
+        assert site.request("DELETE", path).status == 204
+        assert remains() == (0, 0, 0)
+
+    def test_a_worker_goes_on_with_one_that_broke_off(self, site, processes):
+        batch_id = completed()
+        query(
+            "UPDATE batch SET deleted_at = now() - interval '2 minutes' WHERE id = %s RETURNING 1",
+            batch_id,
+        )
+        problem(site.get(f"/api/batches/{batch_id}"), 404, "batch_not_found")
+        processes("worker.py", "--threads", "1")
+        eventually(lambda: remains() == (0, 0, 0))
+
+
+def test_codes_of_the_tests_are_the_catalogues():
+    assert set(CODES.values()) <= set(batches.reasons.CATALOGUE)

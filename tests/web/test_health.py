@@ -1,0 +1,182 @@
+import json
+import logging
+import os
+import socket
+
+from harness.batches import start, store
+from harness.books import query
+from harness.polling import eventually, in_threads
+from postgres import schema
+from postgres.database import pool
+from relay.presence import Presence, ThreadReport
+from runtime import logs
+from web import health
+
+
+def announce(client, *threads, rate=0.0):
+    here = Presence(client, "email-queue")
+    here.announce(threads or [ThreadReport(1)], rate)
+    return here
+
+
+def strip_on_page(site):
+    """The texts of the strip, each of which is on the page that the server renders, or soon is."""
+
+    def texts():
+        texts = health.strip(site.get("/api/health").json)
+        page = site.get("/").body.decode().replace("&#039;", "'")
+        return texts if all(text in page for text in texts.values()) else None
+
+    return eventually(texts)
+
+
+def test_tells_of_servers_workers_and_what_waits(site, client, queue):
+    batch_id = store("a@x.de").batch_id
+    query(
+        "UPDATE batch SET created_at = created_at - interval '90 s' WHERE id = %s RETURNING 1",
+        batch_id,
+    )
+    store("b@x.de")
+    queue.enqueue(batch_id)
+    announce(client, ThreadReport(1), ThreadReport(2, 7, 5001, 0.25), rate=1234.56)
+    response = site.get("/api/health")
+    assert response.status == 200
+    assert response.headers["Cache-Control"] == "no-store"
+    report = response.json
+    (worker,) = report.pop("workers")
+    assert 0 <= worker.pop("seenSecondsAgo") <= worker.pop("startedSecondsAgo") < 20
+    here = {"host": socket.gethostname(), "pid": os.getpid()}
+    assert worker == {
+        **here,
+        "threads": 2,
+        "rate": 1234.6,
+        "activity": [
+            {"thread": 1, "batchId": None, "firstId": None, "seconds": 0.0},
+            {"thread": 2, "batchId": 7, "firstId": 5001, "seconds": 0.2},
+        ],
+    }
+    assert 0 <= report["lastWorkerSeen"].pop("secondsAgo") < 20
+    assert 90 <= report["oldestWaiting"].pop("seconds") < 110
+    assert report == {
+        "status": "ok",
+        "database": "ok",
+        "redis": "ok",
+        "workersAlive": 1,
+        "workerThreads": 2,
+        "lastWorkerSeen": here,
+        "queueDepth": 1,
+        "oldestWaiting": {"batchId": batch_id, "filename": "list.csv"},
+        "unfinishedBatches": 2,
+        "version": "0.1.0",
+        "schemaVersion": schema.NEWEST,
+        "notice": None,
+    }
+    texts = strip_on_page(site)
+    assert texts == {
+        "level": "OK",
+        "workers": "1 worker, 2 threads",
+        "rate": "1,234 emails/s",
+        "queue": "1 in the queue",
+        "oldest": f"oldest waiting: batch {batch_id} for 1 min",
+        "database": "PostgreSQL ok",
+        "redis": "Redis ok",
+        "text": "",
+        "lastSeen": "",
+        "command": "",
+    }
+
+
+def test_a_batch_under_way_is_unfinished_and_waits_no_more(site):
+    batch_id = store("a@x.de").batch_id
+    start(batch_id)
+    report = site.get("/api/health").json
+    assert (report["oldestWaiting"], report["unfinishedBatches"]) == (None, 1)
+    assert strip_on_page(site)["oldest"] == "1 unfinished"
+    query("UPDATE batch SET status = 'failed', completed_at = now() RETURNING 1")
+    assert site.get("/api/health").json["unfinishedBatches"] == 0
+
+
+def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, client):
+    report = site.get("/api/health").json
+    assert report["notice"] == {
+        "level": "error",
+        "text": "No worker is running, so batches wait.",
+        "command": "python worker.py --threads 4",
+    }
+    assert (report["workersAlive"], report["workerThreads"], report["workers"]) == (0, 0, [])
+    assert report["lastWorkerSeen"] is None
+    texts = strip_on_page(site)
+    assert (texts["level"], texts["workers"]) == ("Problem", "no worker")
+    assert (texts["rate"], texts["lastSeen"]) == ("0 emails/s", "")
+
+    announce(client).withdraw()
+    stored = json.loads(client.get("email-queue:last-seen"))
+    client.set("email-queue:last-seen", json.dumps(stored | {"seen": stored["seen"] - 200}))
+    texts = strip_on_page(site)
+    here = f"{socket.gethostname()}:{os.getpid()}"
+    assert texts["lastSeen"] == f"One was last seen 3 min ago on {here}."
+    assert 'data-level="error"' in site.get("/").body.decode()
+
+
+def test_without_redis_it_is_degraded(serve, no_redis):
+    store("a@x.de")
+    site = serve(no_redis)
+    response = site.get("/api/health")
+    assert response.status == 200
+    report = response.json
+    assert (report["status"], report["database"]) == ("degraded", "ok")
+    assert report["redis"] == "unreachable"
+    assert report["unfinishedBatches"] == 1
+    for name in ("workersAlive", "workerThreads", "workers", "lastWorkerSeen", "queueDepth"):
+        assert report[name] is None
+    assert report["notice"] == {
+        "level": "warning",
+        "text": "Redis can't be reached. Uploads are processed, but updates arrive late.",
+        "command": None,
+    }
+    texts = strip_on_page(site)
+    assert (texts["level"], texts["workers"]) == ("Degraded", "workers unknown")
+    assert (texts["rate"], texts["queue"]) == ("rate unknown", "queue unknown")
+    assert 'data-level="warning"' in site.get("/").body.decode()
+
+
+def test_without_the_database_it_is_unavailable(site, client, monkeypatch, tmp_path):
+    announce(client)
+    pool.close_idle()
+    # Where the next connection goes: to nobody.
+    monkeypatch.setitem(pool.connect_params, "host", str(tmp_path))
+    response = site.get("/api/health")
+    assert response.status == 503
+    assert response.headers["Retry-After"]
+    assert response.headers["Content-Type"] == "application/json"
+    report = response.json
+    assert (report["status"], report["database"]) == ("degraded", "unreachable")
+    assert (report["redis"], report["workersAlive"]) == ("ok", 1)
+    assert report["oldestWaiting"] is report["unfinishedBatches"] is None
+    assert report["notice"] == {
+        "level": "error",
+        "text": "The database can't be reached. Nothing is processed until it is back.",
+        "command": None,
+    }
+    assert health.strip(report)["oldest"] == "waiting unknown"
+
+
+def test_the_loss_of_the_database_is_the_worse_one(serve, no_redis, monkeypatch, tmp_path):
+    site = serve(no_redis)
+    pool.close_idle()
+    monkeypatch.setitem(pool.connect_params, "host", str(tmp_path))
+    report = site.get("/api/health").json
+    assert (report["database"], report["redis"]) == ("unreachable", "unreachable")
+    assert report["notice"]["level"] == "error"
+
+
+def test_those_who_look_on_share_a_report_for_a_while(database, doorbell, client, monkeypatch):
+    postgres = logs.Outage("postgres", logging.getLogger("tests"))
+    parts = health.Health(doorbell, "email-queue", postgres)
+    first, second = in_threads(parts.recent, parts.recent)
+    assert first is second is parts.recent()
+    announce(client)
+    assert parts.recent()["workersAlive"] == 0
+    monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
+    parts._recent_until = 0.0
+    assert parts.recent()["workersAlive"] == 1

@@ -1,0 +1,302 @@
+import tracemalloc
+from io import BytesIO
+
+import pytest
+
+from batches import kept_files
+from harness.books import emails, query
+from harness.files import csv_of, rows_of, workbook
+from tabular import reader
+from tabular.formats import Format
+from web import uploads
+
+
+def preview(site, content, **texts):
+    return site.upload(content, path="/api/preview", **texts)
+
+
+def problem(response, status, code):
+    assert response.status == status, response.body
+    assert response.headers["Content-Type"] == "application/problem+json"
+    assert response.json["code"] == code
+    assert len(response.body) < 2000
+    return response.json
+
+
+class TestPreview:
+    def test_says_what_was_detected_and_stores_nothing(self, site):
+        content = "Größe;Kontakt\n" + "".join(f"{i},5;user{i}@x.de\n" for i in range(50))
+        response = preview(site, content.encode("cp1252"))
+        assert response.status == 200
+        assert response.json == {
+            "kind": "csv",
+            "encoding": "cp1252",
+            "delimiter": ";",
+            "header": ["Größe", "Kontakt"],
+            "column": 2,
+            "columns": [
+                {"index": 1, "name": "Größe", "addresses": 0},
+                {"index": 2, "name": "Kontakt", "addresses": 50},
+            ],
+            "rows": [[f"{i},5", f"user{i}@x.de"] for i in range(10)],
+            "partial": False,
+        }
+        assert query("SELECT count(*) FROM batch") == [(0,)]
+
+    def test_takes_what_people_say(self, site):
+        response = preview(site, b"a@x.de|c@x.de;1\n", column="2", delimiter="pipe", header="yes")
+        assert response.json["header"] == ["a@x.de", "c@x.de;1"]
+        assert (response.json["column"], response.json["rows"]) == (2, [])
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_of_a_part_shows_whole_rows_only(self, site, encoding):
+        content = "ä@x.de,é\nb@x.de,€".encode(encoding)[:-1]
+        response = preview(site, content, size="1000000")
+        assert response.json["rows"] == [["ä@x.de", "é"]]
+        assert response.json["partial"] is True
+
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+    def test_of_a_part_is_right_wherever_it_ends(self, site, encoding):
+        content = "ä@x.de,𝔘\nb@x.de,€\n".encode(encoding)
+        for end in range(len("ä@x.de".encode(encoding)), len(content)):
+            response = preview(site, content[:end], size=str(len(content)))
+            assert response.status == 200, end
+            assert response.json["encoding"] == encoding
+            assert response.json["column"] == 1
+
+    def test_of_a_large_file_uses_its_beginning(self, site):
+        response = preview(site, csv_of(*["Ünal@x.de"] * 300_000) + b"\xff\0")
+        assert response.status == 200
+        assert (response.json["partial"], len(response.json["rows"])) == (True, 10)
+
+    def test_of_a_workbook_needs_all_of_it(self, site):
+        content = workbook([["id", "mail"], [1, "a@x.de"]])
+        shown = preview(site, content).json
+        assert (shown["kind"], shown["encoding"], shown["column"]) == ("xlsx", None, 2)
+        assert shown["rows"] == [["1", "a@x.de"]]
+        document = problem(
+            preview(site, content[:3000], size=str(len(content))), 422, "partial_workbook"
+        )
+        assert "whole file" in document["detail"]
+
+    def test_cells_are_cut(self, site):
+        shown = preview(site, b"a@x.de," + b"b" * 100_000 + b",c" * 1000).json
+        assert len(shown["rows"][0][1]) == 200
+        assert len(shown["rows"][0]) == len(shown["columns"]) == 200
+
+    def test_a_wide_one_is_small(self, site):
+        names, row = [["a@x.de"] + [letter * 200] * 199 for letter in "\U0001f600\x01"]
+        content = csv_of(",".join(names).replace("@", ""), *[",".join(row)] * 10)
+        response = preview(site, content)
+        assert (response.status, len(response.json["rows"])) == (200, 10)
+        assert len(response.body) < 100_000
+
+
+class TestUpload:
+    def test_takes_what_people_say(self, site):
+        response = site.upload(
+            "mail;a@x.de\nmüller@x.de;b@x.de\n".encode("cp1252"),
+            column="2",
+            header="no",
+            delimiter=";",
+            encoding="windows-1252",
+        )
+        assert response.status == 201
+        assert response.json["format"] == {
+            "kind": "csv",
+            "encoding": "cp1252",
+            "delimiter": ";",
+            "header": None,
+            "column": 2,
+        }
+        assert [email for email, _, _ in emails(1)] == ["a@x.de", "b@x.de"]
+        assert site.get("/api/batches/1").json["format"] == response.json["format"]
+
+    def test_takes_a_workbook(self, site):
+        rows = [["id", "mail"], [1, "a@x.de"], [2, ""], ["", ""], [3, "A@x.de"]]
+        response = site.upload(workbook(rows), filename="list.xlsx")
+        assert response.json["rows"] == {
+            "total": 4,
+            "emails": 1,
+            "duplicates": 1,
+            "blank": 1,
+            "withoutAddress": 1,
+        }
+        assert site.get("/api/batches/1/rows").json["rows"] == [
+            {"line": 3, "kind": "without_address", "firstLine": None, "content": "2, "},
+            {"line": 4, "kind": "blank", "firstLine": None, "content": None},
+            {"line": 5, "kind": "duplicate", "firstLine": 2, "content": "A@x.de"},
+        ]
+
+    def test_what_is_kept_of_a_workbook_can_be_read_again(self, site):
+        content = workbook([["id", "mail"], [1, "a@x.de"]])
+        site.upload(content, filename="list.xlsx")
+        ((document,),) = query("SELECT format FROM batch")
+        with kept_files.open_kept(1) as file:
+            found = Format.from_json(document)
+            rows = rows_of(reader.blocks(file, found), found)
+        assert rows == [(1, ["id", "mail"]), (2, ["1", "a@x.de"])]
+
+    def test_a_batch_from_before_files_were_kept_has_no_format(self, site):
+        site.upload(b"a@x.de\n")
+        query_all = "UPDATE batch SET format = NULL RETURNING id"
+        query(query_all)
+        assert site.get("/api/batches/1").json["format"] is None
+
+
+class TestAttacks:
+    @pytest.mark.parametrize("path", ["/api/upload", "/api/preview"])
+    @pytest.mark.parametrize(
+        ("content", "texts", "status", "code"),
+        [
+            (b"\xff\xfe", {}, 422, "empty_file"),
+            (b"\xff\xfe\0", {}, 422, "undecodable"),
+            ("\ufeffa@x.de\n\ud800".encode("utf-16-le", "surrogatepass"), {}, 422, "undecodable"),
+            (b"a@x.de\n\xed\xa0\x80@x.de\x01", {}, 422, "not_utf8"),
+            (b"a@x.de\0", {}, 415, "binary_file"),
+            (b"a@x.de," * 20_000, {}, 422, "too_many_columns"),
+            (b'"' + b"a" * 200_000, {}, 422, "bad_csv"),
+            (b"PK\x03\x04" + bytes(1000), {}, 422, "broken_workbook"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {}, 415, "not_xlsx"),
+            (b"a@x.de", {"column": "2"}, 422, "bad_column"),
+            (b"a@x.de", {"column": "\0"}, 422, "bad_column"),
+            (b"a@x.de", {"column": "9" * 50_000}, 422, "bad_column"),
+            (b"a@x.de", {"delimiter": "xx"}, 422, "bad_delimiter"),
+            (b"a@x.de", {"encoding": "zlib_codec"}, 422, "bad_encoding"),
+            (b"a@x.de", {"encoding": "utf-16"}, 422, "no_address"),
+            (b"a@x.de", {"header": "x" * 50_000}, 422, "bad_header"),
+            (b"a@x.de", {"header": "x" * 10_000_000}, 400, "bad_form"),
+        ],
+    )
+    def test_are_problems_and_no_accidents(self, site, path, content, texts, status, code):
+        response = site.upload(content, path=path, **texts)
+        if code == "no_address" and path == "/api/preview":
+            assert response.status == 200
+        else:
+            problem(response, status, code)
+        assert query("SELECT count(*) FROM batch") == [(0,)]
+
+    def test_a_boundary_has_its_upper_case(self, site):
+        form = (
+            b'--bOuNd\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\na@x.de'
+            b"\r\n--bOuNd--\r\n"
+        )
+        content_type = "multipart/form-data; boundary=bOuNd"
+        assert site.request("POST", "/api/upload", form, Content_Type=content_type).status == 201
+
+    def test_a_name_with_control_characters_is_kept_without_them(self, site):
+        assert site.upload(b"a@x.de", filename="a\0b.csv").json["filename"] == "a b.csv"
+
+    def test_a_form_with_very_many_fields_is_a_problem(self, site):
+        for name in ("x", "file"):
+            field = (
+                f'--b\r\nContent-Disposition: form-data; name="{name}"; filename="x"\r\n\r\n\r\n'
+            )
+            for form in (field * 100_000 + "--b--\r\n", field * 20 + "--b--\r\n"):
+                response = site.request(
+                    "POST",
+                    "/api/upload",
+                    form.encode(),
+                    Content_Type="multipart/form-data; boundary=b",
+                )
+                expected = (400, "bad_form")
+                if len(form) < 10_000:
+                    expected = (422, "empty_file") if name == "file" else (400, "no_file")
+                problem(response, *expected)
+
+    def test_nul_in_a_table_is_a_problem(self, site):
+        for content in (b"a@x.de|\0", b"a,b\n\0,c@x.de\n"):
+            for path in ("/api/upload", "/api/preview"):
+                problem(site.upload(content, path=path), 415, "binary_file")
+
+    def test_a_field_that_is_no_text_is_a_problem(self, site):
+        form = (
+            b'--b\r\nContent-Disposition: form-data; name="column"\r\n\r\n\xff\r\n'
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\na@x.de\r\n'
+            b"--b--\r\n"
+        )
+        for charset in ("", "; charset=nonsense", "; charset=iso-8859-1"):
+            content_type = f"multipart/form-data; boundary=b{charset}"
+            response = site.request("POST", "/api/upload", form, Content_Type=content_type)
+            problem(response, 400, "bad_form")
+
+
+class TestRows:
+    def test_come_page_by_page_and_by_kind(self, site):
+        site.upload(b"a@x.de\n\nA@x.de\n\na@X.de\n\n")
+        pages, next_ = [], 0
+        while next_ is not None:
+            after = f"&after={next_}" if next_ else ""
+            page = site.get(f"/api/batches/1/rows?limit=2{after}").json
+            pages.append([row["line"] for row in page["rows"]])
+            next_ = page["next"]
+        assert pages == [[2, 3], [4, 5], [6]]
+        blank = site.get("/api/batches/1/rows?kind=blank&after=2").json
+        assert [row["line"] for row in blank["rows"]] == [4, 6]
+        duplicates = site.get("/api/batches/1/rows?kind=duplicate").json["rows"]
+        assert [(row["line"], row["firstLine"]) for row in duplicates] == [(3, 1), (5, 1)]
+
+    @pytest.mark.parametrize(
+        "query_string", ["kind=email", "after=-1", "after=2147483648", "limit=501"]
+    )
+    def test_a_wrong_parameter_is_a_problem(self, site, query_string):
+        site.upload(b"a@x.de\n")
+        document = problem(site.get(f"/api/batches/1/rows?{query_string}"), 400, "bad_parameter")
+        assert document["parameter"] == query_string.split("=")[0]
+
+    def test_of_an_unknown_batch_are_a_problem(self, site):
+        problem(site.get("/api/batches/7/rows"), 404, "batch_not_found")
+
+
+class TestPasted:
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
+            ("a@x.de, b@x.de;c@x.de\r\nd@x.de", ["a@x.de", "b@x.de", "c@x.de", "d@x.de"]),
+            ("a@x.de\r\n\r\njürgen@x.de", ["a@x.de", "jürgen@x.de"]),
+            ("a@x.de,", ["a@x.de"]),
+            ("Name;Mail\nAnna;a@x.de\nBob;b@x.de", ["a@x.de", "b@x.de"]),
+            ("Anna\ta@x.de\nBob\tb@x.de", ["a@x.de", "b@x.de"]),
+        ],
+    )
+    def test_addresses_with_anything_between(self, site, text, expected):
+        response = upload_text(site, text)
+        assert response.status == 201
+        assert response.json["filename"] == "Pasted addresses.txt"
+        assert [email for email, _, _ in emails(1)] == expected
+
+    def test_a_long_text_is_taken_too(self, site):
+        text = ", ".join(f"user{n}@example.com" for n in range(20_000))
+        assert upload_text(site, text).json["totalEmails"] == 20_000
+
+    def test_a_text_that_is_too_long_is_a_problem(self, site, monkeypatch):
+        monkeypatch.setattr(uploads, "MAX_PASTED", 14)
+        assert upload_text(site, "a@x.de, b@x.de").status == 201
+        document = problem(upload_text(site, "a@x.de, bb@x.de"), 413, "text_too_long")
+        assert "upload" in document["detail"]
+
+    def test_a_text_takes_a_few_times_its_length_of_memory(self):
+        text = b"a@," * 100_000
+        tracemalloc.start()
+        assert uploads._one_a_line(BytesIO(text)).read(6) == b"a@\na@\n"
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 5 * len(text)
+
+    def test_a_chosen_file_goes_first(self, site):
+        response = site.upload(b"a@x.de\n", text="b@x.de")
+        assert [email for email, _, _ in emails(1)] == ["a@x.de"]
+        assert response.json["filename"] == "list.csv"
+
+    def test_a_preview_of_it(self, site):
+        shown = upload_text(site, "a@x.de, b@x.de", path="/api/preview").json
+        assert shown["rows"] == [["a@x.de"], ["b@x.de"]]
+
+    @pytest.mark.parametrize("text", ["", " \r\n"])
+    def test_neither_file_nor_text_is_a_problem(self, site, text):
+        problem(upload_text(site, text), 400, "no_file")
+
+
+def upload_text(site, text, path="/api/upload"):
+    """As a browser sends it whose form has no file chosen."""
+    return site.upload(b"", filename="", path=path, text=text)

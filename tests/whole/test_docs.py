@@ -1,0 +1,234 @@
+"""What the docs say to type is typed here, in a copy of the project, so that it stays true.
+
+docs/deploy.md, which is for a machine with systemd, is typed by `make trial`.
+"""
+
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from harness.config import ROOT, copy_project
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.processes import Process
+from harness.servers import free_port
+from harness.site import Site
+from tests.admin.test_backup import database_of_its_own
+from whole import deploy_trial
+
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+PASSWORD = "correct horse"
+# What goes on until it is stopped, and what it says when it is ready.
+LASTING = {
+    "python app.py": "event=serving",
+    "python worker.py --threads 4": 'event="worker started"',
+}
+# What would change this checkout or fetch things from elsewhere; `make trial` does the second.
+ELSEWHERE = {
+    "git pull",
+    ".venv/bin/python -m pip install --require-hashes -r requirements.txt",
+}
+
+
+def commands(page):
+    """The commands of a page in order, each with its continuations and without its comment."""
+    found = []
+    for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.M | re.S):
+        for line in block.replace("\\\n", " ").splitlines():
+            command = re.sub(r"(^| +)# .*", "", line).strip()
+            if command:
+                found.append(re.sub(" +", " ", command))
+    return found
+
+
+@pytest.fixture
+def project():
+    """A copy of the project whose app serves on a port of its own, and what is typed in there."""
+    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
+    copy = folder / "project"
+    copy_project(copy)
+    (copy / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    config = copy / "config.ini"
+    config.write_text(config.read_text().replace("dns = auto", "dns = off"))
+    yield Typist(copy, free_port())
+    shutil.rmtree(folder)
+
+
+class Typist:
+    """Types commands in a folder."""
+
+    def __init__(self, folder, port):
+        self.folder, self.port = folder, port
+        self.site = Site(f"http://127.0.0.1:{port}")
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "PORT": str(port)}
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            self.environment.pop(name, None)
+
+    def type(self, command, status=(0,), **environment):
+        """What it says. `status` has those that it may end with."""
+        command = command.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
+        done = subprocess.run(
+            ["bash", "-c", f'curl() {{ command curl -sS --fail-with-body "$@"; }}; {command}'],
+            cwd=self.folder,
+            env={**self.environment, **environment},
+            input=f"{PASSWORD}\n",
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode in status, f"{command}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    def start(self, script):
+        """Start app.py or worker.py of this folder."""
+        return Process(str(self.folder / script), PORT=str(self.port))
+
+    def await_quiet(self):
+        eventually(lambda: self.site.get("/api/health").json["unfinishedBatches"] == 0)
+
+
+def page(name):
+    return commands(ROOT / name)
+
+
+def test_every_command_is_typed_somewhere():
+    typed = {
+        "make": lambda c: c.startswith("make "),
+        "lasting": lambda c: c in LASTING,
+        "elsewhere": lambda c: c in ELSEWHERE,
+        "api": lambda c: c.startswith("curl "),
+        "manage": lambda c: re.match(r"(DATABASE_URL=\S+ )?python manage\.py ", c),
+        "more": lambda c: c in MORE or c.startswith("export "),
+    }
+    for path in PAGES:
+        if path.name != "deploy.md":
+            for command in commands(path):
+                assert any(is_so(command) for is_so in typed.values()), f"{path.name}: {command}"
+
+
+MORE = {
+    ". .venv/bin/activate",
+    "python worker.py --selftest",  # by test_selftest
+    "python app.py --add-user alice",
+}
+
+
+def test_what_is_made_can_be_made():
+    for command in {c for path in PAGES for c in commands(path) if c.startswith("make ")}:
+        done = subprocess.run(
+            ["bash", "-c", command.replace("make ", "make --dry-run ", 1)],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+
+
+def test_links_lead_somewhere():
+    for path in PAGES:
+        for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+            assert (path.parent / target).exists(), f"{path.name}: {target}"
+
+
+def test_the_readme(project):
+    assert project.type(". .venv/bin/activate && python --version").startswith("Python 3.")
+    for command, ready in LASTING.items():
+        assert command in page("README.md")
+        process = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=project.folder,
+            env={**project.environment, "PYTHONUNBUFFERED": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert any(ready in line for line in process.stderr)
+        process.send_signal(signal.SIGINT)
+        process.stderr.read()
+        process.stderr.close()
+        assert process.wait(30) == 0
+
+
+def test_the_api_and_what_is_watched(project):
+    (project.folder / "people.csv").write_bytes(b"Kontakt;Name\na@x.de;A\nA@x.de;A\nb;B\n")
+    (project.folder / "part.csv").write_bytes(csv_of("email", "a@x.de"))
+    app, worker = project.start("app.py"), project.start("worker.py")
+    try:
+        app.site()
+        for command in [*page("docs/api.md"), *page("docs/monitoring.md")]:
+            if "cancel" in command:
+                # It may have been completed once more by now.
+                said = project.type(command, status=(0, 22))
+                assert '"cancelled"' in said or '"wrong_state"' in said
+                continue
+            if command.endswith("/batches/stream"):
+                said = project.type(f"timeout 3 {command}".replace("curl", "curl -sS"), (124,))
+                assert "event: health" in said
+                continue
+            if "retry" in command or "DELETE" in command or "results" in command:
+                project.await_quiet()
+            project.type(command)
+        results = [path.name for path in project.folder.glob("people.results*")]
+        assert len(results) == 2
+        assert app.stop() == 0
+    finally:
+        assert worker.stop() == 0
+        app.stop()
+
+
+def test_what_administrators_do(project, servers):
+    assert "alice may sign in now" in project.type("python app.py --add-user alice")
+    (project.folder / "users").unlink()
+    app = project.start("app.py")
+    try:
+        app.site()
+        worker = project.start("worker.py")
+        for _ in range(2):
+            assert project.site.upload(csv_of("a@x.de", "b")).status == 201
+        project.await_quiet()
+        assert worker.stop() == 0
+        typed = page("docs/operate.md")
+        before = typed.index("python manage.py restore batches.dump")
+        for command in typed[:before]:
+            project.type(command)
+    finally:
+        assert app.stop() == 0
+    project.type("python manage.py delete 2")
+    for command in typed[before:]:
+        if command in ELSEWHERE:
+            continue
+        if "://user:password@host:5432/name" in command:
+            with database_of_its_own(servers, "moved") as url:
+                said = project.type(command.partition(" ")[2], DATABASE_URL=url)
+        else:
+            said = project.type(command)
+    assert said == "1 batch with 2 emails are restored, and all counts agree.\n"
+
+
+def test_urls_with_certificates_are_taken_as_they_are_written(project):
+    exports = [command for command in page("docs/security.md") if command.startswith("export ")]
+    assert len(exports) == 2
+    load = "python -c 'from runtime import settings; print(settings.load().server.port)'"
+    assert project.type(f"{'; '.join(exports)}; {load}") == f"{project.port}\n"
+
+
+def test_the_deployment_is_a_script_without_mistakes_in_its_form():
+    done = subprocess.run(
+        ["bash", "-n"], input=deploy_trial.commands(), capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "systemctl enable --now" in deploy_trial.commands()
+
+
+def test_the_map_has_every_module():
+    mapped = (ROOT / "CONTRIBUTING.md").read_text()
+    assert [path.name for path in ROOT.glob("*.py") if f"`{path.name}`" not in mapped] == []
