@@ -14,7 +14,7 @@ import contextlib
 import logging
 import threading
 import time
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -27,9 +27,10 @@ from postgres.database import UNREACHABLE, session
 from relay import publish as publishing
 from relay.batch_queue import BatchQueue
 from relay.doorbell import PROBE_SECONDS, Doorbell
-from relay.publish import NOT_ONE, parse, publish, remember
+from relay.publish import NOT_ONE, parse, publish
 from relay.rates import Rates
 from runtime import logs
+from runtime.bounded import BoundedDict
 from runtime.redis_client import REDIS_TIMEOUT
 
 # Seconds between two readings of the watched batches while Redis is there; while it is away, they
@@ -94,7 +95,7 @@ class Mailbag:
         self._arrived = threading.Condition()
         self._newest: dict[int, Snapshot] = {}
         self._has_end = False
-        self._revisions: OrderedDict[int, int] = OrderedDict()
+        self._revisions = BoundedDict[int, int](MAX_TOLD)
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
         """Put in the snapshot if it is newer than the last of its batch; if it is to `correct`
@@ -104,7 +105,7 @@ class Mailbag:
             if correct or snapshot.revision > self._revisions.get(batch_id, 0):
                 self._newest[batch_id] = snapshot
                 self._has_end = self._has_end or snapshot.terminal
-                remember(self._revisions, batch_id, snapshot.revision, MAX_TOLD)
+                self._revisions[batch_id] = snapshot.revision
                 self._arrived.notify()
 
     def take(self, timeout: float) -> list[Snapshot]:
@@ -138,7 +139,7 @@ class Hub:
         # By batch; under None those for all batches.
         self._mailboxes: defaultdict[int | None, set[Mailbox | Mailbag]] = defaultdict(set)
         # What somebody was told of a batch last, so that it shows in PostgreSQL what they missed.
-        self._told: OrderedDict[int, Snapshot] = OrderedDict()
+        self._told = BoundedDict[int, Snapshot](MAX_TOLD)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         # Below: owned by the hub's thread.
@@ -272,7 +273,7 @@ class Hub:
             if snapshot.status == DELETED:
                 self._told.pop(batch_id, None)
             elif watching:
-                remember(self._told, batch_id, snapshot, MAX_TOLD)
+                self._told[batch_id] = snapshot
 
     def _refresh(self) -> None:
         with self._lock:

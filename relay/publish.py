@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
 
 from models import DELETED, Snapshot
 from processors.reasons import verdicts
 from relay.doorbell import Doorbell
+from runtime.bounded import BoundedDict
 
 # Least seconds between two snapshots of one batch that a worker publishes.
 PUBLISH_SECONDS = 0.1
@@ -26,8 +25,6 @@ REMEMBER_SECONDS = 600
 MAX_REMEMBERED = 1000
 # Locks under which the threads of a worker publish in order; a batch's id says which is its own.
 LOCKS = 64
-
-T = TypeVar("T")
 
 # An id that no batch has. To probe Redis, a snapshot is published that says that it was deleted.
 NO_BATCH = 0
@@ -100,14 +97,6 @@ def try_out(doorbell: Doorbell, channel_prefix: str) -> None:
     publish(doorbell, channel_prefix, Snapshot(NO_BATCH, 1, DELETED, 0, 0, 0))
 
 
-def remember(known: OrderedDict[int, T], batch_id: int, what: T, most: int) -> None:
-    """Set the batch's entry; beyond `most` entries, forget the one that was set longest ago."""
-    known[batch_id] = what
-    known.move_to_end(batch_id)
-    if len(known) > most:
-        known.popitem(last=False)
-
-
 class Publisher:
     """Publishes the snapshots of all threads of a worker, for a batch ten a second at most.
 
@@ -121,7 +110,7 @@ class Publisher:
         self._lock = threading.Lock()
         self._order = [threading.Lock() for _ in range(LOCKS)]
         # The newest revision published, by batch.
-        self._revisions: OrderedDict[int, int] = OrderedDict()
+        self._revisions = BoundedDict[int, int](MAX_REMEMBERED)
         # By batch: when it was published last (monotonic), and the snapshot that waits.
         self._last: dict[int, float] = {}
         self._waiting: dict[int, Snapshot] = {}
@@ -169,5 +158,5 @@ class Publisher:
             with self._lock:
                 if snapshot.revision <= self._revisions.get(batch_id, 0):
                     return
-                remember(self._revisions, batch_id, snapshot.revision, MAX_REMEMBERED)
+                self._revisions[batch_id] = snapshot.revision
             self._publish(snapshot)

@@ -9,11 +9,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 
 from models import DELETED, Snapshot
+from runtime.bounded import BoundedDict
 
 # Seconds that the present rate is an average of; and those that must be known before there is one,
 # because snapshots of several threads often come at the same moment.
@@ -124,7 +125,7 @@ class Rates:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._tracks: OrderedDict[int, _Track] = OrderedDict()
+        self._tracks = BoundedDict[int, _Track](MAX_BATCHES)
 
     def note(self, snapshot: Snapshot) -> None:
         """Learn from a snapshot that has just come; one that is known, or old, does no harm."""
@@ -137,12 +138,9 @@ class Rates:
                 self._tracks.pop(batch_id, None)
             elif track is not None and snapshot.processed >= track.processed:
                 track.note(snapshot, now)
-                self._tracks.move_to_end(batch_id)
+                self._tracks[batch_id] = track
             elif snapshot.status == "processing":
                 self._tracks[batch_id] = _Track(snapshot, now)
-                self._tracks.move_to_end(batch_id)
-                if len(self._tracks) > MAX_BATCHES:
-                    self._tracks.popitem(last=False)
 
     def rate(self, batch_id: int) -> float | None:
         """Emails a second over the last seconds; None if too little is known."""

@@ -20,6 +20,7 @@ from relay import hub as progress
 from relay import publish
 from relay.hub import Hub, Mailbag, Mailbox
 from runtime import metrics
+from runtime.bounded import BoundedDict
 from web.problems import RETRY_AFTER, Problem
 
 # Seconds: a comment line at least this often shows proxies and browsers that a stream lives; a
@@ -90,7 +91,7 @@ class Streams:
         self._slots = slots
         self._stopping = stopping
         # The newest event of each batch, which is the same in all streams.
-        self._made: dict[int, tuple[Snapshot, bytes]] = {}
+        self._made = BoundedDict[int, tuple[Snapshot, bytes]](progress.MAX_TOLD)
 
     def open(
         self,
@@ -234,7 +235,5 @@ class Streams:
             return known[1]
         pace = self._hub.rates.pace(snapshot)
         event = f"data: {publish.message(snapshot, **pace)}\n\n".encode()
-        if len(self._made) >= progress.MAX_TOLD:
-            self._made.clear()
         self._made[snapshot.batch_id] = snapshot, event
         return event
