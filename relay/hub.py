@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
@@ -31,6 +30,7 @@ from relay.publish import NOT_ONE, parse, publish
 from relay.rates import Rates
 from runtime import logs
 from runtime.bounded import BoundedDict
+from runtime.every import Every
 from runtime.redis_client import REDIS_TIMEOUT
 
 # Seconds between two readings of the watched batches while Redis is there; while it is away, they
@@ -42,7 +42,7 @@ RECEIVE_SECONDS = 1.0
 # of the newest batches, and so many unfinished ones.
 NEWEST, UNFINISHED = 20, 1000
 # Batches of which it is remembered what was told of them last.
-MAX_TOLD = 3 * UNFINISHED
+MAX_DELIVERED = 3 * UNFINISHED
 # Revisions that a message may be ahead of what was told before, until PostgreSQL is asked.
 MAX_AHEAD = 100
 
@@ -62,44 +62,21 @@ def announce(
 
 
 class Mailbox:
-    """Room for one snapshot, the newest: the hub puts it in, one stream takes it out."""
+    """Holds the newest snapshot of each batch that a stream watches, until the stream takes them.
 
-    def __init__(self, batch_id: int) -> None:
+    `batch_id` is the only batch watched, or None for all.
+    """
+
+    def __init__(self, batch_id: int | None) -> None:
         self.batch_id = batch_id
-        self._arrived = threading.Condition()
-        self._newest: Snapshot | None = None
-        self._revision = 0
-
-    def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot if it is newer than the last; if it is to `correct` that, always."""
-        with self._arrived:
-            if correct or snapshot.revision > self._revision:
-                self._newest, self._revision = snapshot, snapshot.revision
-                self._arrived.notify()
-
-    def take(self, timeout: float) -> Snapshot | None:
-        """Take out the snapshot, waiting up to `timeout` seconds for one."""
-        with self._arrived:
-            if self._newest is None:
-                self._arrived.wait(timeout)
-            newest, self._newest = self._newest, None
-            return newest
-
-
-class Mailbag:
-    """Room for one snapshot of each batch, the newest: one stream takes out all of them at once."""
-
-    batch_id = None
-
-    def __init__(self) -> None:
         self._arrived = threading.Condition()
         self._newest: dict[int, Snapshot] = {}
         self._has_end = False
-        self._revisions = BoundedDict[int, int](MAX_TOLD)
+        # By batch: the revision of the last snapshot put in.
+        self._revisions = BoundedDict[int, int](MAX_DELIVERED)
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot if it is newer than the last of its batch; if it is to `correct`
-        that, always."""
+        """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
         batch_id = snapshot.batch_id
         with self._arrived:
             if correct or snapshot.revision > self._revisions.get(batch_id, 0):
@@ -109,7 +86,7 @@ class Mailbag:
                 self._arrived.notify()
 
     def take(self, timeout: float) -> list[Snapshot]:
-        """Take out all snapshots, waiting up to `timeout` seconds for one."""
+        """Take all snapshots out; if there are none, wait up to `timeout` seconds for one."""
         with self._arrived:
             if not self._newest:
                 self._arrived.wait(timeout)
@@ -118,7 +95,7 @@ class Mailbag:
             return list(newest.values())
 
     def await_end(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until the end of a batch is among the snapshots."""
+        """Wait up to `timeout` seconds for a terminal snapshot, and leave it in."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._has_end, timeout)
 
@@ -137,14 +114,14 @@ class Hub:
         self.rates = Rates()
         self._lock = threading.Lock()
         # By batch; under None those for all batches.
-        self._mailboxes: defaultdict[int | None, set[Mailbox | Mailbag]] = defaultdict(set)
+        self._mailboxes: defaultdict[int | None, set[Mailbox]] = defaultdict(set)
         # What somebody was told of a batch last, so that it shows in PostgreSQL what they missed.
-        self._told = BoundedDict[int, Snapshot](MAX_TOLD)
+        self._delivered = BoundedDict[int, Snapshot](MAX_DELIVERED)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         # Below: owned by the hub's thread.
         self._pubsub: Any = None
-        self._next_refresh = 0.0
+        self._refreshes = Every(REFRESH_SECONDS)
 
     def start(self) -> None:
         self._thread.start()
@@ -154,21 +131,14 @@ class Hub:
         self._stopping.set()
         self._thread.join()
 
-    def watch(self, batch_id: int) -> Mailbox:
-        """A mailbox that gets every newer snapshot of this batch from now on."""
+    def watch(self, batch_id: int | None) -> Mailbox:
+        """Return a mailbox that from now on gets every newer snapshot of this batch, or of all."""
         mailbox = Mailbox(batch_id)
         with self._lock:
             self._mailboxes[batch_id].add(mailbox)
         return mailbox
 
-    def watch_all(self) -> Mailbag:
-        """A mailbag that gets every newer snapshot of any batch from now on."""
-        mailbag = Mailbag()
-        with self._lock:
-            self._mailboxes[None].add(mailbag)
-        return mailbag
-
-    def unwatch(self, mailbox: Mailbox | Mailbag) -> None:
+    def unwatch(self, mailbox: Mailbox) -> None:
         """Stop filling this mailbox."""
         with self._lock:
             watching = self._mailboxes[mailbox.batch_id]
@@ -176,7 +146,7 @@ class Hub:
             if not watching:
                 del self._mailboxes[mailbox.batch_id]
             if not self._mailboxes:
-                self._told.clear()
+                self._delivered.clear()
 
     def tell(self, snapshots: Iterable[Snapshot]) -> None:
         """Hand these out, too: what this process has read or done needs no Redis to be seen."""
@@ -200,13 +170,13 @@ class Hub:
             self._drop_subscription()
             self._stopping.wait(PROBE_SECONDS)
             self._doorbell.probe()
-            self._next_refresh = 0.0
+            self._refreshes.hasten()
         else:
             self._doorbell.use(self._receive)
-        if time.monotonic() >= self._next_refresh:
+        if self._refreshes.due():
             self._refresh()
             self._doorbell.check()
-            self._next_refresh = time.monotonic() + REFRESH_SECONDS
+            self._refreshes.restart()  # messages come first, however long that took
 
     def _receive(self) -> None:
         if self._pubsub is None:
@@ -216,7 +186,7 @@ class Hub:
         if received is None:
             return
         if received["type"] == "psubscribe":
-            self._next_refresh = 0.0  # what was published before is lost to us
+            self._refreshes.hasten()  # what was published before is lost to us
         elif received["type"] == "pmessage":
             self._hand_out(received)
 
@@ -239,7 +209,7 @@ class Hub:
         with self._lock:
             if self._mailboxes.keys().isdisjoint((snapshot.batch_id, None)):
                 return False
-            told = self._told.get(snapshot.batch_id)
+            told = self._delivered.get(snapshot.batch_id)
         revision = told.revision if told else 0
         if snapshot.revision <= revision:
             return False
@@ -263,7 +233,7 @@ class Hub:
         batch_id = snapshot.batch_id
         self.rates.note(snapshot)
         with self._lock:
-            told = self._told.get(batch_id)
+            told = self._delivered.get(batch_id)
             correct = told is not None and told is instead_of
             if told is not None and told.revision >= snapshot.revision and not correct:
                 return  # who has come since has read what is no older
@@ -271,9 +241,9 @@ class Hub:
             for mailbox in watching:
                 mailbox.put(snapshot, correct=correct)
             if snapshot.status == DELETED:
-                self._told.pop(batch_id, None)
+                self._delivered.pop(batch_id, None)
             elif watching:
-                self._told[batch_id] = snapshot
+                self._delivered[batch_id] = snapshot
 
     def _refresh(self) -> None:
         with self._lock:
@@ -281,7 +251,7 @@ class Hub:
             watched = {batch_id for batch_id in self._mailboxes if batch_id is not None}
             told = {
                 batch_id: snapshot
-                for batch_id, snapshot in self._told.items()
+                for batch_id, snapshot in self._delivered.items()
                 if all_watched or batch_id in watched
             }
         if not watched and not all_watched:
