@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
+
+from runtime.every import Every
 
 # Seconds between two signs of life, of which a unit's WatchdogSec must leave room for several.
 ALIVE_SECONDS = 1.0
 
-_next_alive = 0.0
+_alive = Every(ALIVE_SECONDS)
 
 
 def _send(message: str) -> None:
@@ -44,7 +45,5 @@ def alive() -> None:
 
     A unit with WatchdogSec is started anew when they fail to come.
     """
-    global _next_alive
-    if time.monotonic() >= _next_alive:
-        _next_alive = time.monotonic() + ALIVE_SECONDS
+    if _alive.due():
         _send("WATCHDOG=1")

@@ -140,16 +140,15 @@ class Batches:
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
-        events = self._streams.open(
-            batch_id,
-            lambda: self.find(batch_id),
-            holder=sign_in.holder(),
-            last_event_id=request.get_header("Last-Event-ID", ""),
-            disconnected=request.environ["waitress.client_disconnected"],
+        return _streamed(
+            self._streams.open(
+                batch_id,
+                lambda: [Snapshot.of(self.find(batch_id))],
+                holder=sign_in.holder(),
+                disconnected=request.environ["waitress.client_disconnected"],
+                last_event_id=request.get_header("Last-Event-ID", ""),
+            )
         )
-        if events is None:
-            raise bottle.HTTPResponse(status=204)  # after this an EventSource doesn't reconnect
-        return _streamed(events)
 
     def stream_all(self) -> Iterator[bytes]:
         """GET /api/batches/stream: health, current snapshots, then every change of any batch."""
@@ -159,11 +158,12 @@ class Batches:
                 return snapshots.newest_and_unfinished(hub.NEWEST, hub.UNFINISHED)
 
         return _streamed(
-            self._streams.open_all(
+            self._streams.open(
+                None,
                 present,
-                self._health,
                 holder=sign_in.holder(),
                 disconnected=request.environ["waitress.client_disconnected"],
+                health=self._health,
             )
         )
 

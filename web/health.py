@@ -17,7 +17,7 @@ from postgres.database import UNREACHABLE, is_read_only, require_writable, sessi
 from relay import presence
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
-from relay.presence import Roll, Worker
+from relay.presence import Worker, Workers
 from runtime import metrics
 from runtime.logs import Outage
 from runtime.phrases import duration, several
@@ -39,7 +39,7 @@ class Survey:
     read_only: bool
     backlog: Backlog | None
     schema_version: int | None
-    roll: Roll | None
+    roll: Workers | None
     depth: int | None
     # What Redis answers instead of doing what it is asked.
     refusal: str | None = None
@@ -150,7 +150,7 @@ def gauges(survey: Survey) -> list[Metric]:
     ]
 
 
-def _workers_json(roll: Roll | None) -> dict[str, Any]:
+def _workers_json(roll: Workers | None) -> dict[str, Any]:
     if roll is None:
         names = ("workersAlive", "workerThreads", "workers", "lastWorkerSeen")
         return dict.fromkeys(names)

@@ -14,6 +14,7 @@ from typing import Any
 from waitress.server import TcpWSGIServer
 
 from runtime import descriptors, logs, systemd
+from runtime.every import Every
 from runtime.settings import Server, Settings
 from web.server import connections
 from web.server.connections import Bodies, Channel
@@ -111,7 +112,8 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         server = settings.server
         largest = settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD
         self._most_connections, files = _room(server)
-        self._next_look = self._accept_again = 0.0
+        self._looks = Every(LOOK_SECONDS)
+        self._accept_again = 0.0
         self._make_room = False
         self._sparingly = logs.Sparingly(logger)
         super().__init__(
@@ -187,8 +189,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     def _loop_once(self) -> None:
         self._close_one()
         self.asyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_SECONDS
+        if self._looks.due():
             for channel in list(self.active_channels.values()):
                 channel.end_if_late()
 

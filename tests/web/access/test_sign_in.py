@@ -207,6 +207,7 @@ def test_waits_double_up_to_a_minute_and_are_forgotten(monkeypatch):
     attempts.fail("a")
     assert attempts.wait("a") == 0
     monkeypatch.setattr(access, "MAX_ATTEMPTS", 2)
+    attempts = access.Attempts()
     for name in "abcd":
         attempts.fail(name)
     assert [*attempts._failed] == ["c", "d"]
