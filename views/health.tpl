@@ -8,10 +8,6 @@
   <div class="notice" id="notice">
     <span role="status" data-field="text">{{strip["text"]}}</span>
     <span data-field="lastSeen">{{strip["lastSeen"]}}</span>
-    <span data-when="command"\\
-% if not strip["command"]:
- hidden\\
-% end
->Start one: <code data-field="command">{{strip["command"]}}</code></span>
+    <span data-when="command"{{"" if strip["command"] else " hidden"}}>Start one: <code data-field="command">{{strip["command"]}}</code></span>
   </div>
 </section>
