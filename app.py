@@ -180,9 +180,9 @@ class Application:
 
     def metrics(self) -> bytes:
         """GET /metrics: all that is counted, by app and workers, for Prometheus."""
-        survey = self._health.survey()
+        status = self._health.status()
         processes = {"app": metrics.samples()}
-        for worker in survey.roll.alive if survey.roll else ():
+        for worker in status.workers.alive if status.workers else ():
             processes[f"{worker.host}:{worker.pid}"] = worker.samples
         response.content_type = metrics.MEDIA_TYPE
         response.set_header("Cache-Control", "no-store")
@@ -191,7 +191,7 @@ class Application:
             "Streams and downloads that may be open at once.",
             self._settings.server.max_streams,
         )
-        return metrics.exposition(processes, [*health.gauges(survey), slots])
+        return metrics.exposition(processes, [*health.gauges(status), slots])
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""

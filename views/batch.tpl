@@ -1,4 +1,4 @@
-% rebase("layout", title=f"{batch['filename']} · Email batches", script="batch", modules=("api", "bar", "chart", "emails", "fields", "format", "frames", "health", "live", "notify", "outcomes", "pace", "progress", "source"), styles=("batch", "emails"))
+% rebase("layout", title=f"{batch['filename']} · Email batches", styles=("batch", "emails"))
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split = batch["verdicts"], batch["rows"]
@@ -53,7 +53,7 @@
 </p>
   <ul class="facts history" id="history">
     % for action in batch["history"]:
-    <li><span>{{phrases.done(action)}}</span>, <time datetime="{{action["at"]}}">{{phrases.moment(action["at"])}}</time></li>
+    <li><span>{{action["text"]}}</span>, <time datetime="{{action["at"]}}">{{phrases.moment(action["at"])}}</time></li>
     % end
   </ul>
   <template id="action"><li><span></span>, <time></time></li></template>

@@ -1,4 +1,4 @@
-% rebase("layout", title="Email batches", script="home", modules=("api", "batches", "bar", "fields", "format", "frames", "health", "live", "pace", "preview", "source", "upload"), styles=("upload", "batches"))
+% rebase("layout", title="Email batches", styles=("upload", "batches"))
 % include("health")
 % if deleted:
 <p class="message" role="status">Batch {{deleted}} has been deleted.</p>
