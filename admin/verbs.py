@@ -35,7 +35,6 @@ from runtime.phrases import several
 from runtime.settings import Settings
 from servers import connect
 from servers.confinement import EmbeddedError
-from web import health
 from web.health import Health
 
 # Batches that `status` shows, the newest; seconds that a piece of a retry or a removal may take.
@@ -79,10 +78,10 @@ class Office:
         outage = logs.Outage("postgres", connect.logger)
         report = Health(self._doorbell, self._settings, outage).report()
         batches = _shown() if report["database"] == "ok" else None
-        strip = health.strip(report)
+        texts = report["texts"]
         parts = ("database", "redis", "workers", "rate", "queue", "oldest")
-        lines = [" · ".join(strip[part] for part in parts)]
-        lines += [f"{strip['text']} {strip['command']}".strip()] if strip["text"] else []
+        lines = [" · ".join(texts[part] for part in parts)]
+        lines += [f"{texts['text']} {texts['command']}".strip()] if texts["text"] else []
         lines += [_worker_line(worker) for worker in report["workers"] or []]
         lines += [_batch_line(batch) for batch in batches or []]
         lines += ["There are no batches."] if batches == [] else []

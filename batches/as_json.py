@@ -10,6 +10,7 @@ from batches.kept_files import SkippedRow
 from batches.queries import Found
 from models import Action, Batch
 from processors import reasons, risks, syntax
+from runtime import phrases
 from tabular.formats import Format, cut_row
 
 
@@ -36,13 +37,14 @@ def _iso(value: datetime | None) -> str | None:
 
 
 def action_json(action: Action) -> dict[str, Any]:
-    """What somebody did to a batch; `by` is null where nobody signs in."""
+    """An action on a batch; `by` is null where nobody signs in."""
     return {
         "action": action.kind,
         "by": action.user_name,
         "at": _iso(action.at),
         "which": action.which,
         "emails": action.emails,
+        "text": phrases.done(action.kind, action.user_name, action.which, action.emails),
     }
 
 

@@ -591,6 +591,7 @@ def test_it_is_kept_and_shown_who_did_what(closed):
     assert shown["uploadedBy"] == "alice"
     (cancelled,) = shown["history"]
     at = cancelled.pop("at")
+    assert cancelled.pop("text") == "Cancelled by böb"
     assert cancelled == {"action": "cancelled", "by": "böb", "which": None, "emails": None}
     page = alice.get("/batches/1").body.decode()
     assert " UTC</time> by alice" in page
@@ -618,6 +619,7 @@ def test_who_retried_is_kept_too(closed, make_turns):
     assert done.json["requeued"] == 1
     (retried,) = alice.get("/api/batches/1").json["history"]
     del retried["at"]
+    assert retried.pop("text") == "Retried by alice: 1 email (failed)"
     assert retried == {"action": "retried", "by": "alice", "which": "failed", "emails": 1}
     page = alice.get("/batches/1").body.decode()
     assert "<span>Retried by alice: 1 email (failed)</span>" in page
