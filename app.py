@@ -29,10 +29,11 @@ from relay import hub as progress
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.hub import Hub
-from runtime import logs, metrics, systemd
-from runtime.settings import Settings, SettingsError, exit_with, load_or_exit
+from runtime import command, logs, metrics, systemd
+from runtime.command import exit_with, load_or_exit
+from runtime.settings import Settings, SettingsError
 from servers import connect
-from servers.confinement import EmbeddedError
+from servers.confinement import BundledServerError
 from web import health, openapi, problems, uploads
 from web.access import origins, sign_in, users
 from web.access.sign_in import Access
@@ -236,7 +237,7 @@ class Application:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 2 for wrong settings."""
-    parser = connect.argument_parser(
+    parser = command.argument_parser(
         "Serve the page and its API: uploads, batches, live progress.",
         "Stop it with Ctrl-C or SIGTERM: requests under way are answered first. Processing is\n"
         "worker.py's; without a worker, uploads are accepted and wait.",
@@ -260,14 +261,14 @@ def main() -> int:
         allowed = Access(settings)
     except SettingsError as error:
         exit_with(str(error))
-    stopping = connect.stop_on_signals()
+    stopping = command.stop_on_signals()
     try:
         with connect.servers(
             settings, stopping, name="app", connections=settings.server.connections, wait=False
         ) as doorbell:
             if not stopping.is_set():
                 serve(settings, allowed, doorbell, stopping)
-    except (EmbeddedError, SchemaError) as error:
+    except (BundledServerError, SchemaError) as error:
         exit_with(f"{error}.")
     return 0
 

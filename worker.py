@@ -27,11 +27,12 @@ from postgres.schema import SchemaError
 from processors import ProcessorError
 from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
-from runtime import descriptors, logs, metrics, systemd
+from runtime import command, descriptors, logs, metrics, systemd
+from runtime.command import exit_with, load_or_exit
 from runtime.phrases import several
-from runtime.settings import Settings, exit_with, load_or_exit
+from runtime.settings import Settings
 from servers import connect
-from servers.confinement import EmbeddedError
+from servers.confinement import BundledServerError
 from work.turns import Turns, Workplace
 
 # Seconds between two looks of the supervisor at its threads.
@@ -274,7 +275,7 @@ def _selftest(settings: Settings) -> int:
         if interrupted.is_set():
             return 130
         return 0 if passed else 1
-    except (EmbeddedError, SelftestError, *UNREACHABLE) as error:
+    except (BundledServerError, SelftestError, *UNREACHABLE) as error:
         say(f"The selftest could not be carried out: {error}")
         return 1
     except KeyboardInterrupt:
@@ -298,7 +299,7 @@ def _allow_descriptors(settings: Settings) -> None:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 1 after another, 2 for wrong settings."""
-    parser = connect.argument_parser(
+    parser = command.argument_parser(
         "Process the uploaded batches, with several threads. Any number of workers may run, on"
         " any number of machines, against the same PostgreSQL and Redis.",
         "Stop it with Ctrl-C or SIGTERM: each thread ends its turn (about a second) first. A\n"
@@ -319,7 +320,7 @@ def main() -> int:
     _allow_descriptors(settings)
     logs.setup()
     # Before the processor, which may take its time to come up.
-    stopping = connect.stop_on_signals()
+    stopping = command.stop_on_signals()
     # A processor of the team's own lies beside the configuration as a rule.
     sys.path.append(str(settings.path.parent))
     try:
@@ -333,7 +334,7 @@ def main() -> int:
             supervisor = Supervisor(Workplace(settings, doorbell, processor), stopping)
             with _ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:
                 clean = supervisor.run(not_frozen)
-    except (EmbeddedError, SchemaError) as error:
+    except (BundledServerError, SchemaError) as error:
         exit_with(f"{error}.")
     if supervisor.worn_out and not stopping.is_set():
         os.execv(sys.executable, sys.orig_argv)

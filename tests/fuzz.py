@@ -25,7 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import Process, Site, workbook, write_config
 
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 from tabular.formats import DELIMITERS, ENCODINGS
 
 INPUTS = 100_000
@@ -274,9 +274,9 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}")
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    servers: list[Embedded] = []
+    servers: list[BundledServer] = []
     try:
-        servers += [Embedded(kind, folder) for kind in ("postgres", "redis")]
+        servers += [BundledServer(kind, folder) for kind in ("postgres", "redis")]
         config = write_config(folder, server__port=0)
         environment = {"DATABASE_URL": servers[0].url, "REDIS_URL": servers[1].url}
         app = Process("app.py", "--config", str(config), **environment)

@@ -30,7 +30,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from support import ROOT, free_port, write_config
 
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 # The list of batch ids, and the set in which workers announce the names of keys that expire.
 QUEUE_KEY = "email-queue"
@@ -228,14 +228,14 @@ class Stage:
         self._diary = threading.Lock()
         self._workers = workers
         self._seconds_per_email = seconds_per_email
-        self._servers: list[Embedded] = []
+        self._servers: list[BundledServer] = []
         self.children: list[Child] = []
 
     def start(self) -> None:
         """Start servers, app and workers. To be left to a thread that no Ctrl-C interrupts, so
         that none is started and not known of."""
         for kind in ("postgres", "redis"):
-            self._servers.append(Embedded(kind, self.folder))
+            self._servers.append(BundledServer(kind, self.folder))
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self.address = ("127.0.0.1", free_port())
         config = write_config(

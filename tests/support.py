@@ -34,7 +34,7 @@ from postgres import database
 from postgres.database import SESSION_SECONDS, pool, session
 from processors import PROCESSED, Findings, Outcome
 from runtime.settings import DEFAULT_PATH
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 from tabular.formats import Format, Overrides
 from tabular.text import Block
 
@@ -58,7 +58,7 @@ def _made() -> Path:
     """A folder with a PostgreSQL that was made and stopped, once for all tests of this process."""
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     atexit.register(shutil.rmtree, folder)
-    Embedded("postgres", folder).release()
+    BundledServer("postgres", folder).release()
     return folder / "postgres"
 
 
