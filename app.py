@@ -17,10 +17,11 @@ from batches.as_json import json_text
 from postgres.schema import SchemaError
 from relay.doorbell import Doorbell
 from relay.hub import Hub
-from runtime import logs, systemd
-from runtime.settings import Settings, SettingsError, exit_with, load_or_exit
+from runtime import command, logs, systemd
+from runtime.command import exit_with, load_or_exit
+from runtime.settings import Settings, SettingsError
 from servers import connect
-from servers.confinement import EmbeddedError
+from servers.confinement import BundledServerError
 from web import openapi, problems
 from web.access import users
 from web.access.sign_in import Access
@@ -94,7 +95,7 @@ def wsgi(services: Services) -> WsgiApp:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 2 for wrong settings."""
-    parser = connect.argument_parser(
+    parser = command.argument_parser(
         "Serve the page and its API: uploads, batches, live progress.",
         "Stop it with Ctrl-C or SIGTERM: requests under way are answered first. Processing is\n"
         "worker.py's; without a worker, uploads are accepted and wait.",
@@ -117,7 +118,7 @@ def main() -> int:
         access = Access(settings)
     except SettingsError as error:
         exit_with(str(error))
-    stopping = connect.stop_on_signals()
+    stopping = command.stop_on_signals()
     connections = settings.server.connections
     try:
         with connect.servers(
@@ -125,7 +126,7 @@ def main() -> int:
         ) as doorbell:
             if not stopping.is_set():
                 serve(settings, access, doorbell, stopping)
-    except (EmbeddedError, SchemaError) as error:
+    except (BundledServerError, SchemaError) as error:
         exit_with(f"{error}.")
     return 0
 

@@ -15,10 +15,11 @@ import processors
 from postgres.database import UNREACHABLE
 from postgres.schema import SchemaError
 from processors import ProcessorError
-from runtime import descriptors, logs
-from runtime.settings import Settings, exit_with, load_or_exit
+from runtime import command, descriptors, logs
+from runtime.command import exit_with, load_or_exit
+from runtime.settings import Settings
 from servers import connect
-from servers.confinement import EmbeddedError
+from servers.confinement import BundledServerError
 from work.supervisor import Supervisor, ended_if_frozen
 from work.turns import Services
 
@@ -42,7 +43,7 @@ def _selftest(settings: Settings) -> int:
         if interrupted.is_set():
             return 130
         return 0 if passed else 1
-    except (EmbeddedError, SelftestError, *UNREACHABLE) as error:
+    except (BundledServerError, SelftestError, *UNREACHABLE) as error:
         say(f"The selftest could not be carried out: {error}")
         return 1
     except KeyboardInterrupt:
@@ -66,7 +67,7 @@ def _allow_descriptors(settings: Settings) -> None:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 1 after another, 2 for wrong settings."""
-    parser = connect.argument_parser(
+    parser = command.argument_parser(
         "Process the uploaded batches, with several threads. Any number of workers may run, on"
         " any number of machines, against the same PostgreSQL and Redis.",
         "Stop it with Ctrl-C or SIGTERM: each thread ends its turn (about a second) first. A\n"
@@ -87,7 +88,7 @@ def main() -> int:
     _allow_descriptors(settings)
     logs.setup()
     # Before the processor, which may take its time to come up.
-    stopping = connect.stop_on_signals()
+    stopping = command.stop_on_signals()
     # A processor of the team's own lies beside the configuration as a rule.
     sys.path.append(str(settings.path.parent))
     try:
@@ -101,7 +102,7 @@ def main() -> int:
             supervisor = Supervisor(Services(settings, doorbell, processor), stopping)
             with ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:
                 clean = supervisor.run(not_frozen)
-    except (EmbeddedError, SchemaError) as error:
+    except (BundledServerError, SchemaError) as error:
         exit_with(f"{error}.")
     if supervisor.worn_out and not stopping.is_set():
         os.execv(sys.executable, sys.orig_argv)

@@ -38,7 +38,7 @@ from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
 from runtime.settings import Settings
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 from web.access.sign_in import Access
 from web.server import server as serving
 from web.server.server import HttpServer
@@ -71,7 +71,7 @@ def servers() -> Iterator[Servers]:
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     running = []
     try:
-        running = [Embedded(kind, folder) for kind in ("postgres", "redis")]
+        running = [BundledServer(kind, folder) for kind in ("postgres", "redis")]
         yield Servers(*(server.url for server in running))
     finally:
         for server in running:

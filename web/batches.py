@@ -290,11 +290,7 @@ class Batches:
     def delete(self, batch_id: int) -> None:
         """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""
         self.hide(batch_id)
-        place: removal.Place | None = (0, -1)
-        while place is not None:
-            # Each piece has its own session. If this is interrupted, a worker removes the rest.
-            with self._connect(PIECE_SECONDS):
-                place = removal.remove_some(batch_id, place)
+        removal.remove_all(batch_id, lambda: self._connect(PIECE_SECONDS))
         raise bottle.HTTPResponse(status=204)
 
     def hide(self, batch_id: int) -> None:

@@ -14,7 +14,6 @@ import logging
 import os
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -93,11 +92,8 @@ def _child(
         file.seek(0)
         said, says = os.pipe()
         try:
-            process = subprocess.Popen(
-                [*child.command("work.isolation"), name, str(max(0.0, seconds)), *sys.path],
-                env=child.environment(),
-                stdin=file,
-                stdout=says,
+            process = child.start(
+                "work.isolation", name, str(max(0.0, seconds)), *sys.path, stdin=file, stdout=says
             )
             os.close(says)
             try:

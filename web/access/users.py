@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime import logs
-from runtime.settings import exit_with
+from runtime.command import exit_with
 
 # What a hash takes: 16 MB and about a fifth of a second, by OWASP's Password Storage Cheat Sheet.
 _N, _R, _P = 1 << 14, 8, 5
