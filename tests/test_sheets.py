@@ -17,6 +17,7 @@ from support import eventually, workbook
 from tabular import reader, text, workbook_child
 from tabular import workbook as sheets
 from tabular.formats import IntakeError, Overrides
+from web import uploads
 
 CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
 
@@ -25,7 +26,7 @@ def refused(content):
     with pytest.raises(IntakeError) as caught:
         list(sheets.rows(io.BytesIO(content)))
     assert str(caught.value).endswith(".")
-    return caught.value.code, caught.value.status
+    return caught.value.code, uploads.status_of(caught.value.code)
 
 
 def rebuilt(change):
