@@ -151,7 +151,6 @@ def _was_committed(transaction: int) -> bool:
             "database_lost",
             "The database was lost at the moment when the file was stored. Before you upload it"
             " again, look whether it is among the recent batches.",
-            status=503,
         ) from error
 
 
@@ -265,7 +264,6 @@ def _too_many_rows(max_rows: int, line: int) -> IntakeError:
     return IntakeError(
         "too_many_rows",
         f"the file has more than {max_rows:,} rows. Split it into smaller files.",
-        status=413,
         line=line,
     )
 

@@ -39,6 +39,13 @@ _FIELDS = (*_FORMAT, "size")
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
 
+# The HTTP status of each code of an IntakeError; every other code has 422.
+_STATUSES = {
+    **dict.fromkeys(("too_many_rows", "workbook_too_large", "zip_bomb"), 413),
+    **dict.fromkeys(("binary_file", "not_xlsx"), 415),
+    **dict.fromkeys(("database_lost", "too_many_workbooks"), 503),
+}
+
 
 class Form:
     """A form with a file, or with a text in its place.
@@ -142,16 +149,20 @@ def _one_a_line(file: BinaryIO) -> BinaryIO:
     return lines
 
 
+def status_of(code: str) -> int:
+    """Return the HTTP status that answers an IntakeError with this code."""
+    return _STATUSES.get(code, 422)
+
+
 @contextmanager
 def problems_of_files() -> Iterator[None]:
-    """What is wrong with a file becomes a Problem."""
+    """Turn an IntakeError into a Problem."""
     try:
         yield
     except IntakeError as error:
-        headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None
-        raise Problem(
-            error.status, error.code, str(error), headers=headers, line=error.line
-        ) from error
+        status = status_of(error.code)
+        headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
+        raise Problem(status, error.code, str(error), headers=headers, line=error.line) from error
 
 
 class Uploads:
