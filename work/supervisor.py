@@ -21,22 +21,22 @@ from postgres.database import UNREACHABLE, session
 from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
 from runtime import logs, metrics, systemd
+from runtime.every import Every
 from runtime.phrases import several
 from work.turns import Services, Turns
 
 # Seconds between two looks of the supervisor at its threads.
 SUPERVISE_SECONDS = 0.2
-# Seconds that a turn may outlast its time, in which the thread may come back from waiting for
-# PostgreSQL by itself.
+# Seconds that a turn may outlast its limit: the thread may come back from PostgreSQL by itself.
 GRACE_SECONDS = 1.0
-# Seconds after which the removal of a deleted batch counts as broken off: an app that still works
-# on it has long removed a batch of any size by then, or does no harm.
+# Seconds after its deletion from which on workers remove a batch's rows, too. Whoever deleted the
+# batch has removed them by then, or was interrupted.
 REMOVAL_SECONDS = 60.0
-# Seconds between two looks for batches that are older than they are to be kept, and how many are
-# deleted at once.
+# Seconds between two looks for batches that are to be kept no longer.
 EXPIRY_SECONDS = 60.0
+# The most such batches that are deleted in one go.
 MAX_EXPIRED = 100
-# Ids that may stand in the list beyond two for each unfinished batch before it is cleared.
+# The most ids in the Redis list beyond two for each unfinished batch. A longer list is cleared.
 STALE_IDS = 100
 
 logger = logging.getLogger("worker")
@@ -53,22 +53,23 @@ class Supervisor:
         self._presence = Presence(services.doorbell.client, services.settings.redis.queue_key)
         self._threads: dict[int, tuple[Turns, threading.Thread]] = {}
         self._hung: list[threading.Thread] = []
-        # Emails of threads that were replaced; of all threads, at the last announcement.
+        # The emails of threads that were replaced.
         self._emails_before = 0
+        # The emails of all threads at the last announcement, and its time.
         self._announced_emails = 0
         self._announced_at = time.monotonic()
-        self._next_sweep = 0.0
-        self._next_expiry = 0.0
-        self._next_announcement = 0.0
-        self._next_probe = 0.0
+        self._probe = Every(PROBE_SECONDS)
+        self._announcement = Every(ANNOUNCE_SECONDS)
+        self._sweep = Every(self._settings.sweep_seconds)
+        self._expiry = Every(EXPIRY_SECONDS)
 
     @property
     def worn_out(self) -> bool:
-        """Whether so many threads hang that this process should make way for a fresh one."""
+        """Whether so many threads hang that a fresh process should take this one's place."""
         return len(self._hung) >= self._settings.max_hung
 
     def run(self, not_frozen: Callable[[], object] = lambda: None) -> bool:
-        """Work until `stopping` or worn out; True if all threads had ended their turns in time.
+        """Work until `stopping` or worn out; return whether all threads ended their turns in time.
 
         `not_frozen` is called several times a second.
         """
@@ -85,25 +86,21 @@ class Supervisor:
         return self._shut_down()
 
     def run_once(self) -> None:
-        """Do what is due: replace dead and hung threads, probe Redis, announce, sweep."""
+        """Do each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
         self._hung = [thread for thread in self._hung if thread.is_alive()]
         for number in range(1, self._settings.threads + 1):
             self._mind_thread(number)
-        now = time.monotonic()
-        if self._doorbell.away and now >= self._next_probe:
-            self._next_probe = now + PROBE_SECONDS
+        if self._doorbell.away and self._probe.due():
             self._doorbell.probe()
         self._services.publisher.flush()
         self._announce_if_due()
-        if now >= self._next_sweep:
-            self._next_sweep = now + self._settings.sweep_seconds
+        if self._sweep.due():
             self.sweep()
 
     def _announce_if_due(self) -> None:
-        now = time.monotonic()
-        if now < self._next_announcement:
+        if not self._announcement.due():
             return
-        self._next_announcement = now + ANNOUNCE_SECONDS
+        now = time.monotonic()
         emails = self._emails_before + sum(turns.emails for turns, _ in self._threads.values())
         rate = (emails - self._announced_emails) / (now - self._announced_at)
         self._announced_emails, self._announced_at = emails, now
@@ -111,7 +108,7 @@ class Supervisor:
         self._doorbell.use(lambda: self._presence.announce(reports, rate))
 
     def sweep(self) -> None:
-        """Ring for every unfinished batch that nobody rings for; go on with broken-off removals."""
+        """Ring for all unfinished batches, and delete and remove what is to be gone."""
         metrics.SWEEPS.inc()
         try:
             self._delete_expired()
@@ -120,8 +117,8 @@ class Supervisor:
                 return
             with session():
                 unfinished = snapshots.unfinished_batches()
-                if self._clear_nonsense(len(unfinished)):
-                    # Read again: what has been rung for meanwhile is gone from the list too.
+                if self._clear_stale_ids(len(unfinished)):
+                    # Batches that were rung for meanwhile are gone from the list, too.
                     unfinished = snapshots.unfinished_batches()
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
@@ -130,9 +127,9 @@ class Supervisor:
         self._services.ring(*unfinished)
 
     def _delete_expired(self) -> None:
-        """Delete batches that ended more than [retention] days ago; their rows go like others'."""
-        days, now = self._services.settings.retention.days, time.monotonic()
-        if not days or now < self._next_expiry:
+        """Delete the batches that ended more than [retention] days ago."""
+        days = self._services.settings.retention.days
+        if not days or not self._expiry.due():
             return
         with session():
             expired = removal.expired_batches(days, MAX_EXPIRED)
@@ -144,22 +141,19 @@ class Supervisor:
                         logs.line("expired", batch=batch_id, emails=last.total, days=f"{days:g}")
                     )
                     self._services.publisher.publish(last)
-        if len(expired) < MAX_EXPIRED:
-            self._next_expiry = now + EXPIRY_SECONDS
+        if len(expired) == MAX_EXPIRED:
+            self._expiry.hasten()
 
     def _remove_deleted(self) -> None:
-        """Go on, for a moment, with removing deleted batches whose removal was broken off."""
+        """Remove, for a moment, rows of deleted batches whose removal was interrupted."""
         with session():
             deleted = removal.deleted_batches(REMOVAL_SECONDS)
         deadline = time.monotonic() + SUPERVISE_SECONDS
         for batch_id in deleted:
-            place: removal.Place | None = (0, -1)
-            while place is not None and time.monotonic() < deadline:
-                with session():
-                    place = removal.remove_some(batch_id, place)
+            removal.remove_all(batch_id, deadline=deadline)
 
-    def _clear_nonsense(self, unfinished: int) -> bool:
-        """Clear a list that holds far more ids than there are batches; whether that was needed."""
+    def _clear_stale_ids(self, unfinished: int) -> bool:
+        """Clear a list with far more ids than batches, and return whether that was needed."""
         queue = self._services.queue
         depth = self._doorbell.use(queue.depth) or 0
         if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
@@ -171,7 +165,7 @@ class Supervisor:
         return True
 
     def _mind_thread(self, number: int) -> None:
-        """See to it that the thread of this number is there and gets on."""
+        """Replace the thread of this number if it isn't there, died or hangs."""
         turns, thread = self._threads.get(number, (None, None))
         if turns is None or thread is None:
             self._start_thread(number)
@@ -231,11 +225,11 @@ class Supervisor:
 
 @contextlib.contextmanager
 def ended_if_frozen(seconds: float) -> Iterator[Callable[[], object]]:
-    """End the process, with a traceback of each thread, once it has used so much processor time
-    without a call of what this yields.
+    """Yield a function; after `seconds` of processor time without a call of it, the process ends.
 
-    Native code that never returns and never lets go of the interpreter (a regular expression that
-    backtracks for ever) stops all threads, the supervisor's too. Only the kernel can help then.
+    Native code that never returns and never releases the interpreter (a regular expression that
+    backtracks for ever) stops all threads, the supervisor's too, so the kernel ends the process.
+    A traceback of each thread is written before.
     """
     faulthandler.register(signal.SIGPROF, chain=True)
     try:
