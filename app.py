@@ -6,7 +6,6 @@ Events. It processes nothing itself: that is worker.py's.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -47,7 +46,7 @@ from web.server.request_log import with_request_log
 from web.server.server import HttpServer, keep_memory_small
 from web.streams import Slots, Streams
 
-logger = logging.getLogger("app")
+logger = logs.Logger("app")
 
 
 def _refuse_broken_address(path: str, query: str) -> None:
@@ -134,7 +133,7 @@ class Application:
             except Exception as error:
                 if problem := problems.of_system(error):
                     raise problem from error
-                logger.exception(logs.line("request failed", path=request.path))
+                logger.exception("request failed", path=request.path)
                 raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 
         return answer
@@ -145,7 +144,7 @@ class Application:
         if problem := problems.of_system(error):
             return problem
         if database.is_limit(error):
-            logger.error(logs.line("the database's limit was reached", error=error))
+            logger.error("the database's limit was reached", error=error)
             detail = (
                 f"The database server ended this before it was done: {logs.said(error)}. To try"
                 " again is no use until who runs the server has raised that limit."
@@ -201,13 +200,11 @@ class Application:
         self._postgres.end()
         metrics.UPLOADED.inc(batch.total_emails)
         logger.info(
-            logs.line(
-                "stored",
-                batch=batch.id,
-                emails=batch.total_emails,
-                rows=batch.total_rows,
-                **sign_in.doer(),
-            )
+            "stored",
+            batch=batch.id,
+            emails=batch.total_emails,
+            rows=batch.total_rows,
+            **sign_in.doer(),
         )
         live = self._announce(models.snapshot_of(batch))
         response.status = 201
@@ -300,7 +297,7 @@ def serve(
             " address by [server] host and port, PORT, --host or --port."
         )
     hub.start()
-    logger.info(logs.line("serving", url=server.url, pid=os.getpid()))
+    logger.info("serving", url=server.url, pid=os.getpid())
     systemd.ready(f"serving {server.url}")
     server.serve(stopping)
     hub.stop()

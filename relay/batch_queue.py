@@ -5,7 +5,6 @@ An id that is lost, doubled or stale does no harm, because what is to be done st
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
@@ -33,7 +32,7 @@ return rung
 
 _ID = re.compile(r"[0-9]{1,19}")
 
-logger = logging.getLogger("batchqueue")
+logger = logs.Logger("batchqueue")
 
 
 class BatchQueue:
@@ -45,7 +44,7 @@ class BatchQueue:
         self._counted = counted
         self._key = key
         self._enqueue = client.register_script(_ENQUEUE)
-        self._nonsense = logs.Sparingly(logger)
+        self._nonsense = logs.RateLimited(logger)
 
     def enqueue(self, *batch_ids: int) -> None:
         """Ring for these batches, unless somebody has and no worker has come yet."""

@@ -11,7 +11,6 @@ that was away is back.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 import time
 from collections import OrderedDict, defaultdict
@@ -45,7 +44,7 @@ MAX_TOLD = 3 * UNFINISHED
 # Revisions that a message may be ahead of what was told before, until PostgreSQL is asked.
 MAX_AHEAD = 100
 
-logger = logging.getLogger("progress")
+logger = logs.Logger("progress")
 
 
 def announce(
@@ -223,7 +222,7 @@ class Hub:
         try:
             snapshot = parse(received["data"])
         except NOT_ONE as error:
-            logger.warning(logs.line("not a snapshot", channel=received["channel"], error=error))
+            logger.warning("not a snapshot", channel=received["channel"], error=error)
             return
         if snapshot.batch_id == publishing.NO_BATCH:
             return
@@ -250,7 +249,7 @@ class Hub:
             with session():
                 present = models.snapshots([doubtful.batch_id])
         except UNREACHABLE as error:
-            logger.debug(logs.line("not confirmed", batch=doubtful.batch_id, error=error))
+            logger.debug("not confirmed", batch=doubtful.batch_id, error=error)
             return
         if not present and doubtful.status == DELETED:
             present = [doubtful]
@@ -290,7 +289,7 @@ class Hub:
                 present = models.snapshots([*(watched | told.keys())])
                 newest = models.present_snapshots(NEWEST, UNFINISHED) if all_watched else []
         except UNREACHABLE as error:
-            logger.debug(logs.line("refresh failed", error=error))
+            logger.debug("refresh failed", error=error)
             return
         for snapshot in (*present, *newest):
             before = told.get(snapshot.batch_id)

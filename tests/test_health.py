@@ -1,5 +1,4 @@
 import json
-import logging
 import os
 import socket
 
@@ -170,7 +169,7 @@ def test_the_loss_of_the_database_is_the_worse_one(serve, no_redis, monkeypatch,
 
 
 def test_those_who_look_on_share_a_report_for_a_while(database, doorbell, client, monkeypatch):
-    postgres = logs.Outage("postgres", logging.getLogger("tests"))
+    postgres = logs.Outage("postgres", logs.Logger("tests"))
     parts = health.Health(doorbell, "email-queue", postgres)
     first, second = in_threads(parts.recent, parts.recent)
     assert first is second is parts.recent()
