@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -112,20 +111,13 @@ def _with_search_path(url: str, name: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(query, quote_via=quote)}"
 
 
-def _as_text(value: object) -> str:
-    """Return a setting's value as config.ini has it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 @contextmanager
 def _folder(settings: Settings, name: str) -> Iterator[Path]:
     """Yield a folder with a config.ini like the present one, but a list and channels of its own."""
     parser = configparser.ConfigParser(interpolation=None)
-    for section, cls in SECTIONS.items():
-        values = {key.name: getattr(getattr(settings, section), key.name) for key in fields(cls)}
-        parser[section] = {key: _as_text(value) for key, value in values.items()}
+    parser.read(settings.path, encoding="utf-8")
+    for section in set(parser.sections()).difference(SECTIONS):
+        parser.remove_section(section)  # of the team's own processor
     for section in ("database", "redis"):
         parser[section]["url"] = BUNDLED  # the environment has the real URL, with its password
     parser["redis"]["queue_key"] = f"{settings.redis.queue_key}:{name}"
