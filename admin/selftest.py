@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -168,15 +167,9 @@ def _addresses() -> Iterator[str]:
 
 @contextmanager
 def _worker(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = [str(ROOT / "worker.py"), "--threads", "2", "--config", str(folder / "config.ini")]
     with (folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [
-                *(sys.executable, str(ROOT / "worker.py"), "--threads", "2"),
-                *("--config", str(folder / "config.ini")),
-            ],
-            env=environment,
-            stderr=log,
-        )
+        worker = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=log)
     try:
         yield worker
     finally:
@@ -192,7 +185,7 @@ def _await(batch_id: int, processed: int, worker: subprocess.Popen[bytes]) -> in
             count: int = Batch.get_by_id(batch_id).processed_count
         if count >= processed:
             return count
-        threading.Event().wait(0.01)
+        time.sleep(0.01)
     why = "ended by itself" if worker.poll() is not None else f"takes over {TIMEOUT:.0f} s"
     raise SelftestError(f"The worker {why}.")
 
@@ -218,9 +211,9 @@ def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
         say(f"{redone} turns of the killed worker were undone and repeated.")
     if wrong or counts != (ROWS, malformed, "completed"):
         say(
-            f"SOMETHING IS WRONG: {wrong:,} rows are not as they should be; counted were"
-            f" {batch.processed_count:,} of {ROWS:,}, {batch.failed_count:,} of {malformed:,}"
-            f" failed; the batch is {batch.status}."
+            f"SOMETHING IS WRONG: {wrong:,} rows have a wrong outcome; {batch.processed_count:,} of"
+            f" {ROWS:,} are counted, {batch.failed_count:,} as failed instead of {malformed:,}; the"
+            f" batch is {batch.status}."
         )
         return False
     say(
