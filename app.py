@@ -6,7 +6,6 @@ Events. It processes no email: that is worker.py's.
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import threading
@@ -34,7 +33,7 @@ from web.server.server import HttpServer, keep_memory_small
 from web.services import Services
 from web.uploads import Uploads
 
-logger = logging.getLogger("app")
+logger = logs.Logger("app")
 
 
 def routes(services: Services) -> bottle.Bottle:
@@ -148,7 +147,7 @@ def serve(
             " address by [server] host and port, PORT, --host or --port."
         )
     hub.start()
-    logger.info(logs.line("serving", url=server.url, pid=os.getpid()))
+    logger.info("serving", url=server.url, pid=os.getpid())
     systemd.ready(f"serving {server.url}")
     server.serve(stopping)
     hub.stop()

@@ -1,4 +1,4 @@
-"""The administrator's command: `python manage.py status`, and the like."""
+"""The administrator's command: `python manage.py VERB`."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class Meter:
 
 def _parser() -> argparse.ArgumentParser:
     parser = command.argument_parser(
-        "See how it goes, change batches, back up and restore.",
-        "It works on the configured servers, whether app and workers run or not. Exit status 0 if\n"
-        "all is well, 1 if not, 2 for wrong usage or settings.",
+        "Show the status, change batches, back up and restore.",
+        "Every verb works on the configured servers, whether app and workers run or not. Exit\n"
+        "status 0 if all is well, 1 if not, 2 for wrong usage or settings.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
@@ -53,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="print one JSON document")
         return verb
 
-    add("status", "say how servers, workers and the newest batches are")
+    add("status", "show the state of servers, workers and the newest batches")
     retry = add("retry", "process emails of a completed batch again")
     retry.add_argument("batch", type=int, metavar="BATCH")
     retry.add_argument("which", metavar="WHICH", help="failed, unknown, or a reason")
@@ -64,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         add(name, about).add_argument("batch", type=int, metavar="BATCH")
     purge = add("purge", "delete all batches that ended long ago")
     purge.add_argument("--older-than", type=_days, metavar="DAYS", required=True)
-    purge.add_argument("--dry-run", action="store_true", help="only say which they are")
-    add("check", "look at configuration, connections, clocks, versions and the DNS")
+    purge.add_argument("--dry-run", action="store_true", help="only list them")
+    add("check", "check configuration, connections, clocks, versions and the DNS")
     backup = add("backup", "write all batches to a file, while app and workers run")
     backup.add_argument("file", metavar="FILE", help="- for standard output")
     backup.add_argument("--force", action="store_true", help="replace a file that is there")

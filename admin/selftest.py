@@ -13,12 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
-from dataclasses import fields
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -112,20 +110,13 @@ def _with_search_path(url: str, name: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(query, quote_via=quote)}"
 
 
-def _as_text(value: object) -> str:
-    """Return a setting's value as config.ini has it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 @contextmanager
 def _folder(settings: Settings, name: str) -> Iterator[Path]:
     """Yield a folder with a config.ini like the present one, but a list and channels of its own."""
     parser = configparser.ConfigParser(interpolation=None)
-    for section, cls in SECTIONS.items():
-        values = {key.name: getattr(getattr(settings, section), key.name) for key in fields(cls)}
-        parser[section] = {key: _as_text(value) for key, value in values.items()}
+    parser.read(settings.path, encoding="utf-8")
+    for section in set(parser.sections()).difference(SECTIONS):
+        parser.remove_section(section)  # of the team's own processor
     for section in ("database", "redis"):
         parser[section]["url"] = BUNDLED  # the environment has the real URL, with its password
     parser["redis"]["queue_key"] = f"{settings.redis.queue_key}:{name}"
@@ -176,15 +167,9 @@ def _addresses() -> Iterator[str]:
 
 @contextmanager
 def _worker(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = [str(ROOT / "worker.py"), "--threads", "2", "--config", str(folder / "config.ini")]
     with (folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [
-                *(sys.executable, str(ROOT / "worker.py"), "--threads", "2"),
-                *("--config", str(folder / "config.ini")),
-            ],
-            env=environment,
-            stderr=log,
-        )
+        worker = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=log)
     try:
         yield worker
     finally:
@@ -200,7 +185,7 @@ def _await(batch_id: int, processed: int, worker: subprocess.Popen[bytes]) -> in
             count: int = Batch.get_by_id(batch_id).processed_count
         if count >= processed:
             return count
-        threading.Event().wait(0.01)
+        time.sleep(0.01)
     why = "ended by itself" if worker.poll() is not None else f"takes over {TIMEOUT:.0f} s"
     raise SelftestError(f"The worker {why}.")
 
@@ -226,9 +211,9 @@ def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
         say(f"{redone} turns of the killed worker were undone and repeated.")
     if wrong or counts != (ROWS, malformed, "completed"):
         say(
-            f"SOMETHING IS WRONG: {wrong:,} rows are not as they should be; counted were"
-            f" {batch.processed_count:,} of {ROWS:,}, {batch.failed_count:,} of {malformed:,}"
-            f" failed; the batch is {batch.status}."
+            f"SOMETHING IS WRONG: {wrong:,} rows have a wrong outcome; {batch.processed_count:,} of"
+            f" {ROWS:,} are counted, {batch.failed_count:,} as failed instead of {malformed:,}; the"
+            f" batch is {batch.status}."
         )
         return False
     say(

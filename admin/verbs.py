@@ -73,6 +73,7 @@ class Commands:
         self._doorbell = doorbell
         self._url = url
         self._meter = meter
+        self._bundled = settings.database.url == BUNDLED
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
         # Shown in the batch's history.
         self._by = f"{_user()} (manage.py)"
@@ -106,7 +107,7 @@ class Commands:
                 self._meter(f"batch {batch_id}: chunk {next(chunks):,}")
 
             done = changes.retry(batch_id, which, reasons.named(which), on_chunk, self._by)
-        requeued, snapshot = _there(done, batch_id)
+        requeued, snapshot = _existing(done, batch_id)
         if requeued:
             self._announce(snapshot)
         return Report(
@@ -116,7 +117,7 @@ class Commands:
 
     def cancel(self, arguments: argparse.Namespace) -> Report:
         with session():
-            snapshot = _there(changes.cancel(arguments.batch, self._by), arguments.batch)
+            snapshot = _existing(changes.cancel(arguments.batch, self._by), arguments.batch)
         self._announce(snapshot)
         counted = f"{snapshot.processed:,} of {snapshot.total:,} emails are processed"
         return Report(
@@ -186,14 +187,10 @@ class Commands:
             [f"{_contents_text(found)} are restored, and all counts agree."],
         )
 
-    @property
-    def _bundled(self) -> bool:
-        return self._settings.database.url == BUNDLED
-
     def _delete(self, batch_id: int) -> int:
         """Delete a batch and remove its rows; return the number of its emails."""
         with session():
-            snapshot = _there(changes.delete(batch_id, self._by), batch_id)
+            snapshot = _existing(changes.delete(batch_id, self._by), batch_id)
         self._announce(snapshot)
         removal.remove_all(
             batch_id,
@@ -228,7 +225,7 @@ def _refuse(target: Path | None, *, force: bool) -> None:
         raise ManageError(f"{target} is there already; name another file, or say --force.")
 
 
-def _there(found: T | None, batch_id: int) -> T:
+def _existing(found: T | None, batch_id: int) -> T:
     if found is None:
         raise ManageError(f"There is no batch {batch_id}.")
     return found

@@ -5,7 +5,6 @@ An id that is lost, doubled or stale does no harm: PostgreSQL has the state of e
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
@@ -31,7 +30,7 @@ end
 
 _ID = re.compile(r"[0-9]{1,19}")
 
-logger = logging.getLogger("batchqueue")
+logger = logs.Logger("batchqueue")
 
 
 class BatchQueue:
@@ -43,7 +42,7 @@ class BatchQueue:
         self._counted = counted
         self._key = key
         self._enqueue = client.register_script(_ENQUEUE)
-        self._nonsense = logs.Sparingly(logger)
+        self._nonsense = logs.RateLimited(logger)
 
     def enqueue(self, *batch_ids: int) -> None:
         """Add the ids that are not in the list."""

@@ -10,7 +10,6 @@ all idle connections, and each probe makes new ones.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -29,7 +28,7 @@ MAX_FAULTS = 5
 
 T = TypeVar("T")
 
-logger = logging.getLogger("doorbell")
+logger = logs.Logger("doorbell")
 
 
 class Doorbell:
@@ -97,7 +96,7 @@ class Doorbell:
             self._faults.add(self._refusal)
             self._failed(error)
             if self._refusal not in self._faults and len(self._faults) < MAX_FAULTS:
-                logger.error(logs.line("refused", server="redis", error=error))
+                logger.error("refused", server="redis", error=error)
             return
         self._refusal = None
         self._outage.end()

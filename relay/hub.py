@@ -11,7 +11,6 @@ probes Redis for the whole process.
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
 from collections import defaultdict
 from collections.abc import Iterable
@@ -45,7 +44,7 @@ MAX_DELIVERED = 3 * UNFINISHED
 # Revisions that a message may be ahead of the last delivered one without a look into PostgreSQL.
 MAX_AHEAD = 100
 
-logger = logging.getLogger("progress")
+logger = logs.Logger("progress")
 
 
 def announce(
@@ -193,7 +192,7 @@ class Hub:
         try:
             snapshot = parse(message["data"])
         except PARSE_ERRORS as error:
-            logger.warning(logs.line("not a snapshot", channel=message["channel"], error=error))
+            logger.warning("not a snapshot", channel=message["channel"], error=error)
             return
         if snapshot.batch_id == NO_BATCH:
             return
@@ -222,7 +221,7 @@ class Hub:
             with session():
                 present = snapshots.present([doubtful.batch_id])
         except UNREACHABLE as error:
-            logger.debug(logs.line("not confirmed", batch=doubtful.batch_id, error=error))
+            logger.debug("not confirmed", batch=doubtful.batch_id, error=error)
             return
         if not present and doubtful.status == DELETED:
             present = [doubtful]
@@ -265,7 +264,7 @@ class Hub:
                 present = snapshots.present([*(watched | delivered.keys())])
                 newest = snapshots.newest_and_unfinished(NEWEST, UNFINISHED) if all_watched else []
         except UNREACHABLE as error:
-            logger.debug(logs.line("refresh failed", error=error))
+            logger.debug("refresh failed", error=error)
             return
         for snapshot in (*present, *newest):
             last = delivered.get(snapshot.batch_id)

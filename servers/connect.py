@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 import math
 import random
 import tempfile
@@ -26,7 +25,7 @@ MIGRATION_SECONDS = 3600.0
 # Seconds between two looks whether the migration is over.
 LOOK_SECONDS = 0.2
 
-logger = logging.getLogger("bootstrap")
+logger = logs.Logger("bootstrap")
 
 
 @contextlib.contextmanager

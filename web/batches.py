@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -48,7 +47,7 @@ MORE_SECONDS = 1.5
 MAX_TYPOS = 100
 
 
-logger = logging.getLogger("batches")
+logger = logs.Logger("batches")
 
 
 class Batches:
@@ -304,7 +303,7 @@ class Batches:
 
 
 def _log(event: str, batch_id: int, **values: object) -> None:
-    logger.info(logs.line(event, batch=batch_id, **values, **sign_in.doer()))
+    logger.info(event, batch=batch_id, **values, **sign_in.doer())
 
 
 def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:

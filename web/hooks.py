@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -18,7 +17,7 @@ from web.access import origins
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
-logger = logging.getLogger("app")
+logger = logs.Logger("app")
 
 
 class Hooks:
@@ -47,7 +46,7 @@ class Hooks:
             except Exception as error:
                 if problem := problems.of_system(error):
                     raise problem from error
-                logger.exception(logs.line("request failed", path=request.path))
+                logger.exception("request failed", path=request.path)
                 raise Problem(500, "internal_error", problems.DETAILS[500]) from error
 
         return answer
@@ -58,7 +57,7 @@ class Hooks:
         if problem := problems.of_system(error):
             return problem
         if database.is_limit(error):
-            logger.error(logs.line("the database's limit was reached", error=error))
+            logger.error("the database's limit was reached", error=error)
             detail = (
                 f"The database server ended this before it was done: {logs.said(error)}. To try"
                 " again is no use until who runs the server has raised that limit."

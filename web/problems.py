@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
 import time
 from http import HTTPStatus
 from typing import Any
@@ -42,8 +41,8 @@ _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 # What a write says that finds no room: on the disk, in a quota, by a limit of the process.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-logger = logging.getLogger("problems")
-_sparingly = logs.Sparingly(logger)
+logger = logs.Logger("problems")
+_sparingly = logs.RateLimited(logger)
 
 # How browsers, curl and other programs are told that they have to sign in (RFC 7617).
 CHALLENGE = 'Basic realm="Email batches", charset="UTF-8"'
@@ -72,7 +71,7 @@ class Problem(bottle.HTTPError):  # type: ignore[misc]
 
 def disk_full(error: BaseException) -> Problem:
     """The answer to a request for which the disk has no room; it is logged."""
-    logger.error(logs.line("the disk is full", error=error))
+    logger.error("the disk is full", error=error)
     return Problem(507, "insufficient_storage", DETAILS[507])
 
 

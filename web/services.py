@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +18,7 @@ from web.access.sign_in import Access
 from web.health import Health
 from web.streams import Slots, Streams
 
-logger = logging.getLogger("app")
+logger = logs.Logger("app")
 
 
 class Services:

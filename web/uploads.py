@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import io
-import logging
 import os
 import re
 from collections.abc import Iterator
@@ -25,7 +24,7 @@ from web.access import sign_in
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
-logger = logging.getLogger("app")
+logger = logs.Logger("app")
 
 # Bytes of a text file that are used for its preview, and the rows that are shown.
 PREVIEW_BYTES = 1 << 20
@@ -179,13 +178,11 @@ class Uploads:
         self._services.postgres.end()
         metrics.UPLOADED.inc(batch.total_emails)
         logger.info(
-            logs.line(
-                "stored",
-                batch=batch.id,
-                emails=batch.total_emails,
-                rows=batch.total_rows,
-                **sign_in.doer(),
-            )
+            "stored",
+            batch=batch.id,
+            emails=batch.total_emails,
+            rows=batch.total_rows,
+            **sign_in.doer(),
         )
         live = self._services.announce(Snapshot.of(batch))
         response.status = 201

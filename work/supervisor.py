@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import faulthandler
-import logging
 import os
 import signal
 import threading
@@ -39,7 +38,7 @@ MAX_EXPIRED = 100
 # The most ids in the Redis list beyond two for each unfinished batch. A longer list is cleared.
 STALE_IDS = 100
 
-logger = logging.getLogger("worker")
+logger = logs.Logger("worker")
 
 
 class Supervisor:
@@ -73,7 +72,7 @@ class Supervisor:
 
         `not_frozen` is called several times a second.
         """
-        logger.info(logs.line("worker started", pid=os.getpid(), threads=self._settings.threads))
+        logger.info("worker started", pid=os.getpid(), threads=self._settings.threads)
         systemd.ready(f"{several(self._settings.threads, 'thread')} processing batches")
         while not (self._stopping.is_set() or self.worn_out):
             not_frozen()
@@ -137,9 +136,7 @@ class Supervisor:
             with session(), contextlib.suppress(changes.StateError):  # it is being retried
                 last = changes.delete(batch_id, expired=True)
                 if last is not None:
-                    logger.info(
-                        logs.line("expired", batch=batch_id, emails=last.total, days=f"{days:g}")
-                    )
+                    logger.info("expired", batch=batch_id, emails=last.total, days=f"{days:g}")
                     self._services.publisher.publish(last)
         if len(expired) == MAX_EXPIRED:
             self._expiry.hasten()
@@ -159,9 +156,7 @@ class Supervisor:
         if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
             return False
         self._doorbell.use(queue.clear)
-        logger.warning(
-            logs.line("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
-        )
+        logger.warning("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
         return True
 
     def _mind_thread(self, number: int) -> None:
@@ -170,20 +165,18 @@ class Supervisor:
         if turns is None or thread is None:
             self._start_thread(number)
         elif not thread.is_alive():
-            logger.error(logs.line("thread died; another takes its place", thread=number))
+            logger.error("thread died; another takes its place", thread=number)
             self._start_thread(number)
         elif turns.outlasted(self._settings.turn_timeout_seconds + GRACE_SECONDS):
             turn = turns.turn
             turns.abandoned = True
             self._hung.append(thread)
             logger.error(
-                logs.line(
-                    "thread hangs; another takes its place",
-                    thread=number,
-                    batch=turn and turn.batch_id,
-                    chunk=turn and turn.first_id,
-                    hanging=len(self._hung),
-                )
+                "thread hangs; another takes its place",
+                thread=number,
+                batch=turn and turn.batch_id,
+                chunk=turn and turn.first_id,
+                hanging=len(self._hung),
             )
             self._start_thread(number)
 
@@ -213,11 +206,7 @@ class Supervisor:
         self._doorbell.use(self._presence.withdraw)
         unfinished = sum(thread.is_alive() for _, thread in self._threads.values())
         if unfinished:
-            logger.error(
-                logs.line(
-                    "stopped with turns unfinished; they will be repeated", threads=unfinished
-                )
-            )
+            logger.error("stopped with turns unfinished; they will be repeated", threads=unfinished)
         else:
             logger.info("stopped")
         return not unfinished

@@ -8,7 +8,6 @@ a chunk whose turns keep dying is known, and its emails are processed in isolati
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -40,7 +39,7 @@ KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
 # Kinds of processor errors, by batch, that are remembered as logged.
 MAX_LOGGED = 1000
 
-logger = logging.getLogger("worker")
+logger = logs.Logger("worker")
 
 
 def tally(claim: Claim, findings: Findings) -> Outcomes:
@@ -74,9 +73,9 @@ class Services:
             )
         )
         self.postgres = logs.Outage("postgres", logger, settle=1.0)
-        self.no_batch = logs.Sparingly(logger)
-        self.no_time = logs.Sparingly(logger)
-        self.no_lines = logs.Sparingly(logger)
+        self.no_batch = logs.RateLimited(logger)
+        self.no_time = logs.RateLimited(logger)
+        self.no_lines = logs.RateLimited(logger)
         # The batch that was served last while Redis was away, so that all get their turn.
         self.served = 0
         # Errors of a processor that were logged, by batch and kind: each once.
@@ -94,7 +93,7 @@ class Services:
         if len(self._logged) >= MAX_LOGGED:
             self._logged.clear()
         self._logged.add(kind)
-        logger.error(logs.line("processor failed", batch=batch_id, error=kind[1]), exc_info=error)
+        logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
 
 
 class Turns:
@@ -208,20 +207,18 @@ class Turns:
             self._services.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
-            logger.info(logs.line("batch completed", batch=claim.batch_id, **totals))
+            logger.info("batch completed", batch=claim.batch_id, **totals)
 
     def _process(self, claim: Claim, current: Session) -> Findings:
         isolated = claim.lost >= MAX_LOST or claim.suspect
         if claim.lost:
             metrics.REPEATED_TURNS.inc()
             logger.warning(
-                logs.line(
-                    "chunk taken up again",
-                    batch=claim.batch_id,
-                    chunk=claim.first_id,
-                    lost=claim.lost,
-                    isolated=isolated,
-                )
+                "chunk taken up again",
+                batch=claim.batch_id,
+                chunk=claim.first_id,
+                lost=claim.lost,
+                isolated=isolated,
             )
         if isolated:
             return self._process_isolated(claim.addresses, current)

@@ -1,6 +1,5 @@
 import html
 import json
-import logging
 import os
 import socket
 
@@ -184,7 +183,7 @@ def test_a_page_has_the_texts_for_a_server_that_is_away(site):
 
 
 def test_those_who_look_on_share_a_report_for_a_while(database, doorbell, client, monkeypatch):
-    postgres = logs.Outage("postgres", logging.getLogger("tests"))
+    postgres = logs.Outage("postgres", logs.Logger("tests"))
     parts = health.Health(doorbell, "email-queue", postgres)
     first, second = in_threads(parts.recent, parts.recent)
     assert first is second is parts.recent()

@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
-import logging
 import math
 import os
 import threading
@@ -46,7 +45,7 @@ MAX_ATTEMPTS = 10_000
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
               "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_BY")  # fmt: skip
 
-logger = logging.getLogger("access")
+logger = logs.Logger("access")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -280,7 +279,7 @@ class Access:
             self._attempts.fail(*keys)
         # A name that no user has isn't logged: somebody may have typed a password in its place.
         known = name in self._users.present()
-        logger.warning(logs.line("sign-in failed", user=name if known else "?", address=client()))
+        logger.warning("sign-in failed", user=name if known else "?", address=client())
         raise _unauthorized("The name or the password is wrong.")
 
     @contextlib.contextmanager

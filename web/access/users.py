@@ -12,7 +12,6 @@ import fcntl
 import getpass
 import hashlib
 import hmac
-import logging
 import os
 import re
 import sys
@@ -34,7 +33,7 @@ MIN_PASSWORD, MAX_PASSWORD = 8, 256
 is_name = re.compile(r"[\w.@+-]{1,64}").fullmatch
 _is_hash = re.compile(r"scrypt:\d{1,8}:\d{1,3}:\d{1,3}:[\w-]+=*:[\w-]+=*").fullmatch
 
-logger = logging.getLogger("users")
+logger = logs.Logger("users")
 
 
 class UsersError(Exception):
@@ -94,7 +93,7 @@ class Users:
                     self._hashes = {} if state is None else _read(self.path)
                 except UsersError as error:
                     self._hashes = {}
-                    logger.error(logs.line("users can't be read", error=error))
+                    logger.error("users can't be read", error=error)
                 self._seen = state
                 self.version += 1
             return self._hashes

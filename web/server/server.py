@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import sys
 import threading
 import time
@@ -50,7 +49,7 @@ _M_MMAP_THRESHOLD = -3
 _LARGE = 2 << 20
 
 
-logger = logging.getLogger("serving")
+logger = logs.Logger("serving")
 
 
 def keep_memory_small() -> None:
@@ -91,7 +90,7 @@ def _room(server: Server) -> tuple[int, int]:
         raise descriptors.too_few(what, others + least + LEAST_SPARE, limit)
     if most_here < most:
         logger.warning(
-            logs.line("fewer connections for want of file descriptors", limit=limit, most=most_here)
+            "fewer connections for want of file descriptors", limit=limit, most=most_here
         )
     return most_here, files
 
@@ -115,7 +114,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         self._looks = Every(LOOK_SECONDS)
         self._accept_again = 0.0
         self._make_room = False
-        self._sparingly = logs.Sparingly(logger)
+        self._sparingly = logs.RateLimited(logger)
         super().__init__(
             application,
             host=server.host,
