@@ -8,7 +8,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from support import assert_books_balance, csv_of, emails, query, rows_of
 
-from batches import chunks, intake, kept_files
+from batches import intake, kept_files
 from batches.intake import IntakeError, Rows
 from tabular import reader, text
 from tabular.formats import Format, Overrides
@@ -261,7 +261,7 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
 
 
 def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
-    monkeypatch.setattr(chunks, "MAX_CHARACTERS", 5000)
+    monkeypatch.setattr(intake, "CHUNK_CHARACTERS", 5000)
     monkeypatch.setattr(intake, "PIECE_CHARACTERS", 1000)
     monkeypatch.setattr(text, "BLOCK", 500)
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]
