@@ -74,7 +74,7 @@ class Form:
         text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
         if upload is not None:
             self.file: BinaryIO = upload.file
-            self.filename = intake.clean_filename(upload.filename or "")
+            self.filename = _clean_filename(upload.filename or "")
         elif text is not None:
             self.file = _one_a_line(text.file)
             self.filename = PASTED
@@ -113,6 +113,13 @@ class Form:
         """What the form says of the length of the file of which it has the first part."""
         text = self._texts.get("size", "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+
+
+def _clean_filename(name: str) -> str:
+    """Return the file's own name, without a path or control characters, shortened."""
+    name = re.split(r"[/\\]", name)[-1][:1000]
+    name = "".join(c if c.isprintable() else " " for c in name)
+    return name.strip()[:200] or "unnamed.csv"
 
 
 def _says(part: multipart.MultipartPart) -> bool:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from batches import chunks, intake, kept_files
+from batches import intake, kept_files
 from batches.intake import IntakeError, Rows
 from harness.books import assert_books_balance, emails, query
 from harness.files import csv_of, rows_of
@@ -262,7 +262,7 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
 
 
 def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
-    monkeypatch.setattr(chunks, "MAX_CHARACTERS", 5000)
+    monkeypatch.setattr(intake, "CHUNK_CHARACTERS", 5000)
     monkeypatch.setattr(intake, "PIECE_CHARACTERS", 1000)
     monkeypatch.setattr(text, "BLOCK", 500)
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]
