@@ -24,9 +24,9 @@ from waitress.utilities import Error
 
 from runtime import logs
 from web import problems
-from web.problems import WaitressError
 from web.server import framing
 from web.server.framing import Chunked, FramingError
+from web.server.refusals import Refusal
 
 # Seconds within which a request's headers must have arrived.
 HEADER_SECONDS = 20.0
@@ -208,7 +208,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     unread data resets it, by which the client, or a proxy, may lose the answer.
     """
 
-    error_task_class = WaitressError
+    error_task_class = Refusal
     parser_class = Parser
     request: Parser | None
 
