@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import store
+from harness.batches import completed, store
 from harness.books import query
 from harness.browsing import (
     REFUSED,
@@ -22,7 +22,6 @@ from harness.browsing import (
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.site import Site
-from tests.batches.test_changes import completed
 
 
 @pytest.fixture

@@ -7,11 +7,10 @@ import re
 
 import pytest
 
-from harness.batches import store
+from harness.batches import completed, store
 from harness.books import query
 from harness.config import ROOT
 from harness.files import csv_of
-from tests.batches.test_changes import completed
 
 MARKUP = "<img src=x onerror=alert(1)>&amp;.csv"
 

@@ -18,9 +18,8 @@ from harness.config import ROOT, copy_project
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processes import Process
-from harness.servers import free_port
+from harness.servers import database_of_its_own, free_port
 from harness.site import Site
-from tests.admin.test_backup import database_of_its_own
 from whole import deploy_trial
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -207,7 +206,7 @@ def test_what_administrators_do(project, servers):
         if command in ELSEWHERE:
             continue
         if "://user:password@host:5432/name" in command:
-            with database_of_its_own(servers, "moved") as url:
+            with database_of_its_own(servers.database_url, "moved") as url:
                 said = project.type(command.partition(" ")[2], DATABASE_URL=url)
         else:
             said = project.type(command)
