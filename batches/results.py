@@ -21,7 +21,7 @@ import models
 from batches import kept_files
 from batches.as_json import email_json
 from batches.queries import Found
-from batches.result_rows import Answers, Known
+from batches.result_rows import ResultWriter, RowResult
 from models import Batch
 from postgres.database import pool, session
 from processors import reasons
@@ -40,7 +40,7 @@ MARKED_PAGE = 25_000
 # By this Excel knows that it is UTF-8.
 _BOM = "\ufeff".encode()
 # After the last of what is known.
-_END = Known(1 << 62, "")
+_END = RowResult(1 << 62, "")
 
 
 class IncompleteError(Exception):
@@ -102,7 +102,7 @@ def _answered(
     A row is an email that was processed without a reason, unless something else is known of it;
     of few rows, normally, something is, and only these are read from the database.
     """
-    answers = Answers(found)
+    writer = ResultWriter(found)
     marked = _ByLine(_read_ahead(_marked(batch)))
     skipped = _ByLine(_skipped(batch))
     emails = 0
@@ -113,22 +113,22 @@ def _answered(
         emails += len(block) - len(no_emails)
         if no_emails:
             knowns = sorted(knowns + no_emails, key=itemgetter(0))
-        others: list[tuple[int, Known | None]] = []
+        others: list[tuple[int, RowResult | None]] = []
         others += zip(_positions(block, knowns, batch), knowns, strict=True)
         if 0 <= header < len(block):
             insort(others, (header, None), key=itemgetter(0))
             emails -= 1
         if found.header is None and block.numbers[0] == 1:
-            yield answers.header()  # now that there is something below it
+            yield writer.header()  # now that there is something below it
         header -= len(block)
-        yield from answers.pieces(block, others, verdict)
+        yield from writer.pieces(block, others, verdict)
     if emails != batch.total_emails or any(
         rest.until(models.MAX_LINE) for rest in (marked, skipped)
     ):
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
 
 
-def _positions(block: Block, knowns: list[Known], batch: Batch) -> list[int]:
+def _positions(block: Block, knowns: list[RowResult], batch: Batch) -> list[int]:
     """Where in the block the rows are. Raises IncompleteError if one is not."""
     positions = block.positions([known.line for known in knowns])
     if positions is None:
@@ -139,13 +139,13 @@ def _positions(block: Block, knowns: list[Known], batch: Batch) -> list[int]:
 class _ByLine:
     """What is known of rows, in pages by line, taken as far as it is needed."""
 
-    def __init__(self, pages: Iterator[list[Known]]) -> None:
+    def __init__(self, pages: Iterator[list[RowResult]]) -> None:
         self._pages = pages
-        self._page: list[Known] = []
+        self._page: list[RowResult] = []
 
-    def until(self, line: int) -> list[Known]:
+    def until(self, line: int) -> list[RowResult]:
         """The next, up to this line. Raises IncompleteError."""
-        taken: list[Known] = []
+        taken: list[RowResult] = []
         while not self._page or self._page[-1].line <= line:
             taken += self._page
             self._page = next(self._pages, [_END])
@@ -155,7 +155,7 @@ class _ByLine:
         return taken
 
 
-def _read_ahead(pages: Iterator[list[Known]]) -> Iterator[list[Known]]:
+def _read_ahead(pages: Iterator[list[RowResult]]) -> Iterator[list[RowResult]]:
     """The same; PostgreSQL looks for each page while the one before it is used."""
     with ThreadPoolExecutor(1) as executor:
         following = executor.submit(next, pages, None)
@@ -167,7 +167,7 @@ def _read_ahead(pages: Iterator[list[Known]]) -> Iterator[list[Known]]:
 # The database, a page at a time.
 
 
-def _marked(batch: Batch) -> Iterator[list[Known]]:
+def _marked(batch: Batch) -> Iterator[list[RowResult]]:
     """The emails with a reason, and those still pending, by line. Raises IncompleteError."""
     for first in range(1, batch.total_emails + 1, MARKED_PAGE):
         rows = _read(
@@ -178,10 +178,10 @@ def _marked(batch: Batch) -> Iterator[list[Known]]:
             first,
             first + MARKED_PAGE - 1,
         )
-        yield [*map(Known._make, rows)]
+        yield [*map(RowResult._make, rows)]
 
 
-def _skipped(batch: Batch) -> Iterator[list[Known]]:
+def _skipped(batch: Batch) -> Iterator[list[RowResult]]:
     """The rows that became no emails, by line. Raises IncompleteError."""
     after = 0
     while rows := _read(
@@ -191,7 +191,7 @@ def _skipped(batch: Batch) -> Iterator[list[Known]]:
         after,
         PAGE,
     ):
-        yield [*map(Known._make, rows)]
+        yield [*map(RowResult._make, rows)]
         after = rows[-1][0]
 
 
