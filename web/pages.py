@@ -64,8 +64,7 @@ def imported_modules(script: str) -> list[str]:
 class Pages:
     """The handlers. One object serves all request threads.
 
-    `report` gives a recent health report; `upload` stores the file of the present request and
-    answers as POST /api/upload does.
+    `report` returns a recent health report; `upload` handles POST /api/upload.
     """
 
     def __init__(
