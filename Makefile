@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # Rows of a large list, for bench.
 ROWS ?= 1000000
 
-# Writes the pins of one file: all that is needed, with the hash of every file of each.
+# Write the pins of one file: all that is needed, with the hash of every file of each.
 PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
   --no-header --no-emit-index-url --no-emit-find-links
 
@@ -47,9 +47,10 @@ audit: $(VENV)/dev ## Look for known holes in what is required, and for habits t
 	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml *.py admin batches postgres processors relay runtime servers tabular web work
 	@$(BIN)/pip-audit --strict --requirement requirements.txt --disable-pip --progress-spinner off
 
-pins: $(VENV)/dev ## Pin what requirements*.in ask for, and all that that needs, with hashes
-	@for name in requirements requirements-dev requirements-peers; do \
-	  $(PIN) --output-file $$name.txt $$name.in || exit 1; done
+pins: $(VENV)/dev ## Pin what requirements/*.in ask for, and all that that needs, with hashes
+	@$(PIN) --output-file requirements.txt requirements/runtime.in
+	@for name in dev peers; do \
+	  $(PIN) --output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
 format: $(VENV)/dev ## Put the code into the project's format
 	@$(BIN)/ruff check --fix .
@@ -68,12 +69,12 @@ $(VENV)/runtime: requirements.txt | $(VENV)/made
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	@touch $@
 
-$(VENV)/dev: requirements-dev.txt | $(VENV)/made
-	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+$(VENV)/dev: requirements/dev.txt | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
 	@touch $@ $(VENV)/runtime
 
-$(VENV)/peers: requirements-peers.txt | $(VENV)/made
-	$(BIN)/python -m pip install --quiet --requirement requirements-peers.txt
+$(VENV)/peers: requirements/peers.txt | $(VENV)/made
+	$(BIN)/python -m pip install --quiet --requirement requirements/peers.txt
 	@touch $@ $(VENV)/dev $(VENV)/runtime
 
 $(VENV)/made:

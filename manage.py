@@ -1,4 +1,4 @@
-"""The administrator's command: `python manage.py status`, and the like."""
+"""The administrator's command: `python manage.py VERB`."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ import sys
 import time
 
 from admin import verbs
-from admin.verbs import Answer, ManageError
-from runtime.settings import load_or_exit
-from servers import connect
+from admin.verbs import ManageError, Report
+from runtime import command
 
 # Seconds between two lines of progress where there is no terminal.
 LINE_SECONDS = 5.0
 
 
 class Meter:
-    """Says on standard error how far something is: over and over in one line of a terminal."""
+    """Shows progress on standard error: in one line of a terminal, or else a line now and then."""
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
@@ -36,16 +35,16 @@ class Meter:
             sys.stderr.write(f"{text}\n")
 
     def end(self) -> None:
-        """Leave the line."""
+        """Clear the terminal's line."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = connect.argument_parser(
-        "See how it goes, change batches, back up and restore.",
-        "It works on the configured servers, whether app and workers run or not. Exit status 0 if\n"
-        "all is well, 1 if not, 2 for wrong usage or settings.",
+    parser = command.argument_parser(
+        "Show the status, change batches, back up and restore.",
+        "Every verb works on the configured servers, whether app and workers run or not. Exit\n"
+        "status 0 if all is well, 1 if not, 2 for wrong usage or settings.",
     )
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
@@ -54,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="print one JSON document")
         return verb
 
-    add("status", "say how servers, workers and the newest batches are")
+    add("status", "show the state of servers, workers and the newest batches")
     retry = add("retry", "process emails of a completed batch again")
     retry.add_argument("batch", type=int, metavar="BATCH")
     retry.add_argument("which", metavar="WHICH", help="failed, unknown, or a reason")
@@ -65,8 +64,8 @@ def _parser() -> argparse.ArgumentParser:
         add(name, about).add_argument("batch", type=int, metavar="BATCH")
     purge = add("purge", "delete all batches that ended long ago")
     purge.add_argument("--older-than", type=_days, metavar="DAYS", required=True)
-    purge.add_argument("--dry-run", action="store_true", help="only say which they are")
-    add("check", "look at configuration, connections, clocks, versions and the DNS")
+    purge.add_argument("--dry-run", action="store_true", help="only list them")
+    add("check", "check configuration, connections, clocks, versions and the DNS")
     backup = add("backup", "write all batches to a file, while app and workers run")
     backup.add_argument("file", metavar="FILE", help="- for standard output")
     backup.add_argument("--force", action="store_true", help="replace a file that is there")
@@ -84,17 +83,17 @@ def _days(text: str) -> float:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command; return its exit status."""
     arguments = _parser().parse_args()
-    settings = load_or_exit(arguments, {})
-    # What goes wrong is said in a sentence, and need not be logged besides.
+    settings = command.load_or_exit(arguments)
+    # Errors are printed as one sentence; without a handler, logging would print them, too.
     logging.getLogger().addHandler(logging.NullHandler())
-    signal.signal(signal.SIGTERM, _end)  # so that it tidies up, as after Ctrl-C
+    signal.signal(signal.SIGTERM, _end)  # tidies up, as Ctrl-C does
     meter = Meter()
     try:
-        answer = verbs.do(arguments, settings, meter)
+        report = verbs.run(arguments, settings, meter)
     except ManageError as error:
-        answer = Answer({"error": str(error)}, ok=False)
+        report = Report({"error": str(error)}, ok=False)
         meter.end()
         sys.stderr.write(f"{error}\n")
     except KeyboardInterrupt:
@@ -102,21 +101,21 @@ def main() -> int:
         sys.stderr.write("interrupted\n")
         return 130
     meter.end()
-    _say(arguments, answer)
-    return 0 if answer.ok else 1
+    _print(arguments, report)
+    return 0 if report.ok else 1
 
 
 def _end(signum: int, _frame: object) -> None:
     raise SystemExit(128 + signum)
 
 
-def _say(arguments: argparse.Namespace, answer: Answer) -> None:
-    backup_there = arguments.verb == "backup" and arguments.file == "-"
-    output = sys.stderr if backup_there else sys.stdout
+def _print(arguments: argparse.Namespace, report: Report) -> None:
+    is_backup = arguments.verb == "backup" and arguments.file == "-"
+    output = sys.stderr if is_backup else sys.stdout
     if arguments.json:
-        output.write(f"{json.dumps(answer.document, indent=2, ensure_ascii=False)}\n")
+        output.write(f"{json.dumps(report.document, indent=2, ensure_ascii=False)}\n")
     else:
-        output.write("".join(f"{line}\n" for line in answer.lines))
+        output.write("".join(f"{line}\n" for line in report.lines))
 
 
 if __name__ == "__main__":

@@ -8,10 +8,7 @@ into the tables as CHECK constraints; postgres/migrations/ makes them.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from peewee import (
     BigIntegerField,
@@ -24,7 +21,6 @@ from peewee import (
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
 from postgres.database import pool
-from processors.reasons import OTHER_REASONS
 
 TERMINAL = ("completed", "failed", "cancelled")
 STATUSES = ("pending", "processing", *TERMINAL)
@@ -36,11 +32,6 @@ DELETIONS = ("deleted", "expired")
 MAX_ID = 2**63 - 1
 # And its largest integer: no row of a file has a line beyond it.
 MAX_LINE = 2**31 - 1
-# Unfinished batches that are looked at, at once; the others' turn comes later.
-MAX_SWEPT = 10_000
-# Different reasons that a batch counts by themselves; the rest count as OTHER_REASONS. A
-# processor of somebody's own may invent any number, and they are part of every message.
-MAX_REASONS = 100
 
 
 class Table(Model):
@@ -155,78 +146,19 @@ class Snapshot:
     total: int
     reasons: dict[str, int] = field(default_factory=dict)
 
+    @classmethod
+    def of(cls, batch: Batch) -> Snapshot:
+        """The snapshot in a batch as it was read."""
+        return cls(
+            batch.id,
+            batch.revision,
+            batch.status,
+            batch.processed_count,
+            batch.failed_count,
+            batch.total_emails,
+            batch.reasons,
+        )
+
     @property
     def terminal(self) -> bool:
         return self.status in TERMINAL or self.status == DELETED
-
-
-SNAPSHOT = "id, revision, status, processed_count, failed_count, total_emails, reasons"
-
-
-def bounded(reasons: Counter[str]) -> dict[str, int]:
-    """The sums by reason, beyond MAX_REASONS the rarest under OTHER_REASONS."""
-    kept = dict(reasons.most_common(MAX_REASONS))
-    rest = reasons.total() - sum(kept.values())
-    if rest:
-        kept[OTHER_REASONS] = kept.get(OTHER_REASONS, 0) + rest
-    return kept
-
-
-def snapshot_from(row: Sequence[Any] | None) -> Snapshot | None:
-    return Snapshot(*row) if row else None
-
-
-def fetch_one(sql: str, parameters: Sequence[Any] | dict[str, Any]) -> tuple[Any, ...] | None:
-    row: tuple[Any, ...] | None = pool.execute_sql(sql, parameters).fetchone()
-    return row
-
-
-def reserve_batch_id() -> int:
-    """The id of a batch to be stored, needed before its emails are copied."""
-    cursor = pool.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
-    return int(cursor.fetchone()[0])
-
-
-def unfinished_batches(*, after: int = 0, limit: int = MAX_SWEPT) -> list[int]:
-    """Ids, ascending and greater than `after`, of batches that have emails to be processed."""
-    query = (
-        Batch.select(Batch.id)
-        .where(Batch.status.in_(("pending", "processing")), Batch.id > after)
-        .order_by(Batch.id)
-        .limit(limit)
-    )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
-
-
-def snapshots(batch_ids: Sequence[int]) -> list[Snapshot]:
-    """The present snapshots of those of the batches that exist, in no order."""
-    rows = pool.execute_sql(
-        f"SELECT {SNAPSHOT} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
-        (list(batch_ids),),
-    )
-    return [Snapshot(*row) for row in rows.fetchall()]
-
-
-def present_snapshots(newest: int, unfinished: int) -> list[Snapshot]:
-    """Those of the newest so many batches and of the oldest so many unfinished ones, by id."""
-    rows = pool.execute_sql(
-        f"SELECT {SNAPSHOT} FROM batch WHERE deleted_at IS NULL AND id = ANY("
-        "  ARRAY(SELECT id FROM batch WHERE deleted_at IS NULL ORDER BY id DESC LIMIT %s)"
-        "  || ARRAY(SELECT id FROM batch WHERE status IN ('pending', 'processing')"
-        "    ORDER BY id LIMIT %s)) ORDER BY id",
-        (newest, unfinished),
-    )
-    return [Snapshot(*row) for row in rows.fetchall()]
-
-
-def snapshot_of(batch: Batch) -> Snapshot:
-    """The snapshot in a batch as it was read."""
-    return Snapshot(
-        batch.id,
-        batch.revision,
-        batch.status,
-        batch.processed_count,
-        batch.failed_count,
-        batch.total_emails,
-        batch.reasons,
-    )

@@ -1,7 +1,7 @@
-"""Backups by pg_dump and pg_restore: one file, with all batches, their emails and files.
+"""Backup and restore by pg_dump and pg_restore: one file with all batches, emails and files.
 
-A backup is made while app and workers are at work, and shows the tables as they were at one
-instant. It is restored whole or not at all, into a database without batches.
+A backup may be made while app and workers run: it shows the tables at one instant. It is restored
+whole or not at all, into a database without batches.
 """
 
 from __future__ import annotations
@@ -18,42 +18,43 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from admin.pg_tools import ToolError, Tools, all_tools, last_word
+from admin.pg_tools import ToolError, Tools, all_tools, error_in
 from batches import invariants
 from postgres import database, schema
 from postgres.database import APPLICATION, pool, session
 from postgres.schema import NEWEST
 
-# All of ours, in an order in which they can be dropped.
+# All tables of this project.
 TABLES = ("action", "chunk", "email", "file_piece", "skipped_row", "batch", "schema_version")
-# Seconds that a backup or a restore may take; and between two words of how far it is.
+# Seconds that a backup or a restore may take.
 SECONDS = 86_400.0
-WORD_SECONDS = 0.5
-# How long pg_dump waits for somebody who changes the tables.
+# Seconds between two calls of Progress.
+PROGRESS_SECONDS = 0.5
+# How long to wait for another transaction's lock on the tables.
 _LOCK_WAIT = "60s"
 _BLOCK = 1 << 20
-# How a backup ends, behind what pg_dump wrote. pg_restore doesn't look there, nor does it notice
-# that the very end of a file is missing.
+# The last line of a backup, behind pg_dump's own. pg_restore doesn't read that far, nor does it
+# notice that the very end of a file is missing.
 _END = b"\nend of email-batch backup\n"
 
-# Hears how many bytes have been written or read so far.
+# Is told the number of bytes written or read so far.
 Progress = Callable[[int], object]
 
 
 class BackupError(Exception):
-    """Why there is no backup, or nothing was restored; a sentence that says what to do."""
+    """A backup or a restore failed; the message says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What is in a backup, or was restored from it."""
+    """The contents of a backup."""
 
     batches: int
     emails: int
     schema_version: int
 
 
-# The transaction that holds a snapshot idles until pg_dump is through; a server may forbid that.
+# The transaction that holds the snapshot idles until pg_dump ends, which a server may forbid.
 _IDLE = """
 SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
@@ -62,7 +63,7 @@ WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')
 
 @contextmanager
 def _snapshot() -> Iterator[tuple[str, Contents]]:
-    """The database as it is at this instant, by the name under which others see it too."""
+    """Keep a snapshot of the database; yield its name, for pg_dump, and its contents."""
     with session(SECONDS), pool.atomic():
         pool.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         pool.execute_sql(_IDLE)
@@ -78,36 +79,33 @@ def _contents() -> Contents:
 
 
 def backup(
-    url: str, target: Path | None, progress: Progress, *, embedded: bool
+    url: str, target: Path | None, progress: Progress, *, bundled: bool
 ) -> tuple[Contents, int]:
-    """Write a backup to `target`, or else to standard output; what is in it, and its bytes.
+    """Write a backup to `target`, or to standard output; return its contents and its bytes.
 
-    The file is there only when it is complete and on the disk, and only its owner may read it.
-    Raises BackupError, UNREACHABLE and OSError.
+    The file appears when it is complete and on the disk; only its owner may read it. Raises
+    BackupError, ToolError, UNREACHABLE and OSError.
     """
     with session():
         server = database.server_version()
-    choices = [each for each in all_tools(url, embedded=embedded) if each.reaching]
+    choices = (each for each in all_tools(url, bundled=bundled) if each.reaching)
     tools = next((each for each in choices if each.major >= server), None)
     if tools is None:
         raise BackupError(
             f"The server is PostgreSQL {server}, and no pg_dump here is as new and can reach it"
-            f" (the bundled one knows no TLS). Install postgresql-client-{server}"
+            f" (the bundled pg_dump lacks TLS). Install postgresql-client-{server}"
         )
-    with _standard_output() if target is None else _complete(target) as file:
+    # Descriptor 1 is standard output, and stays open.
+    with open(1, "wb", closefd=False) if target is None else _complete(target) as file:
         with _snapshot() as (name, contents):
             size = _dump(tools, name, file, progress)
         file.write(_END)
     return contents, size + len(_END)
 
 
-def _standard_output() -> IO[bytes]:
-    return open(1, "wb", closefd=False)
-
-
 @contextmanager
 def _complete(target: Path) -> Iterator[IO[bytes]]:
-    """A file that gets its name when it is complete and on the disk, or else is gone."""
+    """Yield a file that gets its name when it is complete and on the disk, or else is removed."""
     unfinished = target.with_name(f"{target.name}.partial")
     with open(unfinished, "wb", opener=_private) as file:
         try:
@@ -124,12 +122,12 @@ def _complete(target: Path) -> Iterator[IO[bytes]]:
 
 
 def _private(path: str, flags: int) -> int:
-    Path(path).unlink(missing_ok=True)  # what one that was killed left
+    Path(path).unlink(missing_ok=True)  # left by a backup that was killed
     return os.open(path, flags | os.O_EXCL, 0o600)
 
 
 def _has_name(file: IO[bytes], path: Path) -> bool:
-    """Whether it is this file that has the name, and not another one by now."""
+    """Return whether this file still has the name, and not another file."""
     return path.exists() and os.path.samestat(path.stat(), os.fstat(file.fileno()))
 
 
@@ -142,9 +140,9 @@ def _sync_folder(folder: Path) -> None:
 
 
 def _dump(tools: Tools, snapshot: str, file: IO[bytes], progress: Progress) -> int:
-    """Write what pg_dump says; how many bytes. By a pipe, so that it ends with us."""
+    """Write pg_dump's output to the file, by a pipe that ends pg_dump with us; return the bytes."""
     with tempfile.TemporaryFile() as errors:
-        # The files in it are compressed already; the rest shrinks to a fifth at the least effort.
+        # Kept files are compressed already; the rest shrinks to a fifth at the least effort.
         dump = tools.start(
             "pg_dump",
             *("--format=custom", "--compress=1", "--no-owner", "--no-privileges", "--no-password"),
@@ -158,13 +156,13 @@ def _dump(tools: Tools, snapshot: str, file: IO[bytes], progress: Progress) -> i
             size = _pump(dump.stdout, file, progress)
             if dump.wait():
                 errors.seek(0)
-                raise BackupError(f"pg_dump failed: {last_word(errors.read())}")
+                raise BackupError(f"pg_dump failed: {error_in(errors.read())}")
     return size
 
 
 @contextmanager
 def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
-    """End them, whatever happens in here."""
+    """Kill the processes that still run at the end."""
     try:
         yield
     finally:
@@ -174,13 +172,13 @@ def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
             process.wait()
 
 
-def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Contents:
-    """Restore a backup, bring its tables to this version, and see whether its counts are right.
+def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Contents:
+    """Restore a backup, migrate its tables, and check its counts.
 
-    Raises BackupError, UNREACHABLE and SchemaError, with nothing changed; but if its counts are
-    wrong, a BackupError that says that it is restored, so that somebody can look at it.
+    Raises BackupError, UNREACHABLE and SchemaError, with nothing changed. Only if the counts are
+    wrong, the backup stays restored, so that somebody can look at it, and the BackupError says so.
     """
-    choices = all_tools(url, embedded=embedded)
+    choices = all_tools(url, bundled=bundled)
     reader, version = _read(source, choices)
     if version > NEWEST:
         raise BackupError(
@@ -190,7 +188,7 @@ def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Co
     writer = next((each for each in (reader, *choices) if each.reaching), None)
     if writer is None:
         raise BackupError(
-            "The server is to be reached by TLS, which the bundled psql does not know. Install"
+            "The server must be reached by TLS, which the bundled psql lacks. Install"
             " postgresql-client"
         )
     with session():
@@ -207,26 +205,26 @@ def restore(url: str, source: Path, progress: Progress, *, embedded: bool) -> Co
 
 
 def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
-    """The tools that can read the backup, and the version of its tables."""
+    """Return the tools that can read the backup, and the version of its tables."""
     with source.open("rb") as file:
         file.seek(max(0, source.stat().st_size - len(_END)))
         if file.read() != _END:
             raise BackupError(f"{source} is no backup by manage.py, or its end is missing")
-    said = ""
+    why = ""
     for tools in choices:
         try:
             listed = tools.output("pg_restore", "--list", str(source))
             if not re.search(r"TABLE DATA \S+ schema_version ", listed):
-                said = "it has none of our tables"
+                why = "it has none of our tables"
                 continue
             numbers = tools.output(
                 "pg_restore", "--data-only", "--table=schema_version", "--file=-", str(source)
             )
         except ToolError as error:
-            said = str(error)
+            why = str(error)
             continue
         return tools, max(map(int, re.findall(r"^(\d+)\t", numbers, re.M)), default=0)
-    raise BackupError(f"{source} can't be read as a backup: {said}")
+    raise BackupError(f"{source} can't be read as a backup: {why}")
 
 
 def _refuse_unless_empty() -> None:
@@ -238,8 +236,8 @@ def _refuse_unless_empty() -> None:
     if others:
         names = ", ".join(name for (name,) in others)
         raise BackupError(
-            f"Others are connected to the database: {names}. Stop app and"
-            " workers; a PgBouncer may keep connections of theirs"
+            f"Others are connected to the database: {names}. Stop app and workers; a PgBouncer may"
+            " keep their connections open"
         )
     if schema.version() is not None:
         (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
@@ -250,9 +248,8 @@ def _refuse_unless_empty() -> None:
             )
 
 
-# What comes before the backup's own statements, in the same transaction. Who starts meanwhile waits
-# before it looks at the tables. They may be there, empty, because an app was started before; that
-# they are is held.
+# Statements before the backup's own, in the same transaction. The lock lets an app or a worker that
+# starts meanwhile wait. The tables of an app that ran before must still be empty.
 _FIRST = f"""
 BEGIN;
 SET LOCAL lock_timeout = '{_LOCK_WAIT}';
@@ -270,7 +267,7 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 def _load(
     reading: Tools, writing: Tools, source: Path, progress: Progress, *, modern: bool
 ) -> None:
-    """Run the backup's statements, in one transaction that is committed only when all are there."""
+    """Run the backup's statements in one transaction, committed only when all have come."""
     with tempfile.TemporaryFile() as errors:
         reader = reading.start(
             "pg_restore",
@@ -288,7 +285,7 @@ def _load(
         with _ended(reader, writer):
             assert reader.stdout is not None  # noqa: S101
             assert writer.stdin is not None  # noqa: S101
-            # If the writer ends early, the reader doesn't get through, and what it said is told.
+            # If the writer ends early, the reader is stuck, and the writer's error is reported.
             with contextlib.suppress(BrokenPipeError):
                 writer.stdin.write(_FIRST.encode())
                 _pump(reader.stdout, writer.stdin, progress, strip=not modern)
@@ -298,22 +295,22 @@ def _load(
             reader.stdout.close()
             if writer.wait() or reader.wait():
                 errors.seek(0)
-                raise BackupError(f"Nothing was restored: {last_word(errors.read())}")
+                raise BackupError(f"Nothing was restored: {error_in(errors.read())}")
 
 
-# A setting that pg_restore makes in its first lines, and that a server before 17 lacks.
+# A setting among the first lines of pg_restore, which a server before 17 lacks.
 _TOO_NEW = b"SET transaction_timeout = 0;\n"
 
 
 def _pump(source: IO[bytes], target: IO[bytes], progress: Progress, *, strip: bool = False) -> int:
-    """Pass on what comes, without what is too new if that is said; how many bytes."""
-    total, next_word = 0, 0.0
+    """Copy the source to the target, without _TOO_NEW if `strip`; return the number of bytes."""
+    total, next_progress = 0, 0.0
     while block := source.read(_BLOCK):
         target.write(block.replace(_TOO_NEW, b"", 1) if strip and not total else block)
         total += len(block)
-        if time.monotonic() >= next_word:
+        if time.monotonic() >= next_progress:
             progress(total)
-            next_word = time.monotonic() + WORD_SECONDS
+            next_progress = time.monotonic() + PROGRESS_SECONDS
     target.flush()
     progress(total)
     return total

@@ -1,7 +1,6 @@
-"""What `manage.py check` looks at: whether all is as it should be, and what to do if not.
+"""The checks of `manage.py check`: configuration, versions, disks, processor, servers and workers.
 
-Each check is a function that gives findings. One that fails keeps none of the others from being
-made.
+Each check is a function that yields diagnostics. A check that fails leaves the others be.
 """
 
 from __future__ import annotations
@@ -29,28 +28,30 @@ from relay import presence
 from relay.doorbell import Doorbell
 from runtime import logs
 from runtime.paths import ROOT
-from runtime.settings import VERSION, Settings, SettingsError
+from runtime.settings import BUNDLED, VERSION, Settings, SettingsError
 from servers import connect
-from servers.confinement import EmbeddedError
+from servers.confinement import BundledServerError
 from web.access.sign_in import Access, is_loopback
 from web.access.users import Users
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-# The oldest that knows all that is asked of it: pg_current_xact_id() and xid8; LPOS.
+# The oldest with pg_current_xact_id() and xid8.
 OLDEST_POSTGRES = 13
+# The oldest with LPOS.
 OLDEST_REDIS = (6, 0, 6)
-# Seconds that clocks may differ, and that an answer may take, without a word.
+# Seconds by which clocks may differ.
 CLOCK_SECONDS = 2.0
+# Seconds that an answer may take.
 SLOW_SECONDS = 0.05
-# Times that a server is asked, to know how long it takes.
-ASKED = 5
+# Times that a server's answer is measured.
+MEASUREMENTS = 5
 
 REQUIREMENTS = ROOT / "requirements.txt"
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found of a part, and what to do; `level` is ok, warning or problem."""
+class Diagnostic:
+    """The state of one part, and what to do about it; `level` is ok, warning or problem."""
 
     level: str
     part: str
@@ -58,63 +59,70 @@ class Finding:
     advice: str = ""
 
 
-def findings(settings: Settings) -> Iterator[Finding]:
-    """Everything that can be looked at, one after the other; takes some seconds at most."""
+def run(settings: Settings) -> Iterator[Diagnostic]:
+    """Make all checks, one after the other, in a few seconds at most."""
     for part, check in _CHECKS.items():
         try:
             yield from check(settings)
         except Exception as error:
-            said = f"it can't be looked at: {type(error).__name__}: {_said(error)}."
-            yield Finding(PROBLEM, part, said)
+            text = f"it can't be checked: {type(error).__name__}: {_message(error)}."
+            yield Diagnostic(PROBLEM, part, text)
 
 
-def _configuration(settings: Settings) -> Iterator[Finding]:
+def _judged(wrong: bool, part: str, text: str, advice: str, level: str = WARNING) -> Diagnostic:
+    """Return a diagnostic of this level, with the advice, if the part is `wrong`; or else an ok."""
+    return Diagnostic(level, part, text, advice) if wrong else Diagnostic(OK, part, text)
+
+
+def _configuration(settings: Settings) -> Iterator[Diagnostic]:
     if settings.path.stat().st_mode & 0o002:
-        said = f"everybody on this machine can change {settings.path}."
-        yield Finding(WARNING, "configuration", said, f"Say chmod o-w {settings.path.name}.")
+        text = f"everybody on this machine can change {settings.path}."
+        yield Diagnostic(WARNING, "configuration", text, f"Say chmod o-w {settings.path.name}.")
     else:
-        yield Finding(OK, "configuration", f"{settings.path} is complete.")
+        yield Diagnostic(OK, "configuration", f"{settings.path} is complete.")
     yield from _access(settings)
 
 
-def _access(settings: Settings) -> Iterator[Finding]:
+def _access(settings: Settings) -> Iterator[Diagnostic]:
     access = settings.access
     try:
         Access(settings)
     except SettingsError as error:
-        yield Finding(PROBLEM, "access", str(error))
+        yield Diagnostic(PROBLEM, "access", str(error))
         return
     if access.trusted_user_header:
         proxies = " ".join(map(str, access.trusted_proxies))
-        said = f"whoever the proxy at {proxies} names by {access.trusted_user_header} may come in."
+        text = (
+            f"users may come in whom the proxy at {proxies} names by {access.trusted_user_header}."
+        )
     elif users := Users(settings.users_path).present():
-        said = f"{len(users)} in {settings.users_path} may sign in."
+        text = f"{len(users)} in {settings.users_path} may sign in."
     elif access.allow_anonymous:
-        said = f"everybody who reaches {settings.server.host} may come in."
-        yield Finding(WARNING, "access", said, "Add users, if that is not what you want.")
+        text = f"everybody who reaches {settings.server.host} may come in."
+        yield Diagnostic(WARNING, "access", text, "Add users, if that is not what you want.")
         return
     else:
-        said = "nobody has to sign in, and this machine only is served."
-    yield Finding(OK, "access", said)
+        text = "nobody has to sign in, and this machine only is served."
+    yield Diagnostic(OK, "access", text)
     if not is_loopback(settings.server.host) and not access.trusted_proxies:
         advice = "Put a proxy with HTTPS in front, and name it by [access] trusted_proxies."
-        yield Finding(WARNING, "access", "passwords go over the network readable.", advice)
+        yield Diagnostic(WARNING, "access", "passwords go over the network readable.", advice)
 
 
-def _versions(_: Settings) -> Iterator[Finding]:
-    yield Finding(OK, "program", f"version {VERSION}, tables up to version {NEWEST}.")
-    said = f"{platform.python_version()} at {sys.executable}"
+def _versions(_: Settings) -> Iterator[Diagnostic]:
+    yield Diagnostic(OK, "program", f"version {VERSION}, tables up to version {NEWEST}.")
+    python = f"{platform.python_version()} at {sys.executable}"
     pins = re.findall(r"^([\w.-]+)==([\w.]+)", REQUIREMENTS.read_text(encoding="utf-8"), re.M)
-    others = [text for name, pinned in pins if (text := _otherwise(name, pinned))]
+    others = [text for name, pinned in pins if (text := _difference(name, pinned))]
     if others:
         advice = f"Say {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
-        yield Finding(WARNING, "Python", f"{said}; {', '.join(others)}.", advice)
+        yield Diagnostic(WARNING, "Python", f"{python}; {', '.join(others)}.", advice)
     else:
-        yield Finding(OK, "Python", f"{said}, with the {len(pins)} packages that are pinned.")
+        yield Diagnostic(OK, "Python", f"{python}, with the {len(pins)} packages that are pinned.")
 
 
-def _otherwise(name: str, pinned: str) -> str:
-    """How an installed package differs from what is required; empty if it doesn't."""
+def _difference(name: str, pinned: str) -> str:
+    """Return how an installed package differs from the required version; empty if it doesn't."""
     try:
         present = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -122,40 +130,37 @@ def _otherwise(name: str, pinned: str) -> str:
     return "" if present == pinned else f"{name} is {present} and not {pinned}"
 
 
-def _disks(settings: Settings) -> Iterator[Finding]:
+def _disks(settings: Settings) -> Iterator[Diagnostic]:
     folders = {"temporary files": Path(tempfile.gettempdir())}
-    if "embedded" in (settings.database.url, settings.redis.url):
-        folders["bundled servers' data"] = settings.embedded_folder
-    # An upload lies there while it is received; its emails and rows while they are stored.
+    if BUNDLED in (settings.database.url, settings.redis.url):
+        folders["bundled servers' data"] = settings.bundled_folder
+    # An upload needs room while it is received, and its emails and rows while they are stored.
     needed = 4 * settings.upload.max_megabytes * 1_000_000
     for name, folder in folders.items():
         present = next(each for each in (folder, *folder.parents) if each.exists())
         free = shutil.disk_usage(present).free
-        said = f"{free / 1e9:,.1f} GB are free for {name} in {folder}."
-        if free < needed:
-            advice = f"Make room: four of the largest uploads take {needed / 1e9:,.1f} GB."
-            yield Finding(WARNING, "disk", said, advice)
-        else:
-            yield Finding(OK, "disk", said)
+        text = f"{free / 1e9:,.1f} GB are free for {name} in {folder}."
+        advice = f"Make room: four of the largest uploads take {needed / 1e9:,.1f} GB."
+        yield _judged(free < needed, "disk", text, advice)
 
 
-def _processor(settings: Settings) -> Iterator[Finding]:
+def _processor(settings: Settings) -> Iterator[Diagnostic]:
     name, options = settings.worker.processor, settings.processor_options
     sys.path.append(str(settings.path.parent))
     try:
-        # Whether the DNS answers is looked at by itself.
+        # The DNS has a check of its own.
         processors.load(name, {**options, "dns": "off"} if name == "check" else options)
     except ProcessorError as error:
-        yield Finding(PROBLEM, "processor", f"{error}.", "See [worker] processor.")
+        yield Diagnostic(PROBLEM, "processor", f"{error}.", "See [worker] processor.")
     else:
-        yield Finding(OK, "processor", f"{name} can be loaded.")
+        yield Diagnostic(OK, "processor", f"{name} can be loaded.")
     if name == "check":
         yield _dns(settings)
 
 
-def _dns(settings: Settings) -> Finding:
+def _dns(settings: Settings) -> Diagnostic:
     if settings.check.dns == "off":
-        return Finding(OK, "DNS", "it is not asked: [check] dns = off.")
+        return Diagnostic(OK, "DNS", "it is not asked: [check] dns = off.")
     from processors.lookups import Lookups, LookupsError
 
     check = settings.check
@@ -171,28 +176,23 @@ def _dns(settings: Settings) -> Finding:
     if wrong:
         advice = "Name other nameservers by [check] nameservers, or set dns = off."
         level = PROBLEM if check.dns == "on" else WARNING
-        return Finding(level, "DNS", f"{wrong}; nameservers: {asked}.", advice)
+        return Diagnostic(level, "DNS", f"{wrong}; nameservers: {asked}.", advice)
     seconds = time.monotonic() - begun
-    return Finding(OK, "DNS", f"{asked} answers sensibly, in {seconds * 1000:.0f} ms.")
+    return Diagnostic(OK, "DNS", f"{asked} answers sensibly, in {seconds * 1000:.0f} ms.")
 
 
-def _postgres(settings: Settings) -> Iterator[Finding]:
+def _postgres(settings: Settings) -> Iterator[Diagnostic]:
     try:
-        with connect.postgres_url(settings) as url:
-            database.init(url, connections=2, name="check", reads=True)
-            try:
-                with session(10):
-                    yield from _of_postgres(settings)
-            finally:
-                database.disconnect()
-    except EmbeddedError as error:
-        yield Finding(PROBLEM, "PostgreSQL", f"{error}.")
+        with connect.postgres(settings, "check", reads=True), session(10):
+            yield from _of_postgres(settings)
+    except BundledServerError as error:
+        yield Diagnostic(PROBLEM, "PostgreSQL", f"{error}.")
     except UNREACHABLE as error:
         advice = "See [database] url, or DATABASE_URL, and whether the server runs."
-        yield Finding(PROBLEM, "PostgreSQL", f"it can't be reached: {_said(error)}.", advice)
+        yield Diagnostic(PROBLEM, "PostgreSQL", f"it can't be reached: {_message(error)}.", advice)
 
 
-def _of_postgres(settings: Settings) -> Iterator[Finding]:
+def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
     version, encoding, may_create, read_only = _row(
         "SELECT current_setting('server_version'), current_setting('server_encoding'),"
         " has_schema_privilege(current_schema(), 'CREATE'),"
@@ -201,15 +201,14 @@ def _of_postgres(settings: Settings) -> Iterator[Finding]:
     seconds, offset = _timed(lambda: float(_row("SELECT extract(epoch FROM clock_timestamp())")[0]))
     yield _answering("PostgreSQL", f"version {version}", seconds)
     if database.server_version() < OLDEST_POSTGRES:
-        yield Finding(
-            PROBLEM, "PostgreSQL", f"{OLDEST_POSTGRES} or newer is needed.", "Upgrade it."
-        )
+        text = f"{OLDEST_POSTGRES} or newer is needed."
+        yield Diagnostic(PROBLEM, "PostgreSQL", text, "Upgrade it.")
     if encoding != "UTF8":
-        advice = "Make the database anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
-        yield Finding(PROBLEM, "PostgreSQL", f"its encoding is {encoding}, not UTF8.", advice)
+        advice = "Create the database again: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0."
+        yield Diagnostic(PROBLEM, "PostgreSQL", f"its encoding is {encoding}, not UTF8.", advice)
     if read_only:
         advice = "Name the server that it follows, or see default_transaction_read_only."
-        yield Finding(PROBLEM, "PostgreSQL", "it can be read only, as a standby can.", advice)
+        yield Diagnostic(PROBLEM, "PostgreSQL", "it can be read only, as a standby can.", advice)
     yield _clock("PostgreSQL", offset)
     yield _tables(bool(may_create))
     yield _connections(settings)
@@ -220,22 +219,22 @@ def _row(sql: str) -> tuple[Any, ...]:
     return row
 
 
-def _tables(may_create: bool) -> Finding:
+def _tables(may_create: bool) -> Diagnostic:
     present = schema.version()
     if present == NEWEST:
-        return Finding(OK, "tables", f"they are of version {present}, the newest.")
+        return Diagnostic(OK, "tables", f"they are of version {present}, the newest.")
     if present is not None and present > NEWEST:
-        said = f"they are of version {present}, and this code knows them up to {NEWEST}."
-        return Finding(PROBLEM, "tables", said, "Install the newer version of this code.")
-    said = f"they are of version {present}" if present else "they are not there yet, or unnumbered"
+        text = f"they are of version {present}, and this code knows them up to {NEWEST}."
+        return Diagnostic(PROBLEM, "tables", text, "Install the newer version of this code.")
+    text = f"they are of version {present}" if present else "they are not there yet, or unnumbered"
     if not may_create:
         advice = "Make its user the owner of the database: ALTER DATABASE … OWNER TO …"
-        return Finding(PROBLEM, "tables", f"{said}, and its user may make none.", advice)
-    said += f"; the next app or worker that starts brings them to {NEWEST}."
-    return Finding(WARNING if present else OK, "tables", said)
+        return Diagnostic(PROBLEM, "tables", f"{text}, and its user may make none.", advice)
+    text += f"; the next app or worker that starts brings them to {NEWEST}."
+    return Diagnostic(WARNING if present else OK, "tables", text)
 
 
-def _connections(settings: Settings) -> Finding:
+def _connections(settings: Settings) -> Diagnostic:
     most, reserved, used = map(
         int,
         _row(
@@ -246,33 +245,29 @@ def _connections(settings: Settings) -> Finding:
     )
     app, worker = settings.server.connections, settings.worker.connections
     left = most - reserved - app
-    said = (
+    text = (
         f"{used} of {most} are in use; the app takes up to {app} of them, each worker process up to"
         f" {worker}: there is room for {max(0, left // worker)} beside the app."
     )
-    if worker > left:
-        advice = f"Set max_connections to {app + worker + reserved} or more."
-        return Finding(PROBLEM, "connections", said, advice)
-    return Finding(OK, "connections", said)
+    advice = f"Set max_connections to {app + worker + reserved} or more."
+    return _judged(worker > left, "connections", text, advice, PROBLEM)
 
 
-def _redis(settings: Settings) -> Iterator[Finding]:
+def _redis(settings: Settings) -> Iterator[Diagnostic]:
     try:
-        with connect.redis_url(settings) as url:
-            doorbell = Doorbell(url, settings.redis.queue_key)
-            try:
-                yield from _of_redis(settings.redis.queue_key, doorbell.client)
-            finally:
-                doorbell.close()
-    except EmbeddedError as error:
-        yield Finding(PROBLEM, "Redis", f"{error}.")
+        with connect.redis(settings) as doorbell:
+            yield from _of_redis(doorbell)
+    except BundledServerError as error:
+        yield Diagnostic(PROBLEM, "Redis", f"{error}.")
     except redis.RedisError as error:
         advice = "See [redis] url, or REDIS_URL, and whether the server runs."
-        said = f"it can't be used: {_said(error)}."
-        yield Finding(PROBLEM, "Redis", said, f"{advice} Until then pages move once a second.")
+        text = f"it can't be used: {_message(error)}."
+        yield Diagnostic(PROBLEM, "Redis", text, f"{advice} Until then pages move once a second.")
 
 
-def _of_redis(queue_key: str, client: redis.Redis) -> Iterator[Finding]:
+def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
+    client = doorbell.client
+
     def clock() -> float:
         seconds, microseconds = client.time()
         return float(seconds + microseconds / 1e6)
@@ -280,70 +275,65 @@ def _of_redis(queue_key: str, client: redis.Redis) -> Iterator[Finding]:
     seconds, offset = _timed(clock)
     try:
         info: Any = client.info()
-    except redis.exceptions.NoPermissionError:  # who needs no more rights than app and workers
-        said = "it doesn't tell this user its version and settings, and"
-        yield _answering("Redis", said, seconds)
+    except redis.exceptions.NoPermissionError:  # app and workers don't need that right
+        text = "it doesn't tell this user its version and settings, and"
+        yield _answering("Redis", text, seconds)
     else:
         yield from _redis_settings(info, seconds)
-    client.set(f"{queue_key}:probe", "", ex=10)
+    client.set(f"{doorbell.key}:probe", "", ex=10)
     yield _clock("Redis", offset)
-    roll = presence.workers(client, queue_key)
+    roll = presence.workers(client, doorbell.key)
     if roll.alive:
         names = ", ".join(f"{worker.host}:{worker.pid}" for worker in roll.alive)
-        yield Finding(OK, "workers", f"{len(roll.alive)} alive: {names}.")
+        yield Diagnostic(OK, "workers", f"{len(roll.alive)} alive: {names}.")
     else:
-        yield Finding(WARNING, "workers", "none is alive, so batches wait.", "Start worker.py.")
+        yield Diagnostic(WARNING, "workers", "none is alive, so batches wait.", "Start worker.py.")
 
 
-def _redis_settings(info: dict[str, Any], seconds: float) -> Iterator[Finding]:
+def _redis_settings(info: dict[str, Any], seconds: float) -> Iterator[Diagnostic]:
     name = "Valkey" if "valkey_version" in info else "Redis"
     version = str(info.get("valkey_version") or info["redis_version"])
     yield _answering("Redis", f"{name} {version}", seconds)
     if tuple(map(int, re.findall(r"\d+", version)[:3])) < OLDEST_REDIS:
         oldest = ".".join(map(str, OLDEST_REDIS))
-        yield Finding(PROBLEM, "Redis", f"{oldest} or newer is needed.", "Upgrade it.")
+        yield Diagnostic(PROBLEM, "Redis", f"{oldest} or newer is needed.", "Upgrade it.")
     policy = info.get("maxmemory_policy", "noeviction")
     if policy != "noeviction" and info.get("maxmemory"):
-        advice = "Set maxmemory-policy noeviction."
-        yield Finding(WARNING, "Redis", f"it may drop the list: maxmemory-policy {policy}.", advice)
+        text = f"it may drop the list: maxmemory-policy {policy}."
+        yield Diagnostic(WARNING, "Redis", text, "Set maxmemory-policy noeviction.")
 
 
 def _timed(clock: Callable[[], float]) -> tuple[float, float]:
-    """The least seconds that an answer took, and how far that clock is ahead of ours."""
-    best = None
-    for _ in range(ASKED):
+    """Return the seconds of the fastest answer, and how far that clock is ahead of ours."""
+
+    def measured() -> tuple[float, float]:
         begun, wall = time.monotonic(), time.time()
         there = clock()
         seconds = time.monotonic() - begun
-        if best is None or seconds < best[0]:
-            best = seconds, there - (wall + seconds / 2)
-    assert best is not None  # noqa: S101
-    return best
+        return seconds, there - (wall + seconds / 2)
+
+    return min(measured() for _ in range(MEASUREMENTS))
 
 
-def _answering(part: str, said: str, seconds: float) -> Finding:
-    said = f"{said} answers in {seconds * 1000:.1f} ms."
-    if seconds > SLOW_SECONDS:
-        advice = "Bring it nearer: each turn asks it some ten times."
-        return Finding(WARNING, part, said, advice)
-    return Finding(OK, part, said)
+def _answering(part: str, text: str, seconds: float) -> Diagnostic:
+    text = f"{text} answers in {seconds * 1000:.1f} ms."
+    advice = "Bring it nearer: each turn asks it some ten times."
+    return _judged(seconds > SLOW_SECONDS, part, text, advice)
 
 
-def _clock(name: str, offset: float) -> Finding:
-    if abs(offset) < CLOCK_SECONDS:
-        return Finding(OK, "clock", f"{name}'s differs from this machine's by {offset:+.3f} s.")
-    said = f"{name}'s clock differs from this machine's by {offset:+.1f} s."
+def _clock(name: str, offset: float) -> Diagnostic:
+    text = f"{name}'s clock differs from this machine's by {offset:+.3f} s."
     advice = "Nothing is lost by that, but logs don't match: keep clocks right by NTP (chrony)."
-    return Finding(WARNING, "clock", said, advice)
+    return _judged(abs(offset) >= CLOCK_SECONDS, "clock", text, advice)
 
 
-def _said(error: BaseException) -> str:
-    """What an error says, to go on in a sentence."""
+def _message(error: BaseException) -> str:
+    """Return an error's message as the end of a sentence, without its full stop."""
     return logs.said(error).rstrip(".")
 
 
-# By the part that is named if a check can't be made.
-_CHECKS: dict[str, Callable[[Settings], Iterator[Finding]]] = {
+# Each check by the part that is named if the check fails.
+_CHECKS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
     "configuration": _configuration,
     "versions": _versions,
     "disk": _disks,

@@ -1,4 +1,4 @@
-"""pg_dump, pg_restore and psql: which of those that are there, and how they learn whom to ask."""
+"""pg_dump, pg_restore and psql: find them, and start them on a PostgreSQL."""
 
 from __future__ import annotations
 
@@ -7,38 +7,37 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import IO
+from typing import Any
 
 from psycopg2.extensions import parse_dsn
 
 from postgres.database import APPLICATION
 from servers.bundled import postgres_programs
 
-# libpq's environment variables are named as the options of a URL, but for these.
+# libpq's environment variables are named after the options of a URL, but for these.
 _VARIABLES = {"dbname": "PGDATABASE", "connect_timeout": "PGCONNECT_TIMEOUT"}
 _WITH_TLS = ("require", "verify-ca", "verify-full")
 
-
-# How a complaint begins, a tool's own or the server's; and what is none.
+# How an error of a tool or of the server begins, and how a mere notice does.
 _ERROR = re.compile(r"(?:\w+: )?(?:error|fatal|ERROR|FATAL|PANIC): +")
 _NOTICE = re.compile(r"(?:\w+: )?(?:warning|hint|detail|DEBUG|LOG|INFO|NOTICE|WARNING): ")
 
 
 class ToolError(Exception):
-    """The last word of a tool that failed."""
+    """A tool failed; the message is its own."""
 
 
 class Tools:
     """pg_dump, pg_restore and psql of one version, for the PostgreSQL at `url`.
 
-    Those that can't reach it, for want of TLS, still can read a file.
+    Tools that are not `reaching` can't connect, for want of TLS, but still can read a file.
     """
 
     def __init__(self, folder: Path, url: str, *, reaching: bool = True) -> None:
         self._folder = folder
         self.reaching = reaching
-        # Not by arguments, which would show its password to everybody on the machine. What the URL
-        # leaves open the environment says, to them as to psycopg2.
+        # Arguments would show the password to everybody on the machine. Variables that the URL
+        # leaves open keep their values, as for psycopg2.
         given = {
             _VARIABLES.get(key, f"PG{key.replace('_', '').upper()}"): str(value)
             for key, value in parse_dsn(url).items()
@@ -46,44 +45,28 @@ class Tools:
         ours = {"PGAPPNAME": f"{APPLICATION} backup", "PGCLIENTENCODING": "UTF8"}
         self._environment = {**os.environ, **given, **ours}
 
-    def start(
-        self,
-        tool: str,
-        *arguments: str,
-        stdin: int | None = None,
-        stdout: int | IO[bytes] | None = None,
-        stderr: int | IO[bytes] | None = None,
-    ) -> subprocess.Popen[bytes]:
-        """Start one."""
-        return subprocess.Popen(
-            [str(self._folder / tool), *arguments],
-            env=self._environment,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-        )
+    def start(self, tool: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+        """Start a tool; `options` are those of Popen."""
+        command = [str(self._folder / tool), *arguments]
+        return subprocess.Popen(command, env=self._environment, **options)
 
     def output(self, tool: str, *arguments: str) -> str:
-        """What the tool prints. Raises ToolError if it fails."""
-        result = subprocess.run(
-            [str(self._folder / tool), *arguments],
-            env=self._environment,
-            capture_output=True,
-            check=False,
-        )
-        if result.returncode:
-            raise ToolError(last_word(result.stderr))
-        return result.stdout.decode(errors="replace")
+        """Return what a tool prints. Raises ToolError if it fails."""
+        process = self.start(tool, *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        printed, errors = process.communicate()
+        if process.returncode:
+            raise ToolError(error_in(errors))
+        return printed.decode(errors="replace")
 
     @property
     def major(self) -> int:
-        """The version of PostgreSQL that they are of."""
+        """The major version of PostgreSQL that the tools belong to."""
         match = re.search(r"\) (\d+)", self.output("pg_dump", "--version"))
         return int(match[1]) if match else 0
 
 
-def last_word(stderr: bytes) -> str:
-    """What a tool complained of, without its name."""
+def error_in(stderr: bytes) -> str:
+    """Return the first error that a tool printed, without the tool's name."""
     lines = stderr.decode(errors="replace").strip().split("\n")
     # A notice may have the word in its text.
     errors = [line for line in lines if _ERROR.match(line)]
@@ -91,18 +74,15 @@ def last_word(stderr: bytes) -> str:
     return _ERROR.sub("", errors[0]).strip().rstrip(".")
 
 
-def all_tools(url: str, *, embedded: bool) -> list[Tools]:
-    """Those to be had, the better choice first: on PATH; bundled, which know no TLS."""
+def all_tools(url: str, *, bundled: bool) -> list[Tools]:
+    """Return the tools to be had, best first: those on PATH, then the bundled, which lack TLS.
+
+    For a `bundled` server, they are the bundled tools only.
+    """
     mode = parse_dsn(url).get("sslmode") or os.environ.get("PGSSLMODE")
-    bundled = Tools(_bundled(), url, reaching=embedded or mode not in _WITH_TLS)
-    return [*(Tools(folder, url) for folder in _on_path(embedded)), bundled]
-
-
-def _on_path(embedded: bool) -> list[Path]:
-    found = [shutil.which(tool) for tool in ("pg_dump", "pg_restore", "psql")]
-    return [] if embedded or None in found else [Path(str(found[0])).parent]
-
-
-def _bundled() -> Path:
     programs = postgres_programs()
-    return programs[max(programs)]
+    ours = Tools(programs[max(programs)], url, reaching=bundled or mode not in _WITH_TLS)
+    on_path = [shutil.which(tool) for tool in ("pg_dump", "pg_restore", "psql")]
+    if bundled or not all(on_path):
+        return [ours]
+    return [Tools(Path(str(on_path[0])).parent, url), ours]

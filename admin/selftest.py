@@ -1,7 +1,7 @@
-"""`python worker.py --selftest`: on one's own installation, see a killed worker lose nothing.
+"""`python worker.py --selftest`: kill a worker on one's own installation, and see nothing lost.
 
-It works on the configured servers, but in a schema, a Redis list and channels of its own, so that
-neither the workers nor the processor that are in service have anything to do with it.
+The selftest works on the configured servers, in a schema, a Redis list and channels of its own, and
+with a processor of its own: workers in service have nothing to do with it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import fields
+from contextlib import closing, contextmanager
 from io import BytesIO
 from pathlib import Path
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
@@ -31,21 +29,21 @@ from processors import Outcome
 from processors.check import check
 from relay.doorbell import Doorbell
 from runtime.paths import ROOT
-from runtime.settings import SECTIONS, Settings
+from runtime.settings import BUNDLED, SECTIONS, Settings
 from servers import connect
 from tabular.formats import Overrides
 
 ROWS = 10_000
-# Every so many rows one that is malformed, and the reason that the check gives it.
+# One row in so many is malformed, for the reason that follows.
 MALFORMED_EVERY = 20
 MALFORMED_REASON = "no_at_sign"
 CHUNK_SIZE = 500
-# Seconds that the whole processing may take.
+# Seconds that a worker may take.
 TIMEOUT = 120.0
-# Emails between two short pauses, so that there is time for a kill.
+# Emails between two short pauses, which leave time for a kill.
 _PAUSE_EVERY = 20
 
-# Of what connections ask for as they begin, PgBouncer passes on little or refuses it.
+# PgBouncer ignores or refuses most options of a new connection.
 _SHARED = (
     "PostgreSQL doesn't take the selftest's work into a schema of its own (search_path), as happens"
     " with PgBouncer in between. Give it the address of PostgreSQL itself, by DATABASE_URL."
@@ -53,11 +51,11 @@ _SHARED = (
 
 
 class SelftestError(Exception):
-    """What was found to be wrong, in a sentence."""
+    """The selftest could not be carried out; the message says why."""
 
 
 def slow_check(addresses: Iterable[str]) -> Iterator[Outcome]:
-    """The check, at about 10,000 emails a second and thread at most."""
+    """Check addresses, at most about 10,000 a second and thread."""
     for number, outcome in enumerate(check(addresses), start=1):
         if number % _PAUSE_EVERY == 0:
             time.sleep(0.002)
@@ -65,28 +63,29 @@ def slow_check(addresses: Iterable[str]) -> Iterator[Outcome]:
 
 
 def run(settings: Settings, say: Callable[[str], None]) -> bool:
-    """Tell by `say` what is done and seen; True if every row came out once, and rightly.
+    """Run the selftest, and report by `say`; return whether every row came out once, and right.
 
-    Raises EmbeddedError, UNREACHABLE and SelftestError.
+    Raises BundledServerError, UNREACHABLE and SelftestError.
     """
     name = f"selftest_{os.getpid()}"
-    with connect.urls(settings) as (database_url, redis_url), _folder(settings, name) as folder:
-        url = _with_search_path(database_url, name)
+    with (
+        connect.postgres(settings, "selftest") as postgres_url,
+        connect.server_url("redis", settings.redis.url, settings) as redis_url,
+        _folder(settings, name) as folder,
+    ):
+        url = _with_search_path(postgres_url, name)
         database.init(url, connections=2)
         environment = {**os.environ, "DATABASE_URL": url, "REDIS_URL": redis_url}
+        _create_schema(name)
         try:
-            _create_schema(name)
-            try:
-                with session(60):
-                    schema.migrate()
-                return _run(folder, environment, say)
-            finally:
-                with session(60):
-                    pool.execute_sql(f"DROP SCHEMA {name} CASCADE")
-                _forget(redis_url, f"{settings.redis.queue_key}:{name}")
-                say("The batch is removed again.")
+            with session(60):
+                schema.migrate()
+            return _run(folder, environment, say)
         finally:
-            database.disconnect()
+            with session(60):
+                pool.execute_sql(f"DROP SCHEMA {name} CASCADE")
+            _forget(redis_url, f"{settings.redis.queue_key}:{name}")
+            say("The batch is removed again.")
 
 
 def _create_schema(name: str) -> None:
@@ -111,26 +110,19 @@ def _with_search_path(url: str, name: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{parts.path}?{urlencode(query, quote_via=quote)}"
 
 
-def _as_text(value: object) -> str:
-    """A setting as it stands in the file."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
 @contextmanager
 def _folder(settings: Settings, name: str) -> Iterator[Path]:
-    """A folder with a config.ini like the present one, but with a list and channels of our own."""
+    """Yield a folder with a config.ini like the present one, but a list and channels of its own."""
     parser = configparser.ConfigParser(interpolation=None)
-    for section, cls in SECTIONS.items():
-        values = {key.name: getattr(getattr(settings, section), key.name) for key in fields(cls)}
-        parser[section] = {key: _as_text(value) for key, value in values.items()}
+    parser.read(settings.path, encoding="utf-8")
+    for section in set(parser.sections()).difference(SECTIONS):
+        parser.remove_section(section)  # of the team's own processor
     for section in ("database", "redis"):
-        parser[section]["url"] = "embedded"  # what it is, with its password, the environment says
+        parser[section]["url"] = BUNDLED  # the environment has the real URL, with its password
     parser["redis"]["queue_key"] = f"{settings.redis.queue_key}:{name}"
     parser["redis"]["channel_prefix"] = f"{settings.redis.channel_prefix}{name}:"
-    parser["worker"]["processor"] = "selftest:slow_check"
-    # What comes of the rows must not depend on the world outside.
+    parser["worker"]["processor"] = "admin.selftest:slow_check"
+    # The outcomes must not depend on the world outside.
     parser["check"]["dns"] = "off"
     with tempfile.TemporaryDirectory(prefix="email-batch-") as folder:
         with (Path(folder) / "config.ini").open("w", encoding="utf-8") as file:
@@ -139,11 +131,11 @@ def _folder(settings: Settings, name: str) -> Iterator[Path]:
 
 
 def _forget(redis_url: str, queue_key: str) -> None:
-    """Delete what the selftest's workers wrote to Redis, as far as that is there."""
-    doorbell = Doorbell(redis_url, queue_key)
-    client = doorbell.client
-    doorbell.use(lambda: client.delete(queue_key, *client.scan_iter(glob.escape(queue_key) + ":*")))
-    doorbell.close()
+    """Delete the selftest's keys from Redis, if it can be reached."""
+    keys = f"{glob.escape(queue_key)}:*"
+    with closing(Doorbell(redis_url, queue_key)) as doorbell:
+        client = doorbell.client
+        doorbell.use(lambda: client.delete(queue_key, *client.scan_iter(keys)))
 
 
 def _run(folder: Path, environment: dict[str, str], say: Callable[[str], None]) -> bool:
@@ -175,15 +167,9 @@ def _addresses() -> Iterator[str]:
 
 @contextmanager
 def _worker(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    arguments = [str(ROOT / "worker.py"), "--threads", "2", "--config", str(folder / "config.ini")]
     with (folder / "worker.log").open("wb") as log:
-        worker = subprocess.Popen(
-            [
-                *(sys.executable, str(ROOT / "worker.py"), "--threads", "2"),
-                *("--config", str(folder / "config.ini")),
-            ],
-            env=environment,
-            stderr=log,
-        )
+        worker = subprocess.Popen([sys.executable, *arguments], env=environment, stderr=log)
     try:
         yield worker
     finally:
@@ -192,20 +178,20 @@ def _worker(folder: Path, environment: dict[str, str]) -> Iterator[subprocess.Po
 
 
 def _await(batch_id: int, processed: int, worker: subprocess.Popen[bytes]) -> int:
-    """Wait until so many emails are counted, and say how many there are then."""
+    """Wait until so many emails are counted; return how many are by then."""
     deadline = time.monotonic() + TIMEOUT
     while time.monotonic() < deadline and worker.poll() is None:
         with session():
             count: int = Batch.get_by_id(batch_id).processed_count
         if count >= processed:
             return count
-        threading.Event().wait(0.01)
-    why = "ended by itself" if worker.poll() is not None else f"is not ready after {TIMEOUT:.0f} s"
+        time.sleep(0.01)
+    why = "ended by itself" if worker.poll() is not None else f"takes over {TIMEOUT:.0f} s"
     raise SelftestError(f"The worker {why}.")
 
 
 def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
-    """Compare each row with what was to come of it, and the counts with the rows."""
+    """Return whether each row has its due outcome, and the batch the right counts."""
     with session(60):
         batch = Batch.get_by_id(batch_id)
         rows = Counter(
@@ -222,12 +208,12 @@ def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
     malformed = len(range(0, ROWS, MALFORMED_EVERY))
     counts = (batch.processed_count, batch.failed_count, batch.status)
     if redone:
-        say(f"{redone} turns of the killed worker were undone and done again.")
+        say(f"{redone} turns of the killed worker were undone and repeated.")
     if wrong or counts != (ROWS, malformed, "completed"):
         say(
-            f"SOMETHING IS WRONG: {wrong:,} rows are not as they should be; counted were"
-            f" {batch.processed_count:,} of {ROWS:,}, {batch.failed_count:,} of {malformed:,}"
-            f" failed; the batch is {batch.status}."
+            f"SOMETHING IS WRONG: {wrong:,} rows have a wrong outcome; {batch.processed_count:,} of"
+            f" {ROWS:,} are counted, {batch.failed_count:,} as failed instead of {malformed:,}; the"
+            f" batch is {batch.status}."
         )
         return False
     say(

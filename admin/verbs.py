@@ -1,4 +1,4 @@
-"""The verbs of manage.py: each does one thing on PostgreSQL and Redis, and says what came of it."""
+"""The verbs of manage.py: each does one thing on PostgreSQL and Redis, and reports it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +17,12 @@ from typing import Any, TypeVar
 from admin import backup as backups
 from admin import checks
 from admin.backup import BackupError
+from admin.pg_tools import ToolError
 from batches import changes, queries, removal
 from batches.as_json import batch_json
 from batches.changes import StateError
-from models import Snapshot, unfinished_batches
+from batches.snapshots import unfinished_batches
+from models import Snapshot
 from postgres import database, schema
 from postgres.database import UNREACHABLE, session
 from postgres.schema import NEWEST, SchemaError
@@ -31,65 +32,70 @@ from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from runtime import logs, phrases
 from runtime.phrases import several
-from runtime.settings import Settings
+from runtime.settings import BUNDLED, Settings
 from servers import connect
-from servers.confinement import EmbeddedError
-from web import health
+from servers.confinement import BundledServerError
 from web.health import Health
 
-# Batches that `status` shows, the newest; seconds that a piece of a retry or a removal may take.
+# Batches that `status` shows: the newest, and as many unfinished.
 SHOWN = 10
+# Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 60.0
-# Batches that purge deletes at most; those of them that a dry run names.
-PURGED, NAMED = 100_000, 20
+# Batches that `purge` deletes at most.
+PURGED = 100_000
+# Batches that a dry run names at most.
+NAMED = 20
 CHECK = "python manage.py check says more."
 
 T = TypeVar("T")
-# Says how far something is.
+# Is told the progress of a verb, as a text.
 Meter = Callable[[str], object]
 
 
 class ManageError(Exception):
-    """Why it was not done, in a sentence that says what to do."""
+    """A verb could not be done; the message is a sentence that says why, and what to do."""
 
 
 @dataclass
-class Answer:
-    """What a verb says: as one document for scripts, and in lines for people."""
+class Report:
+    """The outcome of a verb: one document for scripts, and lines for people."""
 
     document: dict[str, Any]
     lines: list[str] = field(default_factory=list)
     ok: bool = True
 
 
-class Office:
-    """The servers, and what is done there."""
+class Commands:
+    """The verbs that need the servers, each a method of its name."""
 
     def __init__(self, settings: Settings, doorbell: Doorbell, url: str, meter: Meter) -> None:
         self._settings = settings
         self._doorbell = doorbell
         self._url = url
         self._meter = meter
+        self._bundled = settings.database.url == BUNDLED
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
-        # As it is shown on the page; there, too, only who may use this machine can do this.
+        # Shown in the batch's history.
         self._by = f"{_user()} (manage.py)"
 
-    def status(self, _: argparse.Namespace) -> Answer:
+    def status(self, _: argparse.Namespace) -> Report:
         outage = logs.Outage("postgres", connect.logger)
-        report = Health(self._doorbell, self._settings.redis.queue_key, outage).report()
+        report = Health(self._doorbell, self._settings, outage).report()
         batches = _shown() if report["database"] == "ok" else None
-        strip = health.strip(report)
-        parts = ("database", "redis", "workers", "rate", "queue", "oldest")
-        lines = [" · ".join(strip[part] for part in parts)]
-        lines += [f"{strip['text']} {strip['command']}".strip()] if strip["text"] else []
-        lines += [_worker_line(worker) for worker in report["workers"] or []]
-        lines += [_batch_line(batch) for batch in batches or []]
-        lines += ["There are no batches."] if batches == [] else []
+        texts = report["texts"]
         ok = report["status"] == "ok"
-        lines += [] if ok else [CHECK]
-        return Answer({"health": report, "batches": batches}, lines, ok)
+        parts = ("database", "redis", "workers", "rate", "queue", "oldest")
+        lines = [
+            " · ".join(texts[part] for part in parts),
+            f"{texts['text']} {texts['command']}".strip(),
+            *map(_worker_line, report["workers"] or []),
+            *map(_batch_line, batches or []),
+            "There are no batches." if batches == [] else "",
+            "" if ok else CHECK,
+        ]
+        return Report({"health": report, "batches": batches}, list(filter(None, lines)), ok)
 
-    def retry(self, arguments: argparse.Namespace) -> Answer:
+    def retry(self, arguments: argparse.Namespace) -> Report:
         which, batch_id = arguments.which, arguments.batch
         if not reasons.is_code(which):
             raise ManageError("Say failed, unknown, or a reason's code such as no_at_sign.")
@@ -101,20 +107,20 @@ class Office:
                 self._meter(f"batch {batch_id}: chunk {next(chunks):,}")
 
             done = changes.retry(batch_id, which, reasons.named(which), on_chunk, self._by)
-        requeued, snapshot = _there(done, batch_id)
+        requeued, snapshot = _existing(done, batch_id)
         if requeued:
             self._announce(snapshot)
-        return Answer(
+        return Report(
             {"batchId": batch_id, "requeued": requeued, "status": snapshot.status},
             [f"{several(requeued, 'email')} of batch {batch_id} will be processed again."],
         )
 
-    def cancel(self, arguments: argparse.Namespace) -> Answer:
+    def cancel(self, arguments: argparse.Namespace) -> Report:
         with session():
-            snapshot = _there(changes.cancel(arguments.batch, self._by), arguments.batch)
+            snapshot = _existing(changes.cancel(arguments.batch, self._by), arguments.batch)
         self._announce(snapshot)
         counted = f"{snapshot.processed:,} of {snapshot.total:,} emails are processed"
-        return Answer(
+        return Report(
             {
                 "batchId": snapshot.batch_id,
                 "status": snapshot.status,
@@ -124,44 +130,44 @@ class Office:
             [f"Batch {snapshot.batch_id} is cancelled: {counted}."],
         )
 
-    def delete(self, arguments: argparse.Namespace) -> Answer:
+    def delete(self, arguments: argparse.Namespace) -> Report:
         emails = self._delete(arguments.batch)
-        return Answer(
+        return Report(
             {"batchId": arguments.batch, "emails": emails},
             [f"Batch {arguments.batch} is deleted, with {several(emails, 'email')} and its file."],
         )
 
-    def purge(self, arguments: argparse.Namespace) -> Answer:
+    def purge(self, arguments: argparse.Namespace) -> Report:
         days = arguments.older_than
         with session():
             old = removal.expired_batches(days, PURGED)
         ago = f"that ended more than {days:g} {'day' if days == 1 else 'days'} ago"
         if arguments.dry_run:
             said = f"{several(len(old), 'batch', 'batches')} {ago} would be deleted"
-            return Answer({"wouldDelete": old}, [f"{said}{_listed(old)}."])
+            return Report({"wouldDelete": old}, [f"{said}{_listed(old)}."])
         deleted: list[int] = []
         emails = 0
         for batch_id in old:
-            # Somebody else may have deleted it meanwhile, or retried emails of it.
+            # Somebody else may have deleted the batch meanwhile, or retried its emails.
             with contextlib.suppress(ManageError, StateError):
                 emails += self._delete(batch_id)
                 deleted.append(batch_id)
         said = f"{several(len(deleted), 'batch', 'batches')} {ago}"
-        return Answer(
+        return Report(
             {"deleted": deleted, "emails": emails},
             [f"{said}: deleted, with {several(emails, 'email')}."],
         )
 
-    def backup(self, arguments: argparse.Namespace) -> Answer:
+    def backup(self, arguments: argparse.Namespace) -> Report:
         target = None if arguments.file == "-" else Path(arguments.file)
         _refuse(target, force=arguments.force)
         begun = time.monotonic()
         found, size = backups.backup(
-            self._url, target, _megabytes(self._meter, "written"), embedded=self._embedded
+            self._url, target, _megabytes(self._meter, "written"), bundled=self._bundled
         )
         seconds = time.monotonic() - begun
         measured = {"file": arguments.file, "bytes": size, "seconds": round(seconds, 1)}
-        return Answer(
+        return Report(
             {**_contents_json(found), **measured},
             [
                 f"{_contents_text(found)} are in {target or 'standard output'}: {size / 1e6:,.1f}"
@@ -169,33 +175,30 @@ class Office:
             ],
         )
 
-    def restore(self, arguments: argparse.Namespace) -> Answer:
+    def restore(self, arguments: argparse.Namespace) -> Report:
         found = backups.restore(
             self._url,
             Path(arguments.file),
             _megabytes(self._meter, "restored"),
-            embedded=self._embedded,
+            bundled=self._bundled,
         )
-        return Answer(
+        return Report(
             {**_contents_json(found), "file": arguments.file},
             [f"{_contents_text(found)} are restored, and all counts agree."],
         )
 
-    @property
-    def _embedded(self) -> bool:
-        return self._settings.database.url == "embedded"
-
     def _delete(self, batch_id: int) -> int:
-        """Delete a batch and remove its rows; how many emails it had."""
+        """Delete a batch and remove its rows; return the number of its emails."""
         with session():
-            snapshot = _there(changes.delete(batch_id, self._by), batch_id)
+            snapshot = _existing(changes.delete(batch_id, self._by), batch_id)
         self._announce(snapshot)
-        place: removal.Place | None = (0, -1)
-        while place is not None:
-            self._meter(f"batch {batch_id}: removing its rows, {max(0, place[1]):,} so far")
-            # A session of its own for each piece. If this is interrupted, a worker goes on with it.
-            with session(PIECE_SECONDS):
-                place = removal.remove_some(batch_id, place)
+        removal.remove_all(
+            batch_id,
+            lambda: session(PIECE_SECONDS),
+            on_piece=lambda key: self._meter(
+                f"batch {batch_id}: removing its rows, {key:,} so far"
+            ),
+        )
         return snapshot.total
 
     def _announce(self, snapshot: Snapshot) -> None:
@@ -205,14 +208,14 @@ class Office:
 
 def _megabytes(meter: Meter, done: str) -> Callable[[int], None]:
     def tell(size: int) -> None:
-        if size >= 1_000_000:  # "0 MB" tells nothing
+        if size >= 1_000_000:  # not "0 MB"
             meter(f"{size / 1e6:,.0f} MB {done}")
 
     return tell
 
 
 def _refuse(target: Path | None, *, force: bool) -> None:
-    """Raise ManageError if this is no place for a backup; None is standard output."""
+    """Raise ManageError if this is no place for a backup. None is standard output."""
     if target is None:
         if sys.stdout.isatty():
             raise ManageError("A backup is nothing to read. Send it to a file, or to a command.")
@@ -222,14 +225,14 @@ def _refuse(target: Path | None, *, force: bool) -> None:
         raise ManageError(f"{target} is there already; name another file, or say --force.")
 
 
-def _there(found: T | None, batch_id: int) -> T:
+def _existing(found: T | None, batch_id: int) -> T:
     if found is None:
         raise ManageError(f"There is no batch {batch_id}.")
     return found
 
 
 def _user() -> str:
-    """Who is logged in here."""
+    """Return the name of the user who runs this process, or the number."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a number without a name, as in a container
@@ -237,7 +240,7 @@ def _user() -> str:
 
 
 def _shown() -> list[dict[str, Any]]:
-    """The newest batches and, behind them, the oldest that are unfinished."""
+    """Return the newest batches, and then the oldest unfinished ones."""
     with session():
         newest, _following = queries.find_batches(limit=SHOWN)
         known = {batch.id for batch in newest}
@@ -286,34 +289,15 @@ def _contents_text(contents: backups.Contents) -> str:
     return f"{batches} with {several(contents.emails, 'email')}"
 
 
-def _check(settings: Settings) -> Answer:
-    """What checks.py finds, the problems marked."""
-    findings = list(checks.findings(settings))
+def _check(settings: Settings) -> Report:
+    diagnostics = list(checks.run(settings))
     marks = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
-    lines = [
-        f"{marks[found.level]} {found.part}: {found.text}"
-        + (f" {found.advice}" if found.advice else "")
-        for found in findings
-    ]
-    document = {"findings": [vars(found) for found in findings]}
-    return Answer(document, lines, ok=all(found.level != "problem" for found in findings))
-
-
-@contextmanager
-def _office(settings: Settings, meter: Meter, verb: str) -> Iterator[Office]:
-    """The servers, whose tables must be of this version, but for a restore; of a PostgreSQL that
-    can't be reached, `status` tells."""
-    with connect.urls(settings) as (database_url, redis_url):
-        database.init(database_url, connections=2, name="manage", reads=True)
-        doorbell = Doorbell(redis_url, settings.redis.queue_key)
-        try:
-            if verb != "restore":
-                with contextlib.suppress(*(UNREACHABLE if verb == "status" else ())):
-                    _require_newest()
-            yield Office(settings, doorbell, database_url, meter)
-        finally:
-            doorbell.close()
-            database.disconnect()
+    lines = [f"{marks[each.level]} {each.part}: {each.text} {each.advice}" for each in diagnostics]
+    return Report(
+        {"findings": [vars(each) for each in diagnostics]},
+        [line.rstrip() for line in lines],
+        ok=all(each.level != "problem" for each in diagnostics),
+    )
 
 
 def _require_newest() -> None:
@@ -327,18 +311,26 @@ def _require_newest() -> None:
         )
 
 
-def do(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Answer:
-    """Do what the verb of `arguments` says. Raises ManageError."""
-    if arguments.verb == "check":
+def run(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Report:
+    """Run the verb of `arguments`. Raises ManageError."""
+    verb = arguments.verb
+    if verb == "check":
         return _check(settings)
     try:
-        with _office(settings, meter, arguments.verb) as office:
-            answer: Answer = getattr(office, arguments.verb)(arguments)
-            return answer
-    except (StateError, SchemaError, BackupError, EmbeddedError) as error:
+        with (
+            connect.postgres(settings, "manage", reads=True) as url,
+            connect.redis(settings) as bell,
+        ):
+            if verb != "restore":
+                # `status` reports a PostgreSQL that can't be reached.
+                with contextlib.suppress(*(UNREACHABLE if verb == "status" else ())):
+                    _require_newest()
+            report: Report = getattr(Commands(settings, bell, url, meter), verb)(arguments)
+            return report
+    except (StateError, SchemaError, BackupError, ToolError, BundledServerError) as error:
         raise ManageError(f"{str(error).rstrip('.')}.") from error
     except OSError as error:
-        raise ManageError(f"{error.filename or arguments.verb}: {error.strerror}.") from error
+        raise ManageError(f"{error.filename or verb}: {error.strerror}.") from error
     except UNREACHABLE as error:
         if database.is_limit(error) or database.is_read_only(error):
             raise ManageError(f"PostgreSQL doesn't do that: {logs.said(error)}.") from error

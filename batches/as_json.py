@@ -1,21 +1,17 @@
-"""What goes over the wire: batches and emails as JSON, and parameters of the query string."""
+"""Batches and emails as JSON, as the API and the results have them."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Any
-
-from bottle import request
 
 from batches.kept_files import SkippedRow
 from batches.queries import Found
 from models import Action, Batch
 from processors import reasons, risks, syntax
+from runtime import phrases
 from tabular.formats import Format, cut_row
-from web.problems import Problem
 
 
 def json_text(document: object) -> bytes:
@@ -41,13 +37,14 @@ def _iso(value: datetime | None) -> str | None:
 
 
 def action_json(action: Action) -> dict[str, Any]:
-    """What somebody did to a batch; `by` is null where nobody signs in."""
+    """An action on a batch; `by` is null where nobody signs in."""
     return {
         "action": action.kind,
         "by": action.user_name,
         "at": _iso(action.at),
         "which": action.which,
         "emails": action.emails,
+        "text": phrases.done(action.kind, action.user_name, action.which, action.emails),
     }
 
 
@@ -120,43 +117,3 @@ def email_json(found: Found) -> dict[str, Any]:
         "suggestion": risks.suggestion(found.email, found.reason),
         "normalized": "" if found.reason in syntax.MALFORMED else syntax.normalized(found.email),
     }
-
-
-def number_from_query(name: str, default: int | None, most: int, *, least: int = 1) -> int | None:
-    """A whole number from the query string. Raises Problem for anything else."""
-    text = request.query.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
-        raise Problem(
-            400,
-            "bad_parameter",
-            f"{name} must be a whole number from {least} to {most}.",
-            parameter=name,
-        )
-    return int(text)
-
-
-def choice_from_query(name: str, choices: Collection[str]) -> str | None:
-    """One of the choices from the query string, None if there is none. Raises Problem."""
-    text: str = request.query.getunicode(name) or ""
-    if not text:
-        return None
-    if text not in choices:
-        raise Problem(
-            400, "bad_parameter", f"{name} must be one of {', '.join(choices)}.", parameter=name
-        )
-    return text
-
-
-def text_from_query(name: str, most: int) -> str:
-    """A text from the query string, empty if there is none. Raises Problem if it is too long."""
-    text: str = request.query.getunicode(name) or ""
-    if len(text) > most or "\0" in text:
-        raise Problem(
-            400,
-            "bad_parameter",
-            f"{name} must have {most} characters at most, and none of them NUL.",
-            parameter=name,
-        )
-    return text

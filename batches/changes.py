@@ -12,17 +12,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from models import (
-    DELETED,
-    SNAPSHOT,
-    TERMINAL,
-    Snapshot,
-    bounded,
-    fetch_one,
-    snapshot_from,
-    snapshots,
-)
-from postgres.database import pool
+from batches import snapshots
+from models import DELETED, TERMINAL, Snapshot
+from postgres.database import fetch_one, pool
+from processors.reasons import bounded
 
 
 class StateError(Exception):
@@ -58,16 +51,16 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
             return None
         if status in ("pending", "processing"):
             _note(batch_id, "cancelled", by)
-            return snapshot_from(
+            return snapshots.from_row(
                 fetch_one(
                     "UPDATE batch SET status = 'cancelled', completed_at = clock_timestamp(),"
-                    f" revision = revision + 1 WHERE id = %s RETURNING {SNAPSHOT}",
+                    f" revision = revision + 1 WHERE id = %s RETURNING {snapshots.COLUMNS}",
                     (batch_id,),
                 )
             )
         if status != "cancelled":
             raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
-        return snapshots([batch_id])[0]
+        return snapshots.present([batch_id])[0]
 
 
 def retry(
@@ -101,16 +94,16 @@ def retry(
             if row is not None:
                 count, failed = count + row[0], failed + row[1]
         if count == 0:
-            return 0, snapshots([batch_id])[0]
+            return 0, snapshots.present([batch_id])[0]
         _note(batch_id, "retried", by, which, count)
         rest = fetch_one(_SUM_OF_CHUNKS, parameters)
         fetch_one(
             "UPDATE batch SET status = 'pending', started_at = NULL, completed_at = NULL,"
             " processed_count = processed_count - %s, failed_count = failed_count - %s,"
-            f" reasons = %s, revision = revision + 1 WHERE id = %s RETURNING {SNAPSHOT}",
+            f" reasons = %s, revision = revision + 1 WHERE id = %s RETURNING {snapshots.COLUMNS}",
             (count, failed, json.dumps(bounded(Counter(rest and rest[0]))), batch_id),
         )
-        return count, snapshots([batch_id])[0]
+        return count, snapshots.present([batch_id])[0]
 
 
 def _chunks_with_reasons(parameters: dict[str, Any]) -> list[tuple[int, int]]:
@@ -163,10 +156,10 @@ def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Sn
         if status not in TERMINAL:
             raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
         _note(batch_id, "expired" if expired else "deleted", by)
-        last = snapshot_from(
+        last = snapshots.from_row(
             fetch_one(
                 "UPDATE batch SET deleted_at = now(), revision = revision + 1 WHERE id = %s"
-                f" RETURNING {SNAPSHOT}",
+                f" RETURNING {snapshots.COLUMNS}",
                 (batch_id,),
             )
         )

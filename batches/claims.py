@@ -13,11 +13,12 @@ from dataclasses import dataclass, field
 from peewee import DataError
 from psycopg2 import errorcodes
 
-from models import MAX_REASONS, SNAPSHOT, Snapshot, bounded, fetch_one, snapshot_from
+from batches import snapshots
+from models import Snapshot
 from postgres import database
-from postgres.database import pool
+from postgres.database import fetch_one, pool
 from processors import as_lines
-from processors.reasons import OTHER_REASONS
+from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
 # Seconds that PostgreSQL may take from a turn's beginning to its claim; normally a thousandth.
 CLAIM_SECONDS = 0.2
@@ -122,7 +123,7 @@ WITH start AS (
   -- Only who has a chunk starts the batch, and so is there to tell of it.
   UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1
   WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM taken)
-  RETURNING jsonb_build_array({SNAPSHOT}) AS snapshot
+  RETURNING jsonb_build_array({snapshots.COLUMNS}) AS snapshot
 ), begun AS (
   UPDATE chunk SET attempts = attempts + 1, begun_at = clock_timestamp()
   FROM taken LEFT JOIN started ON true
@@ -177,7 +178,7 @@ def claim_chunk(
     if row is None:
         return None
     (first_id, lost, more, started), last_id, done, reasons, text, suspect = row
-    snapshot = snapshot_from(started)
+    snapshot = snapshots.from_row(started)
     held = (batch_id, first_id, last_id, lost, more, snapshot, reasons, suspect)
     if text is not None and done == 0:
         return Claim(*held, range(first_id, last_id + 1), text)
@@ -304,7 +305,7 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
         if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
             raise
         return None
-    return snapshot_from(row and row[0])
+    return snapshots.from_row(row and row[0])
 
 
 # Every turn on this batch waits for its row from the update to the commit. So this is the last that
@@ -325,7 +326,7 @@ WITH counted AS (
     completed_at = CASE WHEN processed_count + %(count)s = total_emails
       THEN clock_timestamp() END
   WHERE id = %(batch_id)s AND status = 'processing'
-  RETURNING jsonb_build_array({SNAPSHOT})::text AS snapshot
+  RETURNING jsonb_build_array({snapshots.COLUMNS})::text AS snapshot
 ) SELECT set_config('email_batch.snapshot', max(snapshot), false), 1 / count(*) FROM counted;
 COMMIT;
 SELECT current_setting('email_batch.snapshot')::jsonb

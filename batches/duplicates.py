@@ -1,7 +1,7 @@
-"""Which addresses of a file were there before.
+"""Finds duplicates by a set of addresses in bounded memory.
 
-A million addresses as Python's strings would take a hundred megabytes. They are kept on the disk
-instead, and found by their hashes. A hash alone decides nothing.
+A million addresses as Python's strings would take a hundred megabytes. They are written to the disk
+instead, and found by their hashes. Addresses with the same hash are compared.
 """
 
 from __future__ import annotations
@@ -14,82 +14,85 @@ from tempfile import TemporaryFile
 
 import numpy as np
 
-from batches.hashes import Hashes, SortedHashes
+from batches.hashes import Hashes, HashSet
 
-# What is on the disk of each key besides: where it is, how long in bytes, and its line.
+# A record on the disk for each address: its place among the bytes of all, its length in bytes, and
+# its line. Many records are written at once by NumPy, and one is read by struct.
 _RECORD = np.dtype([("place", np.uint64), ("length", np.uint32), ("line", np.uint32)])
 _PACKED = struct.Struct("=QII")
 
 
-class Seen:
-    """The keys that were added, numbered from 0, each with the line that it came from.
+class AddressSet:
+    """A set of addresses, each with the line where it came first. It may have 4 billion at most.
 
-    It must be closed, because it has temporary files. There can be 4 billion keys at most.
+    Must be closed, because it has temporary files.
     """
 
     def __init__(self) -> None:
         with ExitStack() as stack:
-            self._keys, self._records, *files = (
+            self._addresses, self._records, *files = (
                 stack.enter_context(TemporaryFile()) for _ in range(4)
             )
-            self._hashes = SortedHashes(*files)
+            self._hashes = HashSet(*files)
             self._files = stack.pop_all()
-        self._size = 0  # of the keys, in bytes
+        self._size = 0  # bytes of all addresses
         self._count = 0
 
     def close(self) -> None:
         self._files.close()
 
-    def add(self, keys: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
-        """Add keys, and tell which of them were there before, or earlier among these.
+    def add(self, addresses: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
+        """Add addresses, and return the duplicates among them.
 
-        By their positions, each with the line where the key came first.
+        The result has each duplicate's position, and the line where the same address came first.
         """
-        hashes = np.fromiter(map(hash, keys), np.int64, len(keys)).view(np.uint64)
-        repeated = {}
+        hashes = np.fromiter(map(hash, addresses), np.int64, len(addresses)).view(np.uint64)
+        duplicates = {}
         for position, number in self._hashes.find(hashes):
-            line = self._line_of(number, keys[position])
+            line = self._line_of(number, addresses[position])
             if line is not None:
-                repeated[position] = line
-        for position, first in _repeats(keys, hashes):
-            repeated.setdefault(position, lines[first])
-        numbers = np.arange(self._count, self._count + len(keys), dtype=np.uint32)
-        again = [*repeated]
+                duplicates[position] = line
+        for position, first in _repeats(addresses, hashes):
+            duplicates.setdefault(position, lines[first])
+        numbers = np.arange(self._count, self._count + len(addresses), dtype=np.uint32)
+        again = [*duplicates]
         self._hashes.add(np.delete(hashes, again), np.delete(numbers, again))
-        self._write(keys, lines)
-        return repeated
+        self._write(addresses, lines)
+        return duplicates
 
-    def _write(self, keys: Collection[str], lines: Iterable[int]) -> None:
-        text = "".join(keys).encode()
-        lengths = np.fromiter(map(len, keys), np.uint32, len(keys))
-        if len(text) != lengths.sum():
-            lengths = np.fromiter((len(key.encode()) for key in keys), np.uint32, len(keys))
-        records = np.empty(len(keys), _RECORD)
+    def _write(self, addresses: Collection[str], lines: Iterable[int]) -> None:
+        text = "".join(addresses).encode()
+        lengths = np.fromiter(map(len, addresses), np.uint32, len(addresses))
+        if len(text) != lengths.sum():  # not all are ASCII
+            lengths = np.fromiter(
+                (len(address.encode()) for address in addresses), np.uint32, len(addresses)
+            )
+        records = np.empty(len(addresses), _RECORD)
         records["length"] = lengths
-        records["line"] = np.fromiter(lines, np.uint32, len(keys))
+        records["line"] = np.fromiter(lines, np.uint32, len(addresses))
         records["place"] = self._size + lengths.cumsum(dtype=np.uint64) - lengths
-        self._keys.write(text)
+        self._addresses.write(text)
         self._records.write(records.tobytes())
-        # They are read by their descriptors.
-        self._keys.flush()
+        # pread() sees only what has left Python's buffers.
+        self._addresses.flush()
         self._records.flush()
         self._size += len(text)
-        self._count += len(keys)
+        self._count += len(addresses)
 
-    def _line_of(self, number: int, key: str) -> int | None:
-        """The line of this number's key, if it is the one given."""
+    def _line_of(self, number: int, address: str) -> int | None:
+        """Return the line of the record with this number, None if it is of another address."""
         record = os.pread(self._records.fileno(), _PACKED.size, number * _PACKED.size)
         place, length, line = _PACKED.unpack(record)
-        same = os.pread(self._keys.fileno(), length, place) == key.encode()
+        same = os.pread(self._addresses.fileno(), length, place) == address.encode()
         return line if same else None
 
 
-def _repeats(keys: Sequence[str], hashes: Hashes) -> Iterable[tuple[int, int]]:
-    """Positions of those that were earlier among these, and where the same one is first."""
+def _repeats(addresses: Sequence[str], hashes: Hashes) -> Iterable[tuple[int, int]]:
+    """Yield the position of each address that repeats another of these, and that one's position."""
     ordered = np.sort(hashes)
     if (ordered[1:] != ordered[:-1]).all():
         return
     first: dict[str, int] = {}
-    for position, key in enumerate(keys):
-        if first.setdefault(key, position) < position:
-            yield position, first[key]
+    for position, address in enumerate(addresses):
+        if first.setdefault(address, position) < position:
+            yield position, first[address]

@@ -1,4 +1,4 @@
-"""Which hashes there were: any number of them, in as much memory as for half a million."""
+"""A set of hashes in bounded memory: sorted runs, then a sorted file behind a Bloom filter."""
 
 from __future__ import annotations
 
@@ -12,37 +12,40 @@ Numbers = npt.NDArray[np.uint32]
 Hashes = npt.NDArray[np.uint64]
 _Positions = npt.NDArray[np.intp]
 
-# An entry is the upper half of a hash, and below it a number.
+# An entry has 64 bits: the upper half of a hash, and the number that goes with the hash.
 _HASH, _NUMBER = np.uint64(0xFFFFFFFF00000000), np.uint64(0x00000000FFFFFFFF)
 _SIZE = 8
-# Entries in memory at most, until they go to the file; and those of the file that are held at once
-# meanwhile.
+# The most entries in the runs; with more, all runs are merged into the file. While that is done, so
+# many entries of the file are in memory at a time.
 _MOST = 1 << 19
 _AT_ONCE = 1 << 16
-# A run takes in the one before it if that is so many times as long, or shorter. Thus there are few
-# runs, and an entry is seldom sorted again.
+# A new run is merged with the run before unless that is more than so many times as long. This keeps
+# runs few, and sorts an entry a few times only.
 _RATIO = 4
-# Entries in a block of the file; one or a few blocks are read when a hash is looked for.
+# Entries in a block of the file, which is the least that is read.
 _BLOCK = 128
-# Bits of the filter, and which bits of a hash are the number of each that is set for it. Of hashes
-# that aren't there it lets one in a hundred pass when there are five million, and every fifth when
-# there are twenty million.
+# Bits of the Bloom filter, and the shifts that take the places of a hash's three bits out of the
+# hash. Of hashes that aren't in the set, one in a hundred passes when the set has five million, and
+# every fifth when it has twenty million.
 _BITS = 1 << 26
 _SHIFTS = np.array([[0], [19], [38]], np.uint64)
 
 
-class SortedHashes:
-    """Hashes, each with a number: the newest in a few sorted runs, the others in one sorted file.
+class HashSet:
+    """A set of 64-bit hashes, each with a number.
 
-    Before both is a Bloom filter of 8 MB. Each of the temporary files is written in its turn.
+    The newest half million at most are in memory, in a few sorted runs, and the others in a sorted
+    file. A Bloom filter of 8 MB saves most searches for hashes that are in neither.
+
+    file, spare: temporary files. The sorted file is always written anew, into the other of the two.
     """
 
     def __init__(self, file: IO[bytes], spare: IO[bytes]) -> None:
         self._filter = np.zeros(_BITS >> 3, np.uint8)
         self._runs: list[Hashes] = []
-        self._held = 0  # entries in them
+        self._held = 0  # entries in all runs
         self._file, self._spare = file, spare
-        # The first entry of every block of the file.
+        # The first entry of each block of the file.
         self._index = np.empty(0, np.uint64)
 
     def add(self, hashes: Hashes, numbers: Numbers) -> None:
@@ -64,25 +67,25 @@ class SortedHashes:
             self._runs.append(run)
 
     def find(self, hashes: Hashes) -> list[tuple[int, int]]:
-        """Positions of those that seem to be there, as half of them is, and the numbers there.
+        """Return the positions of the hashes that may be in the set, each with a number of it.
 
-        A position comes once for each of its numbers.
+        Only the upper half of a hash is compared. A position comes once for each number.
         """
         places, bits = _filtered(hashes)
-        there = np.flatnonzero((self._filter[places] & bits).all(axis=0))
-        if not len(there):
+        passed = np.flatnonzero((self._filter[places] & bits).all(axis=0))
+        if not len(passed):
             return []
-        wanted = hashes[there] & _HASH
+        wanted = hashes[passed] & _HASH
         found = [_in_run(run, wanted) for run in self._runs] + [self._in_file(wanted)]
         positions, entries = map(np.concatenate, zip(*found, strict=True))
-        return list(zip(there[positions].tolist(), (entries & _NUMBER).tolist(), strict=True))
+        return list(zip(passed[positions].tolist(), (entries & _NUMBER).tolist(), strict=True))
 
     def _move_to_file(self, run: Hashes) -> None:
-        """Write the file anew, with the entries of this run among the others."""
+        """Merge the run into the file."""
         index, size = [], 0
         self._file.seek(0)
         while len(old := np.fromfile(self._file, np.uint64, _AT_ONCE)) or len(run):
-            # Those that come before the last old one; if there is none, all.
+            # Take the entries of the run up to the last old one, or all if there is no old one.
             here = int(np.searchsorted(run, old[-1])) if len(old) else len(run)
             both = np.concatenate([old, run[:here]])
             both.sort()
@@ -96,7 +99,7 @@ class SortedHashes:
         self._index = np.concatenate(index)
 
     def _in_file(self, wanted: Hashes) -> tuple[_Positions, Hashes]:
-        # The first with this hash may be in the block before the one that begins with it.
+        # Entries with a hash may begin within the block before the one that begins with the hash.
         starts = np.maximum(np.searchsorted(self._index, wanted), 1) - 1
         ends = np.searchsorted(self._index, wanted | _NUMBER, "right")
         blocks = [
@@ -110,19 +113,19 @@ class SortedHashes:
 
 
 def _filtered(hashes: Hashes) -> tuple[_Positions, npt.NDArray[np.uint8]]:
-    """For each bit of the filter that stands for a hash: its byte's place, and that bit alone."""
+    """Return the bytes of the filter that have the bits of each hash, and these bits."""
     numbers = hashes >> _SHIFTS & np.uint64(_BITS - 1)
     bits = np.left_shift(1, numbers & np.uint64(7), dtype=np.uint8, casting="unsafe")
     return (numbers >> np.uint64(3)).astype(np.intp), bits
 
 
 def _in_run(run: Hashes, wanted: Hashes) -> tuple[_Positions, Hashes]:
-    """The entries with each of these hashes, and which of them each has."""
+    """Return the entries with one of these hashes, and which one each has, by its position."""
     starts = np.searchsorted(run, wanted)
     if not (run[np.minimum(starts, len(run) - 1)] & _HASH == wanted).any():
-        return starts[:0], run[:0]  # as nearly always
+        return starts[:0], run[:0]  # by far the most frequent case
     counts = np.searchsorted(run, wanted | _NUMBER, "right") - starts
     owners = np.repeat(np.arange(len(wanted)), counts)
-    # Where each one's entries begin, less how many there are of those before it.
+    # For each hash: where its entries begin, less how many entries those before it have.
     offsets = starts - counts.cumsum() + counts
     return owners, run[offsets[owners] + np.arange(len(owners))]

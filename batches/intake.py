@@ -1,66 +1,54 @@
-"""An uploaded file in, one batch with its emails out: drop duplicates, COPY, keep the file.
+"""Stores an uploaded file as a batch: emails without duplicates, chunks, skipped rows, the file.
 
-Nothing here holds the file or a list of its rows: they flow through PostgreSQL's COPY, many at a
-time, because most rows need no look of their own.
+Neither the file nor a list of its rows is ever in memory as a whole. Rows flow from the file into
+PostgreSQL's COPY in pieces, and each step takes a piece at once, which is faster than row by row.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from tempfile import TemporaryFile
-from typing import BinaryIO, Protocol
+from typing import BinaryIO
 
-import models
 from batches import kept_files
-from batches.chunks import Chunks
-from batches.duplicates import Seen
+from batches.duplicates import AddressSet
+from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
-from postgres.copy_in import copy, escaped_all
+from postgres.copy_in import Spool, copy, escaped_all
 from postgres.database import UNREACHABLE, Session, pool, session
 from tabular import columns, reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.formulas import undefused
 from tabular.reader import Table
 
-__all__ = ["IntakeError", "Rows", "clean_filename", "read_addresses", "store"]
-
-# Addresses that are looked at together, and make one piece of the COPY stream; or a few more. Two
-# or three such pieces fit into the socket's buffer (200 kB on Linux), so that PostgreSQL has one to
-# work at while the next is made; with pieces as large as the buffer, each waits for the other.
+# The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
+# buffer (200 kB on Linux), so that PostgreSQL works at one while the next is made; with pieces as
+# large as the buffer, one side always waits for the other.
 PIECE = 1400
-# Characters of them at which a piece ends, however few they are.
+# Characters of addresses at which a piece ends, however few addresses it has.
 PIECE_CHARACTERS = 1 << 18
-# Characters of a file's name that are looked at.
-MAX_NAME = 1000
+# Characters of addresses at which a chunk ends, however few emails it has: a worker holds a whole
+# chunk in memory. The largest chunk_size has half as many, with 40 characters an address.
+CHUNK_CHARACTERS = 8_000_000
+# A line end in COPY's text form.
+_LINE_END = "\\n"
 DETECT_ALL = Overrides()
 
-# Addresses, and the line that the row of each begins on.
+# Addresses, and for each the line that its row begins on.
 Piece = tuple[list[str], list[int]]
-
-
-class Skipped(Protocol):
-    """Takes the rows that give no address; files.Spool stores them."""
-
-    def duplicate(self, line: int, first_line: int, address: str) -> None: ...
-
-    def without_address(self, line: int, cells: list[str]) -> None: ...
-
-    def blank(self, line: int) -> None: ...
 
 
 @dataclass
 class Rows:
-    """What became of the file's rows, its header aside."""
+    """How many of the file's rows became what. The header is none of them."""
 
     emails: int = 0
     duplicates: int = 0
     blank: int = 0
     without_address: int = 0
-    # The cells of the widest row.
+    # Cells of the widest row.
     width: int = field(default=0, compare=False)
 
     @property
@@ -78,12 +66,13 @@ def store(
     uploaded_by: str | None = None,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> Batch:
-    """Store the seekable binary `file` as a batch, in one transaction: all of it, or nothing.
+    """Store the seekable binary `file` as a batch in one transaction, and return the batch.
 
-    `uploaded_by` is who did, where that is known. `abandoned` tells whether whoever sent the file
-    has gone, and is asked until the end. Raises IntakeError, then too, and UNREACHABLE when the
-    database is out of reach; nothing is stored then, except perhaps with the IntakeError
-    `database_lost`.
+    uploaded_by: the name of the user, None if it is unknown.
+    abandoned: whether the client has closed its connection; asked before each piece and at the end.
+
+    Raises UNREACHABLE, and IntakeError: `abandoned` if the client has gone, `database_lost` if the
+    batch may be stored or not. After any other error nothing is stored.
     """
 
     def go_on() -> None:
@@ -91,7 +80,7 @@ def store(
             raise IntakeError("abandoned", "The upload was broken off, and nothing was stored.")
 
     transaction, batch = None, None
-    # To look at a file may take seconds, and is done before a connection waits for it.
+    # Looking at a file may take seconds, so no connection is held meanwhile.
     with closing(reader.read(file, overrides)) as table:
         try:
             with session() as current, pool.atomic():
@@ -101,7 +90,7 @@ def store(
                 kept_files.keep(batch.id, file, current)
                 go_on()
         except UNREACHABLE:
-            # Without an answer to the commit, the batch may be stored or not.
+            # The commit may have taken place although its answer was lost.
             if transaction is None or batch is None or not _was_committed(transaction):
                 raise
     return batch
@@ -117,16 +106,17 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    batch_id = models.reserve_batch_id()
-    with TemporaryFile() as rows_file, TemporaryFile() as chunks_file:
-        skipped = kept_files.Spool(batch_id, rows_file)
-        chunks = Chunks(batch_id, chunk_size, chunks_file)
+    batch_id = _reserve_batch_id()
+    with (
+        closing(SkippedRows(batch_id)) as skipped,
+        closing(_Chunks(batch_id, chunk_size)) as chunks,
+    ):
         copy(
             "email (batch_id, id, email, row_number) FROM STDIN",
             _copy_pieces(batch_id, read_addresses(table, counts, max_rows, skipped), chunks, go_on),
             current,
         )
-        skipped.store(current)
+        skipped.copy(current)
         batch = Batch(
             id=batch_id,
             filename=filename,
@@ -139,7 +129,7 @@ def _store(
             format=replace(table.format, columns=max(table.format.columns, counts.width)).to_json(),
         )
         batch.save(force_insert=True)
-        chunks.store(current)
+        chunks.copy(current)
     return batch
 
 
@@ -152,31 +142,23 @@ def _was_committed(transaction: int) -> bool:
             "database_lost",
             "The database was lost at the moment when the file was stored. Before you upload it"
             " again, look whether it is among the recent batches.",
-            status=503,
         ) from error
 
 
-def clean_filename(name: str) -> str:
-    """The file's own name, without a path or control characters, 200 characters at most."""
-    name = re.split(r"[/\\]", name)[-1][:MAX_NAME]
-    name = "".join(c if c.isprintable() else " " for c in name)
-    return name.strip()[:200] or "unnamed.csv"
-
-
 def read_addresses(
-    table: Table, counts: Rows, max_rows: int, skipped: Skipped
+    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
 ) -> Generator[Piece, None, None]:
-    """Yield each address of the table once, with its line, and count every row in `counts`.
+    """Yield each address of the table once, with its line.
 
-    Each row that gives no address goes to `skipped`; the header is no row. An address is whatever
-    stands in the address column, malformed or not; it is compared without regard to case. Raises
-    IntakeError.
+    Every row but the header is counted in `counts`, and goes to `skipped` if it gives no address.
+    Any text in the address column is an address, malformed or not. Two addresses that differ in
+    case only are the same. Raises IntakeError.
     """
     at_sign_seen = False
-    with closing(Seen()) as seen:
+    with closing(AddressSet()) as known:
         for addresses, lines in _all_addresses(table, counts, max_rows, skipped):
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
-            repeated = seen.add([*map(str.lower, addresses)], lines)
+            repeated = known.add([*map(str.lower, addresses)], lines)
             for position, first_line in sorted(repeated.items()):
                 skipped.duplicate(lines[position], first_line, addresses[position])
             counts.duplicates += len(repeated)
@@ -194,19 +176,24 @@ def read_addresses(
         )
 
 
-def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) -> Iterator[Piece]:
-    """The addresses of all rows below the header, those that repeat others too.
+def _all_addresses(
+    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
+) -> Iterator[Piece]:
+    """Yield the address of each row that has one, duplicates too.
 
-    The other rows are counted and go to `skipped`. Raises IntakeError.
+    Rows without one are counted and go to `skipped`. Raises IntakeError.
     """
     addresses: list[str] = []
     lines: list[int] = []
-    characters = 0
-    total = table.format.header_index
-    for numbers, rows in _below_header(table, counts, skipped):
+    characters = total = 0
+    for numbers, rows in _without_header(table, counts):
         total += len(rows)
         if total > max_rows:
-            raise _too_many_rows(max_rows, numbers[max_rows - total])
+            raise IntakeError(
+                "too_many_rows",
+                f"the file has more than {max_rows:,} rows. Split it into smaller files.",
+                line=numbers[max_rows - total],
+            )
         cells = _address_cells(rows, table.format)
         if "" in cells:
             for line, row, cell in zip(numbers, rows, cells, strict=True):
@@ -229,57 +216,50 @@ def _all_addresses(table: Table, counts: Rows, max_rows: int, skipped: Skipped) 
     yield addresses, lines
 
 
-def _below_header(
-    table: Table, counts: Rows, skipped: Skipped
+def _without_header(
+    table: Table, counts: Rows
 ) -> Iterator[tuple[Sequence[int], Sequence[list[str]]]]:
-    """The rows below the header, if there is one, and their lines; those above it are blank.
+    """Yield the lines and the rows of each block, without the header.
 
-    The width of all is counted. Raises IntakeError if it is too much.
+    The widest row is noted in `counts`. Raises IntakeError if it is too wide.
     """
     found = table.format
-    above, header = found.header_index, 0 if found.header is None else 1
+    # Where the header is, from the first row of the block.
+    header = -1 if found.header is None else found.header_index
     for block in table.blocks():
         numbers, rows = block.numbers, block.cells(found.delimiter or ",")
         counts.width = max(counts.width, columns.width_of(numbers, rows))
-        for line in numbers[:above]:
-            counts.blank += 1
-            skipped.blank(line)
-        start = above + header
-        if start < len(rows):
-            yield numbers[start:], rows[start:]
-        above, header = max(0, above - len(rows)), 0 if start <= len(rows) else header
+        if 0 <= header < len(rows):
+            numbers = [*numbers[:header], *numbers[header + 1 :]]
+            rows = [*rows[:header], *rows[header + 1 :]]
+        header -= len(block)
+        yield numbers, rows
 
 
 def _address_cells(rows: Sequence[list[str]], found: Format) -> list[str]:
-    """What stands in the address column, without spaces around it, empty for a row too short."""
+    """Return each row's cell in the address column, stripped; empty if the row is too short."""
     column = found.column
     try:
         cells = [row[column] for row in rows]
     except IndexError:
         cells = [row[column] if len(row) > column else "" for row in rows]
-    if found.is_results:  # before spaces go, which may be before an apostrophe
+    if found.is_results:  # before the strip, because a space may precede an apostrophe
         cells = [*map(undefused, cells)]
     return [*map(str.strip, cells)]
 
 
-def _too_many_rows(max_rows: int, line: int) -> IntakeError:
-    return IntakeError(
-        "too_many_rows",
-        f"the file has more than {max_rows:,} rows. Split it into smaller files.",
-        status=413,
-        line=line,
-    )
-
-
 def _copy_pieces(
-    batch_id: int, pieces: Iterable[Piece], chunks: Chunks, go_on: Callable[[], None]
+    batch_id: int, pieces: Iterable[Piece], chunks: _Chunks, go_on: Callable[[], None]
 ) -> Iterator[bytes]:
-    """The addresses as text for COPY, piece by piece, numbered from 1; `go_on` may raise."""
+    """Yield the emails, numbered from 1, in COPY's text form, and cut them into chunks.
+
+    `go_on` is called before each piece, and may raise.
+    """
     number = 0
     for addresses, lines in pieces:
         go_on()
         texts = escaped_all(addresses)
-        chunks.add(texts)
+        chunks.extend(texts)
         rows = [
             f"{batch_id}\t{number}\t{text}\t{line}\n"
             for number, (text, line) in enumerate(zip(texts, lines, strict=True), number + 1)
@@ -287,3 +267,49 @@ def _copy_pieces(
         number += len(rows)
         if rows:
             yield "".join(rows).encode()
+
+
+def _reserve_batch_id() -> int:
+    """Return the id of a batch to be stored, needed before its emails are copied."""
+    cursor = pool.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
+    return int(cursor.fetchone()[0])
+
+
+class _Chunks(Spool):
+    """The chunks of a new batch. Must be closed."""
+
+    def __init__(self, batch_id: int, size: int) -> None:
+        super().__init__("chunk (batch_id, first_id, last_id, addresses)")
+        self._batch_id = batch_id
+        self._size = size
+        # Addresses of the emails that are in no chunk yet, and the id of the first of them.
+        self._texts: list[str] = []
+        self._characters = 0
+        self._first_id = 1
+
+    def extend(self, texts: list[str]) -> None:
+        """Add the next emails' addresses, as columns of COPY's text form."""
+        self._texts += texts
+        self._characters += sum(map(len, texts))
+        while len(self._texts) >= self._size:
+            self._cut(self._texts[: self._size])
+        if self._characters >= CHUNK_CHARACTERS:
+            self._cut(self._texts)
+
+    def _cut(self, texts: list[str]) -> None:
+        """Make a chunk of these addresses, the next ones."""
+        # An address that contains a line end could not be told from two: store none of the chunk's.
+        addresses = _LINE_END.join(texts)
+        if addresses.count(_LINE_END) != len(texts) - 1:
+            addresses = "\\N"
+        last_id = self._first_id + len(texts) - 1
+        self.add(f"{self._batch_id}\t{self._first_id}\t{last_id}\t{addresses}\n")
+        self.flush()  # a chunk may have megabytes
+        self._first_id = last_id + 1
+        self._texts = self._texts[len(texts) :]
+        self._characters -= sum(map(len, texts))
+
+    def copy(self, current: Session) -> None:
+        if self._texts:
+            self._cut(self._texts)
+        super().copy(current)

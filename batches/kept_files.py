@@ -1,23 +1,23 @@
-"""What is kept of a file beside its emails: its bytes, and the rows that are no emails."""
+"""Keeps a batch's file: its bytes, compressed, and the rows that became no emails."""
 
 from __future__ import annotations
 
 import io
 import struct
 from collections.abc import Iterator
-from typing import IO, BinaryIO
+from typing import BinaryIO
 
 from isal import isal_zlib
 from peewee import BigIntegerField, BlobField, CompositeKey, IntegerField, TextField
 
 from models import Table
-from postgres.copy_in import copy, copy_file, escaped
+from postgres.copy_in import Spool, copy, escaped
 from postgres.database import Session, pool, session
 
-# Bytes of a file in one piece, before it is compressed (zlib's format, RFC 1950); the last piece
-# has the rest. Changing either would make the files that are stored unreadable.
+# Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Stored
+# files could not be read any more with another size or format.
 PIECE = 1 << 20
-# Characters that are kept of a row without an address, or of a duplicate's address.
+# Characters of a row without an address, or of a duplicate's address, that are kept.
 CONTENT_LENGTH = 200
 KINDS = ("duplicate", "without_address", "blank")
 
@@ -25,9 +25,9 @@ _BLOCK = 1 << 16
 
 
 class FilePiece(Table):
-    """A piece of a batch's file, compressed by itself; `number` counts from 0.
+    """A piece of a batch's file, compressed by itself. There is no foreign key, as for emails.
 
-    There is no foreign key, as for emails.
+    number: the position of the piece in the file, from 0.
     """
 
     batch_id = BigIntegerField()
@@ -39,10 +39,12 @@ class FilePiece(Table):
 
 
 class SkippedRow(Table):
-    """A row that became no email. `row_number` is the line that it begins on.
+    """A row of a batch's file that became no email.
 
-    `first_row` is the line of the email that a duplicate repeats, and `content` the duplicate's
-    address, or the row's cells.
+    row_number: the line that the row begins on.
+    kind: one of KINDS.
+    first_row: of a duplicate, the line where its address came first.
+    content: the duplicate's address, or the cells of a row without an address.
     """
 
     batch_id = BigIntegerField()
@@ -55,72 +57,48 @@ class SkippedRow(Table):
         primary_key = CompositeKey("batch_id", "row_number")
 
 
-class Spool:
-    """Rows that are no emails, on the disk until the COPY of the emails has ended."""
+class SkippedRows(Spool):
+    """The rows of a new batch's file that become no emails. Must be closed."""
 
-    def __init__(self, batch_id: int, file: IO[bytes]) -> None:
+    def __init__(self, batch_id: int) -> None:
+        super().__init__("skipped_row (batch_id, row_number, kind, first_row, content)")
         self._batch_id = batch_id
-        self._file = file
-        self._lines: list[str] = []
 
     def duplicate(self, line: int, first_line: int, address: str) -> None:
         content = escaped(address[:CONTENT_LENGTH])
-        self._add(f"{self._batch_id}\t{line}\tduplicate\t{first_line}\t{content}\n")
+        self.add(f"{self._batch_id}\t{line}\tduplicate\t{first_line}\t{content}\n")
 
     def without_address(self, line: int, cells: list[str]) -> None:
         content = escaped(", ".join(cells)[:CONTENT_LENGTH])
-        self._add(f"{self._batch_id}\t{line}\twithout_address\t\\N\t{content}\n")
+        self.add(f"{self._batch_id}\t{line}\twithout_address\t\\N\t{content}\n")
 
     def blank(self, line: int) -> None:
-        self._add(f"{self._batch_id}\t{line}\tblank\t\\N\t\\N\n")
-
-    def _add(self, text: str) -> None:
-        self._lines.append(text)
-        if len(self._lines) == 1000:
-            self._write()
-
-    def _write(self) -> None:
-        self._file.write("".join(self._lines).encode())
-        self._lines.clear()
-
-    def store(self, current: Session) -> None:
-        """COPY all of them, in the transaction that is open."""
-        self._write()
-        if self._file.tell():
-            columns = "batch_id, row_number, kind, first_row, content"
-            copy_file(f"skipped_row ({columns}) FROM STDIN", self._file, current)
+        self.add(f"{self._batch_id}\t{line}\tblank\t\\N\t\\N\n")
 
 
 def keep(batch_id: int, file: BinaryIO, current: Session) -> None:
-    """Store the file's bytes, in the transaction that is open."""
+    """Store the bytes of a buffered file, in the open transaction."""
     file.seek(0)
     into = "file_piece (batch_id, number, content) FROM STDIN (FORMAT binary)"
     copy(into, _binary_copy(batch_id, file), current)
 
 
 def _binary_copy(batch_id: int, file: BinaryIO) -> Iterator[bytes]:
-    """The pieces in COPY's binary form: a signature, rows of columns with their lengths, an end."""
+    """Yield the pieces of the file in COPY's binary form: a signature, the rows, and an end.
+
+    In a row, each column follows its length.
+    """
     yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
-    number = 0
-    while piece := _read_fully(file):
+    for number, piece in enumerate(iter(lambda: file.read(PIECE), b"")):
         content = isal_zlib.compress(piece, 1)
         yield struct.pack("!hiqiii", 3, 8, batch_id, 4, number, len(content)) + content
-        number += 1
     yield struct.pack("!h", -1)
 
 
-def _read_fully(file: BinaryIO) -> bytes:
-    """The next PIECE bytes; fewer only at the end."""
-    piece = file.read(PIECE)
-    while 0 < len(piece) < PIECE and (more := file.read(PIECE - len(piece))):
-        piece += more
-    return piece
-
-
 def open_kept(batch_id: int) -> BinaryIO:
-    """The batch's file as it was uploaded, seekable. It holds no connection between two reads.
+    """Open the batch's file as it was uploaded. No connection is held between two reads.
 
-    Raises FileNotFoundError if it isn't kept, here and at any read, and UNREACHABLE.
+    Raises FileNotFoundError if the file isn't kept, and UNREACHABLE; so does each read.
     """
     with session():
         count = FilePiece.select().where(FilePiece.batch_id == batch_id).count()
@@ -130,7 +108,7 @@ def open_kept(batch_id: int) -> BinaryIO:
 
 
 class _KeptFile(io.RawIOBase):
-    """A kept file of `count` pieces, of which the newest that was read is in memory."""
+    """A kept file of `count` pieces. The piece that was read last is in memory."""
 
     def __init__(self, batch_id: int, count: int) -> None:
         self._batch_id = batch_id
@@ -155,9 +133,6 @@ class _KeptFile(io.RawIOBase):
         self._position = offset
         return offset
 
-    def tell(self) -> int:
-        return self._position
-
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         number, start = divmod(self._position, PIECE)
         if number >= self._count:
@@ -181,9 +156,9 @@ class _KeptFile(io.RawIOBase):
 
 
 def skipped(batch_id: int, kind: str | None, after: int, limit: int) -> list[SkippedRow]:
-    """The batch's rows that became no emails, by line, those after the line `after`.
+    """Return the first `limit` rows that became no emails, from below the line `after`.
 
-    `kind` is one of KINDS, or None for all.
+    kind: one of KINDS, or None for all.
     """
     query = SkippedRow.select().where(
         SkippedRow.batch_id == batch_id, SkippedRow.row_number > after

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from peewee import SQL
 
-from models import Action, Batch, fetch_one
-from postgres.database import pool
+from models import Action, Batch
+from postgres.database import fetch_one, pool
 from processors import reasons
 from processors.syntax import MAX_CHARACTERS
 from tabular.formats import shorten

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
 from peewee import SQL
 
-from models import Batch, fetch_one
-from postgres.database import pool
+from models import Batch
+from postgres.database import Session, fetch_one, pool, session
 
 # What a deleted batch is removed in: the table, the key that numbers its rows in the batch, and
 # how many go at once. The batch itself goes last, so that what is interrupted can be gone on with.
@@ -45,6 +50,25 @@ def remove_some(batch_id: int, place: Place = (0, -1)) -> Place | None:
         (batch_id, after, row[0]),
     )
     return emptied, row[0]
+
+
+def remove_all(
+    batch_id: int,
+    connect: Callable[[], AbstractContextManager[Session]] = session,
+    *,
+    deadline: float = math.inf,
+    on_piece: Callable[[int], object] = lambda key: None,
+) -> None:
+    """Remove the rows of a deleted batch, each piece in a session of its own from `connect`.
+
+    Stops at the `deadline` (monotonic). A removal that stops, or is interrupted, does no harm: a
+    worker removes the rest. `on_piece` is told before each piece which key was removed last.
+    """
+    place: Place | None = (0, -1)
+    while place is not None and time.monotonic() < deadline:
+        on_piece(max(0, place[1]))
+        with connect():
+            place = remove_some(batch_id, place)
 
 
 def expired_batches(days: float, limit: int) -> list[int]:

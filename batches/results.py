@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import quote
 
 import models
-from batches import kept_files
+from batches import kept_files, snapshots
 from batches.as_json import email_json
 from batches.queries import Found
 from batches.result_rows import Answers, Known
@@ -221,6 +221,6 @@ def _read(batch: Batch, sql: str, *parameters: int) -> list[Any]:
     with session():
         rows = list(pool.execute_sql(sql, (batch.id, *parameters)).fetchall())
         # Afterwards: a batch is marked as deleted before its first row is removed.
-        if not models.snapshots([batch.id]):
+        if not snapshots.present([batch.id]):
             raise IncompleteError(f"batch {batch.id} has been deleted")
     return rows

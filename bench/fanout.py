@@ -19,6 +19,7 @@ from ground import Ground, Program
 from report import Row, percentile, say
 
 import models
+from batches import snapshots
 from relay import publish
 from relay.doorbell import Doorbell
 from runtime import settings
@@ -132,7 +133,7 @@ def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, 
                     "UPDATE batch SET status = 'processing', revision = revision + 1,"
                     " started_at = coalesce(started_at, now()),"
                     " processed_count = processed_count + 1"
-                    f" WHERE id = %s RETURNING {models.SNAPSHOT}",
+                    f" WHERE id = %s RETURNING {snapshots.COLUMNS}",
                     (batch_ids[number % len(batch_ids)],),
                 )
                 snapshot = models.Snapshot(*cursor.fetchone())

@@ -26,7 +26,7 @@ import redis
 from samples import FLOOR_BATCH, Sample
 
 from harness.config import ROOT, write_config
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 TABLES = "batch, chunk, email, file_piece, skipped_row"
 # Seconds: until a process is at work; until it has ended; between two looks.
@@ -159,7 +159,7 @@ class Ground:
         """`postgres_config` are lines to be added to postgresql.conf."""
         self._interrupts = interrupts
         self._postgres_config = postgres_config
-        self._servers: list[Embedded] = []
+        self._servers: list[BundledServer] = []
         self._programs: list[Program] = []
         self._started = 0
         self._connection: Any = None
@@ -184,11 +184,11 @@ class Ground:
 
     def _start_servers(self) -> None:
         if self._postgres_config:
-            Embedded("postgres", self.folder).release()  # makes the database's folder
+            BundledServer("postgres", self.folder).release()  # makes the database's folder
             with (self.folder / "postgres/data/postgresql.conf").open("a") as config:
                 config.write(self._postgres_config)
         for kind in ("postgres", "redis"):
-            self._servers.append(Embedded(kind, self.folder))
+            self._servers.append(BundledServer(kind, self.folder))
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self._connection = self.connect()
         self._connection.autocommit = True

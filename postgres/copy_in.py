@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO
+from tempfile import TemporaryFile
 
 from postgres.database import Session, pool
 
 # Seconds that the database may take for one piece of the COPY stream, or for the end of it.
 STALL_SECONDS = 20.0
 
-# Bytes of a file in one piece.
+# Bytes of a spool in one piece of the COPY stream.
 _BLOCK = 1 << 20
+# Rows of a spool that are written to the disk together.
+_ROWS = 1000
 
-# What COPY's text form would take for something else.
+# Characters that COPY's text form gives a meaning, and how it writes them as text.
 _ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
 
 
 def escaped(text: str) -> str:
-    """The text as a column of COPY's text form."""
+    """Return the text as a column of COPY's text form."""
     if "\\" in text or not text.isprintable():
         for character, written in _ESCAPES:
             text = text.replace(character, written)
@@ -26,7 +28,10 @@ def escaped(text: str) -> str:
 
 
 def escaped_all(texts: list[str]) -> list[str]:
-    """The texts as columns; mostly they are such already, which shows of all at once."""
+    """Return the texts as columns of COPY's text form.
+
+    Texts seldom need escapes, and one look at all of them together is faster than one at each.
+    """
     joined = "".join(texts)
     if "\\" in joined or not joined.isprintable():
         return [*map(escaped, texts)]
@@ -34,28 +39,21 @@ def escaped_all(texts: list[str]) -> list[str]:
 
 
 def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
-    """COPY the pieces into the table, columns and options that `into` names.
+    """COPY the pieces, in the open transaction; `into` names table, columns and options.
 
-    What the pieces raise is raised.
+    Raises whatever the iterator raises.
     """
     stream = _Stream(pieces, current)
-    cursor = pool.cursor()
     try:
-        cursor.copy_expert(f"COPY {into}", stream)
+        pool.cursor().copy_expert(f"COPY {into}", stream)
     except Exception:
         if stream.error is not None:
             raise stream.error from None
         raise
 
 
-def copy_file(into: str, file: IO[bytes], current: Session) -> None:
-    """COPY what is in the file, from its beginning, as copy() does."""
-    file.seek(0)
-    copy(into, iter(lambda: file.read(_BLOCK), b""), current)
-
-
 class _Stream:
-    """What psycopg2's COPY reads from; keeps the exception that psycopg2 would replace."""
+    """The file that psycopg2 reads; keeps the exception that psycopg2 would replace."""
 
     def __init__(self, pieces: Iterator[bytes], current: Session) -> None:
         self._pieces = pieces
@@ -70,3 +68,36 @@ class _Stream:
         except Exception as error:
             self.error = error
             raise
+
+
+class Spool:
+    """Rows that wait on the disk for their COPY, because a connection can do but one at a time.
+
+    Must be closed.
+    """
+
+    def __init__(self, into: str) -> None:
+        self._into = into
+        self._file = TemporaryFile()  # noqa: SIM115
+        self._rows: list[str] = []
+
+    def add(self, row: str) -> None:
+        """Add a row: its columns in COPY's text form, with tabs between and a line end."""
+        self._rows.append(row)
+        if len(self._rows) == _ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that are still in memory to the disk."""
+        self._file.write("".join(self._rows).encode())
+        self._rows.clear()
+
+    def copy(self, current: Session) -> None:
+        """COPY all rows, in the open transaction."""
+        self.flush()
+        if self._file.tell():
+            self._file.seek(0)
+            copy(f"{self._into} FROM STDIN", iter(lambda: self._file.read(_BLOCK), b""), current)
+
+    def close(self) -> None:
+        self._file.close()

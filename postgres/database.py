@@ -27,6 +27,8 @@ from playhouse.pool import MaxConnectionsExceeded, PooledPostgresqlDatabase
 from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, connection
 
+from runtime import metrics
+
 # Seconds after which is given up: an attempt to connect; waiting for a connection of a full pool; a
 # session that didn't ask for another time.
 CONNECT_TIMEOUT = 3
@@ -224,6 +226,8 @@ _TELL_TCP = """,
 """
 
 pool = _Pool(None)
+metrics.DATABASE_CONNECTIONS.labels("used").set_function(lambda: len(pool._in_use))
+metrics.DATABASE_CONNECTIONS.labels("idle").set_function(lambda: len(pool._connections))
 
 
 class Session:
@@ -361,11 +365,6 @@ def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> 
     )
 
 
-def connections() -> tuple[int, int]:
-    """Return how many connections this process has in use, and how many are idle in its pool."""
-    return len(pool._in_use), len(pool._connections)
-
-
 def disconnect() -> None:
     """Close every connection of this process, if init() was called at all."""
     if not pool.deferred:
@@ -395,6 +394,12 @@ def own_transactions() -> Iterator[None]:
         finally:
             if pool.connection().get_transaction_status() != TRANSACTION_STATUS_IDLE:
                 pool.rollback()
+
+
+def fetch_one(sql: str, parameters: Any = None) -> tuple[Any, ...] | None:
+    """Run statements, and return the first row of the last one."""
+    row: tuple[Any, ...] | None = pool.execute_sql(sql, parameters).fetchone()
+    return row
 
 
 def server_version() -> int:

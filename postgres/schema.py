@@ -8,7 +8,6 @@ default, tables, indexes. What is to go, goes in a version after the last that u
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 from peewee import ProgrammingError
@@ -37,7 +36,7 @@ _MARKS = {
     1: ("batch", None),
 }
 
-logger = logging.getLogger("schema")
+logger = logs.Logger("schema")
 
 
 class SchemaError(Exception):
@@ -100,7 +99,7 @@ def _migrate_once() -> bool:
         # The driver takes a single % for the place of a parameter.
         pool.execute_sql(path.read_text(encoding="utf-8").replace("%", "%%"))
         pool.execute_sql("INSERT INTO schema_version (version) VALUES (%s)", (present + 1,))
-    logger.info(logs.line("tables migrated", version=present + 1, by=path.stem))
+    logger.info("tables migrated", version=present + 1, by=path.stem)
     return True
 
 

@@ -6,7 +6,6 @@ The first thing found is the outcome, but that is `unknown` only if the address 
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from functools import lru_cache
@@ -42,7 +41,7 @@ _MAX_KNOWN = 1 << 16
 # Addresses that are looked at ahead of the one whose outcome is due.
 _MAX_AHEAD = 10_000
 
-logger = logging.getLogger("check")
+logger = logs.Logger("check")
 
 
 class Check:
@@ -217,7 +216,7 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
 def _lookups(options: Mapping[str, Any]) -> Lookups | None:
     """Lookups if there are to be any; how that was decided is logged."""
     if options["dns"] == "off":
-        logger.info(logs.line("dns lookups are off", why="[check] dns = off"))
+        logger.info("dns lookups are off", why="[check] dns = off")
         return None
     # Only here, because it takes a while.
     from processors.lookups import Lookups, LookupsError
@@ -229,16 +228,16 @@ def _lookups(options: Mapping[str, Any]) -> Lookups | None:
     except LookupsError as error:
         if options["dns"] == "on":
             raise ProcessorError(f"[check] dns is on, but {error}") from error
-        logger.warning(logs.line("dns lookups are off", why=error))
+        logger.warning("dns lookups are off", why=error)
         return None
     wrong = lookups.probe()
     if wrong and options["dns"] == "auto":
         lookups.close()
-        logger.warning(logs.line("dns lookups are off", nameservers=lookups.nameservers, why=wrong))
+        logger.warning("dns lookups are off", nameservers=lookups.nameservers, why=wrong)
         return None
     state = {"nameservers": lookups.nameservers, "concurrency": lookups.concurrency}
     if wrong:
-        logger.warning(logs.line("dns lookups are on in spite of doubts", **state, why=wrong))
+        logger.warning("dns lookups are on in spite of doubts", **state, why=wrong)
     else:
-        logger.info(logs.line("dns lookups are on", **state))
+        logger.info("dns lookups are on", **state)
     return lookups

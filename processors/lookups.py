@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import logging
 import secrets
 import socket
 import threading
@@ -47,7 +46,7 @@ PATIENCE = 1.5
 # Domains of which one at least can receive mail wherever the DNS is that of the world.
 _SURELY = ("gmail.com", "outlook.com")
 
-logger = logging.getLogger("check")
+logger = logs.Logger("check")
 
 # Comes to None when the domain can receive mail, or to the reason why not or why it's unknown.
 Lookup = Future[str | None]

@@ -7,6 +7,7 @@ these two, by pure functions that also processes without any processor may call.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ VERDICTS = ("ok", "risky", "unknown", "invalid")
 # Where a batch has very many different reasons, the rarer ones are summed under this; no processor
 # may give it.
 OTHER_REASONS = "other_reasons"
+# The most reasons that a batch counts by themselves. They are part of every message, and a
+# processor of a team's own may invent any number.
+MAX_REASONS = 100
 
 CODE = "[a-z0-9_]{1,40}"  # a regular expression
 
@@ -152,3 +156,12 @@ def verdicts(processed: int, failed: int, reasons: Mapping[str, int]) -> dict[st
     ok = processed - sum(reasons.values())
     counts = (ok, processed - failed - unknown - ok, unknown, failed)
     return dict(zip(VERDICTS, counts, strict=True))
+
+
+def bounded(counts: Counter[str]) -> dict[str, int]:
+    """Return the counts by reason, the rarest of more than MAX_REASONS under OTHER_REASONS."""
+    kept = dict(counts.most_common(MAX_REASONS))
+    rest = counts.total() - sum(kept.values())
+    if rest:
+        kept[OTHER_REASONS] = kept.get(OTHER_REASONS, 0) + rest
+    return kept

@@ -1,11 +1,10 @@
-"""The Redis list of batch ids: a doorbell for the workers, and no more than that.
+"""The Redis list of batch ids that tells workers where there is work.
 
-An id that is lost, doubled or stale does no harm, because what is to be done stands in PostgreSQL.
+An id that is lost, doubled or stale does no harm: PostgreSQL has the state of every batch.
 """
 
 from __future__ import annotations
 
-import logging
 import re
 from typing import Any
 
@@ -14,10 +13,9 @@ import redis
 from models import MAX_ID
 from runtime import logs, metrics
 
-# A batch stands in the list at most once, so that it gets one turn a round however often it is
-# rung for. New ids go in at the left and are taken from the right: first in, first out.
+# A batch is in the list once at most, so that it gets one turn a round, however often it is
+# enqueued. Ids go in at the left and are taken from the right: first in, first out.
 _ENQUEUE = """
-local rung = 0
 local listed = nil
 if #ARGV > 1 then
   listed = {}
@@ -26,38 +24,37 @@ end
 for _, id in ipairs(ARGV) do
   local waits
   if listed then waits = listed[id] else waits = redis.call('LPOS', KEYS[1], id) end
-  if not waits then rung = redis.call('LPUSH', KEYS[1], id) end
+  if not waits then redis.call('LPUSH', KEYS[1], id) end
 end
-return rung
 """
 
 _ID = re.compile(r"[0-9]{1,19}")
 
-logger = logging.getLogger("batchqueue")
+logger = logs.Logger("batchqueue")
 
 
 class BatchQueue:
-    """The list under `key`. Every method raises redis.RedisError when Redis is out of reach."""
+    """The list under `key`. Every method raises redis.RedisError when Redis fails."""
 
     def __init__(self, client: redis.Redis, key: str, *, counted: bool = True) -> None:
-        """`counted` is whether its rings are among the metrics."""
+        """`counted` is whether the metrics count the ids that are enqueued."""
         self._client = client
         self._counted = counted
         self._key = key
         self._enqueue = client.register_script(_ENQUEUE)
-        self._nonsense = logs.Sparingly(logger)
+        self._nonsense = logs.RateLimited(logger)
 
     def enqueue(self, *batch_ids: int) -> None:
-        """Ring for these batches, unless somebody has and no worker has come yet."""
+        """Add the ids that are not in the list."""
         if batch_ids:
             if self._counted:
                 metrics.RINGS.inc(len(batch_ids))
             self._enqueue(keys=[self._key], args=list(batch_ids))
 
     def dequeue(self, timeout: float) -> int | None:
-        """The id that has waited longest; None if there is none within `timeout` seconds.
+        """Remove and return the id that has waited longest; None after `timeout` seconds without.
 
-        What is no id is taken off the list, logged and skipped.
+        If that entry is no id, log it and return None.
         """
         popped: Any = self._client.brpop([self._key], timeout=timeout)
         if popped is None:
@@ -69,10 +66,10 @@ class BatchQueue:
         return None
 
     def depth(self) -> int:
-        """How many ids wait."""
+        """Return the number of ids in the list."""
         depth: Any = self._client.llen(self._key)
         return int(depth)
 
     def clear(self) -> None:
-        """Take everything off the list; the caller then rings for all that is unfinished."""
+        """Empty the list; the caller then enqueues all unfinished batches."""
         self._client.unlink(self._key)

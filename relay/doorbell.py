@@ -1,8 +1,8 @@
-"""Redis as app and worker use it: called while it works, and left alone while it doesn't.
+"""Redis as app and worker use it: called while it works, left alone while it is away.
 
-Nothing depends on Redis, so a process waits for a dead one only once: after its first failed call,
-Redis counts as away, and no call is tried until a probe has succeeded. An answer that refuses a
-command (from a replica, for want of memory, for want of permission) is a failed call, too.
+Nothing depends on Redis, so a process waits for a dead one only once: after the first failed call
+Redis is away, and nothing is sent until a probe has succeeded. A call that Redis refuses (because
+it is a replica, or for want of memory or permission) has failed, too.
 
 After a failover the same name or proxy may lead to another server. So an outage begins with closing
 all idle connections, and each probe makes new ones.
@@ -10,7 +10,6 @@ all idle connections, and each probe makes new ones.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 from typing import TypeVar
@@ -22,22 +21,22 @@ from runtime import logs, redis_client
 # Seconds between two probes of a Redis that is away.
 PROBE_SECONDS = 1.0
 
-# Errors that are answers. In redis-py the latter two are kinds of ConnectionError.
+# Errors by which Redis answers. In redis-py the last two are kinds of ConnectionError.
 _REFUSALS = redis.ResponseError, redis.AuthenticationError, redis.BusyLoadingError
-# The most different refusals of one outage that are logged: some alternate.
+# Different refusals that are logged in one outage, at most: some alternate.
 MAX_FAULTS = 5
 
 T = TypeVar("T")
 
-logger = logging.getLogger("doorbell")
+logger = logs.Logger("doorbell")
 
 
 class Doorbell:
-    """The Redis at `url`, for all threads of a process; nothing is sent before it is used.
+    """The Redis at `url`, for all threads of a process. Connects at the first call.
 
-    `trials` are calls of what the process needs of Redis; each raises redis.RedisError if Redis
-    doesn't do it. `probes` are further such calls that other processes would notice, and so are
-    made only while Redis is away. Both are to be filled before threads start.
+    `trials` are calls of all commands that the process needs; they raise redis.RedisError.
+    `probes` are further such calls, which other processes notice: made only while Redis is away.
+    Fill both before threads start.
     """
 
     def __init__(self, url: str, key: str) -> None:
@@ -52,7 +51,7 @@ class Doorbell:
         self._lock = threading.Lock()
         self._outages = 0
         self._refusal: str | None = None
-        # The refusals that this outage has had, so that each is logged once; None for no answer.
+        # The refusals in this outage, so that each is logged once; None for no answer.
         self._faults: set[str | None] = set()
 
     @property
@@ -66,29 +65,27 @@ class Doorbell:
         return self._refusal
 
     def use(self, call: Callable[[], T]) -> T | None:
-        """Return what `call` returns, or None if it fails; None without a call if Redis is away."""
+        """Return what `call` returns, or None if it fails. While Redis is away, return None."""
         if self.away:
             return None
         outages = self._outages
-        answer: T | None
+        answer = None
         try:
             answer = call()
         except redis.RedisError as error:
             if outages == self._outages:
                 self._failed(error)
-                return None
-            answer = None  # an outage that began during the call is known already
         if outages != self._outages:
-            # This call's connection, which was in use when the idle ones were dropped.
+            # If another thread noticed the outage first, this call's connection was still in use.
             redis_client.drop_idle(self.client)
         return answer
 
     def check(self) -> None:
-        """Make the trials, so that a fault shows even while this process makes no other calls."""
+        """Make the trials, so that a fault shows even if this process makes no other calls."""
         self.use(lambda: [trial() for trial in self.trials])
 
     def probe(self) -> None:
-        """If Redis is away, make all trials and probes anew; end the outage if none fails."""
+        """If Redis is away, make all trials and probes; end the outage if none fails."""
         if not self.away:
             return
         redis_client.drop_idle(self.client)
@@ -99,7 +96,7 @@ class Doorbell:
             self._faults.add(self._refusal)
             self._failed(error)
             if self._refusal not in self._faults and len(self._faults) < MAX_FAULTS:
-                logger.error(logs.line("refused", server="redis", error=error))
+                logger.error("refused", server="redis", error=error)
             return
         self._refusal = None
         self._outage.end()
@@ -111,7 +108,6 @@ class Doorbell:
                 self._faults.clear()
             self._refusal = logs.said(error) if isinstance(error, _REFUSALS) else None
             self._outage.begin(error)
-        redis_client.drop_idle(self.client)
 
     def close(self) -> None:
         """Close the connections."""

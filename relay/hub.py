@@ -1,59 +1,58 @@
-"""Progress from the workers to the browsers: the hub that feeds the streams.
+"""The hub: receives the snapshots that are published and passes them to the streams.
 
-The hub has the app's only subscription. Each stream watches one batch through a mailbox with room
-for one snapshot, or all batches through a mailbag with room for one of each, because only the
-newest matters; a slow browser costs nobody anything. What Pub/Sub loses (it keeps nothing for who
-isn't listening) the hub makes up for by reading from PostgreSQL what the streams watch: every
-second while Redis is away, rarely otherwise. It also probes for the whole process whether a Redis
-that was away is back.
+The hub has the app's only subscription. A stream watches one batch, or all, through a mailbox that
+holds the newest snapshot of each, so that a slow browser delays nobody else.
+
+Redis Pub/Sub drops messages while nobody is subscribed, so the hub also reads the watched batches
+from PostgreSQL: every second while Redis is away, every REFRESH_SECONDS otherwise. The hub's thread
+probes Redis for the whole process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
 import threading
-import time
-from collections import OrderedDict, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
 import redis
 
-import models
+from batches import snapshots
 from models import DELETED, Snapshot
 from postgres.database import UNREACHABLE, session
-from relay import publish as publishing
 from relay.batch_queue import BatchQueue
 from relay.doorbell import PROBE_SECONDS, Doorbell
-from relay.publish import NOT_ONE, parse, publish, remember
+from relay.publish import NO_BATCH, PARSE_ERRORS, parse, publish
 from relay.rates import Rates
 from runtime import logs
+from runtime.bounded import BoundedDict
+from runtime.every import Every
 from runtime.redis_client import REDIS_TIMEOUT
 
-# Seconds between two readings of the watched batches while Redis is there; while it is away, they
-# are read as often as it is probed.
+# Seconds between two readings of the watched batches while Redis works. While Redis is away, a
+# reading follows each probe.
 REFRESH_SECONDS = 5.0
-# Seconds that the hub waits for a message before it looks at anything else.
+# Seconds that one call waits for a message.
 RECEIVE_SECONDS = 1.0
-# What who watches all batches is told of at first, and again when something may be missed: so many
-# of the newest batches, and so many unfinished ones.
+# A stream of all batches begins with so many of the newest batches, and so many of the oldest
+# unfinished ones. A refresh reads them again.
 NEWEST, UNFINISHED = 20, 1000
-# Batches of which it is remembered what was told of them last.
-MAX_TOLD = 3 * UNFINISHED
-# Revisions that a message may be ahead of what was told before, until PostgreSQL is asked.
+# Batches whose last delivered snapshot is remembered.
+MAX_DELIVERED = 3 * UNFINISHED
+# Revisions that a message may be ahead of the last delivered one without a look into PostgreSQL.
 MAX_AHEAD = 100
 
-logger = logging.getLogger("progress")
+logger = logs.Logger("progress")
 
 
 def announce(
     doorbell: Doorbell, queue: BatchQueue, channel_prefix: str, snapshot: Snapshot
 ) -> None:
-    """Tell workers and pages what was done to a batch: ring, if there is work, and publish.
+    """Publish a batch's snapshot; if the batch is unfinished, enqueue it first.
 
-    Without Redis both find out by themselves.
+    While Redis is away, workers and hubs find the change in PostgreSQL.
     """
     if not snapshot.terminal:
         doorbell.use(lambda: queue.enqueue(snapshot.batch_id))
@@ -61,54 +60,31 @@ def announce(
 
 
 class Mailbox:
-    """Room for one snapshot, the newest: the hub puts it in, one stream takes it out."""
+    """Holds the newest snapshot of each batch that a stream watches, until the stream takes them.
 
-    def __init__(self, batch_id: int) -> None:
+    `batch_id` is the only batch watched, or None for all.
+    """
+
+    def __init__(self, batch_id: int | None) -> None:
         self.batch_id = batch_id
-        self._arrived = threading.Condition()
-        self._newest: Snapshot | None = None
-        self._revision = 0
-
-    def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot if it is newer than the last; if it is to `correct` that, always."""
-        with self._arrived:
-            if correct or snapshot.revision > self._revision:
-                self._newest, self._revision = snapshot, snapshot.revision
-                self._arrived.notify()
-
-    def take(self, timeout: float) -> Snapshot | None:
-        """Take out the snapshot, waiting up to `timeout` seconds for one."""
-        with self._arrived:
-            if self._newest is None:
-                self._arrived.wait(timeout)
-            newest, self._newest = self._newest, None
-            return newest
-
-
-class Mailbag:
-    """Room for one snapshot of each batch, the newest: one stream takes out all of them at once."""
-
-    batch_id = None
-
-    def __init__(self) -> None:
         self._arrived = threading.Condition()
         self._newest: dict[int, Snapshot] = {}
         self._has_end = False
-        self._revisions: OrderedDict[int, int] = OrderedDict()
+        # By batch: the revision of the last snapshot put in.
+        self._revisions = BoundedDict[int, int](MAX_DELIVERED)
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot if it is newer than the last of its batch; if it is to `correct`
-        that, always."""
+        """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
         batch_id = snapshot.batch_id
         with self._arrived:
             if correct or snapshot.revision > self._revisions.get(batch_id, 0):
                 self._newest[batch_id] = snapshot
                 self._has_end = self._has_end or snapshot.terminal
-                remember(self._revisions, batch_id, snapshot.revision, MAX_TOLD)
+                self._revisions[batch_id] = snapshot.revision
                 self._arrived.notify()
 
     def take(self, timeout: float) -> list[Snapshot]:
-        """Take out all snapshots, waiting up to `timeout` seconds for one."""
+        """Take all snapshots out; if there are none, wait up to `timeout` seconds for one."""
         with self._arrived:
             if not self._newest:
                 self._arrived.wait(timeout)
@@ -117,68 +93,61 @@ class Mailbag:
             return list(newest.values())
 
     def await_end(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds until the end of a batch is among the snapshots."""
+        """Wait up to `timeout` seconds for a terminal snapshot, and leave it in."""
         with self._arrived:
             self._arrived.wait_for(lambda: self._has_end, timeout)
 
 
 class Hub:
-    """Hands what is published to the mailboxes. Public methods but run_once() are for any thread.
+    """Delivers snapshots to mailboxes. Any thread may call the public methods, except run_once().
 
-    `rates` learns from every snapshot that comes by, whoever watches.
+    `rates` notes every snapshot, also of batches that nobody watches.
     """
 
     def __init__(self, doorbell: Doorbell, channel_prefix: str) -> None:
         self._doorbell = doorbell
         doorbell.probes.insert(0, self._try_to_subscribe)
-        # A pattern's special characters in the prefix are to be meant literally.
+        # With the special characters of Redis's patterns escaped.
         self._pattern = "".join(f"\\{c}" if c in "*?[]\\" else c for c in channel_prefix) + "*"
         self.rates = Rates()
         self._lock = threading.Lock()
-        # By batch; under None those for all batches.
-        self._mailboxes: defaultdict[int | None, set[Mailbox | Mailbag]] = defaultdict(set)
-        # What somebody was told of a batch last, so that it shows in PostgreSQL what they missed.
-        self._told: OrderedDict[int, Snapshot] = OrderedDict()
+        # By batch, and under None those of all batches.
+        self._mailboxes: defaultdict[int | None, set[Mailbox]] = defaultdict(set)
+        # By batch: the last snapshot delivered to any mailbox. PostgreSQL shows what came after it.
+        self._delivered = BoundedDict[int, Snapshot](MAX_DELIVERED)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         # Below: owned by the hub's thread.
         self._pubsub: Any = None
-        self._next_refresh = 0.0
+        self._refreshes = Every(REFRESH_SECONDS)
 
     def start(self) -> None:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the hub's thread; takes up to two seconds."""
+        """End the hub's thread. Takes up to two seconds."""
         self._stopping.set()
         self._thread.join()
 
-    def watch(self, batch_id: int) -> Mailbox:
-        """A mailbox that gets every newer snapshot of this batch from now on."""
+    def watch(self, batch_id: int | None) -> Mailbox:
+        """Return a mailbox that gets every new snapshot of this batch; of all batches for None."""
         mailbox = Mailbox(batch_id)
         with self._lock:
             self._mailboxes[batch_id].add(mailbox)
         return mailbox
 
-    def watch_all(self) -> Mailbag:
-        """A mailbag that gets every newer snapshot of any batch from now on."""
-        mailbag = Mailbag()
-        with self._lock:
-            self._mailboxes[None].add(mailbag)
-        return mailbag
-
-    def unwatch(self, mailbox: Mailbox | Mailbag) -> None:
-        """Stop filling this mailbox."""
+    def unwatch(self, mailbox: Mailbox) -> None:
+        """Stop delivering to this mailbox."""
         with self._lock:
             watching = self._mailboxes[mailbox.batch_id]
             watching.discard(mailbox)
             if not watching:
                 del self._mailboxes[mailbox.batch_id]
             if not self._mailboxes:
-                self._told.clear()
+                self._delivered.clear()
 
     def tell(self, snapshots: Iterable[Snapshot]) -> None:
-        """Hand these out, too: what this process has read or done needs no Redis to be seen."""
+        """Deliver snapshots that this process has read or made itself, without Redis."""
         for snapshot in snapshots:
             self._deliver(snapshot)
 
@@ -194,18 +163,18 @@ class Hub:
         self._drop_subscription()
 
     def run_once(self) -> None:
-        """Wait a while for a message and hand it out; refresh when that is due."""
+        """Wait for one message, RECEIVE_SECONDS at most, and deliver it; refresh if that is due."""
         if self._doorbell.away:
             self._drop_subscription()
             self._stopping.wait(PROBE_SECONDS)
             self._doorbell.probe()
-            self._next_refresh = 0.0
+            self._refreshes.hasten()
         else:
             self._doorbell.use(self._receive)
-        if time.monotonic() >= self._next_refresh:
+        if self._refreshes.due():
             self._refresh()
             self._doorbell.check()
-            self._next_refresh = time.monotonic() + REFRESH_SECONDS
+            self._refreshes.restart()  # so that slow readings leave time for messages
 
     def _receive(self) -> None:
         if self._pubsub is None:
@@ -215,17 +184,17 @@ class Hub:
         if received is None:
             return
         if received["type"] == "psubscribe":
-            self._next_refresh = 0.0  # what was published before is lost to us
+            self._refreshes.hasten()  # earlier messages were missed
         elif received["type"] == "pmessage":
-            self._hand_out(received)
+            self._handle(received)
 
-    def _hand_out(self, received: dict[str, Any]) -> None:
+    def _handle(self, message: dict[str, Any]) -> None:
         try:
-            snapshot = parse(received["data"])
-        except NOT_ONE as error:
-            logger.warning(logs.line("not a snapshot", channel=received["channel"], error=error))
+            snapshot = parse(message["data"])
+        except PARSE_ERRORS as error:
+            logger.warning("not a snapshot", channel=message["channel"], error=error)
             return
-        if snapshot.batch_id == publishing.NO_BATCH:
+        if snapshot.batch_id == NO_BATCH:
             return
         if self._is_doubtful(snapshot):
             self._ask_postgres(snapshot)
@@ -233,72 +202,77 @@ class Hub:
             self._deliver(snapshot)
 
     def _is_doubtful(self, snapshot: Snapshot) -> bool:
-        """Whether streams would end by this message, or believe no later one: anybody may have
-        written it who can write to Redis."""
+        """Return whether the snapshot would end streams, or let them ignore many revisions to come.
+
+        Anybody who can write to Redis may have forged it.
+        """
         with self._lock:
             if self._mailboxes.keys().isdisjoint((snapshot.batch_id, None)):
                 return False
-            told = self._told.get(snapshot.batch_id)
-        revision = told.revision if told else 0
+            last = self._delivered.get(snapshot.batch_id)
+        revision = last.revision if last else 0
         if snapshot.revision <= revision:
             return False
         return snapshot.terminal or snapshot.revision > revision + MAX_AHEAD
 
     def _ask_postgres(self, doubtful: Snapshot) -> None:
-        """Tell what PostgreSQL knows instead; while it is away nothing, which a refresh mends."""
+        """Deliver PostgreSQL's snapshot of the batch instead, or none while PostgreSQL is away."""
         try:
             with session():
-                present = models.snapshots([doubtful.batch_id])
+                present = snapshots.present([doubtful.batch_id])
         except UNREACHABLE as error:
-            logger.debug(logs.line("not confirmed", batch=doubtful.batch_id, error=error))
+            logger.debug("not confirmed", batch=doubtful.batch_id, error=error)
             return
         if not present and doubtful.status == DELETED:
             present = [doubtful]
         self.tell(present)
 
     def _deliver(self, snapshot: Snapshot, instead_of: Snapshot | None = None) -> None:
-        """Put the snapshot into the mailboxes that watch its batch, if it is newer than what was
-        told last, or if that is the wrong one `instead_of` which it comes."""
+        """Put the snapshot into the mailboxes that watch its batch if it is newer than the last.
+
+        `instead_of` is a last one that was wrong, and is replaced even by an older one.
+        """
         batch_id = snapshot.batch_id
         self.rates.note(snapshot)
         with self._lock:
-            told = self._told.get(batch_id)
-            correct = told is not None and told is instead_of
-            if told is not None and told.revision >= snapshot.revision and not correct:
-                return  # who has come since has read what is no older
+            last = self._delivered.get(batch_id)
+            correct = last is not None and last is instead_of
+            if last is not None and last.revision >= snapshot.revision and not correct:
+                return  # later streams began with a snapshot that is no older
             watching = [*self._mailboxes.get(batch_id, ()), *self._mailboxes.get(None, ())]
             for mailbox in watching:
                 mailbox.put(snapshot, correct=correct)
             if snapshot.status == DELETED:
-                self._told.pop(batch_id, None)
+                self._delivered.pop(batch_id, None)
             elif watching:
-                remember(self._told, batch_id, snapshot, MAX_TOLD)
+                self._delivered[batch_id] = snapshot
 
     def _refresh(self) -> None:
+        """Read the watched batches from PostgreSQL, and deliver changes and deletions."""
         with self._lock:
+            if not self._mailboxes:
+                return
             all_watched = None in self._mailboxes
             watched = {batch_id for batch_id in self._mailboxes if batch_id is not None}
-            told = {
+            delivered = {
                 batch_id: snapshot
-                for batch_id, snapshot in self._told.items()
+                for batch_id, snapshot in self._delivered.items()
                 if all_watched or batch_id in watched
             }
-        if not watched and not all_watched:
-            return
         try:
             with session():
-                present = models.snapshots([*(watched | told.keys())])
-                newest = models.present_snapshots(NEWEST, UNFINISHED) if all_watched else []
+                present = snapshots.present([*(watched | delivered.keys())])
+                newest = snapshots.newest_and_unfinished(NEWEST, UNFINISHED) if all_watched else []
         except UNREACHABLE as error:
-            logger.debug(logs.line("refresh failed", error=error))
+            logger.debug("refresh failed", error=error)
             return
         for snapshot in (*present, *newest):
-            before = told.get(snapshot.batch_id)
-            # What was published was committed before, so it would have been read, if it were true.
-            wrong = before is not None and before.revision > snapshot.revision
-            self._deliver(snapshot, instead_of=before if wrong else None)
-        for batch_id in told.keys() - {snapshot.batch_id for snapshot in present}:
-            last = told[batch_id]
+            last = delivered.get(snapshot.batch_id)
+            # Published after its commit, a true snapshot is never ahead of PostgreSQL.
+            wrong = last is not None and last.revision > snapshot.revision
+            self._deliver(snapshot, instead_of=last if wrong else None)
+        for batch_id in delivered.keys() - {snapshot.batch_id for snapshot in present}:
+            last = delivered[batch_id]
             self._deliver(replace(last, status=DELETED, revision=last.revision + 1))
 
     def _try_to_subscribe(self) -> None:

@@ -1,8 +1,8 @@
-"""Which workers are alive: each announces itself in Redis under a key that expires by itself.
+"""Announcements by which Redis knows which workers are alive, and what their threads do.
 
-A set names these keys, so that nobody has to search Redis, which others may use too, for them. One
-more key, which stays, holds the newest announcement of all. Times are of Redis's clock, the only
-one that all hosts share.
+Each worker announces itself under a key that expires. A set has the names of these keys, so that
+nobody has to search Redis, which others may use, too. One more key, which doesn't expire, has the
+last announcement of any worker. Times are by Redis's clock, the only one that all hosts share.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from redis.client import NEVER_DECODE
 from runtime import metrics
 from runtime.metrics import Sample
 
-# Seconds between two announcements, and until a silent worker counts as gone.
+# Seconds between two announcements, and seconds after which a silent worker counts as gone.
 ANNOUNCE_SECONDS = 2.0
 EXPIRE_SECONDS = 7
-# Beyond any rate or time of ours; sums of such numbers still can be written as JSON.
+# Larger than any true rate or time. Sums of smaller numbers can be written as JSON.
 _LIMIT = 1e15
 
-# The report is a JSON object, which gets two more members in front. Its text is left as it is,
-# because cjson would round large numbers. Returns `since`, for the next call.
+# KEYS: the worker's key, the set, the key of the last announcement.
+# ARGV: the announcement without its times, the time of the first one if known, the seconds to live.
+# The times are put in front of the JSON text, because cjson would round large numbers.
+# Returns the time of the first announcement.
 _ANNOUNCE = """
 local time = redis.call('TIME')
 local now = string.format('%d.%06d', time[1], time[2])
@@ -42,7 +44,10 @@ return since
 
 @dataclass(frozen=True)
 class ThreadReport:
-    """What a worker's thread does: since so many seconds the chunk at `first_id`, or nothing."""
+    """The chunk that a worker's thread processes, named by its first id, and for how many seconds.
+
+    An idle thread has none.
+    """
 
     number: int
     batch_id: int | None = None
@@ -65,9 +70,8 @@ class Worker:
 
 
 @dataclass(frozen=True)
-class Roll:
-    """The workers alive, and the one that was heard of last, alive or not; None if there is none
-    that Redis remembers."""
+class Workers:
+    """The workers that are alive, and the one that announced itself last, alive or not."""
 
     alive: list[Worker]
     last_seen: Worker | None
@@ -82,7 +86,7 @@ def _last_seen_key(queue_key: str) -> str:
 
 
 class Presence:
-    """One worker's announcement. Raises redis.RedisError when Redis is out of reach."""
+    """This worker's announcement. Every method raises redis.RedisError when Redis fails."""
 
     def __init__(self, client: redis.Redis, queue_key: str) -> None:
         self._client = client
@@ -94,8 +98,7 @@ class Presence:
         self._since = ""
 
     def announce(self, threads: Sequence[ThreadReport], rate: float) -> None:
-        """Say that this worker is alive, what its threads do, its emails per second lately, and
-        all that it counts."""
+        """Announce this worker, with its threads, its emails per second, and its metrics."""
         report = {
             "host": self._host,
             "pid": self._pid,
@@ -112,45 +115,45 @@ class Presence:
             ],
             "metrics": metrics.samples(),
         }
-        # Kept here as well as in Redis, which may be emptied.
+        # Kept here, because Redis may be emptied.
         self._since = self._script(
             keys=[self._key, self._set, self._last_seen],
             args=[json.dumps(report), self._since, EXPIRE_SECONDS],
         )
 
     def withdraw(self) -> None:
-        """Say that it is going."""
+        """Remove this worker's announcement."""
         with self._client.pipeline() as pipeline:
             pipeline.srem(self._set, self._key)
             pipeline.delete(self._key)
             pipeline.execute()
 
 
-def workers(client: redis.Redis, queue_key: str) -> Roll:
-    """The workers that Redis knows of; what is no announcement is left out.
+def workers(client: redis.Redis, queue_key: str) -> Workers:
+    """Return the workers that announced themselves. Values of any other kind are left out.
 
     Raises redis.RedisError.
     """
     set_key = _set_key(queue_key)
-    # Bytes, because one value that is no text would spoil the whole answer.
+    # As bytes, because decoding fails for the whole answer if one value is no text.
     raw = {NEVER_DECODE: True}
     ask: Any = client.execute_command
     keys = sorted(ask("SMEMBERS", set_key, **raw))
     values = ask("MGET", *keys, _last_seen_key(queue_key), **raw)
     seconds, microseconds = client.time()
     now = seconds + microseconds / 1e6
-    # A worker that was killed left its name behind. One that comes back just now says so again.
+    # A worker that was killed left its key's name in the set.
     gone = [key for key, value in zip(keys, values, strict=False) if value is None]
     if gone:
         client.srem(set_key, *gone)
     *named, last_seen = (_parse(value, now) for value in values)
-    # If a clock is set back, keys outlast their time, and reports seem to be of the future.
+    # If Redis's clock is set back, keys live longer, and announcements seem to be of the future.
     alive = [worker for worker in named if worker and worker.seen_ago <= EXPIRE_SECONDS]
-    return Roll(alive, last_seen)
+    return Workers(alive, last_seen)
 
 
 def _parse(value: bytes | None, now: float) -> Worker | None:
-    """The worker in a value that anybody may have written; None if there is none in it."""
+    """Return the worker in a value, which anybody may have written, or None if it has none."""
     if value is None:
         return None
     try:
@@ -164,7 +167,7 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
             activity=tuple(_thread(each) for each in fields["activity"]),
             started_ago=max(0.0, now - _number(fields["since"])),
             seen_ago=abs(now - _number(fields["seen"])),
-            # A worker of an older version tells none.
+            # Workers of older versions announce none.
             samples=metrics.parse(fields.get("metrics", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
@@ -182,8 +185,8 @@ def _thread(fields: dict[str, Any]) -> ThreadReport:
 
 
 def _number(value: Any) -> float:
-    """A number in bounds. Raises ValueError, TypeError or OverflowError for anything else."""
+    """Return the value as a number in bounds. Raises ValueError, TypeError or OverflowError."""
     number = float(value)
-    if not abs(number) < _LIMIT:  # nor is NaN less
+    if not abs(number) < _LIMIT:  # NaN is not less, either
         raise ValueError(value)
     return number

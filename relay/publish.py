@@ -1,7 +1,7 @@
-"""Publishing snapshots: each is a message on the channel of its batch.
+"""Publishing snapshots, each as a message on the channel of its batch.
 
-The revisions on a channel only grow, so that a batch's last message is its end. All threads,
-workers and apps publish by the script below, in which Redis compares the revisions.
+The revisions on a channel only grow, so that a batch's last message is its end. Apps and workers
+publish by the same script, in which Redis compares the revisions.
 """
 
 from __future__ import annotations
@@ -9,40 +9,36 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import TypeVar
 
 from models import DELETED, Snapshot
 from processors.reasons import verdicts
 from relay.doorbell import Doorbell
+from runtime.bounded import BoundedDict
 
 # Least seconds between two snapshots of one batch that a worker publishes.
 PUBLISH_SECONDS = 0.1
-# Seconds for which Redis remembers the newest revision of a batch: longer than anybody holds a
+# Seconds for which Redis remembers the newest revision of a batch: longer than any process holds a
 # snapshot back. If Redis forgets it sooner, an older message may follow a newer one.
 REMEMBER_SECONDS = 600
-# Batches whose newest revision each worker remembers as well, in case Redis forgets.
+# Batches whose newest revision each worker remembers as well, in case Redis is emptied.
 MAX_REMEMBERED = 1000
-# Locks under which the threads of a worker publish in order; a batch's id says which is its own.
+# Locks under which a worker's threads publish in order; a batch's id selects one.
 LOCKS = 64
 
-T = TypeVar("T")
-
-# An id that no batch has. To probe Redis, a snapshot is published that says that it was deleted.
+# The id of no batch: a snapshot that says that it is deleted is published to probe Redis.
 NO_BATCH = 0
 
-# The errors that parse() raises for a message that holds no snapshot.
-NOT_ONE = (ValueError, KeyError, TypeError, AttributeError)
+# The errors that parse() raises for a message without a snapshot.
+PARSE_ERRORS = (ValueError, KeyError, TypeError, AttributeError)
 
-# KEYS: where the newest revision is kept. ARGV: the revision, the seconds to keep it, the channel,
-# the message.
+# KEYS: the key of the newest revision.
+# ARGV: this revision, the seconds to keep it, the channel, the message.
 _PUBLISH = """
 local newest = tonumber(redis.call('GET', KEYS[1]) or '')
-if newest and newest >= tonumber(ARGV[1]) then return 0 end
+if newest and newest >= tonumber(ARGV[1]) then return end
 redis.call('SET', KEYS[1], ARGV[1], 'EX', ARGV[2])
 redis.call('PUBLISH', ARGV[3], ARGV[4])
-return 1
 """
 
 
@@ -65,7 +61,7 @@ def message(snapshot: Snapshot, **more: object) -> str:
 
 
 def parse(data: str) -> Snapshot:
-    """The snapshot in a message. Raises NOT_ONE if it holds none."""
+    """Return the snapshot in a message. Raises PARSE_ERRORS."""
     fields = json.loads(data)
     return Snapshot(
         batch_id=int(fields["batchId"]),
@@ -79,7 +75,7 @@ def parse(data: str) -> Snapshot:
 
 
 def publish(doorbell: Doorbell, channel_prefix: str, snapshot: Snapshot) -> None:
-    """Publish on the batch's channel, unless this revision or a newer one was published there.
+    """Publish the snapshot, unless its revision or a newer one was published before.
 
     Raises redis.RedisError.
     """
@@ -100,16 +96,8 @@ def try_out(doorbell: Doorbell, channel_prefix: str) -> None:
     publish(doorbell, channel_prefix, Snapshot(NO_BATCH, 1, DELETED, 0, 0, 0))
 
 
-def remember(known: OrderedDict[int, T], batch_id: int, what: T, most: int) -> None:
-    """Set the batch's entry; beyond `most` entries, forget the one that was set longest ago."""
-    known[batch_id] = what
-    known.move_to_end(batch_id)
-    if len(known) > most:
-        known.popitem(last=False)
-
-
 class Publisher:
-    """Publishes the snapshots of all threads of a worker, for a batch ten a second at most.
+    """Publishes the snapshots of all threads of a worker, ten a second of each batch at most.
 
     In between, the newest snapshot waits until a newer one replaces it or flush() publishes it.
     The first of a batch and the last never wait. `publish` must not raise: without Redis the app
@@ -120,9 +108,9 @@ class Publisher:
         self._publish = publish
         self._lock = threading.Lock()
         self._order = [threading.Lock() for _ in range(LOCKS)]
-        # The newest revision published, by batch.
-        self._revisions: OrderedDict[int, int] = OrderedDict()
-        # By batch: when it was published last (monotonic), and the snapshot that waits.
+        # By batch: the newest revision published.
+        self._revisions = BoundedDict[int, int](MAX_REMEMBERED)
+        # By batch: the time of the last publication (monotonic), and the snapshot that waits.
         self._last: dict[int, float] = {}
         self._waiting: dict[int, Snapshot] = {}
 
@@ -132,9 +120,8 @@ class Publisher:
         with self._lock:
             waiting = self._waiting.pop(batch_id, None)
             if waiting is not None and waiting.revision > snapshot.revision:
-                snapshot = waiting  # another thread's, which was faster
-            due = now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
-            if not (due or snapshot.terminal):
+                snapshot = waiting  # of another thread, which was faster
+            if not (snapshot.terminal or self._is_due(batch_id, now)):
                 self._waiting[batch_id] = snapshot
                 return
             if snapshot.terminal:
@@ -144,22 +131,21 @@ class Publisher:
         self._send(snapshot)
 
     def flush(self) -> None:
-        """Publish the snapshots that waited long enough. To be called several times a second."""
+        """Publish the snapshots that have waited long enough. Call it several times a second."""
         now = time.monotonic()
         with self._lock:
-            self._last = {
-                batch_id: last
-                for batch_id, last in self._last.items()
-                if batch_id in self._waiting or now < last + PUBLISH_SECONDS
-            }
             due = [
                 self._waiting.pop(batch_id)
                 for batch_id in [*self._waiting]
-                if now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
+                if self._is_due(batch_id, now)
             ]
-            self._last |= {snapshot.batch_id: now for snapshot in due}
+            recent = {each: at for each, at in self._last.items() if not self._is_due(each, now)}
+            self._last = recent | {snapshot.batch_id: now for snapshot in due}
         for snapshot in due:
             self._send(snapshot)
+
+    def _is_due(self, batch_id: int, now: float) -> bool:
+        return now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
 
     def _send(self, snapshot: Snapshot) -> None:
         # The lock is held while Redis answers, so that an older snapshot can't be published after a
@@ -169,5 +155,5 @@ class Publisher:
             with self._lock:
                 if snapshot.revision <= self._revisions.get(batch_id, 0):
                     return
-                remember(self._revisions, batch_id, snapshot.revision, MAX_REMEMBERED)
+                self._revisions[batch_id] = snapshot.revision
             self._publish(snapshot)

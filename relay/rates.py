@@ -1,7 +1,7 @@
-"""How fast batches are processed, told from their snapshots: at present, and over time for a chart.
+"""Rates of batches, computed from their snapshots: the present rate, and a chart over time.
 
-A batch is followed from the first snapshot that shows it being processed, whichever process counts
-its emails, and anew when its count goes down, as a retry makes it.
+A batch is followed from the first snapshot with status "processing", and anew when its count goes
+down, as after a retry. Which process counts its emails does not matter.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
 
 from models import DELETED, Snapshot
+from runtime.bounded import BoundedDict
 
-# Seconds that the present rate is an average of; and those that must be known before there is one,
-# because snapshots of several threads often come at the same moment.
+# Seconds over which the present rate is averaged, and the least seconds between snapshots for it to
+# be known, because snapshots of several threads often come at the same moment.
 WINDOW_SECONDS = 5.0
 LEAST_SECONDS = 0.5
-# Seconds that two snapshots are apart at least, for both to be remembered.
+# Least seconds between two snapshots that are both remembered.
 STEP_SECONDS = 0.25
-# A chart has so many points at most, of so many seconds each at first.
+# The most points of a chart, and the seconds of each at first.
 MAX_POINTS = 60
 INTERVAL_SECONDS = 1.0
 # Batches that are remembered: those that changed last.
@@ -29,8 +30,10 @@ MAX_BATCHES = 200
 
 
 class _Chart:
-    """How many emails were processed in each interval since `start`. When all are in use,
-    neighbours merge and the interval doubles."""
+    """Counts the emails processed in each interval since `start`.
+
+    After MAX_POINTS intervals, neighbours merge and the interval doubles.
+    """
 
     def __init__(self, start: float) -> None:
         self._start = start
@@ -38,7 +41,7 @@ class _Chart:
         self.interval = INTERVAL_SECONDS
 
     def add(self, begin: float, end: float, count: int) -> None:
-        """Count emails that were processed between these times, evenly as far as is known."""
+        """Spread emails that were processed between these times evenly over the intervals."""
         self._reach(end)
         first, last = self._index(begin), self._index(end)
         for index in range(first, last + 1):
@@ -48,7 +51,10 @@ class _Chart:
             self._counts[index] += count * share
 
     def points(self, end: float) -> list[float]:
-        """Emails a second in each interval up to `end`; the last counts when half of it is over."""
+        """Return the emails a second of each interval up to `end`.
+
+        The last interval is left out until half of it is over.
+        """
         self._reach(end)
         rates = [count / self.interval for count in self._counts]
         lasted = end - self._start - (len(rates) - 1) * self.interval
@@ -69,12 +75,12 @@ class _Chart:
 
 
 class _Track:
-    """What the snapshots of one batch tell of its rate."""
+    """The rate of one batch, from its snapshots."""
 
     def __init__(self, snapshot: Snapshot, now: float) -> None:
         self.revision = snapshot.revision
         self._ended = False
-        # When how many were processed; the first is the last from before the window.
+        # Times, and emails processed by then. The first is the last from before the window.
         self._seen = deque([(now, snapshot.processed)])
         self._chart = _Chart(now)
 
@@ -93,7 +99,7 @@ class _Track:
         self.revision, self._ended = snapshot.revision, snapshot.terminal
 
     def rate(self, now: float) -> float | None:
-        """Emails a second when the last snapshot came, less and less once the next is late."""
+        """Return the emails a second at the last snapshot, fading to 0 once the next is late."""
         last, processed = self._seen[-1]
         begin, before = self._seen[0]
         since = max(begin, last - WINDOW_SECONDS)
@@ -106,28 +112,31 @@ class _Track:
         return (processed - before_window) / (last - since) * fading
 
     def _usual_gap(self) -> float:
-        """Seconds after which the next snapshot is late."""
+        """Return the seconds after which the next snapshot is late."""
         times = [at for at, _ in self._seen]
         # The first gap lies partly before the window, and may have been a standstill.
         return max(b - a for a, b in pairwise(times[1:] if len(times) > 2 else times))
 
     def history(self, now: float) -> tuple[float, list[float]]:
-        """Seconds of an interval, and emails a second in each; up to now if nothing moves."""
+        """Return the seconds of an interval, and the emails a second of each.
+
+        The chart ends with the last snapshot, or now if the batch stands still.
+        """
         stands_still = self.rate(now) == 0 and not self._ended
         points = self._chart.points(now if stands_still else self._seen[-1][0])
         return self._chart.interval, points
 
 
 class Rates:
-    """The rates of the batches that changed last. For any thread."""
+    """The rates of the batches that changed last. Any thread may call the methods."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._lock = threading.Lock()
-        self._tracks: OrderedDict[int, _Track] = OrderedDict()
+        self._tracks = BoundedDict[int, _Track](MAX_BATCHES)
 
     def note(self, snapshot: Snapshot) -> None:
-        """Learn from a snapshot that has just come; one that is known, or old, does no harm."""
+        """Take a snapshot that has just come into account; ignore known and older ones."""
         batch_id, now = snapshot.batch_id, self._clock()
         with self._lock:
             track = self._tracks.get(batch_id)
@@ -137,23 +146,20 @@ class Rates:
                 self._tracks.pop(batch_id, None)
             elif track is not None and snapshot.processed >= track.processed:
                 track.note(snapshot, now)
-                self._tracks.move_to_end(batch_id)
+                self._tracks[batch_id] = track
             elif snapshot.status == "processing":
                 self._tracks[batch_id] = _Track(snapshot, now)
-                self._tracks.move_to_end(batch_id)
-                if len(self._tracks) > MAX_BATCHES:
-                    self._tracks.popitem(last=False)
 
     def rate(self, batch_id: int) -> float | None:
-        """Emails a second over the last seconds; None if too little is known."""
+        """Return the present emails a second; None if too little is known."""
         with self._lock:
             track = self._tracks.get(batch_id)
             return None if track is None else track.rate(self._clock())
 
     def pace(self, snapshot: Snapshot) -> dict[str, float | int | None]:
-        """`rate`, in emails a second, and `secondsLeft`, as they go with a snapshot over the wire.
+        """Return the JSON fields `rate`, in emails a second, and `secondsLeft`.
 
-        Both are null unless the batch is being processed, and its rate is known.
+        Both are None unless the batch is being processed and its rate is known.
         """
         rate = self.rate(snapshot.batch_id) if snapshot.status == "processing" else None
         shown = None if rate is None else round(rate, 1)
@@ -161,9 +167,10 @@ class Rates:
         return {"rate": shown, "secondsLeft": left}
 
     def history(self, batch_id: int) -> dict[str, float | list[float]] | None:
-        """`interval`, in seconds, and `points`, in emails a second, the oldest first; for a chart.
+        """Return the JSON of a chart, or None if nothing is known.
 
-        None if nothing is known.
+        interval: in seconds
+        points: in emails a second, the oldest first
         """
         with self._lock:
             track = self._tracks.get(batch_id)

@@ -1,6 +1,6 @@
-"""Tries every command that app and workers use of Redis, on keys that nobody reads.
+"""Trials of every Redis command that apps and workers use, on keys that nobody reads.
 
-A Redis user may be allowed only some commands, and some versions and hosts forbid or rename others.
+A Redis user may lack the permission for some commands, and some hosts forbid or rename others.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from relay import presence, publish
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 
-# Seconds to wait for the trial's id, which another process may have taken in its own trial.
+# Seconds to wait for the trial's id, which another process's trial may have taken.
 DEQUEUE_SECONDS = 0.1
 
 

@@ -1,20 +1,21 @@
-"""How a module of ours is run in a child process, whatever its working directory is."""
+"""Child processes that run a module of this project."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
+from typing import Any
 
 from runtime.paths import ROOT
 
 
-def command(module: str) -> list[str]:
-    """The words that run this module by its full name; its arguments follow."""
-    # -P: nothing is imported from the working directory, which may hold anything.
-    return [sys.executable, "-P", "-m", module]
-
-
-def environment() -> dict[str, str]:
-    """The environment in which the module is found."""
+def start(module: str, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    """Start a module by its full name, in any working directory; `options` are those of Popen."""
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    return subprocess.Popen(
+        # -P: import nothing from the working directory, which may hold anything.
+        [sys.executable, "-P", "-m", module, *arguments],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+        **options,
+    )

@@ -1,7 +1,7 @@
-"""`key=value` log lines, and outages that are logged once as they begin and once as they end.
+"""Log lines of `key=value`, and outages, which are logged once at their beginning and at their end.
 
-No address of anybody's list gets into them by an error's message. What is logged while a request is
-served has the request's id.
+A line has no address of anybody's list in it: errors are logged without the addresses in their
+messages. A line that is logged while a request is served has the request's id.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ import time
 import traceback
 from contextvars import ContextVar
 from datetime import datetime
+from functools import partialmethod
 from types import TracebackType
 
-# Characters of an event or of a value that are written.
+# The longest event or value, in characters; the rest is cut.
 MAX_VALUE = 2000
 
 _PLAIN = re.compile(r"[\w.:/@+,-]+")
-# A word with an @ in it. The pattern fits where a word begins, and doesn't go back
-# in it, which would take the square of the length of one without an @.
+# A word with an @ in it. The pattern matches only where a word begins and never backtracks, which
+# would take the square of the length of a word without an @.
 _ADDRESS = re.compile(r"(?<!\S)[^\s@]*+@\S*+")
 _CHAINED = "\nWhile that was handled:\n"
 
@@ -30,24 +31,40 @@ _CHAINED = "\nWhile that was handled:\n"
 REQUEST: ContextVar[str] = ContextVar("request", default="")
 
 
-class _Line(str):
-    """What line() returns; its first so many characters are the event."""
+class Logger:
+    """Logs events with fields: `logger.info("stored", batch=7)` logs the message `stored batch=7`.
 
-    event: int
+    A value with spaces, quotes or line breaks is written as JSON.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._logger = logging.getLogger(name)
+
+    def _log(
+        self, level: int, event: str, *, exc_info: BaseException | bool = False, **values: object
+    ) -> None:
+        if self._logger.isEnabledFor(level):
+            fields = "".join(f" {key}={_value(value)}" for key, value in values.items())
+            # The formatter needs to know where the event ends.
+            self._logger.log(level, event + fields, exc_info=exc_info, extra={"fields": fields})
+
+    debug = partialmethod(_log, logging.DEBUG)
+    info = partialmethod(_log, logging.INFO)
+    warning = partialmethod(_log, logging.WARNING)
+    error = partialmethod(_log, logging.ERROR)
+    exception = partialmethod(_log, logging.ERROR, exc_info=True)
 
 
 class _Formatter(logging.Formatter):
-    """Formats records as `key=value`, and errors without the data that their messages may hold."""
+    """Formats records as `key=value`, and errors without the data in their messages."""
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
-        message = record.msg if isinstance(record.msg, _Line) else record.message
-        end = message.event if isinstance(message, _Line) else len(message)
+        fields = getattr(record, "fields", "")  # a library's record has none
+        event = _value(record.message.removesuffix(fields))
         request = REQUEST.get()
         now = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
-        return (
-            f"time={now} level={record.levelname} logger={record.name}"
-            f" event={_value(message[:end])}{message[end:]}"
-            + (f" request={request}" if request else "")
+        return f"time={now} level={record.levelname} logger={record.name} event={event}{fields}" + (
+            f" request={request}" if request else ""
         )
 
     def formatException(  # noqa: N802
@@ -67,14 +84,16 @@ class _Formatter(logging.Formatter):
 
 
 def said(error: BaseException) -> str:
-    """An error's message, but for addresses, and for the rows and statements that PostgreSQL shows
-    on the lines below the first; MAX_VALUE characters at most."""
+    """Return an error's message, without addresses, and cut to MAX_VALUE characters.
+
+    Only the first line: PostgreSQL shows rows and statements on the next.
+    """
     first, _, _ = str(error).strip().partition("\n")
     return _cut(without_addresses(first))
 
 
 def without_addresses(text: str) -> str:
-    """The text with a … in place of whatever has an @ in it."""
+    """Return the text with a … in place of each word with an @ in it."""
     return _ADDRESS.sub("…", text)
 
 
@@ -83,46 +102,32 @@ def setup() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
-    # waitress warns whenever a request waits for a thread for an instant; that is no news.
+    # waitress warns whenever a request waits for a thread, if only for an instant.
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
-
-
-def line(event: str, **values: object) -> str:
-    """`event key=value …`; a value with spaces, quotes or line breaks is written as JSON.
-
-    Of each, MAX_VALUE characters are written at most.
-    """
-    words = [event]
-    for key, value in values.items():
-        text = said(value) if isinstance(value, BaseException) else str(value)
-        words.append(f"{key}={_value(text)}")
-    written = _Line(" ".join(words))
-    written.event = len(event)
-    return written
 
 
 def _cut(text: str) -> str:
     return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
 
 
-def _value(text: str) -> str:
-    text = _cut(text)
+def _value(value: object) -> str:
+    text = said(value) if isinstance(value, BaseException) else _cut(str(value))
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
-class Sparingly:
-    """Logs what may happen very often: once, then once a minute with how often it did."""
+class RateLimited:
+    """Logs an event that may come very often: once a minute, with the number left out before."""
 
     INTERVAL = 60.0
 
-    def __init__(self, logger: logging.Logger) -> None:
+    def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._lock = threading.Lock()
         self._quiet_until = 0.0
         self._unlogged = 0
 
     def warning(self, event: str, **values: object) -> None:
-        """Log, or only count if that was done within the last minute."""
+        """Log the event, or only count it if one was logged within the last minute."""
         with self._lock:
             if time.monotonic() < self._quiet_until:
                 self._unlogged += 1
@@ -131,17 +136,17 @@ class Sparingly:
             unlogged, self._unlogged = self._unlogged, 0
         if unlogged:
             values["unlogged"] = unlogged
-        self._logger.warning(line(event, **values))
+        self._logger.warning(event, **values)
 
 
 class Outage:
-    """Whether a server that we need is out of reach, shared by all threads that talk to it.
+    """The outage of a server, shared by all threads that call the server.
 
-    It is over when a call goes well and none has failed for `settle` seconds before, so that
-    threads of which some get through and some don't make one outage and not a hundred.
+    An outage ends with a call that succeeds when no call has failed for `settle` seconds: while
+    some threads get through and others don't, it is one outage and not a hundred.
     """
 
-    def __init__(self, server: str, logger: logging.Logger, settle: float = 0.0) -> None:
+    def __init__(self, server: str, logger: Logger, settle: float = 0.0) -> None:
         self._server = server
         self._logger = logger
         self._settle = settle
@@ -150,25 +155,25 @@ class Outage:
         self._failed = 0.0
 
     def begin(self, error: BaseException) -> None:
-        """Note a failed call; only the first of an outage is logged."""
+        """Note a failed call; the first of an outage is logged."""
         with self._lock:
             self._failed = time.monotonic()
             if self._since is not None:
                 return
             self._since = self._failed
-        self._logger.error(line("unreachable", server=self._server, error=error))
+        self._logger.error("unreachable", server=self._server, error=error)
 
     def end(self) -> None:
-        """Note a call that went well; the first after an outage is logged with its length."""
-        if self._since is None:  # read without the lock: every call comes by here
+        """Note a call that succeeded; the end of an outage is logged with its seconds."""
+        if self._since is None:  # without the lock, for every call comes by here
             return
         with self._lock:
             if self._since is None or time.monotonic() < self._failed + self._settle:
                 return
             seconds, self._since = time.monotonic() - self._since, None
-        self._logger.warning(line("reachable again", server=self._server, seconds=f"{seconds:.1f}"))
+        self._logger.warning("reachable again", server=self._server, seconds=f"{seconds:.1f}")
 
     @property
     def lasting(self) -> bool:
-        """True from a failed call to the next that goes well."""
+        """True from a failed call until end()."""
         return self._since is not None

@@ -8,16 +8,12 @@ They are for watching, and go with their process; what is owed to anybody stands
 from __future__ import annotations
 
 import math
-from collections import Counter as Counts
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-
-from postgres import database
-from processors.reasons import CATALOGUE, verdict
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 # Numbers that one process may tell, and bytes of a name or label: none of ours comes near.
@@ -62,21 +58,9 @@ SWEEPS = Counter(
 )
 RINGS = Counter("email_batch_rings", "Batch ids given to the Redis list.", registry=REGISTRY)
 STREAMS = Gauge("email_batch_streams", "Event streams and downloads open.", registry=REGISTRY)
-_CONNECTIONS = Gauge(
+DATABASE_CONNECTIONS = Gauge(
     "email_batch_database_connections", "Connections to PostgreSQL.", ["state"], registry=REGISTRY
 )
-_CONNECTIONS.labels("used").set_function(lambda: database.connections()[0])
-_CONNECTIONS.labels("idle").set_function(lambda: database.connections()[1])
-
-
-def count_turn(seconds: float, emails: int, marked: Iterable[tuple[str, str]]) -> None:
-    """Count a turn that lasted so long, and its emails, some of which have a status and reason."""
-    TURNS.observe(seconds)
-    found = Counts(marked)
-    EMAILS.labels("ok", "").inc(emails - found.total())
-    for (status, reason), number in found.items():
-        known = reason if reason in CATALOGUE else "own"
-        EMAILS.labels(verdict(status, reason), known).inc(number)
 
 
 def samples() -> list[Sample]:

@@ -1,17 +1,15 @@
-"""Numbers and times as people read them. The same words are in static/js/format.js."""
+"""Numbers, times and actions as people read them; in static/js/lib/format.js for scripts."""
 
 from __future__ import annotations
 
-from typing import Any
-
 
 def count(number: int) -> str:
-    """A whole number with its thousands apart."""
+    """A whole number with commas between its thousands."""
     return f"{number:,}"
 
 
 def several(number: int, name: str, plural: str = "") -> str:
-    """A number of things."""
+    """A number with the name of what is counted: `1 email`, `1,200 emails`."""
     return f"{number:,} {name}" if number == 1 else f"{number:,} {plural or f'{name}s'}"
 
 
@@ -21,12 +19,12 @@ def percent(part: int, whole: int) -> int:
 
 
 def rate(per_second: float | None) -> str:
-    """Emails per second; a dash for what isn't known."""
+    """Emails per second; a dash if unknown."""
     return "–" if per_second is None else f"{int(per_second):,}/s"
 
 
 def clock(seconds: float | None) -> str:
-    """A length of time as a clock shows it: 0:07, 12:30, 1:02:03; a dash for what isn't known."""
+    """A length of time as on a clock: 0:07, 12:30, 1:02:03; a dash if unknown."""
     if seconds is None:
         return "–"
     minutes, rest = divmod(int(seconds), 60)
@@ -35,7 +33,7 @@ def clock(seconds: float | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it, rounded down."""
+    """A length of time in its largest unit, rounded down: 59 s, 47 h, 2 days."""
     for unit, size, most in (("s", 1, 60), ("min", 60, 3600), ("h", 3600, 172_800)):
         if seconds < most:
             return f"{int(seconds // size)} {unit}"
@@ -43,23 +41,23 @@ def duration(seconds: float) -> str:
 
 
 def share(part: int, whole: int) -> float:
-    """How wide a part of a bar is that is 1,000 wide."""
+    """The width of a part in a bar that is 1,000 wide."""
     return round(1000 * part / whole, 2) if whole else 0.0
 
 
 def moment(time: str) -> str:
-    """A date and time of day, of a time as the API tells it."""
+    """The date and time of day of an ISO 8601 time in UTC."""
     return f"{time[:16].replace('T', ' ')} UTC"
 
 
 def by(name: str | None) -> str:
-    """Who did something, where that is known."""
+    """The name of the person behind an action, if known."""
     return f" by {name}" if name else ""
 
 
-def done(action: dict[str, Any]) -> str:
-    """What somebody did to a batch, as the API tells it, but for the time."""
-    what = str(action["action"]).capitalize() + by(action["by"])
-    if action["emails"] is None:
+def done(action: str, user: str | None, which: str | None, emails: int | None) -> str:
+    """An action on a batch: `Retried by alice: 2 emails (failed)`, `Cancelled by bob`."""
+    what = action.capitalize() + by(user)
+    if emails is None:
         return what
-    return f"{what}: {several(action['emails'], 'email')} ({action['which'].replace('_', ' ')})"
+    return f"{what}: {several(emails, 'email')} ({(which or '').replace('_', ' ')})"

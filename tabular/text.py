@@ -244,12 +244,10 @@ def _binary(block: str, line: int) -> IntakeError:
             "binary_file",
             "every other byte is NUL, as in UTF-16 without a byte order mark. Save the file as CSV"
             " in UTF-8, or name its encoding, utf-16-le or utf-16-be.",
-            status=415,
             line=line,
         )
     return IntakeError(
         "binary_file",
         "there is a NUL byte, so this is not a text file. Save it as CSV in UTF-8.",
-        status=415,
         line=line,
     )

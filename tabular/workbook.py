@@ -64,7 +64,6 @@ def _start(file: BinaryIO, output: IO[bytes], errors: IO[bytes]) -> subprocess.P
             "too_many_workbooks",
             "The server is reading as many workbooks as it may at once. Please try again soon, or"
             " save the sheet as CSV in UTF-8.",
-            status=503,
         )
     try:
         with tempfile.TemporaryFile() as copy:
@@ -119,13 +118,12 @@ def _read(output: io.RawIOBase) -> Generator[tuple[int, list[str]], None, None]:
 def _error(status: int, errors: IO[bytes]) -> Exception:
     if status == REFUSED:
         errors.seek(0)
-        code, http_status, message, row = json.loads(errors.read().splitlines()[-1])
-        return IntakeError(code, message, status=http_status, line=row)
+        code, message, row = json.loads(errors.read().splitlines()[-1])
+        return IntakeError(code, message, line=row)
     if status == DISK_FULL:
         return OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     return IntakeError(
         "workbook_too_large",
         "The workbook takes too much memory or time to be read. Save its sheet as CSV in UTF-8 and"
         " upload that.",
-        status=413,
     )

@@ -1,7 +1,7 @@
 """The child process of workbook.py: reads a workbook on standard input, writes its rows as CSV.
 
 If the workbook can't be read, the exit status is REFUSED, and the last line on standard error says
-why, as JSON: a code, an HTTP status, a sentence, and the number of a row or null. If the disk has
+why, as JSON: a code, a sentence, and the number of a row or null. If the disk has
 no room for the rows, the status is DISK_FULL. Any other status but 0 means that the child died.
 """
 
@@ -46,7 +46,7 @@ _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV.
 
 
 class _RefusalError(Exception):
-    """Its arguments: a code, an HTTP status, a sentence, and perhaps the number of the bad row."""
+    """Its arguments: a code, a sentence, and perhaps the number of the bad row."""
 
 
 def main() -> None:
@@ -71,8 +71,8 @@ def main() -> None:
         os._exit(DISK_FULL)
 
 
-def _refuse(code: str, status: int, message: str, row: int | None = None) -> NoReturn:
-    print(f"\n{json.dumps([code, status, message, row])}", file=sys.stderr, flush=True)
+def _refuse(code: str, message: str, row: int | None = None) -> NoReturn:
+    print(f"\n{json.dumps([code, message, row])}", file=sys.stderr, flush=True)
     os._exit(REFUSED)
 
 
@@ -118,7 +118,7 @@ def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
         kind = "a text document"
     else:
         kind = "an archive that is no workbook"
-    raise _RefusalError("not_xlsx", 415, f"The file is {kind}; CSV and XLSX can be read. {_SAVE}")
+    raise _RefusalError("not_xlsx", f"The file is {kind}; CSV and XLSX can be read. {_SAVE}")
 
 
 def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
@@ -168,23 +168,22 @@ def _old_or_encrypted(file: BinaryIO) -> _RefusalError:
         if "EncryptedPackage".encode("utf-16-le") in previous + block:
             return _encrypted()
         previous = block[-64:]
-    return _RefusalError("not_xlsx", 415, f"The file is an old workbook (XLS) or the like. {_SAVE}")
+    return _RefusalError("not_xlsx", f"The file is an old workbook (XLS) or the like. {_SAVE}")
 
 
 def _encrypted() -> _RefusalError:
-    return _RefusalError("encrypted_workbook", 422, "The workbook has a password. Save it without.")
+    return _RefusalError("encrypted_workbook", "The workbook has a password. Save it without.")
 
 
 def _broken() -> _RefusalError:
     return _RefusalError(
-        "broken_workbook", 422, f"The workbook is broken or not all of it is there. {_SAVE}"
+        "broken_workbook", f"The workbook is broken or not all of it is there. {_SAVE}"
     )
 
 
 def _bomb(what: str) -> _RefusalError:
     return _RefusalError(
         "zip_bomb",
-        413,
         f"The workbook {what}, which is too much. Save its sheet as CSV in UTF-8 and upload that.",
     )
 
@@ -203,7 +202,7 @@ def _write(file: BinaryIO) -> None:
         sheets = [s for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
         visible = [s for s in sheets if s.visible == SheetVisibleEnum.Visible]
         if not sheets:
-            raise _RefusalError("no_sheet", 422, "The workbook has no sheet with rows.")
+            raise _RefusalError("no_sheet", "The workbook has no sheet with rows.")
         sheet = workbook.get_sheet_by_name((visible or sheets)[0].name)
     except (CalamineError, ValueError, OSError):
         raise _broken() from None
@@ -228,10 +227,10 @@ def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
     """The refusal of a row of so many characters, if it or one of its cells is too long."""
     if length > MAX_ROW:
         what = f"this row is longer than {MAX_ROW:,} characters"
-        return _RefusalError("row_too_long", 422, f"{what}. Put one address on each row.", number)
+        return _RefusalError("row_too_long", f"{what}. Put one address on each row.", number)
     if max(map(len, row)) > MAX_CELL:
         what = f"this row has a cell of more than {MAX_CELL:,} characters"
-        return _RefusalError("cell_too_long", 422, f"{what}. Shorten it or delete it.", number)
+        return _RefusalError("cell_too_long", f"{what}. Shorten it or delete it.", number)
     return None
 
 

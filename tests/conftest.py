@@ -31,7 +31,7 @@ from playwright.sync_api import (
 # Before its modules are imported: what it asserts is explained as in tests.
 pytest.register_assert_rewrite("harness")
 
-from app import Application
+from app import wsgi
 from harness import chromium
 from harness.batches import store
 from harness.config import ROOT, write_config
@@ -48,12 +48,13 @@ from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
 from runtime.settings import Settings
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 from web.access.sign_in import Access
 from web.server import server as serving
 from web.server.server import HttpServer
+from web.services import Services
 from work import turns
-from work.turns import Turns, Workplace
+from work.turns import Turns
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def servers() -> Iterator[Servers]:
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     running = []
     try:
-        running = [Embedded(kind, folder) for kind in ("postgres", "redis")]
+        running = [BundledServer(kind, folder) for kind in ("postgres", "redis")]
         yield Servers(*(server.url for server in running))
     finally:
         for server in running:
@@ -163,23 +164,23 @@ def queue(client: redis.Redis) -> BatchQueue:
 
 
 @pytest.fixture
-def make_workplace(
+def make_services(
     database: None, doorbell: Doorbell, make_settings: Callable[..., Settings]
-) -> Callable[..., Workplace]:
+) -> Callable[..., turns.Services]:
     """What the threads of a worker share, with a processor and changed settings."""
 
     def make(
         processor: Callable[..., object], doorbell: Doorbell = doorbell, **changes: object
-    ) -> Workplace:
-        return Workplace(make_settings(**changes), doorbell, processor)  # type: ignore[arg-type]
+    ) -> turns.Services:
+        return turns.Services(make_settings(**changes), doorbell, processor)  # type: ignore[arg-type]
 
     return make
 
 
 @pytest.fixture
-def make_turns(make_workplace: Callable[..., Workplace]) -> Callable[..., Turns]:
-    """What one thread of a worker does; arguments as for make_workplace()."""
-    return lambda *arguments, **changes: Turns(make_workplace(*arguments, **changes), 1)
+def make_turns(make_services: Callable[..., turns.Services]) -> Callable[..., Turns]:
+    """What one thread of a worker does; arguments as for make_services()."""
+    return lambda *arguments, **changes: Turns(make_services(*arguments, **changes), 1)
 
 
 @pytest.fixture
@@ -194,8 +195,8 @@ def serve(
         stopping = threading.Event()
         hub = Hub(doorbell, settings.redis.channel_prefix)
         access = Access(settings)
-        application = Application(settings, access, doorbell, hub, stopping)
-        server = HttpServer(application.wsgi(), settings, access.may_send)
+        services = Services(settings, access, doorbell, hub, stopping)
+        server = HttpServer(wsgi(services), settings, access.may_send)
         thread = threading.Thread(target=server.serve, args=(stopping,))
         hub.start()
         thread.start()

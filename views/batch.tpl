@@ -1,4 +1,4 @@
-% rebase("layout", title=f"{batch['filename']} · Email batches", script="batch", modules=("api", "bar", "chart", "emails", "fields", "format", "frames", "health", "live", "notify", "outcomes", "pace", "progress", "source"), styles=("batch", "emails"))
+% rebase("layout", title=f"{batch['filename']} · Email batches", styles=("batch", "emails"))
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split = batch["verdicts"], batch["rows"]
@@ -13,11 +13,7 @@
     <span class="badge" role="status" data-field="status" data-status="{{status}}">{{status}}</span>
     <span class="connection" data-field="connection" role="status"></span>
   </div>
-  <p class="message" id="message" role="status" data-again="{{retried or 0}}"\\
-% if not retried:
- hidden\\
-% end
->{{f"{phrases.several(retried, 'email')} {again} processed again." if retried else ""}}</p>
+  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{f"{phrases.several(retried, 'email')} {again} processed again." if retried else ""}}</p>
   <div role="progressbar" id="bar" aria-label="Emails processed" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{{percent}}">
     % include("bar", parts=(("ok", processed - failed), ("failed", failed)), whole=total)
   </div>
@@ -31,11 +27,7 @@
       <div><dt>elapsed</dt><dd data-field="elapsed">{{phrases.clock(batch.get("elapsedSeconds"))}}</dd></div>
     </dl>
     <div class="chart-place">
-      <p class="waiting" id="waiting"\\
-% if status != "pending":
- hidden\\
-% end
->Waiting for a worker’s turn. <span data-field="unfinished">{{f"Unfinished batches in all: {health['unfinishedBatches']:,}." if health["unfinishedBatches"] else ""}}</span></p>
+      <p class="waiting" id="waiting"{{" hidden" if status != "pending" else ""}}>Waiting for a worker’s turn. <span data-field="unfinished">{{f"Unfinished batches in all: {health['unfinishedBatches']:,}." if health["unfinishedBatches"] else ""}}</span></p>
       % include("chart")
     </div>
   </div>
@@ -61,7 +53,7 @@
 </p>
   <ul class="facts history" id="history">
     % for action in batch["history"]:
-    <li><span>{{phrases.done(action)}}</span>, <time datetime="{{action["at"]}}">{{phrases.moment(action["at"])}}</time></li>
+    <li><span>{{action["text"]}}</span>, <time datetime="{{action["at"]}}">{{phrases.moment(action["at"])}}</time></li>
     % end
   </ul>
   <template id="action"><li><span></span>, <time></time></li></template>
@@ -71,55 +63,27 @@
       % for only, words in (("", "all"), ("failed", "failed"), ("ok", "ok")):
       <a class="button quiet" href="/api/batches/{{batch["id"]}}/results.csv{{f"?only={only}" if only else ""}}" aria-label="Download {{words}}" download>{{words}}</a>
       % end
-      <span class="partial" data-when="partial"\\
-% if processed == total:
- hidden\\
-% end
->so far</span>
+      <span class="partial" data-when="partial"{{" hidden" if processed == total else ""}}>so far</span>
     </div>
     <div class="changes">
-      <form method="post" action="{{path}}/retry" data-when="completed"\\
-% if status != "completed":
- hidden\\
-% end
->
+      <form method="post" action="{{path}}/retry" data-when="completed"{{" hidden" if status != "completed" else ""}}>
         % for which, number in (("failed", failed), ("unknown", verdicts["unknown"])):
-        <button class="quiet" name="which" value="{{which}}"\\
-% if not number:
- hidden\\
-% end
->Retry {{which}} (<span data-count="{{which}}">{{count(number)}}</span>)</button>
+        <button class="quiet" name="which" value="{{which}}"{{"" if number else " hidden"}}>Retry {{which}} (<span data-count="{{which}}">{{count(number)}}</span>)</button>
         % end
       </form>
-      <span data-when="unfinished"\\
-% if ended:
- hidden\\
-% end
->\\
+      <span data-when="unfinished"{{" hidden" if ended else ""}}>\\
 % include("question", name="cancel", verb="Cancel", otherwise="Go on", question="Cancel this batch?", consequence="What is processed already stays. The rest is not processed any more, also not by a retry.")
 </span>
-      <span data-when="ended"\\
-% if not ended:
- hidden\\
-% end
->\\
+      <span data-when="ended"{{"" if ended else " hidden"}}>\\
 % include("question", name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, all its emails and what came of them are deleted for everybody. That can’t be undone.")
 </span>
-      <button type="button" class="quiet" id="notify" data-off\\
-% if ended:
- hidden\\
-% end
->Notify me when done</button>
+      <button type="button" class="quiet" id="notify" data-off{{" hidden" if ended else ""}}>Notify me when done</button>
     </div>
   </div>
 </section>
 
 <div class="columns">
-<section class="card outcomes" id="outcomes" aria-labelledby="outcomes-heading"\\
-% if not ended:
- data-live\\
-% end
->
+<section class="card outcomes" id="outcomes" aria-labelledby="outcomes-heading"{{"" if ended else " data-live"}}>
   <h2 id="outcomes-heading">What came out</h2>
   % include("bar", parts=tuple(verdicts.items()), whole=processed)
   <ul class="legend">
@@ -130,11 +94,7 @@
   </ul>
   <ul class="legend reasons" id="reasons">
     % for code, verdict, explanation, number in entries:
-    <li data-reason="{{code}}"\\
-% if not number:
- hidden\\
-% end
-><a href="{{path}}?reason={{code}}#emails" data-filter data-label="{{explanation}}"><span class="swatch" data-part="{{verdict}}"></span> <span>{{explanation}}</span> <b>{{count(number)}}</b></a></li>
+    <li data-reason="{{code}}"{{"" if number else " hidden"}}><a href="{{path}}?reason={{code}}#emails" data-filter data-label="{{explanation}}"><span class="swatch" data-part="{{verdict}}"></span> <span>{{explanation}}</span> <b>{{count(number)}}</b></a></li>
     % end
   </ul>
   <template id="reason"><li><a data-filter><span class="swatch"></span> <span data-field="reason"></span> <b></b></a></li></template>
@@ -160,17 +120,9 @@
     </form>
   </div>
   <p class="shown" role="status"><span data-field="shown">{{f"Only: {shown}" if shown else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</span>
-    <a id="clear" href="{{path}}#emails" data-filter data-label=""\\
-% if not any(query.values()) and not later:
- hidden\\
-% end
->Show all</a></p>
+    <a id="clear" href="{{path}}#emails" data-filter data-label=""{{"" if later or any(query.values()) else " hidden"}}>Show all</a></p>
   <p class="error" id="emails-error" role="alert" hidden></p>
-  <table class="fitting" id="rows" aria-labelledby="emails-heading"\\
-% if not rows:
- hidden\\
-% end
->
+  <table class="fitting" id="rows" aria-labelledby="emails-heading"{{"" if rows else " hidden"}}>
     <thead><tr><th scope="col" class="number line">Line</th><th scope="col" class="address">Address</th><th scope="col" class="state">Status</th><th scope="col" class="reason">Reason</th></tr></thead>
     <tbody>
       % for each in rows:
@@ -178,16 +130,8 @@
       % end
     </tbody>
   </table>
-  <p class="empty" id="no-rows"\\
-% if rows or more:
- hidden\\
-% end
->{{"No row fits."}}</p>
-  <p class="more"><a id="more" rel="next" href="{{more}}"\\
-% if not more:
- hidden\\
-% end
->Show more</a> <span data-field="looked" role="status"></span></p>
+  <p class="empty" id="no-rows"{{" hidden" if rows or more else ""}}>No row fits.</p>
+  <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show more</a> <span data-field="looked" role="status"></span></p>
   <template id="row">
     % include("row", each=None)
   </template>

@@ -1,22 +1,12 @@
-<tr\\
 % if each:
- data-batch="{{each["id"]}}" data-revision="{{each["revision"]}}" data-status="{{each["status"]}}"\\
-% end
->
-  <th scope="row" class="file"><a data-field="filename"\\
-% if each:
- href="/batches/{{each["id"]}}">{{each["filename"]}}\\
+<tr data-batch="{{each["id"]}}" data-revision="{{each["revision"]}}" data-status="{{each["status"]}}">
+  <th scope="row" class="file"><a data-field="filename" href="/batches/{{each["id"]}}">{{each["filename"]}}</a></th>
+  <td class="when"><time data-field="created" datetime="{{each["createdAt"]}}">{{phrases.moment(each["createdAt"])}}</time><span class="by" data-field="by">{{phrases.by(each["uploadedBy"])}}</span></td>
 % else:
->\\
+<tr>
+  <th scope="row" class="file"><a data-field="filename"></a></th>
+  <td class="when"><time data-field="created"></time><span class="by" data-field="by"></span></td>
 % end
-</a></th>
-  <td class="when"><time data-field="created"\\
-% if each:
- datetime="{{each["createdAt"]}}">{{phrases.moment(each["createdAt"])}}\\
-% else:
->\\
-% end
-</time><span class="by" data-field="by">{{phrases.by(each["uploadedBy"]) if each else ""}}</span></td>
   <td class="number rows" data-field="rows">{{phrases.count(each["rows"]["total"]) if each else ""}}</td>
   <td class="done">\\
 % done, failed = (each["processedCount"], each["failedCount"]) if each else (0, 0)

@@ -1,4 +1,4 @@
-% rebase("layout", title="Email batches", script="home", modules=("api", "batches", "bar", "fields", "format", "frames", "health", "live", "pace", "preview", "source", "upload"), styles=("upload", "batches"))
+% rebase("layout", title="Email batches", styles=("upload", "batches"))
 % include("health")
 % if deleted:
 <p class="message" role="status">Batch {{deleted}} has been deleted.</p>
@@ -55,22 +55,14 @@
       <select name="status" aria-label="Status">
         <option value="">any status</option>
         % for status in statuses:
-        <option\\
-% if status == query["status"]:
- selected\\
-% end
->{{status}}</option>
+        <option{{" selected" if status == query["status"] else ""}}>{{status}}</option>
         % end
       </select>
       <button class="quiet" id="refresh">Refresh</button>
     </form>
   </div>
   <p class="error" id="batches-error" role="alert" hidden></p>
-  <table class="fitting" id="batches" aria-labelledby="batches-heading"\\
-% if not batches:
- hidden\\
-% end
->
+  <table class="fitting" id="batches" aria-labelledby="batches-heading"{{"" if batches else " hidden"}}>
     <thead>
       <tr><th scope="col">File</th><th scope="col" class="when">Uploaded</th><th scope="col" class="number rows">Rows</th><th scope="col" class="done">Progress</th><th scope="col" class="state">Status</th><th scope="col" class="number rate">Rate</th><th scope="col" class="number left">Left</th></tr>
     </thead>
@@ -80,24 +72,8 @@
       % end
     </tbody>
   </table>
-  <p class="empty" id="no-batches"\\
-% if batches:
- hidden\\
-% end
-><span data-when="unfiltered"\\
-% if any(query.values()) or older:
- hidden\\
-% end
->Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"\\
-% if not (any(query.values()) or older):
- hidden\\
-% end
->No batch fits. <a href="/">Show all</a></span></p>
-  <p class="more"><a id="more" rel="next" href="{{more}}"\\
-% if not more:
- hidden\\
-% end
->Show older batches</a></p>
+  <p class="empty" id="no-batches"{{" hidden" if batches else ""}}><span data-when="unfiltered"{{" hidden" if any(query.values()) or older else ""}}>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"{{"" if any(query.values()) or older else " hidden"}}>No batch fits. <a href="/">Show all</a></span></p>
+  <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show older batches</a></p>
   <template id="batch-row">
     % include("batch_row", each=None)
   </template>

@@ -11,8 +11,8 @@
   % end
   % if defined("script"):
   <script type="module" src="{{static}}/js/{{script}}.js"></script>
-  % for name in modules:
-  <link rel="modulepreload" href="{{static}}/js/{{name}}.js">
+  % for path in preload:
+  <link rel="modulepreload" href="{{static}}/{{path}}">
   % end
   % end
 </head>

@@ -1,20 +1,17 @@
-<tr\\
 % if each:
- data-line="{{each["line"]}}"\\
-% end
->
-  <td class="number line" data-field="line">{{phrases.count(each["line"]) if each else ""}}</td>
-% if not each:
+% skipped = "kind" in each
+% state = each["kind"] if skipped else each["verdict"] or "pending"
+% reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
+<tr data-line="{{each["line"]}}">
+  <td class="number line" data-field="line">{{phrases.count(each["line"])}}</td>
+  <th scope="row" class="address" data-field="email">{{each["content" if skipped else "email"]}}</th>
+  <td class="state"><span class="badge" data-field="verdict" data-status="{{state}}">{{state.replace("_", " ")}}</span></td>
+  <td class="reason"><span data-field="reason">{{reason}}</span> <span class="suggestion" data-field="suggestion">{{f"Meant: {each['suggestion']}" if each.get("suggestion") else ""}}</span></td>
+% else:
+<tr>
+  <td class="number line" data-field="line"></td>
   <th scope="row" class="address" data-field="email"></th>
   <td class="state"><span class="badge" data-field="verdict"></span></td>
   <td class="reason"><span data-field="reason"></span> <span class="suggestion" data-field="suggestion"></span></td>
-% elif "kind" in each:
-  <th scope="row" class="address" data-field="email">{{each["content"]}}</th>
-  <td class="state"><span class="badge" data-field="verdict" data-status="{{each["kind"]}}">{{each["kind"].replace("_", " ")}}</span></td>
-  <td class="reason"><span data-field="reason">{{f"First on line {each['firstLine']:,}." if each["firstLine"] else ""}}</span> <span class="suggestion" data-field="suggestion"></span></td>
-% else:
-  <th scope="row" class="address" data-field="email">{{each["email"]}}</th>
-  <td class="state"><span class="badge" data-field="verdict" data-status="{{each["verdict"] or "pending"}}">{{each["verdict"] or "pending"}}</span></td>
-  <td class="reason"><span data-field="reason">{{each["explanation"]}}</span> <span class="suggestion" data-field="suggestion">{{f"Meant: {each['suggestion']}" if each["suggestion"] else ""}}</span></td>
 % end
 </tr>

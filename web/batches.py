@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
@@ -12,15 +11,12 @@ import bottle
 from bottle import request, response
 
 import models
-from batches import changes, kept_files, queries, removal, results
+from batches import changes, kept_files, queries, removal, results, snapshots
 from batches.as_json import (
     action_json,
     batch_json,
-    choice_from_query,
     email_json,
-    number_from_query,
     skipped_json,
-    text_from_query,
     typo_json,
 )
 from batches.changes import StateError
@@ -29,12 +25,12 @@ from postgres import database
 from postgres.database import Session
 from processors import reasons
 from relay import hub
-from relay.rates import Rates
 from runtime import logs, phrases
 from web import forms, uploads
 from web.access import sign_in
+from web.parameters import choice_from_query, number_from_query, text_from_query
 from web.problems import Problem
-from web.streams import Streams
+from web.services import Services
 
 # Batches in one answer, at most and by default; the same for emails and skipped rows.
 MAX_PAGE, PAGE = 100, 20
@@ -51,47 +47,19 @@ MORE_SECONDS = 1.5
 MAX_TYPOS = 100
 
 
-logger = logging.getLogger("batches")
+logger = logs.Logger("batches")
 
 
 class Batches:
-    """The request handlers. One object serves all request threads.
+    """The request handlers. One object serves all request threads."""
 
-    `connect` opens a database session, for the given seconds or else the default.
-    `announce` tells workers and pages of a change.
-    `health` returns the state of the parts, for the stream of all batches.
-    """
-
-    def __init__(
-        self,
-        streams: Streams,
-        connect: Callable[..., AbstractContextManager[Session]],
-        announce: Callable[[Snapshot], bool],
-        health: Callable[[], dict[str, Any]],
-        rates: Rates,
-    ) -> None:
-        self._streams = streams
-        self._connect = connect
-        self._announce = announce
-        self._health = health
-        self._rates = rates
+    def __init__(self, services: Services) -> None:
+        self._streams = services.streams
+        self._connect = services.connect
+        self._announce = services.announce
+        self._health = services.health.recent
+        self._rates = services.hub.rates
         self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
-
-    def add_routes(self, routes: bottle.Bottle) -> None:
-        """Add the handlers to the application's routes."""
-        batch = "/api/batches/<batch_id:int>"
-        routes.get("/api/batches", callback=self.batches)
-        routes.get("/api/batches/stream", callback=self.stream_all)
-        routes.get(batch, callback=self.batch)
-        routes.get(f"{batch}/stream", callback=self.stream)
-        routes.get(f"{batch}/emails", callback=self.emails)
-        routes.get(f"{batch}/rows", callback=self.rows)
-        routes.get(f"{batch}/typos", callback=self.typos)
-        routes.get(f"{batch}/results.csv", callback=self.results_csv)
-        routes.get(f"{batch}/results.jsonl", callback=self.results_jsonl)
-        routes.post(f"{batch}/retry", callback=self.retry)
-        routes.post(f"{batch}/cancel", callback=self.cancel)
-        routes.delete(batch, callback=self.delete)
 
     def find(self, batch_id: int) -> Batch:
         """Return the batch with this id. Raises Problem if there is none."""
@@ -118,7 +86,7 @@ class Batches:
 
     def _summary(self, batch: Batch) -> dict[str, Any]:
         """The JSON of a batch in a list."""
-        return batch_json(batch) | self._rates.pace(models.snapshot_of(batch))
+        return batch_json(batch) | self._rates.pace(Snapshot.of(batch))
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
@@ -171,30 +139,30 @@ class Batches:
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
-        events = self._streams.open(
-            batch_id,
-            lambda: self.find(batch_id),
-            holder=sign_in.holder(),
-            last_event_id=request.get_header("Last-Event-ID", ""),
-            disconnected=request.environ["waitress.client_disconnected"],
+        return _streamed(
+            self._streams.open(
+                batch_id,
+                lambda: [Snapshot.of(self.find(batch_id))],
+                holder=sign_in.holder(),
+                disconnected=request.environ["waitress.client_disconnected"],
+                last_event_id=request.get_header("Last-Event-ID", ""),
+            )
         )
-        if events is None:
-            raise bottle.HTTPResponse(status=204)  # after this an EventSource doesn't reconnect
-        return _streamed(events)
 
     def stream_all(self) -> Iterator[bytes]:
         """GET /api/batches/stream: health, current snapshots, then every change of any batch."""
 
         def present() -> list[Snapshot]:
             with self._connect():
-                return models.present_snapshots(hub.NEWEST, hub.UNFINISHED)
+                return snapshots.newest_and_unfinished(hub.NEWEST, hub.UNFINISHED)
 
         return _streamed(
-            self._streams.open_all(
+            self._streams.open(
+                None,
                 present,
-                self._health,
                 holder=sign_in.holder(),
                 disconnected=request.environ["waitress.client_disconnected"],
+                health=self._health,
             )
         )
 
@@ -321,11 +289,7 @@ class Batches:
     def delete(self, batch_id: int) -> None:
         """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""
         self.hide(batch_id)
-        place: removal.Place | None = (0, -1)
-        while place is not None:
-            # Each piece has its own session. If this is interrupted, a worker removes the rest.
-            with self._connect(PIECE_SECONDS):
-                place = removal.remove_some(batch_id, place)
+        removal.remove_all(batch_id, lambda: self._connect(PIECE_SECONDS))
         raise bottle.HTTPResponse(status=204)
 
     def hide(self, batch_id: int) -> None:
@@ -339,7 +303,7 @@ class Batches:
 
 
 def _log(event: str, batch_id: int, **values: object) -> None:
-    logger.info(logs.line(event, batch=batch_id, **values, **sign_in.doer()))
+    logger.info(event, batch=batch_id, **values, **sign_in.doer())
 
 
 def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:

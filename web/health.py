@@ -1,12 +1,14 @@
-"""How the parts are, and what to do if one is away: for /api/health and the strip on the page."""
+"""The state of PostgreSQL, Redis and the workers: for /api/health, /metrics and the pages."""
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from dataclasses import dataclass
 from typing import Any
 
+from bottle import response
 from prometheus_client import Metric
 
 from batches import queries
@@ -16,47 +18,52 @@ from postgres.database import UNREACHABLE, is_read_only, require_writable, sessi
 from relay import presence
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
-from relay.presence import Roll, Worker
+from relay.presence import Worker, Workers
 from runtime import metrics
 from runtime.logs import Outage
 from runtime.phrases import duration, several
-from runtime.settings import VERSION
+from runtime.settings import VERSION, Settings
+from web.problems import RETRY_AFTER
 
 START_WORKER = "python worker.py --threads 4"
-# Seconds that a report stays good for those who look on.
+# Seconds that pages and streams share a report.
 RECENT_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Survey:
-    """What the servers say; None for what one that is away would say.
+class Status:
+    """Answers of PostgreSQL and Redis; None where a server is away.
 
     A PostgreSQL that can only be read counts as away.
     """
 
-    read_only: bool
-    backlog: Backlog | None
-    schema_version: int | None
-    roll: Roll | None
-    depth: int | None
-    # What Redis answers instead of doing what it is asked.
+    read_only: bool = False
+    backlog: Backlog | None = None
+    schema_version: int | None = None
+    workers: Workers | None = None
+    queue_depth: int | None = None
+    # The error that Redis answers to every command, if it does.
     refusal: str | None = None
 
 
 class Health:
-    """Asks PostgreSQL and Redis; their outages are logged by who else talks to them, too."""
+    """Asks PostgreSQL and Redis. One object serves all request threads.
 
-    def __init__(self, doorbell: Doorbell, queue_key: str, postgres: Outage) -> None:
+    `postgres` logs the outages of PostgreSQL, whichever part of the app meets one.
+    """
+
+    def __init__(self, doorbell: Doorbell, settings: Settings, postgres: Outage) -> None:
         self._doorbell = doorbell
-        self._queue_key = queue_key
-        self._queue = BatchQueue(doorbell.client, queue_key)
+        self._queue_key = settings.redis.queue_key
+        self._queue = BatchQueue(doorbell.client, self._queue_key)
+        self._max_streams = settings.server.max_streams
         self._postgres = postgres
         self._lock = threading.Lock()
         self._recent: dict[str, Any] | None = None
         self._recent_until = 0.0
 
     def recent(self) -> dict[str, Any]:
-        """A report that is RECENT_SECONDS old at most; many who ask for it cost but one."""
+        """Return a report that is at most RECENT_SECONDS old, and shared by all callers."""
         with self._lock:
             if self._recent is None or time.monotonic() >= self._recent_until:
                 self._recent = self.report()
@@ -64,15 +71,41 @@ class Health:
             return self._recent
 
     def report(self) -> dict[str, Any]:
-        """What /api/health answers. What a server that is away would tell is null."""
-        return _report(self.survey())
+        """Return the body of /api/health. A value is null where its server is away."""
+        return _report(self.status())
 
-    def survey(self) -> Survey:
-        """How the parts are just now."""
+    def status(self) -> Status:
+        """Ask PostgreSQL and Redis now."""
         read_only, backlog, version = self._ask_postgres()
-        roll = self._doorbell.use(lambda: presence.workers(self._doorbell.client, self._queue_key))
+        workers = self._doorbell.use(
+            lambda: presence.workers(self._doorbell.client, self._queue_key)
+        )
         depth = self._doorbell.use(self._queue.depth)
-        return Survey(read_only, backlog, version, roll, depth, self._doorbell.refusal)
+        return Status(read_only, backlog, version, workers, depth, self._doorbell.refusal)
+
+    # The handlers.
+
+    def health(self) -> dict[str, Any]:
+        """GET /api/health: 503 when the database is out of reach."""
+        report = self.report()
+        if report["database"] != "ok":
+            response.status = 503
+            response.set_header("Retry-After", RETRY_AFTER)
+        response.set_header("Cache-Control", "no-store")
+        return report
+
+    def metrics(self) -> bytes:
+        """GET /metrics: what app and workers count, for Prometheus."""
+        status = self.status()
+        processes = {"app": metrics.samples()}
+        for worker in status.workers.alive if status.workers else ():
+            processes[f"{worker.host}:{worker.pid}"] = worker.samples
+        response.content_type = metrics.MEDIA_TYPE
+        response.set_header("Cache-Control", "no-store")
+        slots = metrics.gauge(
+            "stream_slots", "Streams and downloads that may be open at once.", self._max_streams
+        )
+        return metrics.exposition(processes, [*gauges(status), slots])
 
     def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
         try:
@@ -86,52 +119,48 @@ class Health:
         return answer
 
 
-def _report(survey: Survey) -> dict[str, Any]:
-    backlog, roll = survey.backlog, survey.roll
-    return {
-        "status": "degraded" if backlog is None or roll is None else "ok",
-        "database": "read-only" if survey.read_only else "unreachable" if backlog is None else "ok",
-        "redis": "unreachable" if roll is None else "ok",
-        **_workers_json(roll),
-        "queueDepth": survey.depth,
-        **_backlog_json(backlog),
+def _report(status: Status) -> dict[str, Any]:
+    database = "unreachable" if status.backlog is None else "ok"
+    report = {
+        "status": "degraded" if status.backlog is None or status.workers is None else "ok",
+        "database": "read-only" if status.read_only else database,
+        "redis": "unreachable" if status.workers is None else "ok",
+        **_workers_json(status.workers),
+        "queueDepth": status.queue_depth,
+        **_backlog_json(status.backlog),
         "version": VERSION,
-        "schemaVersion": survey.schema_version,
-        "notice": _notice(survey),
+        "schemaVersion": status.schema_version,
+        "notice": _notice(status),
     }
+    return report | {"texts": _texts(report)}
 
 
-def gauges(survey: Survey) -> list[Metric]:
-    """The same as numbers for /metrics. What is not known is left out."""
-    backlog, roll = survey.backlog, survey.roll
+def gauges(status: Status) -> list[Metric]:
+    """Return the state as numbers for /metrics, without the unknown ones."""
+    backlog, workers = status.backlog, status.workers
     unfinished = None if backlog is None else backlog.unfinished
     waiting = None if backlog is None else backlog.seconds or 0.0
-    workers = None if roll is None else len(roll.alive)
+    alive = None if workers is None else len(workers.alive)
     gauge = metrics.gauge
     return [
-        gauge(
-            "postgres_up",
-            "Whether PostgreSQL takes writes.",
-            float(backlog is not None),
-        ),
-        gauge("redis_up", "Whether Redis can be reached.", float(roll is not None)),
-        gauge("workers", "Workers alive.", workers),
-        gauge("queue_depth", "Batch ids on the Redis list.", survey.depth),
+        gauge("postgres_up", "Whether PostgreSQL takes writes.", float(backlog is not None)),
+        gauge("redis_up", "Whether Redis can be reached.", float(workers is not None)),
+        gauge("workers", "Workers alive.", alive),
+        gauge("queue_depth", "Batch ids on the Redis list.", status.queue_depth),
         gauge("unfinished_batches", "Batches that have not ended.", unfinished),
         gauge("oldest_waiting_seconds", "How long the oldest pending batch waits.", waiting),
-        gauge("schema_version", "Version of the database's tables.", survey.schema_version),
+        gauge("schema_version", "Version of the database's tables.", status.schema_version),
     ]
 
 
-def _workers_json(roll: Roll | None) -> dict[str, Any]:
-    if roll is None:
-        names = ("workersAlive", "workerThreads", "workers", "lastWorkerSeen")
-        return dict.fromkeys(names)
-    last = roll.last_seen
+def _workers_json(workers: Workers | None) -> dict[str, Any]:
+    if workers is None:
+        return dict.fromkeys(("workersAlive", "workerThreads", "workers", "lastWorkerSeen"))
+    last = workers.last_seen
     return {
-        "workersAlive": len(roll.alive),
-        "workerThreads": sum(worker.threads for worker in roll.alive),
-        "workers": [_worker_json(worker) for worker in roll.alive],
+        "workersAlive": len(workers.alive),
+        "workerThreads": sum(worker.threads for worker in workers.alive),
+        "workers": [_worker_json(worker) for worker in workers.alive],
         "lastWorkerSeen": last
         and {"host": last.host, "pid": last.pid, "secondsAgo": round(last.seen_ago, 1)},
     }
@@ -170,34 +199,31 @@ def _backlog_json(backlog: Backlog | None) -> dict[str, Any]:
     return {"oldestWaiting": oldest, "unfinishedBatches": backlog.unfinished}
 
 
-def _notice(survey: Survey) -> dict[str, str | None] | None:
-    """Why nothing moves, or moves unseen, and the command that helps; None if all is well."""
+def _notice(status: Status) -> dict[str, str | None] | None:
+    """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
 
     def notice(level: str, text: str, command: str | None = None) -> dict[str, str | None]:
         return {"level": level, "text": text, "command": command}
 
-    if survey.read_only:
+    late = "Uploads are processed, but updates arrive late."
+    if status.read_only:
         text = "The database can only be read. Nothing is processed until it takes writes again."
         return notice("error", text)
-    if survey.backlog is None:
+    if status.backlog is None:
         text = "The database can't be reached. Nothing is processed until it is back."
         return notice("error", text)
-    if survey.refusal is not None:
-        text = f"Redis refuses what it is asked to do: {survey.refusal.rstrip('.')}."
-        return notice("warning", f"{text} Uploads are processed, but updates arrive late.")
-    if survey.roll is None:
-        text = "Redis can't be reached. Uploads are processed, but updates arrive late."
-        return notice("warning", text)
-    if not survey.roll.alive:
+    if status.refusal is not None:
+        refusal = status.refusal.rstrip(".")
+        return notice("warning", f"Redis refuses what it is asked to do: {refusal}. {late}")
+    if status.workers is None:
+        return notice("warning", f"Redis can't be reached. {late}")
+    if not status.workers.alive:
         return notice("error", "No worker is running, so batches wait.", START_WORKER)
     return None
 
 
-# The same words are in static/js/format.js; a test holds the two together.
-
-
-def strip(report: dict[str, Any]) -> dict[str, str]:
-    """The texts of the strip on the page, by data-field."""
+def _texts(report: dict[str, Any]) -> dict[str, str]:
+    """Return the texts of the strip on the pages, by data-field."""
     notice = report["notice"] or {"level": "ok", "text": "", "command": None}
     return {
         "level": {"ok": "OK", "warning": "Degraded", "error": "Problem"}[notice["level"]],
@@ -244,3 +270,15 @@ def _last_seen_text(report: dict[str, Any]) -> str:
     if report["workersAlive"] != 0 or last is None:
         return ""
     return f"One was last seen {duration(last['secondsAgo'])} ago on {last['host']}:{last['pid']}."
+
+
+def _silent() -> str:
+    unknown = {"database": "unknown", "redis": "unknown"}
+    text = "The server can't be reached. Is app.py running? This page tries again by itself."
+    notice = {"level": "error", "text": text, "command": None}
+    report = _report(Status()) | unknown | {"notice": notice}
+    return json.dumps({"notice": notice, "texts": _texts(report)})
+
+
+# The part of a report, as JSON, that the pages' scripts show while this server does not answer.
+SILENT = _silent()

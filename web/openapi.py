@@ -137,235 +137,234 @@ def _state(**more: Schema) -> Schema:
     return object_of(batchId=ID, status={"enum": [*models.STATUSES]}, **more)
 
 
-def _paths() -> dict[str, Schema]:
-    batch = "/api/batches/{batchId}"
-    of_batch = {"parameters": [_PATH_ID]}
-    return {
-        "/api/health": {
-            "get": _operation(
-                "health",
-                "Whether all parts are there, and who processes what.",
-                {
-                    "200": _json(ref("Health"), "It is there."),
-                    "503": {
-                        "description": "The database is out of reach.",
-                        "content": {
-                            "application/json": {"schema": ref("Health")},
-                            _PROBLEM: {"schema": ref("Problem")},
-                        },
-                    },
+_HEALTH = {
+    "get": _operation(
+        "health",
+        "Whether all parts are there, and who processes what.",
+        {
+            "200": _json(ref("Health"), "It is there."),
+            "503": {
+                "description": "The database is out of reach.",
+                "content": {
+                    "application/json": {"schema": ref("Health")},
+                    _PROBLEM: {"schema": ref("Problem")},
                 },
-            )
+            },
         },
-        "/api/openapi.json": {
-            "get": _operation(
-                "document", "This document.", {"200": _json({"type": "object"}, "It.")}
-            )
-        },
-        "/api/upload": {
-            "post": _operation(
-                "upload",
-                "Store a file, or a text with addresses, as a batch: all of it, or nothing.",
-                {
-                    "201": {
-                        **_json(
-                            object_of(
-                                batchId=ID,
-                                filename=TEXT,
-                                totalEmails=whole(1),
-                                status={"enum": [*models.STATUSES]},
-                                rows=ref("Rows"),
-                                format=ref("Format"),
-                                liveUpdates={"type": "boolean"},
-                            ),
-                            "It is stored.",
-                        ),
-                        "headers": {"Location": {"schema": TEXT}},
-                        "links": {name: _link(name) for name in _OF_A_BATCH},
-                    }
-                },
-                *_FILE_PROBLEMS,
-                requestBody=_upload(_FORM),
-            )
-        },
-        "/api/preview": {
-            "post": _operation(
-                "preview",
-                "What an upload of this file, or of its first part, would be read as.",
-                {
-                    "200": _json(
-                        object_of(
-                            **FORMAT,
-                            columns=list_of(
-                                object_of(index=whole(1), name=or_null(TEXT), addresses=whole())
-                            ),
-                            rows=list_of(list_of(TEXT)),
-                            partial={"type": "boolean"},
-                        ),
-                        "The format, and the first rows.",
-                    )
-                },
-                *_FILE_PROBLEMS,
-                requestBody=_upload(_FORM | {"size": TEXT}),
-            )
-        },
-        "/api/batches": {
-            "get": _operation(
-                "batches",
-                "The batches, newest first.",
-                {
-                    "200": _json(
-                        object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page."
-                    )
-                },
-                parameters=[
-                    _query("q", _SEARCH, "A part of the file's name."),
-                    _query("status", _one_of(*models.STATUSES), "Those in this state only."),
-                    _query("before", ID, "`next` of the page before."),
-                    _query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
-                ],
-            )
-        },
-        "/api/batches/stream": {
-            "get": _operation(
-                "streamAll", "Every change of any batch, and the health.", {"200": _EVENTS}
-            )
-        },
-        batch: {
-            "get": _operation(
-                "batch",
-                "A batch.",
-                {"200": _json(ref("WholeBatch"), "The batch.")},
-                404,
-                **of_batch,
-            ),
-            "delete": _operation(
-                "delete",
-                "Delete a batch that has ended, with its file and all that came of it.",
-                {"204": {"description": "It is gone."}},
-                404,
-                409,
-                **of_batch,
-            ),
-        },
-        f"{batch}/stream": {
-            "get": _operation(
-                "stream",
-                "Every change of the batch until its end.",
-                {"200": _EVENTS, "204": {"description": "It has ended, as you know."}},
-                404,
-                **of_batch,
-            )
-        },
-        f"{batch}/emails": {
-            "get": _operation(
-                "emails",
-                "Its emails, by number.",
-                {
-                    "200": _json(
-                        object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page."
-                    )
-                },
-                404,
-                parameters=[
-                    _PATH_ID,
-                    _query("status", _one_of(*reasons.STATUSES), "Those in this state only."),
-                    _query("verdict", _one_of(*reasons.VERDICTS), "Those of this verdict only."),
-                    _query(
-                        "reason",
-                        {"type": "string", "pattern": f"^({reasons.CODE})?$"},
-                        "Those with this reason only.",
+    )
+}
+_DOCUMENT = {
+    "get": _operation("document", "This document.", {"200": _json({"type": "object"}, "It.")})
+}
+_STORE = {
+    "post": _operation(
+        "upload",
+        "Store a file, or a text with addresses, as a batch: all of it, or nothing.",
+        {
+            "201": {
+                **_json(
+                    object_of(
+                        batchId=ID,
+                        filename=TEXT,
+                        totalEmails=whole(1),
+                        status={"enum": [*models.STATUSES]},
+                        rows=ref("Rows"),
+                        format=ref("Format"),
+                        liveUpdates={"type": "boolean"},
                     ),
-                    _query("q", _SEARCH, "A part of the address."),
-                    _AFTER,
-                    _LIMIT,
-                ],
-            )
-        },
-        f"{batch}/rows": {
-            "get": _operation(
-                "rows",
-                "The rows that became no emails, by line.",
-                {
-                    "200": _json(
-                        object_of(
-                            rows=list_of(
-                                object_of(
-                                    line=whole(),
-                                    kind={"enum": [*kept_files.KINDS]},
-                                    firstLine=or_null(whole()),
-                                    content=or_null(TEXT),
-                                )
-                            ),
-                            next=or_null(whole()),
-                        ),
-                        "A page.",
-                    )
-                },
-                404,
-                parameters=[
-                    _PATH_ID,
-                    _query("kind", _one_of(*kept_files.KINDS), "Those of this kind only."),
-                    _AFTER,
-                    _LIMIT,
-                ],
-            )
-        },
-        f"{batch}/typos": {
-            "get": _operation(
-                "typos",
-                "Domains that are probably mistyped, most first.",
-                {
-                    "200": _json(
-                        object_of(
-                            typos=list_of(object_of(domain=TEXT, count=whole(1), suggestion=TEXT))
-                        ),
-                        "The domains.",
-                    )
-                },
-                404,
-                **of_batch,
-            )
-        },
-        **{
-            f"{batch}/results.{suffix}": {
-                "get": _operation(
-                    f"results_{suffix}",
-                    summary,
-                    {"200": _file(results.MEDIA_TYPES[suffix].partition(";")[0], "A download.")},
-                    404,
-                    409,
-                    parameters=[_PATH_ID, _ONLY],
-                )
+                    "It is stored.",
+                ),
+                "headers": {"Location": {"schema": TEXT}},
+                "links": {name: _link(name) for name in _OF_A_BATCH},
             }
-            for suffix, summary in (
-                ("csv", "The uploaded file, with what came of each row."),
-                ("jsonl", "A JSON object for each email."),
+        },
+        *_FILE_PROBLEMS,
+        requestBody=_upload(_FORM),
+    )
+}
+_PREVIEW = {
+    "post": _operation(
+        "preview",
+        "What an upload of this file, or of its first part, would be read as.",
+        {
+            "200": _json(
+                object_of(
+                    **FORMAT,
+                    columns=list_of(
+                        object_of(index=whole(1), name=or_null(TEXT), addresses=whole())
+                    ),
+                    rows=list_of(list_of(TEXT)),
+                    partial={"type": "boolean"},
+                ),
+                "The format, and the first rows.",
             )
         },
-        f"{batch}/retry": {
-            "post": _operation(
-                "retry",
-                "Process emails of a completed batch again: failed, unknown, or by reason.",
-                {"200": _json(_state(requeued=whole()), "So many are processed again.")},
-                404,
-                409,
-                415,
-                requestBody=_which(),
-                **of_batch,
+        *_FILE_PROBLEMS,
+        requestBody=_upload(_FORM | {"size": TEXT}),
+    )
+}
+_BATCHES = {
+    "get": _operation(
+        "batches",
+        "The batches, newest first.",
+        {"200": _json(object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page.")},
+        parameters=[
+            _query("q", _SEARCH, "A part of the file's name."),
+            _query("status", _one_of(*models.STATUSES), "Those in this state only."),
+            _query("before", ID, "`next` of the page before."),
+            _query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
+        ],
+    )
+}
+_ALL_EVENTS = {
+    "get": _operation("streamAll", "Every change of any batch, and the health.", {"200": _EVENTS})
+}
+_ONE_BATCH = {
+    "get": _operation(
+        "batch",
+        "A batch.",
+        {"200": _json(ref("WholeBatch"), "The batch.")},
+        404,
+        parameters=[_PATH_ID],
+    ),
+    "delete": _operation(
+        "delete",
+        "Delete a batch that has ended, with its file and all that came of it.",
+        {"204": {"description": "It is gone."}},
+        404,
+        409,
+        parameters=[_PATH_ID],
+    ),
+}
+_EVENTS_OF_BATCH = {
+    "get": _operation(
+        "stream",
+        "Every change of the batch until its end.",
+        {"200": _EVENTS, "204": {"description": "It has ended, as you know."}},
+        404,
+        parameters=[_PATH_ID],
+    )
+}
+_EMAILS = {
+    "get": _operation(
+        "emails",
+        "Its emails, by number.",
+        {"200": _json(object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page.")},
+        404,
+        parameters=[
+            _PATH_ID,
+            _query("status", _one_of(*reasons.STATUSES), "Those in this state only."),
+            _query("verdict", _one_of(*reasons.VERDICTS), "Those of this verdict only."),
+            _query(
+                "reason",
+                {"type": "string", "pattern": f"^({reasons.CODE})?$"},
+                "Those with this reason only.",
+            ),
+            _query("q", _SEARCH, "A part of the address."),
+            _AFTER,
+            _LIMIT,
+        ],
+    )
+}
+_ROWS = {
+    "get": _operation(
+        "rows",
+        "The rows that became no emails, by line.",
+        {
+            "200": _json(
+                object_of(
+                    rows=list_of(
+                        object_of(
+                            line=whole(),
+                            kind={"enum": [*kept_files.KINDS]},
+                            firstLine=or_null(whole()),
+                            content=or_null(TEXT),
+                        )
+                    ),
+                    next=or_null(whole()),
+                ),
+                "A page.",
             )
         },
-        f"{batch}/cancel": {
-            "post": _operation(
-                "cancel",
-                "Cancel a batch; what is counted stays.",
-                {"200": _json(_state(processedCount=whole(), totalEmails=whole(1)), "It is.")},
-                404,
-                409,
-                **of_batch,
+        404,
+        parameters=[
+            _PATH_ID,
+            _query("kind", _one_of(*kept_files.KINDS), "Those of this kind only."),
+            _AFTER,
+            _LIMIT,
+        ],
+    )
+}
+_TYPOS = {
+    "get": _operation(
+        "typos",
+        "Domains that are probably mistyped, most first.",
+        {
+            "200": _json(
+                object_of(typos=list_of(object_of(domain=TEXT, count=whole(1), suggestion=TEXT))),
+                "The domains.",
             )
         },
+        404,
+        parameters=[_PATH_ID],
+    )
+}
+_RESULTS = {
+    suffix: {
+        "get": _operation(
+            f"results_{suffix}",
+            summary,
+            {"200": _file(results.MEDIA_TYPES[suffix].partition(";")[0], "A download.")},
+            404,
+            409,
+            parameters=[_PATH_ID, _ONLY],
+        )
     }
+    for suffix, summary in (
+        ("csv", "The uploaded file, with what came of each row."),
+        ("jsonl", "A JSON object for each email."),
+    )
+}
+_RETRY = {
+    "post": _operation(
+        "retry",
+        "Process emails of a completed batch again: failed, unknown, or by reason.",
+        {"200": _json(_state(requeued=whole()), "So many are processed again.")},
+        404,
+        409,
+        415,
+        requestBody=_which(),
+        parameters=[_PATH_ID],
+    )
+}
+_CANCEL = {
+    "post": _operation(
+        "cancel",
+        "Cancel a batch; what is counted stays.",
+        {"200": _json(_state(processedCount=whole(), totalEmails=whole(1)), "It is.")},
+        404,
+        409,
+        parameters=[_PATH_ID],
+    )
+}
+
+_BATCH = "/api/batches/{batchId}"
+_PATHS: dict[str, Schema] = {
+    "/api/health": _HEALTH,
+    "/api/openapi.json": _DOCUMENT,
+    "/api/upload": _STORE,
+    "/api/preview": _PREVIEW,
+    "/api/batches": _BATCHES,
+    "/api/batches/stream": _ALL_EVENTS,
+    _BATCH: _ONE_BATCH,
+    f"{_BATCH}/stream": _EVENTS_OF_BATCH,
+    f"{_BATCH}/emails": _EMAILS,
+    f"{_BATCH}/rows": _ROWS,
+    f"{_BATCH}/typos": _TYPOS,
+    **{f"{_BATCH}/results.{suffix}": operation for suffix, operation in _RESULTS.items()},
+    f"{_BATCH}/retry": _RETRY,
+    f"{_BATCH}/cancel": _CANCEL,
+}
 
 
 def document(*, by_password: bool) -> dict[str, Any]:
@@ -379,7 +378,7 @@ def document(*, by_password: bool) -> dict[str, Any]:
             "description": "Upload lists of addresses, have each processed, and watch.",
         },
         "security": [{name: []} for name in schemes],
-        "paths": _paths(),
+        "paths": _PATHS,
         "components": {
             "schemas": SCHEMAS,
             "securitySchemes": schemes,

@@ -1,14 +1,15 @@
-"""The pages: rendered from what the API answers, complete before any script runs.
+"""The pages: rendered from the API's answers, and complete before any script runs.
 
-Scripts refine them. Without scripts, their forms post to the addresses here, which do as the API
-does and answer with the page to look at next.
+Scripts keep the pages up to date. Without scripts, forms post to the addresses here, which do the
+same as the API's and redirect to the next page.
 """
 
 from __future__ import annotations
 
 import gzip
 import hashlib
-from collections.abc import Callable
+import re
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -16,26 +17,27 @@ import bottle
 from bottle import request, response
 
 import models
-from batches.as_json import number_from_query
 from processors import reasons
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
 from tabular.formats import DELIMITERS, ENCODINGS
-from web import health
 from web.access import sign_in
 from web.batches import Batches
+from web.health import SILENT, Health
+from web.parameters import number_from_query
+from web.uploads import Uploads
 
 STATIC = ROOT / "static"
 
-# What the table of a batch's rows can be narrowed by, in the address of its page.
+# Parameters in the address of a batch's page that filter the table of its rows.
 FILTERS = ("verdict", "reason", "status", "kind", "q")
 
 bottle.TEMPLATE_PATH[:] = [str(ROOT / "views")]
 
 
 def static_version() -> str:
-    """A digest of all files under static/, for a path that can be cached for ever."""
+    """Return a digest of all files under static/, for paths that browsers cache for ever."""
     digest = hashlib.sha256()
     for path in sorted(STATIC.rglob("*")):
         if path.is_file():
@@ -43,40 +45,37 @@ def static_version() -> str:
     return digest.hexdigest()[:12]
 
 
-class Pages:
-    """The handlers. One object serves all request threads.
+def imported_modules(script: str) -> list[str]:
+    """Return the paths under static/ of all modules that a script imports, in any depth.
 
-    `report` gives a recent health report; `upload` stores the file of the present request and
-    answers as POST /api/upload does.
+    A page names them, so that a browser loads them at once and not one after another.
     """
+    found: set[Path] = set()
+    unread = [STATIC / "js" / f"{script}.js"]
+    while unread:
+        module = unread.pop()
+        names = re.findall(r'from "(\.[^"]+)"', module.read_text(encoding="utf-8"))
+        imports = {(module.parent / name).resolve() for name in names}
+        unread += imports - found
+        found |= imports
+    return sorted(path.relative_to(STATIC).as_posix() for path in found)
+
+
+class Pages:
+    """The handlers. One object serves all request threads."""
 
     def __init__(
-        self,
-        settings: Settings,
-        batches: Batches,
-        report: Callable[[], dict[str, Any]],
-        upload: Callable[[], dict[str, Any]],
+        self, settings: Settings, batches: Batches, uploads: Uploads, health: Health
     ) -> None:
         self._settings = settings
         self._batches = batches
-        self._report = report
-        self._upload = upload
+        self._uploads = uploads
+        self._health = health
         self._static_version = static_version()
-
-    def add_routes(self, routes: bottle.Bottle) -> None:
-        """Add the handlers to the application's routes."""
-        batch = "/batches/<batch_id:int>"
-        routes.get("/", callback=self.home)
-        routes.get(batch, callback=self.batch)
-        routes.post("/upload", callback=self.upload)
-        routes.post(f"{batch}/retry", callback=self.retry)
-        routes.post(f"{batch}/cancel", callback=self.cancel)
-        routes.post(f"{batch}/delete", callback=self.delete)
-        routes.get("/static/<version>/progress/<percent:int>.svg", callback=self.icon)
-        routes.get("/static/<version>/<path:path>", callback=self.static)
+        self._preload = {script: imported_modules(script) for script in ("home", "batch")}
 
     def layout(self) -> dict[str, Any]:
-        """What the template of all pages needs."""
+        """Return the values that the layout of every page takes."""
         return {
             "static": f"/static/{self._static_version}",
             "version": VERSION,
@@ -85,11 +84,12 @@ class Pages:
 
     def _render(self, template: str, **values: Any) -> str:
         response.set_header("Cache-Control", "no-store")
-        report = self._report()
         body: str = bottle.template(
             template,
-            health=report,
-            strip=health.strip(report),
+            script=template,
+            preload=self._preload[template],
+            health=self._health.recent(),
+            silent=SILENT,
             phrases=phrases,
             **values,
             **self.layout(),
@@ -97,9 +97,9 @@ class Pages:
         return body
 
     def home(self) -> str:
-        """GET /: the upload form and the batches, narrowed by q and status, from before= on."""
+        """GET /: the upload form and the batches, filtered by q and status; older than `before`."""
         batch_id = number_from_query("batch", None, models.MAX_ID)
-        if batch_id:  # where a batch's page was in earlier versions
+        if batch_id:  # the address of a batch's page in earlier versions
             bottle.redirect(f"/batches/{batch_id}", 303)
         found = self._batches.batches()
         query = {name: request.query.getunicode(name) or "" for name in ("q", "status")}
@@ -117,7 +117,7 @@ class Pages:
         )
 
     def batch(self, batch_id: int) -> str:
-        """GET /batches/{id}: progress, what came out, and the rows, narrowed by FILTERS."""
+        """GET /batches/{id}: progress, sums of the outcomes, and the rows, filtered by FILTERS."""
         batch = self._batches.batch(batch_id)
         query = {name: request.query.getunicode(name) or "" for name in FILTERS}
         skipped = bool(query["kind"])
@@ -138,7 +138,7 @@ class Pages:
         )
 
     def icon(self, version: str, percent: int) -> str:
-        """GET /static/VERSION/progress/N.svg: a page's icon with N of 100 done."""
+        """GET /static/VERSION/progress/N.svg: the icon of a page whose batch is at N percent."""
         if version != self._static_version or percent > 100:
             raise bottle.HTTPError(404)
         response.content_type = "image/svg+xml"
@@ -147,7 +147,7 @@ class Pages:
         return body
 
     def static(self, version: str, path: str) -> bottle.HTTPResponse:
-        """GET /static/VERSION/PATH: a file that may be cached for ever."""
+        """GET /static/VERSION/PATH: a file that browsers may cache for ever."""
         if version != self._static_version:
             raise bottle.HTTPError(404)
         file = bottle.static_file(path, root=str(STATIC))
@@ -161,30 +161,30 @@ class Pages:
                 file.set_header("Content-Length", len(file.body))
         return file
 
-    # What forms post.
+    # The handlers of forms. Each redirects to the next page.
 
     def upload(self) -> None:
-        """POST /upload: as POST /api/upload; shows the batch then."""
-        bottle.redirect(f"/batches/{self._upload()['batchId']}", 303)
+        """POST /upload: like POST /api/upload; then the batch."""
+        bottle.redirect(f"/batches/{self._uploads.upload()['batchId']}", 303)
 
     def retry(self, batch_id: int) -> None:
-        """POST /batches/{id}/retry: as under /api; shows the batch then."""
+        """POST /batches/{id}/retry: like the same under /api; then the batch."""
         requeued = self._batches.retry(batch_id)["requeued"]
         bottle.redirect(f"/batches/{batch_id}?retried={requeued}", 303)
 
     def cancel(self, batch_id: int) -> None:
-        """POST /batches/{id}/cancel: as under /api; shows the batch then."""
+        """POST /batches/{id}/cancel: like the same under /api; then the batch."""
         self._batches.cancel(batch_id)
         bottle.redirect(f"/batches/{batch_id}", 303)
 
     def delete(self, batch_id: int) -> None:
-        """POST /batches/{id}/delete: shows the batches then; nobody waits for a million rows."""
+        """POST /batches/{id}/delete: hide the batch for a worker to delete; then the home page."""
         self._batches.hide(batch_id)
         bottle.redirect(f"/?deleted={batch_id}", 303)
 
 
 def _address(path: str, query: dict[str, str], fragment: str = "", **place: int | None) -> str:
-    """The address of the page that follows at this place; empty if there is none."""
+    """Return the address of the next page of a list, beginning at `place`; empty if it is None."""
     if None in place.values():
         return ""
     parameters = {name: value for name, value in query.items() if value} | place
@@ -192,9 +192,10 @@ def _address(path: str, query: dict[str, str], fragment: str = "", **place: int 
 
 
 def _reasons(counts: dict[str, int]) -> list[tuple[str, str, str, int]]:
-    """Code, verdict, explanation and count of each reason: all of ours, then a team's own.
+    """Return code, verdict, explanation and count of each reason.
 
-    Scripts show those that aren't there yet, when they come.
+    First come all reasons of the catalogue, so that scripts have an entry to show when the first
+    email has one; then the reasons of a team's own processor.
     """
     known = [
         (code, reason.verdict, reason.explanation, counts.get(code, 0))

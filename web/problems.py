@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import logging
-import time
 from http import HTTPStatus
 from typing import Any
 
 import bottle
-from waitress.task import ErrorTask
 
 from runtime import descriptors, logs
-from web.server import request_log
-from web.server.headers import SECURITY_HEADERS
 
 MEDIA_TYPE = "application/problem+json"
 # Seconds after which a client is asked to try again what was refused for now.
@@ -42,13 +37,11 @@ _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 # What a write says that finds no room: on the disk, in a quota, by a limit of the process.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
-logger = logging.getLogger("problems")
-_sparingly = logs.Sparingly(logger)
+logger = logs.Logger("problems")
+_sparingly = logs.RateLimited(logger)
 
 # How browsers, curl and other programs are told that they have to sign in (RFC 7617).
 CHALLENGE = 'Basic realm="Email batches", charset="UTF-8"'
-# What a status brings along.
-_HEADERS = {401: [("WWW-Authenticate", CHALLENGE)], 503: [("Retry-After", RETRY_AFTER)]}
 
 
 class Problem(bottle.HTTPError):  # type: ignore[misc]
@@ -72,7 +65,7 @@ class Problem(bottle.HTTPError):  # type: ignore[misc]
 
 def disk_full(error: BaseException) -> Problem:
     """The answer to a request for which the disk has no room; it is logged."""
-    logger.error(logs.line("the disk is full", error=error))
+    logger.error("the disk is full", error=error)
     return Problem(507, "insufficient_storage", DETAILS[507])
 
 
@@ -92,19 +85,22 @@ def of_system(error: BaseException) -> Problem | None:
     )
 
 
-def _is_api(path: str) -> bool:
+def is_api(path: str) -> bool:
+    """Return whether errors at this path are told as JSON."""
     return path.startswith("/api/")
 
 
-def _title(status: int) -> str:
+def title_of(status: int) -> str:
+    """Return the title that belongs to a status, as RFC 9110 has it."""
     try:
         return _TITLES.get(status) or HTTPStatus(status).phrase
     except ValueError:
         return "Error"
 
 
-def _document(status: int, code: str | None, detail: str | None, **members: object) -> str:
-    title = _title(status)
+def document(status: int, code: str | None, detail: str | None, **members: object) -> str:
+    """Return the problem+json of an error in the present request."""
+    title = title_of(status)
     return json.dumps(
         {
             "type": "about:blank",
@@ -128,52 +124,15 @@ def render(error: bottle.HTTPError, **page: Any) -> str:
         code, detail, members = error.code, str(error.body), error.members
     else:
         code, detail, members = None, None, {}
-    if _is_api(bottle.request.path):
+    if is_api(bottle.request.path):
         bottle.response.content_type = MEDIA_TYPE
-        return _document(status, code, detail, **members)
+        return document(status, code, detail, **members)
     body: str = bottle.template(
         "error",
         status=status,
-        title=_title(status),
+        title=title_of(status),
         detail=detail or DETAILS.get(status, ""),
         request_id=logs.REQUEST.get(),
         **page,
     )
     return body
-
-
-class WaitressError(ErrorTask):  # type: ignore[misc]
-    """Says as we do what waitress finds wrong with a request before the application sees it."""
-
-    def execute(self) -> None:
-        error, begun = self.request.error, time.monotonic()
-        method, path = self.request.asked
-        detail = getattr(error, "detail", None)
-        logs.REQUEST.set(request_log.new_id())
-        if _is_api(path):
-            media_type, text = MEDIA_TYPE, _document(error.code, None, detail)
-        else:
-            media_type, text = "text/html; charset=utf-8", _plain_page(error.code, detail)
-        body = text.encode()
-        self.status = f"{error.code} {error.reason}"
-        self.response_headers += [
-            ("Content-Type", media_type),
-            (request_log.HEADER, logs.REQUEST.get()),
-            *SECURITY_HEADERS,
-            *_HEADERS.get(error.code, ()),
-        ]
-        self.set_close_on_finish()
-        self.content_length = len(body)
-        self.write(body)
-        request_log.log(method, path, error.code, begun, "-", self.channel.addr[0])
-        logs.REQUEST.set("")
-
-
-def _plain_page(status: int, detail: str | None) -> str:
-    """A page of constants, but for the request's id; what was asked for is not repeated."""
-    title = f"{status} {_title(status)}"
-    return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{detail or DETAILS.get(status, '')}</p>"
-        f"<p>Request {logs.REQUEST.get()}</p></html>\n"
-    )

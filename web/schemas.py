@@ -121,6 +121,7 @@ SCHEMAS: dict[str, Schema] = {
         at=TIME,
         which=or_null(TEXT),
         emails=or_null(whole()),
+        text={**TEXT, "description": "The action in words, without its time."},
     ),
     "Email": object_of(
         id=whole(1),
@@ -150,6 +151,11 @@ SCHEMAS: dict[str, Schema] = {
             "version": TEXT,
             "schemaVersion": or_null(whole()),
             "notice": or_null({"type": "object"}),
+            "texts": {
+                "type": "object",
+                "description": "The texts of the strip on the pages.",
+                "additionalProperties": TEXT,
+            },
         },
     },
 }

@@ -1,7 +1,7 @@
-"""Streams of Server-Sent Events: a browser's view of one batch while it changes, or of all.
+"""Streams of Server-Sent Events, by which a browser follows one batch or all batches.
 
-A stream holds a slot, which stands for the thread that waitress keeps busy with it, and a mailbox
-of the hub. It holds no database connection while it waits.
+A stream holds a slot, because it keeps one of waitress's threads busy, and a mailbox of the hub.
+It holds no database connection while it waits.
 """
 
 from __future__ import annotations
@@ -9,36 +9,35 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import models
-from models import Batch, Snapshot
-from relay import hub as progress
+from bottle import HTTPResponse
+
+from models import Snapshot
 from relay import publish
-from relay.hub import Hub, Mailbag, Mailbox
+from relay.hub import MAX_DELIVERED, Hub, Mailbox
 from runtime import metrics
+from runtime.bounded import BoundedDict
+from runtime.every import Every
 from web.problems import RETRY_AFTER, Problem
 
-# Seconds: a comment line at least this often shows proxies and browsers that a stream lives; a
-# stream looks this often whether it should end; a browser waits this long before it reconnects.
+# Seconds between two comment lines in a stream of one batch, and between two health events in a
+# stream of all. Both show proxies and browsers that the stream lives.
 HEARTBEAT_SECONDS = 15.0
+HEALTH_SECONDS = 2.0
+# Seconds after which a stream checks whether to end, and after which a browser reconnects.
 WAIT_SECONDS = 1.0
 RETRY_SECONDS = 2.0
-# A stream of all batches tells the health so often, and pauses so long after each time that it
-# sends anything, while what changes is put together; no longer than the second, if a batch ends.
-HEALTH_SECONDS = 2.0
+# Seconds that a stream of all batches pauses after each piece, in which changes gather for the
+# next; a batch that ends cuts the pause short.
 PAUSE_SECONDS = 0.1
 SHORT_PAUSE_SECONDS = 0.01
 
-
-def _revision(event_id: str) -> int:
-    return int(event_id) if re.fullmatch(r"[0-9]{1,19}", event_id) else 0
-
-
 _RETRY = f"retry: {RETRY_SECONDS * 1000:.0f}\n\n".encode()
+_HEARTBEAT = b": heartbeat\n\n"
+_EVENT_ID = re.compile(r"[0-9]{1,19}")
 
 
 class StoppingError(Exception):
@@ -46,7 +45,7 @@ class StoppingError(Exception):
 
 
 class Slots:
-    """So many in all, and so many for each that holds some. Used by all threads."""
+    """A number of slots in all, of which each holder may have some. For any thread."""
 
     def __init__(self, number: int, each: int) -> None:
         self._lock = threading.Lock()
@@ -54,7 +53,7 @@ class Slots:
         self._held: Counter[str] = Counter()
 
     def take(self, holder: str, otherwise: str) -> None:
-        """Take one. Raises Problem, with what to do `otherwise`, when none is free."""
+        """Take a slot. Raises Problem, with what to do `otherwise`, when none is free."""
         with self._lock:
             if self._held[holder] >= self._each:
                 raise Problem(
@@ -83,74 +82,53 @@ class Slots:
 
 
 class Streams:
-    """Opens streams while there are slots. Used by all request threads."""
+    """Opens streams and downloads while there are slots. For any thread."""
 
     def __init__(self, hub: Hub, slots: Slots, stopping: threading.Event) -> None:
         self._hub = hub
         self._slots = slots
         self._stopping = stopping
-        # The newest event of each batch, which is the same in all streams.
-        self._made: dict[int, tuple[Snapshot, bytes]] = {}
+        # By batch: the newest event, which is the same in all streams.
+        self._made = BoundedDict[int, tuple[Snapshot, bytes]](MAX_DELIVERED)
 
     def open(
         self,
-        batch_id: int,
-        read: Callable[[], Batch],
+        batch_id: int | None,
+        read: Callable[[], list[Snapshot]],
         *,
         holder: str,
-        last_event_id: str,
         disconnected: Callable[[], bool],
-    ) -> Iterator[bytes] | None:
-        """The stream of a batch; None if it has ended and the browser knows the end already.
+        last_event_id: str = "",
+        health: Callable[[], dict[str, Any]] | None = None,
+    ) -> Iterator[bytes]:
+        """Return the stream of a batch, until its end, or of all batches, until the server stops.
 
-        `holder` is whose slot it takes. `last_event_id` is the header by which a browser that
-        reconnects tells the revision that it saw last; empty otherwise. What `read` raises comes
-        through. Raises Problem when no slot is free. Only a started iterator gives its slot back.
+        `read` returns the snapshots to begin with; its errors are passed on.
+        `holder` takes a slot. Only a started iterator gives the slot back.
+        `last_event_id` is the last revision that a browser saw before it reconnected, as text.
+        `health` returns the data of health events; without it there are heartbeats instead.
+
+        Raises Problem when no slot is free, HTTPResponse 204 when the browser knows the batch's
+        end, after which it doesn't reconnect.
         """
-        self._slots.take(holder, "Ask for the batch's state now and then instead.")
+        self._slots.take(holder, "Ask for the state now and then instead.")
         mailbox = self._hub.watch(batch_id)
         try:
-            # Watching already: nothing that changes after this reading is missed.
-            snapshot = models.snapshot_of(read())
+            present = read()  # after watch(), so that no change between the two is missed
+            if batch_id is not None and _knows_end(last_event_id, present[0]):
+                raise HTTPResponse(status=204)
         except BaseException:
             self._leave(mailbox, holder)
-            raise
-        if snapshot.terminal and _revision(last_event_id) >= snapshot.revision:
-            self._leave(mailbox, holder)
-            return None
-        mailbox.put(snapshot)
-        self._hub.tell([snapshot])
-        return self._events(mailbox, holder, disconnected)
-
-    def open_all(
-        self,
-        read: Callable[[], list[Snapshot]],
-        health: Callable[[], dict[str, Any]],
-        *,
-        holder: str,
-        disconnected: Callable[[], bool],
-    ) -> Iterator[bytes]:
-        """The stream of all batches, those that are `read` first; it ends with the server only.
-
-        What `read` raises comes through. Raises Problem when no slot is free. Only a started
-        iterator gives its slot back.
-        """
-        self._slots.take(holder, "Ask for the batches now and then instead.")
-        mailbag = self._hub.watch_all()
-        try:
-            present = read()
-        except BaseException:
-            self._leave(mailbag, holder)
             raise
         for snapshot in present:
-            mailbag.put(snapshot)
+            mailbox.put(snapshot)
         self._hub.tell(present)
-        return self._all_events(mailbag, health, holder, disconnected)
+        return self._events(mailbox, health, holder, disconnected)
 
     def hold(self, pieces: Iterator[bytes], holder: str) -> Iterator[bytes]:
-        """The pieces of a download, which keeps a thread busy as a stream does, and has a slot too.
+        """Return the pieces of a download, which takes a slot because it keeps a thread busy too.
 
-        Empty pieces are left out. What comes before the first piece raises comes through at once.
+        Empty pieces are left out. Errors before the first piece are passed on at once.
         Raises Problem when no slot is free. Only a started iterator gives its slot back.
         """
         self._slots.take(holder, "Please try again soon.")
@@ -177,64 +155,54 @@ class Streams:
             if piece:
                 yield piece
 
-    def _leave(self, mailbox: Mailbox | Mailbag, holder: str) -> None:
+    def _leave(self, mailbox: Mailbox, holder: str) -> None:
         self._hub.unwatch(mailbox)
         self._slots.release(holder)
 
     def _events(
-        self, mailbox: Mailbox, holder: str, disconnected: Callable[[], bool]
-    ) -> Iterator[bytes]:
-        # Bottle takes the first piece at once, so that `finally` is sure to be reached.
-        try:
-            yield _RETRY
-            quiet_since = time.monotonic()
-            while not self._stopping.is_set() and not disconnected():
-                snapshot = mailbox.take(WAIT_SECONDS)
-                if snapshot is not None:
-                    yield b"id: %d\n%b" % (snapshot.revision, self._event(snapshot))
-                    quiet_since = time.monotonic()
-                    if snapshot.terminal:
-                        return
-                elif time.monotonic() - quiet_since >= HEARTBEAT_SECONDS:
-                    yield b": heartbeat\n\n"
-                    quiet_since = time.monotonic()
-        finally:
-            self._leave(mailbox, holder)
-
-    def _all_events(
         self,
-        mailbag: Mailbag,
-        health: Callable[[], dict[str, Any]],
+        mailbox: Mailbox,
+        health: Callable[[], dict[str, Any]] | None,
         holder: str,
         disconnected: Callable[[], bool],
     ) -> Iterator[bytes]:
+        of_all = mailbox.batch_id is None
+        signs = Every(HEALTH_SECONDS if health else HEARTBEAT_SECONDS)
+        if not health:
+            signs.restart()
         # Bottle takes the first piece at once, so that `finally` is sure to be reached.
         try:
             yield _RETRY
-            health_due = time.monotonic()
             while not self._stopping.is_set() and not disconnected():
-                events = []
-                if time.monotonic() >= health_due:
-                    events = [f"event: health\ndata: {json.dumps(health())}\n\n".encode()]
-                    health_due = time.monotonic() + HEALTH_SECONDS
-                # The health shows that the stream lives; there is no need for other heartbeats.
-                wait = 0.0 if events else min(WAIT_SECONDS, health_due - time.monotonic())
-                events += [self._event(snapshot) for snapshot in mailbag.take(max(0.0, wait))]
-                if events:
-                    yield b"".join(events)
+                events = [_sign_of_life(health)] if signs.due() else []
+                snapshots = mailbox.take(0.0 if events else min(WAIT_SECONDS, signs.left))
+                events += [self._event(snapshot, with_id=not of_all) for snapshot in snapshots]
+                if not events:
+                    continue
+                yield b"".join(events)
+                if of_all:
                     self._stopping.wait(SHORT_PAUSE_SECONDS)
-                    mailbag.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
+                    mailbox.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
+                elif snapshots and snapshots[0].terminal:
+                    return
+                else:
+                    signs.restart()
         finally:
-            self._leave(mailbag, holder)
+            self._leave(mailbox, holder)
 
-    def _event(self, snapshot: Snapshot) -> bytes:
-        """The event of a snapshot but for its id."""
-        known = self._made.get(snapshot.batch_id)
-        if known is not None and known[0] is snapshot:
-            return known[1]
-        pace = self._hub.rates.pace(snapshot)
-        event = f"data: {publish.message(snapshot, **pace)}\n\n".encode()
-        if len(self._made) >= progress.MAX_TOLD:
-            self._made.clear()
-        self._made[snapshot.batch_id] = snapshot, event
-        return event
+    def _event(self, snapshot: Snapshot, *, with_id: bool) -> bytes:
+        made = self._made.get(snapshot.batch_id)
+        if made is None or made[0] is not snapshot:
+            pace = self._hub.rates.pace(snapshot)
+            made = snapshot, f"data: {publish.message(snapshot, **pace)}\n\n".encode()
+            self._made[snapshot.batch_id] = made
+        return (b"id: %d\n" % snapshot.revision if with_id else b"") + made[1]
+
+
+def _sign_of_life(health: Callable[[], dict[str, Any]] | None) -> bytes:
+    return f"event: health\ndata: {json.dumps(health())}\n\n".encode() if health else _HEARTBEAT
+
+
+def _knows_end(last_event_id: str, snapshot: Snapshot) -> bool:
+    revision = int(last_event_id) if _EVENT_ID.fullmatch(last_event_id) else 0
+    return snapshot.terminal and revision >= snapshot.revision

@@ -11,16 +11,20 @@ from contextlib import closing, contextmanager
 from typing import Any, BinaryIO
 
 import multipart
-from bottle import request
+from bottle import request, response
 
 from batches import intake
-from batches.as_json import format_json
-from models import Batch
-from runtime.settings import Settings
+from batches.as_json import batch_format_json, format_json, rows_json
+from models import Batch, Snapshot
+from runtime import logs, metrics
 from tabular import columns, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from web import forms
+from web.access import sign_in
 from web.problems import RETRY_AFTER, Problem
+from web.services import Services
+
+logger = logs.Logger("app")
 
 # Bytes of a text file that are used for its preview, and the rows that are shown.
 PREVIEW_BYTES = 1 << 20
@@ -33,6 +37,13 @@ _FIELDS = (*_FORMAT, "size")
 # What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
+
+# The HTTP status of each code of an IntakeError; every other code has 422.
+_STATUSES = {
+    **dict.fromkeys(("too_many_rows", "workbook_too_large", "zip_bomb"), 413),
+    **dict.fromkeys(("binary_file", "not_xlsx"), 415),
+    **dict.fromkeys(("database_lost", "too_many_workbooks"), 503),
+}
 
 
 class Form:
@@ -63,7 +74,7 @@ class Form:
         text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
         if upload is not None:
             self.file: BinaryIO = upload.file
-            self.filename = intake.clean_filename(upload.filename or "")
+            self.filename = _clean_filename(upload.filename or "")
         elif text is not None:
             self.file = _one_a_line(text.file)
             self.filename = PASTED
@@ -104,6 +115,13 @@ class Form:
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
+def _clean_filename(name: str) -> str:
+    """Return the file's own name, without a path or control characters, shortened."""
+    name = re.split(r"[/\\]", name)[-1][:1000]
+    name = "".join(c if c.isprintable() else " " for c in name)
+    return name.strip()[:200] or "unnamed.csv"
+
+
 def _says(part: multipart.MultipartPart) -> bool:
     """Whether there is anything in it; a long one is not looked at for that."""
     return not part.is_buffered() or bool(part.raw.strip())
@@ -137,52 +155,93 @@ def _one_a_line(file: BinaryIO) -> BinaryIO:
     return lines
 
 
+def status_of(code: str) -> int:
+    """Return the HTTP status that answers an IntakeError with this code."""
+    return _STATUSES.get(code, 422)
+
+
 @contextmanager
 def problems_of_files() -> Iterator[None]:
-    """What is wrong with a file becomes a Problem."""
+    """Turn an IntakeError into a Problem."""
     try:
         yield
     except IntakeError as error:
-        headers = {"Retry-After": RETRY_AFTER} if error.status == 503 else None
-        raise Problem(
-            error.status, error.code, str(error), headers=headers, line=error.line
-        ) from error
+        status = status_of(error.code)
+        headers = {"Retry-After": RETRY_AFTER} if status == 503 else None
+        raise Problem(status, error.code, str(error), headers=headers, line=error.line) from error
 
 
-def store(form: Form, settings: Settings, uploaded_by: str | None) -> Batch:
-    """The form's file as a batch of this user's. Raises Problem, and UNREACHABLE."""
-    form.length(settings.upload.max_megabytes)
-    with problems_of_files():
-        return intake.store(
-            form.file,
-            form.filename,
-            chunk_size=settings.worker.chunk_size,
-            max_rows=settings.upload.max_rows,
-            overrides=form.overrides(),
-            uploaded_by=uploaded_by,
-            abandoned=request.environ["waitress.client_disconnected"],
+class Uploads:
+    """The request handlers. One object serves all request threads."""
+
+    def __init__(self, services: Services) -> None:
+        self._settings = services.settings
+        self._services = services
+
+    def upload(self) -> dict[str, Any]:
+        """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
+        with closing(Form()) as form:
+            batch = self._store(form)
+        self._services.postgres.end()
+        metrics.UPLOADED.inc(batch.total_emails)
+        logger.info(
+            "stored",
+            batch=batch.id,
+            emails=batch.total_emails,
+            rows=batch.total_rows,
+            **sign_in.doer(),
         )
+        live = self._services.announce(Snapshot.of(batch))
+        response.status = 201
+        response.set_header("Location", f"/api/batches/{batch.id}")
+        return {
+            "batchId": batch.id,
+            "filename": batch.filename,
+            "totalEmails": batch.total_emails,
+            "status": batch.status,
+            "rows": rows_json(batch),
+            "format": batch_format_json(batch),
+            "liveUpdates": live,
+        }
+
+    def _store(self, form: Form) -> Batch:
+        """Store the form's file as a batch. Raises Problem, and UNREACHABLE."""
+        form.length(self._settings.upload.max_megabytes)
+        with problems_of_files():
+            return intake.store(
+                form.file,
+                form.filename,
+                chunk_size=self._settings.worker.chunk_size,
+                max_rows=self._settings.upload.max_rows,
+                overrides=form.overrides(),
+                uploaded_by=sign_in.user(),
+                abandoned=request.environ["waitress.client_disconnected"],
+            )
+
+    def preview(self) -> dict[str, Any]:
+        """POST /api/preview: what an upload of this file would be read as; nothing is stored."""
+        with closing(Form()) as form, problems_of_files():
+            return _preview(form, self._settings.upload.max_megabytes)
 
 
-def preview(form: Form, settings: Settings) -> dict[str, Any]:
-    """What the file, or its first part, looks like; nothing is stored. Raises Problem."""
-    length = form.length(settings.upload.max_megabytes)
-    with problems_of_files():
-        overrides = form.overrides()
-        part, cut = form.file, form.whole_length() > length
-        if not reader.is_workbook(part):
-            cut = cut or length > PREVIEW_BYTES
-            part = io.BytesIO(_first_part(part, cut))
-        try:
-            table = reader.read(part, overrides, cut=cut)
-        except IntakeError as error:
-            if cut and error.code == "broken_workbook":
-                raise IntakeError(
-                    "partial_workbook",
-                    "A workbook can't be read in part. Send the whole file for its preview.",
-                ) from None
-            raise
-        table.close()
+def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
+    """What the file, or its first part, looks like. Raises Problem and IntakeError."""
+    length = form.length(limit_megabytes)
+    overrides = form.overrides()
+    part, cut = form.file, form.whole_length() > length
+    if not reader.is_workbook(part):
+        cut = cut or length > PREVIEW_BYTES
+        part = io.BytesIO(_first_part(part, cut))
+    try:
+        table = reader.read(part, overrides, cut=cut)
+    except IntakeError as error:
+        if cut and error.code == "broken_workbook":
+            raise IntakeError(
+                "partial_workbook",
+                "A workbook can't be read in part. Send the whole file for its preview.",
+            ) from None
+        raise
+    table.close()
     rows = [cells for _, cells in table.sample]
     return format_json(table.format) | {
         "columns": _columns_json(table.format, rows),

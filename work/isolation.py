@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import ctypes
 import json
-import logging
 import os
 import select
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -37,7 +35,7 @@ _END = b"end"
 # prctl(2): the signal that a process gets when the thread that started it ends.
 _PR_SET_PDEATHSIG = 1
 
-logger = logging.getLogger("isolation")
+logger = logs.Logger("isolation")
 
 
 class _TimeoutError(Exception):
@@ -93,11 +91,8 @@ def _child(
         file.seek(0)
         said, says = os.pipe()
         try:
-            process = subprocess.Popen(
-                [*child.command("work.isolation"), name, str(max(0.0, seconds)), *sys.path],
-                env=child.environment(),
-                stdin=file,
-                stdout=says,
+            process = child.start(
+                "work.isolation", name, str(max(0.0, seconds)), *sys.path, stdin=file, stdout=says
             )
             os.close(says)
             try:
@@ -157,7 +152,7 @@ def main(name: str, seconds: float) -> None:
     def on_error(error: Exception) -> None:
         if type(error) not in logged:
             logged.add(type(error))
-            logger.error(logs.line("processor failed", error=type(error).__name__), exc_info=error)
+            logger.error("processor failed", error=type(error).__name__, exc_info=error)
 
     processor = processors.load(name, json.loads(sys.stdin.readline()))
     os.write(said, _READY + b"\n")

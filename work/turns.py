@@ -8,18 +8,18 @@ a chunk whose turns keep dying is known, and its emails are processed in isolati
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
+from collections import Counter
 
-import models
 import processors
-from batches import claims
+from batches import claims, snapshots
 from batches.claims import Claim, Outcomes
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, Processor
+from processors.reasons import CATALOGUE, verdict
 from relay import publish
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
@@ -39,7 +39,7 @@ KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
 # Kinds of processor errors, by batch, that are remembered as logged.
 MAX_LOGGED = 1000
 
-logger = logging.getLogger("worker")
+logger = logs.Logger("worker")
 
 
 def tally(claim: Claim, findings: Findings) -> Outcomes:
@@ -57,7 +57,7 @@ def tally(claim: Claim, findings: Findings) -> Outcomes:
     )
 
 
-class Workplace:
+class Services:
     """What all threads of a worker share."""
 
     def __init__(self, settings: Settings, doorbell: Doorbell, processor: Processor) -> None:
@@ -73,9 +73,9 @@ class Workplace:
             )
         )
         self.postgres = logs.Outage("postgres", logger, settle=1.0)
-        self.no_batch = logs.Sparingly(logger)
-        self.no_time = logs.Sparingly(logger)
-        self.no_lines = logs.Sparingly(logger)
+        self.no_batch = logs.RateLimited(logger)
+        self.no_time = logs.RateLimited(logger)
+        self.no_lines = logs.RateLimited(logger)
         # The batch that was served last while Redis was away, so that all get their turn.
         self.served = 0
         # Errors of a processor that were logged, by batch and kind: each once.
@@ -93,15 +93,15 @@ class Workplace:
         if len(self._logged) >= MAX_LOGGED:
             self._logged.clear()
         self._logged.add(kind)
-        logger.error(logs.line("processor failed", batch=batch_id, error=kind[1]), exc_info=error)
+        logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
 
 
 class Turns:
     """The turns of one thread. The thread writes all attributes but `abandoned`."""
 
-    def __init__(self, workplace: Workplace, number: int) -> None:
-        self._workplace = workplace
-        self._settings = workplace.settings.worker
+    def __init__(self, services: Services, number: int) -> None:
+        self._services = services
+        self._settings = services.settings.worker
         self.number = number
         # The turn under way, since when (monotonic), and the emails of all turns committed.
         self.turn: Claim | None = None
@@ -131,7 +131,7 @@ class Turns:
     def run(self) -> None:
         """Take turns until the worker is quiet; back off while the database can't be reached."""
         failures = 0
-        while not (self._workplace.quiet.is_set() or self.abandoned):
+        while not (self._services.quiet.is_set() or self.abandoned):
             try:
                 self.run_once()
                 failures = 0
@@ -140,14 +140,14 @@ class Turns:
                 if self.abandoned:
                     return  # its connection was cut
                 if database.is_limit(error):
-                    self._workplace.no_time.warning("the database's limit ended it", error=error)
+                    self._services.no_time.warning("the database's limit ended it", error=error)
                 else:
-                    self._workplace.postgres.begin(error)
+                    self._services.postgres.begin(error)
             except Exception:
                 logger.exception("turn failed; its emails are still to be processed")
             failures = min(failures + 1, 10)
             # Jitter, so that not all threads of all workers come back at the same moment.
-            self._workplace.quiet.wait(
+            self._services.quiet.wait(
                 min(0.1 * 2**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)
             )
 
@@ -158,12 +158,12 @@ class Turns:
             return False
         with session(self._settings.turn_timeout_seconds) as current:
             taken = self.take_turn(batch_id, current)
-            exists = taken or bool(models.snapshots([batch_id]))
-        self._workplace.postgres.end()
+            exists = taken or bool(snapshots.present([batch_id]))
+        self._services.postgres.end()
         if not exists:
-            self._workplace.no_batch.warning("no such batch", batch=batch_id)
-        if not taken and self._workplace.doorbell.away:
-            self._workplace.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
+            self._services.no_batch.warning("no such batch", batch=batch_id)
+        if not taken and self._services.doorbell.away:
+            self._services.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
         return taken
 
     def take_turn(self, batch_id: int, current: Session) -> bool:
@@ -185,7 +185,7 @@ class Turns:
             try:
                 self._take(claim, current)
             except BaseException:
-                self._workplace.ring(batch_id)
+                self._services.ring(batch_id)
                 raise
             finally:
                 self.turn, self.since = None, time.monotonic()
@@ -193,42 +193,36 @@ class Turns:
 
     def _take(self, claim: Claim, current: Session) -> None:
         if claim.more:
-            self._workplace.ring(claim.batch_id)  # so that other threads join in
+            self._services.ring(claim.batch_id)  # so that other threads join in
         if claim.started is not None:
-            self._workplace.publisher.publish(claim.started)
+            self._services.publisher.publish(claim.started)
         outcomes = tally(claim, self._process(claim, current))
         snapshot = claims.commit_outcomes(claim, outcomes)
         if snapshot is None:
             return
         self.emails += outcomes.count
-        metrics.count_turn(
-            time.monotonic() - self.since,
-            outcomes.count,
-            ((status, reason) for _, status, reason in outcomes.marked),
-        )
-        self._workplace.publisher.publish(snapshot)
+        count_turn(outcomes, time.monotonic() - self.since)
+        self._services.publisher.publish(snapshot)
         if outcomes.last_id < claim.last_id:
-            self._workplace.ring(claim.batch_id)
+            self._services.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
-            logger.info(logs.line("batch completed", batch=claim.batch_id, **totals))
+            logger.info("batch completed", batch=claim.batch_id, **totals)
 
     def _process(self, claim: Claim, current: Session) -> Findings:
         isolated = claim.lost >= MAX_LOST or claim.suspect
         if claim.lost:
             metrics.REPEATED_TURNS.inc()
             logger.warning(
-                logs.line(
-                    "chunk taken up again",
-                    batch=claim.batch_id,
-                    chunk=claim.first_id,
-                    lost=claim.lost,
-                    isolated=isolated,
-                )
+                "chunk taken up again",
+                batch=claim.batch_id,
+                chunk=claim.first_id,
+                lost=claim.lost,
+                isolated=isolated,
             )
         if isolated:
             return self._process_isolated(claim.addresses, current)
-        processor = self._workplace.processor
+        processor = self._services.processor
         deadline = time.monotonic() + self._settings.turn_seconds
         of_lines = getattr(processor, "of_lines", None)
         if of_lines is not None and claim.text is not None:
@@ -236,7 +230,7 @@ class Turns:
                 return processors.process_lines(of_lines, claim.text, deadline)
             except Exception as error:
                 # One by one it will show which address it was, if it is one's fault.
-                self._workplace.no_lines.warning(
+                self._services.no_lines.warning(
                     "the processor's of_lines failed; it is asked one by one",
                     batch=claim.batch_id,
                     error=repr(error),
@@ -245,7 +239,7 @@ class Turns:
             processor,
             claim.addresses,
             deadline,
-            lambda error: self._workplace.log_error(claim.batch_id, error),
+            lambda error: self._services.log_error(claim.batch_id, error),
         )
 
     def _process_isolated(self, addresses: list[str], current: Session) -> Findings:
@@ -261,7 +255,7 @@ class Turns:
         return isolation.process(
             self._settings.processor,
             addresses,
-            options=self._workplace.settings.processor_options,
+            options=self._services.settings.processor_options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,
@@ -269,15 +263,25 @@ class Turns:
 
     def _next_batch(self) -> int | None:
         """The next id from the list, or from PostgreSQL while Redis is away."""
-        workplace = self._workplace
-        batch_id = workplace.doorbell.use(lambda: workplace.queue.dequeue(DEQUEUE_SECONDS))
-        if batch_id is not None or not workplace.doorbell.away:
+        services = self._services
+        batch_id = services.doorbell.use(lambda: services.queue.dequeue(DEQUEUE_SECONDS))
+        if batch_id is not None or not services.doorbell.away:
             return batch_id
         with session():
-            waiting = models.unfinished_batches(after=workplace.served, limit=1)
-            waiting = waiting or models.unfinished_batches(limit=1)
+            waiting = snapshots.unfinished_batches(after=services.served, limit=1)
+            waiting = waiting or snapshots.unfinished_batches(limit=1)
         if not waiting:
-            workplace.quiet.wait(DEQUEUE_SECONDS)
+            services.quiet.wait(DEQUEUE_SECONDS)
             return None
-        workplace.served = waiting[0]
-        return workplace.served
+        services.served = waiting[0]
+        return services.served
+
+
+def count_turn(outcomes: Outcomes, seconds: float) -> None:
+    """Count a turn of so many seconds, and its emails, for /metrics."""
+    metrics.TURNS.observe(seconds)
+    found = Counter((status, reason) for _, status, reason in outcomes.marked)
+    metrics.EMAILS.labels("ok", "").inc(outcomes.count - found.total())
+    for (status, reason), number in found.items():
+        known = reason if reason in CATALOGUE else "own"
+        metrics.EMAILS.labels(verdict(status, reason), known).inc(number)

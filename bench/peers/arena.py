@@ -24,7 +24,7 @@ from batches import intake
 from postgres import database, schema
 from processors import Outcome
 from runtime import settings
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -80,7 +80,7 @@ class Arena:
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
         # The processes that are started find the servers by these.
         for kind, variable in (("postgres", "DATABASE_URL"), ("redis", "REDIS_URL")):
-            server = Embedded(kind, self.folder)
+            server = BundledServer(kind, self.folder)
             self._stack.callback(server.release)
             os.environ[variable] = server.url
         database.init(os.environ["DATABASE_URL"], connections=2)

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(
         prog="run.py",
         description=__doc__.split("\n", 1)[0],
-        epilog="Needs requirements-peers.txt. Exit status: 0 if all was measured, whatever came"
+        epilog="Needs requirements/peers.txt. Exit status: 0 if all was measured, whatever came"
         " of it, 1 if a contender failed, 2 for wrong options, 130 after Ctrl-C.",
     )
 
@@ -149,7 +149,7 @@ def main() -> int:
         parser().error(f"--emails must be {LEAST_EMAILS} at least, and --rounds 1")
     missing = [name for name in options.only if find_spec(name) is None]
     if missing:
-        parser().error(f"{', '.join(missing)} not installed; see requirements-peers.txt")
+        parser().error(f"{', '.join(missing)} not installed; see requirements/peers.txt")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         arena = Arena()

@@ -1,18 +1,18 @@
 // Puts the parts of a batch's page together.
 
-import { getJson } from "./api.js";
-import { Emails } from "./emails.js";
-import { count, isTerminal } from "./format.js";
-import { Health } from "./health.js";
-import { CONNECTION, listen } from "./live.js";
-import { Notify } from "./notify.js";
-import { Outcomes } from "./outcomes.js";
-import { Progress } from "./progress.js";
+import { getJson, snapshotOf } from "./lib/api.js";
+import { byId } from "./lib/dom.js";
+import { count, isTerminal } from "./lib/format.js";
+import { CONNECTION, listen } from "./live/live.js";
+import { Emails } from "./parts/emails.js";
+import { Health } from "./parts/health.js";
+import { Notify } from "./parts/notify.js";
+import { Outcomes } from "./parts/outcomes.js";
+import { Progress } from "./parts/progress.js";
 
 // Between two readings of the rows while they are processed.
 const ROWS_MS = 2000;
 
-const byId = (id) => document.getElementById(id);
 const card = byId("status");
 const rows = byId("emails");
 const health = new Health(byId("health"));
@@ -35,7 +35,7 @@ function take(snapshot) {
   outcomes.take(snapshot);
   rereadRows();
   if (!isTerminal(snapshot.status)) return;
-  refresh().catch(() => {}); // the stream says what is wrong, if it lasts
+  refresh().catch(() => {}); // a lasting failure shows in the state of the connection
   const { processed, failed, total, status } = snapshot;
   const body = `${count(processed)} of ${count(total)} emails, ${count(failed)} failed.`;
   notify.tell(`${card.querySelector("h1").textContent}: ${status}`, body);
@@ -43,14 +43,13 @@ function take(snapshot) {
 
 async function refresh() {
   const batch = await getJson(card.dataset.url);
-  const { processedCount: processed, failedCount: failed, totalEmails: total } = batch;
-  take({ ...batch, batchId: batch.id, processed, failed, total });
+  take(snapshotOf(batch));
   progress.setElapsed(batch.elapsedSeconds);
   progress.setHistory(batch.history);
   if (isTerminal(batch.status)) await outcomes.showTypos(batch.reasons.likely_typo ?? 0);
 }
 
-// A message is for once, not for each reload.
+// The message about a retry is not shown again on a reload.
 if (new URLSearchParams(location.search).has("retried")) {
   history.replaceState(null, "", location.pathname);
 }

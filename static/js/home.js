@@ -1,24 +1,24 @@
 // Puts the parts of the home page together.
 
-import { Batches } from "./batches.js";
-import { Health } from "./health.js";
-import { CONNECTION, listen } from "./live.js";
-import { wireUpload } from "./upload.js";
+import { byId, setText } from "./lib/dom.js";
+import { CONNECTION, listen } from "./live/live.js";
+import { Batches } from "./parts/batches.js";
+import { Health } from "./parts/health.js";
+import { Upload } from "./parts/upload.js";
 
-const byId = (id) => document.getElementById(id);
 const health = new Health(byId("health"));
 const batches = new Batches(byId("recent"));
+new Upload(byId("upload"), byId("dropzone"));
 
-// A message is for once, not for each reload.
+// The message about a deleted batch is not shown again on a reload.
 if (new URLSearchParams(location.search).has("deleted")) history.replaceState(null, "", "/");
 
-wireUpload(byId("upload"), byId("dropzone"));
 listen(byId("health").dataset, {
   health: (report) => health.show(report),
   snapshot: (snapshot) => batches.take(snapshot),
   refresh: () => batches.refresh(),
   state(state) {
-    batches.connection(CONNECTION[state]);
+    setText(byId("recent"), "connection", CONNECTION[state]);
     health.connection(state);
   },
 });

@@ -121,7 +121,7 @@ def test_what_is_no_file_is_never_replaced(servers, database, manage, tmp_path):
 
 
 def test_the_password_is_in_no_arguments():
-    (*_, tools) = pg_tools.all_tools("postgresql://a:p%40ss@h:1/db?sslmode=require", embedded=True)
+    (*_, tools) = pg_tools.all_tools("postgresql://a:p%40ss@h:1/db?sslmode=require", bundled=True)
     environment = tools._environment
     assert environment["PGPASSWORD"] == "p@ss"
     assert environment["PGSSLMODE"] == "require"
@@ -133,5 +133,5 @@ def test_the_password_is_in_no_arguments():
 def test_a_server_newer_than_every_pg_dump_is_said(servers, database, monkeypatch, tmp_path):
     monkeypatch.setattr("postgres.database.server_version", lambda: 99)
     with pytest.raises(backup.BackupError, match="Install postgresql-client-99"):
-        backup.backup(servers.database_url, tmp_path / "b", lambda size: None, embedded=True)
+        backup.backup(servers.database_url, tmp_path / "b", lambda size: None, bundled=True)
     assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,7 @@ def found(servers, database, client, tmp_path):
 
     def find(urls=None, **changes):
         settings = load(write_config(tmp_path, **changes), environ=urls or servers.environment)
-        told = {finding.part: finding for finding in checks.findings(settings)}
+        told = {finding.part: finding for finding in checks.run(settings)}
         init(servers.database_url, connections=30)  # as the other tests have it
         return told
 
@@ -75,7 +75,7 @@ def test_a_check_that_cannot_be_made_hides_nothing(found, monkeypatch, tmp_path)
     monkeypatch.setattr(checks, "REQUIREMENTS", tmp_path / "nowhere.txt")
     told = found()
     assert told["versions"].level == PROBLEM
-    assert told["versions"].text.startswith("it can't be looked at: FileNotFoundError: ")
+    assert told["versions"].text.startswith("it can't be checked: FileNotFoundError: ")
     assert told["Redis"].level == OK
 
 

@@ -85,6 +85,6 @@ def test_urls_keep_their_options(tmp_path):
     with selftest._folder(settings, "s_1") as folder:
         own = load(folder / "config.ini", environ={})
     assert own.redis.queue_key == "email-queue:s_1"
-    assert own.worker.processor == "selftest:slow_check"
+    assert own.worker.processor == "admin.selftest:slow_check"
     assert own.server == settings.server
     assert eventually(lambda: not folder.exists())

@@ -2,14 +2,14 @@ import threading
 
 import pytest
 
-import models
-from batches import changes, claims, removal
+from batches import changes, claims, removal, snapshots
 from batches.changes import StateError
 from batches.claims import Outcomes
 from harness.batches import ADDRESSES, MARKED, claim_next, completed, start, store, take_turns
 from harness.books import assert_books_balance, emails, remains, snapshot
 from harness.polling import in_threads
 from postgres.database import pool, session
+from processors import reasons
 
 
 def retry(batch_id, which, *reasons):
@@ -45,7 +45,7 @@ def test_turns_that_end_at_the_same_moment_sum_up(database):
 
 
 def test_reasons_beyond_the_most_are_summed_as_others(database, monkeypatch):
-    monkeypatch.setattr(models, "MAX_REASONS", 3)
+    monkeypatch.setattr(reasons, "MAX_REASONS", 3)
     batch_id = completed([(n, "failed", f"reason_{n}") for n in range(1, 8)], chunk_size=5)
     assert sum(snapshot(batch_id).reasons.values()) == 7
     assert snapshot(batch_id).reasons["other_reasons"] == 2
@@ -137,7 +137,7 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
         assert (deleted.status, deleted.revision) == ("deleted", before.revision + 1)
         assert deleted.terminal
         assert changes.delete(batch_id) is None
-        assert models.snapshots([batch_id]) == []
+        assert snapshots.present([batch_id]) == []
         with pytest.raises(StateError, match="was deleted"):
             retry_or_raise(batch_id)
         left, place = [], (0, -1)

@@ -3,8 +3,7 @@ import threading
 import peewee
 import pytest
 
-import models
-from batches import changes, claims
+from batches import changes, claims, snapshots
 from batches.claims import CountError, Outcomes
 from harness.batches import claim_next, lose_turn, start, store
 from harness.books import assert_books_balance, emails, query, snapshot
@@ -310,6 +309,6 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
     take_turn(ids[0])
     start(ids[1])
     with session():
-        assert models.unfinished_batches() == ids[1:]
-        assert models.unfinished_batches(limit=1) == ids[1:2]
-        assert models.unfinished_batches(after=ids[1]) == ids[2:]
+        assert snapshots.unfinished_batches() == ids[1:]
+        assert snapshots.unfinished_batches(limit=1) == ids[1:2]
+        assert snapshots.unfinished_batches(after=ids[1]) == ids[2:]

@@ -6,13 +6,13 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from batches import duplicates, hashes
-from batches.duplicates import Seen
+from batches.duplicates import AddressSet
 
 
 def repeated(parts):
-    """What Seen says of keys that come in these parts, each from a line ten times its place."""
+    """What the set says of keys that come in these parts, each from a line ten times its place."""
     found, place = {}, 0
-    with closing(Seen()) as seen:
+    with closing(AddressSet()) as seen:
         for part in parts:
             lines = range(10 * place, 10 * (place + len(part)), 10)
             said = seen.add(part, lines)
@@ -72,7 +72,7 @@ def test_takes_no_more_memory_for_more_keys():
         known = seen._hashes
         return sum(array.nbytes for array in (known._filter, known._index, *known._runs))
 
-    with closing(Seen()) as seen:
+    with closing(AddressSet()) as seen:
         sizes = []
         for start in range(0, 3_000_000, 10_000):
             seen.add([f"{n}@example.com" for n in range(start, start + 10_000)], range(10_000))

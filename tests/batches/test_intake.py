@@ -7,12 +7,13 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from batches import chunks, intake, kept_files
+from batches import intake, kept_files
 from batches.intake import IntakeError, Rows
 from harness.books import assert_books_balance, emails, query
 from harness.files import csv_of, rows_of
 from tabular import reader, text
 from tabular.formats import Format, Overrides
+from web import uploads
 
 FILES = {
     "addresses alone": (b"a@x.de\nb@x.de\n", ["a@x.de", "b@x.de"], Rows(2, 0, 0, 0)),
@@ -127,7 +128,7 @@ def test_a_file_that_cannot_be_a_batch_is_refused_whole(database, content, code,
     with pytest.raises(IntakeError) as caught:
         store(content, max_rows=1000 if code == "too_many_rows" else 10**6)
     error = caught.value
-    assert (error.code, error.status, error.line) == (code, status, line)
+    assert (error.code, uploads.status_of(error.code), error.line) == (code, status, line)
     assert str(error).startswith(f"Line {line:,}: ") if line else "Line" not in str(error)
     assert query("SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM email)") == [(0, 0)]
 
@@ -261,7 +262,7 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
 
 
 def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
-    monkeypatch.setattr(chunks, "MAX_CHARACTERS", 5000)
+    monkeypatch.setattr(intake, "CHUNK_CHARACTERS", 5000)
     monkeypatch.setattr(intake, "PIECE_CHARACTERS", 1000)
     monkeypatch.setattr(text, "BLOCK", 500)
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]

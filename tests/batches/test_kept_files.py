@@ -1,9 +1,11 @@
 import io
 import random
+from contextlib import closing
 
 import pytest
 
 from batches import kept_files
+from batches.kept_files import SkippedRows
 from harness.books import query
 from postgres.database import pool, session
 
@@ -60,11 +62,10 @@ def test_what_is_rolled_back_is_not_kept(database):
         pass
 
     def store():
-        with session(30) as current, pool.atomic(), io.BytesIO() as spooled:
+        with session(30) as current, pool.atomic(), closing(SkippedRows(7)) as skipped:
             kept_files.keep(7, io.BytesIO(CONTENTS[3]), current)
-            spool = kept_files.Spool(7, spooled)
-            spool.blank(1)
-            spool.store(current)
+            skipped.blank(1)
+            skipped.copy(current)
             raise StopError
 
     with pytest.raises(StopError):
@@ -75,13 +76,12 @@ def test_what_is_rolled_back_is_not_kept(database):
 
 
 def test_skipped_rows_are_found_page_by_page_and_by_kind(database):
-    with session() as current, pool.atomic(), io.BytesIO() as spooled:
-        spool = kept_files.Spool(7, spooled)
+    with session() as current, pool.atomic(), closing(SkippedRows(7)) as skipped:
         for line in range(2, 5002, 2):
-            spool.blank(line)
-            spool.duplicate(line + 1, 1, f"b{line}\t\\@x.de")
-        spool.without_address(9000, ["a\nb", "ü" * 500])
-        spool.store(current)
+            skipped.blank(line)
+            skipped.duplicate(line + 1, 1, f"b{line}\t\\@x.de")
+        skipped.without_address(9000, ["a\nb", "ü" * 500])
+        skipped.copy(current)
     with session():
         assert [row.row_number for row in kept_files.skipped(7, None, 0, 3)] == [2, 3, 4]
         assert [row.row_number for row in kept_files.skipped(7, "blank", 2, 2)] == [4, 6]

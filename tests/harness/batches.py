@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from io import BytesIO
 
-import models
 from batches import claims, intake
 from batches.claims import Claim, Outcomes
 from harness.books import snapshot
@@ -35,7 +34,7 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
         max_rows=10**6,
         overrides=Overrides(header=False),
     )
-    return models.snapshot_of(batch)
+    return Snapshot.of(batch)
 
 
 def claim_next(batch_id: int) -> Claim | None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import psycopg2
 
-import models
-from batches import invariants
+from batches import invariants, snapshots
 from models import Snapshot
 from postgres.database import pool, session
 
@@ -27,7 +26,7 @@ def emails(batch_id: int) -> list[tuple[str, str, str | None]]:
 
 def snapshot(batch_id: int) -> Snapshot:
     with session(60):
-        return models.snapshots([batch_id])[0]
+        return snapshots.present([batch_id])[0]
 
 
 def assert_books_balance() -> None:

@@ -26,7 +26,7 @@ import redis
 
 from harness.polling import eventually
 from servers import bundled
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 LOCALHOST = "127.0.0.1"
 # Characters that a URL must have in another form, and that no configuration file minds.
@@ -42,7 +42,7 @@ def _made() -> Path:
     """A folder with a PostgreSQL that was made and stopped, once for all tests of this process."""
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     atexit.register(shutil.rmtree, folder)
-    Embedded("postgres", folder).release()
+    BundledServer("postgres", folder).release()
     return folder / "postgres"
 
 

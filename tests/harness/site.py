@@ -33,7 +33,7 @@ class Site:
         self.port = int(port)
 
     def connection(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection(self.host, self.port, timeout=20)
+        return http.client.HTTPConnection(self.host, self.port, timeout=60)
 
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str

@@ -19,6 +19,7 @@ from harness.proxy import Proxy
 from postgres import database
 from postgres.database import UNREACHABLE, pool, session
 from processors import one_by_one
+from web import uploads
 
 
 @pytest.fixture
@@ -161,7 +162,8 @@ def test_an_upload_of_which_nobody_knows_says_so(proxy, monkeypatch):
     monkeypatch.setattr(database, "was_committed", gone)
     with pytest.raises(IntakeError, match="look whether it is among the recent") as raised:
         intake.store(BytesIO(csv_of("a@x.de")), "list.csv", chunk_size=10, max_rows=10)
-    assert (raised.value.status, raised.value.code) == (503, "database_lost")
+    code = raised.value.code
+    assert (uploads.status_of(code), code) == (503, "database_lost")
 
 
 def test_a_turn_whose_commit_got_no_answer_counts_once(proxy, make_turns, queue):

@@ -16,8 +16,8 @@ from postgres.database import UNREACHABLE, pool, session
 from postgres.schema import NEWEST, SchemaError
 from processors.check import check
 from servers.connect import MIGRATION_SECONDS
+from work.supervisor import Supervisor
 from work.turns import Turns
-from worker import Supervisor
 
 TABLES = (
     models.Action,
@@ -84,7 +84,7 @@ ORDER BY 1, 2
     "path", sorted((ROOT / "tests/postgres/schemas").iterdir()), ids=lambda p: p.stem
 )
 def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_data(
-    no_tables, serve, make_workplace, path
+    no_tables, serve, make_services, path
 ):
     migrate()
     fresh = query(_STRUCTURE)
@@ -102,9 +102,9 @@ def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_da
         ({reason: number for reason, number in summed if reason},)
     ]
     # App and worker go on with it, and what was deleted is removed at last.
-    site, workplace = serve(), make_workplace(check)
-    Supervisor(workplace, threading.Event()).sweep()
-    turns = Turns(workplace, 1)
+    site, services = serve(), make_services(check)
+    Supervisor(services, threading.Event()).sweep()
+    turns = Turns(services, 1)
     while turns.run_once():
         pass
     ended = ("completed", "cancelled")
@@ -203,7 +203,7 @@ def newer_code(tmp_path):
     """A copy of this code with one migration more, as a next version would have it."""
     copy = tmp_path / "newer"
     copy_project(copy)
-    (copy / "migrations" / f"{NEWEST + 1:04}_priorities.sql").write_text(
+    (copy / "postgres/migrations" / f"{NEWEST + 1:04}_priorities.sql").write_text(
         "ALTER TABLE batch ADD COLUMN priority integer NOT NULL DEFAULT 0;"
         " ALTER TABLE chunk ADD COLUMN tried_by text;"
         " ALTER TABLE email ADD COLUMN note text; CREATE TABLE tag (name text PRIMARY KEY)"

@@ -12,7 +12,7 @@ IDLE = [ThreadReport(1), ThreadReport(2), ThreadReport(3)]
 
 
 def test_a_worker_is_there_from_its_announcement_until_it_withdraws(client):
-    assert workers(client, "email-queue") == presence.Roll([], None)
+    assert workers(client, "email-queue") == presence.Workers([], None)
     here = Presence(client, "email-queue")
     busy = ThreadReport(2, batch_id=2**60 + 1, first_id=5001, seconds=0.25)
     for rate in (0.0, 1234.5):
@@ -21,7 +21,7 @@ def test_a_worker_is_there_from_its_announcement_until_it_withdraws(client):
     assert (worker.host, worker.pid) == (socket.gethostname(), os.getpid())
     assert (worker.threads, worker.rate) == (2, 1234.5)
     assert worker.activity == (ThreadReport(1), busy)
-    assert workers(client, "another-queue") == presence.Roll([], None)
+    assert workers(client, "another-queue") == presence.Workers([], None)
     here.withdraw()
     assert workers(client, "email-queue").alive == []
     last = workers(client, "email-queue").last_seen
@@ -47,12 +47,12 @@ def test_times_are_of_the_clock_of_redis_and_outlast_its_emptying(client):
     (key,) = client.keys("email-queue:worker:*")
     stored = json.loads(client.get(key))
     assert before[0] <= stored["since"] == stored["seen"] <= client.time()[0] + 1
-    eventually(lambda: workers(client, "email-queue").alive[0].seen_ago > 0.1)
+    eventually(lambda: workers(client, "email-queue").alive[0].seen_ago > 1.0)
     client.flushall()
-    assert workers(client, "email-queue") == presence.Roll([], None)
+    assert workers(client, "email-queue") == presence.Workers([], None)
     here.announce(IDLE, 0.0)
     (worker,) = workers(client, "email-queue").alive
-    assert worker.seen_ago < 0.1 < worker.started_ago
+    assert worker.seen_ago < 1.0 < worker.started_ago
     assert json.loads(client.get(key))["since"] == stored["since"]
 
 

@@ -14,14 +14,14 @@ from harness.polling import eventually
 from relay import trials
 from relay.doorbell import Doorbell
 from relay.hub import Hub
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 
 @pytest.fixture(scope="module")
 def url():
     """A Redis of these tests' own."""
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    server = Embedded("redis", folder)
+    server = BundledServer("redis", folder)
     yield server.url
     server.release()
     shutil.rmtree(folder)

@@ -8,30 +8,40 @@ import pytest
 from harness import books
 from runtime import logs
 
-
-def test_plain_values_stay_bare_and_others_are_quoted_on_one_line():
-    written = logs.line("stored", batch=7, name="a b\n2026 level=INFO", url="http://x:1/")
-    assert written == 'stored batch=7 name="a b\\n2026 level=INFO" url=http://x:1/'
+logger = logs.Logger("test")
+library = logging.getLogger("test")
 
 
-def written(message, request=""):
-    """A record of this message as it is written."""
-    token = logs.REQUEST.set(request)
-    record = logging.LogRecord("test", logging.INFO, "", 0, message, (), None)
-    text = logs._Formatter().format(record)
-    logs.REQUEST.reset(token)
-    time, _, rest = text.partition(" ")
-    assert re.fullmatch(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", time)
-    return rest
+def test_plain_values_stay_bare_and_others_are_quoted_on_one_line(caplog):
+    logger.error("stored", batch=7, name="a b\n2026 level=INFO", url="http://x:1/")
+    assert caplog.messages == ['stored batch=7 name="a b\\n2026 level=INFO" url=http://x:1/']
 
 
-def test_every_record_is_written_as_keys_and_values():
+@pytest.fixture
+def written(caplog):
+    """Log by a method of a logger, and return the line as it is written."""
+    caplog.set_level(logging.INFO)
+
+    def write(method, event, request="", **values):
+        token = logs.REQUEST.set(request)
+        method(event, **values)
+        text = logs._Formatter().format(caplog.records[-1])
+        logs.REQUEST.reset(token)
+        time, _, rest = text.partition(" ")
+        assert re.fullmatch(r"time=\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}[+-]\d\d:\d\d", time)
+        return rest
+
+    return write
+
+
+def test_every_record_is_written_as_keys_and_values(written):
     start = "level=INFO logger=test "
-    assert written(logs.line("stored", batch=7)) == f"{start}event=stored batch=7"
-    stored = logs.line("batch completed", batch=7)
-    assert written(stored, "a1b2") == f'{start}event="batch completed" batch=7 request=a1b2'
-    # Such as a library's.
-    assert written('with "quotes"\nand lines') == rf'{start}event="with \"quotes\"\nand lines"'
+    assert written(logger.info, "stored", batch=7) == f"{start}event=stored batch=7"
+    completed = written(logger.info, "batch completed", "a1b2", batch=7)
+    assert completed == f'{start}event="batch completed" batch=7 request=a1b2'
+    for method in (library.info, logger.info):
+        text = written(method, 'with "quotes"\nand lines')
+        assert text == rf'{start}event="with \"quotes\"\nand lines"'
 
 
 def logged(raises):
@@ -46,7 +56,7 @@ def logged(raises):
     raise AssertionError
 
 
-def test_errors_are_logged_without_the_addresses_in_their_messages():
+def test_errors_are_logged_without_the_addresses_in_their_messages(caplog):
     address = "someone@" + "example.com"
 
     def fail():
@@ -60,21 +70,22 @@ def test_errors_are_logged_without_the_addresses_in_their_messages():
     assert "KeyError: …\nWhile that was handled:\n" in text
     assert text.endswith("ValueError: not … but … it seems")
     assert "in fail\n" in text
-    assert logs.line("failed", error=ValueError("no a@x.de")) == 'failed error="no \\u2026"'
+    logger.error("failed", error=ValueError("no a@x.de"))
+    assert caplog.messages == ['failed error="no \\u2026"']
 
 
 @pytest.mark.parametrize(
     "message", ["a" * 300_000, "a@" * 150_000, "@" * 300_000, "a " * 150_000, "\u0301" * 300_000]
 )
-def test_an_endless_message_is_logged_at_once_and_cut(message):
+def test_an_endless_message_is_logged_at_once_and_cut(written, message):
     begun = time.process_time()
     text = logged(lambda: (_ for _ in ()).throw(ValueError(message)))
-    line = written(logs.line("failed", why=message, error=ValueError(message)))
-    library = written(message)
+    line = written(logger.info, "failed", why=message, error=ValueError(message))
+    of_library = written(library.info, message)
     assert time.process_time() - begun < 1  # some thousandths; to go back takes minutes
     assert len(text) < 2 * logs.MAX_VALUE + 1000
     assert len(line) < 13 * logs.MAX_VALUE
-    assert len(library) < 7 * logs.MAX_VALUE
+    assert len(of_library) < 7 * logs.MAX_VALUE
     if "@" in message:
         assert text.endswith("ValueError: …")
 
@@ -98,7 +109,7 @@ def test_nor_with_rows_and_statements_that_postgresql_shows(database):
 
 def test_an_outage_is_logged_once_when_it_begins_and_once_when_it_ends(caplog):
     caplog.set_level(logging.INFO)
-    outage = logs.Outage("redis", logging.getLogger("test"))
+    outage = logs.Outage("redis", logger)
     outage.end()
     assert not outage.lasting
     for _ in range(3):

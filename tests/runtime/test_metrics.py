@@ -5,6 +5,7 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from batches.claims import Outcomes
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.site import PASSWORD, basic
@@ -12,6 +13,7 @@ from relay import trials
 from relay.presence import Presence, ThreadReport
 from runtime import metrics
 from web.access import users
+from work import turns
 
 
 class Numbers:
@@ -145,7 +147,9 @@ def test_a_worker_of_an_older_version_that_tells_no_numbers_is_alive_all_the_sam
 
 def test_reasons_of_a_processors_own_are_counted_as_one():
     before = metrics.EMAILS.labels("invalid", "own")._value.get()
-    metrics.count_turn(0.1, 3, [("failed", "not_staff"), ("failed", "too_new")])
+    turns.count_turn(
+        Outcomes(3, 3, [(1, "failed", "not_staff"), (2, "failed", "too_new")]), seconds=0.1
+    )
     assert metrics.EMAILS.labels("invalid", "own")._value.get() == before + 2
 
 

@@ -19,7 +19,7 @@ def test_the_shipped_file_is_valid_and_relative_folders_are_meant_from_it():
     assert loaded.server.port == 8080
     assert loaded.server.cors_origins == ()
     assert loaded.worker.turn_seconds == 1.0
-    assert loaded.embedded_folder == ROOT / "var"
+    assert loaded.bundled_folder == ROOT / "var"
 
 
 def test_environment_wins_over_file_and_flags_win_over_both(tmp_path):

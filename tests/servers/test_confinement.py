@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from servers.confinement import EmbeddedError, socket_folder
+from servers.confinement import BundledServerError, socket_folder
 
 NOBODY = 65534
 
@@ -69,11 +69,11 @@ def be_a_strangers(sockets):
 @pytest.mark.parametrize("prepare", [be_open, be_a_link, be_a_file, be_a_strangers])
 def test_one_that_somebody_else_may_have_prepared_is_refused(prepare):
     prepare(socket_folder(long(), os.getuid()))
-    with pytest.raises(EmbeddedError, match=r"no folder of mode 700 of our own, .* Remove it"):
+    with pytest.raises(BundledServerError, match=r"no folder of mode 700 of our own, .* Remove it"):
         socket_folder(long(), os.getuid())
 
 
 def test_a_temporary_folder_with_a_long_path_is_told(monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", "/" + 81 * "t")
-    with pytest.raises(EmbeddedError, match="Name a shorter folder by TMPDIR"):
+    with pytest.raises(BundledServerError, match="Name a shorter folder by TMPDIR"):
         socket_folder(long(), os.getuid())

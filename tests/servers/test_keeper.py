@@ -22,16 +22,15 @@ from harness.config import ROOT
 from harness.polling import eventually
 from harness.servers import made_folder, processes, running
 from servers import bundled
-from servers import keeper as embedded
 from servers.bundled import SERVERS
-from servers.confinement import EmbeddedError
-from servers.keeper import Embedded
+from servers.confinement import BundledServerError
+from servers.keeper import BundledServer
 
 USER = """
 import sys; sys.path.insert(0, sys.argv[1])
 from pathlib import Path
-from servers.keeper import Embedded
-server = Embedded(sys.argv[2], Path(sys.argv[3]))
+from servers.keeper import BundledServer
+server = BundledServer(sys.argv[2], Path(sys.argv[3]))
 print(server.url, flush=True)
 sys.stdin.readline()
 server.release()
@@ -175,7 +174,7 @@ class TestEachServer:
         eventually(lambda: running(kind, made) == [])
 
     def test_it_is_started_again_when_it_is_killed(self, kind, made):
-        server = Embedded(kind, made)
+        server = BundledServer(kind, made)
         (process,) = [p for p in running(kind, made) if "servers.keeper" not in str(p.cmdline())]
         process.kill()
         eventually(lambda: works(kind, server.url) and len(running(kind, made)) == 2)
@@ -183,7 +182,7 @@ class TestEachServer:
         assert running(kind, made) == []
 
     def test_it_outlives_its_keeper_and_is_started_again_by_another(self, kind, made):
-        server = Embedded(kind, made)
+        server = BundledServer(kind, made)
         (keeper,) = processes("servers.keeper", made)
         keeper.kill()
         keeper.wait(20)
@@ -195,7 +194,7 @@ class TestEachServer:
         assert running(kind, made) == []
 
     def test_the_last_one_out_stops_it_though_the_keeper_was_killed(self, kind, made):
-        server = Embedded(kind, made)
+        server = BundledServer(kind, made)
         (keeper,) = processes("servers.keeper", made)
         keeper.kill()
         keeper.wait(20)
@@ -203,7 +202,7 @@ class TestEachServer:
         assert running(kind, made) == []
 
     def test_signals_meant_for_app_and_worker_leave_it_alone(self, kind, made):
-        server = Embedded(kind, made)
+        server = BundledServer(kind, made)
         (keeper,) = processes("servers.keeper", made)
         for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             keeper.send_signal(signum)
@@ -226,7 +225,7 @@ class TestEachServer:
     def test_in_any_folder_it_works_and_only_its_owner_gets_in(self, kind, folder, parts):
         parent = folder.joinpath(*parts)
         assert parts[0] != "a-folder-with-quite-a-long-name" or len(str(parent / kind)) > 134
-        server = Embedded(kind, parent)
+        server = BundledServer(kind, parent)
         assert works(kind, server.url)
         path = socket_path(kind, server.url)
         assert path.is_socket()
@@ -251,7 +250,7 @@ class TestEachServer:
         for each, wanted in zip(above, (0o755, 0o711, 0o700), strict=False):
             each.chmod(wanted)
         modes = [mode(each) for each in above]
-        server = Embedded(kind, parent)
+        server = BundledServer(kind, parent)
         assert works(kind, server.url)
         assert [mode(each) for each in above] == modes
         server.release()
@@ -259,26 +258,26 @@ class TestEachServer:
     def test_a_folder_that_was_opened_to_others_is_closed(self, kind, folder):
         (folder / kind).mkdir()
         (folder / kind).chmod(0o755)
-        Embedded(kind, folder).release()
+        BundledServer(kind, folder).release()
         assert mode(folder / kind) == 0o700
 
     def test_a_socket_folder_that_somebody_else_may_have_made_is_refused(
         self, kind, folder, monkeypatch
     ):
-        monkeypatch.setattr(embedded, "RESTART_TIMEOUT", 0)
+        monkeypatch.setattr("servers.keeper.RESTART_TIMEOUT", 0)
         parent = folder.joinpath(*["a-folder-with-quite-a-long-name"] * 4)
-        server = Embedded(kind, parent)
+        server = BundledServer(kind, parent)
         sockets = socket_path(kind, server.url).parent
         server.release()
         sockets.chmod(0o777)
-        with pytest.raises(EmbeddedError, match=f"{sockets} is to hold a socket, .* Remove it"):
-            Embedded(kind, parent)
+        with pytest.raises(BundledServerError, match=f"{sockets} must hold a socket, .* Remove it"):
+            BundledServer(kind, parent)
         sockets.chmod(0o700)
         shutil.rmtree(sockets)
 
 
 def test_the_keeper_outlives_a_full_disk(folder):
-    server = Embedded("redis", folder)
+    server = BundledServer("redis", folder)
     (keeper,) = processes("servers.keeper", folder)
     # Only its log is beyond what a file may have from now on; a full disk says no as well.
     os.truncate(folder / "redis" / "keeper.log", 1 << 30)
@@ -306,7 +305,7 @@ def test_a_server_whose_user_goes_while_it_starts_is_stopped_at_once(folder, use
 
 
 def test_a_redis_that_was_told_to_save_and_cannot_is_stopped(folder):
-    server = Embedded("redis", folder)
+    server = BundledServer("redis", folder)
     (folder / "gone").mkdir()
     with redis.Redis.from_url(server.url) as client:
         client.config_set("dir", str(folder / "gone"))
@@ -325,7 +324,7 @@ def test_what_postgres_stored_is_there_again_after_everything_was_killed(folder,
     connection.close()
     for process in [*running("postgres", folder), psutil.Process(user.pid)]:
         process.kill()
-    server = Embedded("postgres", folder)
+    server = BundledServer("postgres", folder)
     connection = psycopg2.connect(server.url)
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT n FROM kept")
@@ -335,19 +334,19 @@ def test_what_postgres_stored_is_there_again_after_everything_was_killed(folder,
 
 
 def test_a_pid_file_with_the_pid_of_another_process_is_no_hindrance(folder):
-    Embedded("postgres", folder).release()
+    BundledServer("postgres", folder).release()
     pid_file = folder / "postgres" / "data" / "postmaster.pid"
     pid_file.write_text(f"{os.getpid()}\n/nowhere\n1\n5432\n/nowhere\n\n1 2\nready\n")
     lock = pid_file.with_name(".s.PGSQL.5432.lock")
     lock.write_text(f"{os.getppid()}\n/nowhere\n1\n5432\n/nowhere\n")
-    server = Embedded("postgres", folder)
+    server = BundledServer("postgres", folder)
     assert works("postgres", server.url)
     server.release()
 
 
 def test_a_half_made_database_is_made_again(folder):
     (folder / "postgres" / "data.unfinished" / "base").mkdir(parents=True)
-    server = Embedded("postgres", folder)
+    server = BundledServer("postgres", folder)
     assert works("postgres", server.url)
     server.release()
 
@@ -369,16 +368,16 @@ def test_a_server_that_cannot_start_says_why(folder, monkeypatch, version, why):
     data = folder / "postgres" / "data"
     data.mkdir(parents=True)
     (data / "PG_VERSION").write_text(f"{version}\n")
-    monkeypatch.setattr(embedded, "START_TIMEOUT", 30)
-    with pytest.raises(EmbeddedError, match=why):
-        Embedded("postgres", folder)
+    monkeypatch.setattr("servers.keeper.START_TIMEOUT", 30)
+    with pytest.raises(BundledServerError, match=why):
+        BundledServer("postgres", folder)
 
 
 @pytest.mark.parametrize("version", [16, 18])
 def test_a_database_stays_with_the_version_by_which_it_was_made(folder, version):
     made_by_the_package(folder, version)
     for _ in range(2):
-        server = Embedded("postgres", folder)
+        server = BundledServer("postgres", folder)
         with closing(psycopg2.connect(server.url)) as connection:
             assert connection.server_version // 10_000 == version
         server.release()
@@ -388,7 +387,7 @@ def test_a_database_of_before_lets_nobody_else_in_whatever_its_files_say(folder)
     data = made_by_the_package(folder, 18)
     with (data / "postgresql.conf").open("a") as file:
         file.write("unix_socket_permissions = 0777\nlisten_addresses = '*'\n")
-    server = Embedded("postgres", folder)
+    server = BundledServer("postgres", folder)
     with closing(psycopg2.connect(server.url)) as connection:
         cursor = connection.cursor()
         cursor.execute("SELECT current_setting('listen_addresses')")
@@ -402,7 +401,7 @@ def test_a_database_of_before_lets_nobody_else_in_whatever_its_files_say(folder)
 
 @as_root
 def test_postgres_asks_the_kernel_for_who_is_there_though_all_modes_are_open(folder):
-    server = Embedded("postgres", folder)
+    server = BundledServer("postgres", folder)
     path = socket_path("postgres", server.url)
     for each in (folder, folder / "postgres", path.parent, path):
         each.chmod(0o777)
@@ -413,11 +412,11 @@ def test_postgres_asks_the_kernel_for_who_is_there_though_all_modes_are_open(fol
 
 @as_root
 def test_root_runs_a_database_as_its_owner(folder):
-    Embedded("postgres", folder).release()
+    BundledServer("postgres", folder).release()
     data = folder / "postgres" / "data"
     for each in (data, *data.rglob("*")):
         shutil.chown(each, "nobody", "nogroup")
-    server = Embedded("postgres", folder)
+    server = BundledServer("postgres", folder)
     assert works("postgres", server.url)
     (process,) = processes("bin/postgres", folder)
     assert process.username() == "nobody"
@@ -426,10 +425,10 @@ def test_root_runs_a_database_as_its_owner(folder):
 
 @as_root
 def test_programs_that_postgres_user_cannot_reach_are_told(folder, monkeypatch):
-    Embedded("postgres", folder).release()
+    BundledServer("postgres", folder).release()
     (folder / "private").mkdir(mode=0o700)
     (folder / "private" / "bin").symlink_to(bundled.postgres_programs()[18])
     monkeypatch.setattr(bundled, "postgres_programs", lambda: {18: folder / "private" / "bin"})
-    with pytest.raises(EmbeddedError, match=r"pgserver can't run \S+/bin/postgres\..*chmod"):
+    with pytest.raises(BundledServerError, match=r"pgserver can't run \S+/bin/postgres\..*chmod"):
         SERVERS["postgres"](folder / "postgres").start(lambda: False)
     assert mode(folder / "private") == 0o700

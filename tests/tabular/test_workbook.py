@@ -18,6 +18,7 @@ from harness.polling import eventually
 from tabular import reader, text, workbook_child
 from tabular import workbook as sheets
 from tabular.formats import IntakeError, Overrides
+from web import uploads
 
 CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
 
@@ -26,7 +27,7 @@ def refused(content):
     with pytest.raises(IntakeError) as caught:
         list(sheets.rows(io.BytesIO(content)))
     assert str(caught.value).endswith(".")
-    return caught.value.code, caught.value.status
+    return caught.value.code, uploads.status_of(caught.value.code)
 
 
 def rebuilt(change):

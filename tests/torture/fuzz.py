@@ -28,7 +28,7 @@ from harness.config import write_config
 from harness.files import workbook
 from harness.processes import Process
 from harness.site import Site
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 from tabular.formats import DELIMITERS, ENCODINGS
 
 INPUTS = 100_000
@@ -277,9 +277,9 @@ def main() -> int:
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}")
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    servers: list[Embedded] = []
+    servers: list[BundledServer] = []
     try:
-        servers += [Embedded(kind, folder) for kind in ("postgres", "redis")]
+        servers += [BundledServer(kind, folder) for kind in ("postgres", "redis")]
         config = write_config(folder, server__port=0)
         environment = {"DATABASE_URL": servers[0].url, "REDIS_URL": servers[1].url}
         app = Process("app.py", "--config", str(config), **environment)

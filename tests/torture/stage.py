@@ -30,7 +30,7 @@ from redis.retry import Retry
 
 from harness.config import ROOT, write_config
 from harness.servers import free_port
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 from torture.audit import Findings
 
 # The list of batch ids, and the set in which workers announce the names of keys that expire.
@@ -229,14 +229,14 @@ class Stage:
         self._diary = threading.Lock()
         self._workers = workers
         self._seconds_per_email = seconds_per_email
-        self._servers: list[Embedded] = []
+        self._servers: list[BundledServer] = []
         self.children: list[Child] = []
 
     def start(self) -> None:
         """Start servers, app and workers. To be left to a thread that no Ctrl-C interrupts, so
         that none is started and not known of."""
         for kind in ("postgres", "redis"):
-            self._servers.append(Embedded(kind, self.folder))
+            self._servers.append(BundledServer(kind, self.folder))
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self.address = ("127.0.0.1", free_port())
         config = write_config(

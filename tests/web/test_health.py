@@ -1,5 +1,5 @@
+import html
 import json
-import logging
 import os
 import socket
 
@@ -23,7 +23,7 @@ def strip_on_page(site):
     """The texts of the strip, each of which is on the page that the server renders, or soon is."""
 
     def texts():
-        texts = health.strip(site.get("/api/health").json)
+        texts = site.get("/api/health").json["texts"]
         page = site.get("/").body.decode().replace("&#039;", "'")
         return texts if all(text in page for text in texts.values()) else None
 
@@ -57,6 +57,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
     }
     assert 0 <= report["lastWorkerSeen"].pop("secondsAgo") < 20
     assert 90 <= report["oldestWaiting"].pop("seconds") < 110
+    texts = report.pop("texts")
     assert report == {
         "status": "ok",
         "database": "ok",
@@ -71,7 +72,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "schemaVersion": schema.NEWEST,
         "notice": None,
     }
-    texts = strip_on_page(site)
+    assert strip_on_page(site) == texts
     assert texts == {
         "level": "OK",
         "workers": "1 worker, 2 threads",
@@ -158,7 +159,7 @@ def test_without_the_database_it_is_unavailable(site, client, monkeypatch, tmp_p
         "text": "The database can't be reached. Nothing is processed until it is back.",
         "command": None,
     }
-    assert health.strip(report)["oldest"] == "waiting unknown"
+    assert report["texts"]["oldest"] == "waiting unknown"
 
 
 def test_the_loss_of_the_database_is_the_worse_one(serve, no_redis, monkeypatch, tmp_path):
@@ -170,8 +171,19 @@ def test_the_loss_of_the_database_is_the_worse_one(serve, no_redis, monkeypatch,
     assert report["notice"]["level"] == "error"
 
 
+def test_a_page_has_the_texts_for_a_server_that_is_away(site):
+    silent = json.loads(health.SILENT)
+    assert silent["notice"]["level"] == "error"
+    assert list(silent["texts"].values()) == [
+        *("Problem", "workers unknown", "rate unknown", "queue unknown", "waiting unknown"),
+        *("PostgreSQL unknown", "Redis unknown", silent["notice"]["text"], "", ""),
+    ]
+    page = html.unescape(site.get("/").body.decode())
+    assert f'data-silent="{health.SILENT}"' in page
+
+
 def test_those_who_look_on_share_a_report_for_a_while(database, doorbell, client, monkeypatch):
-    postgres = logs.Outage("postgres", logging.getLogger("tests"))
+    postgres = logs.Outage("postgres", logs.Logger("tests"))
     parts = health.Health(doorbell, "email-queue", postgres)
     first, second = in_threads(parts.recent, parts.recent)
     assert first is second is parts.recent()

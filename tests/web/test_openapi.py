@@ -7,7 +7,7 @@ from pathlib import Path
 
 import jsonschema_rs
 
-from app import Application
+from app import routes
 from harness.config import ROOT
 from harness.files import csv_of
 from harness.polling import eventually
@@ -17,6 +17,7 @@ from web import openapi
 from web.access import sign_in as access
 from web.access import users
 from web.access.sign_in import Access
+from web.services import Services
 
 DOCUMENT = openapi.document(by_password=False)
 
@@ -24,10 +25,10 @@ DOCUMENT = openapi.document(by_password=False)
 def test_it_has_exactly_the_addresses_and_methods_that_are_served(make_settings, doorbell):
     settings = make_settings()
     hub = Hub(doorbell, settings.redis.channel_prefix)
-    application = Application(settings, Access(settings), doorbell, hub, threading.Event())
+    services = Services(settings, Access(settings), doorbell, hub, threading.Event())
     served = {
         (route.method.lower(), re.sub("<batch_id:int>", "{batchId}", route.rule))
-        for route in application.routes().routes
+        for route in routes(services).routes
         if route.rule.startswith("/api/")
     }
     described = {(method, path) for path, item in DOCUMENT["paths"].items() for method in item}

@@ -2,6 +2,7 @@
 
 import gzip
 import html
+import posixpath
 import re
 
 import pytest
@@ -227,10 +228,13 @@ class TestStatic:
             while needed:
                 name = needed.pop()
                 text = (ROOT / "static" / "js" / name).read_text()
-                imported = set(re.findall(r'from "\./([\w.]+)"', text))
+                imported = {
+                    posixpath.normpath(posixpath.join(posixpath.dirname(name), path))
+                    for path in re.findall(r'from "([\w./]+)"', text)
+                }
                 needed += imported - found
                 found |= imported
-            preloaded = re.findall(r'modulepreload" href="/static/\w+/js/([\w.]+)"', document)
+            preloaded = re.findall(r'modulepreload" href="/static/\w+/js/([\w./]+)"', document)
             assert sorted(preloaded) == sorted(found)
 
     def test_a_page_with_all_that_it_loads_is_small(self, site):

@@ -5,7 +5,6 @@ import time
 
 import pytest
 
-import app
 import models
 from batches import claims
 from batches.claims import Outcomes
@@ -36,6 +35,12 @@ def complete(batch_id, doorbell=None):
     if doorbell is not None:
         publishing.publish(doorbell, "batch:status:", snapshot)
     return snapshot
+
+
+@pytest.fixture
+def often(monkeypatch):
+    """An app that is made after this reads from PostgreSQL twenty times a second."""
+    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.05)
 
 
 def test_a_snapshot_comes_at_once_then_every_change_until_the_end(site, doorbell):
@@ -73,8 +78,7 @@ def test_old_news_is_not_streamed(site, doorbell):
         assert next(events)["revision"] == 3
 
 
-def test_a_change_that_nobody_published_is_streamed_too(site, doorbell, monkeypatch):
-    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
+def test_a_change_that_nobody_published_is_streamed_too(often, site, doorbell):
     batch_id = store("a@x.de").batch_id
     with site.stream(batch_id) as stream:
         events = stream.events()
@@ -155,16 +159,18 @@ def test_refused_and_head_requests_keep_no_slot(serve):
 
 @pytest.mark.parametrize("of_all", [False, True])
 def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, of_all):
+    from app import wsgi
     from harness.site import Site
     from relay.hub import Hub
     from web.server.server import HttpServer
+    from web.services import Services
 
     settings = make_settings()
     stopping = threading.Event()
     hub = Hub(doorbell, settings.redis.channel_prefix)
     access = Access(settings)
-    application = app.Application(settings, access, doorbell, hub, stopping)
-    server = HttpServer(application.wsgi(), settings, access.may_send)
+    services = Services(settings, access, doorbell, hub, stopping)
+    server = HttpServer(wsgi(services), settings, access.may_send)
     thread = threading.Thread(target=server.serve, args=(stopping,))
     hub.start()
     thread.start()
@@ -298,8 +304,7 @@ class TestOfAll:
             query("UPDATE batch SET deleted_at = now() WHERE id = %s RETURNING 1", old)
             assert ended(snapshots, old)["status"] == "deleted"
 
-    def test_a_change_that_nobody_published_is_found(self, site, doorbell, monkeypatch):
-        monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
+    def test_a_change_that_nobody_published_is_found(self, often, site, doorbell):
         batch_id = store("a@x.de").batch_id
         with site.stream() as stream:
             snapshots = stream.snapshots()
@@ -307,8 +312,7 @@ class TestOfAll:
             complete_unseen(batch_id)
             assert any(each["status"] == "completed" for each in snapshots)
 
-    def test_what_is_known_is_not_told_again(self, site, doorbell, monkeypatch):
-        monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.05)
+    def test_what_is_known_is_not_told_again(self, often, site, doorbell, monkeypatch):
         monkeypatch.setattr(streams, "HEALTH_SECONDS", 0.2)
         store("a@x.de")
         with site.stream() as stream:

@@ -28,17 +28,17 @@ from harness.servers import LASTING_COPY, made_folder
 from postgres import database
 from relay.doorbell import Doorbell
 from runtime import redis_client
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 
 class Server:
     """A bundled server of a test's own, with what can be done to it."""
 
     def __init__(self, kind, folder):
-        self._embedded = Embedded(kind, folder)
-        self.url = self._embedded.url
+        self._server = BundledServer(kind, folder)
+        self.url = self._server.url
         self._pid_file = folder / kind / {"postgres": "data/postmaster.pid"}.get(kind, "redis.pid")
-        self.release = self._embedded.release
+        self.release = self._server.release
 
     def process(self):
         return psutil.Process(int(self._pid_file.read_text().split("\n", 1)[0]))

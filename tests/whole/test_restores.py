@@ -21,7 +21,7 @@ from harness.servers import database_of_its_own
 from harness.tls import Certificates
 from postgres import schema
 from postgres.schema import NEWEST
-from servers.keeper import Embedded
+from servers.keeper import BundledServer
 
 EMAILS = 4000
 
@@ -61,7 +61,7 @@ def test_what_is_restored_on_an_empty_machine_is_whole_and_is_gone_on_with(
     assert done.stdout == (
         f"2 batches with {EMAILS + 2:,} emails are restored, and all counts agree.\n"
     )
-    server = Embedded("postgres", empty / "var")
+    server = BundledServer("postgres", empty / "var")
     try:
         assert wrong_at(server.url) == []
         ((processed, status),) = rows(
@@ -192,7 +192,7 @@ def test_what_is_no_backup_is_one_sentence_and_changes_nothing(
     ],
 )  # fmt: skip
 def test_of_what_a_tool_says_the_error_is_told(said, told):
-    assert pg_tools.last_word(said.encode()) == told
+    assert pg_tools.error_in(said.encode()) == told
 
 
 def test_nothing_is_restored_under_an_app_that_runs(small_backup, other, manage, run, tmp_path):
@@ -205,7 +205,7 @@ def test_nothing_is_restored_under_an_app_that_runs(small_backup, other, manage,
     assert done.returncode == 1
     assert done.stderr == (
         "Others are connected to the database: email-batch app. Stop app and workers; a PgBouncer"
-        " may keep connections of theirs.\n"
+        " may keep their connections open.\n"
     )
     assert app.stop() == 0
     # The tables that the app made are empty, and make room.
@@ -246,7 +246,7 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
 
 def backups_of(url, target):
     """A dump of whatever is there, as the verb would make it of its own version's tables."""
-    (tools,) = pg_tools.all_tools(url, embedded=True)
+    (tools,) = pg_tools.all_tools(url, bundled=True)
     tables = [f"--table={table}" for table in backup.TABLES]
     tools.output("pg_dump", "--format=custom", f"--file={target}", *tables)
     with target.open("ab") as file:

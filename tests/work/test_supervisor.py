@@ -7,13 +7,13 @@ from collections import Counter
 
 import pytest
 
-import worker
 from harness.batches import store
 from harness.books import assert_books_balance, query, snapshot
 from harness.polling import eventually
 from processors import one_by_one
 from relay import presence
-from worker import Supervisor
+from work import supervisor as supervising
+from work.supervisor import Supervisor
 
 
 @one_by_one
@@ -22,13 +22,13 @@ def no_b(address):
 
 
 @pytest.fixture
-def supervise(make_workplace):
+def supervise(make_services):
     """Start a supervisor with a processor and changed settings; it is stopped at the end."""
     running = []
 
     def start(processor, **changes):
         stopping = threading.Event()
-        supervisor = Supervisor(make_workplace(processor, **changes), stopping)
+        supervisor = Supervisor(make_services(processor, **changes), stopping)
         clean = []
         thread = threading.Thread(target=lambda: clean.append(supervisor.run()))
         thread.start()
@@ -46,8 +46,8 @@ def supervise(make_workplace):
         stop()
 
 
-def test_the_sweep_rings_for_every_unfinished_batch_once(make_workplace, make_turns, queue):
-    supervisor = Supervisor(make_workplace(no_b), threading.Event())
+def test_the_sweep_rings_for_every_unfinished_batch_once(make_services, make_turns, queue):
+    supervisor = Supervisor(make_services(no_b), threading.Event())
     lost, rung = store("a@x.de").batch_id, store("b@x.de").batch_id
     done = store("c@x.de").batch_id
     queue.enqueue(done)
@@ -59,10 +59,10 @@ def test_the_sweep_rings_for_every_unfinished_batch_once(make_workplace, make_tu
 
 
 def test_batches_are_deleted_when_they_are_old_enough_and_have_ended(
-    make_workplace, caplog, client, monkeypatch
+    make_services, caplog, client, monkeypatch
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr(worker, "MAX_EXPIRED", 2)
+    monkeypatch.setattr(supervising, "MAX_EXPIRED", 2)
     old = [store("a@x.de", "b@x.de").batch_id for _ in range(3)]
     new, pending = store("c@x.de").batch_id, store("d@x.de").batch_id
     for batch_id, days in (*((each, 31) for each in old), (new, 29)):
@@ -73,9 +73,9 @@ def test_batches_are_deleted_when_they_are_old_enough_and_have_ended(
             batch_id,
         )
     query("UPDATE batch SET created_at = now() - interval '99 days' RETURNING 1")
-    Supervisor(make_workplace(no_b), threading.Event()).sweep()
+    Supervisor(make_services(no_b), threading.Event()).sweep()
     assert "expired" not in caplog.text  # it is off
-    supervisor = Supervisor(make_workplace(no_b, retention__days=30), threading.Event())
+    supervisor = Supervisor(make_services(no_b, retention__days=30), threading.Event())
     with client.pubsub() as messages:
         messages.psubscribe("batch:status:*")
         supervisor.sweep()
@@ -97,9 +97,9 @@ def test_batches_are_deleted_when_they_are_old_enough_and_have_ended(
 
 
 def test_a_list_full_of_nonsense_is_cleared_and_what_is_unfinished_is_rung_for(
-    make_workplace, client, queue, caplog
+    make_services, client, queue, caplog
 ):
-    supervisor = Supervisor(make_workplace(no_b), threading.Event())
+    supervisor = Supervisor(make_services(no_b), threading.Event())
     unfinished = store("a@x.de").batch_id
     for _ in range(100):  # not at once, for which a busy machine may take longer than is waited
         client.lpush("email-queue", *["424242"] * 10_000)
@@ -110,9 +110,9 @@ def test_a_list_full_of_nonsense_is_cleared_and_what_is_unfinished_is_rung_for(
     assert caplog.messages == ["list cleared of ids that stand for nothing ids=1000002 batches=1"]
 
 
-def test_many_batches_that_wait_are_no_nonsense(make_workplace, queue, caplog):
-    supervisor = Supervisor(make_workplace(no_b), threading.Event())
-    ids = [store("a@x.de").batch_id for _ in range(worker.STALE_IDS + 20)]
+def test_many_batches_that_wait_are_no_nonsense(make_services, queue, caplog):
+    supervisor = Supervisor(make_services(no_b), threading.Event())
+    ids = [store("a@x.de").batch_id for _ in range(supervising.STALE_IDS + 20)]
     queue.enqueue(*reversed(ids))
     supervisor.sweep()
     assert [queue.dequeue(0.1) for _ in range(2)] == ids[:-3:-1]
@@ -167,7 +167,7 @@ SHORT = {
 
 @pytest.fixture
 def short_grace(monkeypatch):
-    monkeypatch.setattr(worker, "GRACE_SECONDS", 0.2)
+    monkeypatch.setattr(supervising, "GRACE_SECONDS", 0.2)
 
 
 def test_a_thread_that_hangs_is_replaced_and_its_emails_are_processed_all_the_same(

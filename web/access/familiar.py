@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import threading
 import time
 from pathlib import Path
@@ -22,7 +21,7 @@ FAMILIAR_SECONDS, WRITE_SECONDS = 30 * 86400.0, 86400.0
 # The most pairs that are kept; the oldest go first.
 MAX_FAMILIAR = 10_000
 
-logger = logging.getLogger("familiar")
+logger = logs.Logger("familiar")
 
 # By user and network: when the pair was written, and a digest of the password's hash.
 _Pairs = dict[tuple[str, str], tuple[float, str]]
@@ -35,7 +34,7 @@ class Familiar:
         self._path = path
         self._lock = threading.Lock()
         self._pairs = _read(path)
-        self._failures = logs.Sparingly(logger)
+        self._failures = logs.RateLimited(logger)
 
     def knows(self, user: str, network: str, known: str) -> bool:
         """Whether the user signed in from there when the password's hash was `known`, too."""

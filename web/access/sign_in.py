@@ -11,18 +11,17 @@ import contextlib
 import hashlib
 import hmac
 import ipaddress
-import logging
 import math
 import os
 import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from bottle import request
 
 from runtime import logs
+from runtime.bounded import BoundedDict
 from runtime.settings import Settings, SettingsError
 from web.access import users
 from web.access.familiar import Familiar
@@ -46,12 +45,10 @@ MAX_ATTEMPTS = 10_000
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
               "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_BY")  # fmt: skip
 
-logger = logging.getLogger("access")
+logger = logs.Logger("access")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-_Key = TypeVar("_Key")
-_Value = TypeVar("_Value")
 
 
 def user() -> str | None:
@@ -114,7 +111,7 @@ class Attempts:
 
     def __init__(self) -> None:
         # By key: when it failed last, how often, and when the next attempt may be. Latest last.
-        self._failed: OrderedDict[str, tuple[float, int, float]] = OrderedDict()
+        self._failed = BoundedDict[str, tuple[float, int, float]](MAX_ATTEMPTS)
 
     def wait(self, *keys: str) -> float:
         """Seconds until an attempt is allowed by all of these keys; not positive if it is now."""
@@ -128,7 +125,7 @@ class Attempts:
             count = count + 1 if now - last < FORGET_SECONDS else 1
             beyond = count - FREE_ATTEMPTS
             wait = min(FIRST_WAIT * 2 ** min(beyond, 30), LONGEST_WAIT) if beyond >= 0 else 0.0
-            _keep(self._failed, key, (now, count, now + wait), MAX_ATTEMPTS)
+            self._failed[key] = now, count, now + wait
 
     def forget(self, key: str) -> None:
         self._failed.pop(key, None)
@@ -153,7 +150,7 @@ class Access:
         self._attempts = Attempts()
         # By a keyed digest of a name and password: until when they are remembered, and the version
         # of the users' file for which they were correct.
-        self._remembered: OrderedDict[bytes, tuple[float, int]] = OrderedDict()
+        self._remembered = BoundedDict[bytes, tuple[float, int]](MAX_REMEMBERED)
         # Familiar users don't wait for what strangers try elsewhere.
         path = settings.users_path
         self._familiar = Familiar(path.with_name(f"{path.name}.familiar"))
@@ -277,13 +274,12 @@ class Access:
             if len(password) <= users.MAX_PASSWORD and self._users.check(name, password):
                 for key in waits[:2]:
                     self._attempts.forget(key)
-                right = time.monotonic() + REMEMBER_SECONDS, version
-                _keep(self._remembered, digest, right, MAX_REMEMBERED)
+                self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS, version
                 return
             self._attempts.fail(*keys)
         # A name that no user has isn't logged: somebody may have typed a password in its place.
         known = name in self._users.present()
-        logger.warning(logs.line("sign-in failed", user=name if known else "?", address=client()))
+        logger.warning("sign-in failed", user=name if known else "?", address=client())
         raise _unauthorized("The name or the password is wrong.")
 
     @contextlib.contextmanager
@@ -309,25 +305,13 @@ class Access:
         now = time.monotonic()
         if version != self._users.version or now >= until:
             return False
-        _keep(self._remembered, digest, (now + REMEMBER_SECONDS, version), MAX_REMEMBERED)
+        self._remembered[digest] = now + REMEMBER_SECONDS, version
         return True
 
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
         wait = self._attempts.wait(*keys)
         if wait > 0:
             raise _too_many_attempts(wait)
-
-
-def _keep(entries: OrderedDict[_Key, _Value], key: _Key, value: _Value, most: int) -> None:
-    """Make this the latest entry, and forget the oldest beyond `most`.
-
-    Other threads may read and write meanwhile, so an entry is never taken out and put back.
-    """
-    entries[key] = value
-    with contextlib.suppress(KeyError):  # another thread made room
-        entries.move_to_end(key)
-    while len(entries) > most:
-        entries.popitem(last=False)
 
 
 def _too_many_sign_ins() -> Problem:

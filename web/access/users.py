@@ -12,7 +12,6 @@ import fcntl
 import getpass
 import hashlib
 import hmac
-import logging
 import os
 import re
 import sys
@@ -23,6 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runtime import logs
+from runtime.command import exit_with
 
 # What a hash takes: 16 MB and about a fifth of a second, by OWASP's Password Storage Cheat Sheet.
 _N, _R, _P = 1 << 14, 8, 5
@@ -33,7 +33,7 @@ MIN_PASSWORD, MAX_PASSWORD = 8, 256
 is_name = re.compile(r"[\w.@+-]{1,64}").fullmatch
 _is_hash = re.compile(r"scrypt:\d{1,8}:\d{1,3}:\d{1,3}:[\w-]+=*:[\w-]+=*").fullmatch
 
-logger = logging.getLogger("users")
+logger = logs.Logger("users")
 
 
 class UsersError(Exception):
@@ -93,7 +93,7 @@ class Users:
                     self._hashes = {} if state is None else _read(self.path)
                 except UsersError as error:
                     self._hashes = {}
-                    logger.error(logs.line("users can't be read", error=error))
+                    logger.error("users can't be read", error=error)
                 self._seen = state
                 self.version += 1
             return self._hashes
@@ -201,3 +201,16 @@ def ask_password() -> str:
     if getpass.getpass("The same again: ") != password:
         raise UsersError("The two differ; nothing was changed.")
     return password
+
+
+def add_by_command(path: Path, name: str) -> int:
+    """Ask for the user's password, write the file, and return the command's exit status.
+
+    A server that runs sees the change at once.
+    """
+    try:
+        new = add(path, name, ask_password())
+    except UsersError as error:
+        exit_with(str(error))
+    sys.stdout.write(f"{name} may sign in now.\n" if new else f"{name} has a new password.\n")
+    return 0

@@ -7,7 +7,6 @@ counts among the most that there may be, and bodies take room on the disk.
 from __future__ import annotations
 
 import contextlib
-import logging
 import re
 import socket
 import sys
@@ -25,9 +24,9 @@ from waitress.utilities import Error
 
 from runtime import logs
 from web import problems
-from web.problems import WaitressError
 from web.server import framing
 from web.server.framing import Chunked, FramingError
+from web.server.refusals import Refusal
 
 # Seconds within which a request's headers must have arrived.
 HEADER_SECONDS = 20.0
@@ -44,9 +43,9 @@ TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only an uploa
 # Bytes of a malformed request in which its method and path are looked for.
 FIRST_LINE = 2_000
 
-logger = logging.getLogger("connections")
-_sparingly = logs.Sparingly(logger)
-_failures = logs.Sparingly(logger)
+logger = logs.Logger("connections")
+_sparingly = logs.RateLimited(logger)
+_failures = logs.RateLimited(logger)
 
 
 class _RefusedError(Error):  # type: ignore[misc]
@@ -166,7 +165,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         """Refuse a body that can't be stored, because the disk is full for example."""
         problem = problems.of_system(error)
         if problem is None:
-            logger.error(logs.line("a body can't be kept", error=error))
+            logger.error("a body can't be kept", error=error)
             self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR)
         else:
             self._refuse(HTTPStatus(problem.status_code), str(problem.body))
@@ -209,7 +208,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     unread data resets it, by which the client, or a proxy, may lose the answer.
     """
 
-    error_task_class = WaitressError
+    error_task_class = Refusal
     parser_class = Parser
     request: Parser | None
 

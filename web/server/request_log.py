@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import time
 import uuid
@@ -17,7 +16,7 @@ HEADER = "X-Request-Id"
 _ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
 _MAX_PATH = 200
 
-logger = logging.getLogger("request")
+logger = logs.Logger("request")
 
 
 def new_id() -> str:
@@ -31,15 +30,13 @@ def log(method: str, path: str, status: int, begun: float, user: str, client: st
     # Without what was searched for, and without an address that somebody put into the path.
     place = logs.without_addresses(path)[:_MAX_PATH]
     logger.info(
-        logs.line(
-            "request",
-            method=method,
-            path=place,
-            status=status,
-            seconds=seconds,
-            user=user,
-            client=client,
-        )
+        "request",
+        method=method,
+        path=place,
+        status=status,
+        seconds=seconds,
+        user=user,
+        client=client,
     )
 
 

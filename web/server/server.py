@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import logging
 import sys
 import threading
 import time
@@ -14,6 +13,7 @@ from typing import Any
 from waitress.server import TcpWSGIServer
 
 from runtime import descriptors, logs, systemd
+from runtime.every import Every
 from runtime.settings import Server, Settings
 from web.server import connections
 from web.server.connections import Bodies, Channel
@@ -49,7 +49,7 @@ _M_MMAP_THRESHOLD = -3
 _LARGE = 2 << 20
 
 
-logger = logging.getLogger("serving")
+logger = logs.Logger("serving")
 
 
 def keep_memory_small() -> None:
@@ -90,7 +90,7 @@ def _room(server: Server) -> tuple[int, int]:
         raise descriptors.too_few(what, others + least + LEAST_SPARE, limit)
     if most_here < most:
         logger.warning(
-            logs.line("fewer connections for want of file descriptors", limit=limit, most=most_here)
+            "fewer connections for want of file descriptors", limit=limit, most=most_here
         )
     return most_here, files
 
@@ -111,9 +111,10 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         server = settings.server
         largest = settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD
         self._most_connections, files = _room(server)
-        self._next_look = self._accept_again = 0.0
+        self._looks = Every(LOOK_SECONDS)
+        self._accept_again = 0.0
         self._make_room = False
-        self._sparingly = logs.Sparingly(logger)
+        self._sparingly = logs.RateLimited(logger)
         super().__init__(
             application,
             host=server.host,
@@ -187,8 +188,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     def _loop_once(self) -> None:
         self._close_one()
         self.asyncore.loop(timeout=LOOP_SECONDS, use_poll=True, map=self._map, count=1)
-        if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + LOOK_SECONDS
+        if self._looks.due():
             for channel in list(self.active_channels.values()):
                 channel.end_if_late()
 

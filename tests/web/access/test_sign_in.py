@@ -198,6 +198,7 @@ def test_waits_double_up_to_a_minute_and_are_forgotten(monkeypatch):
     attempts.fail("a")
     assert attempts.wait("a") == 0
     monkeypatch.setattr(access, "MAX_ATTEMPTS", 2)
+    attempts = access.Attempts()
     for name in "abcd":
         attempts.fail(name)
     assert [*attempts._failed] == ["c", "d"]
@@ -571,6 +572,7 @@ def test_it_is_kept_and_shown_who_did_what(closed):
     assert shown["uploadedBy"] == "alice"
     (cancelled,) = shown["history"]
     at = cancelled.pop("at")
+    assert cancelled.pop("text") == "Cancelled by böb"
     assert cancelled == {"action": "cancelled", "by": "böb", "which": None, "emails": None}
     page = alice.get("/batches/1").body.decode()
     assert " UTC</time> by alice" in page
@@ -598,6 +600,7 @@ def test_who_retried_is_kept_too(closed, make_turns):
     assert done.json["requeued"] == 1
     (retried,) = alice.get("/api/batches/1").json["history"]
     del retried["at"]
+    assert retried.pop("text") == "Retried by alice: 1 email (failed)"
     assert retried == {"action": "retried", "by": "alice", "which": "failed", "emails": 1}
     page = alice.get("/batches/1").body.decode()
     assert "<span>Retried by alice: 1 email (failed)</span>" in page

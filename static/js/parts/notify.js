@@ -1,4 +1,4 @@
-// A notification when the batch is done, if the person allows it.
+// The button for a notification at the end of the batch.
 
 export class Notify {
   #button;
@@ -6,7 +6,7 @@ export class Notify {
 
   constructor(button, isEnded) {
     this.#button = button;
-    // Browsers have it on https and on this machine's own addresses only.
+    // Browsers offer notifications over HTTPS and on localhost only.
     const possible = "Notification" in window && window.isSecureContext;
     button.toggleAttribute("data-off", !possible);
     button.hidden = isEnded;

@@ -1,13 +1,13 @@
-// The preview of what was chosen: how it is read, each guess changeable, and its first rows.
+// The preview of a file or text: how the server reads it, which a person can change; its first rows.
 
-import { Cancelled, postForm } from "./api.js";
-import { write } from "./fields.js";
-import { count } from "./format.js";
+import { Cancelled, postForm } from "../lib/api.js";
+import { showWhen, write } from "../lib/dom.js";
+import { count } from "../lib/format.js";
 
-// Of a text file this much is looked at; a workbook can only be read as a whole.
+// Only the beginning of a text file is sent. A workbook can be read as a whole only.
 const PART_BYTES = 1 << 20;
 const FIELDS = ["column", "header", "delimiter", "encoding"];
-// Columns that are shown, the one with the addresses among them.
+// At most so many columns are shown, the column with the addresses among them.
 const SHOWN = 12;
 
 const isWorkbook = (file) => /\.xlsx$/i.test(file.name);
@@ -24,10 +24,10 @@ export class Preview {
   #url;
   #selects;
   #detect;
-  #chosen = {}; // what a person said, by field; the rest is detected
+  #chosen = {}; // a person's choices, by field; the server detects the rest
   #abort = new AbortController();
 
-  // onChange() is called after a guess was changed.
+  // Calls onChange() after a person changed a guess.
   constructor(box, url, onChange) {
     this.#box = box;
     this.#url = url;
@@ -37,7 +37,7 @@ export class Preview {
     this.#detect = box.querySelector("#detect");
     for (const [name, select] of Object.entries(this.#selects)) {
       select.addEventListener("change", () => {
-        // Another delimiter makes other columns.
+        // Another delimiter gives other columns.
         if (name === "delimiter") delete this.#chosen.column;
         this.#chosen[name] = select.value;
         onChange();
@@ -46,24 +46,24 @@ export class Preview {
     this.#detect.addEventListener("click", () => {
       this.#chosen = {};
       onChange();
-      this.#selects.column.focus(); // the button that was clicked goes away
+      this.#selects.column.focus(); // because the button is hidden now
     });
   }
 
-  // Show nothing; what was said of the last file is forgotten.
+  // Hide the preview and forget the choices for the last file.
   clear() {
     this.#abort.abort();
     this.#chosen = {};
     this.#box.hidden = this.#box.disabled = true;
   }
 
-  // Add what a person said of the file to a form that is to be sent.
+  // Add a person's choices to a form.
   addTo(form) {
     for (const [name, value] of Object.entries(this.#chosen)) form.append(name, value);
     return form;
   }
 
-  // Show what is in the file or text. Throws what is wrong with it, Cancelled if it was overtaken.
+  // Show the preview. Throws an Error for a bad file or text, Cancelled after a newer call.
   async show({ file, text }) {
     this.#abort.abort();
     this.#abort = new AbortController();
@@ -79,12 +79,10 @@ export class Preview {
     const found = await postForm(this.#url, form, signal);
     if (signal.aborted) throw new Cancelled();
     this.#draw(found);
-    return found;
   }
 
-  #draw(found) {
-    const { kind, encoding, delimiter, header, column, columns, rows } = found;
-    for (const each of this.#box.querySelectorAll('[data-when="csv"]')) each.hidden = kind !== "csv";
+  #draw({ kind, encoding, delimiter, header, column, columns, rows }) {
+    showWhen(this.#box, "csv", kind === "csv");
     this.#selects.column.replaceChildren(...columns.map((each) => this.#option(each)));
     this.#selects.column.value = column;
     this.#selects.header.value = header ? "yes" : "no";

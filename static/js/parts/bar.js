@@ -1,4 +1,4 @@
-// A bar of coloured parts, each a rectangle in an SVG that is 1,000 wide.
+// A bar of coloured parts: one rectangle each, in an SVG that is 1,000 wide.
 
 export function drawBar(svg, whole, parts) {
   let x = 0;

@@ -1,4 +1,4 @@
-// A shared worker: one event stream for all tabs that are open.
+// A shared worker that holds one event stream for all open tabs.
 
 import { Source } from "./source.js";
 

@@ -1,14 +1,15 @@
-// The card of one batch: how far it is, live; the tab's title and icon show it too.
+// The card of one batch: its progress, live, which the tab's title and icon show too.
 
+import {
+  complain, copyOf, localize, oncePerFrame, setStatus, setText, showWhen, write,
+} from "../lib/dom.js";
+import { clock, count, isTerminal, localTime, percent, several } from "../lib/format.js";
+import { CONNECTION } from "../live/live.js";
 import { drawBar } from "./bar.js";
 import { Chart } from "./chart.js";
-import { complain, copyOf, setStatus, setText, showWhen, write } from "./fields.js";
-import { clock, count, done, isTerminal, localTime, percent, several } from "./format.js";
-import { oncePerFrame } from "./frames.js";
-import { CONNECTION } from "./live.js";
 import { isStill, showPace } from "./pace.js";
 
-// The icon's steps, in percent: each is a file that the browser keeps.
+// Percent between two icons. Few icons, because the browser loads and keeps each as a file.
 const ICON_STEP = 5;
 
 export class Progress {
@@ -18,7 +19,7 @@ export class Progress {
   #newest = null;
   #draw = oncePerFrame(() => this.#drawNewest());
   #heard = performance.now();
-  #began = null; // when it was started, by performance.now()
+  #began = null; // the time of its start, as performance.now()
   #ended;
   #connection = "";
 
@@ -26,7 +27,7 @@ export class Progress {
     this.#card = card;
     this.#chart = new Chart(card.querySelector("#chart"));
     this.#ended = isTerminal(card.dataset.status);
-    for (const time of card.querySelectorAll("time")) time.textContent = localTime(time.dateTime);
+    localize(card);
     setInterval(() => this.#tick(), 1000);
   }
 
@@ -34,7 +35,7 @@ export class Progress {
     return Number(this.#card.dataset.batch);
   }
 
-  // Takes news of this batch; false if it is old.
+  // Takes a snapshot of this batch. Returns false if a newer one is shown.
   take(snapshot) {
     const { dataset } = this.#card;
     if (snapshot.revision <= Number(dataset.revision)) return false;
@@ -48,31 +49,31 @@ export class Progress {
     if (status === "processing" && snapshot.rate !== null) this.#chart.add(snapshot.rate);
     this.#newest = snapshot;
     this.#draw();
-    this.#markTab(snapshot); // drawn by the browser also where no frame is
+    this.#markTab(snapshot); // at once: a hidden tab gets no frames
     return true;
   }
 
-  // What /api/batches/{id} says of the time.
+  // Takes `elapsedSeconds` of /api/batches/{id}.
   setElapsed(seconds) {
     if (seconds !== null) this.#began = performance.now() - seconds * 1000;
     setText(this.#card, "elapsed", clock(seconds));
   }
 
-  // Who did what to the batch, as /api/batches/{id} says.
+  // Takes `history` of /api/batches/{id}.
   setHistory(actions) {
     const list = this.#card.querySelector("#history");
     const template = this.#card.querySelector("#action");
     list.replaceChildren(
-      ...actions.map((action) => {
+      ...actions.map(({ at, text }) => {
         const item = copyOf(template);
-        write(item.querySelector("span"), done(action));
-        write(item.querySelector("time"), localTime(action.at)).dateTime = action.at;
+        write(item.querySelector("span"), text);
+        write(item.querySelector("time"), localTime(at)).dateTime = at;
         return item;
       }),
     );
   }
 
-  // Numbers go backwards on a retry, and only then.
+  // Only a retry makes the count of processed emails smaller.
   #explain({ status, processed }, before) {
     const message = this.#card.querySelector("#message");
     if (processed < before) message.dataset.again = before - processed;
@@ -100,7 +101,7 @@ export class Progress {
     this.#offer(status, processed === total, { failed, unknown: verdicts.unknown });
   }
 
-  // Only what can be done in this state is offered.
+  // Show only the buttons that the status allows.
   #offer(status, whole, counts) {
     showWhen(this.#card, "partial", !whole);
     showWhen(this.#card, "completed", status === "completed");
@@ -127,12 +128,12 @@ export class Progress {
     if (isStill(this.#heard)) showPace(this.#card, { rate: 0 });
   }
 
-  // How many batches are unfinished, which is why one may wait.
+  // Takes the number of unfinished batches, the reason why this batch may wait.
   showUnfinished(number) {
     setText(this.#card, "unfinished", number ? `Unfinished batches in all: ${count(number)}.` : "");
   }
 
-  // What is said of the connection; once there is nothing more to come, only what is wrong.
+  // Takes the text for the state of the connection. After the end of the batch, "live" isn't shown.
   connection(text) {
     this.#connection = text;
     setText(this.#card, "connection", this.#ended && text === CONNECTION.live ? "" : text);

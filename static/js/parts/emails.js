@@ -1,11 +1,11 @@
-// The table of a batch's rows: narrowed by links and by a search, page by page.
+// The table of a batch's rows: filtered by links and by a search, page by page.
 
-import { Cancelled, getJson } from "./api.js";
-import { complain, copyOf, setText, write } from "./fields.js";
-import { count } from "./format.js";
+import { Cancelled, getJson } from "../lib/api.js";
+import { complain, copyOf, setText } from "../lib/dom.js";
+import { count } from "../lib/format.js";
 
 const PAGE = 50;
-const SAME = ["verdict", "reason", "status", "q"];
+const PARAMETERS = ["verdict", "reason", "status", "q"];
 
 export class Emails {
   #card;
@@ -38,14 +38,14 @@ export class Emails {
     this.#mark();
   }
 
-  // Read again what is shown, if that is no more than a page; not while somebody is reading on.
+  // Load the rows again, unless more than the first page is shown.
   refresh() {
     if (this.#body.rows.length <= PAGE && !this.#filter.has("after")) this.#load(null, true);
   }
 
   #click(event) {
     const link = event.target.closest("a[data-filter]");
-    // A click with a modifier means a new tab or window, as on any link.
+    // With one of these keys, a click opens a new tab or window.
     if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
     this.#filter = new URL(link.href).searchParams;
@@ -68,15 +68,15 @@ export class Emails {
     this.#open();
   }
 
-  // The words of the link with this filter.
+  // The label of the link that has this filter.
   #labelOf(filter) {
-    const fits = (link) => {
+    const isSame = (link) => {
       const { searchParams } = new URL(link.href);
       return ["verdict", "reason", "status", "kind"].every(
         (name) => searchParams.get(name) === filter.get(name),
       );
     };
-    const link = [...document.querySelectorAll("a[data-filter]")].find(fits);
+    const link = [...document.querySelectorAll("a[data-filter]")].find(isSame);
     return link?.dataset.label ? `Only: ${link.dataset.label}` : "";
   }
 
@@ -89,10 +89,10 @@ export class Emails {
     this.#load(this.#filter.get("after"), true);
   }
 
-  // Which filter is on.
+  // Mark the links whose filter is on.
   #mark() {
-    const narrowed = [...this.#filter.keys()].some((name) => name !== "retried");
-    this.#card.querySelector("#clear").hidden = !narrowed;
+    const filtered = [...this.#filter.keys()].some((name) => name !== "retried");
+    this.#card.querySelector("#clear").hidden = !filtered;
     for (const link of document.querySelectorAll("a[data-filter]")) {
       if (link.id === "clear") continue;
       const own = new URL(link.href).searchParams;
@@ -106,12 +106,12 @@ export class Emails {
     const kind = this.#filter.get("kind");
     const query = new URLSearchParams({ limit: PAGE });
     if (kind) query.set("kind", kind);
-    else for (const name of SAME) if (this.#filter.get(name)) query.set(name, this.#filter.get(name));
+    else for (const name of PARAMETERS) if (this.#filter.get(name)) query.set(name, this.#filter.get(name));
     if (after) query.set("after", after);
     return `${this.#card.dataset.api}/${kind ? "rows" : "emails"}?${query}`;
   }
 
-  // A rare match among a million rows takes several answers, each of which says where to go on.
+  // Load a page of rows. Where matches are rare, it takes several answers: each has the next `after`.
   async #load(after, afresh = false) {
     this.#abort.abort();
     this.#abort = new AbortController();
@@ -153,7 +153,7 @@ export class Emails {
     this.#card.querySelector("#no-rows").hidden = !empty;
   }
 
-  // Whether the same lines are in the table, which then only change.
+  // Whether the table has these lines already, so that only their cells change.
   #isShown(found) {
     const { rows } = this.#body;
     return found.length === rows.length && found.every(({ line }, i) => rows[i].dataset.line === `${line}`);

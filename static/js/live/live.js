@@ -1,12 +1,12 @@
-// News of all batches for this page, by the event stream that all tabs share; while there is none,
-// by asking now and then.
+// Snapshots of all batches and health reports for this page: from the event stream that all tabs
+// share; by polling while the server refuses the stream.
 
-import { getJson } from "./api.js";
+import { getJson } from "../lib/api.js";
 import { Source } from "./source.js";
 
 const POLL_MS = 2000;
 
-// What is said of the connection.
+// The text for each state of the connection.
 export const CONNECTION = {
   live: "live",
   reconnecting: "reconnecting…",
@@ -24,19 +24,19 @@ function throughWorker(script, url, on) {
   return { worker, close: () => port.postMessage({ leave: true }) };
 }
 
-// Without shared workers each tab has a stream of its own, and only while it is looked at: the
-// browser's six connections are for the tabs that somebody sees.
+// Without shared workers each visible tab has a stream of its own. Hidden tabs have none, because a
+// browser opens only six connections to one host.
 function alone(url, on) {
   let source = null;
-  function look() {
-    if (document.hidden) source?.close();
+  function update() {
+    source?.close();
     source = document.hidden ? null : new Source(url, on);
   }
-  document.addEventListener("visibilitychange", look);
-  look();
+  document.addEventListener("visibilitychange", update);
+  update();
   return {
     close() {
-      document.removeEventListener("visibilitychange", look);
+      document.removeEventListener("visibilitychange", update);
       source?.close();
     },
   };
@@ -46,13 +46,13 @@ function open(script, url, on) {
   if (!("SharedWorker" in window)) return alone(url, on);
   let line = throughWorker(script, url, on);
   line.worker.addEventListener("error", () => {
-    line = alone(url, on); // a browser whose shared workers know no modules
+    line = alone(url, on); // the browser has shared workers, but not for modules
   });
   return { close: () => line.close() };
 }
 
-// on.state(state), on.snapshot(snapshot), on.health(report), and on.refresh(): ask the server for
-// all that is shown, because something may have been missed.
+// Calls on.state(state), on.snapshot(snapshot) and on.health(report) with what comes, and
+// on.refresh() after a gap, to ask the server for all that the page shows.
 export function listen({ stream, shared, url: healthUrl }, on) {
   let poller = 0;
   let line = null;
@@ -72,7 +72,7 @@ export function listen({ stream, shared, url: healthUrl }, on) {
     clearInterval(poller);
     poller = 0;
     on.state(next);
-    if (next === "live") on.refresh().catch(() => {}); // the stream says what is wrong, if it lasts
+    if (next === "live") on.refresh().catch(() => {}); // a lasting failure shows as a state
     if (next === "polling") {
       poller = setInterval(poll, POLL_MS);
       poll();
@@ -89,6 +89,6 @@ export function listen({ stream, shared, url: healthUrl }, on) {
     line.close();
   });
   addEventListener("pageshow", (event) => {
-    if (event.persisted) start(); // back from the browser's cache of pages
+    if (event.persisted) start(); // restored from the back/forward cache
   });
 }

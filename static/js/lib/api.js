@@ -1,8 +1,8 @@
-// Calls to the server. Every failure is an Error whose message a person can read.
+// Requests to the server. Every failure is an Error whose message a person can read.
 
 const UNREACHABLE = "The server can't be reached. Is app.py running?";
 
-// What was asked for isn't wanted any more.
+// Thrown when a request was aborted, because its answer isn't wanted any more.
 export class Cancelled extends Error {}
 
 function problem(text, status) {
@@ -13,19 +13,16 @@ function problem(text, status) {
   }
 }
 
-async function answer(url, options) {
+async function json(url, options) {
+  let response, text;
   try {
-    const response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
-    return [response, await response.text()];
+    response = await fetch(url, { headers: { Accept: "application/json" }, ...options });
+    text = await response.text();
   } catch {
     if (options.signal?.aborted) throw new Cancelled();
     throw new Error(UNREACHABLE);
   }
-}
-
-async function json(url, options) {
-  const [response, text] = await answer(url, options);
-  // A degraded health report comes with status 503 and says more than the status.
+  // A degraded health report has status 503, and is an answer all the same.
   if (!response.ok && !response.headers.get("Content-Type")?.startsWith("application/json")) {
     throw new Error(problem(text, response.status));
   }
@@ -36,8 +33,17 @@ export const getJson = (url, signal) => json(url, { signal });
 
 export const postForm = (url, form, signal) => json(url, { method: "POST", body: form, signal });
 
-// XMLHttpRequest, because fetch() does not tell how much of an upload has gone. Once all of it has,
-// nobody here knows what becomes of it until the answer comes.
+// Return a batch of the API in the shape that the event stream sends.
+export const snapshotOf = (batch) => ({
+  ...batch,
+  batchId: batch.id,
+  processed: batch.processedCount,
+  failed: batch.failedCount,
+  total: batch.totalEmails,
+});
+
+// Uses XMLHttpRequest, because fetch() does not report the progress of an upload. Between the last
+// byte and the answer, the browser can't know whether the batch is stored.
 export function upload(url, form, { onProgress, signal }) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
@@ -50,10 +56,10 @@ export function upload(url, form, { onProgress, signal }) {
       else reject(new Error(problem(request.responseText, request.status)));
     });
     request.addEventListener("error", () => {
-      const [what, now] = isSent
-        ? ["The connection broke while the rows were being stored.", "Look below for the batch first."]
-        : ["The upload broke off, and nothing of it was stored.", "Please try again."];
-      reject(new Error(`${what} ${now}`));
+      const message = isSent
+        ? "The connection broke while the rows were being stored. Look below for the batch first."
+        : "The upload broke off, and nothing of it was stored. Please try again.";
+      reject(new Error(message));
     });
     request.addEventListener("abort", () => {
       const what = isSent ? "If the batch was stored by then, it shows below." : "Nothing was stored.";

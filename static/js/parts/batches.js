@@ -1,21 +1,17 @@
-// The card "Recent Batches": a live table, narrowed by the form above it.
+// The card "Recent Batches": a live table, filtered by the form above it.
 
-import { getJson } from "./api.js";
+import { getJson, snapshotOf } from "../lib/api.js";
+import {
+  complain, copyOf, localize, oncePerFrame, setStatus, setText, showWhen,
+} from "../lib/dom.js";
+import { count, localTime, percent } from "../lib/format.js";
 import { drawBar } from "./bar.js";
-import { complain, copyOf, setStatus, setText, showWhen } from "./fields.js";
-import { by, count, localTime, percent } from "./format.js";
-import { oncePerFrame } from "./frames.js";
 import { isStill, showPace } from "./pace.js";
 
-// Between two looks whether the batches that fit the filter are still the same.
+// Between two requests for the list, when snapshots may have changed what belongs to it.
 const RELIST_MS = 1000;
-
-const snapshotOf = (batch) => ({
-  ...batch,
-  processed: batch.processedCount,
-  failed: batch.failedCount,
-  total: batch.totalEmails,
-});
+// Between the last key press in the form and the request.
+const TYPING_MS = 150;
 
 export class Batches {
   #card;
@@ -24,11 +20,11 @@ export class Batches {
   #form;
   #more;
   #changed = new Map(); // snapshots to be drawn, by batch id
-  #heard = new WeakMap(); // when a batch was last heard of, by its row
+  #heard = new WeakMap(); // the time of a batch's newest snapshot, by row
   #draw = oncePerFrame(() => this.#drawChanged());
   #relist = 0;
   #asking = 0;
-  #older = false; // once somebody asked for older ones, scrolling is enough
+  #older = false; // after the first click on "older", scrolling loads them
 
   constructor(card) {
     this.#card = card;
@@ -36,12 +32,12 @@ export class Batches {
     this.#body = this.#table.tBodies[0];
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
-    for (const time of card.querySelectorAll("time")) time.textContent = localTime(time.dateTime);
+    localize(card);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#narrow();
+      this.#applyFilter();
     });
-    this.#form.addEventListener("input", () => this.#narrow());
+    this.#form.addEventListener("input", () => this.#applyFilter());
     this.#more.addEventListener("click", (event) => {
       event.preventDefault();
       this.#showOlder();
@@ -55,19 +51,19 @@ export class Batches {
   get #filter() {
     const filter = new URLSearchParams([...new FormData(this.#form)].filter(([, value]) => value));
     const before = new URLSearchParams(location.search).get("before");
-    if (before) filter.set("before", before); // a page of older ones
+    if (before) filter.set("before", before); // a page of older batches
     return filter;
   }
 
-  #narrow() {
+  #applyFilter() {
     history.replaceState(null, "", "/");
     const filter = this.#filter;
     if (filter.size) history.replaceState(null, "", `?${filter}`);
     clearTimeout(this.#relist);
-    this.#relist = setTimeout(() => this.refresh().catch(() => {}), 150);
+    this.#relist = setTimeout(() => this.refresh().catch(() => {}), TYPING_MS);
   }
 
-  // Ask for the newest ones; those that were added below them stay.
+  // List the newest batches again. Older ones that were loaded below them stay.
   async refresh() {
     clearTimeout(this.#relist);
     this.#relist = 0;
@@ -77,16 +73,20 @@ export class Batches {
     try {
       answer = await this.#ask(filter);
     } catch (error) {
-      complain(this.#card.querySelector("#batches-error"), error.message);
+      this.#complain(error.message);
       throw error;
     }
-    if (asking !== this.#asking) return;
-    complain(this.#card.querySelector("#batches-error"), "");
+    if (asking !== this.#asking) return; // a newer request is under way
+    this.#complain("");
     this.#list(answer, filter);
   }
 
-  async #ask(filter) {
+  #ask(filter) {
     return getJson(`${this.#card.dataset.url}?${filter}`);
+  }
+
+  #complain(message) {
+    complain(this.#card.querySelector("#batches-error"), message);
   }
 
   #list({ batches, next }, filter) {
@@ -96,7 +96,7 @@ export class Batches {
     const last = batches.at(-1)?.id ?? 0;
     const below = same && next ? [...this.#body.rows].filter((row) => this.#id(row) < last) : [];
     const rows = [...batches.map((batch) => this.#rowOf(batch)), ...below];
-    // Rows that stay where they are keep the keyboard's focus.
+    // Replacing rows would lose the keyboard's focus.
     if (rows.length !== this.#body.rows.length || rows.some((row, i) => row !== this.#body.rows[i])) {
       this.#body.replaceChildren(...rows);
     }
@@ -121,7 +121,7 @@ export class Batches {
 
   async #showOlder() {
     const { searchParams } = new URL(this.#more.href);
-    this.#more.hidden = true; // so that it isn't asked for twice
+    this.#more.hidden = true; // so that nobody asks twice
     try {
       const { batches, next } = await this.#ask(searchParams);
       this.#body.append(...batches.map((batch) => this.#rowOf(batch)));
@@ -129,7 +129,7 @@ export class Batches {
       this.#older = true;
     } catch (error) {
       this.#more.hidden = false;
-      complain(this.#card.querySelector("#batches-error"), error.message);
+      this.#complain(error.message);
     }
   }
 
@@ -149,7 +149,7 @@ export class Batches {
       row.dataset.revision = 0;
       setText(row, "filename", batch.filename).href = `${this.#card.dataset.page}${batch.id}`;
       setText(row, "created", localTime(batch.createdAt)).dateTime = batch.createdAt;
-      setText(row, "by", by(batch.uploadedBy));
+      setText(row, "by", batch.uploadedBy ? ` by ${batch.uploadedBy}` : "");
       setText(row, "rows", count(batch.rows.total));
     }
     if (batch.revision >= Number(row.dataset.revision)) this.#fill(row, snapshotOf(batch));
@@ -168,7 +168,7 @@ export class Batches {
     showPace(row, snapshot);
   }
 
-  // News of a batch, here or not.
+  // Takes a snapshot of any batch, whether the table has it or not.
   take(snapshot) {
     this.#changed.set(snapshot.batchId, snapshot);
     this.#draw();
@@ -195,7 +195,7 @@ export class Batches {
     if (status !== snapshot.status && this.#filter.has("status")) this.#relistSoon();
   }
 
-  // Whether a batch that isn't here may have to be.
+  // Whether a batch that isn't in the table may belong there.
   #belongs(batchId) {
     const [newest] = this.#body.rows;
     return this.#filter.size > 0 || !newest || batchId > this.#id(newest);
@@ -209,10 +209,5 @@ export class Batches {
     for (const row of this.#body.querySelectorAll('tr[data-status="processing"]')) {
       if (isStill(this.#heard.get(row) ?? 0)) showPace(row, { rate: 0 });
     }
-  }
-
-  // What is said of the connection.
-  connection(text) {
-    setText(this.#card, "connection", text);
   }
 }

@@ -1,16 +1,16 @@
-// The chart of the rate over time: as long as the batch takes, in at most 60 points.
+// The chart of the rate since the batch was started, in at most 60 points.
 
-import { write } from "./fields.js";
-import { rate } from "./format.js";
+import { write } from "../lib/dom.js";
+import { rate } from "../lib/format.js";
 
 const MOST = 60;
 
 export class Chart {
   #figure;
   #points;
-  #interval; // seconds that a point stands for
+  #interval; // seconds between two points
   #since = performance.now();
-  #rates = []; // of the point that is being made
+  #rates = []; // since the newest point
 
   constructor(figure) {
     this.#figure = figure;
@@ -32,6 +32,7 @@ export class Chart {
     return numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
   }
 
+  // Replace each two points by their mean.
   #halve() {
     this.#interval *= 2;
     this.#points = this.#points

@@ -1,12 +1,11 @@
 // The card "What came out": a bar and a legend by verdict and reason, and likely typos.
 
-import { getJson } from "./api.js";
+import { getJson } from "../lib/api.js";
+import { copyOf, oncePerFrame, setText, write } from "../lib/dom.js";
+import { count } from "../lib/format.js";
 import { drawBar } from "./bar.js";
-import { copyOf, setText, write } from "./fields.js";
-import { count } from "./format.js";
-import { oncePerFrame } from "./frames.js";
 
-// The words of a code of a team's own, as processors/reasons.py says them.
+// The explanation of a reason that isn't in the catalogue, as in processors/reasons.py.
 function explain(code) {
   const words = code.split("_").filter(Boolean).join(" ");
   return `${words.charAt(0).toUpperCase()}${words.slice(1)}.`;
@@ -14,13 +13,14 @@ function explain(code) {
 
 export class Outcomes {
   #card;
+  #path; // of the page
   #newest = null;
   #draw = oncePerFrame(() => this.#drawNewest());
-  #typos = -1; // how many there were when they were asked for
+  #typos = -1; // the number of typos when they were last asked for
 
   constructor(card, path) {
     this.#card = card;
-    this.path = path;
+    this.#path = path;
   }
 
   take(snapshot) {
@@ -37,24 +37,24 @@ export class Outcomes {
     const list = this.#card.querySelector("#reasons");
     for (const [code, number] of Object.entries(reasons)) {
       const entry = list.querySelector(`[data-reason="${code}"]`) ?? this.#entry(code);
-      // A reason that is new comes last, so that those above it stay where they are.
+      // A new reason comes last, so that the reasons above it don't move.
       if (entry.hidden || !entry.isConnected) list.append(entry);
       write(entry.querySelector("b"), count(number));
     }
     for (const entry of list.children) entry.hidden = !reasons[entry.dataset.reason];
   }
 
-  // There is an entry for each reason of ours; one for a team's own is made when it comes.
+  // The server renders an entry for each reason of the catalogue. Other reasons get one here.
   #entry(code) {
     const entry = copyOf(this.#card.querySelector("#reason"));
     entry.dataset.reason = code;
     entry.querySelector("a").dataset.label = explain(code);
-    entry.querySelector("a").href = `${this.path}?reason=${code}#emails`;
+    entry.querySelector("a").href = `${this.#path}?reason=${code}#emails`;
     setText(entry, "reason", explain(code));
     return entry;
   }
 
-  // Group the typos; only of a batch that has ended, because all of its emails are looked at.
+  // Show the likely typos by domain. Only after the end: the server reads all emails for it.
   async showTypos(number) {
     if (number === this.#typos) return;
     this.#typos = number;
@@ -67,7 +67,7 @@ export class Outcomes {
       const entry = copyOf(template);
       const link = entry.querySelector("a");
       const query = new URLSearchParams({ reason: "likely_typo", q: `@${domain}` });
-      link.href = `${this.path}?${query}#emails`;
+      link.href = `${this.#path}?${query}#emails`;
       link.dataset.label = "likely typos";
       link.textContent = `${domain} × ${count(times)} → ${suggestion}`;
       return entry;

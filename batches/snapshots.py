@@ -1,0 +1,54 @@
+"""Reading how far batches are: their snapshots, and which of them are unfinished."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from models import Batch, Snapshot
+from postgres.database import pool
+
+# The columns of a batch that make a Snapshot, in its order.
+COLUMNS = "id, revision, status, processed_count, failed_count, total_emails, reasons"
+# The most unfinished batches that are looked at in one go; a later look finds the others.
+MAX_UNFINISHED = 10_000
+
+
+def from_row(row: Sequence[Any] | None) -> Snapshot | None:
+    """Return the snapshot in a row of COLUMNS; None for no row."""
+    return Snapshot(*row) if row else None
+
+
+def present(batch_ids: Sequence[int]) -> list[Snapshot]:
+    """Return the snapshots of those of the batches that exist, in no order."""
+    rows = pool.execute_sql(
+        f"SELECT {COLUMNS} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
+        (list(batch_ids),),
+    )
+    return [Snapshot(*row) for row in rows.fetchall()]
+
+
+def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
+    """Return the snapshots of the newest batches and of the oldest unfinished ones, by id.
+
+    `newest` and `unfinished` are how many of each, at most.
+    """
+    rows = pool.execute_sql(
+        f"SELECT {COLUMNS} FROM batch WHERE deleted_at IS NULL AND id = ANY("
+        "  ARRAY(SELECT id FROM batch WHERE deleted_at IS NULL ORDER BY id DESC LIMIT %s)"
+        "  || ARRAY(SELECT id FROM batch WHERE status IN ('pending', 'processing')"
+        "    ORDER BY id LIMIT %s)) ORDER BY id",
+        (newest, unfinished),
+    )
+    return [Snapshot(*row) for row in rows.fetchall()]
+
+
+def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
+    """Return the ids, ascending and above `after`, of batches that have emails to be processed."""
+    query = (
+        Batch.select(Batch.id)
+        .where(Batch.status.in_(("pending", "processing")), Batch.id > after)
+        .order_by(Batch.id)
+        .limit(limit)
+    )
+    return [batch_id for (batch_id,) in query.tuples().execute()]

@@ -1,0 +1,48 @@
+// Reading and writing the page's elements; those that change have data-field or data-when.
+
+import { localTime } from "./format.js";
+
+export const byId = (id) => document.getElementById(id);
+
+// Write only a text that differs: a screen reader would say the same one again.
+export function write(element, text) {
+  if (element.textContent !== text) element.textContent = text;
+  return element;
+}
+
+export const setText = (root, name, text) =>
+  write(root.querySelector(`[data-field="${name}"]`), text);
+
+export function setStatus(root, status) {
+  setText(root, "status", status).dataset.status = status;
+}
+
+// Show an error message in its element; an empty message hides the element.
+export function complain(element, message) {
+  write(element, message);
+  element.hidden = !message;
+}
+
+// Show or hide the elements with this data-when.
+export function showWhen(root, name, shown) {
+  for (const each of root.querySelectorAll(`[data-when="${name}"]`)) each.hidden = !shown;
+}
+
+// Write the times that the server rendered in the browser's time zone and language.
+export function localize(root) {
+  for (const time of root.querySelectorAll("time")) time.textContent = localTime(time.dateTime);
+}
+
+// Copy the only element of a template.
+export const copyOf = (template) => template.content.firstElementChild.cloneNode(true);
+
+// Return a function that draws in the next frame, however often it is called before.
+export function oncePerFrame(draw) {
+  let due = 0;
+  return () => {
+    due ||= requestAnimationFrame(() => {
+      due = 0;
+      draw();
+    });
+  };
+}

@@ -1,0 +1,33 @@
+// Numbers and times as text, in the words of runtime/phrases.py. Nothing here touches the page.
+
+const TERMINAL = new Set(["completed", "failed", "cancelled", "deleted"]);
+const integers = new Intl.NumberFormat("en");
+const UNKNOWN = "–";
+
+export const count = (number) => integers.format(number);
+
+export const several = (number, name) => `${count(number)} ${name}${number === 1 ? "" : "s"}`;
+
+export const isTerminal = (status) => TERMINAL.has(status);
+
+// Rounded down, so that 100 means all.
+export const percent = (part, whole) => Math.floor((100 * part) / whole);
+
+export const rate = (perSecond) =>
+  perSecond === null ? UNKNOWN : `${count(Math.floor(perSecond))}/s`;
+
+// A length of time as on a clock: 0:07, 12:30, 1:02:03.
+export function clock(seconds) {
+  if (seconds === null) return UNKNOWN;
+  const two = (number) => String(number).padStart(2, "0");
+  const minutes = Math.floor(seconds / 60) % 60;
+  const hours = Math.floor(seconds / 3600);
+  const rest = two(Math.floor(seconds) % 60);
+  return hours ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
+}
+
+export const size = (bytes) =>
+  bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
+
+export const localTime = (iso) =>
+  new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });

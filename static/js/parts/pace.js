@@ -1,0 +1,15 @@
+// The rate of a batch, and the time that is left.
+
+import { setText } from "../lib/dom.js";
+import { clock, rate } from "../lib/format.js";
+
+// Without a snapshot for this long, nothing of a batch is being processed.
+const STILL_MS = 6000;
+
+export const isStill = (heard) => performance.now() - heard >= STILL_MS;
+
+// Takes a snapshot; an unknown value is null or missing.
+export function showPace(root, { rate: perSecond = null, secondsLeft = null }) {
+  setText(root, "rate", rate(perSecond));
+  setText(root, "left", clock(secondsLeft));
+}

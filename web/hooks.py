@@ -1,0 +1,88 @@
+"""What happens before each handler, and with the errors that it raises."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import bottle
+from bottle import request
+
+from postgres import database
+from runtime import logs
+from web import problems
+from web.access import origins
+from web.problems import RETRY_AFTER, Problem
+from web.services import Services
+
+logger = logs.Logger("app")
+
+
+class Hooks:
+    """Installed into the application's routes. Used by all request threads."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def let_in(self) -> None:
+        """Refuse a request that may not come in, or has a broken address. Raises Problem."""
+        self._services.access.admit()
+        _refuse_broken_address(request.environ["bottle.raw_path"], request.query_string)
+        origins.refuse_others(request.environ, self._services.settings.server.cors_origins)
+
+    def answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:
+        """A Bottle plugin: log what the handler raises, and raise a Problem for it."""
+
+        @wraps(callback)
+        def answer(*args: Any, **kwargs: Any) -> Any:
+            try:
+                return callback(*args, **kwargs)
+            except bottle.HTTPResponse:
+                raise
+            except database.UNREACHABLE as error:
+                raise self._unreachable(error) from error
+            except Exception as error:
+                if problem := problems.of_system(error):
+                    raise problem from error
+                logger.exception("request failed", path=request.path)
+                raise Problem(500, "internal_error", problems.DETAILS[500]) from error
+
+        return answer
+
+    def _unreachable(self, error: BaseException) -> Problem:
+        if database.is_full(error):
+            return problems.disk_full(error)
+        if problem := problems.of_system(error):
+            return problem
+        if database.is_limit(error):
+            logger.error("the database's limit was reached", error=error)
+            detail = (
+                f"The database server ended this before it was done: {logs.said(error)}. To try"
+                " again is no use until who runs the server has raised that limit."
+            )
+            return Problem(503, "database_timeout", detail)
+        self._services.postgres.begin(error)
+        detail = "The database can't be reached. Please try again soon."
+        if database.is_read_only(error):
+            detail = "The database can only be read just now. Please try again soon."
+        headers = {"Retry-After": RETRY_AFTER}
+        return Problem(503, "database_unreachable", detail, headers=headers)
+
+
+def _refuse_broken_address(path: str, query: str) -> None:
+    """Raise Problem for an address that is not UTF-8.
+
+    Bottle leaves such bytes out. It would serve /metrics for a path that a proxy, which guards
+    /metrics, takes for another, and all emails for a search for one.
+    """
+    for code, text in (
+        ("bad_path", path.encode("latin-1")),  # WSGI has the path's bytes as Latin-1
+        ("bad_parameter", unquote_to_bytes(query)),
+    ):
+        try:
+            text.decode()
+        except UnicodeDecodeError:
+            detail = "The address has bytes in it that are not UTF-8."
+            raise Problem(400, code, detail) from None

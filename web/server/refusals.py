@@ -1,0 +1,52 @@
+"""What waitress itself refuses, before the application sees the request."""
+
+from __future__ import annotations
+
+import time
+
+from waitress.task import ErrorTask
+
+from runtime import logs
+from web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, RETRY_AFTER, document, is_api, title_of
+from web.server import request_log
+from web.server.headers import SECURITY_HEADERS
+
+# The headers that belong to a status.
+_HEADERS = {401: [("WWW-Authenticate", CHALLENGE)], 503: [("Retry-After", RETRY_AFTER)]}
+
+
+class Refusal(ErrorTask):  # type: ignore[misc]
+    """Answers a request that waitress refuses with the same documents as the application."""
+
+    def execute(self) -> None:
+        error, begun = self.request.error, time.monotonic()
+        method, path = self.request.asked
+        detail = getattr(error, "detail", None)
+        logs.REQUEST.set(request_log.new_id())
+        if is_api(path):
+            media_type, text = MEDIA_TYPE, document(error.code, None, detail)
+        else:
+            media_type, text = "text/html; charset=utf-8", _plain_page(error.code, detail)
+        body = text.encode()
+        self.status = f"{error.code} {error.reason}"
+        self.response_headers += [
+            ("Content-Type", media_type),
+            (request_log.HEADER, logs.REQUEST.get()),
+            *SECURITY_HEADERS,
+            *_HEADERS.get(error.code, ()),
+        ]
+        self.set_close_on_finish()
+        self.content_length = len(body)
+        self.write(body)
+        request_log.log(method, path, error.code, begun, "-", self.channel.addr[0])
+        logs.REQUEST.set("")
+
+
+def _plain_page(status: int, detail: str | None) -> str:
+    """A page of constants, but for the request's id; what was asked for is not repeated."""
+    title = f"{status} {title_of(status)}"
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
+        f"<h1>{title}</h1><p>{detail or DETAILS.get(status, '')}</p>"
+        f"<p>Request {logs.REQUEST.get()}</p></html>\n"
+    )

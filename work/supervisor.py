@@ -1,0 +1,228 @@
+"""The supervisor of a worker's threads.
+
+Each thread pops a batch id off the Redis list by itself and takes a turn on that batch (turns.py).
+The supervisor replaces threads that die or hang, rings for unfinished batches that nobody rings
+for, removes what is deleted or too old, announces this worker, and ends it in good order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+from batches import changes, removal, snapshots
+from postgres.database import UNREACHABLE, session
+from relay.doorbell import PROBE_SECONDS
+from relay.presence import ANNOUNCE_SECONDS, Presence
+from runtime import logs, metrics, systemd
+from runtime.every import Every
+from runtime.phrases import several
+from work.turns import Services, Turns
+
+# Seconds between two looks of the supervisor at its threads.
+SUPERVISE_SECONDS = 0.2
+# Seconds that a turn may outlast its limit: the thread may come back from PostgreSQL by itself.
+GRACE_SECONDS = 1.0
+# Seconds after its deletion from which on workers remove a batch's rows, too. Whoever deleted the
+# batch has removed them by then, or was interrupted.
+REMOVAL_SECONDS = 60.0
+# Seconds between two looks for batches that are to be kept no longer.
+EXPIRY_SECONDS = 60.0
+# The most such batches that are deleted in one go.
+MAX_EXPIRED = 100
+# The most ids in the Redis list beyond two for each unfinished batch. A longer list is cleared.
+STALE_IDS = 100
+
+logger = logs.Logger("worker")
+
+
+class Supervisor:
+    """Starts the threads, replaces them, sweeps, announces the worker, and stops it."""
+
+    def __init__(self, services: Services, stopping: threading.Event) -> None:
+        self._services = services
+        self._settings = services.settings.worker
+        self._doorbell = services.doorbell
+        self._stopping = stopping
+        self._presence = Presence(services.doorbell.client, services.settings.redis.queue_key)
+        self._threads: dict[int, tuple[Turns, threading.Thread]] = {}
+        self._hung: list[threading.Thread] = []
+        # The emails of threads that were replaced.
+        self._emails_before = 0
+        # The emails of all threads at the last announcement, and its time.
+        self._announced_emails = 0
+        self._announced_at = time.monotonic()
+        self._probe = Every(PROBE_SECONDS)
+        self._announcement = Every(ANNOUNCE_SECONDS)
+        self._sweep = Every(self._settings.sweep_seconds)
+        self._expiry = Every(EXPIRY_SECONDS)
+
+    @property
+    def worn_out(self) -> bool:
+        """Whether so many threads hang that a fresh process should take this one's place."""
+        return len(self._hung) >= self._settings.max_hung
+
+    def run(self, not_frozen: Callable[[], object] = lambda: None) -> bool:
+        """Work until `stopping` or worn out; return whether all threads ended their turns in time.
+
+        `not_frozen` is called several times a second.
+        """
+        logger.info("worker started", pid=os.getpid(), threads=self._settings.threads)
+        systemd.ready(f"{several(self._settings.threads, 'thread')} processing batches")
+        while not (self._stopping.is_set() or self.worn_out):
+            not_frozen()
+            systemd.alive()
+            try:
+                self.run_once()
+            except Exception:
+                logger.exception("supervisor failed; it goes on")
+            self._stopping.wait(SUPERVISE_SECONDS)
+        return self._shut_down()
+
+    def run_once(self) -> None:
+        """Do each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
+        self._hung = [thread for thread in self._hung if thread.is_alive()]
+        for number in range(1, self._settings.threads + 1):
+            self._mind_thread(number)
+        if self._doorbell.away and self._probe.due():
+            self._doorbell.probe()
+        self._services.publisher.flush()
+        self._announce_if_due()
+        if self._sweep.due():
+            self.sweep()
+
+    def _announce_if_due(self) -> None:
+        if not self._announcement.due():
+            return
+        now = time.monotonic()
+        emails = self._emails_before + sum(turns.emails for turns, _ in self._threads.values())
+        rate = (emails - self._announced_emails) / (now - self._announced_at)
+        self._announced_emails, self._announced_at = emails, now
+        reports = [turns.report() for turns, _ in self._threads.values()]
+        self._doorbell.use(lambda: self._presence.announce(reports, rate))
+
+    def sweep(self) -> None:
+        """Ring for all unfinished batches, and delete and remove what is to be gone."""
+        metrics.SWEEPS.inc()
+        try:
+            self._delete_expired()
+            self._remove_deleted()
+            if self._doorbell.away:
+                return
+            with session():
+                unfinished = snapshots.unfinished_batches()
+                if self._clear_stale_ids(len(unfinished)):
+                    # Batches that were rung for meanwhile are gone from the list, too.
+                    unfinished = snapshots.unfinished_batches()
+        except UNREACHABLE as error:
+            self._services.postgres.begin(error)
+            return
+        self._services.postgres.end()
+        self._services.ring(*unfinished)
+
+    def _delete_expired(self) -> None:
+        """Delete the batches that ended more than [retention] days ago."""
+        days = self._services.settings.retention.days
+        if not days or not self._expiry.due():
+            return
+        with session():
+            expired = removal.expired_batches(days, MAX_EXPIRED)
+        for batch_id in expired:
+            with session(), contextlib.suppress(changes.StateError):  # it is being retried
+                last = changes.delete(batch_id, expired=True)
+                if last is not None:
+                    logger.info("expired", batch=batch_id, emails=last.total, days=f"{days:g}")
+                    self._services.publisher.publish(last)
+        if len(expired) == MAX_EXPIRED:
+            self._expiry.hasten()
+
+    def _remove_deleted(self) -> None:
+        """Remove, for a moment, rows of deleted batches whose removal was interrupted."""
+        with session():
+            deleted = removal.deleted_batches(REMOVAL_SECONDS)
+        deadline = time.monotonic() + SUPERVISE_SECONDS
+        for batch_id in deleted:
+            removal.remove_all(batch_id, deadline=deadline)
+
+    def _clear_stale_ids(self, unfinished: int) -> bool:
+        """Clear a list with far more ids than batches, and return whether that was needed."""
+        queue = self._services.queue
+        depth = self._doorbell.use(queue.depth) or 0
+        if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
+            return False
+        self._doorbell.use(queue.clear)
+        logger.warning("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
+        return True
+
+    def _mind_thread(self, number: int) -> None:
+        """Replace the thread of this number if it isn't there, died or hangs."""
+        turns, thread = self._threads.get(number, (None, None))
+        if turns is None or thread is None:
+            self._start_thread(number)
+        elif not thread.is_alive():
+            logger.error("thread died; another takes its place", thread=number)
+            self._start_thread(number)
+        elif turns.outlasted(self._settings.turn_timeout_seconds + GRACE_SECONDS):
+            turn = turns.turn
+            turns.abandoned = True
+            self._hung.append(thread)
+            logger.error(
+                "thread hangs; another takes its place",
+                thread=number,
+                batch=turn and turn.batch_id,
+                chunk=turn and turn.first_id,
+                hanging=len(self._hung),
+            )
+            self._start_thread(number)
+
+    def _start_thread(self, number: int) -> None:
+        if number in self._threads:
+            self._emails_before += self._threads[number][0].emails
+        turns = Turns(self._services, number)
+        # A daemon, so that one that hangs can't keep a stopping process alive.
+        thread = threading.Thread(target=turns.run, name=f"worker-{number}", daemon=True)
+        thread.start()
+        self._threads[number] = turns, thread
+
+    def _shut_down(self) -> bool:
+        if self.worn_out:
+            logger.error("too many threads hang; the worker ends its turns and starts itself anew")
+        else:
+            logger.info("stopping: the threads end their turns")
+            systemd.stopping()
+        self._services.quiet.set()
+        deadline = time.monotonic() + self._settings.shutdown_seconds
+        for _, thread in self._threads.values():
+            while thread.is_alive() and time.monotonic() < deadline:
+                systemd.alive()
+                thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
+                self._announce_if_due()
+        self._services.publisher.flush()
+        self._doorbell.use(self._presence.withdraw)
+        unfinished = sum(thread.is_alive() for _, thread in self._threads.values())
+        if unfinished:
+            logger.error("stopped with turns unfinished; they will be repeated", threads=unfinished)
+        else:
+            logger.info("stopped")
+        return not unfinished
+
+
+@contextlib.contextmanager
+def ended_if_frozen(seconds: float) -> Iterator[Callable[[], object]]:
+    """Yield a function; after `seconds` of processor time without a call of it, the process ends.
+
+    Native code that never returns and never releases the interpreter (a regular expression that
+    backtracks for ever) stops all threads, the supervisor's too, so the kernel ends the process.
+    A traceback of each thread is written before.
+    """
+    faulthandler.register(signal.SIGPROF, chain=True)
+    try:
+        yield lambda: signal.setitimer(signal.ITIMER_PROF, seconds)
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        faulthandler.unregister(signal.SIGPROF)
