@@ -92,7 +92,7 @@ class Text:
                 lines = part.removesuffix("\n").split("\n")
                 rows = None
                 if '"' in part or max(map(len, lines)) > csv.field_size_limit():
-                    rows = self._cells(lines)
+                    rows = self._cells_in_quotes(lines) or self._cells(lines)
                     if rows is None:
                         yield from self._parsed(part, parts)
                         continue
@@ -117,9 +117,6 @@ class Text:
 
     def _cells(self, lines: list[str]) -> list[list[str]] | None:
         """Return the cells of each line; None if not every line is a row by itself."""
-        rows = self._cells_in_quotes(lines)
-        if rows is not None:
-            return rows
         try:
             # The added line is a row of its own only if no quote is open before it.
             rows = list(csv.reader([*lines, ""], delimiter=self._delimiter))
@@ -196,12 +193,10 @@ class Text:
                 lines += block.count("\n", 0, block.index("\0")) + 1
                 raise _binary(block, lines)
             lines += block.count("\n")
-            end = block.rfind("\n") + 1
-            if end:
-                yield rest + block[:end]
-                rest = block[end:]
-            else:
-                rest += block
+            rest += block
+            if end := rest.rfind("\n") + 1:
+                yield rest[:end]
+                rest = rest[end:]
             if len(rest) > MAX_LINE:
                 raise IntakeError(
                     "line_too_long",
@@ -215,13 +210,10 @@ class Text:
         self._file.seek(0)
         text = io.TextIOWrapper(self._file, self._format.encoding, "mark_by_nul", newline=None)
         lines = 1
-        while block := text.read(BLOCK):
-            before, nul, _ = block.partition("\0")
-            lines += before.count("\n")
-            if nul:
-                break
+        while (block := text.read(BLOCK)) and "\0" not in block:
+            lines += block.count("\n")
         text.detach()
-        return lines
+        return lines + block.partition("\0")[0].count("\n")
 
 
 def _split(part: str) -> list[str]:
