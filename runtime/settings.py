@@ -141,11 +141,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """The most connections of one app.py to PostgreSQL.
-
-        Each request thread may hold one; so may the hub, the health of streams, and some streams
-        that are just being opened.
-        """
+        """The most connections of an app: for request threads, hub, health and new streams."""
         return self.request_threads + 5
 
 
@@ -195,11 +191,7 @@ class Worker:
 
     @property
     def connections(self) -> int:
-        """The most connections of one worker.py to PostgreSQL.
-
-        Each thread may hold one, and so may the supervisor. One is still counted for each thread
-        that hangs, though that connection was cut.
-        """
+        """The most connections of a worker: for threads, hung threads and supervisor."""
         return self.threads + self.max_hung + 2
 
 
