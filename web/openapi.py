@@ -9,7 +9,7 @@ import models
 from batches import kept_files, results
 from processors import reasons
 from runtime.settings import VERSION
-from web import batches
+from web import batches, downloads
 from web.schemas import FORMAT, ID, SCHEMAS, TEXT, Schema, list_of, object_of, or_null, ref, whole
 
 _PROBLEM = "application/problem+json"
@@ -327,7 +327,7 @@ _RESULTS = {
         "get": _of_batch(
             f"results_{suffix}",
             summary,
-            {"200": _file(results.MEDIA_TYPES[suffix].partition(";")[0], "The file.")},
+            {"200": _file(downloads.MEDIA_TYPES[suffix].partition(";")[0], "The file.")},
             409,
             parameters=[_ONLY],
         )
