@@ -313,6 +313,7 @@ def _log(event: str, batch_id: int, **values: object) -> None:
 
 @contextmanager
 def _refused_by_state() -> Iterator[None]:
+    """Turn a StateError into a Problem."""
     try:
         yield
     except StateError as error:

@@ -28,6 +28,10 @@ def _json(schema: Schema, description: str) -> Schema:
     return {"description": description, "content": {"application/json": {"schema": schema}}}
 
 
+def _ok(schema: Schema, description: str) -> Schema:
+    return {"200": _json(schema, description)}
+
+
 def _file(media_type: str, description: str) -> Schema:
     return {"description": description, "content": {media_type: {"schema": TEXT}}}
 
@@ -172,9 +176,7 @@ _HEALTH = {
     )
 }
 _DOCUMENT = {
-    "get": _operation(
-        "document", "This document.", {"200": _json({"type": "object"}, "The document.")}
-    )
+    "get": _operation("document", "This document.", _ok({"type": "object"}, "The document."))
 }
 _STORE = {
     "post": _operation(
@@ -206,19 +208,15 @@ _PREVIEW = {
     "post": _operation(
         "preview",
         "Show how an upload of this file, or of its first part, would be read.",
-        {
-            "200": _json(
-                object_of(
-                    **FORMAT,
-                    columns=list_of(
-                        object_of(index=whole(1), name=or_null(TEXT), addresses=whole())
-                    ),
-                    rows=list_of(list_of(TEXT)),
-                    partial={"type": "boolean"},
-                ),
-                "The format, and the first rows.",
-            )
-        },
+        _ok(
+            object_of(
+                **FORMAT,
+                columns=list_of(object_of(index=whole(1), name=or_null(TEXT), addresses=whole())),
+                rows=list_of(list_of(TEXT)),
+                partial={"type": "boolean"},
+            ),
+            "The format, and the first rows.",
+        ),
         *_FILE_PROBLEMS,
         requestBody=_upload(_FORM | {"size": TEXT}),
     )
@@ -227,7 +225,7 @@ _BATCHES = {
     "get": _operation(
         "batches",
         "List the batches, newest first.",
-        {"200": _json(object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page.")},
+        _ok(object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page."),
         parameters=[
             _query("q", _SEARCH, "A part of the file's name."),
             _query("status", _one_of(*models.STATUSES), "Only batches of this status."),
@@ -237,16 +235,10 @@ _BATCHES = {
     )
 }
 _ALL_EVENTS = {
-    "get": _operation(
-        "streamAll", "Stream every change of any batch, and the health.", {"200": _EVENTS}
-    )
+    "get": _operation("streamAll", "Stream all changes, and the health.", {"200": _EVENTS})
 }
 _ONE_BATCH = {
-    "get": _of_batch(
-        "batch",
-        "Show a batch.",
-        {"200": _json(ref("WholeBatch"), "The batch.")},
-    ),
+    "get": _of_batch("batch", "Show a batch.", _ok(ref("WholeBatch"), "The batch.")),
     "delete": _of_batch(
         "delete",
         "Delete a batch that has ended, with its file and results.",
@@ -268,7 +260,7 @@ _EMAILS = {
     "get": _of_batch(
         "emails",
         "List the emails of the batch by number.",
-        {"200": _json(object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page.")},
+        _ok(object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page."),
         parameters=[
             _query("status", _one_of(*reasons.STATUSES), "Only emails of this status."),
             _query("verdict", _one_of(*reasons.VERDICTS), "Only emails with this verdict."),
@@ -287,22 +279,20 @@ _ROWS = {
     "get": _of_batch(
         "rows",
         "List the rows that did not become emails, by line.",
-        {
-            "200": _json(
-                object_of(
-                    rows=list_of(
-                        object_of(
-                            line=whole(),
-                            kind={"enum": [*kept_files.KINDS]},
-                            firstLine=or_null(whole()),
-                            content=or_null(TEXT),
-                        )
-                    ),
-                    next=or_null(whole()),
+        _ok(
+            object_of(
+                rows=list_of(
+                    object_of(
+                        line=whole(),
+                        kind={"enum": [*kept_files.KINDS]},
+                        firstLine=or_null(whole()),
+                        content=or_null(TEXT),
+                    )
                 ),
-                "A page.",
-            )
-        },
+                next=or_null(whole()),
+            ),
+            "A page.",
+        ),
         parameters=[
             _query("kind", _one_of(*kept_files.KINDS), "Only rows of this kind."),
             _AFTER,
@@ -314,12 +304,10 @@ _TYPOS = {
     "get": _of_batch(
         "typos",
         "List the domains that are probably mistyped, the most frequent first.",
-        {
-            "200": _json(
-                object_of(typos=list_of(object_of(domain=TEXT, count=whole(1), suggestion=TEXT))),
-                "The domains.",
-            )
-        },
+        _ok(
+            object_of(typos=list_of(object_of(domain=TEXT, count=whole(1), suggestion=TEXT))),
+            "The domains.",
+        ),
     )
 }
 _RESULTS = {
@@ -341,7 +329,7 @@ _RETRY = {
     "post": _of_batch(
         "retry",
         "Process emails of a completed batch again: failed, unknown, or by reason.",
-        {"200": _json(_state(requeued=whole()), "The number of emails that were requeued.")},
+        _ok(_state(requeued=whole()), "The number of emails that were requeued."),
         409,
         415,
         requestBody=_which(),
@@ -351,11 +339,7 @@ _CANCEL = {
     "post": _of_batch(
         "cancel",
         "Cancel a batch; outcomes that are counted stay.",
-        {
-            "200": _json(
-                _state(processedCount=whole(), totalEmails=whole(1)), "The batch is cancelled."
-            )
-        },
+        _ok(_state(processedCount=whole(), totalEmails=whole(1)), "The batch is cancelled."),
         409,
     )
 }
