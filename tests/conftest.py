@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -36,7 +34,7 @@ from harness.nameserver import Nameserver
 from harness.polling import eventually
 from harness.processes import Process, run_script
 from harness.processors import write_slow_processor
-from harness.servers import database_of_its_own
+from harness.servers import bundled_servers, database_of_its_own
 from harness.site import Site
 from postgres import database, schema
 from relay import hub as progress
@@ -45,7 +43,6 @@ from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
 from runtime.settings import Settings
-from servers.keeper import BundledServer
 from web.access.sign_in import Access
 from web.server import server as serving
 from web.server.server import HttpServer
@@ -74,16 +71,8 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    # Not pytest's own folder, whose path is too long for a socket's.
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    running = []
-    try:
-        running = [BundledServer(kind, folder) for kind in ("postgres", "redis")]
+    with bundled_servers("postgres", "redis") as running:
         yield Servers(*(server.url for server in running))
-    finally:
-        for server in running:
-            server.release()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")

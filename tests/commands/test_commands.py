@@ -4,9 +4,7 @@ import shutil
 import signal
 import socket
 import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from peewee import OperationalError
@@ -18,7 +16,7 @@ from harness.files import csv_of
 from harness.polling import eventually
 from harness.processes import run_to_end
 from harness.processors import write_slow_processor
-from harness.servers import running
+from harness.servers import running, temporary_folder
 from postgres import schema
 from postgres.database import disconnect, init, pool
 from postgres.schema import SchemaError
@@ -152,10 +150,9 @@ def test_what_is_refused_late_stops_what_was_begun(tmp_path, servers, database, 
 
 @pytest.mark.parametrize("first", ["app.py", "worker.py"])
 def test_with_bundled_servers_either_may_come_first_and_nothing_is_left_behind(run, first):
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    config = write_config(folder, server__port=0)
     scripts = sorted(["app.py", "worker.py"], reverse=first == "worker.py")
-    try:
+    with temporary_folder() as folder:
+        config = write_config(folder, server__port=0)
         for _ in range(2):  # running it twice needs no cleaning up
             started = [run(script, "--config", str(config)) for script in scripts]
             app, worker = started if first == "app.py" else reversed(started)
@@ -168,8 +165,6 @@ def test_with_bundled_servers_either_may_come_first_and_nothing_is_left_behind(r
             assert app.stop() == 0
             assert running("postgres", folder / "var") == []
             assert running("redis", folder / "var") == []
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_the_makefile_explains_its_targets():
