@@ -73,10 +73,10 @@ def rows(url: str, sql: str) -> list[tuple[Any, ...]]:
         return found
 
 
-def execute_at(url: str, sql: str) -> None:
+def execute_at(url: str, sql: str, *parameters: object) -> None:
     """Execute statements on the PostgreSQL at `url`."""
     with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(sql)
+        cursor.execute(sql, parameters or None)
 
 
 def wrong_at(url: str) -> list[str]:

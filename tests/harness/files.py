@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -20,12 +20,23 @@ BOUNDARY = "a-boundary-of-the-tests"
 FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
 
 
-def form(content: bytes, filename: str, field: str = "file", **texts: str) -> bytes:
-    """A form, of type FORM_TYPE, with a file in `field` and `texts` as its other fields."""
+def form(
+    content: bytes,
+    filename: str,
+    field: str = "file",
+    behind: Mapping[str, str] | None = None,
+    **texts: str,
+) -> bytes:
+    """A form, of type FORM_TYPE, with a file in `field`, and with other fields before and behind
+    it."""
     start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
-    fields = "".join(f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts.items())
+
+    def fields(of: Mapping[str, str]) -> bytes:
+        return "".join(f'{start}"{name}"\r\n\r\n{of[name]}\r\n' for name in of).encode()
+
     head = f'{start}"{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
-    return (fields + head).encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+    file = head.encode() + content + b"\r\n"
+    return fields(texts) + file + fields(behind or {}) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def workbook(rows: list[list[Any]]) -> bytes:

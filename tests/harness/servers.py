@@ -264,6 +264,12 @@ def processes(word: str, folder: Path) -> list[psutil.Process]:
     return found
 
 
+def server_process(kind: str, folder: Path) -> psutil.Process:
+    """The bundled server in the folder. Raises OSError, ValueError or psutil.Error for none."""
+    file = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/redis.pid"}[kind]
+    return psutil.Process(int((folder / file).read_text().split("\n", 1)[0]))
+
+
 def running(kind: str, folder: Path) -> list[psutil.Process]:
     """The server's and its keeper's processes."""
     keepers = processes(f"servers.keeper {kind}", folder)

@@ -9,9 +9,12 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
+
+import psycopg2
 
 from harness.books import BOOKS
 
@@ -128,11 +131,16 @@ _EMAILS = """
     SELECT id, email, row_number, status, reason FROM email WHERE batch_id = %s ORDER BY id"""
 
 
-def audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
-    """Compare everything in the database at `connection` (psycopg2's) with the uploads.
+def audit(url: str, uploads: Iterable[Expected]) -> Verdict:
+    """Compare everything in the database at `url` with the uploads.
 
     The database must be quiet. Memory is bounded by the largest batch.
     """
+    with closing(psycopg2.connect(url)) as connection:
+        return _audit(connection, uploads)
+
+
+def _audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
     verdict = Verdict()
     for sentence, sql in (BOOKS | _ALL_DONE).items():
         for (batch_id,) in _rows(connection, sql):

@@ -157,7 +157,7 @@ class Attack:
     def __call__(self, content: bytes, filename: str, texts: dict[str, str]) -> None:
         # As browsers do it.
         quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        body = form(content, quoted, **texts)
+        body = form(content, quoted, behind=texts)
         for path in ("/api/preview", "/api/upload"):
             status, answer = self._ask("POST", path, body)
             assert status in (200, 201, 400, 413, 415, 422), (path, status, answer)

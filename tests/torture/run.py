@@ -151,8 +151,7 @@ class Run:
             self._come_to_rest()
         except AssertionError as error:
             self.findings.add(str(error))
-        with contextlib.closing(psycopg2.connect(self.stage.database_url)) as connection:
-            self.verdict = audit(connection, self.ledger.uploads)
+        self.verdict = audit(self.stage.database_url, self.ledger.uploads)
 
     def _start(self) -> None:
         try:

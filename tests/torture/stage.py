@@ -29,7 +29,8 @@ from redis.retry import Retry
 from harness.config import ROOT, write_config
 from harness.polling import eventually
 from harness.processes import Running
-from harness.servers import free_port
+from harness.processors import write_slow_check
+from harness.servers import free_port, server_process
 from servers.keeper import BundledServer
 from torture.audit import Findings
 
@@ -45,30 +46,6 @@ TURN_SECONDS = 0.3
 LOOK = 0.03
 END = 25.0
 READY = 90.0
-
-# What `check` does, with a sleep after every so many addresses, so that turns take their time.
-_PROCESSOR = """
-import time
-from processors.check import check
-
-def slow_check(addresses):
-    for number, outcome in enumerate(check(addresses), start=1):
-        if number % {every} == 0:
-            time.sleep({seconds})
-        yield outcome
-"""
-_SLEEP = 0.002
-
-
-def write_slow_check(folder: Path, seconds_per_email: float) -> str:
-    """The name of a processor, in a module beside the configuration: `check`, but slower."""
-    (folder / "slow_check.py").write_text(
-        _PROCESSOR.format(
-            every=max(1, round(_SLEEP / seconds_per_email)),
-            seconds=max(_SLEEP, seconds_per_email),
-        )
-    )
-    return "slow_check:slow_check"
 
 
 class Database:
@@ -320,9 +297,8 @@ class Stage:
 
     def server_pid(self, kind: str) -> int | None:
         """The pid of the postmaster or of the redis-server, if one of ours runs."""
-        file = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/redis.pid"}[kind]
         try:
-            process = psutil.Process(int((self.folder / file).read_text().split("\n", 1)[0]))
+            process = server_process(kind, self.folder)
             ours = str(self.folder / kind) in " ".join(process.cmdline())
             alive = process.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, psutil.Error):

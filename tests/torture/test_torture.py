@@ -10,16 +10,16 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import psutil
-import psycopg2
 import pytest
 
 from batches import intake, kept_files
 from harness.batches import store
-from harness.books import query
+from harness.books import execute_at, query
 from harness.polling import eventually
 from harness.processes import Process
 from harness.servers import processes
@@ -27,7 +27,7 @@ from processors import PROCESSED, failed
 from processors.check import check, check_one
 from tabular import reader
 from tabular.formats import Overrides
-from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row, Verdict, audit
+from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row, audit
 from torture.uploads import GOOD, LAYOUTS, MALFORMED, Upload
 
 GOALS = {"worker": 8, "redis": 2, "postgres": 2, "app": 2}
@@ -170,23 +170,14 @@ ADDRESSES = ["a@example.com", "b", "c@example.com", "d", "e@example.com"]
 def verdict_on(servers, database):
     """What the audit says of everything in the database."""
 
-    def run(*uploads: Listed) -> Verdict:
-        with contextlib.closing(psycopg2.connect(servers.database_url)) as connection:
-            return audit(connection, uploads)
-
-    return run
+    return lambda *uploads: audit(servers.database_url, uploads)
 
 
 @pytest.fixture
 def change(servers, database):
     """Execute a statement that nobody should."""
 
-    def run(sql: str, *parameters: object) -> None:
-        with contextlib.closing(psycopg2.connect(servers.database_url)) as connection:
-            connection.cursor().execute(sql, parameters)
-            connection.commit()
-
-    return run
+    return partial(execute_at, servers.database_url)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -23,7 +24,7 @@ from harness.config import write_config
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processors import write_slow_processor
-from harness.servers import LASTING_COPY, made_folder, temporary_folder
+from harness.servers import LASTING_COPY, made_folder, server_process, temporary_folder
 from postgres import database
 from relay.doorbell import Doorbell
 from runtime import redis_client
@@ -36,11 +37,8 @@ class Server:
     def __init__(self, kind, folder):
         self._server = BundledServer(kind, folder)
         self.url = self._server.url
-        self._pid_file = folder / kind / {"postgres": "data/postmaster.pid"}.get(kind, "redis.pid")
         self.release = self._server.release
-
-    def process(self):
-        return psutil.Process(int(self._pid_file.read_text().split("\n", 1)[0]))
+        self.process = partial(server_process, kind, folder)
 
     def kill(self):
         self.process().kill()
