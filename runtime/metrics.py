@@ -1,8 +1,8 @@
-"""What is counted and timed, in the terms of Prometheus.
+"""Metrics for Prometheus.
 
-Each process counts for itself. Workers, which nobody can ask, tell their numbers when they announce
-themselves (relay/presence.py), and the app shows all of them at /metrics by the label `process`.
-They are for watching, and go with their process; what is owed to anybody stands in PostgreSQL.
+Each process counts for itself. Workers have no port, so they send their samples with their
+announcements (relay/presence.py), and the app shows all of them at /metrics by the label `process`.
+Metrics are lost with their process; the truth is in PostgreSQL.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
-# Numbers that one process may tell, and bytes of a name or label: none of ours comes near.
+# The most samples of one process, and bytes of a name or label; a real process has far fewer.
 MAX_SAMPLES = 1000
 MAX_LABEL = 100
 
 _LABELS = {"method", "route", "status", "verdict", "reason", "state", "le"}
 
-# A number of a process: its name, its labels, its value.
+# A sample: name, labels, value.
 Sample = tuple[str, dict[str, str], float]
 
 REGISTRY = CollectorRegistry()
@@ -64,7 +64,7 @@ DATABASE_CONNECTIONS = Gauge(
 
 
 def samples() -> list[Sample]:
-    """All numbers of this process."""
+    """Return all samples of this process."""
     return [
         (sample.name, sample.labels, sample.value)
         for metric in REGISTRY.collect()
@@ -74,8 +74,10 @@ def samples() -> list[Sample]:
 
 
 def parse(value: Any) -> list[Sample]:
-    """The samples in what a process told. Raises ValueError, TypeError or AttributeError for
-    anything else."""
+    """Return the samples that a process announced, checked.
+
+    Raises ValueError, TypeError or AttributeError for anything else.
+    """
     parsed = []
     for name, labels, number in value[:MAX_SAMPLES]:
         if not labels.keys() <= _LABELS:
@@ -89,7 +91,7 @@ def parse(value: Any) -> list[Sample]:
 
 
 class _Shown:
-    """What generate_latest() takes for a registry."""
+    """Metrics in the form that generate_latest() accepts."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = families
@@ -99,16 +101,16 @@ class _Shown:
 
 
 def exposition(processes: Mapping[str, list[Sample]], gauges: Iterable[Metric]) -> bytes:
-    """All numbers of all processes, and `gauges`, as text for Prometheus.
+    """Return the samples of all processes, and `gauges`, as text for Prometheus.
 
-    What a process tells under another name or label than ours is left out.
+    Samples whose name is not in REGISTRY are left out.
     """
     families = [*gauges]
     for known in REGISTRY.collect():
         family = Metric(known.name, known.documentation, known.type)
         names = {f"{known.name}{suffix}" for suffix in ("", "_total", "_bucket", "_sum", "_count")}
-        for process, told in processes.items():
-            for name, labels, value in told:
+        for process, announced in processes.items():
+            for name, labels, value in announced:
                 if name in names:
                     family.add_sample(name, {**labels, "process": process}, value)
         families.append(family)
@@ -117,7 +119,7 @@ def exposition(processes: Mapping[str, list[Sample]], gauges: Iterable[Metric]) 
 
 
 def gauge(name: str, about: str, value: float | None) -> Metric:
-    """A number of the whole; None is left out."""
+    """Return a gauge of the whole installation, without a sample if the value is None."""
     family = GaugeMetricFamily(f"email_batch_{name}", about)
     if value is not None:
         family.add_metric([], value)
