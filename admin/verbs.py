@@ -27,7 +27,7 @@ from postgres import database, schema
 from postgres.database import UNREACHABLE, session
 from postgres.schema import NEWEST, SchemaError
 from processors import reasons
-from relay import hub
+from relay import publish
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from runtime import logs, phrases
@@ -203,7 +203,7 @@ class Commands:
 
     def _announce(self, snapshot: Snapshot) -> None:
         prefix = self._settings.redis.channel_prefix
-        hub.announce(self._doorbell, self._queue, prefix, snapshot)
+        publish.announce(self._doorbell, self._queue, prefix, snapshot)
 
 
 def _megabytes(meter: Meter, done: str) -> Callable[[int], None]:

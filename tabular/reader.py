@@ -1,6 +1,6 @@
-"""The rows of a file, text or workbook, each with the line that it begins on.
+"""Reads a file, text or workbook, as blocks of rows, and looks at the first rows for its format.
 
-Nothing here holds the file or a list of its rows, however large it is.
+Neither the file nor a list of its rows is ever in memory as a whole.
 """
 
 from __future__ import annotations
@@ -14,13 +14,17 @@ from tabular import columns, detect, workbook
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
 
-# Rows, and about how many characters of them, that are looked at to find the addresses.
+# The most rows of a sample, and the characters at which it ends.
 SAMPLE_ROWS = 200
 SAMPLE_CHARACTERS = 1 << 20
 
 
 class Table:
-    """A file that has been looked at: its `format`, the first rows as a `sample`, all blocks()."""
+    """A file that was looked at, ready to be read once. Must be closed.
+
+    format: with header and column.
+    sample: the first rows, each with its number.
+    """
 
     def __init__(
         self,
@@ -35,18 +39,18 @@ class Table:
         self._rest = rest
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, as blocks() of this module, once."""
+        """Return all blocks, as blocks() of this module does; only once."""
         return chain(self._first, self._rest)
 
     def close(self) -> None:
-        """End the reading; the file is left open."""
+        """End the reading. The file stays open."""
         self._rest.close()
 
 
 def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
-    """Look at a file, its own kind and what stands in it. The table must be closed.
+    """Look at the file's beginning, and return a Table with the format found. Raises IntakeError.
 
-    With `cut`, this is the first part of a file, so that its end means nothing. Raises IntakeError.
+    cut: whether `file` is only the first part of a file, so that its last row may be half a row.
     """
     kind = _kind(file, overrides)
     rest = blocks(file, kind)
@@ -70,16 +74,8 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     return Table(found, sample, first, rest)
 
 
-def is_workbook(file: BinaryIO) -> bool:
-    """Whether the file is to be read as a workbook; it is left at its beginning."""
-    file.seek(0)
-    start = file.read(8)
-    file.seek(0)
-    return workbook.is_workbook(start)
-
-
 def _kind(file: BinaryIO, overrides: Overrides) -> Format:
-    if is_workbook(file):
+    if workbook.is_workbook(file):
         return Format("xlsx")
     encoding = detect.encoding_of(file, overrides.encoding)
     delimiter = overrides.delimiter or detect.delimiter_of(file, encoding)
@@ -87,7 +83,7 @@ def _kind(file: BinaryIO, overrides: Overrides) -> Format:
 
 
 def _first_blocks(rest: Iterator[Block]) -> tuple[list[Block], bool]:
-    """As many blocks as have the sample, and whether there are no others."""
+    """Return the blocks that have the sample, and whether they are all of the file."""
     first: list[Block] = []
     rows = characters = 0
     while rows < SAMPLE_ROWS and characters <= SAMPLE_CHARACTERS:
@@ -112,9 +108,9 @@ def _sample(first: list[Block], found: Format) -> list[tuple[int, list[str]]]:
 
 
 def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
-    """All rows of a file of this format, its header and blank ones too, from its beginning.
+    """Yield all rows of a file of this format, the header and blank rows too.
 
-    Their numbers are the lines that they begin on, for a workbook the rows' own. The file is left
+    A row's number is the line that the row begins on; in a workbook, the row's own. The file stays
     open. Raises IntakeError.
     """
     file.seek(0)

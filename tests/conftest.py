@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shutil
+import signal
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -23,13 +28,18 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+# Before its modules are imported: what it asserts is explained as in tests.
+pytest.register_assert_rewrite("harness")
+
 from app import wsgi
 from harness import chromium
-from harness.config import write_config
+from harness.batches import store
+from harness.config import ROOT, write_config
 from harness.nameserver import Nameserver
 from harness.polling import eventually
 from harness.processes import Process
 from harness.processors import write_slow_processor
+from harness.servers import database_of_its_own
 from harness.site import Site
 from postgres import database, schema
 from relay import hub as progress
@@ -299,3 +309,89 @@ def open_page(browser: Browser, run: Any, serve: Any) -> Iterator[Callable[..., 
 def page(open_page: Callable[..., Page]) -> Page:
     """A tab whose console must stay free of errors and warnings."""
     return open_page()
+
+
+@pytest.fixture
+def run_manage(servers, database, client, tmp_path):
+    """Run a verb; the result, and its document if it was asked for as JSON."""
+
+    def run(*arguments, **environment):
+        config = write_config(tmp_path)
+        return subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), "--config", str(config), *arguments],
+            env={**os.environ, **servers.environment, **environment},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def document(run_manage):
+    """Run a verb with --json; its exit status and document. Nothing else is on standard output."""
+
+    def run(verb, *arguments, **environment):
+        done = run_manage(verb, "--json", *arguments, **environment)
+        return done.returncode, json.loads(done.stdout)
+
+    return run
+
+
+@pytest.fixture
+def manage(tmp_path):
+    """Run a verb on the PostgreSQL at `url`, or on bundled servers."""
+
+    def run(*arguments, url="embedded", redis_url="unix:///nobody", folder=tmp_path, **environment):
+        config = write_config(folder)
+        urls = {"REDIS_URL": redis_url, "DATABASE_URL": url}
+        if url == "embedded":
+            urls = {}
+        return subprocess.run(
+            [sys.executable, str(ROOT / "manage.py"), "--config", str(config), *arguments],
+            env={**os.environ, **urls, **environment},
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def other(servers):
+    with database_of_its_own(servers.database_url, "other") as url:
+        yield url
+
+
+@pytest.fixture
+def small_backup(servers, database, manage, tmp_path):
+    store("a@x.de", "b")
+    path = tmp_path / "b.dump"
+    assert manage("backup", str(path), url=servers.database_url).returncode == 0
+    return path
+
+
+@pytest.fixture
+def begin(servers, tmp_path):
+    """Begin a verb; it is ended after the test."""
+    config = write_config(tmp_path)
+    begun = []
+
+    def start(*arguments, **environment):
+        process = Process(
+            "manage.py",
+            "--config",
+            str(config),
+            *arguments,
+            **{**servers.environment, **environment},
+        )
+        begun.append(process)
+        return process
+
+    yield start
+    for process in begun:
+        process.stop(signal.SIGKILL)

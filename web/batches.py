@@ -26,7 +26,7 @@ from postgres.database import Session
 from processors import reasons
 from relay import hub
 from runtime import logs, phrases
-from web import forms, uploads
+from web import downloads, forms, uploads
 from web.access import sign_in
 from web.parameters import choice_from_query, number_from_query, text_from_query
 from web.problems import Problem
@@ -233,14 +233,14 @@ class Batches:
     ) -> Iterator[bytes]:
         only = choice_from_query("only", results.ONLY)
         batch = self.find(batch_id)
-        name = results.filename(batch, only, suffix)
-        response.content_type = results.MEDIA_TYPES[suffix]
-        response.set_header("Content-Disposition", results.disposition(name))
-        response.set_header("Cache-Control", "no-store")
+        downloads.set_headers(batch, only, suffix)
         # A download may last as long as a stream: it must not hold a request thread either.
         try:
             with uploads.problems_of_files():
                 return self._streams.hold(pieces(batch, only), sign_in.holder())
+        except results.FileNotKeptError as error:
+            detail = "This batch was uploaded before files were kept. Take results.jsonl instead."
+            raise Problem(404, "file_not_kept", detail) from error
         except (results.IncompleteError, FileNotFoundError):
             self.find(batch_id)  # raises Problem if the batch was deleted meanwhile
             raise

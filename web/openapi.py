@@ -8,7 +8,7 @@ import models
 from batches import kept_files, results
 from processors import reasons
 from runtime.settings import VERSION
-from web import batches
+from web import batches, downloads
 from web.schemas import FORMAT, ID, SCHEMAS, TEXT, Schema, list_of, object_of, or_null, ref, whole
 
 _PROBLEM = "application/problem+json"
@@ -314,7 +314,7 @@ _RESULTS = {
         "get": _operation(
             f"results_{suffix}",
             summary,
-            {"200": _file(results.MEDIA_TYPES[suffix].partition(";")[0], "A download.")},
+            {"200": _file(downloads.MEDIA_TYPES[suffix].partition(";")[0], "A download.")},
             404,
             409,
             parameters=[_PATH_ID, _ONLY],

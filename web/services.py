@@ -11,7 +11,8 @@ from postgres import database
 from postgres.database import Session
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
-from relay.hub import Hub, announce
+from relay.hub import Hub
+from relay.publish import announce
 from runtime import logs
 from runtime.settings import Settings
 from web.access.sign_in import Access

@@ -5,88 +5,16 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 
-import psycopg2
 import pytest
 
 from admin import backup, pg_tools
-from batches import invariants
 from harness.batches import store
-from harness.books import query
+from harness.books import query, rows, waiting
 from harness.config import ROOT, write_config
 from harness.polling import eventually
 from harness.processes import Process
 from postgres.schema import NEWEST
-
-
-@pytest.fixture
-def manage(tmp_path):
-    """Run a verb on the PostgreSQL at `url`, or on bundled servers."""
-
-    def run(*arguments, url="embedded", redis_url="unix:///nobody", folder=tmp_path, **environment):
-        config = write_config(folder)
-        urls = {"REDIS_URL": redis_url, "DATABASE_URL": url}
-        if url == "embedded":
-            urls = {}
-        return subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "--config", str(config), *arguments],
-            env={**os.environ, **urls, **environment},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
-
-    return run
-
-
-def rows(url, sql):
-    connection = psycopg2.connect(url)
-    try:
-        cursor = connection.cursor()
-        cursor.execute(sql)
-        return cursor.fetchall()
-    finally:
-        connection.close()
-
-
-def query_at(url, sql):
-    connection = psycopg2.connect(url)
-    connection.cursor().execute(sql)
-    connection.commit()
-    connection.close()
-
-
-def wrong_at(url):
-    return [sentence for sentence, sql in invariants.INVARIANTS.items() if rows(url, sql)]
-
-
-@contextmanager
-def database_of_its_own(servers, name):
-    """An empty database beside that of the tests."""
-    connection = psycopg2.connect(servers.database_url)
-    connection.autocommit = True
-    cursor = connection.cursor()
-    cursor.execute(f"DROP DATABASE IF EXISTS {name}")
-    cursor.execute(f"CREATE DATABASE {name}")
-    yield servers.database_url.replace("/email_batch?", f"/{name}?")
-    cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    connection.close()
-
-
-@pytest.fixture
-def other(servers):
-    with database_of_its_own(servers, "other") as url:
-        yield url
-
-
-@pytest.fixture
-def small_backup(servers, database, manage, tmp_path):
-    store("a@x.de", "b")
-    path = tmp_path / "b.dump"
-    assert manage("backup", str(path), url=servers.database_url).returncode == 0
-    return path
 
 
 def test_a_file_that_is_there_is_replaced_only_if_that_is_said(small_backup, servers, manage):
@@ -117,33 +45,6 @@ def test_a_backup_that_is_killed_or_finds_no_folder_leaves_no_file(
     done = manage("backup", str(tmp_path / "nowhere/b"), url=servers.database_url)
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "No such file or directory" in done.stderr
-
-
-@pytest.fixture
-def begin(servers, tmp_path):
-    """Begin a verb; it is ended after the test."""
-    config = write_config(tmp_path)
-    begun = []
-
-    def start(*arguments, **environment):
-        process = Process(
-            "manage.py",
-            "--config",
-            str(config),
-            *arguments,
-            **{**servers.environment, **environment},
-        )
-        begun.append(process)
-        return process
-
-    yield start
-    for process in begun:
-        process.stop(signal.SIGKILL)
-
-
-def waiting(number):
-    """Whether so many sessions wait for somebody's lock."""
-    return len(query("SELECT FROM pg_locks WHERE NOT granted")) == number
 
 
 def test_a_backup_that_is_told_to_end_tidies_up(database, begin, elsewhere, tmp_path):

@@ -11,14 +11,13 @@ from admin.checks import OK, PROBLEM, WARNING
 from harness import servers as own
 from harness.books import query
 from harness.config import write_config
+from harness.servers import RIGHTS
+from harness.site import PASSWORD
 from postgres.database import init
 from postgres.schema import NEWEST
 from processors import lookups
 from relay.presence import Presence, ThreadReport
 from runtime.settings import load
-from tests.commands.test_manage import document, run_manage  # noqa: F401
-from tests.web.access.test_sign_in import PASSWORD
-from tests.whole.test_servers import RIGHTS
 from web.access import users
 
 
@@ -35,7 +34,7 @@ def found(servers, database, client, tmp_path):
     return find
 
 
-def test_all_is_well(document, client):  # noqa: F811
+def test_all_is_well(document, client):
     Presence(client, "email-queue").announce([ThreadReport(1)], 0.0)
     status, told = document("check")
     assert status == 0
@@ -46,7 +45,7 @@ def test_all_is_well(document, client):  # noqa: F811
     ]
 
 
-def test_servers_that_are_away_are_problems_and_the_rest_is_looked_at(document, tmp_path):  # noqa: F811
+def test_servers_that_are_away_are_problems_and_the_rest_is_looked_at(document, tmp_path):
     away = {
         "DATABASE_URL": f"postgresql://x:secret@/x?host={tmp_path}",
         "REDIS_URL": f"unix://{tmp_path}/nobody.sock",
@@ -162,7 +161,7 @@ def test_postgresql_that_is_too_old_or_has_too_few_connections(found, monkeypatc
     assert "Set max_connections to" in told["connections"].advice
 
 
-def test_postgresql_that_can_only_be_read(servers, document):  # noqa: F811
+def test_postgresql_that_can_only_be_read(servers, document):
     url = f"{servers.database_url}&options=-cdefault_transaction_read_only%3Don"
     status, told = document("check", DATABASE_URL=url)
     assert status == 1

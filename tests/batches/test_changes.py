@@ -5,40 +5,11 @@ import pytest
 from batches import changes, claims, removal, snapshots
 from batches.changes import StateError
 from batches.claims import Outcomes
-from harness.batches import claim_next, start, store
-from harness.books import assert_books_balance, emails, query, snapshot
+from harness.batches import ADDRESSES, MARKED, claim_next, completed, start, store, take_turns
+from harness.books import assert_books_balance, emails, remains, snapshot
 from harness.polling import in_threads
 from postgres.database import pool, session
 from processors import reasons
-
-ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
-# What becomes of the ten addresses above: ids by status and reason.
-MARKED = [
-    (1, "failed", "too_long"),
-    (2, "failed", "no_at_sign"),
-    (4, "processed", "dns_timeout"),
-    (8, "processed", "role_account"),
-    (9, "failed", "too_long"),
-]
-
-
-def take_turns(batch_id, marked=MARKED):
-    """Process the batch to its end, with these (id, status, reason)."""
-    while True:
-        with session(), pool.atomic():
-            claim = claim_next(batch_id)
-            if claim is None:
-                return
-            ids = list(claim.ids)
-            mine = [mark for mark in marked if mark[0] in ids]
-            claims.commit_outcomes(claim, Outcomes(claim.last_id, len(ids), mine))
-
-
-def completed(marked=MARKED, chunk_size=3):
-    batch_id = store(*ADDRESSES, chunk_size=chunk_size).batch_id
-    take_turns(batch_id, marked)
-    assert snapshot(batch_id).status == "completed"
-    return batch_id
 
 
 def retry(batch_id, which, *reasons):
@@ -155,13 +126,6 @@ def test_what_has_ended_cannot_be_cancelled(database):
         changes.cancel(batch_id)
     with session():
         assert changes.cancel(batch_id + 1) is None
-
-
-def remains():
-    return query(
-        "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM chunk),"
-        " (SELECT count(*) FROM email)"
-    )[0]
 
 
 def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, monkeypatch):

@@ -1,9 +1,8 @@
 from batches import changes, queries
 from batches.queries import Backlog
-from harness.batches import start, store
+from harness.batches import start, store, take_turns
 from harness.books import query
 from postgres.database import session
-from tests.batches.test_changes import take_turns
 
 
 def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):

@@ -11,11 +11,11 @@ from threading import Event
 import pytest
 
 from batches import intake, results
+from harness.batches import take_turns
 from harness.books import query
 from harness.polling import eventually
+from harness.site import problem
 from tabular import text as texts
-from tests.batches.test_changes import take_turns
-from tests.commands.test_app import problem
 from web.streams import Slots, Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]

@@ -6,10 +6,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
-from harness.batches import start, store
+from harness.batches import ADDRESSES, MARKED, completed, start, store, take_turns
 from harness.browsing import await_completed, choose, field, list_of
 from harness.files import csv_of
-from tests.batches.test_changes import ADDRESSES, MARKED, completed, take_turns
 
 LONG = f"{'a-very-long-name' * 8}.csv"
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}

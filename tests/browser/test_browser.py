@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import store
+from harness.batches import completed, store
 from harness.books import query
 from harness.browsing import (
     REFUSED,
@@ -22,7 +22,6 @@ from harness.browsing import (
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.site import Site
-from tests.batches.test_changes import completed
 
 
 @pytest.fixture
@@ -366,7 +365,7 @@ class TestHome:
         expect(rows).to_have_count(1)
         expect(rows).to_contain_text("Spring.csv")
         page.get_by_label("File name contains").fill("nothing like it")
-        expect(page.locator("#no-batches")).to_contain_text("No batch fits.")
+        expect(page.locator("#no-batches")).to_contain_text("No matching batches.")
         page.reload()
         expect(page.get_by_label("File name contains")).to_have_value("nothing like it")
         page.get_by_role("link", name="Show all").click()

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import expect
 
-from tests.web.access.test_sign_in import basic, sign_in
+from harness.site import basic, sign_in
 from web.access import users
 
 

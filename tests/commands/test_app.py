@@ -8,18 +8,8 @@ from batches import queries
 from harness.batches import store
 from harness.books import query
 from harness.files import csv_of
+from harness.site import problem
 from postgres.database import pool
-
-
-def problem(response, status, code):
-    """The problem+json document of a response that must be one."""
-    assert response.status == status
-    assert response.headers["Content-Type"] == "application/problem+json"
-    document = response.json
-    assert (document["status"], document["code"]) == (status, code)
-    assert document["detail"].endswith(".")
-    assert document["title"]
-    return document
 
 
 class TestUpload:

@@ -18,12 +18,12 @@ from harness.config import ROOT, write_config
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processors import write_slow_processor
+from harness.servers import running
 from postgres import schema
 from postgres.database import disconnect, init, pool
 from postgres.schema import SchemaError
 from runtime.settings import load
 from servers import connect
-from tests.servers.test_keeper import running
 
 
 def command(*arguments):

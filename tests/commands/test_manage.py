@@ -2,53 +2,18 @@
 
 import getpass
 import json
-import os
 import re
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 import manage
 from admin import verbs
-from harness.batches import start, store
+from harness.batches import completed, start, store
 from harness.books import query, snapshot
-from harness.config import ROOT, write_config
 from harness.polling import eventually
 from postgres.schema import NEWEST
 from relay.presence import Presence, ThreadReport
-from tests.batches.test_changes import completed
-
-
-@pytest.fixture
-def run_manage(servers, database, client, tmp_path):
-    """Run a verb; the result, and its document if it was asked for as JSON."""
-
-    def run(*arguments, **environment):
-        config = write_config(tmp_path)
-        return subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "--config", str(config), *arguments],
-            env={**os.environ, **servers.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    return run
-
-
-@pytest.fixture
-def document(run_manage):
-    """Run a verb with --json; its exit status and document. Nothing else is on standard output."""
-
-    def run(verb, *arguments, **environment):
-        done = run_manage(verb, "--json", *arguments, **environment)
-        return done.returncode, json.loads(done.stdout)
-
-    return run
-
 
 BY = f"{getpass.getuser()} (manage.py)"
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
-from batches import snapshots
+import psycopg2
+
+from batches import invariants, snapshots
 from models import Snapshot
 from postgres.database import pool, session
 
@@ -47,3 +50,35 @@ def assert_books_balance() -> None:
             " jsonb_each_text(reasons) AS each (reason, number) GROUP BY 1, 2"
         )
         assert sorted(summed) == sorted(by_reason)
+
+
+def remains() -> tuple[Any, ...]:
+    """How many batches, chunks and emails there are."""
+    return query(
+        "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM chunk),"
+        " (SELECT count(*) FROM email)"
+    )[0]
+
+
+def rows(url: str, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a query of the PostgreSQL at `url`."""
+    with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def execute_at(url: str, sql: str) -> None:
+    """Execute statements on the PostgreSQL at `url`."""
+    with closing(psycopg2.connect(url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def wrong_at(url: str) -> list[str]:
+    """The invariants that don't hold in the PostgreSQL at `url`."""
+    return [sentence for sentence, sql in invariants.INVARIANTS.items() if rows(url, sql)]
+
+
+def waiting(number: int) -> bool:
+    """Whether so many sessions wait for somebody's lock."""
+    return len(query("SELECT FROM pg_locks WHERE NOT granted")) == number

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import psutil
 import psycopg2
 import pytest
 import redis
@@ -264,3 +265,37 @@ def sentinel(parent: Path, name: str, master: str) -> Iterator[Server]:
         yield server
     finally:
         server.stop(signal.SIGTERM)
+
+
+# What a user of Redis must be allowed to do, and with what.
+RIGHTS = ["~email-queue*", "resetchannels", "&batch:status:*", "+@all", "-@admin", "-@dangerous"]
+
+
+def processes(word: str, folder: Path) -> list[psutil.Process]:
+    """Processes whose command line has both the word and the folder."""
+    found = []
+    for process in psutil.process_iter(["cmdline", "status"]):
+        line = " ".join(process.info["cmdline"] or ())
+        if process.info["status"] != psutil.STATUS_ZOMBIE and word in line and str(folder) in line:
+            found.append(process)
+    return found
+
+
+def running(kind: str, folder: Path) -> list[psutil.Process]:
+    """The server's and its keeper's processes."""
+    keepers = processes(f"servers.keeper {kind}", folder)
+    server = processes("bin/postgres" if kind == "postgres" else "unixsocket", folder / kind)
+    return keepers + server
+
+
+@contextmanager
+def database_of_its_own(url: str, name: str) -> Iterator[str]:
+    """An empty database beside that of the tests at `url`."""
+    connection = psycopg2.connect(url)
+    connection.autocommit = True
+    cursor = connection.cursor()
+    cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+    cursor.execute(f"CREATE DATABASE {name}")
+    yield url.replace("/email_batch?", f"/{name}?")
+    cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    connection.close()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import http.client
 import json
 import re
+import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -117,3 +119,65 @@ class Stream:
     def snapshots(self) -> Iterator[dict[str, Any]]:
         """Those of them that are snapshots."""
         return (data for kind, data in self.all_events() if kind == "message")
+
+
+def problem(response: Response, status: int, code: str) -> Any:
+    """The problem+json document of a response that must be one."""
+    assert response.status == status
+    assert response.headers["Content-Type"] == "application/problem+json"
+    document = response.json
+    assert (document["status"], document["code"]) == (status, code)
+    assert document["detail"].endswith(".")
+    assert document["title"]
+    return document
+
+
+# People who may sign in.
+
+PASSWORD = "correct horse 7"
+
+
+def basic(name: str, password: str) -> str:
+    """The Authorization of a name and a password."""
+    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
+
+
+ALICE = basic("alice", PASSWORD)
+
+
+def sign_in(site: Site, authorization: str) -> Site:
+    """The site as one user sees it."""
+
+    class SignedIn(Site):
+        def request(
+            self, method: str, path: str, body: bytes | None = None, **headers: str
+        ) -> Response:
+            return super().request(method, path, body, Authorization=authorization, **headers)
+
+    return SignedIn(site.url)
+
+
+# Requests as bytes.
+
+HOST = b"Host: localhost\r\n"
+
+
+def connect(site: Site, sent: bytes = b"") -> socket.socket:
+    """A connection on which these bytes were sent."""
+    connection = socket.create_connection((site.host, site.port), timeout=20)
+    connection.sendall(sent)
+    return connection
+
+
+def answer(connection: socket.socket) -> str:
+    """All that the server says until it closes the connection."""
+    received = b""
+    with connection:
+        while data := connection.recv(1 << 16):
+            received += data
+    return received.decode()
+
+
+def body(size: int, path: bytes = b"/api/upload") -> bytes:
+    """The head of a request whose body has so many bytes."""
+    return b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path, HOST, size)

@@ -9,8 +9,7 @@ import pytest
 
 from harness.config import ROOT, write_config
 from harness.files import csv_of
-from tests.web.access.test_sign_in import ALICE, PASSWORD
-from tests.web.server.test_connections import HOST, body, connect
+from harness.site import ALICE, HOST, PASSWORD, body, connect
 from web.access import users
 
 LAUNCHER = """

@@ -8,10 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from batches.claims import Outcomes
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.site import PASSWORD, basic
 from relay import trials
 from relay.presence import Presence, ThreadReport
 from runtime import metrics
-from tests.web.access.test_sign_in import PASSWORD, basic
 from web.access import users
 from work import turns
 

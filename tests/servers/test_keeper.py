@@ -20,7 +20,7 @@ from psycopg2.extensions import parse_dsn
 
 from harness.config import ROOT
 from harness.polling import eventually
-from harness.servers import made_folder
+from harness.servers import made_folder, processes, running
 from servers import bundled
 from servers.bundled import SERVERS
 from servers.confinement import BundledServerError
@@ -111,23 +111,6 @@ def leave(user):
     user.stdin.close()
     user.stdout.close()
     user.wait(60)
-
-
-def processes(word, folder):
-    """Processes whose command line has both the word and the folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
-        line = " ".join(process.info["cmdline"] or ())
-        if process.info["status"] != psutil.STATUS_ZOMBIE and word in line and str(folder) in line:
-            found.append(process)
-    return found
-
-
-def running(kind, folder):
-    """The server's and its keeper's processes."""
-    keepers = processes(f"servers.keeper {kind}", folder)
-    server = processes("bin/postgres" if kind == "postgres" else "unixsocket", folder / kind)
-    return keepers + server
 
 
 def works(kind, url):

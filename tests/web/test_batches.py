@@ -5,12 +5,11 @@ import json
 import pytest
 
 from batches import queries, removal
-from harness.batches import store
-from harness.books import assert_books_balance, query, snapshot
+from harness.batches import ADDRESSES, MARKED, completed, store, take_turns
+from harness.books import assert_books_balance, query, remains, snapshot
 from harness.polling import eventually
+from harness.site import problem
 from tabular.formats import Format
-from tests.batches.test_changes import ADDRESSES, MARKED, completed, remains, take_turns
-from tests.commands.test_app import problem
 from web import batches
 
 CODES = {number: reason for number, _, reason in MARKED}

@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from tests.batches.test_changes import completed
-from tests.commands.test_app import problem
+from harness.batches import completed
+from harness.site import problem
 from web.server import connections
 
 PART = b'--b\r\nContent-Disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'

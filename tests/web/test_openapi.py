@@ -11,8 +11,8 @@ from app import routes
 from harness.config import ROOT
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.site import ALICE, PASSWORD, sign_in
 from relay.hub import Hub
-from tests.web.access.test_sign_in import ALICE, PASSWORD, sign_in
 from web import openapi
 from web.access import sign_in as access
 from web.access import users

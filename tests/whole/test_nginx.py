@@ -17,8 +17,7 @@ from harness.config import ROOT, changed
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.servers import free_port, required
-from harness.site import Site
-from tests.web.access.test_sign_in import PASSWORD, basic
+from harness.site import PASSWORD, Site, basic
 from web.access import users
 
 SITE = ROOT / "deploy/nginx-email-batch.conf"

@@ -1,7 +1,5 @@
 """Backups restored elsewhere, gone on with there, and refused where they must be."""
 
-# ruff: noqa: F811
-
 import re
 import shutil
 import stat
@@ -15,25 +13,15 @@ import pytest
 from admin import backup, pg_tools
 from harness import servers as own
 from harness.batches import store
-from harness.books import query, snapshot
+from harness.books import execute_at, query, rows, snapshot, waiting, wrong_at
 from harness.config import ROOT, write_config
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.servers import database_of_its_own
 from harness.tls import Certificates
 from postgres import schema
 from postgres.schema import NEWEST
 from servers.keeper import BundledServer
-from tests.admin.test_backup import (  # noqa: F401
-    begin,
-    database_of_its_own,
-    manage,
-    other,
-    query_at,
-    rows,
-    small_backup,
-    waiting,
-    wrong_at,
-)
 
 EMAILS = 4000
 
@@ -126,7 +114,7 @@ def over_tls():
             shutil.chown(certificates.pair, user)
         options = {f"ssl_{name}_file": certificates.pair for name in ("cert", "key")}
         with own.postgres(folder, ssl="on", **options) as postgres:
-            query_at(
+            execute_at(
                 postgres.url, "ALTER ROLE postgres SET idle_in_transaction_session_timeout = '50ms'"
             )
             postgres.url += f"?sslmode=verify-full&sslrootcert={certificates.authority}"
@@ -241,8 +229,8 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
         f" {NEWEST}. Install the version that it is from.\n"
     )
     assert rows(other, "SELECT to_regclass('batch')") == [(None,)]
-    with database_of_its_own(servers, "past") as past:
-        query_at(
+    with database_of_its_own(servers.database_url, "past") as past:
+        execute_at(
             past,
             (ROOT / "tests/postgres/schemas/0005_files.sql").read_text()
             + "; CREATE TABLE schema_version (version integer PRIMARY KEY,"

@@ -15,15 +15,13 @@ import redis
 from harness import servers
 from harness.installation import Installation, audited
 from harness.polling import eventually
-from harness.servers import LASTING_COPY, MASTER, PASSWORD, PASSWORD_IN_URL
+from harness.servers import LASTING_COPY, MASTER, PASSWORD, PASSWORD_IN_URL, RIGHTS
 from harness.tls import Certificates, TlsServer
 from postgres import database
 from postgres.database import UNREACHABLE, pool, session
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
 SHARED = 3
-# What a user of Redis must be allowed to do, and with what.
-RIGHTS = ["~email-queue*", "resetchannels", "&batch:status:*", "+@all", "-@admin", "-@dangerous"]
 
 
 class Layout:

@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from tests.web.access.test_sign_in import ALICE, PASSWORD, basic
+from harness.site import ALICE, PASSWORD, basic
 from web.access import familiar, users
 from web.access import sign_in as access
 from web.access.familiar import FAMILIAR_SECONDS, WRITE_SECONDS, Familiar

@@ -1,4 +1,3 @@
-import base64
 import json
 import os
 import stat
@@ -15,13 +14,12 @@ from harness.books import query
 from harness.config import ROOT, write_config
 from harness.files import csv_of
 from harness.polling import eventually
-from harness.site import Site
+from harness.site import ALICE, PASSWORD, basic, sign_in
 from runtime.settings import SettingsError
 from web.access import familiar, users
 from web.access import sign_in as access
 from web.access.sign_in import Access
 
-PASSWORD = "correct horse 7"
 EVERYWHERE = "0.0.0.0"  # noqa: S104
 
 
@@ -43,13 +41,6 @@ def users_file(tmp_path):
 def closed(users_file, serve):
     """A site where alice and böb may sign in."""
     return serve()
-
-
-def basic(name, password):
-    return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
-
-
-ALICE = basic("alice", PASSWORD)
 
 
 def add_user(folder, name, typed):
@@ -569,16 +560,6 @@ class TestBehindAProxy:
                 "/?batch=7", X_Forwarded_Host="x.example", X_Forwarded_Proto="https"
             )
             assert response.headers["Location"].startswith(expected)
-
-
-def sign_in(site, authorization):
-    """The site as one user sees it."""
-
-    class SignedIn(Site):
-        def request(self, method, path, body=None, **headers):
-            return super().request(method, path, body, Authorization=authorization, **headers)
-
-    return SignedIn(site.url)
 
 
 def test_it_is_kept_and_shown_who_did_what(closed):

@@ -1,4 +1,3 @@
-import socket
 import time
 from contextlib import ExitStack
 
@@ -7,30 +6,9 @@ import pytest
 from harness.batches import store
 from harness.files import csv_of
 from harness.polling import eventually
-from tests.web.access.test_sign_in import ALICE, PASSWORD
+from harness.site import ALICE, HOST, PASSWORD, answer, body, connect
 from web.access import users
 from web.server import connections, server
-
-HOST = b"Host: localhost\r\n"
-
-
-def connect(site, sent=b""):
-    connection = socket.create_connection((site.host, site.port), timeout=20)
-    connection.sendall(sent)
-    return connection
-
-
-def answer(connection):
-    """All that the server says until it closes the connection."""
-    received = b""
-    with connection:
-        while data := connection.recv(1 << 16):
-            received += data
-    return received.decode()
-
-
-def body(size, path=b"/api/upload"):
-    return b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path, HOST, size)
 
 
 @pytest.fixture

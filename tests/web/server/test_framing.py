@@ -12,7 +12,7 @@ import pytest
 
 from harness.batches import store
 from harness.files import csv_of
-from tests.web.server.test_connections import HOST, answer, connect
+from harness.site import HOST, answer, connect
 from web.server import connections, framing
 from web.server.framing import MAX_LINE, MAX_LINES, Chunked, FramingError
 
