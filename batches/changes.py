@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from batches import snapshots
 from models import DELETED, TERMINAL, Snapshot
@@ -92,7 +91,7 @@ def retry(
             hint = "Wait until it is completed." if status != "cancelled" else "Upload it again."
             raise StateError(f"Batch {batch_id} is {status}, so nothing is requeued. {hint}")
         count = failed = 0
-        for first_id, last_id in _chunks_with_reasons(parameters):
+        for first_id, last_id in pool.execute_sql(_CHUNKS_WITH_REASONS, parameters).fetchall():
             on_chunk()
             row = fetch_one(
                 _REQUEUE.format(chosen=chosen), {**parameters, "first": first_id, "last": last_id}
@@ -114,15 +113,10 @@ def retry(
         return count, snapshots.present([batch_id])[0]
 
 
-def _chunks_with_reasons(parameters: dict[str, Any]) -> list[tuple[int, int]]:
-    rows = pool.execute_sql(
-        "SELECT first_id, last_id FROM chunk WHERE batch_id = %(batch_id)s AND reasons <> '{}'"
-        " ORDER BY first_id",
-        parameters,
-    )
-    return list(rows.fetchall())
-
-
+_CHUNKS_WITH_REASONS = """
+SELECT first_id, last_id FROM chunk WHERE batch_id = %(batch_id)s AND reasons <> '{}'
+ORDER BY first_id
+"""
 # Requeues the chosen emails of one chunk. A new batch has no statistics, and a chunk's range of the
 # primary key needs none.
 _REQUEUE = """

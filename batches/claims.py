@@ -124,7 +124,7 @@ WITH start AS (
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (SELECT FROM next)")}
 ), taken AS (SELECT * FROM next UNION ALL SELECT * FROM other
 ), started AS (
-  -- Without a chunk the batch isn't started, so that the starter always lives to publish it.
+  -- A turn without a chunk doesn't start the batch: it ends before it could publish that.
   UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1
   WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM taken)
   RETURNING jsonb_build_array({snapshots.COLUMNS}) AS snapshot
@@ -133,8 +133,8 @@ WITH start AS (
   FROM taken LEFT JOIN started ON true
   WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = taken.first_id
   RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone,
-    -- Mostly there is one behind it. A search on both sides at once would begin with all that are
-    -- done.
+    -- Usually there is one behind this chunk. A single search on both sides would first step over
+    -- all chunks that are done.
     {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
     started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
@@ -148,7 +148,7 @@ FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS 
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
 WHERE b.status = 'processing' AND c.done <= c.last_id - c.first_id
--- May wait a moment for another worker that locks the chunk, sees that it is taken and leaves it.
+-- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
 FOR UPDATE OF c
 """
 

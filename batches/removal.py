@@ -22,7 +22,7 @@ _REMOVED = (
 )
 
 
-# How far a removal is: the number of tables emptied, and the key removed last.
+# The progress of a removal: the number of tables emptied, and the key removed last.
 Place = tuple[int, int]
 
 

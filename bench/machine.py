@@ -54,8 +54,11 @@ def versions(ground: Ground) -> dict[str, Any]:
 
 
 def gives_memory_back() -> bool:
-    """Whether this is a virtual machine that gives free memory back to its host, and gets it again
-    page by page (the kernel's free page reporting, in blocks of 2^order pages)."""
+    """Return whether this is a virtual machine that gives free memory back to its host.
+
+    It gets the memory back page by page, which takes time. The kernel calls this free page
+    reporting, in blocks of 2^order pages.
+    """
     try:
         order = int(_REPORTING.read_text())
     except (OSError, ValueError):

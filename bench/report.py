@@ -49,7 +49,7 @@ class Row:
 
     @property
     def ok(self) -> bool | None:
-        """Whether the target is reached; None without one."""
+        """True if the target is reached; None without a target."""
         if self.target is None:
             return None
         if self.relation == "+-":

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL, made so that they notice a server that is gone or the wrong one."""
+"""Make connections to PostgreSQL, prepare them, and test whether they can be used again."""
 
 from __future__ import annotations
 

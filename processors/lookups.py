@@ -168,7 +168,7 @@ class Lookups:
 
     @property
     def busy(self) -> bool:
-        """Whether to begin no lookup ahead of need.
+        """True if no lookup should be begun ahead of need.
 
         The last fifth of the slots is kept for lookups that somebody is waiting for.
         """

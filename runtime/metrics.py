@@ -8,7 +8,8 @@ Metrics are lost with their process; the truth is in PostgreSQL.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -30,7 +31,7 @@ ProcessCollector(registry=REGISTRY)
 
 REQUESTS = Histogram(
     "email_batch_request_seconds",
-    "Seconds until the answer to a request began; streams and downloads last longer.",
+    "Seconds until the response to a request began; streams and downloads last longer.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
     registry=REGISTRY,
@@ -43,7 +44,7 @@ TURNS = Histogram(
 )
 EMAILS = Counter(
     "email_batch_emails",
-    "Emails processed, by outcome; a reason of a processor's own is `own`.",
+    "Emails processed, by outcome; the reasons of a team's own processor count as `own`.",
     ["verdict", "reason"],
     registry=REGISTRY,
 )
@@ -53,11 +54,9 @@ REPEATED_TURNS = Counter(
     "Turns on a chunk of which an earlier turn was never committed.",
     registry=REGISTRY,
 )
-SWEEPS = Counter(
-    "email_batch_sweeps", "Looks for batches that nobody rings for.", registry=REGISTRY
-)
-RINGS = Counter("email_batch_rings", "Batch ids given to the Redis list.", registry=REGISTRY)
-STREAMS = Gauge("email_batch_streams", "Event streams and downloads open.", registry=REGISTRY)
+SWEEPS = Counter("email_batch_sweeps", "Sweeps for unfinished batches.", registry=REGISTRY)
+RINGS = Counter("email_batch_rings", "Batch ids put on the Redis list.", registry=REGISTRY)
+STREAMS = Gauge("email_batch_streams", "Open event streams and downloads.", registry=REGISTRY)
 DATABASE_CONNECTIONS = Gauge(
     "email_batch_database_connections", "Connections to PostgreSQL.", ["state"], registry=REGISTRY
 )
@@ -90,16 +89,6 @@ def parse(value: Any) -> list[Sample]:
     return parsed
 
 
-class _Shown:
-    """Metrics in the form that generate_latest() accepts."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._families
-
-
 def exposition(processes: Mapping[str, list[Sample]], gauges: Iterable[Metric]) -> bytes:
     """Return the samples of all processes, and `gauges`, as text for Prometheus.
 
@@ -114,7 +103,7 @@ def exposition(processes: Mapping[str, list[Sample]], gauges: Iterable[Metric]) 
                 if name in names:
                     family.add_sample(name, {**labels, "process": process}, value)
         families.append(family)
-    text: bytes = generate_latest(_Shown(families))
+    text: bytes = generate_latest(SimpleNamespace(collect=lambda: families))
     return text
 
 

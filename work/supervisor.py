@@ -64,7 +64,7 @@ class Supervisor:
 
     @property
     def worn_out(self) -> bool:
-        """Whether so many threads hang that a new process should replace this one."""
+        """True if so many threads hang that a new process should replace this one."""
         return len(self._hung) >= self._settings.max_hung
 
     def run(self, not_frozen: Callable[[], object] = lambda: None) -> bool:

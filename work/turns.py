@@ -144,7 +144,7 @@ class Turns:
                 continue
             except UNREACHABLE as error:
                 if self.abandoned:
-                    return  # the supervisor cut the connection
+                    return  # the watchdog cut its connection
                 if database.is_limit(error):
                     self._services.no_time.warning(
                         "turn ended by a limit of PostgreSQL's", error=error
@@ -152,7 +152,7 @@ class Turns:
                 else:
                     self._services.postgres.begin(error)
             except Exception:
-                logger.exception("turn failed; its emails are still to be processed")
+                logger.exception("turn failed; its emails stay pending")
             failures = min(failures + 1, 10)
             # Jitter keeps the threads of all workers from coming back at the same moment.
             self._services.quiet.wait(
@@ -222,7 +222,7 @@ class Turns:
         if claim.lost:
             metrics.REPEATED_TURNS.inc()
             logger.warning(
-                "chunk taken up again",
+                "chunk claimed again after lost turns",
                 batch=claim.batch_id,
                 chunk=claim.first_id,
                 lost=claim.lost,
