@@ -64,13 +64,14 @@ class ResultWriter:
         end = len(found.header or ())
         self._old = range(end - len(RESULT_COLUMNS), end) if found.is_results else range(0)
         self._width = found.columns - len(self._old)
-        self._ok = self._joined("", _outcome("processed", None, self._delimiter), "", "")
+        self._joined = self._delimiter.join
+        self._ok = self._joined(["", _outcome("processed", None, self._delimiter), "", ""])
 
     def header(self) -> bytes:
         """Return a header row, for a file without one."""
         names = [f"column {number}" for number in range(1, self._width + 1)]
         names[self._format.column] = "email"
-        return f"{self._joined(*names, *RESULT_COLUMNS)}\n".encode()
+        return f"{self._joined([*names, *RESULT_COLUMNS])}\n".encode()
 
     def pieces(self, block: Block, others: Others, verdict: str | None) -> Iterator[bytes]:
         """Yield the block's rows, or only the header and the emails with this verdict.
@@ -87,20 +88,19 @@ class ResultWriter:
 
     def _text(self, block: Block, others: Others, verdict: str | None) -> str:
         lines, addresses = self._lines(block)
-        columns = [self._columns(result, addresses[position]) for position, result in others]
         # Each row has four parts: its line, its result columns, its normal form and a line break.
         parts = [""] * 4 * len(lines)
         if verdict in (None, "ok"):
             parts = ["", self._ok, "", "\n"] * len(lines)
             parts[::4] = lines
             parts[2::4] = self._normal_forms(addresses, others)
-        for (position, result), text in zip(others, columns, strict=True):
-            wanted = result is None or verdict in (None, result.verdict)
-            row = [lines[position], text, "", "\n"] if wanted else [""] * 4
+        for position, result in others:
+            row = [""] * 4
+            if result is None or verdict in (None, result.verdict):
+                row = [lines[position], self._columns(result, addresses[position]), "", "\n"]
             parts[4 * position : 4 * position + 4] = row
         text = "".join(parts)
-        # Only a workbook's cells have a CR. Other programs are known to read it if every cell is
-        # in quotes.
+        # Only a workbook's cells have a CR. Spreadsheets read it right if all cells are in quotes.
         return "".join(_quoted_lines(text, self._delimiter)) if "\r" in text else text
 
     def _lines(self, block: Block) -> tuple[list[str], list[str]]:
@@ -136,9 +136,10 @@ class ResultWriter:
 
     def _normal_forms(self, addresses: list[str], others: Others) -> list[str]:
         """Return the normal form of each address, empty for `others`."""
+        forms = addresses.copy()
         for position, _ in reversed(others):
-            del addresses[position]
-        forms = syntax.normal_forms(addresses)
+            del forms[position]
+        forms = syntax.normal_forms(forms)
         if self._delimiter == "|":
             forms = [*map(self._cell, forms)]
         for position, _ in others:
@@ -148,23 +149,20 @@ class ResultWriter:
     def _columns(self, result: RowResult | None, address: str) -> str:
         """Return the result columns behind a row's line, or their names for the header."""
         if result is None:
-            return self._joined("", *RESULT_COLUMNS)
+            return self._joined(["", *RESULT_COLUMNS])
         if result.first_row is not None:
             explanation = f"This address is on line {result.first_row} already."
-            return self._joined("", "duplicate", "", "", explanation, "", "")
+            return self._joined(["", "duplicate", "", "", explanation, "", ""])
         suggestion = form = ""
         if result.is_email and result.reason not in syntax.MALFORMED:
             suggestion = self._cell(risks.suggestion(address, result.reason))
             form = self._cell(syntax.normalized(address))
         outcome = _outcome(result.status, result.reason, self._delimiter)
-        return self._joined("", outcome, suggestion, form)
+        return self._joined(["", outcome, suggestion, form])
 
     def _cell(self, address: str) -> str:
         """Return a well-formed address as a cell; of all delimiters, only | may be in one."""
         return f'"{address}"' if self._delimiter in address else address
-
-    def _joined(self, *cells: str) -> str:
-        return self._delimiter.join(cells)
 
 
 @lru_cache(1 << 10)

@@ -64,16 +64,12 @@ def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
     """
     width = max(map(len, rows), default=0)
     if width > MAX_COLUMNS:
-        line, cells = next(
-            (line, len(row))
-            for line, row in zip(numbers, rows, strict=True)
-            if len(row) > MAX_COLUMNS
-        )
+        wide = next(i for i, row in enumerate(rows) if len(row) > MAX_COLUMNS)
         raise IntakeError(
             "too_many_columns",
-            f"the row has {cells:,} columns, and {MAX_COLUMNS:,} are the most. Perhaps columns are"
-            " separated by something else; name the delimiter.",
-            line=line,
+            f"the row has {len(rows[wide]):,} columns, and {MAX_COLUMNS:,} are the most. Perhaps"
+            " something else separates the columns; name the delimiter.",
+            line=numbers[wide],
         )
     return width
 

@@ -70,12 +70,12 @@ class Format:
     @property
     def is_results(self) -> bool:
         """Whether this is a results file of the product that was uploaded again."""
-        return is_results(self.header)
+        return is_results(self.header or ())
 
 
-def is_results(header: tuple[str, ...] | None) -> bool:
+def is_results(header: tuple[str, ...]) -> bool:
     """Tell by its header whether a file is a results file of the product."""
-    return header is not None and header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
+    return header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class Overrides:
 
     column: the text of its header, or its number from 1.
     delimiter, encoding: as in Format.
-    header: whether the first row is one.
+    header: whether there is one.
     """
 
     column: str | None = None
@@ -118,12 +118,10 @@ def _delimiter(text: str) -> str:
 def _encoding(text: str) -> str:
     name = text.strip().lower().replace("_", "-").replace(" ", "-")
     aliases = {"utf8": "utf-8", "utf16": "utf-16", "windows-": "cp", "iso-8859-": "iso8859-"}
-    aliases |= {"latin-1": "iso8859-1", "latin1": "iso8859-1"}
+    aliases |= {"utf-8-sig": "utf-8", "latin-1": "iso8859-1", "latin1": "iso8859-1"}
     for alias, meant in aliases.items():
         if name.startswith(alias):
             name = meant + name[len(alias) :]
-    if name == "utf-8-sig":
-        name = "utf-8"
     if name not in ENCODINGS:
         raise IntakeError(
             "bad_encoding",
@@ -133,10 +131,10 @@ def _encoding(text: str) -> str:
 
 
 def _yes_or_no(text: str) -> bool:
-    answers = {"yes": True, "no": False}
-    if text.strip().lower() not in answers:
+    answer = {"yes": True, "no": False}.get(text.strip().lower())
+    if answer is None:
         raise IntakeError("bad_header", f"header is yes or no, not {shorten(text, 20)!r}.")
-    return answers[text.strip().lower()]
+    return answer
 
 
 def shorten(text: str, length: int) -> str:

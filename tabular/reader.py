@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
@@ -19,6 +20,7 @@ SAMPLE_ROWS = 200
 SAMPLE_CHARACTERS = 1 << 20
 
 
+@dataclass
 class Table:
     """A file that was looked at, ready to be read once. Must be closed.
 
@@ -26,17 +28,10 @@ class Table:
     sample: the first rows, each with its number.
     """
 
-    def __init__(
-        self,
-        found: Format,
-        sample: list[tuple[int, list[str]]],
-        first: list[Block],
-        rest: Generator[Block, None, None],
-    ) -> None:
-        self.format = found
-        self.sample = sample
-        self._first = first
-        self._rest = rest
+    format: Format
+    sample: list[tuple[int, list[str]]]
+    _first: list[Block]
+    _rest: Generator[Block, None, None]
 
     def blocks(self) -> Iterator[Block]:
         """Return all blocks, as blocks() of this module does; only once."""
@@ -55,17 +50,16 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     kind = _kind(file, overrides)
     rest = blocks(file, kind)
     try:
-        first, ended = _first_blocks(rest)
-        sample = _sample(first, kind)
-        if cut and ended and len(sample) > 1:
-            sample.pop()
-            numbers, cells = zip(*sample, strict=True)
-            first = [Block(numbers, rows=cells)]
+        first, sample, ended = _first_rows(rest, kind)
         if not sample:
             raise IntakeError(
                 "empty_file", "The file is empty. Choose one with an address per line."
             )
+        if cut and ended and len(sample) > 1:
+            sample.pop()
         numbers, cells = zip(*sample, strict=True)
+        if cut and ended:
+            first = [Block(numbers, rows=cells)]
         columns.width_of(numbers, cells)
         found = columns.complete(kind, cells, overrides)
     except BaseException:
@@ -82,29 +76,19 @@ def _kind(file: BinaryIO, overrides: Overrides) -> Format:
     return Format("csv", encoding, delimiter)
 
 
-def _first_blocks(rest: Iterator[Block]) -> tuple[list[Block], bool]:
-    """Return the blocks that have the sample, and whether they are all of the file."""
-    first: list[Block] = []
-    rows = characters = 0
-    while rows < SAMPLE_ROWS and characters <= SAMPLE_CHARACTERS:
-        block = next(rest, None)
-        if block is None:
-            return first, True
+def _first_rows(
+    rest: Iterator[Block], kind: Format
+) -> tuple[list[Block], list[tuple[int, list[str]]], bool]:
+    """Return the first blocks, the sample of their rows, and whether that is all of the file."""
+    first, sample, characters = [], [], 0
+    for block in rest:
         first.append(block)
-        rows += len(block)
-        characters += block.characters()
-    return first, False
-
-
-def _sample(first: list[Block], found: Format) -> list[tuple[int, list[str]]]:
-    sample, characters = [], 0
-    for block in first:
-        for line, cells in zip(block.numbers, block.cells(found.delimiter or ","), strict=True):
-            sample.append((line, cells))
+        for number, cells in zip(block.numbers, block.cells(kind.delimiter or ","), strict=True):
+            sample.append((number, cells))
             characters += sum(map(len, cells)) + len(cells)
             if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:
-                return sample
-    return sample
+                return first, sample, False
+    return first, sample, True
 
 
 def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:

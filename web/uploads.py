@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 import multipart
@@ -244,10 +245,11 @@ def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
             ) from None
         raise
     table.close()
-    rows = [cells for _, cells in table.sample]
-    return format_json(table.format) | {
-        "columns": _columns_json(table.format, rows),
-        "rows": [cut_row(row) for row in _shown(table.format, rows)],
+    found, rows = table.format, [cells for _, cells in table.sample]
+    start = 0 if found.header is None else found.header_index + 1
+    return format_json(found) | {
+        "columns": _columns_json(found, rows),
+        "rows": [cut_row(row) for row in rows[start : start + PREVIEW_ROWS]],
         "partial": cut,
     }
 
@@ -263,20 +265,10 @@ def _first_part(file: BinaryIO, cut: bool) -> bytes:
     return part[: len(part) - len(decoder.getstate()[0])]
 
 
-def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
-    """Return the first rows below the header."""
-    start = 0 if found.header is None else found.header_index + 1
-    return rows[start : start + PREVIEW_ROWS]
-
-
 def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
-    names = cut_row(found.header or ())
-    counts = columns.count_addresses(rows, found.columns, found.header or ())
+    names = found.header or ()
+    counts = columns.count_addresses(rows, found.columns, names)[:CELLS]
     return [
-        {
-            "index": index + 1,
-            "name": names[index] if index < len(names) else None,
-            "addresses": count,
-        }
-        for index, count in enumerate(counts[:CELLS])
+        {"index": index, "name": name, "addresses": count}
+        for index, (count, name) in enumerate(zip_longest(counts, cut_row(names)), start=1)
     ]
