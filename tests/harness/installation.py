@@ -86,5 +86,5 @@ def audited(database_url: str, *uploads: Upload) -> Verdict:
     anything wrong."""
     with closing(psycopg2.connect(database_url)) as connection:
         verdict = audit(connection, uploads)
-    assert verdict.clean, verdict.findings.sentences
+    assert verdict.clean, verdict.faults.sentences
     return verdict
