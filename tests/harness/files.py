@@ -1,4 +1,4 @@
-"""Uploaded files, and the rows of files that were read."""
+"""Files to upload, forms with them, and the rows of files that were read."""
 
 from __future__ import annotations
 
@@ -14,6 +14,18 @@ from tabular.text import Block
 
 def csv_of(*addresses: str) -> bytes:
     return "".join(f"{address}\n" for address in addresses).encode()
+
+
+BOUNDARY = "a-boundary-of-the-tests"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def form(content: bytes, filename: str, field: str = "file", **texts: str) -> bytes:
+    """A form, of type FORM_TYPE, with a file in `field` and `texts` as its other fields."""
+    start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
+    fields = "".join(f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts.items())
+    head = f'{start}"{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
+    return (fields + head).encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def workbook(rows: list[list[Any]]) -> bytes:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
-from batches.invariants import INVARIANTS
+from harness.books import BOOKS
 
 # What is known of an upload. Acknowledged: it must exist whole, once. Unknown, because nobody
 # answered: it may exist whole, once, or not at all. Broken off: it must not exist.
@@ -104,7 +104,7 @@ class Verdict:
         return not (self.lost or self.doubled or self.faults.count)
 
 
-# What must be empty when all is done, too: a sentence, and the ids of the batches it is true of.
+# What must be empty when all is done, too.
 _ALL_DONE = {
     "it is not completed": "SELECT id FROM batch WHERE status <> 'completed'",
     "its processed_count is not what its chunks add up to": """
@@ -134,7 +134,7 @@ def audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
     The database must be quiet. Memory is bounded by the largest batch.
     """
     verdict = Verdict()
-    for sentence, sql in (INVARIANTS | _ALL_DONE).items():
+    for sentence, sql in (BOOKS | _ALL_DONE).items():
         for (batch_id,) in _rows(connection, sql):
             verdict.faults.add(f"batch {batch_id}: {sentence}")
     for batch_id, count in _rows(connection, _EMAILS_WITHOUT_BATCH):

@@ -11,13 +11,11 @@ import http.client
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from harness.config import ROOT, write_config
+from harness.polling import eventually
+from harness.processes import Running
 from harness.servers import free_port
 from servers.keeper import BundledServer
 from torture.audit import Faults
@@ -109,11 +109,10 @@ class Child:
         self.name = name
         self.log = log
         self._command = [sys.executable, *command]
-        self._ready = ready.encode()
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._offset = 0
+        self._ready = ready
+        self._environment = {**os.environ, **environment}
+        self._lock = threading.RLock()
+        self._process: Running | None = None
         # How the present process is to end: not at all, by a kill, or in good order until then.
         self._killed = False
         self._end_by: float | None = None
@@ -124,29 +123,20 @@ class Child:
     def start(self) -> None:
         """Start a process; only look() and whoever comes before it may."""
         self._killed, self._end_by, self._paused_until = False, None, None
-        with self.log.open("ab") as log:
-            self._offset = log.tell()
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,  # a Ctrl-C is ours to handle
-            )
+        # A session of its own: a Ctrl-C is ours to handle.
+        self._process = Running(self._command, self._environment, self.log, start_new_session=True)
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.alive
 
     @property
     def ready(self) -> bool:
         """Whether the present process has said that it's at work, and is left in peace."""
-        if not self.running or self._killed or self._end_by or self._paused_until:
-            return False
-        with self.log.open("rb") as log:
-            log.seek(self._offset)
-            return self._ready in log.read()
+        with self._lock:
+            if not self.running or self._killed or self._end_by or self._paused_until:
+                return False
+            return self._ready in self._process.output  # type: ignore[union-attr]
 
     def kill(self) -> bool:
         """SIGKILL; False if it doesn't run."""
@@ -154,7 +144,7 @@ class Child:
             if not self.running or self._killed:
                 return False
             self._killed = True
-            self._process.kill()  # type: ignore[union-attr]
+            self._process.send(signal.SIGKILL)  # type: ignore[union-attr]
             return True
 
     def terminate(self) -> bool:
@@ -163,7 +153,7 @@ class Child:
             if not self.ready:
                 return False
             self._end_by = time.monotonic() + END
-            self._process.terminate()  # type: ignore[union-attr]
+            self._process.send(signal.SIGTERM)  # type: ignore[union-attr]
             return True
 
     def pause(self, seconds: float) -> bool:
@@ -172,7 +162,7 @@ class Child:
             if not self.ready:
                 return False
             self._paused_until = time.monotonic() + seconds
-            self._process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+            self._process.send(signal.SIGSTOP)  # type: ignore[union-attr]
             return True
 
     def retire(self) -> None:
@@ -184,16 +174,17 @@ class Child:
         """Do what is due: start it again, let it go on, note what is wrong."""
         with self._lock:
             assert self._process is not None
-            status, now = self._process.poll(), time.monotonic()
+            status, now = self._process.status, time.monotonic()
             if status is None:
                 if self._paused_until and now > self._paused_until:
-                    self._process.send_signal(signal.SIGCONT)
+                    self._process.send(signal.SIGCONT)
                     self._paused_until = None
                 if self._end_by and now > self._end_by and not self._killed:
                     faults.add(f"{self.name} has not ended {END} s after SIGTERM")
                     self._killed = True
-                    self._process.kill()
+                    self._process.send(signal.SIGKILL)
                 return
+            self._process.wait()
             if not self._wanted and self._end_by is None:
                 return
             if not self._killed and (self._end_by is None or status != 0):
@@ -286,15 +277,15 @@ class Stage:
 
     def await_ready(self) -> None:
         """Wait until all are at work and the app answers. Raises AssertionError."""
-        await_true(lambda: all(child.ready for child in self.children), READY, "all processes run")
-        await_true(self.app_answers, READY, "the app answers")
+        eventually(lambda: all(child.ready for child in self.children), READY, "all processes run")
+        eventually(self.app_answers, READY, "the app answers")
 
     def retire(self, *children: Child) -> None:
         """End these in good order and for good, while supervise() looks on."""
         for child in children:
             child.retire()
             child.terminate()
-        await_true(lambda: not any(child.running for child in children), END + 5, "all ended")
+        eventually(lambda: not any(child.running for child in children), END + 5, "all ended")
 
     def app_answers(self) -> bool:
         """Whether GET /api/health is answered, be it by 503."""
@@ -367,11 +358,3 @@ class Stage:
         else:
             shutil.rmtree(self.logs, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def await_true(condition: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait until the condition is true. Raises AssertionError that says what was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        threading.Event().wait(LOOK)

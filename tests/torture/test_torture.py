@@ -22,6 +22,7 @@ from harness.batches import store
 from harness.books import query
 from harness.polling import eventually
 from harness.processes import Process
+from harness.servers import processes
 from processors import PROCESSED, failed
 from processors.check import check, check_one
 from tabular import reader
@@ -92,16 +93,7 @@ class TestCommand:
             file.unlink()
         logs.rmdir()
         assert not folder.exists()
-        eventually(lambda: not self.running_in(folder))
-
-    @staticmethod
-    def running_in(folder: Path) -> list[psutil.Process]:
-        """Processes with the folder in their command lines."""
-        return [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if str(folder) in " ".join(process.info["cmdline"] or ())
-        ]
+        eventually(lambda: not processes("", folder))
 
     @staticmethod
     def command_folder(pid: int) -> Path | None:

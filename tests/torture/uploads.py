@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from harness.files import FORM_TYPE, form
 from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Faults, Row
 
 # Addresses with a row's number in them, and the reason why they fail.
@@ -59,7 +60,6 @@ BREAK_OFF, WALK_AWAY = 0.06, 0.04
 # has no database.
 PATIENCE = 30.0
 PAUSE = 0.2
-_BOUNDARY = "a-boundary-of-the-torture"
 
 
 @dataclass
@@ -190,11 +190,7 @@ class Uploader:
 
     def _upload(self, upload: Upload, stopping: threading.Event) -> None:
         content, counts = upload.content()
-        body = (
-            f"--{_BOUNDARY}\r\nContent-Disposition: form-data; "
-            f'name="file"; filename="{upload.filename}"\r\nContent-Type: text/csv\r\n\r\n'
-        ).encode()
-        body += content + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        body = form(content, upload.filename)
         connection = http.client.HTTPConnection(*self._address, timeout=PATIENCE)
         while True:
             try:
@@ -223,7 +219,7 @@ class Uploader:
         began = time.monotonic()
         try:
             connection.putrequest("POST", "/api/upload")
-            connection.putheader("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}")
+            connection.putheader("Content-Type", FORM_TYPE)
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders()
             if chance < BREAK_OFF:

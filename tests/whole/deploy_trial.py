@@ -20,11 +20,16 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (2, 1)]
+
+from harness.config import ROOT
+from harness.files import FORM_TYPE, form
+from harness.polling import eventually
+
 HOST = "batches.test"
 PASSWORD = "a password for the trial"
 BASIC = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
@@ -65,9 +70,11 @@ class Machine:
              "--keep-unit", "--resolv-conf=copy-host", f"--bind-ro={ROOT}:/src"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
         )  # fmt: skip
-        wait(lambda: self._leader() is not None, 30, "systemd runs")
-        wait(lambda: self.says("systemctl", "is-system-running") in ("running", "degraded"), 60,
-             "it is booted")  # fmt: skip
+        eventually(lambda: self._leader() is not None, 30, "systemd runs")
+        booted = ("running", "degraded")
+        eventually(
+            lambda: self.says("systemctl", "is-system-running") in booted, 60, "it is booted"
+        )
 
     def _leader(self) -> int | None:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
@@ -109,14 +116,6 @@ class Machine:
         self._log.close()
 
 
-def wait(condition: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait until the condition is true. Raises AssertionError."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)
-
-
 class Page:
     """The page behind HTTPS, as alice has it."""
 
@@ -137,13 +136,8 @@ class Page:
     def upload(self, rows: int) -> int:
         """Upload a list, and give the batch's id."""
         content = "".join(f"user{number}@example.com\n" for number in range(rows))
-        body = (
-            '--x\r\nContent-Disposition: form-data; name="file"; filename="list.csv"\r\n\r\n'
-            f"{content}\r\n--x--\r\n"
-        )
-        status, answer = self.request(
-            "POST", "/api/upload", body.encode(), Content_Type="multipart/form-data; boundary=x"
-        )
+        body = form(content.encode(), "list.csv")
+        status, answer = self.request("POST", "/api/upload", body, Content_Type=FORM_TYPE)
         assert status == 201, answer
         return int(json.loads(answer)["batchId"])
 
@@ -156,7 +150,7 @@ class Page:
         return {"status": "", "processedCount": 0}
 
     def await_completed(self, batch_id: int) -> None:
-        wait(
+        eventually(
             lambda: self.batch(batch_id)["status"] == "completed", 120, f"batch {batch_id} is done"
         )
         assert self.batch(batch_id)["processedCount"] == self.batch(batch_id)["totalEmails"]
@@ -185,14 +179,14 @@ def harm(machine: Machine, page: Page) -> None:
     """Kill, hang and restart what was installed, in mid-batch."""
     with said("a worker that is killed is started anew, and the batch is completed"):
         batch_id = page.upload(ROWS)
-        wait(lambda: page.batch(batch_id)["processedCount"], 60, "the batch is begun")
+        eventually(lambda: page.batch(batch_id)["processedCount"], 60, "the batch is begun")
         os.kill(machine.pid(WORKER), signal.SIGKILL)
         page.await_completed(batch_id)
         assert machine.shown(WORKER, "NRestarts") == "1"
     with said("an app that hangs is started anew by systemd's watchdog"):
         os.kill(machine.pid(APP), signal.SIGSTOP)
-        wait(lambda: machine.shown(APP, "NRestarts") == "1", 90, "the watchdog has seen it")
-        wait(lambda: page.batch(batch_id)["status"] == "completed", 60, "the app is back")
+        eventually(lambda: machine.shown(APP, "NRestarts") == "1", 90, "the watchdog has seen it")
+        eventually(lambda: page.batch(batch_id)["status"] == "completed", 60, "the app is back")
     with said("app and worker are restarted one by one on a running batch"):
         batch_id = page.upload(ROWS)
         machine.run("systemctl", "restart", WORKER)

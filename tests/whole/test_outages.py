@@ -4,7 +4,6 @@ import contextlib
 import re
 import shlex
 import shutil
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +23,7 @@ from harness.config import write_config
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processors import write_slow_processor
-from harness.servers import LASTING_COPY, made_folder
+from harness.servers import LASTING_COPY, made_folder, temporary_folder
 from postgres import database
 from relay.doorbell import Doorbell
 from runtime import redis_client
@@ -363,21 +362,20 @@ def test_a_killed_redis_comes_back_empty_and_all_heals(start, own, database, tmp
 @pytest.fixture
 def switched(own):
     """A path that leads to `own`, or to another server; `own.url` is this path meanwhile."""
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    other, link = Server("redis", folder), folder / "link.sock"
+    with temporary_folder() as folder:
+        other, link = Server("redis", folder), folder / "link.sock"
 
-    def lead_to(server):
-        new = folder / "new.sock"
-        new.symlink_to(unquote(server.url.removeprefix("unix://")))
-        new.replace(link)
+        def lead_to(server):
+            new = folder / "new.sock"
+            new.symlink_to(unquote(server.url.removeprefix("unix://")))
+            new.replace(link)
 
-    lead_to(own)
-    first = own.url
-    own.url = f"unix://{link}"
-    yield SimpleNamespace(first=first, other=other, lead_to=lead_to)
-    own.url = first
-    other.release()
-    shutil.rmtree(folder)
+        lead_to(own)
+        first = own.url
+        own.url = f"unix://{link}"
+        yield SimpleNamespace(first=first, other=other, lead_to=lead_to)
+        own.url = first
+        other.release()
 
 
 @contextlib.contextmanager
