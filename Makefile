@@ -38,10 +38,11 @@ bench-peers: $(VENV)/peers ## Measure the same check as one job an address on RQ
 screenshots: $(VENV)/dev system ## Take the pictures of all pages that are in docs/
 	@$(BIN)/python tests/browser/screenshots.py
 
-lint: $(VENV)/dev ## Check style and types
+lint: $(VENV)/dev ## Check style, types, and which way imports point
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 audit: $(VENV)/dev ## Look for known holes in what is required, and for habits that open some (asks the internet)
 	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml *.py admin batches postgres processors relay runtime servers tabular web work

@@ -76,7 +76,7 @@ def routes(services: Services) -> bottle.Bottle:
     ]
     hooks = Hooks(services)
     app = bottle.Bottle()
-    app.add_hook("before_request", hooks.let_in)
+    app.add_hook("before_request", hooks.admit)
     app.uninstall(bottle.JSONPlugin)
     app.install(bottle.JSONPlugin(json_text))
     app.install(hooks.answer_problems)

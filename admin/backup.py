@@ -23,6 +23,7 @@ from batches import invariants
 from postgres import database, schema
 from postgres.database import APPLICATION, pool, session
 from postgres.schema import NEWEST
+from runtime.phrases import several
 
 # All tables of this project.
 TABLES = ("action", "chunk", "email", "file_piece", "skipped_row", "batch", "schema_version")
@@ -52,6 +53,9 @@ class Contents:
     batches: int
     emails: int
     schema_version: int
+
+    def __str__(self) -> str:
+        return f"{several(self.batches, 'batch', 'batches')} with {several(self.emails, 'email')}"
 
 
 # The transaction that holds the snapshot idles until pg_dump ends, which a server may forbid.

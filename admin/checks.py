@@ -64,6 +64,8 @@ def run(settings: Settings) -> Iterator[Diagnostic]:
     for part, check in _CHECKS.items():
         try:
             yield from check(settings)
+        except BundledServerError as error:
+            yield Diagnostic(PROBLEM, part, f"{error}.")
         except Exception as error:
             text = f"it can't be checked: {type(error).__name__}: {_message(error)}."
             yield Diagnostic(PROBLEM, part, text)
@@ -113,12 +115,10 @@ def _versions(_: Settings) -> Iterator[Diagnostic]:
     yield Diagnostic(OK, "program", f"version {VERSION}, tables up to version {NEWEST}.")
     python = f"{platform.python_version()} at {sys.executable}"
     pins = re.findall(r"^([\w.-]+)==([\w.]+)", REQUIREMENTS.read_text(encoding="utf-8"), re.M)
-    others = [text for name, pinned in pins if (text := _difference(name, pinned))]
-    if others:
-        advice = f"Say {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
-        yield Diagnostic(WARNING, "Python", f"{python}; {', '.join(others)}.", advice)
-    else:
-        yield Diagnostic(OK, "Python", f"{python}, with the {len(pins)} packages that are pinned.")
+    others = list(filter(None, (_difference(*pin) for pin in pins)))
+    text = "; ".join([python, ", ".join(others) or f"all {len(pins)} packages are as pinned"])
+    advice = f"Say {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
+    yield _judged(bool(others), "Python", f"{text}.", advice)
 
 
 def _difference(name: str, pinned: str) -> str:
@@ -185,8 +185,6 @@ def _postgres(settings: Settings) -> Iterator[Diagnostic]:
     try:
         with connect.postgres(settings, "check", reads=True), session(10):
             yield from _of_postgres(settings)
-    except BundledServerError as error:
-        yield Diagnostic(PROBLEM, "PostgreSQL", f"{error}.")
     except UNREACHABLE as error:
         advice = "See [database] url, or DATABASE_URL, and whether the server runs."
         yield Diagnostic(PROBLEM, "PostgreSQL", f"it can't be reached: {_message(error)}.", advice)
@@ -257,8 +255,6 @@ def _redis(settings: Settings) -> Iterator[Diagnostic]:
     try:
         with connect.redis(settings) as doorbell:
             yield from _of_redis(doorbell)
-    except BundledServerError as error:
-        yield Diagnostic(PROBLEM, "Redis", f"{error}.")
     except redis.RedisError as error:
         advice = "See [redis] url, or REDIS_URL, and whether the server runs."
         text = f"it can't be used: {_message(error)}."

@@ -27,7 +27,7 @@ from postgres import database, schema
 from postgres.database import UNREACHABLE, session
 from postgres.schema import NEWEST, SchemaError
 from processors import reasons
-from relay import hub
+from relay import publish
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from runtime import logs, phrases
@@ -152,39 +152,33 @@ class Commands:
             with contextlib.suppress(ManageError, StateError):
                 emails += self._delete(batch_id)
                 deleted.append(batch_id)
-        said = f"{several(len(deleted), 'batch', 'batches')} {ago}"
+        said = f"{several(len(deleted), 'batch', 'batches')} {ago}: deleted, with"
         return Report(
-            {"deleted": deleted, "emails": emails},
-            [f"{said}: deleted, with {several(emails, 'email')}."],
+            {"deleted": deleted, "emails": emails}, [f"{said} {several(emails, 'email')}."]
         )
 
     def backup(self, arguments: argparse.Namespace) -> Report:
         target = None if arguments.file == "-" else Path(arguments.file)
         _refuse(target, force=arguments.force)
         begun = time.monotonic()
-        found, size = backups.backup(
-            self._url, target, _megabytes(self._meter, "written"), bundled=self._bundled
-        )
+        progress = _megabytes(self._meter, "written")
+        found, size = backups.backup(self._url, target, progress, bundled=self._bundled)
         seconds = time.monotonic() - begun
         measured = {"file": arguments.file, "bytes": size, "seconds": round(seconds, 1)}
         return Report(
             {**_contents_json(found), **measured},
             [
-                f"{_contents_text(found)} are in {target or 'standard output'}: {size / 1e6:,.1f}"
+                f"{found} are in {target or 'standard output'}: {size / 1e6:,.1f}"
                 f" MB, tables of version {found.schema_version}, in {seconds:.1f} s."
             ],
         )
 
     def restore(self, arguments: argparse.Namespace) -> Report:
-        found = backups.restore(
-            self._url,
-            Path(arguments.file),
-            _megabytes(self._meter, "restored"),
-            bundled=self._bundled,
-        )
+        progress = _megabytes(self._meter, "restored")
+        found = backups.restore(self._url, Path(arguments.file), progress, bundled=self._bundled)
         return Report(
             {**_contents_json(found), "file": arguments.file},
-            [f"{_contents_text(found)} are restored, and all counts agree."],
+            [f"{found} are restored, and all counts agree."],
         )
 
     def _delete(self, batch_id: int) -> int:
@@ -192,18 +186,17 @@ class Commands:
         with session():
             snapshot = _existing(changes.delete(batch_id, self._by), batch_id)
         self._announce(snapshot)
+        removing = f"batch {batch_id}: removing its rows"
         removal.remove_all(
             batch_id,
             lambda: session(PIECE_SECONDS),
-            on_piece=lambda key: self._meter(
-                f"batch {batch_id}: removing its rows, {key:,} so far"
-            ),
+            on_piece=lambda key: self._meter(f"{removing}, {key:,} so far"),
         )
         return snapshot.total
 
     def _announce(self, snapshot: Snapshot) -> None:
         prefix = self._settings.redis.channel_prefix
-        hub.announce(self._doorbell, self._queue, prefix, snapshot)
+        publish.announce(self._doorbell, self._queue, prefix, snapshot)
 
 
 def _megabytes(meter: Meter, done: str) -> Callable[[int], None]:
@@ -282,11 +275,6 @@ def _contents_json(contents: backups.Contents) -> dict[str, int]:
         "emails": contents.emails,
         "schemaVersion": contents.schema_version,
     }
-
-
-def _contents_text(contents: backups.Contents) -> str:
-    batches = several(contents.batches, "batch", "batches")
-    return f"{batches} with {several(contents.emails, 'email')}"
 
 
 def _check(settings: Settings) -> Report:

@@ -61,22 +61,20 @@ class AddressSet:
         return duplicates
 
     def _write(self, addresses: Collection[str], lines: Iterable[int]) -> None:
-        text = "".join(addresses).encode()
-        lengths = np.fromiter(map(len, addresses), np.uint32, len(addresses))
-        if len(text) != lengths.sum():  # not all are ASCII
-            lengths = np.fromiter(
-                (len(address.encode()) for address in addresses), np.uint32, len(addresses)
-            )
+        text = "".join(addresses)
+        content = text.encode()
+        parts = addresses if text.isascii() else [address.encode() for address in addresses]
+        lengths = np.fromiter(map(len, parts), np.uint32, len(addresses))
         records = np.empty(len(addresses), _RECORD)
         records["length"] = lengths
         records["line"] = np.fromiter(lines, np.uint32, len(addresses))
         records["place"] = self._size + lengths.cumsum(dtype=np.uint64) - lengths
-        self._addresses.write(text)
+        self._addresses.write(content)
         self._records.write(records.tobytes())
         # pread() sees only what has left Python's buffers.
         self._addresses.flush()
         self._records.flush()
-        self._size += len(text)
+        self._size += len(content)
         self._count += len(addresses)
 
     def _line_of(self, number: int, address: str) -> int | None:

@@ -79,19 +79,19 @@ def store(
         if abandoned():
             raise IntakeError("abandoned", "The upload was broken off, and nothing was stored.")
 
-    transaction, batch = None, None
+    transaction = None
     # Looking at a file may take seconds, so no connection is held meanwhile.
     with closing(reader.read(file, overrides)) as table:
         try:
             with session() as current, pool.atomic():
-                transaction = database.transaction_id()
                 batch = _store(table, filename, uploaded_by, chunk_size, max_rows, current, go_on)
                 table.close()
                 kept_files.keep(batch.id, file, current)
                 go_on()
+                transaction = database.transaction_id()
         except UNREACHABLE:
             # The commit may have taken place although its answer was lost.
-            if transaction is None or batch is None or not _was_committed(transaction):
+            if transaction is None or not _was_committed(transaction):
                 raise
     return batch
 

@@ -1,67 +1,56 @@
-"""What is downloaded of a batch: the uploaded file with what came of each row, or JSON lines.
+"""Yields the results of a batch: its file with RESULT_COLUMNS added, or JSON lines.
 
-Both are streamed: the file is read again piece by piece as it was kept, and beside it the emails
-and the rows that are none, page by page, each page in a session of its own. All three are in the
-order of the file's lines.
+The kept file is read again in blocks. The results of its rows are read from the database in pages,
+each in a session of its own. Both are in the order of the file's lines.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from bisect import bisect_right, insort
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from operator import itemgetter
 from typing import Any
-from urllib.parse import quote
 
 import models
 from batches import kept_files, snapshots
 from batches.as_json import email_json
 from batches.queries import Found
-from batches.result_rows import Answers, Known
+from batches.result_rows import ResultWriter, RowResult
 from models import Batch
 from postgres.database import pool, session
 from processors import reasons
 from tabular import reader
 from tabular.formats import Format
 from tabular.text import Block
-from web.problems import Problem
 
-# What can be asked for alone, and the verdict that it has.
+# The verdict of each part of the results that can be asked for by itself.
 ONLY = {"failed": "invalid", "ok": "ok", "risky": "risky", "unknown": "unknown"}
-MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
-# Emails, or other rows, that are read at once; and bytes of their addresses, or one more.
+# Emails or skipped rows in one page, and bytes of the emails' addresses, or one address more.
 PAGE, PAGE_BYTES = 4_000, 1 << 20
-# Emails among which those with a reason are read at once.
+# Emails among which one statement looks for those with a reason.
 MARKED_PAGE = 25_000
-# By this Excel knows that it is UTF-8.
+# By this Excel knows that a file is UTF-8.
 _BOM = "\ufeff".encode()
-# After the last of what is known.
-_END = Known(1 << 62, "")
+# Comes after the last page.
+_END = RowResult(1 << 62, "")
+
+
+class FileNotKeptError(Exception):
+    """The batch was uploaded before files were kept."""
 
 
 class IncompleteError(Exception):
-    """Rows of the batch are missing, because it is being deleted; the download breaks off."""
-
-
-def filename(batch: Batch, only: str | None, suffix: str) -> str:
-    """The name that a download is saved by; it says when emails are still to be processed."""
-    stem = batch.filename.rpartition(".")[0] or batch.filename
-    partial = ".partial" if batch.processed_count < batch.total_emails else ""
-    return f"{stem}.{only or 'results'}{partial}.{suffix}"
-
-
-def disposition(name: str) -> str:
-    """Content-Disposition for a download of this name (RFC 6266)."""
-    plain = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
+    """Rows of the batch are missing, because it is being deleted."""
 
 
 def jsonl_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
-    """A line of JSON for each email, in order. Raises IncompleteError."""
+    """Yield a line of JSON for each email, by id, or for those of one part. Raises IncompleteError.
+
+    `only` is a key of ONLY.
+    """
     verdict = ONLY[only] if only else None
     for page in _pages(batch):
         lines = [
@@ -73,79 +62,66 @@ def jsonl_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
 
 
 def csv_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
-    """The file's rows with RESULT_COLUMNS added, or those rows only. Raises IncompleteError.
+    """Yield the file's rows with RESULT_COLUMNS added, or the header and the rows of one part.
 
-    Raises Problem if the file was not kept.
+    `only` is a key of ONLY. Raises FileNotKeptError and IncompleteError.
     """
     if batch.format is None:
-        raise Problem(
-            404,
-            "file_not_kept",
-            "This batch was uploaded before files were kept. Take results.jsonl instead.",
-        )
+        raise FileNotKeptError(f"batch {batch.id} was uploaded before files were kept")
     found = Format.from_json(batch.format)
-    beginning = _BOM
     with (
         closing(kept_files.open_kept(batch.id)) as file,
         closing(reader.blocks(file, found)) as blocks,
     ):
-        for text in _answered(blocks, found, batch, ONLY[only] if only else None):
-            yield beginning + text
-            beginning = b""
+        pieces = _rows(blocks, found, batch, ONLY[only] if only else None)
+        yield _BOM + next(pieces, b"")
+        yield from pieces
 
 
-def _answered(
+def _rows(
     blocks: Iterable[Block], found: Format, batch: Batch, verdict: str | None
 ) -> Iterator[bytes]:
-    """The header, and each row with what came of it; or only rows with the verdict.
+    """Yield the header and the rows, or only the rows with the verdict.
 
-    A row is an email that was processed without a reason, unless something else is known of it;
-    of few rows, normally, something is, and only these are read from the database.
+    Most rows are emails that were processed without a reason; only the results of the others are
+    read from the database.
     """
-    answers = Answers(found)
-    marked = _ByLine(_read_ahead(_marked(batch)))
-    skipped = _ByLine(_skipped(batch))
+    writer = ResultWriter(found)
+    marked, skipped = _ByLine(_read_ahead(_marked(batch))), _ByLine(_skipped(batch))
     emails = 0
-    # Counted from the block's first row.
+    # The header's position, counted from the block's first row.
     header = -1 if found.header is None else found.header_index
     for block in blocks:
-        knowns, no_emails = marked.until(block.numbers[-1]), skipped.until(block.numbers[-1])
+        no_emails = skipped.until(block.numbers[-1])
+        results = sorted(marked.until(block.numbers[-1]) + no_emails, key=itemgetter(0))
         emails += len(block) - len(no_emails)
-        if no_emails:
-            knowns = sorted(knowns + no_emails, key=itemgetter(0))
-        others: list[tuple[int, Known | None]] = []
-        others += zip(_positions(block, knowns, batch), knowns, strict=True)
+        positions = block.positions([result.line for result in results])
+        if positions is None:
+            raise IncompleteError(f"batch {batch.id}: rows of its file are not where they were")
+        others: list[tuple[int, RowResult | None]] = [*zip(positions, results, strict=True)]
         if 0 <= header < len(block):
             insort(others, (header, None), key=itemgetter(0))
             emails -= 1
-        if found.header is None and block.numbers[0] == 1:
-            yield answers.header()  # now that there is something below it
         header -= len(block)
-        yield from answers.pieces(block, others, verdict)
-    if emails != batch.total_emails or any(
-        rest.until(models.MAX_LINE) for rest in (marked, skipped)
-    ):
+        # Not before the first results were read: an error until then is still a response.
+        if found.header is None and block.numbers[0] == 1:
+            yield writer.header()
+        yield from writer.pieces(block, others, verdict)
+    rest = marked.until(models.MAX_LINE) + skipped.until(models.MAX_LINE)
+    if rest or emails != batch.total_emails:
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
 
 
-def _positions(block: Block, knowns: list[Known], batch: Batch) -> list[int]:
-    """Where in the block the rows are. Raises IncompleteError if one is not."""
-    positions = block.positions([known.line for known in knowns])
-    if positions is None:
-        raise IncompleteError(f"batch {batch.id}: rows of its file are not where they were")
-    return positions
-
-
 class _ByLine:
-    """What is known of rows, in pages by line, taken as far as it is needed."""
+    """Results in pages by line, of which as many are taken as are needed."""
 
-    def __init__(self, pages: Iterator[list[Known]]) -> None:
+    def __init__(self, pages: Iterator[list[RowResult]]) -> None:
         self._pages = pages
-        self._page: list[Known] = []
+        self._page: list[RowResult] = []
 
-    def until(self, line: int) -> list[Known]:
-        """The next, up to this line. Raises IncompleteError."""
-        taken: list[Known] = []
+    def until(self, line: int) -> list[RowResult]:
+        """Take the next results, up to this line. Raises IncompleteError."""
+        taken: list[RowResult] = []
         while not self._page or self._page[-1].line <= line:
             taken += self._page
             self._page = next(self._pages, [_END])
@@ -155,8 +131,8 @@ class _ByLine:
         return taken
 
 
-def _read_ahead(pages: Iterator[list[Known]]) -> Iterator[list[Known]]:
-    """The same; PostgreSQL looks for each page while the one before it is used."""
+def _read_ahead(pages: Iterator[list[RowResult]]) -> Iterator[list[RowResult]]:
+    """Yield the pages; each is read while the one before it is used."""
     with ThreadPoolExecutor(1) as executor:
         following = executor.submit(next, pages, None)
         while (page := following.result()) is not None:
@@ -164,11 +140,8 @@ def _read_ahead(pages: Iterator[list[Known]]) -> Iterator[list[Known]]:
             yield page
 
 
-# The database, a page at a time.
-
-
-def _marked(batch: Batch) -> Iterator[list[Known]]:
-    """The emails with a reason, and those still pending, by line. Raises IncompleteError."""
+def _marked(batch: Batch) -> Iterator[list[RowResult]]:
+    """Yield the emails with a reason and the pending ones, by line. Raises IncompleteError."""
     for first in range(1, batch.total_emails + 1, MARKED_PAGE):
         rows = _read(
             batch,
@@ -178,11 +151,11 @@ def _marked(batch: Batch) -> Iterator[list[Known]]:
             first,
             first + MARKED_PAGE - 1,
         )
-        yield [*map(Known._make, rows)]
+        yield [*map(RowResult._make, rows)]
 
 
-def _skipped(batch: Batch) -> Iterator[list[Known]]:
-    """The rows that became no emails, by line. Raises IncompleteError."""
+def _skipped(batch: Batch) -> Iterator[list[RowResult]]:
+    """Yield the rows without an email of their own, by line. Raises IncompleteError."""
     after = 0
     while rows := _read(
         batch,
@@ -191,12 +164,12 @@ def _skipped(batch: Batch) -> Iterator[list[Known]]:
         after,
         PAGE,
     ):
-        yield [*map(Known._make, rows)]
+        yield [*map(RowResult._make, rows)]
         after = rows[-1][0]
 
 
 def _pages(batch: Batch) -> Iterator[list[Found]]:
-    """All emails of the batch, page by page. Raises IncompleteError if one is missing."""
+    """Yield all emails of the batch in pages. Raises IncompleteError if one is missing."""
     last = 0
     while last < batch.total_emails:
         rows = _read(
@@ -217,10 +190,10 @@ def _pages(batch: Batch) -> Iterator[list[Found]]:
 
 
 def _read(batch: Batch, sql: str, *parameters: int) -> list[Any]:
-    """Rows of the batch. Raises IncompleteError if the batch is deleted, and some may be gone."""
+    """Return rows of the batch. Raises IncompleteError if the batch is being deleted."""
     with session():
         rows = list(pool.execute_sql(sql, (batch.id, *parameters)).fetchall())
-        # Afterwards: a batch is marked as deleted before its first row is removed.
+        # Looked up afterwards: a batch is marked as deleted before its first row is removed.
         if not snapshots.present([batch.id]):
             raise IncompleteError(f"batch {batch.id} has been deleted")
     return rows

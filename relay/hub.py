@@ -22,9 +22,8 @@ import redis
 from batches import snapshots
 from models import DELETED, Snapshot
 from postgres.database import UNREACHABLE, session
-from relay.batch_queue import BatchQueue
 from relay.doorbell import PROBE_SECONDS, Doorbell
-from relay.publish import NO_BATCH, PARSE_ERRORS, parse, publish
+from relay.publish import NO_BATCH, PARSE_ERRORS, parse
 from relay.rates import Rates
 from runtime import logs
 from runtime.bounded import BoundedDict
@@ -45,18 +44,6 @@ MAX_DELIVERED = 3 * UNFINISHED
 MAX_AHEAD = 100
 
 logger = logs.Logger("progress")
-
-
-def announce(
-    doorbell: Doorbell, queue: BatchQueue, channel_prefix: str, snapshot: Snapshot
-) -> None:
-    """Publish a batch's snapshot; if the batch is unfinished, enqueue it first.
-
-    While Redis is away, workers and hubs find the change in PostgreSQL.
-    """
-    if not snapshot.terminal:
-        doorbell.use(lambda: queue.enqueue(snapshot.batch_id))
-    doorbell.use(lambda: publish(doorbell, channel_prefix, snapshot))
 
 
 class Mailbox:

@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from models import DELETED, Snapshot
 from processors.reasons import verdicts
+from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from runtime.bounded import BoundedDict
 
@@ -84,6 +85,18 @@ def publish(doorbell: Doorbell, channel_prefix: str, snapshot: Snapshot) -> None
         keys=[_revision_key(doorbell, channel)],
         args=[snapshot.revision, REMEMBER_SECONDS, channel, message(snapshot)],
     )
+
+
+def announce(
+    doorbell: Doorbell, queue: BatchQueue, channel_prefix: str, snapshot: Snapshot
+) -> None:
+    """Publish a batch's snapshot; if the batch is unfinished, enqueue it first.
+
+    While Redis is away, workers and hubs find the change in PostgreSQL.
+    """
+    if not snapshot.terminal:
+        doorbell.use(lambda: queue.enqueue(snapshot.batch_id))
+    doorbell.use(lambda: publish(doorbell, channel_prefix, snapshot))
 
 
 def _revision_key(doorbell: Doorbell, channel: str) -> str:

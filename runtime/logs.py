@@ -16,7 +16,7 @@ import traceback
 from contextvars import ContextVar
 from datetime import datetime
 from functools import partialmethod
-from types import TracebackType
+from typing import Any
 
 # The longest event or value, in characters; the rest is cut.
 MAX_VALUE = 2000
@@ -67,11 +67,7 @@ class _Formatter(logging.Formatter):
             f" request={request}" if request else ""
         )
 
-    def formatException(  # noqa: N802
-        self,
-        ei: tuple[type[BaseException], BaseException, TracebackType | None]
-        | tuple[None, None, None],
-    ) -> str:
+    def formatException(self, ei: Any) -> str:  # noqa: N802
         errors, error = [], ei[1]
         while error is not None:
             errors.append(error)

@@ -11,7 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 from urllib.parse import urlsplit
@@ -141,11 +141,7 @@ class Server:
 
     @property
     def connections(self) -> int:
-        """The most connections of one app.py to PostgreSQL.
-
-        Each request thread may hold one; so may the hub, the health of streams, and some streams
-        that are just being opened.
-        """
+        """The most connections of an app: for request threads, hub, health and new streams."""
         return self.request_threads + 5
 
 
@@ -195,11 +191,7 @@ class Worker:
 
     @property
     def connections(self) -> int:
-        """The most connections of one worker.py to PostgreSQL.
-
-        Each thread may hold one, and so may the supervisor. One is still counted for each thread
-        that hangs, though that connection was cut.
-        """
+        """The most connections of a worker: for threads, hung threads and supervisor."""
         return self.threads + self.max_hung + 2
 
 
@@ -247,12 +239,12 @@ class Settings:
 
     @property
     def bundled_folder(self) -> Path:
-        """[embedded] folder as an absolute path; a relative one starts in the file's folder."""
+        """[embedded] folder, as an absolute path."""
         return self._absolute(self.embedded.folder)
 
     @property
     def users_path(self) -> Path:
-        """[access] users_file as an absolute path; a relative one starts in the file's folder."""
+        """[access] users_file, as an absolute path."""
         return self._absolute(self.access.users_file)
 
     @property
@@ -262,14 +254,13 @@ class Settings:
             return dict(self.own)
         disposable = self.check.disposable_domains
         return {
-            "dns": self.check.dns,
+            **asdict(self.check),
             "nameservers": list(self.check.nameservers),
-            "timeout_seconds": self.check.timeout_seconds,
-            "concurrency": self.check.concurrency,
             "disposable_domains": disposable and str(self._absolute(disposable)),
         }
 
     def _absolute(self, path: str) -> Path:
+        """Return an absolute path; a relative one starts in the configuration's folder."""
         return (self.path.parent / Path(path).expanduser()).resolve()
 
 

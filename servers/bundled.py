@@ -58,7 +58,7 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
 
 
 class _Server:
-    """A server in a folder. The keeper starts and stops it; its users only connect to it."""
+    """A server in a folder: its keeper starts and stops it, its users connect to it."""
 
     kind: str
     # How the names of such a server's processes begin.
@@ -184,7 +184,7 @@ class Postgres(_Server):
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
-        uid = postgres_uid() if os.getuid() == 0 else os.getuid()
+        uid = os.getuid() or postgres_uid()
         if uid != os.getuid():
             os.chown(unfinished, uid, group_of(uid))
         least, most = BUFFERS_MB

@@ -52,6 +52,14 @@ def _try_lock(descriptor: int, how: int) -> bool:
     return True
 
 
+def _is_free(descriptor: int, how: int) -> bool:
+    """Return whether the lock can be had, without keeping it."""
+    free = _try_lock(descriptor, how)
+    if free:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return free
+
+
 def _open_lock(path: Path) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
@@ -103,10 +111,7 @@ class BundledServer:
                     keeper = self._spawn_keeper()
 
     def _is_kept(self) -> bool:
-        if not _try_lock(self._keeper, fcntl.LOCK_SH):
-            return True
-        fcntl.flock(self._keeper, fcntl.LOCK_UN)
-        return False
+        return not _is_free(self._keeper, fcntl.LOCK_SH)
 
     def _spawn_keeper(self) -> subprocess.Popen[bytes]:
         with (self._folder / "keeper.log").open("ab") as log:
@@ -144,15 +149,10 @@ class BundledServer:
         if not self._is_kept():
             if coming is not None and coming.poll() is None:
                 return False  # that keeper may not have its lock yet
-            # A keeper holds its lock on users.lock until its process ends.
-            return _try_lock(self._users, fcntl.LOCK_SH)
-        if _try_lock(self._users, fcntl.LOCK_EX):  # no user is left, which the keeper will notice
-            fcntl.flock(self._users, fcntl.LOCK_UN)
-            return False
-        if _try_lock(self._users, fcntl.LOCK_SH):  # others use the server
-            fcntl.flock(self._users, fcntl.LOCK_UN)
-            return True
-        return False
+        elif _is_free(self._users, fcntl.LOCK_EX):
+            return False  # no user is left, which the keeper will notice
+        # A keeper that stops the server holds the lock exclusively until its process ends.
+        return _is_free(self._users, fcntl.LOCK_SH)
 
 
 def _log(text: str) -> None:

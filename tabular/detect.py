@@ -1,4 +1,4 @@
-"""The encoding and the delimiter of a text file."""
+"""Detects the encoding and the delimiter of a text file."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from charset_normalizer import from_bytes
 
 from tabular.formats import DELIMITERS, IntakeError
 
-# Bytes that are decoded at once to see whether they are UTF-8.
+# Bytes that are read and decoded at once.
 BLOCK = 1 << 20
-# Bytes around the first that aren't UTF-8 that are looked at, and how many of them in the end.
+# Bytes that are read around the first one that isn't UTF-8, and how many of them the encoding is
+# guessed from.
 NEIGHBOURHOOD = 1 << 18
 SUSPECTS = 1 << 13
-# Characters from which the delimiter is guessed, and the longest word among them. The time that
-# clevercsv takes grows with the third power of a word's length, whereas the lengths of words say
-# nothing of delimiters.
+# Characters from which the delimiter is guessed. Long words among them are cut short: they say
+# nothing of delimiters, and clevercsv takes time that grows with the third power of their length.
 SAMPLE = 8000
 _LONG_WORD = re.compile(r'([^,;\t|"\n]{64})[^,;\t|"\n]+')
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-# The encodings that are guessed, beside cp1252; the others of formats.ENCODINGS must be named.
+# The encodings that are guessed, beside cp1252. A person must name the others of formats.ENCODINGS.
 _GUESSED = (
     *("cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "mac_roman", "cp850", "cp932"),
     *("gb18030", "big5", "cp949"),
 )
 _WORD = re.compile(r"[^\W\d_]+")
-# What stands within a word only if the text is not of cp1252: its symbols, and its capitals.
+# In text that is really cp1252, no word has a symbol, or a capital after a small letter, inside.
 _ODD_IN_WORD = re.compile(r"[^\W\d_][¡-©«¬®-´¶¸¹»-¿×÷†‡ˆ‰‹›‚„…˜][^\W\d_]|[a-z][À-ÖØ-ÞŠŒŽŸ]")
 
 
 def encoding_of(file: BinaryIO, given: str | None = None) -> str:
-    """The encoding of all of the file, as far as that can be known; `given` is taken as it is.
+    """Return the encoding of the file: `given`, or else a guess from its bytes.
 
     The file is left at its beginning. Raises IntakeError.
     """
@@ -46,7 +46,7 @@ def encoding_of(file: BinaryIO, given: str | None = None) -> str:
     if given is not None:
         if bom and given.startswith("utf-"):
             return bom
-        # Python wants a BOM for this name; nearly all files without one are of this order.
+        # Python expects a BOM for "utf-16". Nearly all files without one are little-endian.
         return "utf-16-le" if given == "utf-16" else given
     if bom is not None:
         return bom
@@ -57,7 +57,7 @@ def encoding_of(file: BinaryIO, given: str | None = None) -> str:
 
 
 def _first_not_utf8(file: BinaryIO) -> int | None:
-    """Where the first byte is that can't be UTF-8, None if there is none."""
+    """Return the position of the first byte that isn't UTF-8, None if all are."""
     decoder = codecs.getincrementaldecoder("utf-8")()
     read = 0
     while True:
@@ -73,11 +73,11 @@ def _first_not_utf8(file: BinaryIO) -> int | None:
 
 
 def _guess(file: BinaryIO, position: int) -> str:
-    """The encoding of a file that isn't UTF-8, from the lines around `position`."""
+    """Guess the encoding of a file that isn't UTF-8 from the lines around `position`."""
     start = max(0, position - NEIGHBOURHOOD // 4)
     file.seek(start)
     data = file.read(NEIGHBOURHOOD).replace(b"\r", b"\n")
-    # What is known not to be UTF-8 comes first, however far down its line it stands.
+    # The line with `position` comes first, cut to what is near it, because it surely isn't ASCII.
     here = position - start
     line_start = data.rfind(b"\n", 0, here) + 1
     line_end = data.find(b"\n", here) % (len(data) + 1)
@@ -101,10 +101,10 @@ def _guess(file: BinaryIO, position: int) -> str:
 
 
 def _is_cp1252(suspects: bytes) -> bool:
-    """Whether this makes sense as text of Western Europe.
+    """Tell whether these bytes make sense as cp1252, the encoding of Western Europe.
 
-    Its words have ASCII letters beside the others. Those of Greek or Cyrillic have none, and in
-    those of Central Europe there are symbols where the letters should be.
+    Words of Western Europe have ASCII letters beside the others. Decoded as cp1252, Greek and
+    Cyrillic words have none, and words of Central Europe have symbols inside.
     """
     try:
         text = suspects.decode("cp1252")
@@ -128,7 +128,7 @@ def _line_of(file: BinaryIO, position: int) -> int:
 
 
 def delimiter_of(file: BinaryIO, encoding: str) -> str:
-    """The delimiter of a CSV file, a comma for a list of one column.
+    """Return the delimiter of a CSV file, a comma if it has one column.
 
     The file is left at its beginning.
     """
@@ -142,15 +142,15 @@ def delimiter_of(file: BinaryIO, encoding: str) -> str:
 
 
 def guess_delimiter(sample: str) -> str:
-    """The delimiter in a sample of text, which may end anywhere."""
+    """Return the delimiter in a sample of text, which may end anywhere."""
     if len(sample) >= SAMPLE and "\n" in sample:
         sample = sample[: sample.rindex("\n") + 1]
-    # The detector knows no NUL, which whoever reads the file refuses.
+    # The detector fails at a NUL. A file with one is refused when its rows are read.
     sample = _LONG_WORD.sub(r"\1", sample).replace("\0", " ")
     candidates = [each for each in DELIMITERS.values() if each in sample]
     if not candidates:
         return ","
-    # It takes a third of the time in which an app starts, and lists of one column don't need it.
+    # Importing clevercsv takes a third of the app's start, and lists of one column don't need it.
     from clevercsv.detect import Detector
 
     dialect = Detector().detect(sample, delimiters=candidates)

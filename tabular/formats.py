@@ -1,8 +1,4 @@
-"""What kind of file an upload is: a Format, what overrules it, and the error that refuses it.
-
-A Format is all that is needed to read the same bytes again with the same result, so that it's
-stored with the batch.
-"""
+"""The format of an uploaded file, the choices that overrule its detection, and IntakeError."""
 
 from __future__ import annotations
 
@@ -11,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-# The last columns of the results files that we write, in this order.
+# The last columns of each results file that the product writes, in this order.
 RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
-# Python's names of the encodings that a file may have. The codecs of Python that are no encodings
-# of text, or can be made to work for long, are not among them.
+# Python's names of the encodings that a file may have. Python's other codecs are no encodings of
+# text, or can be made to work for long.
 ENCODINGS = (
     *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1251", "cp1253"),
     *("cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "iso8859-1", "iso8859-2", "iso8859-5"),
@@ -24,13 +20,17 @@ ENCODINGS = (
     *("cp852", "cp866", "cp932", "shift-jis", "euc-jp", "gb18030", "big5", "cp949", "euc-kr"),
     *("cp874", "ascii"),
 )
-# Cells of a row that are kept of a header, or shown; characters of each, at most, and bytes of all
-# together as JSON. A list of batches has the headers of all.
+# The most of a header that is stored, or of a row that is shown: cells, characters of each, and
+# bytes of all together as JSON. It is little, because a list of batches has all their headers.
 CELLS, CELL_LENGTH, ROW_BYTES = 200, 200, 8_000
 
 
 class IntakeError(ValueError):
-    """The file can't become a batch. `code` is stable; the message says what to do."""
+    """The file can't become a batch. The message says what to do.
+
+    code: stable, for programs.
+    line: the line of the file that is to blame, if one is.
+    """
 
     def __init__(self, code: str, message: str, *, line: int | None = None):
         super().__init__(message if line is None else f"Line {line:,}: {message}")
@@ -40,13 +40,15 @@ class IntakeError(ValueError):
 
 @dataclass(frozen=True)
 class Format:
-    """How a file's rows are read, and what stands in them.
+    """All that is needed to read the same bytes again with the same result; stored with the batch.
 
-    `encoding` is one of Python's, `utf-8-sig` if there is a BOM; a workbook has neither encoding
-    nor delimiter. `header` has the cells of the header row as cut_row() leaves them, those beyond
-    empty, but for the last, by which results are known; `header_index` counts the (blank) rows
-    above it. `column`, from 0, holds the addresses; `columns` is the width of the file as far as it
-    was looked at.
+    encoding: one of Python's, `utf-8-sig` if there is a BOM; None for a workbook.
+    delimiter: None for a workbook.
+    header: the cells of the header as cut_row() leaves them, followed by empty ones up to its full
+        width; those of RESULT_COLUMNS are whole. None if there is no header.
+    header_index: the number of rows above the header, all of them blank.
+    column: the column with the addresses, from 0.
+    columns: the width of the widest row that was looked at.
     """
 
     kind: Literal["csv", "xlsx"]
@@ -67,20 +69,22 @@ class Format:
 
     @property
     def is_results(self) -> bool:
-        """Whether this is a results file of ours that comes back."""
-        return is_results(self.header)
+        """Whether this is a results file of the product that was uploaded again."""
+        return is_results(self.header or ())
 
 
-def is_results(header: tuple[str, ...] | None) -> bool:
-    """Whether a file with this header is a results file of ours."""
-    return header is not None and header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
+def is_results(header: tuple[str, ...]) -> bool:
+    """Tell by its header whether a file is a results file of the product."""
+    return header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
 
 
 @dataclass(frozen=True)
 class Overrides:
-    """What a person says of the file, in place of what would be detected; None says nothing.
+    """A person's choices in place of what would be detected; None leaves it to detection.
 
-    `column` is a header's text or a number from 1, `delimiter` and `encoding` are as in Format.
+    column: the text of its header, or its number from 1.
+    delimiter, encoding: as in Format.
+    header: whether there is one.
     """
 
     column: str | None = None
@@ -92,7 +96,7 @@ class Overrides:
     def parse(
         cls, *, column: str = "", delimiter: str = "", encoding: str = "", header: str = ""
     ) -> Overrides:
-        """From the texts of a form, empty for what isn't said. Raises IntakeError."""
+        """Read the texts of a form, where an empty one says nothing. Raises IntakeError."""
         return cls(
             column=column.strip() or None,
             delimiter=_delimiter(delimiter) if delimiter else None,
@@ -114,12 +118,10 @@ def _delimiter(text: str) -> str:
 def _encoding(text: str) -> str:
     name = text.strip().lower().replace("_", "-").replace(" ", "-")
     aliases = {"utf8": "utf-8", "utf16": "utf-16", "windows-": "cp", "iso-8859-": "iso8859-"}
-    aliases |= {"latin-1": "iso8859-1", "latin1": "iso8859-1"}
+    aliases |= {"utf-8-sig": "utf-8", "latin-1": "iso8859-1", "latin1": "iso8859-1"}
     for alias, meant in aliases.items():
         if name.startswith(alias):
             name = meant + name[len(alias) :]
-    if name == "utf-8-sig":
-        name = "utf-8"
     if name not in ENCODINGS:
         raise IntakeError(
             "bad_encoding",
@@ -129,20 +131,23 @@ def _encoding(text: str) -> str:
 
 
 def _yes_or_no(text: str) -> bool:
-    answers = {"yes": True, "no": False}
-    if text.strip().lower() not in answers:
+    answer = {"yes": True, "no": False}.get(text.strip().lower())
+    if answer is None:
         raise IntakeError("bad_header", f"header is yes or no, not {shorten(text, 20)!r}.")
-    return answers[text.strip().lower()]
+    return answer
 
 
 def shorten(text: str, length: int) -> str:
-    """The text, cut to `length` characters with an ellipsis as the last."""
+    """Return the text, cut to `length` characters with an ellipsis as the last."""
     return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def cut_row(row: Sequence[str]) -> list[str]:
-    """The first CELLS of a row, each cut to CELL_LENGTH or, if all together are more than
-    ROW_BYTES, to a half of that, a quarter, and so on, so that each column is still told."""
+    """Return the first CELLS of a row, each cut to CELL_LENGTH.
+
+    If they take more than ROW_BYTES together, each is cut to a half of that, a quarter, and so on,
+    so that every column still shows something.
+    """
     length = CELL_LENGTH
     cells = [shorten(cell, length) for cell in row[:CELLS]]
     while len(json.dumps(cells, ensure_ascii=False).encode()) > ROW_BYTES:

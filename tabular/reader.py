@@ -1,12 +1,13 @@
-"""The rows of a file, text or workbook, each with the line that it begins on.
+"""Reads a file, text or workbook, as blocks of rows, and looks at the first rows for its format.
 
-Nothing here holds the file or a list of its rows, however large it is.
+Neither the file nor a list of its rows is ever in memory as a whole.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
@@ -14,54 +15,51 @@ from tabular import columns, detect, workbook
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
 
-# Rows, and about how many characters of them, that are looked at to find the addresses.
+# The most rows of a sample, and the characters at which it ends.
 SAMPLE_ROWS = 200
 SAMPLE_CHARACTERS = 1 << 20
 
 
+@dataclass
 class Table:
-    """A file that has been looked at: its `format`, the first rows as a `sample`, all blocks()."""
+    """A file that was looked at, ready to be read once. Must be closed.
 
-    def __init__(
-        self,
-        found: Format,
-        sample: list[tuple[int, list[str]]],
-        first: list[Block],
-        rest: Generator[Block, None, None],
-    ) -> None:
-        self.format = found
-        self.sample = sample
-        self._first = first
-        self._rest = rest
+    format: with header and column.
+    sample: the first rows, each with its number.
+    """
+
+    format: Format
+    sample: list[tuple[int, list[str]]]
+    _first: list[Block]
+    _rest: Generator[Block, None, None]
 
     def blocks(self) -> Iterator[Block]:
-        """All rows, as blocks() of this module, once."""
+        """Return all blocks, as blocks() of this module does; only once."""
         return chain(self._first, self._rest)
 
     def close(self) -> None:
-        """End the reading; the file is left open."""
+        """End the reading. The file stays open."""
         self._rest.close()
 
 
 def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
-    """Look at a file, its own kind and what stands in it. The table must be closed.
+    """Look at the file's beginning, and return a Table with the format found. Raises IntakeError.
 
-    With `cut`, this is the first part of a file, so that its end means nothing. Raises IntakeError.
+    cut: whether `file` is only the first part of a file, so that its last row may be half a row.
     """
     kind = _kind(file, overrides)
     rest = blocks(file, kind)
     try:
-        first, ended = _first_blocks(rest)
-        sample = _sample(first, kind)
-        if cut and ended and len(sample) > 1:
-            sample.pop()
-            numbers, cells = zip(*sample, strict=True)
-            first = [Block(numbers, rows=cells)]
+        first, sample, ended = _first_rows(rest, kind)
         if not sample:
             raise IntakeError(
                 "empty_file", "The file is empty. Choose one with an address per line."
             )
+        if cut and ended and len(sample) > 1:
+            sample.pop()
         numbers, cells = zip(*sample, strict=True)
+        if cut and ended:
+            first = [Block(numbers, rows=cells)]
         columns.width_of(numbers, cells)
         found = columns.complete(kind, cells, overrides)
     except BaseException:
@@ -70,51 +68,33 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
     return Table(found, sample, first, rest)
 
 
-def is_workbook(file: BinaryIO) -> bool:
-    """Whether the file is to be read as a workbook; it is left at its beginning."""
-    file.seek(0)
-    start = file.read(8)
-    file.seek(0)
-    return workbook.is_workbook(start)
-
-
 def _kind(file: BinaryIO, overrides: Overrides) -> Format:
-    if is_workbook(file):
+    if workbook.is_workbook(file):
         return Format("xlsx")
     encoding = detect.encoding_of(file, overrides.encoding)
     delimiter = overrides.delimiter or detect.delimiter_of(file, encoding)
     return Format("csv", encoding, delimiter)
 
 
-def _first_blocks(rest: Iterator[Block]) -> tuple[list[Block], bool]:
-    """As many blocks as have the sample, and whether there are no others."""
-    first: list[Block] = []
-    rows = characters = 0
-    while rows < SAMPLE_ROWS and characters <= SAMPLE_CHARACTERS:
-        block = next(rest, None)
-        if block is None:
-            return first, True
+def _first_rows(
+    rest: Iterator[Block], kind: Format
+) -> tuple[list[Block], list[tuple[int, list[str]]], bool]:
+    """Return the first blocks, the sample of their rows, and whether that is all of the file."""
+    first, sample, characters = [], [], 0
+    for block in rest:
         first.append(block)
-        rows += len(block)
-        characters += block.characters()
-    return first, False
-
-
-def _sample(first: list[Block], found: Format) -> list[tuple[int, list[str]]]:
-    sample, characters = [], 0
-    for block in first:
-        for line, cells in zip(block.numbers, block.cells(found.delimiter or ","), strict=True):
-            sample.append((line, cells))
+        for number, cells in zip(block.numbers, block.cells(kind.delimiter or ","), strict=True):
+            sample.append((number, cells))
             characters += sum(map(len, cells)) + len(cells)
             if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:
-                return sample
-    return sample
+                return first, sample, False
+    return first, sample, True
 
 
 def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
-    """All rows of a file of this format, its header and blank ones too, from its beginning.
+    """Yield all rows of a file of this format, the header and blank rows too.
 
-    Their numbers are the lines that they begin on, for a workbook the rows' own. The file is left
+    A row's number is the line that the row begins on; in a workbook, the row's own. The file stays
     open. Raises IntakeError.
     """
     file.seek(0)

@@ -1,8 +1,8 @@
-"""The rows of a workbook (XLSX), which a child process reads: workbook_child.py.
+"""Reads the rows of a workbook (XLSX) through a child process, workbook_child.py.
 
-The library keeps a whole sheet in memory, and a workbook may be made to do harm. So each is read by
-a child process with limited memory and time, of which there are few at once. The child writes the
-rows into a file, from which they are read while it writes; a slow download doesn't keep it waiting.
+The library keeps a whole sheet in memory, and a workbook may be made to do harm. So each workbook
+is read by a child process with limited memory and time, and few run at once. The child writes the
+rows to a file, from which rows() reads them meanwhile, so that a slow download keeps no child.
 """
 
 from __future__ import annotations
@@ -26,30 +26,39 @@ from tabular.formats import IntakeError
 from tabular.workbook_child import DISK_FULL, OLE, REFUSED
 
 _CHILD = Path(__file__).with_name("workbook_child.py").resolve()
-# The most children at once, each of which may take a processor and some hundred megabytes; and the
-# seconds that a request waits for a place.
+# The most children at once, because each may take a processor and some hundred megabytes; and the
+# seconds that a request waits for a place among them.
 CHILDREN = 2
 WAIT_SECONDS = 3
-# Seconds between two looks whether a child has written more.
+# Seconds after which to look again whether a child has written more.
 _POLL = 0.01
 _places = threading.BoundedSemaphore(CHILDREN)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
-def is_workbook(start: bytes) -> bool:
-    """Whether a file that begins so may be a workbook: a ZIP archive, or a file of old Excel."""
+def is_workbook(file: BinaryIO) -> bool:
+    """Tell whether to read the file as a workbook: a ZIP archive, or a file of old Excel.
+
+    The file is left at its beginning.
+    """
+    file.seek(0)
+    start = file.read(8)
+    file.seek(0)
     return start.startswith((*_ZIP, OLE))
 
 
 def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
-    """Yield all rows of the first visible sheet, with their numbers.
+    """Yield each row of the first visible sheet, with its number.
 
     Raises IntakeError, and OSError if the disk is full.
     """
     with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as errors:
         child = _start(file, written, errors)
         try:
-            yield from _read(_Output(child, written.fileno()))
+            output = io.BufferedReader(_Output(child, written.fileno()))
+            # A child that dies may leave half a character behind; its exit status is told then.
+            text = io.TextIOWrapper(output, "utf-8", errors="replace", newline="")
+            yield from enumerate(csv.reader(text), start=1)
             if child.wait() != 0:
                 raise _error(child.returncode, errors)
         finally:
@@ -58,7 +67,7 @@ def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
 
 
 def _start(file: BinaryIO, output: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
-    """Start a child that reads the workbook. Raises IntakeError if no place gets free in time."""
+    """Start a child that reads the workbook. Raises IntakeError if no place is free in time."""
     if not _places.acquire(timeout=WAIT_SECONDS):
         raise IntakeError(
             "too_many_workbooks",
@@ -73,7 +82,7 @@ def _start(file: BinaryIO, output: IO[bytes], errors: IO[bytes]) -> subprocess.P
             child = subprocess.Popen(
                 [sys.executable, "-I", str(_CHILD)], stdin=copy, stdout=output, stderr=errors
             )
-        # The place is free when the child ends, even if nobody goes on reading its rows.
+        # The place is free as soon as the child ends, however slowly its rows are read.
         threading.Thread(target=_give_back, args=(child,), daemon=True).start()
     except BaseException:
         _places.release()
@@ -87,7 +96,7 @@ def _give_back(child: subprocess.Popen[bytes]) -> None:
 
 
 class _Output(io.RawIOBase):
-    """Reads the file that a child writes, until the child has ended."""
+    """The file that a child writes; it ends when the child has ended."""
 
     def __init__(self, child: subprocess.Popen[bytes], descriptor: int) -> None:
         self._child = child
@@ -99,20 +108,14 @@ class _Output(io.RawIOBase):
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
         while True:
-            # Asked before reading, so that no last bytes are missed.
+            # Polled before the read, or the last bytes might be missed.
             ended = self._child.poll() is not None
-            # At a position of our own: the descriptor's own is where the child writes.
+            # The descriptor shares its position with the child, which writes there.
             length = os.preadv(self._descriptor, [buffer], self._position)
             if length or ended:
                 self._position += length
                 return length
             time.sleep(_POLL)
-
-
-def _read(output: io.RawIOBase) -> Generator[tuple[int, list[str]], None, None]:
-    # A child that died may have written half a character. rows() says then what it died of.
-    text = io.TextIOWrapper(io.BufferedReader(output), "utf-8", errors="replace", newline="")
-    yield from enumerate(csv.reader(text), start=1)
 
 
 def _error(status: int, errors: IO[bytes]) -> Exception:

@@ -1,8 +1,11 @@
 """The child process of workbook.py: reads a workbook on standard input, writes its rows as CSV.
 
-If the workbook can't be read, the exit status is REFUSED, and the last line on standard error says
-why, as JSON: a code, a sentence, and the number of a row or null. If the disk has
-no room for the rows, the status is DISK_FULL. Any other status but 0 means that the child died.
+Exit statuses:
+0: all rows are written.
+REFUSED: the workbook can't be read. The last line on standard error says why, as JSON: a code, a
+    sentence, and the number of the bad row or null.
+DISK_FULL: the disk has no room for the rows.
+Any other: the child died.
 """
 
 from __future__ import annotations
@@ -26,15 +29,16 @@ REFUSED, DISK_FULL = 3, 4
 # The most that this process may use: bytes of memory, seconds of processor time.
 MEMORY = 1_500_000_000
 SECONDS = 120
-# Bytes of memory that any workbook may take, and further ones for each byte that it inflates to. A
-# text that is in very many cells is once in the file, but in memory once for each cell. Usual
-# sheets take 14 MB, and 1.5 to 2.3 bytes for each inflated byte, measured with 3 to 10 columns.
+# Bytes of memory that any workbook may take, and further ones for each byte that it inflates to.
+# Without this limit a small file would fill the memory: a text in very many cells is in the file
+# once, but in memory once a cell. Usual sheets of 3 to 10 columns take 14 MB, and 1.5 to 2.3 bytes
+# for each inflated byte.
 LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
-# The most characters of a row, and of a cell: the same as in a text file.
+# The most characters of a row, and of a cell, the same as in a text file.
 MAX_ROW = 2 << 18
 MAX_CELL = csv.field_size_limit()
-# The most parts of a workbook, and the most bytes that all together inflate to. A sheet of a
-# million rows has some 100 MB.
+# The most parts of a workbook (the files in its archive), and the most bytes that they inflate to
+# together. A sheet of a million rows has some 100 MB.
 MAX_PARTS = 5000
 MAX_INFLATED = 1_000_000_000
 _BLOCK = 1 << 20
@@ -46,13 +50,13 @@ _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV.
 
 
 class _RefusalError(Exception):
-    """Its arguments: a code, a sentence, and perhaps the number of the bad row."""
+    """The workbook can't be read. Arguments: a code, a sentence, perhaps the bad row's number."""
 
 
 def main() -> None:
-    """Check the workbook, and write its rows, within the limits."""
+    """Set the limits, check the workbook, and write its rows."""
     if sys.platform == "linux":
-        # End with the parent, even if that is killed.
+        # End with the parent, even if the parent is killed.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -79,7 +83,7 @@ def _refuse(code: str, message: str, row: int | None = None) -> NoReturn:
 def check(file: BinaryIO) -> int:
     """Return how many bytes the workbook inflates to.
 
-    Raises _RefusalError unless this is a workbook within the limits.
+    Raises _RefusalError if the file is no workbook, or exceeds the limits.
     """
     start = file.read(8)
     file.seek(0)
@@ -104,7 +108,7 @@ def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
         try:
             with archive.open("[Content_Types].xml") as part:
                 types = part.read(_BLOCK)
-        except RuntimeError:  # it is encrypted
+        except RuntimeError:  # the part is encrypted
             raise _encrypted() from None
     if _XLSX in types:
         return
@@ -122,7 +126,7 @@ def _check_kind(archive: zipfile.ZipFile, names: set[str]) -> None:
 
 
 def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
-    """Inflate all parts and count the bytes, because the sizes that they declare may be lies."""
+    """Inflate all parts and return the sum of their bytes; the declared sizes may be false."""
     total = 0
     for part in parts:
         if part.flag_bits & 0x1:
@@ -144,7 +148,7 @@ def _inflate(file: BinaryIO, parts: list[zipfile.ZipInfo]) -> int:
 
 
 def _lengths(file: BinaryIO, part: zipfile.ZipInfo) -> Iterator[int]:
-    """Inflate a part piece by piece, and yield the length of each."""
+    """Inflate a part piece by piece, and yield the length of each piece."""
     left = part.compress_size
     if part.compress_type == zipfile.ZIP_STORED:
         yield left
@@ -189,7 +193,7 @@ def _bomb(what: str) -> _RefusalError:
 
 
 def _write(file: BinaryIO) -> None:
-    """Write the rows of the first visible sheet, or of the first if none is visible."""
+    """Write the rows of the first visible sheet, or of the first sheet if none is visible."""
     from python_calamine import (
         CalamineError,
         CalamineWorkbook,
@@ -213,18 +217,18 @@ def _write(file: BinaryIO) -> None:
     writer = csv.writer(output)  # quotes cells with CR or LF, because both are in its line end
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
     for number, cells in enumerate(sheet.iter_rows(), start=1):
-        # A workbook's cell can contain a NUL; PostgreSQL's text can't.
+        # PostgreSQL's text can't contain a NUL, as a workbook's cell can.
         row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
         length = sum(map(len, row)) + column + len(row)
         if length > MAX_CELL and (refusal := _too_long(length, row, number)):
-            output.flush()  # an error in an earlier row is to be reported first
+            output.flush()  # the parent may find an error in an earlier row, and report that
             raise refusal
         writer.writerow(left + row if any(row) else [])
     output.flush()
 
 
 def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
-    """The refusal of a row of so many characters, if it or one of its cells is too long."""
+    """Return the refusal of a row of `length` characters, None if it and its cells fit."""
     if length > MAX_ROW:
         what = f"this row is longer than {MAX_ROW:,} characters"
         return _RefusalError("row_too_long", f"{what}. Put one address on each row.", number)
@@ -235,7 +239,7 @@ def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
 
 
 def _text(cell: Any) -> str:
-    """The text of a cell, about as a spreadsheet shows it."""
+    """Return the text of a cell, about as a spreadsheet shows it."""
     return _TEXTS.get(type(cell), str)(cell)
 
 

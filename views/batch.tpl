@@ -71,12 +71,8 @@
         <button class="quiet" name="which" value="{{which}}"{{"" if number else " hidden"}}>Retry {{which}} (<span data-count="{{which}}">{{count(number)}}</span>)</button>
         % end
       </form>
-      <span data-when="unfinished"{{" hidden" if ended else ""}}>\\
-% include("question", name="cancel", verb="Cancel", otherwise="Go on", question="Cancel this batch?", consequence="What is processed already stays. The rest is not processed any more, also not by a retry.")
-</span>
-      <span data-when="ended"{{"" if ended else " hidden"}}>\\
-% include("question", name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, all its emails and what came of them are deleted for everybody. That can’t be undone.")
-</span>
+      % include("question", when="unfinished", shown=not ended, name="cancel", verb="Cancel", otherwise="Go on", question="Cancel this batch?", consequence="Processed emails keep their outcomes. The other emails will not be processed any more, not even by a retry.")
+      % include("question", when="ended", shown=ended, name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their outcomes are deleted for everybody. That can’t be undone.")
       <button type="button" class="quiet" id="notify" data-off{{" hidden" if ended else ""}}>Notify me when done</button>
     </div>
   </div>
@@ -130,7 +126,7 @@
       % end
     </tbody>
   </table>
-  <p class="empty" id="no-rows"{{" hidden" if rows or more else ""}}>No row fits.</p>
+  <p class="empty" id="no-rows"{{" hidden" if rows or more else ""}}>No matching rows.</p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show more</a> <span data-field="looked" role="status"></span></p>
   <template id="row">
     % include("row", each=None)

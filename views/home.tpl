@@ -72,7 +72,7 @@
       % end
     </tbody>
   </table>
-  <p class="empty" id="no-batches"{{" hidden" if batches else ""}}><span data-when="unfiltered"{{" hidden" if any(query.values()) or older else ""}}>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"{{"" if any(query.values()) or older else " hidden"}}>No batch fits. <a href="/">Show all</a></span></p>
+  <p class="empty" id="no-batches"{{" hidden" if batches else ""}}><span data-when="unfiltered"{{" hidden" if any(query.values()) or older else ""}}>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"{{"" if any(query.values()) or older else " hidden"}}>No matching batches. <a href="/">Show all</a></span></p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show older batches</a></p>
   <template id="batch-row">
     % include("batch_row", each=None)

@@ -1,4 +1,4 @@
-<button type="button" class="quiet danger" popovertarget="{{name}}-question">{{verb}}…</button>
+<span data-when="{{when}}"{{"" if shown else " hidden"}}><button type="button" class="quiet danger" popovertarget="{{name}}-question">{{verb}}…</button>
 <div class="question" id="{{name}}-question" popover role="dialog" aria-labelledby="{{name}}-title">
   <h2 id="{{name}}-title">{{question}}</h2>
   <p>{{consequence}}</p>
@@ -6,4 +6,4 @@
     <button class="danger">{{verb}}</button>
     <button type="button" class="quiet" popovertarget="{{name}}-question" autofocus>{{otherwise}}</button>
   </form>
-</div>
+</div></span>

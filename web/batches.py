@@ -1,4 +1,4 @@
-"""The API of stored batches: read batches, emails and results; retry, cancel, delete."""
+"""The API of stored batches: read batches, emails and results; retry, cancel and delete batches."""
 
 from __future__ import annotations
 
@@ -26,32 +26,34 @@ from postgres.database import Session
 from processors import reasons
 from relay import hub
 from runtime import logs, phrases
-from web import forms, uploads
+from web import downloads, forms, uploads
 from web.access import sign_in
-from web.parameters import choice_from_query, number_from_query, text_from_query
+from web.parameters import bad_parameter, choice_from_query, number_from_query, text_from_query
 from web.problems import Problem
 from web.services import Services
 
-# Batches in one answer, at most and by default; the same for emails and skipped rows.
+# Batches on one page of the list, at most and by default.
 MAX_PAGE, PAGE = 100, 20
+# Emails or skipped rows on one page, at most and by default.
 MAX_EMAILS, EMAILS = 500, 50
 # The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
 # Seconds that one chunk of a retry, or one piece of a removal, may take.
 PIECE_SECONDS = 10.0
-# Seconds that one statement of a search may take, and the statement that counts a batch's typos;
-# further seconds after which PostgreSQL, if it hasn't ended the statement by then, counts as away;
-# batches whose counted typos are remembered.
-SEARCH_SECONDS, TYPOS_SECONDS = 1.5, 8.5
+# Seconds that one statement of a search may take.
+SEARCH_SECONDS = 1.5
+# Seconds that the statement that counts a batch's typos may take.
+TYPOS_SECONDS = 8.5
+# Further seconds that PostgreSQL gets to end such a statement before it counts as unreachable.
 MORE_SECONDS = 1.5
+# The most batches whose counted typos are remembered.
 MAX_TYPOS = 100
-
 
 logger = logs.Logger("batches")
 
 
 class Batches:
-    """The request handlers. One object serves all request threads."""
+    """The handlers of /api/batches. One object serves all request threads."""
 
     def __init__(self, services: Services) -> None:
         self._streams = services.streams
@@ -85,19 +87,19 @@ class Batches:
         return Problem(404, "batch_not_found", detail)
 
     def _summary(self, batch: Batch) -> dict[str, Any]:
-        """The JSON of a batch in a list."""
+        """Return the JSON of a batch in a list."""
         return batch_json(batch) | self._rates.pace(Snapshot.of(batch))
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
-        """A session in which PostgreSQL ends a statement after `seconds`. Raises Problem then."""
+        """Open a session whose statements PostgreSQL ends after `seconds`. Raises Problem then."""
         try:
             with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
                 yield current
         except database.UNREACHABLE as error:
             if not database.is_limit(error):
                 raise
-            detail = f"{what} took too long, and was given up. {advice}"
+            detail = f"{what} took too long and was cancelled. {advice}"
             raise Problem(503, "took_too_long", detail) from error
 
     def _search(self, containing: str | None) -> AbstractContextManager[Session]:
@@ -108,15 +110,15 @@ class Batches:
         )
 
     def batches(self) -> dict[str, Any]:
-        """GET /api/batches?q=&status=&before=&limit=: newest first.
+        """GET /api/batches?q=&status=&before=&limit=: batches, newest first.
 
-        `next` is the `before` of the next page, or null. With a filter, a page may hold fewer than
-        `limit`, even none, although there is a next one.
+        `next` is the `before` of the next page, or null. With a filter, a page may have fewer than
+        `limit` batches, or none, and a next page all the same.
         """
         status = choice_from_query("status", models.STATUSES)
         containing = text_from_query("q", MAX_SEARCHED)
         before = number_from_query("before", None, models.MAX_ID)
-        limit = number_from_query("limit", PAGE, MAX_PAGE) or PAGE
+        limit = number_from_query("limit", PAGE, MAX_PAGE)
         with self._search(containing):
             found, following = queries.find_batches(
                 status=status, containing=containing, before=before, limit=limit
@@ -125,7 +127,7 @@ class Batches:
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}: also the time that it took so far, its rates, and its history."""
+        """GET /api/batches/{id}: a batch with its elapsed time, rates and history."""
         batch = self.find(batch_id)
         with self._connect():
             elapsed = queries.elapsed_seconds(batch_id)
@@ -139,14 +141,10 @@ class Batches:
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
-        return _streamed(
-            self._streams.open(
-                batch_id,
-                lambda: [Snapshot.of(self.find(batch_id))],
-                holder=sign_in.holder(),
-                disconnected=request.environ["waitress.client_disconnected"],
-                last_event_id=request.get_header("Last-Event-ID", ""),
-            )
+        return self._stream(
+            batch_id,
+            lambda: [Snapshot.of(self.find(batch_id))],
+            last_event_id=request.get_header("Last-Event-ID", ""),
         )
 
     def stream_all(self) -> Iterator[bytes]:
@@ -156,28 +154,38 @@ class Batches:
             with self._connect():
                 return snapshots.newest_and_unfinished(hub.NEWEST, hub.UNFINISHED)
 
-        return _streamed(
-            self._streams.open(
-                None,
-                present,
-                holder=sign_in.holder(),
-                disconnected=request.environ["waitress.client_disconnected"],
-                health=self._health,
-            )
+        return self._stream(None, present, health=self._health)
+
+    def _stream(
+        self, batch_id: int | None, read: Callable[[], list[Snapshot]], **options: Any
+    ) -> Iterator[bytes]:
+        """Open an event stream for the current request, and set its headers."""
+        events = self._streams.open(
+            batch_id,
+            read,
+            holder=sign_in.holder(),
+            disconnected=request.environ["waitress.client_disconnected"],
+            **options,
         )
+        response.content_type = "text/event-stream; charset=utf-8"
+        response.set_header("Cache-Control", "no-store")
+        response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
+        return events
 
     def emails(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
 
-        `next` is the `after` of the next page, or null. A page may hold fewer than `limit`, even
-        none, although there is a next one, because one answer looks at a limited number of emails.
+        `next` is the `after` of the next page, or null. One request searches a limited number of
+        emails, so a page may have fewer than `limit`, or none, and a next page all the same.
         """
         status = choice_from_query("status", reasons.STATUSES)
         verdict = choice_from_query("verdict", reasons.VERDICTS)
-        reason = _reason(request.query.getunicode("reason") or None, "reason")
+        reason = request.query.getunicode("reason") or None
+        if reason is not None and not reasons.is_code(reason):
+            raise bad_parameter("reason", "be the code of a reason, such as no_at_sign")
         containing = text_from_query("q", MAX_SEARCHED)
-        after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
-        limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
+        after = number_from_query("after", 0, models.MAX_LINE, least=0)
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         self.find(batch_id)
         with self._search(containing):
             found, following = queries.find_emails(
@@ -193,13 +201,13 @@ class Batches:
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}/rows?kind=&after=&limit=: rows that became no emails, by line.
+        """GET /api/batches/{id}/rows?kind=&after=&limit=: rows that became no emails.
 
         `next` is the `after` of the next page, or null.
         """
         kind = choice_from_query("kind", kept_files.KINDS)
-        limit = number_from_query("limit", EMAILS, MAX_EMAILS) or EMAILS
-        after = number_from_query("after", 0, models.MAX_LINE, least=0) or 0
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS)
+        after = number_from_query("after", 0, models.MAX_LINE, least=0)
         self.find(batch_id)
         with self._connect():
             found = kept_files.skipped(batch_id, kind, after, limit + 1)
@@ -210,18 +218,18 @@ class Batches:
         }
 
     def typos(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}/typos: the domains that are probably mistyped, most first."""
+        """GET /api/batches/{id}/typos: probably mistyped domains, the most frequent first."""
         counted = self._typos(batch_id, self.find(batch_id).revision)
         response.set_header("Cache-Control", "no-store")
         return {"typos": [typo_json(domain, number) for domain, number in counted]}
 
     def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:
-        # The revision is only part of the cache's key: the count may already be of a later one.
+        # The revision is only a part of the cache's key; the count may be of a later revision.
         with self._connect_for("Counting", TYPOS_SECONDS, "Please try again later."):
             return queries.typo_domains(batch_id)
 
     def results_csv(self, batch_id: int) -> Iterator[bytes]:
-        """GET /api/batches/{id}/results.csv?only=: the uploaded file with what came of each row."""
+        """GET /api/batches/{id}/results.csv?only=: the uploaded file with outcomes."""
         return self._results(batch_id, "csv", results.csv_pieces)
 
     def results_jsonl(self, batch_id: int) -> Iterator[bytes]:
@@ -233,27 +241,24 @@ class Batches:
     ) -> Iterator[bytes]:
         only = choice_from_query("only", results.ONLY)
         batch = self.find(batch_id)
-        name = results.filename(batch, only, suffix)
-        response.content_type = results.MEDIA_TYPES[suffix]
-        response.set_header("Content-Disposition", results.disposition(name))
-        response.set_header("Cache-Control", "no-store")
-        # A download may last as long as a stream: it must not hold a request thread either.
+        downloads.set_headers(batch, only, suffix)
+        # A download may last as long as a stream, so it takes a slot and no request thread.
         try:
             with uploads.problems_of_files():
                 return self._streams.hold(pieces(batch, only), sign_in.holder())
+        except results.FileNotKeptError as error:
+            detail = "This batch was uploaded before files were kept. Take results.jsonl instead."
+            raise Problem(404, "file_not_kept", detail) from error
         except (results.IncompleteError, FileNotFoundError):
-            self.find(batch_id)  # raises Problem if the batch was deleted meanwhile
+            self.find(batch_id)  # raises Problem if the batch has been deleted since
             raise
 
     def retry(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/retry: requeue emails; `which` is failed, unknown or a reason."""
-        which = _reason(forms.field("which"), "which")
-        if which is None:
-            raise Problem(
-                400,
-                "bad_parameter",
-                "Say by 'which' what to retry: failed, unknown, or a reason.",
-                parameter="which",
+        which = forms.field("which")
+        if which is None or not reasons.is_code(which):
+            raise bad_parameter(
+                "which", "be failed, unknown, or the code of a reason, such as no_at_sign"
             )
         with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
             done = changes.retry(
@@ -272,7 +277,7 @@ class Batches:
         return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/cancel: keep what is counted; no turn under way counts."""
+        """POST /api/batches/{id}/cancel: turns that are not committed yet no longer count."""
         with _refused_by_state(), self._connect():
             snapshot = changes.cancel(batch_id, sign_in.user())
         if snapshot is None:
@@ -293,7 +298,7 @@ class Batches:
         raise bottle.HTTPResponse(status=204)
 
     def hide(self, batch_id: int) -> None:
-        """Delete a batch, so that nobody sees it; a worker removes its rows. Raises Problem."""
+        """Delete a batch for all users; a worker removes its rows later. Raises Problem."""
         with _refused_by_state(), self._connect():
             snapshot = changes.delete(batch_id, sign_in.user())
         if snapshot is None:
@@ -306,28 +311,9 @@ def _log(event: str, batch_id: int, **values: object) -> None:
     logger.info(event, batch=batch_id, **values, **sign_in.doer())
 
 
-def _streamed(events: Iterator[bytes]) -> Iterator[bytes]:
-    """Set the headers of an event stream, and return its events."""
-    response.content_type = "text/event-stream; charset=utf-8"
-    response.set_header("Cache-Control", "no-store")
-    response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
-    return events
-
-
 @contextmanager
 def _refused_by_state() -> Iterator[None]:
     try:
         yield
     except StateError as error:
         raise Problem(409, "wrong_state", str(error)) from error
-
-
-def _reason(text: str | None, parameter: str) -> str | None:
-    if text is not None and not reasons.is_code(text):
-        raise Problem(
-            400,
-            "bad_parameter",
-            f"{parameter} must be a reason's code, such as no_at_sign.",
-            parameter=parameter,
-        )
-    return text

@@ -1,6 +1,6 @@
-"""Bodies of requests: files and fields of a form, or a field of a small body, within limits.
+"""Reads bodies of requests within limits: the parts of a form, or one field of a small body.
 
-No other module reads a body: what Bottle reads by itself has none of these limits.
+No other module may read a body by Bottle's own means, which have none of these limits.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from bottle import request
 from web.problems import Problem
 from web.server.connections import SMALL_BODY, TOO_LARGE
 
-# Fields of a form at most; bytes of one that is kept in memory.
+# The most fields of a form, and the most bytes of a field that is kept in memory.
 MAX_FIELDS = 20
 MAX_TEXT = 100_000
-# Any other would be looked up among Python's codecs, some of which work for very long, and which
-# are kept for ever.
+# No other charset is looked up: some of Python's codecs work for very long, and Python keeps each
+# name that was asked for.
 _CHARSETS = ("utf-8", "utf8")
 
 _JSON = "application/json"
@@ -31,10 +31,11 @@ _MULTIPART = "multipart/form-data"
 
 
 def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
-    """The parts of the present request's form, of which `body` is the body; none if it is another
-    kind of body.
+    """Yield the parts of a multipart form, none of another body.
 
-    Each must be closed: large ones are on the disk. Raises Problem, and ValueError.
+    body: the body of the current request.
+
+    Each part must be closed, because large ones are on the disk. Raises Problem, and ValueError.
     """
     kind, options = _kind()
     if kind != _MULTIPART:
@@ -48,13 +49,13 @@ def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
     )
     for part in parser:
         yield part
-        if not part.filename:  # what a file is encoded in is seen by its bytes
+        if not part.filename:  # a file's encoding shows in its bytes
             _check_charset(part.charset)
 
 
 @contextmanager
 def problems_of_forms() -> Iterator[None]:
-    """What is wrong with a form becomes a Problem."""
+    """Turn a ValueError about a form into a Problem."""
     try:
         yield
     except ValueError as error:
@@ -62,10 +63,10 @@ def problems_of_forms() -> Iterator[None]:
 
 
 def field(name: str) -> str | None:
-    """A text of the present request: of its JSON object, its form or its query string; None if it
-    is empty, or isn't there.
+    """Return a text of the current request, from its JSON object, form or query string.
 
-    Raises Problem, also for a body of more than SMALL_BODY bytes.
+    It is None if the field is empty or missing. Raises Problem, also for a body of more than
+    SMALL_BODY bytes.
     """
     kind, _ = _kind()
     body = _small_body()
@@ -79,7 +80,7 @@ def field(name: str) -> str | None:
 
 
 def _small_body() -> bytes:
-    # The server keeps no larger one, and this doesn't depend on that.
+    # web/server/ refuses larger bodies already; this limit doesn't rely on that.
     if request.content_length <= SMALL_BODY:
         with closing(request.body) as file:
             body: bytes = file.read(SMALL_BODY + 1)
@@ -102,14 +103,14 @@ def _json_field(body: bytes, name: str) -> object:
 
 
 def _form(kind: str, body: bytes) -> dict[str, str]:
-    """The texts of a small form by their names."""
+    """Return the texts of a small form by their names."""
     if not body:
         return {}
     with problems_of_forms():
         if kind == _URLENCODED:
             return dict(parse_qsl(body.decode(), errors="strict", max_num_fields=MAX_FIELDS))
         if kind == _MULTIPART:
-            found = [*parts(BytesIO(body))]  # all of them in memory
+            found = [*parts(BytesIO(body))]  # none is large enough to need closing
             return {part.name: part.value for part in found if not part.filename}
     raise Problem(
         415,
@@ -119,7 +120,10 @@ def _form(kind: str, body: bytes) -> dict[str, str]:
 
 
 def _kind() -> tuple[str, dict[str, str]]:
-    """The media type of the body, and its parameters. Raises Problem for a charset but UTF-8."""
+    """Return the media type of the body, and its parameters.
+
+    Raises Problem for a charset other than UTF-8.
+    """
     kind, options = multipart.parse_options_header(request.environ.get("CONTENT_TYPE", ""))
     _check_charset(options.get("charset", _CHARSETS[0]))
     return kind, options

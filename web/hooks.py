@@ -1,4 +1,4 @@
-"""What happens before each handler, and with the errors that it raises."""
+"""Bottle's hooks: checks before each handler, and responses to the errors that handlers raise."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ logger = logs.Logger("app")
 
 
 class Hooks:
-    """Installed into the application's routes. Used by all request threads."""
+    """The hooks of all routes. One object serves all request threads."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
-    def let_in(self) -> None:
-        """Refuse a request that may not come in, or has a broken address. Raises Problem."""
+    def admit(self) -> None:
+        """Admit the current request, or raise Problem. Runs before each handler."""
         self._services.access.admit()
         _refuse_broken_address(request.environ["bottle.raw_path"], request.query_string)
         origins.refuse_others(request.environ, self._services.settings.server.cors_origins)
 
     def answer_problems(self, callback: Callable[..., Any]) -> Callable[..., Any]:
-        """A Bottle plugin: log what the handler raises, and raise a Problem for it."""
+        """Log any error of the handler and raise a Problem in its place; a Bottle plugin."""
 
         @wraps(callback)
         def answer(*args: Any, **kwargs: Any) -> Any:
@@ -59,23 +59,23 @@ class Hooks:
         if database.is_limit(error):
             logger.error("the database's limit was reached", error=error)
             detail = (
-                f"The database server ended this before it was done: {logs.said(error)}. To try"
-                " again is no use until who runs the server has raised that limit."
+                f"The database server ended a statement of this request: {logs.said(error)}. Trying"
+                " again will not help until the server's administrator has raised that limit."
             )
             return Problem(503, "database_timeout", detail)
         self._services.postgres.begin(error)
         detail = "The database can't be reached. Please try again soon."
         if database.is_read_only(error):
-            detail = "The database can only be read just now. Please try again soon."
+            detail = "The database can only be read at the moment. Please try again soon."
         headers = {"Retry-After": RETRY_AFTER}
         return Problem(503, "database_unreachable", detail, headers=headers)
 
 
 def _refuse_broken_address(path: str, query: str) -> None:
-    """Raise Problem for an address that is not UTF-8.
+    """Raise Problem for an address that is not UTF-8, because Bottle drops such bytes.
 
-    Bottle leaves such bytes out. It would serve /metrics for a path that a proxy, which guards
-    /metrics, takes for another, and all emails for a search for one.
+    It would serve /metrics for a path that a proxy doesn't recognize as /metrics, which the proxy
+    may guard; and a search for nothing but such bytes would find everything.
     """
     for code, text in (
         ("bad_path", path.encode("latin-1")),  # WSGI has the path's bytes as Latin-1
@@ -84,5 +84,5 @@ def _refuse_broken_address(path: str, query: str) -> None:
         try:
             text.decode()
         except UnicodeDecodeError:
-            detail = "The address has bytes in it that are not UTF-8."
+            detail = "The address has bytes that are not UTF-8."
             raise Problem(400, code, detail) from None

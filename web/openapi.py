@@ -1,14 +1,15 @@
-"""GET /api/openapi.json: the API for programs, in OpenAPI 3.1."""
+"""GET /api/openapi.json: the API described by OpenAPI 3.1."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import models
 from batches import kept_files, results
 from processors import reasons
 from runtime.settings import VERSION
-from web import batches
+from web import batches, downloads
 from web.schemas import FORMAT, ID, SCHEMAS, TEXT, Schema, list_of, object_of, or_null, ref, whole
 
 _PROBLEM = "application/problem+json"
@@ -19,7 +20,7 @@ _FORM = {
     "column": {"type": "string", "description": "The address column: its header, or 1, 2, …"},
     "delimiter": {"type": "string", "description": "comma, semicolon, tab or pipe."},
     "encoding": {"type": "string", "description": "Such as utf-8 or cp1252."},
-    "header": {"type": "string", "description": "Whether the first row is one: yes or no."},
+    "header": {"type": "string", "description": "Whether the first row is a header: yes or no."},
 }
 
 
@@ -33,26 +34,30 @@ def _file(media_type: str, description: str) -> Schema:
 
 _PROBLEMS = {
     400: "A parameter, a field or the request itself is malformed.",
-    401: "Nobody has signed in.",
-    403: "Another origin's page asked for it, or the proxy named no user.",
-    404: "There is no such batch.",
+    401: "The request names no user, or a wrong password.",
+    403: "A page of another origin sent the request, or the proxy named no user.",
+    404: "There is no batch with this id.",
     408: "The request came too slowly.",
-    409: "The batch is in a state that does not allow it.",
+    409: "The batch's state does not allow it.",
     411: "A body came without its length.",
-    413: "The body or the file is too large, or inflates to too much.",
-    415: "It is a body, or a file, of a kind that can't be read.",
-    422: "The file can't become a batch; `line` is where, if one line is to blame.",
+    413: "The body or the file is too large, or would be when decompressed.",
+    415: "The body or the file has a type that can't be read.",
+    422: "The file can't be read as a batch; `line` is the line of the error, if there is one.",
     429: "Too many attempts to sign in failed, or too many streams are open.",
     431: "The headers are too long.",
-    503: "The database, or a place for it, is away for now; see Retry-After. Without that"
-    " (`database_timeout`, `took_too_long`), the database server ended what took too long.",
+    503: "The database can't be reached, or the server has no room for the request; see"
+    " Retry-After. Without it (`database_timeout`, `took_too_long`), a statement took too long.",
     507: "The disk is full.",
 }
 _ALWAYS = (400, 401, 403, 413, 429, 431, 503)
 
 
 def _operation(name: str, summary: str, answers: Schema, *problems: int, **more: Any) -> Schema:
-    """One method of one address. `answers` are those that are no problem."""
+    """Return one method of one address.
+
+    `answers` are the responses by status, without errors; `problems` are the statuses of errors
+    that not every operation has.
+    """
     refused = {
         str(status): {
             "description": _PROBLEMS[status],
@@ -68,7 +73,7 @@ def _operation(name: str, summary: str, answers: Schema, *problems: int, **more:
     }
 
 
-# What can be done with a batch that was just uploaded.
+# The operations on a batch, to which the response to an upload links.
 _OF_A_BATCH = (
     *("batch", "stream", "emails", "rows", "typos", "results_csv", "results_jsonl"),
     *("retry", "cancel", "delete"),
@@ -84,18 +89,18 @@ def _query(name: str, schema: Schema, description: str) -> Schema:
 
 
 def _one_of(*choices: str) -> Schema:
-    return {"enum": ["", *choices]}  # empty for any
+    return {"enum": ["", *choices]}  # an empty value allows any
 
 
 _PATH_ID = {"name": "batchId", "in": "path", "required": True, "schema": ID}
 _SEARCH = {"type": "string", "maxLength": batches.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}
 _LIMIT = _query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
-_AFTER = _query("after", whole(0, models.MAX_LINE), "`next` of the page before.")
-_ONLY = _query("only", _one_of(*results.ONLY), "Rows of this kind only.")
+_AFTER = _query("after", whole(0, models.MAX_LINE), "`next` of the previous page.")
+_ONLY = _query("only", _one_of(*results.ONLY), "Only rows of this kind.")
 _FILE_PROBLEMS = (408, 415, 422, 507)
 _EVENT = {
     "type": "object",
-    "description": "One event; `event: health` has what /api/health says.",
+    "description": "An event; the data of `event: health` is that of /api/health.",
     "properties": {
         "id": TEXT,
         "event": TEXT,
@@ -110,6 +115,19 @@ _EVENTS: Schema = {
     "description": "Server-Sent Events: a snapshot, then every change.",
     "content": {"text/event-stream": {"schema": _EVENT}},
 }
+
+
+def _of_batch(
+    name: str,
+    summary: str,
+    answers: Schema,
+    *problems: int,
+    parameters: Sequence[Schema] = (),
+    **more: Any,
+) -> Schema:
+    """Return an operation on one batch."""
+    parameters = [_PATH_ID, *parameters]
+    return _operation(name, summary, answers, 404, *problems, parameters=parameters, **more)
 
 
 def _upload(fields: Schema) -> Schema:
@@ -140,11 +158,11 @@ def _state(**more: Schema) -> Schema:
 _HEALTH = {
     "get": _operation(
         "health",
-        "Whether all parts are there, and who processes what.",
+        "Show the state of the servers and workers.",
         {
-            "200": _json(ref("Health"), "It is there."),
+            "200": _json(ref("Health"), "The database can be reached."),
             "503": {
-                "description": "The database is out of reach.",
+                "description": "The database can't be reached.",
                 "content": {
                     "application/json": {"schema": ref("Health")},
                     _PROBLEM: {"schema": ref("Problem")},
@@ -154,12 +172,14 @@ _HEALTH = {
     )
 }
 _DOCUMENT = {
-    "get": _operation("document", "This document.", {"200": _json({"type": "object"}, "It.")})
+    "get": _operation(
+        "document", "This document.", {"200": _json({"type": "object"}, "The document.")}
+    )
 }
 _STORE = {
     "post": _operation(
         "upload",
-        "Store a file, or a text with addresses, as a batch: all of it, or nothing.",
+        "Store a file, or a text with addresses, as a batch; all of it or nothing.",
         {
             "201": {
                 **_json(
@@ -172,7 +192,7 @@ _STORE = {
                         format=ref("Format"),
                         liveUpdates={"type": "boolean"},
                     ),
-                    "It is stored.",
+                    "The batch is stored.",
                 ),
                 "headers": {"Location": {"schema": TEXT}},
                 "links": {name: _link(name) for name in _OF_A_BATCH},
@@ -185,7 +205,7 @@ _STORE = {
 _PREVIEW = {
     "post": _operation(
         "preview",
-        "What an upload of this file, or of its first part, would be read as.",
+        "Show how an upload of this file, or of its first part, would be read.",
         {
             "200": _json(
                 object_of(
@@ -206,59 +226,56 @@ _PREVIEW = {
 _BATCHES = {
     "get": _operation(
         "batches",
-        "The batches, newest first.",
+        "List the batches, newest first.",
         {"200": _json(object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page.")},
         parameters=[
             _query("q", _SEARCH, "A part of the file's name."),
-            _query("status", _one_of(*models.STATUSES), "Those in this state only."),
-            _query("before", ID, "`next` of the page before."),
+            _query("status", _one_of(*models.STATUSES), "Only batches of this status."),
+            _query("before", ID, "`next` of the previous page."),
             _query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
         ],
     )
 }
 _ALL_EVENTS = {
-    "get": _operation("streamAll", "Every change of any batch, and the health.", {"200": _EVENTS})
+    "get": _operation(
+        "streamAll", "Stream every change of any batch, and the health.", {"200": _EVENTS}
+    )
 }
 _ONE_BATCH = {
-    "get": _operation(
+    "get": _of_batch(
         "batch",
-        "A batch.",
+        "Show a batch.",
         {"200": _json(ref("WholeBatch"), "The batch.")},
-        404,
-        parameters=[_PATH_ID],
     ),
-    "delete": _operation(
+    "delete": _of_batch(
         "delete",
-        "Delete a batch that has ended, with its file and all that came of it.",
-        {"204": {"description": "It is gone."}},
-        404,
+        "Delete a batch that has ended, with its file and results.",
+        {"204": {"description": "The batch is deleted."}},
         409,
-        parameters=[_PATH_ID],
     ),
 }
 _EVENTS_OF_BATCH = {
-    "get": _operation(
+    "get": _of_batch(
         "stream",
-        "Every change of the batch until its end.",
-        {"200": _EVENTS, "204": {"description": "It has ended, as you know."}},
-        404,
-        parameters=[_PATH_ID],
+        "Stream every change of the batch until its end.",
+        {
+            "200": _EVENTS,
+            "204": {"description": "The batch has ended, and Last-Event-ID is its last revision."},
+        },
     )
 }
 _EMAILS = {
-    "get": _operation(
+    "get": _of_batch(
         "emails",
-        "Its emails, by number.",
+        "List the emails of the batch by number.",
         {"200": _json(object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page.")},
-        404,
         parameters=[
-            _PATH_ID,
-            _query("status", _one_of(*reasons.STATUSES), "Those in this state only."),
-            _query("verdict", _one_of(*reasons.VERDICTS), "Those of this verdict only."),
+            _query("status", _one_of(*reasons.STATUSES), "Only emails of this status."),
+            _query("verdict", _one_of(*reasons.VERDICTS), "Only emails with this verdict."),
             _query(
                 "reason",
                 {"type": "string", "pattern": f"^({reasons.CODE})?$"},
-                "Those with this reason only.",
+                "Only emails with this reason.",
             ),
             _query("q", _SEARCH, "A part of the address."),
             _AFTER,
@@ -267,9 +284,9 @@ _EMAILS = {
     )
 }
 _ROWS = {
-    "get": _operation(
+    "get": _of_batch(
         "rows",
-        "The rows that became no emails, by line.",
+        "List the rows that did not become emails, by line.",
         {
             "200": _json(
                 object_of(
@@ -286,65 +303,60 @@ _ROWS = {
                 "A page.",
             )
         },
-        404,
         parameters=[
-            _PATH_ID,
-            _query("kind", _one_of(*kept_files.KINDS), "Those of this kind only."),
+            _query("kind", _one_of(*kept_files.KINDS), "Only rows of this kind."),
             _AFTER,
             _LIMIT,
         ],
     )
 }
 _TYPOS = {
-    "get": _operation(
+    "get": _of_batch(
         "typos",
-        "Domains that are probably mistyped, most first.",
+        "List the domains that are probably mistyped, the most frequent first.",
         {
             "200": _json(
                 object_of(typos=list_of(object_of(domain=TEXT, count=whole(1), suggestion=TEXT))),
                 "The domains.",
             )
         },
-        404,
-        parameters=[_PATH_ID],
     )
 }
 _RESULTS = {
     suffix: {
-        "get": _operation(
+        "get": _of_batch(
             f"results_{suffix}",
             summary,
-            {"200": _file(results.MEDIA_TYPES[suffix].partition(";")[0], "A download.")},
-            404,
+            {"200": _file(downloads.MEDIA_TYPES[suffix].partition(";")[0], "The file.")},
             409,
-            parameters=[_PATH_ID, _ONLY],
+            parameters=[_ONLY],
         )
     }
     for suffix, summary in (
-        ("csv", "The uploaded file, with what came of each row."),
-        ("jsonl", "A JSON object for each email."),
+        ("csv", "Download the uploaded file with the outcome of each row."),
+        ("jsonl", "Download a JSON object for each email."),
     )
 }
 _RETRY = {
-    "post": _operation(
+    "post": _of_batch(
         "retry",
         "Process emails of a completed batch again: failed, unknown, or by reason.",
-        {"200": _json(_state(requeued=whole()), "So many are processed again.")},
-        404,
+        {"200": _json(_state(requeued=whole()), "The number of emails that were requeued.")},
         409,
         415,
         requestBody=_which(),
-        parameters=[_PATH_ID],
     )
 }
 _CANCEL = {
-    "post": _operation(
+    "post": _of_batch(
         "cancel",
-        "Cancel a batch; what is counted stays.",
-        {"200": _json(_state(processedCount=whole(), totalEmails=whole(1)), "It is.")},
-        404,
+        "Cancel a batch; outcomes that are counted stay.",
+        {
+            "200": _json(
+                _state(processedCount=whole(), totalEmails=whole(1)), "The batch is cancelled."
+            )
+        },
         409,
-        parameters=[_PATH_ID],
     )
 }
 
@@ -368,14 +380,14 @@ _PATHS: dict[str, Schema] = {
 
 
 def document(*, by_password: bool) -> dict[str, Any]:
-    """The whole document; `by_password` says whether users sign in by HTTP Basic."""
+    """Return the whole document; `by_password` says whether users sign in by HTTP Basic."""
     schemes = {"basic": {"type": "http", "scheme": "basic"}} if by_password else {}
     return {
         "openapi": "3.1.0",
         "info": {
             "title": "Email batches",
             "version": VERSION,
-            "description": "Upload lists of addresses, have each processed, and watch.",
+            "description": "Upload lists of addresses, have each processed, and watch progress.",
         },
         "security": [{name: []} for name in schemes],
         "paths": _PATHS,

@@ -1,50 +1,46 @@
-"""The parameters of the query string, checked."""
+"""Checked parameters of the current request's query string."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from typing import TypeVar
 
 from bottle import request
 
 from web.problems import Problem
 
+Default = TypeVar("Default", int, None)
 
-def number_from_query(name: str, default: int | None, most: int, *, least: int = 1) -> int | None:
-    """A whole number from the query string. Raises Problem for anything else."""
+
+def number_from_query(name: str, default: Default, most: int, *, least: int = 1) -> int | Default:
+    """Return a whole number, or the default if there is none. Raises Problem."""
     text = request.query.get(name)
     if text is None:
         return default
     if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
-        raise Problem(
-            400,
-            "bad_parameter",
-            f"{name} must be a whole number from {least} to {most}.",
-            parameter=name,
-        )
+        raise bad_parameter(name, f"be a whole number from {least} to {most}")
     return int(text)
 
 
 def choice_from_query(name: str, choices: Collection[str]) -> str | None:
-    """One of the choices from the query string, None if there is none. Raises Problem."""
+    """Return one of the choices, or None if there is none or an empty one. Raises Problem."""
     text: str = request.query.getunicode(name) or ""
     if not text:
         return None
     if text not in choices:
-        raise Problem(
-            400, "bad_parameter", f"{name} must be one of {', '.join(choices)}.", parameter=name
-        )
+        raise bad_parameter(name, f"be one of {', '.join(choices)}")
     return text
 
 
 def text_from_query(name: str, most: int) -> str:
-    """A text from the query string, empty if there is none. Raises Problem if it is too long."""
+    """Return a text of at most so many characters, empty if there is none. Raises Problem."""
     text: str = request.query.getunicode(name) or ""
     if len(text) > most or "\0" in text:
-        raise Problem(
-            400,
-            "bad_parameter",
-            f"{name} must have {most} characters at most, and none of them NUL.",
-            parameter=name,
-        )
+        raise bad_parameter(name, f"have at most {most} characters, and no NUL")
     return text
+
+
+def bad_parameter(name: str, condition: str) -> Problem:
+    """Return the problem of a parameter that must meet the condition, such as `be a number`."""
+    return Problem(400, "bad_parameter", f"{name} must {condition}.", parameter=name)

@@ -1,4 +1,4 @@
-"""Errors as people and programs are to see them: a page, or RFC 9457 problem+json under /api/."""
+"""Error responses: problem+json (RFC 9457) under /api/, and a page elsewhere."""
 
 from __future__ import annotations
 
@@ -12,41 +12,42 @@ import bottle
 from runtime import descriptors, logs
 
 MEDIA_TYPE = "application/problem+json"
-# Seconds after which a client is asked to try again what was refused for now.
+# Seconds for Retry-After: when a client may repeat a request that was refused for now.
 RETRY_AFTER = "5"
 
-# What to say where all that is known is the status.
+# Details of errors of which only the status is known.
 DETAILS = {
     400: "The request is malformed.",
     401: "Sign in with your name and password.",
     404: "There is nothing at this address.",
-    405: "This address does not answer to that method.",
-    408: "The request came too slowly, and was given up. Please send it again.",
+    405: "This address does not accept the request's method.",
+    408: "The request came too slowly and was dropped. Please send it again.",
     413: "The upload is larger than this server accepts. Split the file into smaller ones.",
     431: "The request's headers are too long.",
-    500: "Something went wrong on the server; its log says what. Please try again.",
-    501: "The request uses a feature of HTTP that this server does not have.",
-    503: "The server receives as many uploads as it has room for. Please try again soon.",
-    507: "The server's disk is full, and nothing was stored. Please tell who runs it.",
+    500: "Something went wrong on the server; its log has the details. Please try again.",
+    501: "The request uses a feature of HTTP that this server does not support.",
+    503: "The server has no room for further uploads now. Please try again soon.",
+    507: "The server's disk is full, and nothing was stored. Please tell its administrator.",
 }
 
-
-# Titles as RFC 9110 has them, which Python has had since 3.13.
+# Titles of RFC 9110 that Python has only since 3.13.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
-# What a write says that finds no room: on the disk, in a quota, by a limit of the process.
+# The errors of a write without room: on the disk, in a quota, by a limit of the process.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 logger = logs.Logger("problems")
-_sparingly = logs.RateLimited(logger)
+_shortages = logs.RateLimited(logger)
 
-# How browsers, curl and other programs are told that they have to sign in (RFC 7617).
+# The value of WWW-Authenticate, which asks a client to sign in (RFC 7617).
 CHALLENGE = 'Basic realm="Email batches", charset="UTF-8"'
 
 
 class Problem(bottle.HTTPError):  # type: ignore[misc]
-    """An error response with a stable `code` and a sentence that says what is wrong.
+    """An error response.
 
+    `code` is a stable name of the error.
+    `detail` is a sentence that says what is wrong.
     `members` are further members of the JSON object, such as the file's line; None is left out.
     """
 
@@ -64,19 +65,21 @@ class Problem(bottle.HTTPError):  # type: ignore[misc]
 
 
 def disk_full(error: BaseException) -> Problem:
-    """The answer to a request for which the disk has no room; it is logged."""
+    """Log that the disk is full, and return the problem to answer with."""
     logger.error("the disk is full", error=error)
     return Problem(507, "insufficient_storage", DETAILS[507])
 
 
 def of_system(error: BaseException) -> Problem | None:
-    """The answer if the operating system has no room for a request, None if it is another error;
-    it is logged."""
+    """Log a full disk or a lack of file descriptors, and return the problem to answer with.
+
+    Returns None for any other error.
+    """
     if isinstance(error, OSError) and error.errno in _DISK_FULL:
         return disk_full(error)
     if not descriptors.ran_out(error):
         return None
-    _sparingly.warning("no file descriptor is left", error=error)
+    _shortages.warning("no file descriptor is left", error=error)
     return Problem(
         503,
         "too_many_open_files",
@@ -86,12 +89,12 @@ def of_system(error: BaseException) -> Problem | None:
 
 
 def is_api(path: str) -> bool:
-    """Return whether errors at this path are told as JSON."""
+    """Return whether the path is one of the API, whose errors are JSON."""
     return path.startswith("/api/")
 
 
 def title_of(status: int) -> str:
-    """Return the title that belongs to a status, as RFC 9110 has it."""
+    """Return the title of a status, as RFC 9110 has it."""
     try:
         return _TITLES.get(status) or HTTPStatus(status).phrase
     except ValueError:
@@ -99,7 +102,7 @@ def title_of(status: int) -> str:
 
 
 def document(status: int, code: str | None, detail: str | None, **members: object) -> str:
-    """Return the problem+json of an error in the present request."""
+    """Return the problem+json of an error of the current request."""
     title = title_of(status)
     return json.dumps(
         {
@@ -115,9 +118,9 @@ def document(status: int, code: str | None, detail: str | None, **members: objec
 
 
 def render(error: bottle.HTTPError, **page: Any) -> str:
-    """Bottle's error handler: the body of the response to the present request.
+    """Return the body of the response to the current request, as Bottle's error handler.
 
-    `page` is what the template of all pages needs.
+    `page` has the variables of the layout that all pages share.
     """
     status = error.status_code
     if isinstance(error, Problem):

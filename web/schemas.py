@@ -1,4 +1,4 @@
-"""The shapes of what the API says, in JSON Schema."""
+"""JSON Schemas of the API's requests and responses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Schema = dict[str, Any]
 
 
 def object_of(**properties: Schema) -> Schema:
-    """An object that has all of these, and nothing else."""
+    """Return the schema of an object with exactly these properties."""
     return {
         "type": "object",
         "properties": properties,
@@ -74,14 +74,14 @@ _SUMMARY = {
 SCHEMAS: dict[str, Schema] = {
     "Problem": {
         "type": "object",
-        "description": "RFC 9457. `code` is stable, and `detail` a sentence for people.",
+        "description": "RFC 9457. `code` is stable; `detail` is a sentence for people.",
         "properties": {
             "type": TEXT,
             "title": TEXT,
             "status": {"type": "integer"},
             "code": TEXT,
             "detail": TEXT,
-            "requestId": {**TEXT, "description": "What the server's log calls this request."},
+            "requestId": {**TEXT, "description": "The request's id in the server's log."},
         },
         "required": ["type", "title", "status", "code", "detail", "requestId"],
     },
@@ -93,7 +93,7 @@ SCHEMAS: dict[str, Schema] = {
             blank=whole(),
             withoutAddress=whole(),
         ),
-        "description": "What became of the file's rows; `total` is the sum of the others.",
+        "description": "The file's rows by what they hold; `total` is the sum of the others.",
     },
     "Format": object_of(**FORMAT),
     "Batch": object_of(**_SUMMARY),
@@ -136,7 +136,7 @@ SCHEMAS: dict[str, Schema] = {
     ),
     "Health": {
         "type": "object",
-        "description": "What a server that is away would tell is null.",
+        "description": "Values that a server out of reach would have told are null.",
         "properties": {
             "status": {"enum": ["ok", "degraded"]},
             "database": {"enum": ["ok", "unreachable", "read-only"]},
@@ -153,7 +153,7 @@ SCHEMAS: dict[str, Schema] = {
             "notice": or_null({"type": "object"}),
             "texts": {
                 "type": "object",
-                "description": "The texts of the strip on the pages.",
+                "description": "The texts of the status strip of the pages.",
                 "additionalProperties": TEXT,
             },
         },

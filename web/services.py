@@ -1,4 +1,4 @@
-"""What all request handlers share: the servers, the streams, and whom to tell of a change."""
+"""Services: the servers, streams and settings that all request handlers share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from postgres import database
 from postgres.database import Session
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
-from relay.hub import Hub, announce
+from relay.hub import Hub
+from relay.publish import announce
 from runtime import logs
 from runtime.settings import Settings
 from web.access.sign_in import Access
@@ -24,7 +25,7 @@ logger = logs.Logger("app")
 class Services:
     """One object serves all request threads.
 
-    `postgres` is the outage of PostgreSQL, begun and ended by whoever talks to it.
+    `postgres` logs the outages of PostgreSQL, whichever handler meets one.
     """
 
     def __init__(
@@ -47,15 +48,15 @@ class Services:
 
     @contextmanager
     def connect(self, seconds: float = database.SESSION_SECONDS) -> Iterator[Session]:
-        """A database session that lasts up to `seconds`. Raises UNREACHABLE."""
+        """Open a database session that lasts up to `seconds`. Raises UNREACHABLE."""
         with database.session(seconds) as current:
             yield current
         self.postgres.end()
 
     def announce(self, snapshot: Snapshot) -> bool:
-        """Ring for the batch and publish its snapshot; False without Redis.
+        """Publish the snapshot, and enqueue an unfinished batch; return whether Redis is there.
 
-        Without Redis the workers find the batch in PostgreSQL, and pages ask for its state.
+        Without Redis, workers find the batch in PostgreSQL, and pages poll its state.
         """
         self.hub.tell([snapshot])
         prefix = self.settings.redis.channel_prefix

@@ -1,4 +1,4 @@
-"""What is uploaded: reading the form, storing the file, and showing what is in it beforehand."""
+"""Uploads: read the form, store its file as a batch, or show a preview of the file."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from itertools import zip_longest
 from typing import Any, BinaryIO
 
 import multipart
@@ -17,7 +18,7 @@ from batches import intake
 from batches.as_json import batch_format_json, format_json, rows_json
 from models import Batch, Snapshot
 from runtime import logs, metrics
-from tabular import columns, reader
+from tabular import columns, reader, workbook
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from web import forms
 from web.access import sign_in
@@ -26,15 +27,15 @@ from web.services import Services
 
 logger = logs.Logger("app")
 
-# Bytes of a text file that are used for its preview, and the rows that are shown.
+# Bytes of a text file that its preview is made from, and the most rows of a preview.
 PREVIEW_BYTES = 1 << 20
 PREVIEW_ROWS = 10
 
-# What a form may say beside its file, each a short text: how it is read, and how long it is.
+# The fields of a form beside its file, each a short text: how to read the file, and its length.
 _FORMAT = ("column", "delimiter", "encoding", "header")
 _FIELDS = (*_FORMAT, "size")
 
-# What a pasted text's batch is named, and its most bytes: it is taken apart in memory.
+# The filename of a pasted text's batch, and the text's most bytes, because it is split in memory.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
 
@@ -47,16 +48,15 @@ _STATUSES = {
 
 
 class Form:
-    """A form with a file, or with a text in its place.
+    """The current request's form, with a file or a pasted text in its place.
 
-    It must be closed, because bodies and files are on the disk.
+    Must be closed, because large parts are temporary files.
     """
 
     def __init__(self) -> None:
-        """Read the present request's. Raises Problem."""
+        """Read the form. Raises Problem."""
         self._parts: list[multipart.MultipartPart] = []
         try:
-            # A temporary file, as each large part is another.
             with forms.problems_of_forms(), closing(request.body) as body:
                 for part in forms.parts(body):
                     self._parts.append(part)
@@ -66,12 +66,12 @@ class Form:
             raise
 
     def _choose(self) -> None:
-        """Find the file among the fields, and what else is said of it."""
+        """Find the file, or the pasted text, among the parts."""
         files = [part for part in self._parts if part.filename or not part.is_buffered()]
         texts = [part for part in self._parts if part not in files]
         self._texts = {part.name: part.value for part in texts}
         upload = next((part for part in files if part.name == "file"), None)
-        text = next((part for part in self._parts if part.name == "text" and _says(part)), None)
+        text = next((part for part in self._parts if part.name == "text" and _has_text(part)), None)
         if upload is not None:
             self.file: BinaryIO = upload.file
             self.filename = _clean_filename(upload.filename or "")
@@ -94,11 +94,11 @@ class Form:
             part.close()
 
     def overrides(self) -> Overrides:
-        """Raises IntakeError."""
+        """Return how a person wants the file to be read. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
     def length(self, limit_megabytes: int) -> int:
-        """The file's length in bytes; Problem if that is too much."""
+        """Return the file's length in bytes. Raises Problem if that is over the limit."""
         length = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         if length > limit_megabytes * 1_000_000:
@@ -110,7 +110,10 @@ class Form:
         return length
 
     def whole_length(self) -> int:
-        """What the form says of the length of the file of which it has the first part."""
+        """Return the length of the whole file by the field `size`, 0 without it.
+
+        For a preview, a browser sends only the first part of a large file.
+        """
         text = self._texts.get("size", "").strip()
         return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
@@ -122,16 +125,16 @@ def _clean_filename(name: str) -> str:
     return name.strip()[:200] or "unnamed.csv"
 
 
-def _says(part: multipart.MultipartPart) -> bool:
-    """Whether there is anything in it; a long one is not looked at for that."""
+def _has_text(part: multipart.MultipartPart) -> bool:
+    """Tell whether there is more than space in the part; a long part is not searched for that."""
     return not part.is_buffered() or bool(part.raw.strip())
 
 
 def _one_a_line(file: BinaryIO) -> BinaryIO:
-    """A pasted text with one address a line, if it is addresses with commas or semicolons between.
+    """Put each address of a pasted text on a line if only commas or semicolons separate them.
 
-    Whatever else it is stays: it is a table then, in which not every cell has an address. Raises
-    Problem if it is too long.
+    A text with anything else in it is a table, and stays as it is. Raises Problem if the text is
+    too long.
     """
     text = file.read(MAX_PASTED + 1)
     file.seek(0)
@@ -225,11 +228,11 @@ class Uploads:
 
 
 def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
-    """What the file, or its first part, looks like. Raises Problem and IntakeError."""
+    """Return how the file, or its first part, is read. Raises Problem and IntakeError."""
     length = form.length(limit_megabytes)
     overrides = form.overrides()
     part, cut = form.file, form.whole_length() > length
-    if not reader.is_workbook(part):
+    if not workbook.is_workbook(part):
         cut = cut or length > PREVIEW_BYTES
         part = io.BytesIO(_first_part(part, cut))
     try:
@@ -242,16 +245,17 @@ def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
             ) from None
         raise
     table.close()
-    rows = [cells for _, cells in table.sample]
-    return format_json(table.format) | {
-        "columns": _columns_json(table.format, rows),
-        "rows": [cut_row(row) for row in _shown(table.format, rows)],
+    found, rows = table.format, [cells for _, cells in table.sample]
+    start = 0 if found.header is None else found.header_index + 1
+    return format_json(found) | {
+        "columns": _columns_json(found, rows),
+        "rows": [cut_row(row) for row in rows[start : start + PREVIEW_ROWS]],
         "partial": cut,
     }
 
 
 def _first_part(file: BinaryIO, cut: bool) -> bytes:
-    """What is looked at; of a file that is cut, without half a character at its end."""
+    """Return the first PREVIEW_BYTES; if the file is cut, without half a character at the end."""
     part = file.read(PREVIEW_BYTES)
     if not cut:
         return part
@@ -261,20 +265,10 @@ def _first_part(file: BinaryIO, cut: bool) -> bytes:
     return part[: len(part) - len(decoder.getstate()[0])]
 
 
-def _shown(found: Format, rows: list[list[str]]) -> list[list[str]]:
-    """The first rows beneath the header."""
-    start = 0 if found.header is None else found.header_index + 1
-    return rows[start : start + PREVIEW_ROWS]
-
-
 def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
-    names = cut_row(found.header or ())
-    counts = columns.address_counts(rows, found)
+    names = found.header or ()
+    counts = columns.count_addresses(rows, found.columns, names)[:CELLS]
     return [
-        {
-            "index": index + 1,
-            "name": names[index] if index < len(names) else None,
-            "addresses": count,
-        }
-        for index, count in enumerate(counts[:CELLS])
+        {"index": index, "name": name, "addresses": count}
+        for index, (count, name) in enumerate(zip_longest(counts, cut_row(names)), start=1)
     ]

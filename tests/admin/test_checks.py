@@ -91,7 +91,7 @@ def test_users_that_others_can_read(found, tmp_path):
     (tmp_path / "users").chmod(0o644)
     finding = found()["access"]
     assert finding.level == PROBLEM
-    assert "Say chmod 600 users" in finding.text
+    assert "Run chmod 600 users" in finding.text
 
 
 def test_without_workers_that_is_said(found):

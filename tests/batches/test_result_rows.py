@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batches import result_rows
-from batches.result_rows import Answers, Known
+from batches.result_rows import ResultWriter, RowResult
 from processors import reasons, syntax
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.formulas import undefused
@@ -39,8 +39,8 @@ ADDRESSES = st.sampled_from(
 )
 
 
-def expected_row(cells, address, known, width):
-    status, reason = known.status, known.reason
+def expected_row(cells, address, result, width):
+    status, reason = result.status, result.reason
     form = suggestion = ""
     if status in {"pending", "processed", "failed"}:
         form = syntax.normalized(address) if reason not in syntax.MALFORMED else ""
@@ -48,12 +48,12 @@ def expected_row(cells, address, known, width):
             "info@gmail.com" if (address, reason) == ("Info@gmial.com", "likely_typo") else ""
         )
     explanation = {
-        "duplicate": f"This address is on line {known.first_row} already.",
+        "duplicate": f"This address is on line {result.first_row} already.",
         "without_address": "This row has no address.",
     }.get(status, reasons.explanation(reason))
     shown = "" if status == "blank" else status
-    answer = [shown, known.verdict or "", reason or "", explanation, suggestion, form]
-    return [*cells, *[""] * (width - len(cells)), *answer]
+    columns = [shown, result.verdict or "", reason or "", explanation, suggestion, form]
+    return [*cells, *[""] * (width - len(cells)), *columns]
 
 
 @settings(max_examples=400, deadline=None)
@@ -65,7 +65,7 @@ def expected_row(cells, address, known, width):
     st.booleans(),
     st.sampled_from([1, 8, 1000]),
 )
-def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
+def test_whatever_is_in_a_row_it_is_there_again_with_its_result(
     rows, delimiter, quoting, verdict, header, most
 ):
     if quoting == csv.QUOTE_NONE:
@@ -79,7 +79,7 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
     found = Format("csv", "utf-8", delimiter, names, 0, 1, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(result_rows, "MAX_CELLS", most)
-        writer = Answers(found)
+        writer = ResultWriter(found)
     text = b""
     due = [["=one", "email", "", "", *RESULT_COLUMNS]] if header else []
     for block in Text(io.BytesIO(file.getvalue().encode()), found).blocks():
@@ -89,11 +89,11 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
                 others.append((position, None))
                 continue
             first, address, rest, (status, reason) = rows[line - 1 - header]
-            known = Known(line, status, reason, 1 if status == "duplicate" else None)
+            result = RowResult(line, status, reason, 1 if status == "duplicate" else None)
             if (status, reason) != ("processed", None):
-                others.append((position, known))
-            if verdict in (None, known.verdict):
-                due.append(expected_row([first, address, *rest], address.strip(), known, 4))
+                others.append((position, result))
+            if verdict in (None, result.verdict):
+                due.append(expected_row([first, address, *rest], address.strip(), result, 4))
         text += b"".join(writer.pieces(block, others, verdict))
     reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
     assert [[*map(undefused, row)] for row in reader] == due
@@ -102,17 +102,20 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_answer(
 def written(content, delimiter, columns, others=()):
     found = Format("csv", "utf-8", delimiter, None, 0, 1, columns)
     (block,) = Text(io.BytesIO(content), found).blocks()
-    return b"".join(Answers(found).pieces(block, others, None))
+    return b"".join(ResultWriter(found).pieces(block, others, None))
 
 
 def test_reasons_of_a_team_are_defused_though_they_need_quotes():
-    text = written(b"x,a@x.de\n", ",", 2, [(0, Known(1, "failed", "=1,2"))])
+    text = written(b"x,a@x.de\n", ",", 2, [(0, RowResult(1, "failed", "=1,2"))])
     assert text == b'x,a@x.de,failed,invalid,"\'=1,2","\'=1,2.",,a@x.de\n'
 
 
 def test_an_address_may_have_the_delimiter_in_it():
     text = written(b'x|"a|b@x.de"\n', "|", 2)
     assert text == b'x|"a|b@x.de"|processed|ok||||"a|b@x.de"\n'
+    text = written(b'"x"|"a|b@x.de"\n', "|", 2, [(0, RowResult(1, "processed", "dns_error"))])
+    assert text.startswith(b'"x"|"a|b@x.de"|processed|unknown|dns_error|')
+    assert text.endswith(b'||"a|b@x.de"\n')
 
 
 def test_a_formula_behind_the_delimiter_within_quotes_is_defused():
@@ -121,7 +124,7 @@ def test_a_formula_behind_the_delimiter_within_quotes_is_defused():
 
 
 def test_a_row_with_quotes_stays_as_it_was_written():
-    text = written(b'"x",a@x.de\n""\n"=1",b@x.de\n', ",", 3, [(1, Known(2, "blank"))])
+    text = written(b'"x",a@x.de\n""\n"=1",b@x.de\n', ",", 3, [(1, RowResult(2, "blank"))])
     assert text == (
         b'"x",a@x.de,,processed,ok,,,,a@x.de\n"",,,,,,,,\n"\'=1",b@x.de,,processed,ok,,,,b@x.de\n'
     )
@@ -132,10 +135,11 @@ def test_what_is_written_at_once_is_bounded_whatever_the_width():
     found = Format("csv", "utf-8", ",", None, 0, 1, 50_000)
     tracemalloc.start()
     try:
-        writer, lines = Answers(found), 0
+        writer, lines = ResultWriter(found), 0
         for block in Text(io.BytesIO(content), found).blocks():
             others = [
-                (position, Known(line, "pending")) for position, line in enumerate(block.numbers)
+                (position, RowResult(line, "pending"))
+                for position, line in enumerate(block.numbers)
             ]
             for piece in writer.pieces(block.part(0, 100), others[50:100], None):
                 assert len(piece) < 200_000
@@ -149,4 +153,4 @@ def test_what_is_written_at_once_is_bounded_whatever_the_width():
 def test_a_file_without_header_gets_one():
     found = Format("csv", "utf-8", ";", None, 0, 1, 3)
     expected = b"column 1;email;column 3;status;verdict;reason;explanation;suggestion;normalized\n"
-    assert Answers(found).header() == expected
+    assert ResultWriter(found).header() == expected

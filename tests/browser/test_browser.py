@@ -365,7 +365,7 @@ class TestHome:
         expect(rows).to_have_count(1)
         expect(rows).to_contain_text("Spring.csv")
         page.get_by_label("File name contains").fill("nothing like it")
-        expect(page.locator("#no-batches")).to_contain_text("No batch fits.")
+        expect(page.locator("#no-batches")).to_contain_text("No matching batches.")
         page.reload()
         expect(page.get_by_label("File name contains")).to_have_value("nothing like it")
         page.get_by_role("link", name="Show all").click()

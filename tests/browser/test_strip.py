@@ -1,4 +1,4 @@
-"""The strip at the top of all pages, in Chromium: how the parts are, and what to do."""
+"""The strip at the top of all pages, in Chromium: the state of the parts, and what to do."""
 
 import pytest
 from playwright.sync_api import expect
@@ -116,7 +116,7 @@ def strip(page):
 
 
 def texts(page):
-    """What the strip and the notice say, but for the seconds that pass."""
+    """The texts of the strip and the notice, without the seconds that pass."""
     return page.locator("#health").evaluate(
         r"""health => [...health.querySelectorAll("[data-field]")].map(
             (each) => each.textContent.replace(/\d+ (s|min)\b/, "…"))"""

@@ -82,5 +82,5 @@ def audited(database_url: str, *uploads: Upload) -> Verdict:
     """What became of the uploads by the books of the PostgreSQL there; AssertionError if there is
     anything wrong."""
     verdict = audit(database_url, uploads)
-    assert verdict.clean, verdict.findings.sentences
+    assert verdict.clean, verdict.faults.sentences
     return verdict

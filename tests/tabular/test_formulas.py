@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batches.result_rows import Answers
+from batches.result_rows import ResultWriter
 from tabular.formats import DELIMITERS, RESULT_COLUMNS, Format
 from tabular.formulas import SIGNS, Defuser, undefused
 from tabular.text import Block, Text
@@ -32,7 +32,7 @@ def formulas(text, delimiter):
 
 def results(block, delimiter):
     found = Format("csv", "utf-8", delimiter, None, 0, 3, 4)
-    return b"".join(Answers(found).pieces(block, [], None)).decode()
+    return b"".join(ResultWriter(found).pieces(block, [], None)).decode()
 
 
 def assert_harmless(text, rows, delimiter):

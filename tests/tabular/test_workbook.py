@@ -279,7 +279,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("content", "code", "status"), OTHERS.values(), ids=OTHERS)
 def test_what_is_no_workbook_is_refused(content, code, status):
-    assert sheets.is_workbook(content[:8])
+    assert sheets.is_workbook(io.BytesIO(content))
     assert refused(content) == (code, status)
 
 

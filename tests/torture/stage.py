@@ -32,7 +32,7 @@ from harness.processes import Running
 from harness.processors import write_slow_check
 from harness.servers import free_port, server_process
 from servers.keeper import BundledServer
-from torture.audit import Findings
+from torture.audit import Faults
 
 # The list of batch ids, and the set in which workers announce the names of keys that expire.
 QUEUE_KEY = "email-queue"
@@ -147,7 +147,7 @@ class Child:
         with self._lock:
             self._wanted = False
 
-    def look(self, findings: Findings) -> None:
+    def look(self, faults: Faults) -> None:
         """Do what is due: start it again, let it go on, note what is wrong."""
         with self._lock:
             assert self._process is not None
@@ -157,7 +157,7 @@ class Child:
                     self._process.send(signal.SIGCONT)
                     self._paused_until = None
                 if self._end_by and now > self._end_by and not self._killed:
-                    findings.add(f"{self.name} has not ended {END} s after SIGTERM")
+                    faults.add(f"{self.name} has not ended {END} s after SIGTERM")
                     self._killed = True
                     self._process.send(signal.SIGKILL)
                 return
@@ -166,7 +166,7 @@ class Child:
                 return
             if not self._killed and (self._end_by is None or status != 0):
                 asked = "by itself" if self._end_by is None else "after SIGTERM"
-                findings.add(f"{self.name} ended {asked} with status {status}; see {self.log}")
+                faults.add(f"{self.name} ended {asked} with status {status}; see {self.log}")
             self._end_by = None
             if self._wanted:
                 self.start()
@@ -189,9 +189,9 @@ class Child:
 class Stage:
     """Servers, app and workers, from start() to destroy()."""
 
-    def __init__(self, workers: int, seconds_per_email: float, findings: Findings) -> None:
+    def __init__(self, workers: int, seconds_per_email: float, faults: Faults) -> None:
         """`seconds_per_email`: what the processor sleeps for each, on average."""
-        self._findings = findings
+        self._faults = faults
         self.folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
         self.logs = Path(tempfile.mkdtemp(prefix="email-batch-logs-"))
         self._diary = threading.Lock()
@@ -246,7 +246,7 @@ class Stage:
         next_measure = 0.0
         while not stopping.wait(LOOK):
             for child in self.children:
-                child.look(self._findings)
+                child.look(self._faults)
             if time.monotonic() > next_measure:
                 next_measure = time.monotonic() + 0.5
                 for child in self.children:

@@ -78,7 +78,7 @@ class TestCommand:
         assert number(output, "emails") >= 20_000
         assert number(output, "processed") == number(output, "emails")
         assert number(output, "failed") > 0
-        for row in ("lost", "doubled", "findings"):
+        for row in ("lost", "doubled", "faults"):
             assert number(output, row) == 0
         assert "logs are in" not in output
 
@@ -241,7 +241,7 @@ class TestAudit:
         verdict = verdict_on(Listed(ADDRESSES))
         assert not verdict.clean
         assert (verdict.lost, verdict.doubled) == (lost, doubled)
-        assert verdict.findings.sentences
+        assert verdict.faults.sentences
 
     def test_an_email_that_was_counted_twice_is_doubled_and_a_pending_one_lost(
         self, verdict_on, change, make_turns, queue
@@ -265,7 +265,7 @@ class TestAudit:
         verdict = verdict_on(Listed(ADDRESSES))
         assert (verdict.lost, verdict.doubled) == (0, 7)
         assert f"batch {batch_id + 3}: half stored, 7 emails but no batch" in str(
-            verdict.findings.sentences
+            verdict.faults.sentences
         )
 
     def test_a_batch_that_is_stored_twice_is_doubled(self, processed, verdict_on):
@@ -296,5 +296,5 @@ class TestAudit:
     def test_a_row_that_was_counted_as_another_kind_is_found(self, database, verdict_on):
         store(*ADDRESSES, "")
         verdict = verdict_on(Listed(ADDRESSES))
-        assert any("its rows were counted as" in each for each in verdict.findings.sentences)
+        assert any("its rows were counted as" in each for each in verdict.faults.sentences)
         assert query("SELECT blank_rows FROM batch") == [(1,)]

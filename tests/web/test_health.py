@@ -20,7 +20,7 @@ def announce(client, *threads, rate=0.0):
 
 
 def strip_on_page(site):
-    """The texts of the strip, each of which is on the page that the server renders, or soon is."""
+    """The texts of the strip, once the page that the server renders has all of them."""
 
     def texts():
         texts = site.get("/api/health").json["texts"]

@@ -16,7 +16,7 @@ MARKUP = "<img src=x onerror=alert(1)>&amp;.csv"
 
 
 def page(site, path="/"):
-    """The page's HTML; an error if it isn't one."""
+    """The HTML of a page, which must be there."""
     response = site.get(path)
     assert response.status == 200, response.body
     assert response.headers["Content-Type"].startswith("text/html")
@@ -25,7 +25,7 @@ def page(site, path="/"):
 
 
 def text_of(document):
-    """What is to be read, with one space where there is any."""
+    """The visible text of a page, with single spaces."""
     document = re.sub(r"(?s)<template.*?</template>|<script.*?</script>", "", document)
     document = re.sub(r"<[^>]* hidden>[^<]*", "", document)
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", document)).split())
@@ -38,7 +38,7 @@ def post(site, path, **fields):
 
 
 def lines(document):
-    """The lines of the rows in the table."""
+    """The line numbers of the rows in the table."""
     return [int(line) for line in re.findall(r'<tr data-line="(\d+)"', document)]
 
 
@@ -113,7 +113,7 @@ class TestBatch:
         text = text_of(document)
         assert said in text
         assert ("Show all" in text) == bool(parameters)
-        assert ("No row fits." in text) == (not expected)
+        assert ("No matching rows." in text) == (not expected)
 
     def test_the_rows_that_are_no_emails(self, site):
         batch_id = site.upload(b"a@x.de,1\n,2\nA@x.de,3\nb@x.de,4\n").json["batchId"]
@@ -220,7 +220,7 @@ class TestStatic:
         assert b"[server]" not in response.body
 
     def test_a_page_names_all_the_modules_that_it_needs(self, site):
-        """So that they come at once, not one after another."""
+        """Otherwise a browser loads them one after another."""
         for path in ("/", f"/batches/{store('a@x.de').batch_id}"):
             document = page(site, path)
             entry = re.search(r'type="module" src="/static/\w+/js/([\w.]+)"', document)[1]

@@ -4,6 +4,7 @@ docs/deploy.md, which is for a machine with systemd, is typed by `make trial`.
 """
 
 import os
+import pkgutil
 import re
 import shutil
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.config import ROOT, copy_project
+from harness.config import ROOT, copy_project, modules
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processes import Process, Running, run_to_end
@@ -208,6 +209,23 @@ def test_the_deployment_is_a_script_without_mistakes_in_its_form():
     assert "systemctl enable --now" in deploy_trial.commands()
 
 
-def test_the_map_has_every_module():
-    mapped = (ROOT / "CONTRIBUTING.md").read_text()
-    assert [path.name for path in ROOT.glob("*.py") if f"`{path.name}`" not in mapped] == []
+def test_the_map_has_every_folder_and_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = dict(re.findall(r"^\| `([\w/]+/)`[^|]*\| (.*) \|$", text, re.M))
+    for path in modules():
+        folder, name = path.parent.relative_to(ROOT).as_posix() + "/", path.stem
+        if folder == "./":
+            assert f"`{path.name}`" in text, path
+        elif name != "__init__":
+            assert f"`{name}`" in rows[folder], path
+
+
+def test_the_walks_name_functions_that_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    walks = text.partition("## Three walks")[2].partition("\n## ")[0]
+    names = re.findall(r"`([a-z]\w*(?:\.\w+)+)`", walks)
+    assert len(names) > 12
+    for name in names:
+        assert callable(pkgutil.resolve_name(name)), name
+    (script,) = re.findall(r"`(static/[\w./]+)`", walks)
+    assert (ROOT / script).exists()

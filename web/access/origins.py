@@ -1,4 +1,4 @@
-"""Which pages may make a browser change something here: our own, and those of allowed origins."""
+"""Protection against cross-site request forgery, by the headers that browsers send."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from collections.abc import Collection
 from typing import Any
 from urllib.parse import urlsplit
 
-from web.problems import Problem
+from web.problems import Problem, is_api
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 
 
 def refuse_others(environ: dict[str, Any], allowed: Collection[str]) -> None:
-    """Raises Problem for a change that another origin's page asks for.
+    """Raise Problem if a page of another origin sent a request that may change something.
 
-    A browser says where the page is from: by Sec-Fetch-Site, to servers that it trusts (HTTPS, or
-    this machine), and by Origin. Who says neither is no browser. An allowed origin may use the API.
+    Browsers send the page's origin in Origin and, over HTTPS or to the machine they run on, also
+    Sec-Fetch-Site. A client that sends neither is not a browser. `allowed` origins may use the API.
     """
     if environ["REQUEST_METHOD"] in _SAFE:
         return
     origin, site = environ.get("HTTP_ORIGIN"), environ.get("HTTP_SEC_FETCH_SITE")
-    if origin in allowed and environ["PATH_INFO"].startswith("/api/"):
+    if origin in allowed and is_api(environ["PATH_INFO"]):
         return
     if site is not None:
-        # Then Origin need not be compared, for a proxy may have changed Host.
+        # Preferred, because a proxy may have changed the Host that Origin is compared with.
         same = site in ("same-origin", "none")
     else:
         same = origin is None or _is_ours(origin, environ)
@@ -31,13 +31,13 @@ def refuse_others(environ: dict[str, Any], allowed: Collection[str]) -> None:
         raise Problem(
             403,
             "cross_origin",
-            "A page of another origin may not change anything here. Its origin can be allowed by"
+            "A page of another origin may not change anything here. To allow its origin, add it to"
             " [server] cors_origins.",
         )
 
 
 def _is_ours(origin: str, environ: dict[str, Any]) -> bool:
-    """Whether the origin is at the host that was asked, or that a trusted proxy was asked for."""
+    """Return whether the origin has the host that we, or a trusted proxy, were asked for."""
     try:
         host = urlsplit(origin).netloc
     except ValueError:

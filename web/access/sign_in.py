@@ -1,6 +1,7 @@
-"""Admission: the users of a file by HTTP Basic, or users whom a trusted proxy names.
+"""Admission of requests: from users who sign in by HTTP Basic, or whom a trusted proxy names.
 
-Without either, requests from this machine; others only if the configuration allows it.
+Without users and without such a proxy, only requests to this machine's own names are admitted,
+unless the configuration allows anonymous ones.
 """
 
 from __future__ import annotations
@@ -26,20 +27,21 @@ from runtime.settings import Settings, SettingsError
 from web.access import users
 from web.access.familiar import Familiar
 from web.access.users import Users, UsersError
-from web.problems import CHALLENGE, RETRY_AFTER, Problem
+from web.problems import CHALLENGE, DETAILS, RETRY_AFTER, Problem
 
-# Seconds after their last use within which a correct name and password are not hashed again; the
-# most that are remembered.
+# Seconds after its last use for which a correct name and password need not be hashed again.
 REMEMBER_SECONDS = 300.0
+# The most names with passwords that are remembered.
 MAX_REMEMBERED = 1000
-# Seconds that a sign-in waits for its turn to be checked before it is refused.
+# Seconds that a sign-in waits for its password to be checked before it is refused.
 CHECK_SECONDS = 10.0
-# Failed attempts, by account and by address, from which on the next must wait: FIRST_WAIT seconds
-# at first, twice as long after each further failure, LONGEST_WAIT at most. Failures are forgotten
-# FORGET_SECONDS after the last; the latest MAX_ATTEMPTS accounts and addresses are remembered.
+# The failed attempt of an account or an address from which on the next attempt must wait.
 FREE_ATTEMPTS = 5
+# Seconds of the first wait, which doubles with each further failure, and of the longest.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
+# Seconds after the last failure at which all failures of an account or an address are forgotten.
 FORGET_SECONDS = 900.0
+# The most accounts and addresses whose failures are remembered.
 MAX_ATTEMPTS = 10_000
 
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
@@ -52,38 +54,39 @@ _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def user() -> str | None:
-    """The user who sent the current request; None where nobody has to sign in."""
+    """Return the user who sent the current request; None where nobody has to sign in."""
     name: str | None = request.environ.get("REMOTE_USER")
     return name
 
 
 def client() -> str:
-    """The IP address that sent the current request: the one in front of any trusted proxies."""
+    """Return the IP address that sent the current request to us, or to our trusted proxies."""
     address: str = request.environ.get("app.client", "")
     return address
 
 
 def doer() -> dict[str, str]:
-    """The user and address of the current request, as fields of a log line."""
+    """Return the user and address of the current request, as fields of a log line."""
     return {"user": user() or "-", "address": client()}
 
 
 def holder() -> str:
-    """The user, or else the network, whose limits the current request counts towards."""
+    """Return the user, or else the network, to whose limits the current request counts."""
     name = user()
     return f"user {name}" if name else f"address {_network(client())}"
 
 
 def is_loopback(host: str) -> bool:
-    """Whether this address is a loopback address, or this name is localhost."""
+    """Return whether the host is a loopback address or localhost."""
     address = _parsed(host)
     return host == "localhost" or (address is not None and address.is_loopback)
 
 
 def _parsed(text: str) -> _Address | None:
-    """The IP address in the text, or None. An IPv4 address mapped into IPv6 is returned as IPv4.
+    """Return the IP address in the text, or None if there is none.
 
-    A zone (`%eth0`) is dropped, because it means nothing on another machine.
+    An IPv4 address mapped into IPv6 is returned as IPv4. A zone (`%eth0`), which means nothing on
+    another machine, is dropped.
     """
     try:
         address = ipaddress.ip_address(text.strip().partition("%")[0])
@@ -93,13 +96,13 @@ def _parsed(text: str) -> _Address | None:
 
 
 def _unmapped(network: _Network) -> _Network:
-    """The network, as IPv4 if it is mapped into IPv6, because _parsed() does so with addresses."""
+    """Return the network, as IPv4 if it is mapped into IPv6, as _parsed() does with addresses."""
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped else network
 
 
 def _hop(entry: str) -> _Address | None:
-    """The address in an entry of X-Forwarded-For, which some proxies write with a port."""
+    """Return the address in an entry of X-Forwarded-For, to which some proxies add a port."""
     entry = entry.strip().strip('"')
     if entry.startswith("["):
         return _parsed(entry[1:].partition("]")[0])
@@ -107,18 +110,19 @@ def _hop(entry: str) -> _Address | None:
 
 
 class Attempts:
-    """Failed attempts to sign in: each makes the next for the same account or address wait."""
+    """Failed attempts to sign in, by keys such as an account or an address."""
 
     def __init__(self) -> None:
-        # By key: when it failed last, how often, and when the next attempt may be. Latest last.
+        # By key: time of the last failure, number of failures, earliest time of the next attempt.
         self._failed = BoundedDict[str, tuple[float, int, float]](MAX_ATTEMPTS)
 
     def wait(self, *keys: str) -> float:
-        """Seconds until an attempt is allowed by all of these keys; not positive if it is now."""
+        """Return the seconds until all of these keys allow an attempt; 0 or less for now."""
         now = time.monotonic()
         return max(self._failed.get(key, (0.0, 0, 0.0))[2] - now for key in keys)
 
     def fail(self, *keys: str) -> None:
+        """Count a failure for each of these keys, after which the next attempt may have to wait."""
         now = time.monotonic()
         for key in keys:
             last, count, _ = self._failed.get(key, (now, 0, 0.0))
@@ -135,7 +139,7 @@ class Access:
     """Admits requests or refuses them. One object serves all request threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raises SettingsError if other machines would get in although nothing allows it."""
+        """Raise SettingsError if the users' file can't be used, or anybody could get in unasked."""
         access = settings.access
         self._header = access.trusted_user_header
         self._proxies = [_unmapped(network) for network in access.trusted_proxies]
@@ -144,33 +148,33 @@ class Access:
             self._users = Users(settings.users_path)
         except UsersError as error:
             raise SettingsError(str(error)) from None
-        # Once there were users, nobody else gets in until a restart, even if all are removed.
+        # Set once there are users, and never reset: removing all of them must not let anybody in.
         self._closed = bool(self._users.present())
         self._anonymous = access.allow_anonymous
         self._attempts = Attempts()
-        # By a keyed digest of a name and password: until when they are remembered, and the version
-        # of the users' file for which they were correct.
+        # By a keyed digest of a correct name and password: the time until which it is remembered,
+        # and the version of the users' file that it was checked with.
         self._remembered = BoundedDict[bytes, tuple[float, int]](MAX_REMEMBERED)
-        # Familiar users don't wait for what strangers try elsewhere.
         path = settings.users_path
         self._familiar = Familiar(path.with_name(f"{path.name}.familiar"))
         self._key = os.urandom(32)
-        # One password is checked at a time of strangers, and one of familiar users.
+        # At most one password of familiar users, and one of strangers, is checked at a time.
         self._checking = {familiar: threading.Lock() for familiar in (False, True)}
-        # Strangers may hold half of the request threads at most while they wait for that.
+        # Strangers who wait for that hold at most half of the request threads.
         self._strangers = threading.BoundedSemaphore(max(1, settings.server.request_threads // 2))
         if not (
             self._closed or self._header or self._anonymous or is_loopback(settings.server.host)
         ):
             raise SettingsError(
-                f"Nobody has to sign in, so that anybody could who reaches {settings.server.host}."
-                " Add a user by python app.py --add-user NAME; or name a proxy that signs people in"
-                " by [access] trusted_user_header and trusted_proxies; or set [access]"
-                " allow_anonymous = yes, if all who reach this address may see all addresses."
+                "Nobody has to sign in, so anybody who reaches"
+                f" {settings.server.host} could see all batches. Run python app.py --add-user NAME"
+                " to add a user; or set [access] trusted_user_header and trusted_proxies for a"
+                " proxy that signs people in; or set [access] allow_anonymous = yes to let"
+                " everybody in."
             )
 
     def admit(self) -> None:
-        """Set the user and address of the current request. Raises Problem if it isn't admitted."""
+        """Set the user and address of the current request. Raises Problem if it is not admitted."""
         environ = request.environ
         remote = environ.get("REMOTE_ADDR", "")
         trusted = self.is_proxy(remote)
@@ -185,28 +189,28 @@ class Access:
             self._closed = True
             environ["REMOTE_USER"] = self._signed_in(environ.get("HTTP_AUTHORIZATION", ""))
         elif not self._anonymous:
-            self._keep_local(environ)
+            self._check_host(environ)
 
     def may_send(self, headers: dict[str, str]) -> bool:
-        """Whether a request with these headers may have a large body, be they valid or not."""
+        """Return whether the headers have credentials, right or wrong, for a large body."""
         if self._header:
             return self._variable.removeprefix("HTTP_") in headers
         return not self._closed or "AUTHORIZATION" in headers
 
     @property
     def by_password(self) -> bool:
-        """Whether users sign in here by name and password."""
+        """True if users sign in here by name and password."""
         return self._closed and not self._header
 
     def is_proxy(self, address: str) -> bool:
-        """Whether this is the address of a trusted proxy."""
+        """Return whether this is the address of a trusted proxy."""
         parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._proxies)
 
     def _client(self, remote: str, forwarded: str) -> str:
-        """The last address that isn't a trusted proxy's: anybody can forge the entries before.
+        """Return the last address that isn't a trusted proxy's: earlier ones may be forged.
 
-        An entry that is no address ends the search: the proxy that wrote it counts as the client.
+        An entry that isn't an address ends the search: the proxy that added it is the client.
         """
         client = str(_parsed(remote) or remote)
         for entry in reversed(forwarded.split(",")):
@@ -217,52 +221,55 @@ class Access:
         return client
 
     def _named(self, trusted: bool, name: str) -> str:
-        """The user whom the proxy names. Raises Problem if it names none, or isn't trusted."""
+        """Return the user whom a trusted proxy names. Raises Problem if there is none."""
         if not trusted:
             raise Problem(
-                403, "untrusted_proxy", "This server is reached by way of its proxy only."
+                403, "untrusted_proxy", "This server accepts requests from its proxy only."
             )
         name = _as_utf_8(name)
-        # Two headers, a client's and the proxy's, are joined by a comma, which no name has.
+        # Headers of the client and of the proxy would be joined by a comma, which no name has.
         if not users.is_name(name):
             raise Problem(
                 403, "no_user", "The proxy in front of this server doesn't say who you are."
             )
         return name
 
-    def _keep_local(self, environ: dict[str, Any]) -> None:
-        """Admit only requests to this machine's own names (DNS rebinding). Raises Problem."""
+    def _check_host(self, environ: dict[str, Any]) -> None:
+        """Raise Problem if the request is not to one of this machine's own names.
+
+        This prevents DNS rebinding: a web page whose name is made to point to this machine.
+        """
         host = environ.get("HTTP_HOST", "")
         name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
         if "HTTP_HOST" in environ and not is_loopback(name.lower().rstrip(".")):
             raise Problem(
                 403,
                 "not_local",
-                "Nobody has to sign in here, so only this machine's own address leads here, such"
-                " as http://localhost. To be reached from elsewhere, users are needed: see"
-                " [access] in config.ini.",
+                "Nobody has to sign in here, so only this machine's own addresses, such as"
+                " http://localhost, are served. To serve others, add users: see [access] in"
+                " config.ini.",
             )
 
     def _signed_in(self, authorization: str) -> str:
-        """The user who signs in by HTTP Basic (RFC 7617). Raises Problem."""
+        """Return the user who signs in by HTTP Basic (RFC 7617). Raises Problem."""
         name, password = _credentials(authorization)
         if not name:
-            raise _unauthorized("Sign in with your name and password.")
+            raise _unauthorized(DETAILS[401])
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
         network = _network(client())
-        known = self._users.present().get(name, "")
+        password_hash = self._users.present().get(name, "")
         if not self._remembers(digest):
-            familiar = self._familiar.knows(name, network, known)
+            familiar = self._familiar.knows(name, network, password_hash)
             self._check(name, password, digest, network, familiar=familiar)
-        self._familiar.add(name, network, known)
+        self._familiar.add(name, network, password_hash)
         return name
 
     def _check(
         self, name: str, password: str, digest: bytes, network: str, *, familiar: bool
     ) -> None:
-        """Raise Problem unless the password is correct, and remember it if so."""
-        # A failure counts for all three keys, but a familiar user waits only for those of the same
-        # account and network.
+        """Remember the password if it is correct, and raise Problem if it is not."""
+        # A failure counts for all three keys, but a familiar user waits only after failures of the
+        # same account from the same network.
         keys = (f"account {name} from {network}", f"account {name}", f"address {network}")
         waits = keys[:1] if familiar else keys
         self._refuse_while_waiting(waits)
@@ -277,7 +284,7 @@ class Access:
                 self._remembered[digest] = time.monotonic() + REMEMBER_SECONDS, version
                 return
             self._attempts.fail(*keys)
-        # A name that no user has isn't logged: somebody may have typed a password in its place.
+        # An unknown name is not logged: it may be a password, typed into the wrong field.
         known = name in self._users.present()
         logger.warning("sign-in failed", user=name if known else "?", address=client())
         raise _unauthorized("The name or the password is wrong.")
@@ -286,7 +293,7 @@ class Access:
     def _turn(self, *, familiar: bool) -> Iterator[None]:
         """Wait until this is the one password being checked. Raises Problem if too many wait.
 
-        A check takes much memory and time, and must not begin before an earlier failure counts.
+        A check takes much memory and time, and must not begin before earlier failures are counted.
         """
         with contextlib.ExitStack() as held:
             if not familiar:
@@ -299,8 +306,8 @@ class Access:
             yield
 
     def _remembers(self, digest: bytes) -> bool:
-        """Whether this name and password were correct lately; if so, remember them for longer."""
-        self._users.present()  # reads the file anew if it has changed
+        """Return whether this name and password are remembered; if so, prolong that."""
+        self._users.present()  # reads the file if it has changed
         until, version = self._remembered.get(digest, (-math.inf, 0))
         now = time.monotonic()
         if version != self._users.version or now >= until:
@@ -311,24 +318,20 @@ class Access:
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
         wait = self._attempts.wait(*keys)
         if wait > 0:
-            raise _too_many_attempts(wait)
+            raise Problem(
+                429,
+                "too_many_attempts",
+                "Too many attempts to sign in have failed. Please wait a minute, and try again.",
+                headers={"Retry-After": str(math.ceil(wait))},
+            )
 
 
 def _too_many_sign_ins() -> Problem:
     return Problem(
         503,
         "too_many_sign_ins",
-        "Many sign in at this moment. Please try again in a few seconds.",
+        "Too many users are signing in. Please try again in a few seconds.",
         headers={"Retry-After": RETRY_AFTER},
-    )
-
-
-def _too_many_attempts(wait: float) -> Problem:
-    return Problem(
-        429,
-        "too_many_attempts",
-        "Too many attempts to sign in have failed. Please wait a minute, and try again.",
-        headers={"Retry-After": str(math.ceil(wait))},
     )
 
 
@@ -337,7 +340,7 @@ def _unauthorized(detail: str) -> Problem:
 
 
 def _credentials(authorization: str) -> tuple[str, str]:
-    """The name and password in the header; both empty if it has none."""
+    """Return the name and password in the header; both are empty if it is malformed."""
     scheme, _, encoded = authorization.partition(" ")
     if scheme.lower() != "basic":
         return "", ""
@@ -350,7 +353,7 @@ def _credentials(authorization: str) -> tuple[str, str]:
 
 
 def _as_utf_8(text: str) -> str:
-    """Decode a header as UTF-8, which WSGI gave as Latin-1; empty if it isn't UTF-8."""
+    """Return a header, which WSGI decodes as Latin-1, decoded as UTF-8; empty if it isn't UTF-8."""
     try:
         return text.encode("latin-1").decode()
     except UnicodeError:
@@ -358,7 +361,7 @@ def _as_utf_8(text: str) -> str:
 
 
 def _network(address: str) -> str:
-    """All addresses that one client can have: an IPv4 address, or the /64 of an IPv6 address."""
+    """Return the network that one client has: an IPv4 address, or the /64 of an IPv6 address."""
     parsed = _parsed(address)
     if parsed is None or parsed.version == 4:
         return str(parsed or address)

@@ -1,7 +1,7 @@
-"""The users' file: who may sign in, with a hash of each one's password.
+"""The users' file: the names of the users who may sign in, with hashes of their passwords.
 
-A line is `name:scrypt:N:r:p:salt:hash`, the last two in Base64. To take somebody's right to sign in
-away, delete the line.
+A line is `name:scrypt:N:r:p:salt:hash`, with salt and hash in Base64. To remove a user, delete the
+line.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ from pathlib import Path
 from runtime import logs
 from runtime.command import exit_with
 
-# What a hash takes: 16 MB and about a fifth of a second, by OWASP's Password Storage Cheat Sheet.
+# The parameters of scrypt by OWASP's Password Storage Cheat Sheet: a hash takes 16 MB and about a
+# fifth of a second.
 _N, _R, _P = 1 << 14, 8, 5
-_MEMORY = 64 << 20  # bytes, the most that is allowed
-# A password's least length in characters (NIST SP 800-63B, 5.1.1.1), and its most.
+_MEMORY = 64 << 20  # the most bytes that scrypt may use
+# The length of a password in characters; the least is that of NIST SP 800-63B, 5.1.1.1.
 MIN_PASSWORD, MAX_PASSWORD = 8, 256
 
 is_name = re.compile(r"[\w.@+-]{1,64}").fullmatch
@@ -37,16 +38,16 @@ logger = logs.Logger("users")
 
 
 class UsersError(Exception):
-    """The users' file can't be used; the message says why, and what to do."""
+    """The users' file can't be used or changed; the message says why."""
 
 
 def hashed(password: str) -> str:
-    """A new hash of the password, with a salt of its own."""
+    """Return a new hash of the password, with a random salt."""
     return _hashed(password, _N, _R, _P, os.urandom(16))
 
 
 def _hashed(password: str, n: int, r: int, p: int, salt: bytes) -> str:
-    # The same characters may come composed or not, by keyboard (RFC 7617, 2.1).
+    # Keyboards differ in whether they send characters such as ä composed (RFC 7617, 2.1).
     text = unicodedata.normalize("NFC", password).encode()
     result = hashlib.scrypt(text, salt=salt, n=n, r=r, p=p, maxmem=_MEMORY)
     return _encoded(n, r, p, salt, result)
@@ -57,55 +58,58 @@ def _encoded(n: int, r: int, p: int, salt: bytes, result: bytes) -> str:
     return ":".join(["scrypt", str(n), str(r), str(p), *encoded])
 
 
-def matches(password: str, known: str) -> bool:
-    """Whether the password is that of the hash; takes as long as to make the hash."""
-    _, n, r, p, salt, _ = known.split(":")
+def matches(password: str, password_hash: str) -> bool:
+    """Return whether the password has this hash. Takes as long as hashing it."""
+    _, n, r, p, salt, _ = password_hash.split(":")
     again = _hashed(password, int(n), int(r), int(p), base64.urlsafe_b64decode(salt))
-    return hmac.compare_digest(again, known)
+    return hmac.compare_digest(again, password_hash)
 
 
 class Users:
-    """The users of a file, which is read again when it has changed. Used by all threads."""
+    """The users in a file, which is read again when it has changed. Used by all threads.
+
+    `version` is the number of times that the file has changed.
+    """
 
     def __init__(self, path: Path) -> None:
-        """Raises UsersError when there is a file that others can read, or that can't be read."""
-        self.path = path
-        self._lock = threading.Lock()
-        # What the file was when it was read, as far as that shows outside.
-        self._seen: tuple[int, ...] | None = None
-        self._hashes: dict[str, str] = {}
-        # Counts the times that it was read.
+        """Read the file, if there is one. Raises UsersError if it is malformed, or not private."""
         self.version = 0
-        # Compared with where there is no such user, so that nobody learns that from the time.
+        self._path = path
+        self._lock = threading.Lock()
+        self._state: tuple[int, ...] | None = None
+        self._hashes: dict[str, str] = {}
+        # A hash to compare with for an unknown name, so that it takes as long as a known one.
         self._nobody = _encoded(_N, _R, _P, os.urandom(16), os.urandom(64))
-        state = _state(path)
-        if state is not None:
-            if path.stat().st_mode & 0o077:
-                raise UsersError(f"{path}: others can read it, or write. Say chmod 600 {path.name}")
-            self._hashes, self._seen, self.version = _read(path), state, 1
+        if _state(path) is not None and path.stat().st_mode & 0o077:
+            raise UsersError(f"{path}: other users can read or write it. Run chmod 600 {path.name}")
+        self._read_if_changed()
 
     def present(self) -> dict[str, str]:
-        """The hashes by name, as they are in the file now. If it can't be read, there are none."""
+        """Return the hashes by name, as the file has them now; none if it can't be read."""
         with self._lock:
-            state = _state(self.path)
-            if state != self._seen:
-                try:
-                    self._hashes = {} if state is None else _read(self.path)
-                except UsersError as error:
-                    self._hashes = {}
-                    logger.error("users can't be read", error=error)
-                self._seen = state
-                self.version += 1
+            try:
+                self._read_if_changed()
+            except UsersError as error:
+                logger.error("users can't be read", error=error)
             return self._hashes
 
+    def _read_if_changed(self) -> None:
+        state = _state(self._path)
+        if state != self._state:
+            self._state, self._hashes = state, {}
+            self.version += 1
+            if state is not None:
+                self._hashes = _read(self._path)
+
     def check(self, name: str, password: str) -> bool:
-        """Whether there is such a user with this password. Takes a fifth of a second."""
+        """Return whether there is a user with this password. Takes a fifth of a second."""
         known = self.present().get(name)
         same = matches(password, known or self._nobody)
         return same and known is not None
 
 
 def _state(path: Path) -> tuple[int, ...] | None:
+    """Return values that change when the file does; None if there is no file."""
     try:
         stat = path.stat()
     except OSError:
@@ -125,30 +129,30 @@ def _read(path: Path) -> dict[str, str]:
             continue
         if not is_name(name) or not _is_hash(known):
             raise UsersError(
-                f"{path}, line {number}: it is no user. Delete it, and say python app.py --add-user"
-                " NAME"
+                f"{path}, line {number}: this is not a user. Delete the line, and run python app.py"
+                " --add-user NAME"
             )
         found[name] = known
     return found
 
 
 def add(path: Path, name: str, password: str) -> bool:
-    """Add a user to the file, or give one who is there a new password; True for a new one.
+    """Add a user to the file, or change the user's password; return whether the user is new.
 
-    The file is made if there is none, and is its owner's alone. Raises UsersError.
+    If there is no file, it is created with mode 600. Raises UsersError.
     """
     if not is_name(name):
         raise UsersError(
-            "A user's name has letters, digits and . _ @ + - only, and 64 of them at most."
+            "A user's name must be 1 to 64 letters, digits or characters of . _ @ + -."
         )
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise UsersError(
-            f"A password must have {MIN_PASSWORD} to {MAX_PASSWORD} characters; better twenty than"
-            " eight."
+            f"A password must have {MIN_PASSWORD} to {MAX_PASSWORD} characters; twenty are"
+            " better than eight."
         )
     known = hashed(password)
     try:
-        with alone_in(path.parent):
+        with locked(path.parent):
             users = _read(path) if path.exists() else {}
             new = name not in users
             users[name] = known
@@ -159,10 +163,10 @@ def add(path: Path, name: str, password: str) -> bool:
 
 
 @contextlib.contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Keep other processes that change files of this folder waiting. Raises OSError.
+def locked(folder: Path) -> Iterator[None]:
+    """Lock the folder, so that one process at a time changes its files. Raises OSError.
 
-    The lock is the folder's, because the files themselves are replaced.
+    The files themselves can't be locked, because they are replaced.
     """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
@@ -173,7 +177,7 @@ def alone_in(folder: Path) -> Iterator[None]:
 
 
 def replace_file(path: Path, text: str) -> None:
-    """Write the file anew, in one step; it stays its owner's when root does it."""
+    """Replace the file in one step. If root does it, the file keeps its owner. Raises OSError."""
     owner = (path if path.exists() else path.parent).stat()
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     try:
@@ -191,22 +195,22 @@ def replace_file(path: Path, text: str) -> None:
 
 
 def ask_password() -> str:
-    """The password that somebody types twice; from standard input, if that is no terminal, a line.
+    """Ask for a password twice at the terminal, or read it from a line of standard input.
 
     Raises UsersError if the two differ.
     """
     if not sys.stdin.isatty():
         return sys.stdin.readline().rstrip("\r\n")
     password = getpass.getpass("Password: ")
-    if getpass.getpass("The same again: ") != password:
-        raise UsersError("The two differ; nothing was changed.")
+    if getpass.getpass("Password again: ") != password:
+        raise UsersError("The two passwords differ; nothing was changed.")
     return password
 
 
 def add_by_command(path: Path, name: str) -> int:
     """Ask for the user's password, write the file, and return the command's exit status.
 
-    A server that runs sees the change at once.
+    A running server sees the change at once.
     """
     try:
         new = add(path, name, ask_password())

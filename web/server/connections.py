@@ -1,7 +1,7 @@
 """Connections and the requests received on them, with limits on everything a stranger can do.
 
-Waitress reads a request without one of our threads, however slowly it comes; but the connection
-counts among the most that there may be, and bodies take room on the disk.
+Waitress's main thread reads the requests, so a slow client holds no request thread. But each
+connection counts towards their limit, and bodies take memory and disk space.
 """
 
 from __future__ import annotations
@@ -30,26 +30,27 @@ from web.server.refusals import Refusal
 
 # Seconds within which a request's headers must have arrived.
 HEADER_SECONDS = 20.0
-# Bytes a second at which a body must arrive, counted from so many seconds after its request began.
+# Bytes a second at which a body must arrive.
 BODY_RATE = 4_000
+# Seconds after a request began from which on BODY_RATE counts.
 BODY_SECONDS = 30.0
-# The same for data that is read and dropped after an error was answered: the rate is BODY_RATE,
-# counted from so many seconds after the answer.
+# Seconds after an error was answered from which on BODY_RATE counts for the data that is dropped.
 LINGER_SECONDS = 5.0
-# Bytes of a body that anybody may send, and the only paths that take more.
+# The most bytes of a body that any request may have.
 SMALL_BODY = 10_000
+# The paths that take larger ones.
 UPLOADS = ("/api/upload", "/api/preview", "/upload")
-TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only an upload may be."
+TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only those of uploads may be."
 # Bytes of a malformed request in which its method and path are looked for.
 FIRST_LINE = 2_000
 
 logger = logs.Logger("connections")
-_sparingly = logs.RateLimited(logger)
-_failures = logs.RateLimited(logger)
+_unparsed = logs.RateLimited(logger)
+_broken = logs.RateLimited(logger)
 
 
 class _RefusedError(Error):  # type: ignore[misc]
-    """Why a request is refused, as waitress expects it; `detail` is a sentence for the client."""
+    """The reason for a refusal, as waitress expects it; `detail` is a sentence for the client."""
 
     def __init__(self, status: HTTPStatus, detail: str | None = None) -> None:
         super().__init__(detail or status.phrase)
@@ -59,7 +60,7 @@ class _RefusedError(Error):  # type: ignore[misc]
 class Bodies:
     """The room that all request bodies share.
 
-    `may_send` says by a request's headers whether its body may be chunked, or over SMALL_BODY.
+    `may_send` tells from a request's headers whether its body may be chunked or above SMALL_BODY.
     `room` is the most bytes of all bodies together.
     `files` is the most bodies that are kept in files.
     """
@@ -73,6 +74,7 @@ class Bodies:
         self._files = files
 
     def take(self, size: int, files: int = 0) -> bool:
+        """Take room for more bytes and files; False, and none is taken, if there is too little."""
         with self._lock:
             if size > self._room or files > self._files:
                 return False
@@ -89,7 +91,7 @@ class Bodies:
 class Parser(HTTPRequestParser):  # type: ignore[misc]
     """A request. It becomes an error as soon as its body is unwanted, or the disk is full.
 
-    Data that still arrives after that is never taken for another request.
+    Data that arrives after that is never taken for another request.
     """
 
     error: Error | None
@@ -105,18 +107,18 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def asked(self) -> tuple[str, str]:
-        """The method and path in the first line, even of a request that can't be parsed."""
+        """The method and path in the first line, even if the request can't be parsed."""
         method, _, rest = self._start.partition(b"\r\n")[0].decode("latin-1").partition(" ")
         target = re.sub("^[a-z]+://[^/?#]*", "", rest.partition(" ")[0])
         return method[:20] or "-", unquote(re.split("[?#]", target)[0], "latin-1")
 
     def parse_header(self, header_plus: bytes) -> None:
-        """Parse the head of the request. Raises FramingError, and what waitress catches."""
+        """Parse the head of the request. Raises FramingError, and errors that waitress catches."""
         framing.check_raw(header_plus)
         try:
             super().parse_header(header_plus)
         except ValueError:  # from urlsplit(), for a host such as [
-            raise FramingError("Its address can't be read.") from None
+            raise FramingError("The request's address is malformed.") from None
         framing.check_target(self)
         if self.chunked:
             self.body_rcv = Chunked(self.body_rcv.getbuf())
@@ -133,16 +135,16 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             except OSError as error:
                 self._fail(error)
             except Exception as error:
-                # A stranger may know how to repeat it, and waitress would log pages each time.
-                _sparingly.warning("a request can't be parsed", error=repr(error))
+                # waitress would log a traceback each time that a stranger repeats this.
+                _unparsed.warning("a request can't be parsed", error=repr(error))
                 self._refuse(HTTPStatus.BAD_REQUEST)
-        if self.empty:  # waitress skips one blank line before a request; these are more
+        if self.empty:  # set for a second blank line, after the one that waitress skips
             self.empty = False
-            self._refuse(HTTPStatus.BAD_REQUEST, "It has blank lines in place of a request.")
+            self._refuse(HTTPStatus.BAD_REQUEST, "There are blank lines in place of a request.")
         if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
         if self.completed:
-            # There is no body, or it is refused: the client gets the answer, not 100 Continue.
+            # The client gets the answer and not 100 Continue: there is no body, or it is refused.
             self.expect_continue = False
         return consumed if self.error is None else len(data)
 
@@ -162,7 +164,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _fail(self, error: OSError) -> None:
-        """Refuse a body that can't be stored, because the disk is full for example."""
+        """Refuse a body that can't be stored, for example because the disk is full."""
         problem = problems.of_system(error)
         if problem is None:
             logger.error("a body can't be kept", error=error)
@@ -175,25 +177,25 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     @property
     def late(self) -> bool:
-        """Whether its headers, or enough of its body, should have arrived by now."""
+        """True if the headers, or enough of the body, should have arrived by now."""
         seconds = time.monotonic() - self._begun
         if not self.headers_finished:
             return seconds > HEADER_SECONDS
         return bool(self.body_bytes_received < BODY_RATE * (seconds - BODY_SECONDS))
 
     def give_up(self) -> None:
-        """Make this request an error, which is answered with 408."""
+        """Refuse this request with 408."""
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)
 
     def drop(self) -> None:
-        """Free this request, because its client has disconnected."""
+        """Free this request after its client disconnected."""
         self._refuse(HTTPStatus.BAD_REQUEST)
         self.close()
 
     def close(self) -> None:
-        """Free the body, and give back the room that it took."""
+        """Free the body and the room that it took."""
         with contextlib.suppress(OSError):  # the disk is full
             super().close()
         self._bodies.give_back(self._taken, self._files)
@@ -203,9 +205,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 class Channel(HTTPChannel):  # type: ignore[misc]
     """A connection.
 
-    After a request that was an error, it is closed as RFC 9112 says in section 9.6: at first for
-    sending only. What the client still sends is read and dropped, because closing a connection with
-    unread data resets it, by which the client, or a proxy, may lose the answer.
+    After an error was answered, the connection is closed in the two steps of RFC 9112, section 9.6:
+    first for sending only, while data that the client still sends is read and dropped. Closing a
+    connection with unread data resets it, and the client or a proxy may lose the answer.
     """
 
     error_task_class = Refusal
@@ -215,13 +217,14 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
         self._in_error = False
-        # When sending ended (monotonic), and how many bytes were dropped since the error.
+        # The monotonic time at which sending ended.
         self._lingers_since: float | None = None
+        # Bytes dropped since the error.
         self._dropped = 0
 
     @property
     def idle(self) -> bool:
-        """Whether none of its requests is being answered."""
+        """True while none of its requests is being answered."""
         return not self.requests and not self.total_outbufs_len
 
     def service(self) -> None:
@@ -243,7 +246,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().handle_write()
 
     def _linger(self) -> None:
-        """End sending, now that the answer is out, and keep reading."""
+        """End sending after the answer, and keep reading."""
         self.close_when_flushed, self._lingers_since = False, time.monotonic()
         try:
             self.socket.shutdown(socket.SHUT_WR)
@@ -256,10 +259,10 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         return slow or self._dropped > self.adj.max_request_body_size
 
     def end_if_late(self) -> None:
-        """Answer a request that arrives too slowly with 408, or close this connection if its client
-        still sends after an error was answered, too slowly or too much.
+        """Answer a request that arrives too slowly with 408. Called by waitress's main thread.
 
-        To be called by the server's thread.
+        After an error was answered, close the connection if its client still sends too slowly or
+        too much.
         """
         if self._lingers_since is not None:
             if self._lingers_too_long(self._lingers_since):
@@ -274,12 +277,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.add_task(self)
 
     def handle_error(self) -> None:
-        # For anything that is raised while receiving or sending; waitress would log it each time.
-        _failures.warning("a connection failed", error=repr(sys.exception()))
+        # Called for errors of receiving and sending; waitress would log a traceback each time.
+        _broken.warning("a connection failed", error=repr(sys.exception()))
         self.handle_close()
 
     def handle_close(self) -> None:
-        # This takes no lock: a thread that fails to send may call it while it holds requests_lock.
+        # No lock is taken: a thread that fails to send may call this while holding requests_lock.
         if self.request is not None:
             self.request.drop()
         super().handle_close()

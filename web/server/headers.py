@@ -1,9 +1,11 @@
-"""Headers on every response: what browsers must not do, and which origins may call the API."""
+"""Headers of every response: restrictions for browsers, and permissions for origins (CORS)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from typing import Any
+
+from web.problems import is_api
 
 WsgiApp = Callable[[dict[str, Any], Callable[..., Any]], Iterable[bytes]]
 
@@ -21,11 +23,11 @@ SECURITY_HEADERS = [
 
 
 def with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
-    """Add the security headers to every response, and those that let `origins` call the API."""
+    """Add the security headers to every response, and headers that let `origins` use the API."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         headers = list(SECURITY_HEADERS)
-        if environ["PATH_INFO"].startswith("/api/"):
+        if is_api(environ["PATH_INFO"]):
             headers.append(("Vary", "Origin"))
             if environ.get("HTTP_ORIGIN") in origins:
                 headers += [

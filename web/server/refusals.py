@@ -1,4 +1,4 @@
-"""What waitress itself refuses, before the application sees the request."""
+"""Answers to requests that waitress refuses before the application sees them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, RETRY_AFTER, document, 
 from web.server import request_log
 from web.server.headers import SECURITY_HEADERS
 
-# The headers that belong to a status.
+# Further headers by status.
 _HEADERS = {401: [("WWW-Authenticate", CHALLENGE)], 503: [("Retry-After", RETRY_AFTER)]}
 
 
 class Refusal(ErrorTask):  # type: ignore[misc]
-    """Answers a request that waitress refuses with the same documents as the application."""
+    """Answers a refused request as the application would: with problem+json or a page."""
 
     def execute(self) -> None:
         error, begun = self.request.error, time.monotonic()
@@ -43,7 +43,7 @@ class Refusal(ErrorTask):  # type: ignore[misc]
 
 
 def _plain_page(status: int, detail: str | None) -> str:
-    """A page of constants, but for the request's id; what was asked for is not repeated."""
+    """Return a page without anything that the client sent."""
     title = f"{status} {title_of(status)}"
     return (
         f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'

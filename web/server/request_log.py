@@ -1,4 +1,4 @@
-"""One log line for each request, under an id that its answer has too, and how long it took."""
+"""The request log: one line for each request, with an id that its response has, too."""
 
 from __future__ import annotations
 
@@ -12,36 +12,35 @@ from runtime import logs, metrics
 from web.server.headers import WsgiApp
 
 HEADER = "X-Request-Id"
-# What a proxy may give as an id, and what of an address is logged.
+# An id that a proxy may give.
 _ID = re.compile(r"[\w.-]{8,64}", re.ASCII)
+# The most characters of a path that are logged.
 _MAX_PATH = 200
 
 logger = logs.Logger("request")
 
 
 def new_id() -> str:
-    """An id for a request that brings none."""
+    """Return an id for a request that has none."""
     return uuid.uuid4().hex
 
 
 def log(method: str, path: str, status: int, begun: float, user: str, client: str) -> None:
-    """Log a request that ends now and began at `begun` (monotonic)."""
-    seconds = f"{time.monotonic() - begun:.4f}"
-    # Without what was searched for, and without an address that somebody put into the path.
-    place = logs.without_addresses(path)[:_MAX_PATH]
+    """Log a request that ends now and began at the monotonic time `begun`."""
     logger.info(
         "request",
         method=method,
-        path=place,
+        # Without the query string, which has searches, and without email addresses.
+        path=logs.without_addresses(path)[:_MAX_PATH],
         status=status,
-        seconds=seconds,
+        seconds=f"{time.monotonic() - begun:.4f}",
         user=user,
         client=client,
     )
 
 
 class _Answer:
-    """The pieces of an answer. The server closes it in any case, and then it is logged."""
+    """The pieces of a response. waitress calls close() at its end, even if it was cut short."""
 
     def __init__(self, pieces: Iterable[bytes], end: Callable[[], None]) -> None:
         self._pieces = pieces
@@ -60,10 +59,10 @@ class _Answer:
 
 
 def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
-    """Log each request when its answer has ended, or was broken off.
+    """Log each request when its response has ended or was cut short.
 
-    Its id is the X-Request-Id of a proxy, if that at the sender's address is `trusted`, or else a
-    new one. What is logged meanwhile has it, and so has the answer.
+    The request's id is its X-Request-Id if the sender's address is `trusted`, or else a new one.
+    The response and all lines logged for the request have this id.
     """
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
@@ -100,5 +99,5 @@ def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
 
 
 def method_label(method: str) -> str:
-    """The method, or `other`: anybody can make some up, and each would be counted by itself."""
+    """Return the method for a metric's label; `other` for made-up ones, which could be many."""
     return method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"

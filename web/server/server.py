@@ -1,4 +1,4 @@
-"""Serving with waitress: one thread a stream beside those for requests, and an orderly end."""
+"""The HTTP server: waitress with more threads, limits on connections, and a graceful shutdown."""
 
 from __future__ import annotations
 
@@ -19,46 +19,45 @@ from web.server import connections
 from web.server.connections import Bodies, Channel
 from web.server.headers import WsgiApp
 
-# Seconds that requests under way get to end when the server stops.
+# Seconds that requests get to end when the server stops.
 DRAIN_SECONDS = 4.0
-# Seconds after which the server looks at the latest whether it is to stop.
+# The most seconds between two checks whether the server is to stop.
 LOOP_SECONDS = 0.5
-# Seconds between two looks at requests that come too slowly.
+# Seconds between two checks for requests that arrive too slowly.
 LOOK_SECONDS = 1.0
-# Connections beyond those that streams hold: keep-alives, requests that wait, slow senders.
+# Connections besides those of streams: idle ones, waiting requests, slow clients.
 SPARE_CONNECTIONS = 500
-# The same where there are too few file descriptors for that, at least.
+# The least such connections, if there are too few file descriptors for SPARE_CONNECTIONS.
 LEAST_SPARE = 50
-# Seconds for which no connection is accepted after one could not be.
+# Seconds for which no connection is accepted after accepting one failed.
 ACCEPT_PAUSE = 0.5
-# Bytes of an answer that wait in memory to be sent, apart from its newest piece.
+# The most bytes of a response that wait in memory to be sent, apart from its newest piece.
 UNSENT = 1 << 20
-# Bytes that an upload may be larger than its file: the multipart form around it.
+# The most bytes that the multipart form of an upload may have besides its file.
 FORM_OVERHEAD = 1_000_000
-# Bytes that a request's first line and headers may have together.
+# The most bytes of a request's first line and headers together.
 MAX_HEADERS = 32_768
-# How many of the largest uploads may be on their way at once; smaller ones, as many as fit.
+# The room for bodies that are being received, counted in largest uploads.
 LARGEST_UPLOADS = 4
 
-# Parameters of glibc's mallopt(): how many heaps a process has at most; from how many bytes on a
-# piece of memory is none of a heap's.
+# Parameters of glibc's mallopt(): the most heaps (arenas) of a process, and the size in bytes from
+# which on an allocation is a mapping of its own.
 _M_ARENA_MAX = -8
 _M_MMAP_THRESHOLD = -3
-# Bytes for the latter: more than the pieces of a file, which come and go too often to be the
-# kernel's each time.
+# That size: larger than the pieces in which files are read, which are too many for mappings.
 _LARGE = 2 << 20
-
 
 logger = logs.Logger("serving")
 
 
 def keep_memory_small() -> None:
-    """Give back what a large upload took, where the C library is glibc; before there are threads.
+    """Let glibc return the memory of large uploads; does nothing with another C library.
 
-    Otherwise each thread of a hundred or so keeps a heap of its own, as large as the largest upload
-    or download that it ever served. They don't get into each other's way in one, as only one of
-    them runs Python at a time. Large tables are in no heap, where they would leave holes; glibc
-    would raise the threshold for that with the first of them, but for one that is set.
+    To be called before threads are started. Otherwise each of a hundred or so threads keeps a heap
+    as large as the largest upload or download that it ever served. Threads don't contend for the
+    one heap, because only one of them runs Python at a time. Large tables get mappings of their
+    own, because they would leave holes in the heap; the threshold is set because glibc would raise
+    it with the first large table.
     """
     with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
@@ -67,8 +66,9 @@ def keep_memory_small() -> None:
 
 
 def _room(server: Server) -> tuple[int, int]:
-    """How many connections there may be, and how many bodies in files, so that file descriptors are
-    left for everything else; their limit is raised. Raises SettingsError if that is too few.
+    """Return the most connections, and the most bodies in files, for which there are descriptors.
+
+    The limit of file descriptors is raised if need be. Raises SettingsError if it is too low.
     """
     most = server.max_streams + SPARE_CONNECTIONS
     others = (
@@ -76,10 +76,10 @@ def _room(server: Server) -> tuple[int, int]:
         + descriptors.SESSION * server.connections
         + descriptors.REQUEST * server.request_threads
     )
-    # Requests may also be at work in the threads of streams.
+    # The threads of streams may also serve requests.
     limit = descriptors.allow(others + 2 * most + descriptors.REQUEST * server.max_streams)
     least = server.max_streams + LEAST_SPARE
-    # A body is in a file beside its connection.
+    # Each connection may need a second descriptor, for a body in a file.
     most_here = min(most, max((limit - others) // 2, least))
     files = min(most, limit - others - most_here)
     if files < min(LEAST_SPARE, most):
@@ -96,8 +96,7 @@ def _room(server: Server) -> tuple[int, int]:
 
 
 class HttpServer(TcpWSGIServer):  # type: ignore[misc]
-    """waitress on one address. Raises OSError if it can't listen there, and SettingsError if there
-    are too few file descriptors."""
+    """waitress on one address, with limits on connections, bodies and time."""
 
     channel_class = Channel
 
@@ -107,30 +106,35 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         settings: Settings,
         may_send: Callable[[dict[str, str]], bool],
     ) -> None:
-        """`may_send` tells by its headers, as `NAME_OF_IT`, whether a request may bring a file."""
+        """Listen on the address of the settings.
+
+        `may_send` tells from the headers, whose names are like `NAME_OF_IT`, whether a request may
+        have a large body. Raises OSError if the server can't listen there, and SettingsError if
+        there are too few file descriptors.
+        """
         server = settings.server
         largest = settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD
         self._most_connections, files = _room(server)
         self._looks = Every(LOOK_SECONDS)
-        self._accept_again = 0.0
+        self._accept_pause = Every(ACCEPT_PAUSE)
         self._make_room = False
-        self._sparingly = logs.RateLimited(logger)
+        self._failures = logs.RateLimited(logger)
         super().__init__(
             application,
             host=server.host,
             port=server.port,
             threads=server.request_threads + server.max_streams,
-            connection_limit=sys.maxsize,  # ours is better: see readable()
-            asyncore_use_poll=True,  # select() ends at 1,024 files
-            # Lets a stream learn that its browser has gone.
+            connection_limit=sys.maxsize,  # readable() has a limit instead
+            asyncore_use_poll=True,  # select() can't watch more than 1,024 files
+            # Lets a stream notice that its client has disconnected.
             channel_request_lookahead=1,
-            # A download waits for its reader when this much is to be sent, and none of it goes
-            # through a file.
+            # A download waits for its client when this much is unsent, long before waitress would
+            # put unsent data into a file.
             outbuf_high_watermark=UNSENT,
             outbuf_overflow=4 * UNSENT,
             max_request_body_size=largest,
             max_request_header_size=MAX_HEADERS,
-            # We have several proxies' headers to trust or not; see Access.
+            # Access decides which proxies' headers to trust.
             clear_untrusted_proxy_headers=False,
             ident=None,
         )
@@ -142,28 +146,31 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
         return f"http://{host}:{self.effective_port}/"
 
     def readable(self) -> bool:
-        """Whether connections are accepted: not while there are too many of which none idles."""
+        """Return whether to accept connections: not while there are too many, and none is idle."""
         return (
             super().readable()
             and len(self.active_channels) <= self._most_connections
-            and time.monotonic() >= self._accept_again
+            and not self._accept_pause.left
         )
 
     def accept(self) -> Any:
-        """Accept a connection. What keeps it from that, such as a want of file descriptors, lasts,
-        and waitress would try it again at once, and log each time."""
+        """Accept a connection. After an error, pause: waitress would retry at once, and log it.
+
+        Such an error, as a lack of file descriptors, lasts for some time.
+        """
         try:
             return super().accept()
         except OSError as error:
-            self._sparingly.warning("no connection can be accepted", error=error)
-            self._accept_again = time.monotonic() + ACCEPT_PAUSE
+            self._failures.warning("no connection can be accepted", error=error)
+            self._accept_pause.restart()
             self._make_room = True
             return None
 
     def _close_one(self) -> None:
-        """Close a connection that idles, if there are too many.
+        """Close an idle connection if there are too many.
 
-        Not while events are handled: a new one must not get the number of a file about to be read.
+        Not to be called while events are handled: a new connection could get the file descriptor of
+        the closed one, for which an event may be pending.
         """
         if self._make_room or len(self.active_channels) > self._most_connections:
             self._make_room = False
@@ -172,12 +179,12 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                 channel.handle_close()
 
     def serve(self, stopping: threading.Event) -> None:
-        """Serve until `stopping`; then take no new connection and end what is under way."""
+        """Serve until `stopping` is set; then accept no connection, and finish the requests."""
         while not stopping.is_set():
             systemd.alive()
             self._loop_once()
         systemd.stopping()
-        # Only the listening socket; the trigger in the map still wakes the loop.
+        # Closes only the listening socket; threads can still wake the loop by the trigger.
         self.asyncore.dispatcher.close(self)
         deadline = time.monotonic() + DRAIN_SECONDS
         while self._busy() and time.monotonic() < deadline:

@@ -43,7 +43,7 @@ export class Source {
     events.addEventListener("error", () => {
       if (events.readyState !== EventSource.CLOSED) {
         this.#watch();
-        this.#on.state("reconnecting"); // which the browser does by itself
+        this.#on.state("reconnecting"); // the browser reconnects by itself
         return;
       }
       clearTimeout(this.#watchdog);

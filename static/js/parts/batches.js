@@ -24,7 +24,7 @@ export class Batches {
   #draw = oncePerFrame(() => this.#drawChanged());
   #relist = 0;
   #asking = 0;
-  #older = false; // after the first click on "older", scrolling loads them
+  #older = false; // whether older batches were asked for; then scrolling loads more
 
   constructor(card) {
     this.#card = card;
@@ -195,7 +195,7 @@ export class Batches {
     if (status !== snapshot.status && this.#filter.has("status")) this.#relistSoon();
   }
 
-  // Whether a batch that isn't in the table may belong there.
+  // Return whether a batch that isn't in the table may belong there.
   #belongs(batchId) {
     const [newest] = this.#body.rows;
     return this.#filter.size > 0 || !newest || batchId > this.#id(newest);

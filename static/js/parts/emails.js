@@ -153,7 +153,7 @@ export class Emails {
     this.#card.querySelector("#no-rows").hidden = !empty;
   }
 
-  // Whether the table has these lines already, so that only their cells change.
+  // Return whether the table has exactly these lines, so that only their cells can have changed.
   #isShown(found) {
     const { rows } = this.#body;
     return found.length === rows.length && found.every(({ line }, i) => rows[i].dataset.line === `${line}`);

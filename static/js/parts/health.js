@@ -2,7 +2,7 @@
 
 import { setText, showWhen } from "../lib/dom.js";
 
-// A restart of the server takes less.
+// From the loss of the connection to the notice. A restart of the server takes less.
 const PATIENCE_MS = 4000;
 
 export class Health {

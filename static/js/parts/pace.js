@@ -3,7 +3,7 @@
 import { setText } from "../lib/dom.js";
 import { clock, rate } from "../lib/format.js";
 
-// Without a snapshot for this long, nothing of a batch is being processed.
+// A processing batch without a snapshot for this long stands still.
 const STILL_MS = 6000;
 
 export const isStill = (heard) => performance.now() - heard >= STILL_MS;

@@ -402,7 +402,9 @@ def test_without_users_only_this_machine_is_served(make_settings):
     for host in ("127.0.0.1", "localhost", "::1", "127.8.8.8"):
         Access(make_settings(server__host=host))
     for host in (EVERYWHERE, "::", "192.0.2.1", "example.org"):
-        with pytest.raises(SettingsError, match=f"who reaches {host}. Add a user by python app.py"):
+        with pytest.raises(
+            SettingsError, match=f"who reaches {host} could see all batches. Run python app.py"
+        ):
             Access(make_settings(server__host=host))
         Access(make_settings(server__host=host, access__allow_anonymous="yes"))
         Access(
@@ -431,12 +433,12 @@ def test_a_users_file_that_others_can_read_is_refused(tmp_path, users_file, run)
     users_file.chmod(0o640)
     process = run("app.py", "--config", str(write_config(tmp_path, server__port=0)))
     assert process.wait() == 2
-    assert process.output == f"{users_file}: others can read it, or write. Say chmod 600 users"
+    assert process.output == f"{users_file}: other users can read or write it. Run chmod 600 users"
 
 
 def test_a_users_file_with_nonsense_is_refused(tmp_path, users_file, make_settings):
     users_file.write_text("alice:secret\n")
-    with pytest.raises(SettingsError, match="line 1: it is no user"):
+    with pytest.raises(SettingsError, match="line 1: this is not a user"):
         Access(make_settings())
 
 

@@ -117,7 +117,7 @@ def test_a_page_that_is_asked_for_wrongly_says_why_in_words(site):
     said = answer(connect(site, b"GET /batches/1 HTTP/1.1\r\n\r\n"))
     assert said.split(" ")[1] == "400"
     assert "text/html" in said
-    assert "It has no Host header" in said
+    assert "The request has no Host header" in said
 
 
 @pytest.mark.parametrize(

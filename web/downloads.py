@@ -1,0 +1,27 @@
+"""The headers of a response that browsers save as a file: a batch's results."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote
+
+from bottle import response
+
+from models import Batch
+
+MEDIA_TYPES = {"csv": "text/csv; charset=utf-8", "jsonl": "application/x-ndjson"}
+
+
+def set_headers(batch: Batch, only: str | None, suffix: str) -> None:
+    """Set the media type and the file name, which says if emails are still to be processed."""
+    stem = batch.filename.rpartition(".")[0] or batch.filename
+    partial = ".partial" if batch.processed_count < batch.total_emails else ""
+    name = f"{stem}.{only or 'results'}{partial}.{suffix}"
+    ascii_name = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
+    response.content_type = MEDIA_TYPES[suffix]
+    # RFC 6266: the name itself is in UTF-8, and the other one for programs that can't read that.
+    response.set_header(
+        "Content-Disposition",
+        f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}",
+    )
+    response.set_header("Cache-Control", "no-store")
