@@ -1,9 +1,9 @@
-"""The tables, and what a batch's progress was at a time.
+"""The tables, and Snapshot: a batch's progress at one revision.
 
-PostgreSQL is the truth about what is to be done and what is done. Each transition of a batch is one
-function, in batches/changes.py or, if a turn makes it, in batches/claims.py, and guarded by the
-state that it leaves, so that two callers can never both make it. What must always hold is written
-into the tables as CHECK constraints; postgres/migrations/ makes them.
+PostgreSQL is the truth about a batch. Each transition is one function: in batches/claims.py if a
+turn makes it, otherwise in batches/changes.py. It is guarded by the state that it leaves, so that
+two callers can never both make it. The CHECK constraints in postgres/migrations/ hold everything
+that must be true within one table.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from peewee import (
     BigIntegerField,
+    BlobField,
     CompositeKey,
     IdentityField,
     IntegerField,
@@ -24,18 +25,18 @@ from postgres.database import pool
 
 TERMINAL = ("completed", "failed", "cancelled")
 STATUSES = ("pending", "processing", *TERMINAL)
-# The status in a deleted batch's last snapshot; in the table it keeps the one that it ended with.
+# The status in a deleted batch's last snapshot. The table keeps the status that the batch ended in.
 DELETED = "deleted"
-# What says of a batch that it is gone.
+# The kinds of actions that delete a batch.
 DELETIONS = ("deleted", "expired")
-# PostgreSQL's largest bigint; no batch's id is beyond it.
+# PostgreSQL's largest bigint, and so the largest id of a batch.
 MAX_ID = 2**63 - 1
-# And its largest integer: no row of a file has a line beyond it.
+# PostgreSQL's largest integer, and so the largest line number of a row.
 MAX_LINE = 2**31 - 1
 
 
 class Table(Model):
-    """A table of ours."""
+    """The base of all tables."""
 
     class Meta:
         database = pool
@@ -43,15 +44,17 @@ class Table(Model):
 
 
 class Batch(Table):
-    """One uploaded file. `processed_count` counts emails finished either way.
+    """One uploaded file.
 
-    `reasons` adds up the outcomes that have a reason, by reason. A batch with `deleted_at` set is
-    gone for everybody, and only its rows are still being removed.
+    `uploaded_by` is null where nobody signs in.
+    `processed_count` counts all emails that have an outcome, `failed_count` the failed ones.
+    `reasons` has the number of emails for each reason.
+    `format` says how the file is read, a formats.Format; null for batches older than the column.
+    `deleted_at` is set once the batch is gone for everybody and only its rows remain to be removed.
     """
 
     id = IdentityField()
     filename = TextField()
-    # Who uploaded it; null where nobody has to sign in.
     uploaded_by = TextField(null=True)
     total_emails = IntegerField()
     processed_count = IntegerField(default=0)
@@ -64,7 +67,6 @@ class Batch(Table):
     duplicate_rows = IntegerField()
     rows_without_address = IntegerField()
     blank_rows = IntegerField()
-    # How the file is read, a formats.Format; null for a batch from before that was kept.
     format = BinaryJSONField(null=True, index=False)
     created_at = DateTimeTZField()
     started_at = DateTimeTZField(null=True)
@@ -73,13 +75,14 @@ class Batch(Table):
 
 
 class Chunk(Table):
-    """A run of emails of one batch, first_id to last_id, that a worker thread claims as a whole.
+    """Consecutive emails of one batch, first_id to last_id, which a worker thread claims together.
 
-    `done` of its emails, counted from the first, need no more work. `reasons` adds up the
-    outcomes that have a reason, by reason. `attempts` counts the turns begun since the last that
-    was committed, the newest at `begun_at`, and `redone` those before it that never were.
-    `addresses` has those of the emails, one a line, until the outcomes of the first turn are
-    stored: to read one text is much quicker than to read the emails.
+    `done` of its emails, counted from the first, need no more work.
+    `reasons` has the number of emails for each reason.
+    `attempts` counts the turns begun since the last commit; the newest began at `begun_at`.
+    `redone` counts the turns begun before that commit and never committed.
+    `addresses` has the addresses, one a line, until the first turn is committed: reading one text
+    is much quicker than reading the rows of the emails.
     """
 
     batch_id = BigIntegerField()
@@ -99,8 +102,8 @@ class Chunk(Table):
 class Email(Table):
     """One address of a batch; `id` is its number in the batch, `row_number` its line in the file.
 
-    There is no foreign key and no second index, and room is left on each page, because that is
-    what makes a million of them quick to store and to update in place (HOT).
+    A million rows are quick to store and to update in place (HOT) because there is no foreign key
+    and no second index, and each page has free space.
     """
 
     batch_id = BigIntegerField()
@@ -115,11 +118,46 @@ class Email(Table):
         primary_key = CompositeKey("batch_id", "id")
 
 
-class Action(Table):
-    """What somebody did to a batch after it was uploaded, and who; null where nobody signs in.
+class FilePiece(Table):
+    """A piece of a batch's file, compressed by itself. There is no foreign key, as for emails.
 
-    `which` emails were retried, and how many. There is no foreign key: that a batch was deleted is
-    kept when the batch is gone.
+    number: the position of the piece in the file, from 0.
+    """
+
+    batch_id = BigIntegerField()
+    number = IntegerField()
+    content = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "number")
+
+
+class SkippedRow(Table):
+    """A row of a batch's file that became no email.
+
+    row_number: the line that the row begins on.
+    kind: one of batches.kept_files.KINDS.
+    first_row: of a duplicate, the line where its address came first.
+    content: the duplicate's address, or the cells of a row without an address.
+    """
+
+    batch_id = BigIntegerField()
+    row_number = IntegerField()
+    kind = TextField()
+    first_row = IntegerField(null=True)
+    content = TextField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "row_number")
+
+
+class Action(Table):
+    """An action on a batch after its upload.
+
+    `user_name` is null where nobody signs in.
+    `which` says which emails were retried: `failed`, `unknown` or a reason.
+    `emails` is the number of emails retried.
+    There is no foreign key, because the deletion of a batch is kept when the batch is gone.
     """
 
     batch_id = BigIntegerField()
@@ -136,7 +174,7 @@ class Action(Table):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What a batch's progress was at one revision."""
+    """A batch's progress at one revision."""
 
     batch_id: int
     revision: int
@@ -148,7 +186,7 @@ class Snapshot:
 
     @classmethod
     def of(cls, batch: Batch) -> Snapshot:
-        """The snapshot in a batch as it was read."""
+        """Return the snapshot of a batch as it was read."""
         return cls(
             batch.id,
             batch.revision,

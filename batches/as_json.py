@@ -1,4 +1,4 @@
-"""Batches and emails as JSON, as the API and the results have them."""
+"""Batches and emails as JSON, for the API and the results."""
 
 from __future__ import annotations
 
@@ -6,21 +6,20 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from batches.kept_files import SkippedRow
 from batches.queries import Found
-from models import Action, Batch
+from models import Action, Batch, SkippedRow
 from processors import reasons, risks, syntax
 from runtime import phrases
 from tabular.formats import Format, cut_row
 
 
 def json_text(document: object) -> bytes:
-    """An answer as JSON, with all letters as they are; escaped, one has up to twelve bytes."""
+    """Return JSON in UTF-8. Letters beyond ASCII stay: escaped, they would take up to 12 bytes."""
     return json.dumps(document, ensure_ascii=False).encode()
 
 
 def rows_json(batch: Batch) -> dict[str, int]:
-    """What became of the file's rows; the first number is the sum of the others."""
+    """Return the counts of the file's rows; `total` is the sum of the others."""
     return {
         "total": batch.total_rows,
         "emails": batch.total_emails,
@@ -37,7 +36,7 @@ def _iso(value: datetime | None) -> str | None:
 
 
 def action_json(action: Action) -> dict[str, Any]:
-    """An action on a batch; `by` is null where nobody signs in."""
+    """Return an action on a batch; `by` is null where nobody signs in."""
     return {
         "action": action.kind,
         "by": action.user_name,
@@ -49,8 +48,7 @@ def action_json(action: Action) -> dict[str, Any]:
 
 
 def batch_json(batch: Batch) -> dict[str, Any]:
-    """A batch as the API shows it. Times are ISO 8601 in UTC, or null."""
-
+    """Return a batch as the API shows it. Times are ISO 8601 in UTC, or null."""
     return {
         "id": batch.id,
         "filename": batch.filename,
@@ -72,13 +70,13 @@ def batch_json(batch: Batch) -> dict[str, Any]:
 
 
 def typo_json(domain: str, count: int) -> dict[str, Any]:
-    """So many emails with a domain that is probably mistyped; the suggestion is empty for none."""
+    """Return a domain of likely typos, the number of its emails, and the domain to suggest."""
     meant = risks.suggestion(f"someone@{domain}", "likely_typo").rpartition("@")[2]
     return {"domain": domain, "count": count, "suggestion": meant}
 
 
 def format_json(found: Format) -> dict[str, Any]:
-    """A format as the API shows it, where columns are numbered from 1."""
+    """Return a format as the API shows it, with columns numbered from 1."""
     header = found.header
     return {
         "kind": found.kind,
@@ -90,12 +88,12 @@ def format_json(found: Format) -> dict[str, Any]:
 
 
 def batch_format_json(batch: Batch) -> dict[str, Any] | None:
-    """How a batch's file was read; None for one from before that was kept."""
+    """Return the format of a batch's file; None for a batch older than the column `format`."""
     return batch.format and format_json(Format.from_json(batch.format))
 
 
 def skipped_json(row: SkippedRow) -> dict[str, Any]:
-    """A row that became no email."""
+    """Return a row that became no email."""
     return {
         "line": row.row_number,
         "kind": row.kind,
@@ -105,7 +103,7 @@ def skipped_json(row: SkippedRow) -> dict[str, Any]:
 
 
 def email_json(found: Found) -> dict[str, Any]:
-    """An email and what became of it; verdict and reason are null while it is pending."""
+    """Return an email and its outcome; verdict and reason are null while it is pending."""
     return {
         "id": found.id,
         "line": found.row_number,

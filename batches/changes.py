@@ -1,7 +1,7 @@
-"""What people do to a batch that is there: cancel it, retry emails of it, delete it.
+"""Transitions made by people: cancel a batch, retry emails of it, delete it.
 
-Each is one transaction under the lock of the batch, refused unless the batch is in a state that
-allows it, and noted with who did it.
+Each is one transaction that locks the batch, checks that its status allows the transition, and
+adds an Action with the user's name.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
 
 from batches import snapshots
 from models import DELETED, TERMINAL, Snapshot
@@ -19,11 +18,14 @@ from processors.reasons import bounded
 
 
 class StateError(Exception):
-    """The batch is in a state that does not allow this; the message says which would."""
+    """The batch's status doesn't allow the transition; the message says what to do."""
 
 
 def _lock(batch_id: int) -> str | None:
-    """The batch's status, which is nobody else's to change until this transaction ends."""
+    """Return the batch's status, and lock the batch until this transaction ends.
+
+    Returns None if there is no such batch.
+    """
     row = fetch_one(
         "SELECT status FROM batch WHERE id = %s AND deleted_at IS NULL FOR UPDATE", (batch_id,)
     )
@@ -39,11 +41,20 @@ def _note(
     )
 
 
-def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
-    """Cancel the batch: what is counted stays, and turns under way are not counted any more.
+def _update(batch_id: int, assignments: str, *values: object) -> Snapshot | None:
+    row = fetch_one(
+        f"UPDATE batch SET {assignments}, revision = revision + 1 WHERE id = %s"
+        f" RETURNING {snapshots.COLUMNS}",
+        (*values, batch_id),
+    )
+    return snapshots.from_row(row)
 
-    A batch that is cancelled already stays so. None if there is none. Raises StateError if it has
-    ended otherwise.
+
+def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
+    """Cancel the batch; emails counted so far stay counted, turns under way are not counted.
+
+    Changes nothing if the batch is cancelled already. Returns None if there is no such batch.
+    Raises StateError if it has ended otherwise.
     """
     with pool.atomic():
         status = _lock(batch_id)
@@ -51,13 +62,7 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
             return None
         if status in ("pending", "processing"):
             _note(batch_id, "cancelled", by)
-            return snapshots.from_row(
-                fetch_one(
-                    "UPDATE batch SET status = 'cancelled', completed_at = clock_timestamp(),"
-                    f" revision = revision + 1 WHERE id = %s RETURNING {snapshots.COLUMNS}",
-                    (batch_id,),
-                )
-            )
+            return _update(batch_id, "status = 'cancelled', completed_at = clock_timestamp()")
         if status != "cancelled":
             raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
         return snapshots.present([batch_id])[0]
@@ -70,11 +75,11 @@ def retry(
     on_chunk: Callable[[], object],
     by: str | None = None,
 ) -> tuple[int, Snapshot] | None:
-    """Requeue emails of a completed batch: how many, and the batch's snapshot then.
+    """Requeue emails of a completed batch, and return their number and the batch's snapshot.
 
-    They are the failed ones if `which` is "failed", or else those with one of the `reasons`. If
-    there are none, nothing changes. `on_chunk` is called as each chunk is dealt with; a million
-    emails take seconds. None if there is no such batch. Raises StateError unless it is completed.
+    Requeues the failed emails if `which` is "failed", otherwise those with one of the `reasons`.
+    Changes nothing if there are none. Calls `on_chunk` before each chunk; a million emails take
+    seconds. Returns None if there is no such batch. Raises StateError unless it is completed.
     """
     chosen = "status = 'failed'" if which == "failed" else "reason = ANY(%(reasons)s)"
     parameters = {"batch_id": batch_id, "reasons": list(reasons)}
@@ -86,37 +91,34 @@ def retry(
             hint = "Wait until it is completed." if status != "cancelled" else "Upload it again."
             raise StateError(f"Batch {batch_id} is {status}, so nothing is requeued. {hint}")
         count = failed = 0
-        for first_id, last_id in _chunks_with_reasons(parameters):
+        for first_id, last_id in pool.execute_sql(_CHUNKS_WITH_REASONS, parameters).fetchall():
             on_chunk()
             row = fetch_one(
                 _REQUEUE.format(chosen=chosen), {**parameters, "first": first_id, "last": last_id}
             )
             if row is not None:
                 count, failed = count + row[0], failed + row[1]
-        if count == 0:
-            return 0, snapshots.present([batch_id])[0]
-        _note(batch_id, "retried", by, which, count)
-        rest = fetch_one(_SUM_OF_CHUNKS, parameters)
-        fetch_one(
-            "UPDATE batch SET status = 'pending', started_at = NULL, completed_at = NULL,"
-            " processed_count = processed_count - %s, failed_count = failed_count - %s,"
-            f" reasons = %s, revision = revision + 1 WHERE id = %s RETURNING {snapshots.COLUMNS}",
-            (count, failed, json.dumps(bounded(Counter(rest and rest[0]))), batch_id),
-        )
+        if count > 0:
+            _note(batch_id, "retried", by, which, count)
+            rest = fetch_one(_SUM_OF_CHUNKS, parameters)
+            _update(
+                batch_id,
+                "status = 'pending', started_at = NULL, completed_at = NULL,"
+                " processed_count = processed_count - %s, failed_count = failed_count - %s,"
+                " reasons = %s",
+                count,
+                failed,
+                json.dumps(bounded(Counter(rest and rest[0]))),
+            )
         return count, snapshots.present([batch_id])[0]
 
 
-def _chunks_with_reasons(parameters: dict[str, Any]) -> list[tuple[int, int]]:
-    rows = pool.execute_sql(
-        "SELECT first_id, last_id FROM chunk WHERE batch_id = %(batch_id)s AND reasons <> '{}'"
-        " ORDER BY first_id",
-        parameters,
-    )
-    return list(rows.fetchall())
-
-
-# Requeues a chunk's chosen emails. One chunk at a time: its range of the primary key needs no
-# statistics to be found, which a new batch doesn't have.
+_CHUNKS_WITH_REASONS = """
+SELECT first_id, last_id FROM chunk WHERE batch_id = %(batch_id)s AND reasons <> '{}'
+ORDER BY first_id
+"""
+# Requeues the chosen emails of one chunk. A new batch has no statistics, and a chunk's range of the
+# primary key needs none.
 _REQUEUE = """
 WITH range AS (
   SELECT id, status, reason, ({chosen}) AS chosen FROM email
@@ -144,10 +146,11 @@ SELECT jsonb_object_agg(code, number) FROM (
 
 
 def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Snapshot | None:
-    """Make the batch disappear for everybody, and return its last snapshot, which says `deleted`;
-    removal.py removes its rows then. It may be `expired`, and then it's nobody who deletes it.
+    """Mark the batch as deleted, and return its last snapshot, with the status `deleted`.
 
-    None if there is none, or if it is deleted already. Raises StateError unless it has ended.
+    The batch is gone for everybody then; removal.py removes its rows. If it is `expired`, the
+    action has no user. Returns None if there is no such batch. Raises StateError unless the batch
+    has ended.
     """
     with pool.atomic():
         status = _lock(batch_id)
@@ -156,11 +159,5 @@ def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Sn
         if status not in TERMINAL:
             raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
         _note(batch_id, "expired" if expired else "deleted", by)
-        last = snapshots.from_row(
-            fetch_one(
-                "UPDATE batch SET deleted_at = now(), revision = revision + 1 WHERE id = %s"
-                f" RETURNING {snapshots.COLUMNS}",
-                (batch_id,),
-            )
-        )
+        last = _update(batch_id, "deleted_at = now()")
     return last and replace(last, status=DELETED)

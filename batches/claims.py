@@ -1,7 +1,4 @@
-"""What a turn does to the database: claim a chunk, store the outcomes.
-
-Each transition is one statement, guarded by the state that it leaves.
-"""
+"""The two ends of a turn in the database: claim a chunk, commit the outcomes."""
 
 from __future__ import annotations
 
@@ -20,19 +17,22 @@ from postgres.database import fetch_one, pool
 from processors import as_lines
 from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
-# Seconds that PostgreSQL may take from a turn's beginning to its claim; normally a thousandth.
+# Seconds for which a chunk whose turn has begun is left to its claim; normally 0.001 pass.
 CLAIM_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A chunk that this transaction holds, with its emails still to be processed.
+    """A chunk that this transaction has locked, and its pending emails.
 
-    `text` has their addresses one a line, and is None if one of them has a line end of its own;
-    `ids` has the id of each. `lost` counts the turns on this chunk that had begun before and were
-    never committed, `more` says whether the batch has further unfinished chunks, maybe claimed by
-    others, and `suspect` whether emails of the batch have got a reason that the claimer asked
-    about. `started` is the batch's snapshot if it left `pending` with this turn.
+    `lost` counts the earlier turns on this chunk that were never committed.
+    `more` says whether the batch has other unfinished chunks, possibly claimed.
+    `started` is the batch's snapshot if this turn took it out of `pending`.
+    `reasons` are the chunk's counts by reason.
+    `suspect` says whether the batch has an email with one of the claimer's suspicious reasons.
+    `ids` are the ids of the pending emails.
+    `text` has their addresses, one a line; None if an address contains a line end.
+    `listed` has their addresses as a list; None if only the text has been read.
     """
 
     batch_id: int
@@ -45,21 +45,22 @@ class Claim:
     suspect: bool
     ids: Sequence[int]
     text: str | None
-    # None if it has yet to be made of the text.
     listed: list[str] | None = None
 
     @property
     def addresses(self) -> list[str]:
-        """The addresses in the order of their ids."""
+        """The addresses in the order of `ids`."""
         return (self.text or "").split("\n") if self.listed is None else self.listed
 
 
 @dataclass
 class Outcomes:
-    """What a turn found: how many emails, up to which id, and those that carry a reason.
+    """The outcomes of a turn, as the database stores them.
 
-    `marked` holds (id, status, reason); every other email up to `last_id` was processed without
-    one.
+    `last_id` is the id of the last email processed.
+    `count` is the number of emails processed.
+    `marked` has (id, status, reason) of the emails with a reason. All others up to `last_id` were
+    processed without one.
     """
 
     last_id: int
@@ -67,7 +68,7 @@ class Outcomes:
     marked: list[tuple[int, str, str]] = field(default_factory=list)
 
 
-# The batch's sums by reason with those of a turn added, within MAX_REASONS.
+# The batch's counts by reason plus a turn's, limited to MAX_REASONS.
 _SUM_OF_REASONS = f"""(
   SELECT jsonb_object_agg(code, number) FROM (
     SELECT CASE WHEN batch.reasons ? key OR known < {MAX_REASONS} THEN key
@@ -82,34 +83,37 @@ _SUM_OF_REASONS = f"""(
 
 
 class CountError(Exception):
-    """The rows that a turn updated are not the emails that it claimed; the turn is rolled back."""
+    """A turn updated another number of rows than it claimed. The turn must be rolled back."""
 
 
 def _free(where: str) -> str:
-    """The first chunk, of those to which this applies, that a turn can begin on."""
+    """Return a query for the first chunk that meets the condition and that a turn can begin on."""
     return f"""
   SELECT first_id FROM chunk
   WHERE batch_id = %(batch_id)s AND {where} AND done <= last_id - first_id
-    -- A time that is yet to come was written before somebody set the clock back.
+    -- A time in the future means that the clock was set back; it protects no chunk.
     AND (attempts > 0 AND begun_at BETWEEN clock_timestamp()
       - make_interval(secs => %(claiming)s) AND clock_timestamp()) IS NOT TRUE
   ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED"""
 
 
 def _unfinished(where: str) -> str:
-    """Whether the chunk's batch has an unfinished one where `first_id` is so."""
+    """Return a condition: the chunk's batch has an unfinished chunk whose `first_id` is so."""
     return f"""EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
       AND o.first_id {where} AND o.done <= o.last_id - o.first_id)"""
 
 
-# Two transactions, of which the second is left open. The first notes that a turn begins on the
-# first unfinished chunk that nobody holds, from a place on or else of all, and makes a pending
-# batch `processing`. It is one of its own, so that it is known of a turn that it was begun though
-# whoever began it is dead. It doesn't wait for the disk: nothing depends on it, and it goes there
-# before anything that comes after it. The second claims the chunk. Nobody holds it in between, so
-# that for CLAIM_SECONDS it is nobody else's to begin a turn on; and both are sent at once, because
-# a worker with much to do may take long to get round to the second. A setting of the session takes
-# what the first found past it.
+# Claiming takes two transactions; the second is left open.
+#
+# _BEGIN_TURN notes that a turn begins on the first unfinished chunk that nobody holds, from `start`
+# on or else in the whole batch, and makes a pending batch `processing`. The note is committed by
+# itself, so that it outlives a worker that dies in the turn. The commit doesn't wait for the disk:
+# the log keeps the order, so no later commit gets there without it.
+#
+# _CLAIM locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no other worker may
+# begin a turn on the chunk. Both are sent in one message, because a busy worker may take long to
+# send a second one. Only the last result reaches the driver, so the first transaction passes its
+# result to the second in a setting of the session, email_batch.turn.
 _BEGIN_TURN = f"""
 BEGIN;
 SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
@@ -120,7 +124,7 @@ WITH start AS (
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (SELECT FROM next)")}
 ), taken AS (SELECT * FROM next UNION ALL SELECT * FROM other
 ), started AS (
-  -- Only who has a chunk starts the batch, and so is there to tell of it.
+  -- A turn without a chunk doesn't start the batch: it ends before it could publish that.
   UPDATE batch SET status = 'processing', started_at = now(), revision = revision + 1
   WHERE id = %(batch_id)s AND status = 'pending' AND EXISTS (SELECT FROM taken)
   RETURNING jsonb_build_array({snapshots.COLUMNS}) AS snapshot
@@ -129,8 +133,8 @@ WITH start AS (
   FROM taken LEFT JOIN started ON true
   WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = taken.first_id
   RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone,
-    -- There is most often one behind it. To look on both sides at once would mean to begin with
-    -- all that are done.
+    -- Usually there is one behind this chunk. A single search on both sides would first step over
+    -- all chunks that are done.
     {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
     started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
@@ -144,7 +148,7 @@ FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS 
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
 WHERE b.status = 'processing' AND c.done <= c.last_id - c.first_id
--- Who else begins a turn may have it locked for a moment, to see that it is no longer to be had.
+-- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
 FOR UPDATE OF c
 """
 
@@ -157,12 +161,12 @@ def claim_chunk(
     start: int = 0,
     share: float = 0.0,
 ) -> Claim | None:
-    """Begin a turn on the batch, and lock its chunk until the transaction that is left open ends.
+    """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
-    None if there is no chunk to be had, or no such batch. It is the first that begins not before
-    the email `start`, nor before this `share` of all emails; or if there is none, the first of all.
-    Emails with a `suspicious` reason make their batch suspect. When the transaction waits for its
-    owner for longer than `idle_seconds`, PostgreSQL ends it.
+    Returns None if no chunk is free, or if there is no such batch. Takes the first free chunk whose
+    first id is at least `start` and at least this `share` of all emails; if there is none, the
+    first free one. An email with one of the `suspicious` reasons makes its batch suspect.
+    PostgreSQL ends a transaction that is idle for `idle_seconds`.
     """
     row = fetch_one(
         f"{_BEGIN_TURN}{database.begin()}{_CLAIM}",
@@ -187,7 +191,7 @@ def claim_chunk(
 
 
 def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], list[str]]:
-    """The ids and the addresses of the emails in this range that are still to be processed."""
+    """Return the ids and the addresses of the pending emails in this range."""
     rows = pool.execute_sql(
         "SELECT id, email FROM email"
         " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
@@ -197,18 +201,19 @@ def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], lis
 
 
 def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
-    """Write the outcomes of a turn's emails, and return how many rows that changed.
+    """Write the outcomes of a turn's emails, and return the number of rows updated.
 
-    One pass over the range whatever the outcomes are. To join the range with a list of the marked
-    emails would be the obvious way, but a new batch has no statistics, the planner takes it for a
-    single row, and compares each of the one with each of the other.
+    Makes one pass over the range of ids. A join with the marked emails would be the obvious way,
+    but a new batch has no statistics: the planner expects a single row, and its nested loop
+    compares each row with each marked email.
     """
-    # What emails may have become, the first nothing special; and each email's place among them.
+    # The different outcomes, first the one without a reason; `places` has each email's outcome as
+    # an index into them.
     kinds: dict[tuple[str, str | None], int] = {("processed", None): 0}
     for _, status, reason in outcomes.marked:
         kinds.setdefault((status, reason), len(kinds))
     size = outcomes.last_id - claim.first_id + 1
-    # Bytes are what PostgreSQL reads fastest; of a literal '{0,0,…}' it must parse each number.
+    # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
     places = bytearray(size) if len(kinds) <= 256 else [0] * size
     for email_id, status, reason in outcomes.marked:
         places[email_id - claim.first_id] = kinds[status, reason]
@@ -237,18 +242,18 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
     return int(cursor.rowcount)
 
 
-# Chunks that the rest of one is cut into, at most; none is smaller than what a turn does.
+# The most parts that the rest of a chunk is cut into. None is smaller than the turn before it.
 _PARTS = 16
 
 
 def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
-    """Cut what a turn left of its chunk into chunks, if no others are left for other threads.
+    """Cut the rest of a chunk into new chunks if other threads have none left to begin on.
 
-    This is for slow processors: with a fast one a turn ends with its chunk.
+    This is for slow processors; with a fast one, a turn completes its chunk.
     """
     rest = claim.last_id - outcomes.last_id
     if len(claim.ids) - outcomes.count != rest:
-        return  # it was requeued in part: whose the chunk's reasons are is not known
+        return  # it was requeued in part, and its reasons can't be told apart by email
     size = max(-(-rest // _PARTS), outcomes.count)
     if rest <= size:
         return
@@ -256,10 +261,11 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
         "WITH shared AS ("
         "  UPDATE chunk SET last_id = %(last)s"
         "  WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s AND NOT EXISTS ("
-        # Of one that is held, turns have begun.
+        # A chunk without attempts is free.
         "    SELECT FROM chunk AS o WHERE o.batch_id = %(batch_id)s AND o.attempts = 0"
         "    AND o.done <= o.last_id - o.first_id AND o.first_id <> %(chunk)s)"
-        # If its turns keep dying, so will those on its parts. The present one is in `attempts`.
+        # The parts inherit the count of lost turns, because one of them has the email that is to
+        # blame. `attempts` includes the present turn.
         "  RETURNING redone + attempts - 1 AS redone"
         ") INSERT INTO chunk (batch_id, first_id, last_id, redone)"
         " SELECT %(batch_id)s, first, least(first + %(size)s - 1, %(end)s), redone"
@@ -275,11 +281,11 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
 
 
 def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
-    """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit that.
+    """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit.
 
-    All is on the disk then. With its last email a batch becomes completed. None, with nothing
-    counted, if the batch has left `processing` meanwhile: the caller must roll back. Raises
-    CountError.
+    Returns the batch's new snapshot once all is on the disk. The last email completes the batch.
+    Returns None if the batch has left `processing` meanwhile; the caller must then roll back.
+    Raises CountError.
     """
     updated = _update_emails(claim, outcomes)
     if updated != outcomes.count:
@@ -304,16 +310,17 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
     except DataError as error:
         if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
             raise
-        return None
+        return None  # the batch is not `processing`
     return snapshots.from_row(row and row[0])
 
 
-# Every turn on this batch waits for its row from the update to the commit. So this is the last that
-# a turn does, and all is sent at once: otherwise the row would be held until the worker, which may
-# have many threads to run and may be far away, gets round to the commit. An error, if there is no
-# row to be updated, keeps PostgreSQL from going on to the commit; a setting of the session takes
-# the snapshot past it. The commit doesn't wait for the disk, because meanwhile nobody else would
-# get the row; the transaction after it does, which needs something to be written for that.
+# All turns on a batch queue for its row, which is locked from the update to the commit. So the
+# update comes last in a turn, and the commit is in the same message: the lock doesn't last until a
+# busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
+# error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
+# the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
+# statement after it does; it writes an empty message, since a transaction that writes nothing would
+# not wait.
 _COUNT = f"""
 UPDATE chunk SET done = %(done)s, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,
   attempts = 0, addresses = NULL

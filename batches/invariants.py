@@ -1,15 +1,15 @@
-"""What must hold between the tables at every moment, also while workers are at work.
+"""Invariants between the tables, which hold at every moment, also while workers are at work.
 
-Each is one statement, which sees the tables as they were at one instant. What is within one table
-is written there as CHECK constraints (migrations/).
+Each is checked by one statement, which sees the tables at one instant. Invariants within one table
+are CHECK constraints (postgres/migrations/).
 """
 
 from __future__ import annotations
 
 from postgres.database import pool
 
-# A sentence, and a query for the ids of the batches that it is true of. A batch that is deleted
-# loses its rows piece by piece.
+# Each sentence describes a violation, and its query finds the ids of the batches that have it. The
+# rows of a deleted batch go piece by piece, so they are left out.
 INVARIANTS = {
     "its counts are not those of its emails": """
         SELECT b.id FROM batch b CROSS JOIN LATERAL (
@@ -48,9 +48,9 @@ INVARIANTS = {
 
 
 def violations() -> list[str]:
-    """What does not hold, a sentence each; none if all is well.
+    """Return a sentence for each violation.
 
-    Reads every email: about a second for a million.
+    Reads every email, which takes about a second for a million.
     """
     return [
         f"Batch {batch_id}: {sentence}."

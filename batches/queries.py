@@ -1,4 +1,4 @@
-"""Queries for the pages and the API. None changes anything."""
+"""Queries for the pages and the API. All of them only read."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tabular.formats import shorten
 
 @dataclass(frozen=True)
 class Backlog:
-    """How much work is waiting.
+    """The work that is waiting.
 
     `unfinished` counts the batches that are pending or processing.
-    `batch_id`, `filename` and `seconds` are of the batch that has been pending longest, and for how
-    long; None if none is pending.
+    `batch_id` and `filename` are of the batch that has been pending longest; None if none is.
+    `seconds` is the time for which that batch has been pending.
     """
 
     unfinished: int
@@ -31,7 +31,7 @@ class Backlog:
 
 
 def backlog() -> Backlog:
-    """Return how much work is waiting."""
+    """Return the Backlog of all batches."""
     cursor = pool.execute_sql(
         "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')),"
         "  oldest.id, filename,"
@@ -43,26 +43,26 @@ def backlog() -> Backlog:
 
 
 def find_batch(batch_id: int) -> Batch | None:
-    """Return the batch, or None if there is none or it was deleted."""
+    """Return the batch; None if it doesn't exist or was deleted."""
     found: Batch | None = Batch.get_or_none(Batch.id == batch_id, Batch.deleted_at.is_null())
     return found
 
 
-# The most actions that are shown of one batch.
+# The most actions shown for one batch.
 MAX_ACTIONS = 20
 
 
 def actions(batch_id: int) -> list[Action]:
-    """Return what was done to the batch since its upload, newest first, MAX_ACTIONS at most."""
+    """Return the newest MAX_ACTIONS actions on the batch, newest first."""
     query = Action.select().where(Action.batch_id == batch_id)
     return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
 
 
-# Whether one text contains another, in any case. ILIKE would try at each character, which takes ten
-# times as long in a long text that repeats nearly what is searched for.
+# Whether one text contains another, ignoring case. ILIKE starts a comparison at each character: ten
+# times as slow in a long text that repeats the beginning of the search term.
 _CONTAINS = "strpos(lower({}), lower({})) > 0"
 
-# The most batches that one call of find_batches() looks at, so that it is never slow.
+# The most batches that one call of find_batches() examines, so that it is never slow.
 MAX_BATCHES = 10_000
 
 
@@ -76,14 +76,14 @@ def find_batches(
     """Return the batches that match every argument, newest first, and the next page's `before`.
 
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
-    looked at. `containing` is a part of the file's name, in any case.
+    examined. `containing` is a part of the file's name; case is ignored.
     """
     query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
     following = None
     if status or containing:
-        # The first batch that is not looked at.
+        # The first batch that is not examined.
         beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
         if beyond is not None:
             query = query.where(Batch.id > beyond[0])
@@ -109,24 +109,24 @@ def elapsed_seconds(batch_id: int) -> float | None:
     return row[0] if row else None
 
 
-# The most emails and chunks that one call of find_emails() looks at, and the seconds after which it
-# stops, so that it is never slow; the most emails that one statement looks at.
+# Limits of one call of find_emails(), so that it is never slow: emails examined, chunks examined,
+# seconds after which it stops, emails examined by one statement.
 MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
 PIECE = 5_000
 
-# Only as much of an address is searched as is checked elsewhere: an endless one would take long.
+# The part of an address that is searched; all of an endless one would take long.
 _EMAIL = f"left(email, {MAX_CHARACTERS})"
-# Each filter's condition on an email, and one on a chunk that may have such emails: there is no
-# index on the outcome of an email, but a chunk has its counts by reason. A reason of a team's own
-# processor may be a failure's or a risk's.
+# Each filter is a pair: a condition on an email, and a condition on the chunks that may have such
+# emails. There is no index on an email's outcome, but a chunk has counts by reason. The reasons of
+# a team's own processor are in no catalogue and may stand for failed or for risky emails.
 _NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
 _NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
 _ANY = "true"
 _STATUS = {
     "pending": ("status = 'pending'", "done <= last_id - first_id"),
-    # A chunk that is being retried may have some although its `done` is 0.
+    # A chunk that is being retried may have processed emails although its `done` is 0.
     "processed": ("status = 'processed'", _ANY),
     "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
 }
@@ -143,7 +143,11 @@ _VERDICT = {
 
 @dataclass(frozen=True)
 class Found:
-    """An email: its number in the batch, its line in the file, and its outcome."""
+    """An email with its outcome.
+
+    `id` is its number in the batch, `row_number` its line in the file.
+    `email` is its address, shortened to MAX_CHARACTERS.
+    """
 
     id: int
     email: str
@@ -165,8 +169,8 @@ def find_emails(
     """Return the emails of a batch that match every argument, by id, and the next page's `after`.
 
     A page may be short or empty although there is a next one, because at most MAX_SCANNED emails
-    are looked at, for about MAX_SECONDS. `containing` is a part of the address, in any case. Only
-    the first MAX_CHARACTERS of an address are searched and returned.
+    are examined, for about MAX_SECONDS. `containing` is a part of the address; case is ignored.
+    Only the first MAX_CHARACTERS of an address are searched and returned.
     """
     conditions = [_STATUS[status]] if status else []
     conditions += [_VERDICT[verdict]] if verdict else []
@@ -211,14 +215,14 @@ def find_emails(
 
 
 def _pieces(chunks: Iterator[tuple[int, int]], after: int) -> Iterator[tuple[int, int, int]]:
-    """Yield the ids above `after` in pieces: the chunk's number from 0, the first and last id."""
+    """Yield pieces of the chunks: (number of the chunk from 0, first id above `after`, last id)."""
     for number, (first_id, last_id) in enumerate(chunks):
         for first in range(max(first_id, after + 1), last_id + 1, PIECE):
             yield number, first, min(first + PIECE - 1, last_id)
 
 
 def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[int, int]]:
-    """The first and last id of each chunk that meets the condition, MAX_CHUNKS + 1 at most."""
+    """Return the first and last ids of the first MAX_CHUNKS + 1 chunks that meet the condition."""
     rows = pool.execute_sql(
         "SELECT first_id, last_id FROM chunk"
         f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
@@ -228,10 +232,10 @@ def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[
     return iter(rows.fetchall())
 
 
-# The most domains that one call of typo_domains() returns.
+# The most domains that typo_domains() returns.
 MAX_DOMAINS = 100
-# Chunk by chunk, each as a range of the primary key. OFFSET 0 keeps the planner from another way,
-# which it might choose for lack of statistics on a new batch.
+# Reads each chunk as a range of the primary key. OFFSET 0 keeps the planner to that: a new batch
+# has no statistics, which could lead it to another plan.
 _TYPO_DOMAINS = f"""
 SELECT lower(substring({_EMAIL} FROM '[^@]*$')) AS domain, count(*) AS number
 FROM chunk CROSS JOIN LATERAL (
@@ -245,6 +249,6 @@ GROUP BY domain ORDER BY number DESC, domain LIMIT %(most)s
 
 
 def typo_domains(batch_id: int) -> list[tuple[str, int]]:
-    """Return the domains of likely typos in lower case, and the number of each; most first."""
+    """Return (domain in lower case, number of emails) of the likely typos, most frequent first."""
     rows = pool.execute_sql(_TYPO_DOMAINS, {"batch_id": batch_id, "most": MAX_DOMAINS})
     return [(str(domain), int(number)) for domain, number in rows.fetchall()]

@@ -1,4 +1,4 @@
-"""Removing the rows of deleted batches, in pieces that never lock anybody out for long."""
+"""Remove the rows of deleted batches, in pieces that hold no lock for long."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from peewee import SQL
 from models import Batch
 from postgres.database import Session, fetch_one, pool, session
 
-# What a deleted batch is removed in: the table, the key that numbers its rows in the batch, and
-# how many go at once. The batch itself goes last, so that what is interrupted can be gone on with.
+# The tables in their order: name, the key that numbers the rows in a batch, rows removed at once.
+# The batch itself goes last, so that an interrupted removal can be continued.
 _REMOVED = (
     ("email", "id", 10_000),
     ("skipped_row", "row_number", 10_000),
@@ -22,15 +22,15 @@ _REMOVED = (
 )
 
 
-# Where a removal has got to: how many of the tables are empty, and the key removed last.
+# The progress of a removal: the number of tables emptied, and the key removed last.
 Place = tuple[int, int]
 
 
 def remove_some(batch_id: int, place: Place = (0, -1)) -> Place | None:
     """Remove some rows of a deleted batch, in a short transaction, from `place` on.
 
-    Returns the place to go on from, None when nothing is left. To begin anew does no harm, but
-    takes time: what was removed last must be stepped over.
+    Returns the place to continue from; None when nothing is left. Starting over does no harm, but
+    takes time to step over the rows removed just before.
     """
     emptied, after = place
     if emptied == len(_REMOVED):
@@ -44,7 +44,7 @@ def remove_some(batch_id: int, place: Place = (0, -1)) -> Place | None:
     )
     if row is None or row[0] is None:
         return emptied + 1, -1
-    # By a range of the key, which finds them by the index whatever the statistics say.
+    # A range of the key uses the index whatever the statistics say.
     pool.execute_sql(
         f"DELETE FROM {table} WHERE batch_id = %s AND {key} > %s AND {key} <= %s",
         (batch_id, after, row[0]),
@@ -61,8 +61,8 @@ def remove_all(
 ) -> None:
     """Remove the rows of a deleted batch, each piece in a session of its own from `connect`.
 
-    Stops at the `deadline` (monotonic). A removal that stops, or is interrupted, does no harm: a
-    worker removes the rest. `on_piece` is told before each piece which key was removed last.
+    Stops at the `deadline` (monotonic). A worker removes the rest, also after an interruption.
+    Calls `on_piece` before each piece with the key removed last.
     """
     place: Place | None = (0, -1)
     while place is not None and time.monotonic() < deadline:
@@ -72,7 +72,7 @@ def remove_all(
 
 
 def expired_batches(days: float, limit: int) -> list[int]:
-    """Ids of so many batches at most that ended so many days ago, the oldest first."""
+    """Return the ids of batches that ended more than `days` ago: the oldest `limit` of them."""
     query = (
         Batch.select(Batch.id)
         .where(
@@ -86,7 +86,7 @@ def expired_batches(days: float, limit: int) -> list[int]:
 
 
 def deleted_batches(seconds: float) -> list[int]:
-    """Ids of batches that were deleted so many seconds ago, and whose rows are still there."""
+    """Return the ids of batches deleted more than `seconds` ago whose rows are not all removed."""
     query = Batch.select(Batch.id).where(
         Batch.deleted_at < SQL("now() - make_interval(secs => %s)", (seconds,))
     )

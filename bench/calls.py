@@ -1,4 +1,4 @@
-"""What is asked of the app over HTTP: uploads, event streams, plain requests."""
+"""Requests to the app over HTTP: uploads, event streams, plain requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 from samples import Sample
 
 Address = tuple[str, int]
-# Seconds without an answer after which the measuring has failed; an upload may take a while.
+# Seconds without a response after which a measurement fails; an upload may take a while.
 TIMEOUT = 900.0
 
 
@@ -36,7 +36,7 @@ def connection(address: Address) -> http.client.HTTPConnection:
 
 
 def upload(address: Address, sample: Sample) -> Upload:
-    """POST the list. Raises RuntimeError unless it's stored whole."""
+    """Upload the list. Raises RuntimeError unless all of it is stored."""
     began, began_wall = time.monotonic(), time.time()
     with contextlib.closing(connection(address)) as http_connection:
         headers = {"Content-Type": sample.content_type}
@@ -53,13 +53,13 @@ def upload(address: Address, sample: Sample) -> Upload:
 
 
 def get(address: Address, path: str) -> bytes:
-    """The answer to a GET over a connection of its own. Raises RuntimeError unless it is 200."""
+    """Return the body of a GET over a new connection. Raises RuntimeError unless it is a 200."""
     with contextlib.closing(connection(address)) as http_connection:
         return ask(http_connection, path)
 
 
 def ask(http_connection: http.client.HTTPConnection, path: str) -> bytes:
-    """The same over a connection that stays open."""
+    """Return the body of a GET over an open connection, which stays open."""
     http_connection.request("GET", path)
     response = http_connection.getresponse()
     body = response.read()
@@ -70,7 +70,7 @@ def ask(http_connection: http.client.HTTPConnection, path: str) -> bytes:
 
 @contextlib.contextmanager
 def stream(address: Address, batch_id: int | None = None) -> Iterator[Iterator[dict[str, Any]]]:
-    """The snapshots on the stream of a batch, or of all, as they come."""
+    """Yield the snapshots on the stream of a batch, or of all batches, as they arrive."""
     path = "/api/batches/stream" if batch_id is None else f"/api/batches/{batch_id}/stream"
     with contextlib.closing(connection(address)) as http_connection:
         http_connection.request("GET", path)
@@ -82,13 +82,13 @@ def stream(address: Address, batch_id: int | None = None) -> Iterator[Iterator[d
 
 def _snapshots(response: http.client.HTTPResponse) -> Iterator[dict[str, Any]]:
     for line in iter(response.readline, b""):
-        # The health, on the stream of all batches, is no snapshot.
+        # The stream of all batches has health events too.
         if line.startswith(b'data: {"batchId"'):
             yield json.loads(line[6:])
 
 
 def await_completed(snapshots: Iterator[dict[str, Any]], batch_id: int) -> bool:
-    """Read until the batch is completed; whether it was so when the stream began."""
+    """Read until the batch is completed; return whether the first snapshot said so already."""
     for number, snapshot in enumerate(snapshots):
         if snapshot["batchId"] == batch_id and snapshot["status"] == "completed":
             return number == 0

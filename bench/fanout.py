@@ -1,4 +1,4 @@
-"""Figures of many open streams: how soon a commit is seen on each, and what that does to others."""
+"""Figures of many open streams: delay from commit to event, and delay of other requests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from runtime import settings
 
 FIGURES = ("streams",)
 STREAMS, BATCHES = 500, 10
-# Commits in a second, on all batches together; requests in a second; seconds of it.
+# Commits a second on all batches together, requests a second, and the duration in seconds.
 COMMIT_RATE, ASK_RATE, SECONDS = 10, 20, 10.0
 # Seconds that the last events get to arrive; and that the app gets to come to rest once all streams
 # are open, as to open them is not what is measured.
@@ -38,7 +38,7 @@ Commit = tuple[int, int]
 
 
 def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
-    """Commits to unfinished batches, as a turn makes them, while many watch and some ask."""
+    """Measure commits to unfinished batches, like a turn's, with many streams and some requests."""
     events: list[list[float]] = []
     answers: list[list[float]] = []
     for number in range(1, rounds + 1):
@@ -69,7 +69,7 @@ def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
 
 
 def _round(ground: Ground, app: Program) -> tuple[list[float], list[float]]:
-    """Seconds from each commit to each arrival of it; seconds of the other requests."""
+    """Return the seconds from each commit to each of its events, and those of other requests."""
     sample = samples.make(ROWS)
     batch_ids = [calls.upload(app.address, sample).batch_id for _ in range(BATCHES)]
     each = STREAMS // BATCHES
@@ -96,7 +96,7 @@ def _round(ground: Ground, app: Program) -> tuple[list[float], list[float]]:
 
 @contextlib.contextmanager
 def _listening(app: Program, counts: dict[int, int]) -> Iterator[subprocess.Popen[str]]:
-    """The process that listens, once all streams are open. It ends with its standard input."""
+    """Yield the listening process once all streams are open; it ends with its standard input."""
     host, port = app.address
     listener = subprocess.Popen(
         [
@@ -120,7 +120,7 @@ def _listening(app: Program, counts: dict[int, int]) -> Iterator[subprocess.Pope
 
 
 def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, float]:
-    """Do to the batches what turns do, at an even pace; when each revision was committed."""
+    """Change the batches as turns do, at an even pace; return the time of each commit."""
     named = settings.load(app.config, environ={}).redis
     commits: dict[Commit, float] = {}
     began = time.monotonic()
@@ -144,7 +144,7 @@ def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, 
 
 
 def _ask(app: Program, batch_ids: list[int], stopping: threading.Event, asked: list[float]) -> None:
-    """Ask for a batch and for the page by turns, each over a connection of its own."""
+    """Request a batch and the page alternately, each over a new connection."""
     began, number = time.monotonic(), 0
     while not stopping.wait(max(0.0, began + number / ASK_RATE - time.monotonic())):
         path = f"/api/batches/{batch_ids[number % len(batch_ids)]}" if number % 2 else "/"
@@ -157,7 +157,7 @@ def _ask(app: Program, batch_ids: list[int], stopping: threading.Event, asked: l
 def _assert_delivered(
     commits: dict[Commit, float], arrivals: list[tuple[int, int, float]], streams: int
 ) -> None:
-    """Raises RuntimeError unless every stream got every revision; none is superseded here."""
+    """Raise RuntimeError unless every stream got every revision; none is superseded here."""
     arrived = Counter((batch_id, revision) for batch_id, revision, _ in arrivals)
     missing = sum(streams - arrived[commit] for commit in commits)
     if missing:

@@ -1,6 +1,6 @@
-"""What is measured on: bundled servers in a temporary folder, and app and workers beside them.
+"""The ground of a measurement: bundled servers, app and workers in a temporary folder.
 
-All of it is removed afterwards, also after an error or Ctrl-C; only processes that were started
+All of it is removed afterwards, also after an error or Ctrl-C. Only processes that were started
 here are ended.
 """
 
@@ -29,13 +29,13 @@ from harness.config import ROOT, write_config
 from servers.keeper import BundledServer
 
 TABLES = "batch, chunk, email, file_piece, skipped_row"
-# Seconds: until a process is at work; until it has ended; between two looks.
+# Seconds: the limit until a process is ready, the limit until it has ended, and between polls.
 READY, END, LOOK = 60.0, 25.0, 0.02
-# A process is idle when it uses less than this share of a core for so many seconds.
+# A process is idle if it uses less than this share of a core for so many seconds.
 IDLE_SHARE, IDLE_SECONDS = 0.08, 0.5
-# Bytes that psycopg2 takes at once for COPY; more is no quicker.
+# Bytes that psycopg2 reads at once for COPY; more is no faster.
 COPY_BYTES = 1 << 18
-# A processor that only says that all is well, as quickly as a generator can.
+# A processor that only yields PROCESSED, as fast as a generator can.
 NOOP = """
 from processors import PROCESSED
 
@@ -46,11 +46,11 @@ def noop(addresses):
 
 
 class WrongCountError(Exception):
-    """A batch's counts are not what its file must give, so that its time says nothing."""
+    """A batch's counts are wrong for its file, so its time says nothing."""
 
 
 class Interrupts:
-    """SIGINT and SIGTERM raise KeyboardInterrupt, but wait while something must not be torn."""
+    """Makes SIGINT and SIGTERM raise KeyboardInterrupt, but not in shielded blocks."""
 
     def __init__(self) -> None:
         self._shields = 0
@@ -66,7 +66,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def shielded(self) -> Iterator[None]:
-        """In here nothing is interrupted; what came meanwhile is raised behind it."""
+        """Delay interrupts until the end of the block."""
         self._shields += 1
         try:
             yield
@@ -78,10 +78,10 @@ class Interrupts:
 
 
 class Program:
-    """app.py or worker.py as a process of its own, which logs to a file."""
+    """A process of app.py or worker.py that logs to a file."""
 
     def __init__(self, kind: str, config: Path, log: Path, *arguments: str, **urls: str) -> None:
-        """`kind` is "app" or "worker"; the configuration lies at `config`."""
+        """Start the process. `kind` is "app" or "worker"; `config` is its configuration file."""
         self.kind, self.config, self.log = kind, config, log
         self._asked = False
         environment = {key: value for key, value in os.environ.items() if key != "PORT"}
@@ -101,13 +101,13 @@ class Program:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where an app serves."""
+        """The host and port of an app."""
         match = re.search(r"serving url=http://([\d.]+):(\d+)", self.log.read_text())
         assert match, f"no app serves; see {self.log}"
         return match[1], int(match[2])
 
     def await_ready(self) -> None:
-        """Wait until it says that it's at work, and until it has nothing left to do."""
+        """Wait until the process logs that it is ready, and then until it is idle."""
         ready = {"app": "serving url=", "worker": "worker started"}[self.kind]
         deadline = time.monotonic() + READY
         while ready not in self.log.read_text():
@@ -122,28 +122,28 @@ class Program:
         raise RuntimeError(f"{self.kind} does not come to rest")
 
     def log_end(self) -> str:
-        """The last lines of its log."""
+        """Return the last lines of the log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-30:])
 
     def cpu_seconds(self) -> float:
-        """User and system time so far."""
+        """Return the user and system time so far."""
         return _cpu_of(psutil.Process(self.pid))
 
     def peak_megabytes(self) -> float:
-        """The most memory that it ever held (VmHWM)."""
+        """Return the peak of its memory (VmHWM)."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(r"VmHWM:\s+(\d+) kB", status)
         assert match, status
         return int(match[1]) * 1024 / 1e6
 
     def terminate(self) -> None:
-        """Ask it to end, once: a second time, it would break off what it does."""
+        """Send SIGTERM, once only: a second one would end the process at once."""
         if not self._asked and self._process.poll() is None:
             self._process.terminate()
         self._asked = True
 
     def stop(self) -> None:
-        """End it in good order, or else by force."""
+        """End the process gracefully, or else by force."""
         self.terminate()
         try:
             self._process.wait(END)
@@ -153,10 +153,10 @@ class Program:
 
 
 class Ground:
-    """Servers and a folder from entering to leaving; app and workers are started as needed."""
+    """The servers and their folder, as a context manager; app and workers are started as needed."""
 
     def __init__(self, interrupts: Interrupts, postgres_config: str = "") -> None:
-        """`postgres_config` are lines to be added to postgresql.conf."""
+        """Set `postgres_config`: lines to be added to postgresql.conf."""
         self._interrupts = interrupts
         self._postgres_config = postgres_config
         self._servers: list[BundledServer] = []
@@ -234,14 +234,14 @@ class Ground:
 
     @contextlib.contextmanager
     def app(self, **changes: Any) -> Iterator[Program]:
-        """An app that serves and is idle; changes of its settings such as server__max_streams=9."""
+        """Run an app, with changed settings such as server__max_streams=9; yield it once idle."""
         with self._run("app", (), changes) as program:
             program.await_ready()
             yield program
 
     @contextlib.contextmanager
     def workers(self, number: int, threads: int, **changes: Any) -> Iterator[list[Program]]:
-        """So many workers that wait for a batch. A change "x.py" is a module beside the config."""
+        """Run workers; yield them once idle. A change "x.py" is a module beside config.ini."""
         with contextlib.ExitStack() as stack:
             programs = [
                 stack.enter_context(self._run("worker", ("--threads", str(threads)), dict(changes)))
@@ -258,29 +258,29 @@ class Ground:
     # The servers.
 
     def connect(self) -> Any:
-        """A connection of one's own to PostgreSQL."""
+        """Return a new connection to PostgreSQL."""
         return psycopg2.connect(self.database_url)
 
     def redis(self) -> redis.Redis:
-        """A client of Redis."""
+        """Return a client of Redis."""
         return redis.Redis.from_url(self.redis_url)
 
     def rows(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """The answer to a statement that is a transaction of its own."""
+        """Return the rows of a statement, which is a transaction by itself."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             return list(cursor.fetchall()) if cursor.description else []
 
     def reset(self) -> None:
-        """Empty the tables, and write out what is to be written, so that each run starts alike.
+        """Empty the tables and make a checkpoint, so that each run starts alike.
 
-        Ids go on counting: an app remembers what it told of a batch.
+        Ids aren't reset, because an app keeps the snapshots that it sent.
         """
         self.rows(f"TRUNCATE {TABLES}")
         self.rows("CHECKPOINT")
 
     def cpu_seconds(self) -> dict[str, float]:
-        """User and system time so far of app, workers, PostgreSQL and Redis."""
+        """Return the user and system time so far of app, workers, PostgreSQL and Redis."""
         used = {"app": 0.0, "worker": 0.0}
         for program in self._programs:
             used[program.kind] += program.cpu_seconds()
@@ -289,7 +289,7 @@ class Ground:
         return used
 
     def _postgres_cpu(self) -> float:
-        """Of the postmaster, the processes under it now, and those under it that have ended."""
+        """Return the time of the postmaster and its children, with those that have ended."""
         postmaster = _process_of(self.folder / "postgres/data/postmaster.pid")
         total = 0.0
         for child in postmaster.children():
@@ -302,7 +302,7 @@ class Ground:
     # Floors: what PostgreSQL takes by itself for the same rows.
 
     def floor(self, sample: Sample) -> dict[str, float]:
-        """Seconds for COPY and for one UPDATE of all rows, each with its commit; CPU seconds."""
+        """Return the seconds of COPY and of one UPDATE of all rows, and their CPU seconds."""
         connection = self.connect()
         before = self._postgres_cpu()
         try:
@@ -311,7 +311,7 @@ class Ground:
                 update = timed(lambda: self._update(connection, cursor, sample))
         finally:
             connection.close()
-        time.sleep(LOOK)  # until the postmaster knows what its child has used
+        time.sleep(LOOK)  # until the postmaster has its child's CPU time
         return {"copy": copy, "update": update, "cpu": self._postgres_cpu() - before}
 
     def _copy(self, connection: Any, cursor: Any, sample: Sample) -> None:
@@ -331,7 +331,7 @@ class Ground:
     # Batches.
 
     def await_completed(self, batch_id: int, rows: int) -> None:
-        """Wait until the batch has ended, a generous time for so many rows."""
+        """Wait until the batch has ended, within a generous time for so many rows."""
         deadline = time.monotonic() + 120 + rows / 1000
         while self.rows("SELECT completed_at FROM batch WHERE id = %s", batch_id) == [(None,)]:
             if time.monotonic() > deadline:
@@ -339,7 +339,7 @@ class Ground:
             time.sleep(LOOK)
 
     def assert_counts(self, batch_id: int, rows: int, failed: int) -> None:
-        """Raises WrongCountError unless the batch is completed with these counts, row by row."""
+        """Raise WrongCountError unless the batch is completed with these counts, row by row."""
         batch = self.rows(
             "SELECT status, total_emails, processed_count, failed_count FROM batch WHERE id = %s",
             batch_id,
@@ -356,7 +356,7 @@ class Ground:
             )
 
     def process_seconds(self, batch_id: int) -> float:
-        """From when the batch was started to its completion, as PostgreSQL has it."""
+        """Return the seconds from the batch's start to its completion, by PostgreSQL's clock."""
         rows = self.rows(
             "SELECT extract(epoch FROM completed_at - started_at)::float8 FROM batch WHERE id = %s",
             batch_id,
@@ -365,14 +365,14 @@ class Ground:
 
 
 def timed(function: Callable[[], object]) -> float:
-    """Seconds that the function takes."""
+    """Return the seconds that the function takes."""
     began = time.monotonic()
     function()
     return time.monotonic() - began
 
 
 def difference(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:
-    """What was used in between, in the same units, by the same keys."""
+    """Return the difference of each key's values."""
     return {key: round(after[key] - before[key], 4) for key in after}
 
 

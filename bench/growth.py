@@ -1,4 +1,4 @@
-"""Figures of size: time per row from a tenth of a list to five times it, and peaks of memory."""
+"""Figures of size: time a row for lists of a tenth to five times the size, and peaks of memory."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from report import Row, say
 from throughput import Run, run_batch
 
 FIGURES = ("growth", "memory")
-# The sizes, of which the middle one is what the others are held against.
+# The sizes; the others are compared with the middle one.
 SIZES = (100_000, 1_000_000, 5_000_000)
-# How much time per row may differ, and memory may grow.
+# The allowed difference of the time a row, and the allowed growth of memory.
 FLAT = 0.15
 FLAT_MEMORY = 1.10
-# Megabytes for a million rows, of the app and of a worker.
+# Megabytes of the app and of a worker for a million rows.
 APP_MB, WORKER_MB = 150, 120
 UPLOADS = 5
-# Batches of the smallest size in each round, which are over soon.
+# Batches of the smallest size in each round; they are short.
 SMALLEST_BATCHES = 3
 
 
 def measure_growth(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
-    """Microseconds a row at each size, against the middle one; and memory at the largest.
+    """Measure the microseconds a row at each size, and the memory at the largest.
 
-    One app and one worker take all sizes. A first round isn't timed, because what is asked for here
-    is the price of size, and not that of a start, or of memory that a virtual machine never had
-    from its host before. It gives the peaks, one size after the other.
+    One app and one worker take all sizes. The first round isn't timed, because this measures the
+    price of size, not of a start, or of memory that a virtual machine gets from its host for the
+    first time. That round gives the peaks of memory, one size after the other.
     """
     sizes = SIZES if rows >= SIZES[1] else (rows // 10, rows, rows * 5)
     times: dict[int, list[Run]] = {size: [] for size in sizes}
@@ -63,7 +63,7 @@ def _growth_rows(
     floors: dict[int, list[dict[str, float]]],
 ) -> list[Row]:
     def per_row(size: int, what: str) -> float:
-        """Microseconds, the median of the batches of this size."""
+        """Return the median of the microseconds a row of the batches of this size."""
         return 1e6 / size * float(statistics.median(getattr(run, what) for run in times[size]))
 
     def floor_per_row(size: int, what: str) -> float:
@@ -91,7 +91,7 @@ def _growth_rows(
 
 
 def measure_memory(ground: Ground, rows: int) -> tuple[list[Row], Any]:
-    """Peaks of a fresh app and a fresh worker, after one list and after five in a row."""
+    """Measure the peaks of a fresh app and a fresh worker, after one list and after five."""
     size = min(rows, SIZES[1])
     sample = samples.make(size)
     ground.reset()

@@ -1,4 +1,4 @@
-"""Figures of small batches: how soon ten addresses are processed, and so behind a large batch."""
+"""Figures of small batches: time until ten addresses are processed, alone or behind a large one."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from samples import Sample
 
 FIGURES = ("small", "small-behind")
 SMALL_ROWS = 10
-# Small batches in a round that are watched on their own stream.
+# Small batches in a round that are followed on their own stream.
 BATCHES = 200
-# In a few hundredths of a second, in which a smaller batch would be processed, nothing is behind.
+# A smaller batch is processed in some hundredths of a second, too soon to send others behind it.
 LEAST_BEHIND = 200_000
 
 
 def _small(ground: Ground, app: Program, sample: Sample) -> float:
-    """Seconds from connecting for the upload until the batch's own stream says completed."""
+    """Return the seconds from the upload's connection until the batch's stream says completed."""
     upload = calls.upload(app.address, sample)
     with calls.stream(app.address, upload.batch_id) as snapshots:
         calls.await_completed(snapshots, upload.batch_id)
@@ -30,7 +30,7 @@ def _small(ground: Ground, app: Program, sample: Sample) -> float:
 
 
 class _Watcher:
-    """Reads the stream of all batches in a thread, and notes when each is completed."""
+    """Reads the stream of all batches in a thread, and notes the time of each completion."""
 
     def __init__(self, app: Program) -> None:
         self._app = app
@@ -51,10 +51,10 @@ class _Watcher:
                             self._completed[snapshot["batchId"]] = time.monotonic()
                             self._arrived.notify()
         except (OSError, ValueError, HTTPException):
-            return  # the app has ended, and the figure with it
+            return  # the app has ended
 
     def completed(self, batch_id: int) -> float:
-        """When it came (monotonic); waits for it."""
+        """Wait until the batch is completed, and return the time (monotonic)."""
         with self._arrived:
             if not self._arrived.wait_for(lambda: batch_id in self._completed, 60):
                 raise RuntimeError(f"batch {batch_id} is not completed on the stream of all")
@@ -62,7 +62,7 @@ class _Watcher:
 
 
 def measure_small(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
-    """Ten addresses to a service with nothing else to do, one batch after another."""
+    """Measure ten addresses on an idle service, one batch after another."""
     sample = samples.make(SMALL_ROWS)
     own: list[list[float]] = []
     shared: list[list[float]] = []
@@ -88,7 +88,7 @@ def measure_small(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
 def _percentiles(
     figure: str, label: str, rounds: list[list[float]], targets: tuple[float, float]
 ) -> list[Row]:
-    """Rows for the median and the p99, round by round."""
+    """Return rows of the table for the median and the p99."""
     return [
         Row(
             figure,
@@ -102,7 +102,7 @@ def _percentiles(
 
 
 def _assert_all_completed(ground: Ground, sample: Sample) -> None:
-    """Raises WrongCountError unless every small batch came out right."""
+    """Raise WrongCountError unless every small batch has the right counts."""
     for (batch_id,) in ground.rows(
         "SELECT id FROM batch WHERE total_emails = %s ORDER BY id", sample.rows
     ):
@@ -110,7 +110,7 @@ def _assert_all_completed(ground: Ground, sample: Sample) -> None:
 
 
 def measure_behind(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
-    """Ten addresses while a large batch is processed, one batch after another until it ends."""
+    """Measure ten addresses behind a large batch, one batch after another until it ends."""
     large, small = samples.make(max(rows, LEAST_BEHIND)), samples.make(SMALL_ROWS)
     found: list[list[float]] = []
     with ground.app() as app:
@@ -128,7 +128,7 @@ def measure_behind(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
 
 
 def _behind(ground: Ground, app: Program, large: Sample, small: Sample) -> list[float]:
-    """Seconds of the small batches that were sent while the large one was `processing`."""
+    """Return the seconds of the small batches sent while the large one was `processing`."""
 
     def status() -> str:
         return str(ground.rows("SELECT status FROM batch WHERE id = %s", batch_id)[0][0])

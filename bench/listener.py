@@ -1,9 +1,9 @@
-"""Listens to many event streams and notes when each event arrives: a process of its own.
+"""A process that listens to many event streams and notes the arrival of each event.
 
-`python listener.py HOST PORT BATCH=STREAMS …` opens the streams, writes "ready" when each has
-brought its first event, listens until its standard input ends, and then writes what it noted as
+`python listener.py HOST PORT BATCH=STREAMS …` opens the streams and writes "ready" when each has
+got its first event. It listens until its standard input ends and then writes its notes as
 JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. Plain
-sockets and one thread, so that it takes little of the machine that it measures.
+sockets and one thread take little of the machine that is measured.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ import sys
 import time
 from dataclasses import dataclass
 
-# A line of an event; it never begins a chunk's header, of which the digits are hexadecimal.
+# The beginning of an event's line; a chunk's header, in hexadecimal digits, never begins so.
 _ID = re.compile(rb"\nid: (\d+)\n")
 
 
 @dataclass
 class Listener:
-    """One stream, and the end of what came that may be a part of an event."""
+    """One stream, and the received bytes that may be a part of an event."""
 
     batch_id: int
     rest: bytes = b""
     heard: bool = False
 
     def revisions(self, data: bytes) -> list[int]:
-        """The revisions of the events that are complete with this."""
+        """Return the revisions of the events that these bytes complete."""
         text = self.rest + data
         end = text.rfind(b"\n\n")
         if end < 0:
             self.rest = text
             return []
-        # The line end before an event's first line may be the last of what is used up here.
+        # The line end before an event's first line may be the last byte used here.
         self.rest = text[end + 1 :]
         return [int(each) for each in _ID.findall(text[: end + 1])]
 
 
 def main(host: str, port: int, counts: dict[int, int]) -> None:
-    """Open the streams, listen, tell."""
+    """Open the streams, listen, and write the arrivals."""
     selector = selectors.DefaultSelector()
     selector.register(sys.stdin.buffer, selectors.EVENT_READ)
     for batch_id, count in counts.items():

@@ -1,4 +1,4 @@
-"""What it was measured on: the machine and the versions, so that figures can be compared."""
+"""The machine and the versions of a measurement, so that figures can be compared."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from runtime import settings
 if TYPE_CHECKING:
     from ground import Ground
 
-# Settings of PostgreSQL that decide how fast it writes.
+# PostgreSQL's settings that matter for writing.
 _POSTGRES = ("fsync", "synchronous_commit", "full_page_writes", "shared_buffers", "max_wal_size")
-# Blocks of more pages than this don't exist on most machines; an order above switches it off.
+# The largest order of pages on most machines; a higher page_reporting_order turns reporting off.
 _REPORTING = Path("/sys/module/page_reporting/parameters/page_reporting_order")
 _LARGEST_ORDER = 10
 
 
 def describe(folder: Path) -> dict[str, Any]:
-    """The machine, and the file system of the folder that the servers' data are in."""
+    """Return the machine, and the file system of the folder with the servers' data."""
     model = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
     return {
         "cpu": model[1] if model else platform.processor() or platform.machine(),
@@ -41,7 +41,7 @@ def describe(folder: Path) -> dict[str, Any]:
 
 
 def versions(ground: Ground) -> dict[str, Any]:
-    """Versions of the project, of what it runs on, and of the pinned packages."""
+    """Return the versions of the project, of Python and the servers, and of the pinned packages."""
     return {
         "project": settings.VERSION,
         "revision": _revision(),
@@ -54,8 +54,11 @@ def versions(ground: Ground) -> dict[str, Any]:
 
 
 def gives_memory_back() -> bool:
-    """Whether this is a virtual machine that gives free memory back to its host, and gets it again
-    page by page (the kernel's free page reporting, in blocks of 2^order pages)."""
+    """Return whether this is a virtual machine that gives free memory back to its host.
+
+    It gets the memory back page by page, which takes time. The kernel calls this free page
+    reporting, in blocks of 2^order pages.
+    """
     try:
         order = int(_REPORTING.read_text())
     except (OSError, ValueError):
@@ -64,7 +67,7 @@ def gives_memory_back() -> bool:
 
 
 def _filesystem(folder: Path) -> str:
-    """The type of the innermost mount that the folder is in."""
+    """Return the type of the innermost mount that contains the folder."""
     best, kind = "", "unknown"
     for mount in psutil.disk_partitions(all=True):
         inside = str(folder.resolve()).startswith(mount.mountpoint.rstrip("/") + "/")
@@ -74,7 +77,7 @@ def _filesystem(folder: Path) -> str:
 
 
 def _revision() -> str | None:
-    """The commit, with a + if files differ from it; None without git."""
+    """Return the commit, with a + if files differ from it; None without git."""
     git = shutil.which("git")
     if git is None or not (ROOT / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Figures of reading a large processed batch: its results as a file, and pages of its emails."""
+"""Figures of reading a large processed batch: its results file, and pages of its emails."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from report import Row, percentile, say
 from samples import Sample
 
 FIGURES = ("results", "emails-page")
-# Times that each page is asked for.
+# Requests for each page.
 TIMES = 20
 
 
 class _Counter:
-    """A file that only counts the bytes that COPY writes into it."""
+    """A file that only counts the bytes that COPY writes."""
 
     def __init__(self) -> None:
         self.bytes = 0
@@ -33,7 +33,7 @@ class _Counter:
 
 
 def measure(ground: Ground, wanted: set[str], rows: int, rounds: int) -> tuple[list[Row], Any]:
-    """The rows of the table for the wanted ones of FIGURES, and all that was measured."""
+    """Measure the wanted FIGURES; return rows of the table and all values."""
     say(f"a processed batch of {rows:,} emails to read from")
     ground.reset()
     sample = samples.make(rows)
@@ -58,11 +58,11 @@ def _results(
     floors: list[float] = []
     rates: list[float] = []
     peaks: list[float] = []
-    _copy_out(ground, batch_id)  # so that the first floor, too, finds the rows in memory
+    _copy_out(ground, batch_id)  # so that the first floor finds the rows in memory too
     for number in range(1, rounds + 1):
         say(f"results.csv, round {number} of {rounds}")
         floors.append(_copy_out(ground, batch_id))
-        with ground.app() as app:  # a fresh one, whose peak of memory is that of the download
+        with ground.app() as app:  # a fresh one, so that its peak is the download's
             rates.append(_download(app, batch_id, rows))
             peaks.append(app.peak_megabytes())
     details["results"] = {"floor": floors, "product": rates, "appPeakMB": peaks}
@@ -73,7 +73,7 @@ def _results(
 
 
 def _copy_out(ground: Ground, batch_id: int) -> float:
-    """MB/s of COPY TO of the batch's emails."""
+    """Return the MB/s of COPY TO of the batch's emails."""
     counter = _Counter()
     with contextlib.closing(ground.connect()) as connection, connection.cursor() as cursor:
         sql = cursor.mogrify(
@@ -86,7 +86,7 @@ def _copy_out(ground: Ground, batch_id: int) -> float:
 
 
 def _download(app: Program, batch_id: int, rows: int) -> float:
-    """MB/s of the download, from connecting until its last byte. Raises RuntimeError."""
+    """Return the MB/s of the download, from connecting to the last byte. Raises RuntimeError."""
     size = lines = 0
     began = time.monotonic()
     with contextlib.closing(calls.connection(app.address)) as connection:
@@ -102,7 +102,7 @@ def _download(app: Program, batch_id: int, rows: int) -> float:
 
 
 def _pages(app: Program, batch_id: int, sample: Sample, details: dict[str, Any]) -> Row:
-    """The slowest filter's p99."""
+    """Return the row for the p99 of the slowest filter."""
     times: dict[str, list[float]] = {}
     with contextlib.closing(calls.connection(app.address)) as connection:
         for query in _queries(app, batch_id, sample):
@@ -118,7 +118,7 @@ def _pages(app: Program, batch_id: int, sample: Sample, details: dict[str, Any])
 
 
 def _queries(app: Program, batch_id: int, sample: Sample) -> Iterator[dict[str, object]]:
-    """Every filter, each reason that occurs, a search that ends at the last row, a later page."""
+    """Return queries: each filter, each reason, a search for the last row, a later page."""
     yield {}
     yield {"status": "failed"}
     yield {"status": "pending"}

@@ -1,4 +1,4 @@
-"""The figures: values of product and floor, what is to be reached, and the table of them."""
+"""The figures: values of product and floor, targets, and the table."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _began = time.monotonic()
 class Row:
     """One line of the table. All values of `product` and `floor` are in `unit`.
 
-    A target is held against the median of the ratios product : floor, round by round, or of the
+    The target is compared with the median of the ratios product : floor, round by round, or of the
     product's values if there is no floor. `relation` is "<=", ">=", or "+-" for a ratio that may
-    be this much off 1. Without a target the row is for information. `worst` holds the largest
-    value against it, not the median.
+    be this much off 1. A row without a target is for information. With `worst`, the largest value
+    counts, not the median.
     """
 
     figure: str
@@ -43,13 +43,13 @@ class Row:
 
     @property
     def value(self) -> float:
-        """What the target is held against."""
+        """The value that is compared with the target."""
         values = self.ratios or self.product
         return max(values) if self.worst else statistics.median(values)
 
     @property
     def ok(self) -> bool | None:
-        """Whether the target is reached; None without one."""
+        """True if the target is reached; None without a target."""
         if self.target is None:
             return None
         if self.relation == "+-":
@@ -57,7 +57,7 @@ class Row:
         return self.value <= self.target if self.relation == "<=" else self.value >= self.target
 
     def as_json(self) -> dict[str, Any]:
-        """Raw values, medians, spread, and the judgement."""
+        """Return values, medians, spread, and whether the target is reached."""
         return {
             "figure": self.figure,
             "label": self.label,
@@ -71,7 +71,7 @@ class Row:
         }
 
     def cells(self) -> list[str]:
-        """The table's columns."""
+        """Return the cells of the table's columns."""
         product = max(self.product) if self.worst else statistics.median(self.product)
         return [
             self.label,
@@ -118,28 +118,28 @@ def _with_spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def percentile(values: Sequence[float], percent: float) -> float:
-    """The value that so many per cent of them don't exceed (nearest rank)."""
+    """Return the percentile of the values (nearest rank)."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * percent / 100) - 1)]
 
 
 def written(value: float, unit: str) -> str:
-    """The value with three digits that count, and its unit."""
+    """Return the value with three significant digits, and its unit."""
     if value == 0 or not math.isfinite(value):
         return f"{value:g} {unit}"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
-    # Of a large number what comes after the third digit is noise.
+    # In a large number, the digits after the third are noise.
     rounded = round(value, 2 - math.floor(math.log10(abs(value))))
     return f"{rounded:,.{digits}f} {unit}"
 
 
 def table(rows: Sequence[Row]) -> str:
-    """The table of all rows."""
+    """Return the table of all rows."""
     head = ["figure", "floor", "product", "ratio or spread", "to reach", ""]
     lines = [head, *(row.cells() for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
     lines.insert(1, ["-" * width for width in widths])
-    # The first column reads from the left, and so do words; numbers stand below each other.
+    # Words are aligned to the left, numbers to the right.
     return "\n".join(
         "  ".join(
             cell.rjust(width) if column in (1, 2) else cell.ljust(width)
@@ -150,7 +150,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def say(text: str) -> None:
-    """Tell on standard error what is under way, and since when."""
+    """Write to standard error, with the time, what is being measured."""
     seconds = time.monotonic() - _began
     sys.stderr.write(f"[{seconds // 60:3.0f}:{seconds % 60:02.0f}] {text}\n")
     sys.stderr.flush()

@@ -1,8 +1,8 @@
-"""Measure the product against what PostgreSQL takes by itself: `python bench/run.py`.
+"""Compare the product with PostgreSQL by itself: `python bench/run.py`.
 
-Everything runs on bundled servers of its own in a temporary folder, which is removed afterwards.
-Exit status 0 when all was measured, whether targets are reached or not; 1 when something could not
-be measured or a batch's counts were wrong; 130 after Ctrl-C.
+All runs use bundled servers of their own in a temporary folder, which is removed afterwards.
+The exit status is 0 if all was measured, even if targets are missed; 1 if a measurement failed or
+a batch's counts were wrong; 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-# The project's modules, and what the tests start processes with; our own folder stays first.
+# The project's modules and the tests' harness; this folder stays first.
 sys.path[1:1] = [str(ROOT), str(ROOT / "tests")]
 
 import fanout
@@ -37,7 +37,7 @@ FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 @dataclass
 class Bench:
-    """What is to be measured, and what has been."""
+    """The options of a run, and its measurements so far."""
 
     rows: int
     rounds: int
@@ -49,7 +49,7 @@ class Bench:
     described: dict[str, Any] = field(default_factory=dict)
 
     def run(self) -> None:
-        """Measure; what fails is noted, and the rest goes on."""
+        """Measure all wanted figures; a failure is noted, and the others are measured."""
         interrupts = Interrupts()
         rows, rounds, wanted = self.rows, self.rounds, self.wanted
         with Ground(interrupts) as ground:
@@ -72,7 +72,7 @@ class Bench:
                 if machine.gives_memory_back():
                     self.sentences.append(
                         "This machine gives free memory back to its host (free page reporting), so"
-                        " that what takes most files, accepting the largest list, takes longer."
+                        " accepting the largest list, which writes the most files, takes longer."
                     )
             if "memory" in wanted:
                 self._room("memory", lambda: growth.measure_memory(ground, rows))
@@ -97,7 +97,7 @@ class Bench:
             self.sentences += sentences
 
     def as_json(self) -> dict[str, Any]:
-        """All of it."""
+        """Return all options and measurements."""
         return {
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "rows": self.rows,
@@ -110,7 +110,7 @@ class Bench:
         }
 
     def show(self) -> None:
-        """The table, and what is to be said beneath it."""
+        """Print the table and the sentences below it."""
         print(table(self.table))
         for sentence in self.sentences:
             print(sentence)
@@ -132,7 +132,7 @@ def _at_least(least: int) -> Callable[[str], int]:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     parser = argparse.ArgumentParser(
         description="Measure the product, and what PostgreSQL takes by itself, round by round."
     )

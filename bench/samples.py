@@ -1,6 +1,6 @@
-"""The lists that are uploaded: made up, the same for the same size, each address once.
+"""The lists that are uploaded: invented, the same for the same size, each address once.
 
-Of the rows 5 % are malformed, in several ways; a few are risky. Nothing is looked up anywhere.
+5 % of the rows are malformed, in several ways; a few are risky. No DNS lookups are made.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from email_validator import EmailNotValidError, validate_email
 
 SEED = 20_240_229
 MALFORMED_SHARE = 0.05
-# One row in so many is a role's, such as info@.
+# One row in so many has a role account, such as info@.
 ROLE_EVERY = 500
-# Rows that are put together at once, so that no list of a million strings is held.
+# Rows that are joined at once, so that no list of a million strings is in memory.
 PIECE = 50_000
 BOUNDARY = "a-boundary-of-the-benchmark"
-# The batch that a floor's rows have. Tables are empty before, and the product's ids come later.
+# The batch id of a floor's rows. The tables are empty then; the product's ids come later.
 FLOOR_BATCH = 1
 
 _FIRST, _LAST, _CITIES, _ROLES, _WELL_KNOWN, _ENDINGS = (
@@ -37,7 +37,7 @@ DOMAINS = [
     *_WELL_KNOWN,
     *(f"firm{n:04}{_ENDINGS[n % len(_ENDINGS)]}" for n in range(5000 - len(_WELL_KNOWN))),
 ]
-# Ways to be malformed, of a local part that nobody else has and a domain.
+# Malformed addresses, each made of a unique local part and a domain.
 _MALFORMED = (
     "{local}.{domain}",
     "{local}@@{domain}",
@@ -54,10 +54,10 @@ _MALFORMED = (
 
 @dataclass(frozen=True)
 class Sample:
-    """A list of `rows` addresses as the body of an upload, and what must come of it.
+    """A list of addresses as the body of an upload, and its expected outcome.
 
-    `malformed` of them fail a check of their syntax. `copy_text` has the same rows as COPY takes
-    them for the columns batch_id, id, email and row_number; empty unless it was asked for.
+    `malformed` of the `rows` addresses are malformed. `copy_text` has the same rows in COPY's form
+    for the columns batch_id, id, email and row_number; empty unless requested.
     """
 
     rows: int
@@ -72,7 +72,7 @@ class Sample:
 
 
 def make(rows: int, *, copy_text: bool = False) -> Sample:
-    """A list of this many rows; the same each time."""
+    """Return a list of this many rows, the same each time."""
     _assert_malformed()
     body, text = bytearray(_form_head(rows)), bytearray()
     malformed, number, last = 0, 0, ""
@@ -100,7 +100,7 @@ def _form_head(rows: int) -> bytes:
 
 
 def _people(rows: int) -> Iterator[tuple[str, str, bool]]:
-    """Address, the other columns, and whether the address is malformed."""
+    """Yield (address, the other columns, whether the address is malformed)."""
     chance = random.Random(SEED).random
     roles = malformed = 0
     for number in range(1, rows + 1):
@@ -111,7 +111,7 @@ def _people(rows: int) -> Iterator[tuple[str, str, bool]]:
         if number % ROLE_EVERY == ROLE_EVERY // 2:
             turn, place = divmod(roles, len(DOMAINS))
             roles += 1
-            # Of a list that is longer than there are roles and domains, they are told apart.
+            # A list longer than all pairs of roles and domains gets numbered roles.
             role = _ROLES[turn] if turn < len(_ROLES) else f"info{turn}"
             yield f"{role}@{DOMAINS[place]}", rest, False
         elif chance() < MALFORMED_SHARE:
@@ -123,7 +123,7 @@ def _people(rows: int) -> Iterator[tuple[str, str, bool]]:
 
 
 def _assert_malformed() -> None:
-    """What counts as malformed here must be so for the package that decides it."""
+    """Assert that the check finds the malformed addresses malformed."""
     for way in _MALFORMED:
         address = way.format(local="anna.haas7", domain=DOMAINS[-1])
         try:

@@ -1,7 +1,7 @@
-"""Figures of many workers with a processor that waits, as one that asks others does.
+"""Figures of many workers with a processor that waits, as for another service.
 
-How many emails a second do 1, 2, 4 and 8 worker processes of 64 threads get through, and what
-does that cost in CPU time, from which follows how many of them a wanted rate takes?
+Measures the emails a second of 1, 2, 4 and 8 worker processes of 64 threads, and their CPU time,
+from which the number of workers for a wanted rate follows.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from report import Row, say, written
 FIGURES = ("processes",)
 STEPS = (1, 2, 4, 8)
 THREADS = 64
-# Milliseconds that an email takes.
+# Milliseconds for each email.
 SLEEPS = (50, 5)
-# Seconds that a step is meant to last; emails a second beyond which none is expected to come.
+# The intended duration of a step in seconds, and the highest rate expected.
 SECONDS, FEW_SECONDS, MOST = 8, 2, 40_000
-# Seconds between two looks at how far a batch is.
+# Seconds between two polls of a batch's progress.
 PAUSE = 0.05
 # Emails a second that are 10,000,000 an hour.
 WANTED = 10_000_000 / 3600
-# Each thread has a connection of its own, twice at times.
+# Each thread has a connection, and at times two.
 POSTGRES_CONFIG = f"max_connections = {STEPS[-1] * THREADS + 200}\n"
 _SLEEPY = """
 import time
@@ -40,9 +40,9 @@ def sleepy(addresses):
 
 
 def measure(ground: Ground, rows: int) -> tuple[list[Row], Any, list[str]]:
-    """Rows of the table, all that was measured, and sentences about what WANTED takes.
+    """Measure; return rows of the table, all values, and sentences on the need of WANTED.
 
-    A chunk holds what a thread gets through in a second, as long as a turn lasts, so that a batch
+    A chunk has the emails that a thread processes in a second, a turn's duration, so that a batch
     of a few seconds is enough for all threads. Needs POSTGRES_CONFIG.
     """
     seconds = SECONDS if rows >= 200_000 else FEW_SECONDS
@@ -64,7 +64,7 @@ def measure(ground: Ground, rows: int) -> tuple[list[Row], Any, list[str]]:
 
 
 def _step(ground: Ground, app: Program, processes: int, sleep: int, seconds: int) -> dict[str, Any]:
-    """Process one batch of about so many seconds; CPU is in seconds for 1,000 emails."""
+    """Process one batch of about so many seconds; CPU time is in seconds for 1,000 emails."""
     expected = min(processes * THREADS * 1000 // sleep, MOST)
     sample = samples.make(expected * seconds)
     ground.reset()
@@ -93,7 +93,7 @@ def _step(ground: Ground, app: Program, processes: int, sleep: int, seconds: int
 
 
 def _watch(ground: Ground, batch_id: int, rows: int) -> list[tuple[float, int]]:
-    """Wait until the batch has ended; when (monotonic) how many of its emails were processed."""
+    """Wait until the batch has ended; return (time, emails processed) of each poll."""
     counts = [(time.monotonic(), 0)]
     while counts[-1][1] < rows:
         if time.monotonic() > counts[0][0] + 120:
@@ -105,14 +105,14 @@ def _watch(ground: Ground, batch_id: int, rows: int) -> list[tuple[float, int]]:
 
 
 def _middle_rate(counts: list[tuple[float, int]], rows: int) -> float:
-    """Emails a second from the first quarter to the last, without what start and end take."""
+    """Return the emails a second between the first and the last quarter."""
     first = next(pair for pair in counts if pair[1] >= rows / 4)
     last = next(pair for pair in counts if pair[1] >= rows * 3 / 4)
     return (last[1] - first[1]) / max(last[0] - first[0], PAUSE)
 
 
 def _rows(steps: list[dict[str, Any]]) -> list[Row]:
-    """Rates against what one process does, and the CPU time of the last step."""
+    """Return rows for the rates, compared with one process, and for the last step's CPU time."""
     one = steps[0]["rate"]
     rows = [
         Row("processes", f"{step['processes']} × {THREADS} threads, {step['sleepMs']} ms an email",
@@ -127,7 +127,7 @@ def _rows(steps: list[dict[str, Any]]) -> list[Row]:
 
 
 def _sentence(steps: list[dict[str, Any]]) -> str:
-    """What WANTED emails a second take, by the first step that reaches them, and by CPU time."""
+    """Return a sentence on the processes and the CPU time that WANTED emails a second need."""
     sleep = steps[0]["sleepMs"]
     enough = next((step for step in steps if step["rate"] >= WANTED), None)
     each = steps[0]["rate"]

@@ -1,8 +1,8 @@
 """Figures of one large batch: accepting it, processing it, and both together.
 
-A floor is measured right before each run of the product, so that what else the machine does
-falls on both. The app has taken an upload before; a worker is a fresh one each time, which has yet
-to learn every domain.
+A floor is measured right before each run of the product, so that the machine's other load affects
+both. The app has taken an upload before. Each worker is fresh, with an empty cache of
+domains.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ FIGURES = ("accept", "process-noop", "process-check", "process-check-2", "end-to
 
 @dataclass
 class Run:
-    """One batch from the first byte to its completion; all in seconds, CPU by kind of process.
+    """The times of one batch in seconds, and the CPU time by kind of process.
 
     `accept` is from connecting until the 201, `process` from the batch's started_at to its
     completed_at, `whole` from connecting until the batch's stream says that it is completed.
@@ -38,9 +38,9 @@ class Run:
 
 
 def run_batch(ground: Ground, app: Program, sample: Sample, *, failed: int) -> Run:
-    """Upload the list to a running app, beside idle workers, and wait until it is processed.
+    """Upload the list to a running app with idle workers, and wait until it is processed.
 
-    Raises WrongCountError unless so many of its emails have failed.
+    Raises WrongCountError unless the expected number of emails has failed.
     """
     before = ground.cpu_seconds()
     upload = calls.upload(app.address, sample)
@@ -49,7 +49,7 @@ def run_batch(ground: Ground, app: Program, sample: Sample, *, failed: int) -> R
         late = calls.await_completed(snapshots, upload.batch_id)
     whole = time.monotonic() - upload.began
     ended = ground.cpu_seconds()
-    if late:  # it was completed before anybody could look
+    if late:  # it was completed before the stream opened
         whole = _completed_at(ground, upload.batch_id) - upload.began_wall
     ground.assert_counts(upload.batch_id, sample.rows, failed)
     return Run(
@@ -70,7 +70,7 @@ def _completed_at(ground: Ground, batch_id: int) -> float:
 
 
 def measure(ground: Ground, wanted: set[str], rows: int, rounds: int) -> tuple[list[Row], Any]:
-    """The rows of the table for the wanted ones of FIGURES, and all that was measured."""
+    """Measure the wanted FIGURES; return rows of the table and all values."""
     say(f"making a list of {rows:,} rows")
     sample = samples.make(rows, copy_text=True)
     found: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)

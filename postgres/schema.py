@@ -1,9 +1,9 @@
-"""The tables, brought to the version of this code by the numbered migrations in migrations/.
+"""Migrations: bring the tables to the version of this code.
 
-Each `0003_reasons.sql` there takes a database from version 2 to 3, in one transaction. Once it has
-run anywhere it is never changed; what is new gets the next number. Code of the version before may
-still be running when a migration does, so that it only adds: columns that may be null or have a
-default, tables, indexes. What is to go, goes in a version after the last that uses it.
+A file such as migrations/0003_reasons.sql takes a database from version 2 to 3, in one transaction.
+A migration that has run anywhere is never changed; a change gets the next number. Code of the
+version before may be running meanwhile, so a migration only adds: tables, indexes, and columns that
+may be null or have a default. A column is dropped in a version after the last that uses it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from postgres.database import code_of, pool
 from runtime import logs
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
-# Any number, the same for every process of ours that makes tables.
+# The key of the advisory lock that every migrating process takes.
 LOCK = 5_281_736_401
-# What a migration may wait for others' locks before it is given up, and tried again later: while it
-# waits, all others wait behind it.
+# The longest wait of a migration for a lock. All other users of the table queue behind it, so it
+# gives up then and is tried again later.
 _LOCK_TIMEOUT = "5s"
 
-# What the tables of each version have that those of the version before had not: a table, an index,
-# or a column of a table. It tells the version of a database from before they were numbered.
+# A table, an index, or a column of a table that is new in each version. They show the version of
+# tables made before versions were stored.
 _MARKS = {
     8: ("action", None),
     7: ("chunk", "addresses"),
@@ -40,11 +40,11 @@ logger = logs.Logger("schema")
 
 
 class SchemaError(Exception):
-    """The tables can't be brought to this version; the message says why, and what to do."""
+    """The tables can't be migrated; the message says why, and what to do."""
 
 
 def migrations() -> dict[int, Path]:
-    """The file that leads to each version."""
+    """Return the file that leads to each version."""
     return {int(path.name[:4]): path for path in _FOLDER.glob("[0-9]*.sql")}
 
 
@@ -52,7 +52,7 @@ NEWEST = max(migrations())
 
 
 def version() -> int | None:
-    """The version of the tables; None if they are not there, or not numbered yet."""
+    """Return the version of the tables; None if none is stored."""
     if not _exists("schema_version"):
         return None
     found: int | None = pool.execute_sql("SELECT max(version) FROM schema_version").fetchone()[0]
@@ -60,17 +60,17 @@ def version() -> int | None:
 
 
 def migrate() -> None:
-    """Bring the tables to NEWEST. Many processes may do so at the same moment.
+    """Bring the tables to the version NEWEST. Many processes may call this at the same moment.
 
-    Raises UNREACHABLE, also when somebody else's lock is in the way: then it is to be tried again;
-    and SchemaError if that is no use.
+    Raises UNREACHABLE, also if another's lock is in the way; then it can be tried again. Raises
+    SchemaError if trying again is no use.
     """
     try:
         while _migrate_once():
             pass
     except ProgrammingError as error:
         advice = "See docs/operate.md for the way back to the version before"
-        # The second, where there is no schema that it may use.
+        # INVALID_SCHEMA_NAME comes if there is no schema that the user may use.
         if code_of(error) in (errorcodes.INSUFFICIENT_PRIVILEGE, errorcodes.INVALID_SCHEMA_NAME):
             advice = "Its user must own the database, or be allowed to create tables in it"
         raise SchemaError(
@@ -79,7 +79,7 @@ def migrate() -> None:
 
 
 def _migrate_once() -> bool:
-    """Do the next migration, whole or not at all; False if there is none."""
+    """Run the next migration, whole or not at all; return False if there is none."""
     with pool.atomic():
         # App and worker may start at the same moment: the second waits here for the first.
         pool.execute_sql("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
@@ -90,13 +90,13 @@ def _migrate_once() -> bool:
         if present > NEWEST:
             raise SchemaError(
                 f"The database's tables are of version {present}, and this code knows them up to"
-                f" {NEWEST}: it is older than what ran last. Install the newer version, or restore"
-                " a backup from before it"
+                f" {NEWEST}: it is older than the program that ran last. Install the newer version,"
+                " or restore a backup from before it"
             )
         if present == NEWEST:
             return False
         path = migrations()[present + 1]
-        # The driver takes a single % for the place of a parameter.
+        # The driver takes a single % for the start of a parameter.
         pool.execute_sql(path.read_text(encoding="utf-8").replace("%", "%%"))
         pool.execute_sql("INSERT INTO schema_version (version) VALUES (%s)", (present + 1,))
     logger.info("tables migrated", version=present + 1, by=path.stem)
@@ -104,7 +104,7 @@ def _migrate_once() -> bool:
 
 
 def _begin_to_number() -> int:
-    """Make the table of versions, with that of the tables as they are; 0 if there are none."""
+    """Make the table of versions, and return the version of the present tables; 0 for none."""
     pool.execute_sql(
         "CREATE TABLE schema_version (version integer PRIMARY KEY,"
         " migrated_at timestamptz NOT NULL DEFAULT now())"

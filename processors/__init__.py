@@ -1,15 +1,17 @@
-"""What is done to an email.
+"""Processors: functions that give each email an outcome.
 
-A processor is a callable that takes an iterable of addresses and lazily yields one Outcome for
-each, in order. It knows neither database nor Redis. It is called again for each turn, from several
-threads at once, and the same address may come twice: a turn that dies is repeated.
+A processor takes an iterable of addresses and lazily yields one Outcome for each, in order. It
+knows neither database nor Redis. It is called for each turn, from several threads at once, and the
+same address may come twice, because a turn that dies is repeated.
 
-One that is fast may have an attribute `of_lines` besides, a function that takes a text with one
-address a line, and returns the outcomes other than PROCESSED by line, counted from 0. It is called
-instead, with about AT_ONCE characters, as long as it raises nothing.
+A fast processor may have an attribute `of_lines` too: a function that takes a text with one address
+a line and returns a mapping of line numbers, counted from 0, to outcomes; a line left out is
+PROCESSED. It is called instead of the processor, with about AT_ONCE characters. If it raises an
+error, the processor is called for the turn.
 
-A function for a single address becomes a processor by the decorator `one_by_one`. A function that
-makes a processor of the settings in its own section of config.ini is marked by `configured`.
+The decorator `one_by_one` makes a processor of a function that takes a single address. The
+decorator `configured` marks a function that takes the settings in its own section of config.ini and
+returns a processor.
 """
 
 from __future__ import annotations
@@ -26,10 +28,11 @@ from processors import reasons
 
 
 class Outcome(NamedTuple):
-    """What a processor says of one email: status `processed` or `failed`, and a reason.
+    """The result for one email.
 
-    A reason is a short code such as `no_at_sign`: lower-case letters, digits and underscores, at
-    most 40. A failed email has one; a processed one may, and is then risky or unknown.
+    `status` is `processed` or `failed`.
+    `reason` is a code such as `no_at_sign`: at most 40 lower-case letters, digits and underscores.
+    A failed email must have a reason. A processed email with a reason is risky or unknown.
     """
 
     status: str
@@ -37,43 +40,44 @@ class Outcome(NamedTuple):
 
 
 Processor = Callable[[Iterable[str]], Iterator[Outcome]]
-# Makes a processor of its section of config.ini; JSON could hold what is in the mapping.
+# Takes the settings in its section of config.ini, as values that JSON can hold.
 Factory = Callable[[Mapping[str, Any]], Processor]
 
 PROCESSED = Outcome("processed")
-# What comes of an email when its processing raises an exception; kills the process, again and
-# again; takes longer than a turn may.
+# The outcomes of an email whose processing raises an exception, kills the process repeatedly, or
+# takes longer than a turn may.
 ERROR = Outcome("failed", "error")
 CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
 
-# Characters that a processor is given at once, or one line more, if it has `of_lines`.
+# Characters that `of_lines` gets at once; the line that passes this limit is included.
 AT_ONCE = 24_000
 
-# Outcomes that checked() has accepted, so that it need not look at each again; MAX_ACCEPTED at
-# most, because a processor may make up any number.
+# Outcomes that checked() has accepted before: MAX_ACCEPTED at most, because a processor may invent
+# any number of reasons.
 _accepted: set[Outcome] = set()
 MAX_ACCEPTED = 1000
 
 
 class ProcessorError(Exception):
-    """No processor of this name can be loaded, or what it yielded is no outcome."""
+    """A processor can't be loaded, or has yielded something other than a valid Outcome."""
 
 
 def failed(reason: str) -> Outcome:
-    """The outcome of an email that failed for this reason."""
+    """Return the outcome of an email that failed for this reason."""
     return Outcome("failed", reason)
 
 
 def risky(reason: str) -> Outcome:
-    """The outcome of an email that was processed, with something to be said of it."""
+    """Return the outcome of an email that was processed and is risky, or unknown, for a reason."""
     return Outcome("processed", reason)
 
 
 def checked(outcome: object) -> Outcome:
-    """The outcome itself if it is one as the Outcome class says. Raises ProcessorError.
+    """Return the outcome if it is valid. Raises ProcessorError otherwise.
 
-    The product's own codes are held to their status, so that verdicts can be counted by code.
+    A reason in the CATALOGUE is valid with one status only, so that verdicts can be counted by
+    reason.
     """
     if type(outcome) is Outcome and outcome in _accepted:
         return outcome
@@ -96,9 +100,9 @@ def checked(outcome: object) -> Outcome:
 
 @dataclass
 class Findings:
-    """What was found of the first `count` addresses.
+    """The outcomes of the first `count` addresses.
 
-    `others` are the outcomes that carry a reason, in order, each with its position from 0.
+    `others` has (position from 0, outcome) of the outcomes with a reason, in order.
     """
 
     count: int = 0
@@ -117,9 +121,10 @@ def process(
     deadline: float,
     on_error: Callable[[Exception], None],
 ) -> Findings:
-    """What is found of the first of the addresses: of one at least, until `deadline` (monotonic).
+    """Process addresses until the `deadline` (monotonic), one at least, and return the findings.
 
-    An exception fails the email whose outcome was due, and the processor starts anew behind it.
+    If the processor raises an exception, the email whose outcome was due fails, `on_error` is
+    called, and the processor is called again for the addresses after it.
     """
     findings = Findings()
     while findings.count < len(addresses):
@@ -129,7 +134,7 @@ def process(
                 processor(islice(addresses, start, None)), len(addresses) - start
             ):
                 if outcome is PROCESSED:
-                    findings.count += 1  # what add() does, for a million a second
+                    findings.count += 1  # as add() does; a call for each email would be slow
                 else:
                     findings.add(checked(outcome))
                 if time.monotonic() > deadline:
@@ -145,8 +150,7 @@ def process(
 
 
 def as_lines(addresses: Sequence[str]) -> str | None:
-    """The addresses one a line, as process_lines() takes them; None if one has a line end of its
-    own."""
+    """Return the addresses, one a line; None if an address contains a line end."""
     text = "\n".join(addresses)
     return text if text.count("\n") == len(addresses) - 1 else None
 
@@ -154,7 +158,10 @@ def as_lines(addresses: Sequence[str]) -> str | None:
 def process_lines(
     of_lines: Callable[[str], Mapping[int, Outcome]], text: str, deadline: float
 ) -> Findings:
-    """As process(), of addresses one a line. Raises ProcessorError, and what `of_lines` raises."""
+    """Process addresses, one a line, like process().
+
+    Raises ProcessorError and the errors of `of_lines`.
+    """
     findings = Findings()
     start = 0
     while start <= len(text):
@@ -176,35 +183,36 @@ def process_lines(
 def one_by_one(function: Callable[[str], str | Outcome | None]) -> Processor:
     """Make a processor of a function that takes one address.
 
-    The function returns None when all is well, or the reason why the email failed, or an Outcome.
+    The function returns None if the address is fine, or the reason for a failure, or an Outcome.
     """
 
     @wraps(function)
     def process(addresses: Iterable[str]) -> Iterator[Outcome]:
         for address in addresses:
-            said = function(address)
-            if said is None:
+            result = function(address)
+            if result is None:
                 yield PROCESSED
             else:
-                yield said if isinstance(said, Outcome) else failed(said)
+                yield result if isinstance(result, Outcome) else failed(result)
 
     return process
 
 
 def configured(factory: Factory) -> Factory:
-    """Mark a function that makes a processor of its section of config.ini, once a process.
+    """Mark a function that takes its section of config.ini and returns a processor.
 
-    The section has the name of the function's module; without it the mapping is empty. A KeyError
-    or ValueError that the function raises is told to whoever started the worker.
+    The section has the name of the function's module; without the section, the mapping is empty.
+    The function is called once a process. If it raises a KeyError or ValueError, the worker doesn't
+    start and reports the section.
     """
     factory.configured = True  # type: ignore[attr-defined]
     return factory
 
 
 def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
-    """The processor `check`, or the one that `module:function` names, with its options.
+    """Return the processor `check`, or the processor named by `module:function`.
 
-    Raises ProcessorError.
+    `options` are the settings in its section. Raises ProcessorError.
     """
     module_name, _, attribute = (
         "processors.check:configured_check" if name == "check" else name
@@ -214,13 +222,13 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
     except (ImportError, AttributeError) as error:
         raise ProcessorError(f"the processor {name!r} can't be loaded: {error}") from error
     if callable(processor) and getattr(processor, "configured", False):
-        processor = _made(name, processor, options or {})
+        processor = _make(name, processor, options or {})
     if not callable(processor):
         raise ProcessorError(f"the processor {name!r} is not a function")
     return processor  # type: ignore[no-any-return]
 
 
-def _made(name: str, factory: Factory, options: Mapping[str, Any]) -> Processor:
+def _make(name: str, factory: Factory, options: Mapping[str, Any]) -> Processor:
     section = name.partition(":")[0]
     try:
         return factory(options)

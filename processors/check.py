@@ -1,7 +1,7 @@
-"""The default processor: can mail be sent to this address, and should one be wary of it?
+"""The default processor, which checks whether an address can receive mail and whether it is risky.
 
-Its syntax is looked at first, then whether its domain can receive mail, then what makes it risky.
-The first thing found is the outcome, but that is `unknown` only if the address isn't risky anyway.
+It checks the syntax first, then whether the domain can receive mail, then risks. The first reason
+found is the outcome, except that a risk other than a role account comes before an unknown domain.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ _OUTCOMES = {
     for code, reason in CATALOGUE.items()
 }
 _ROLE = _OUTCOMES["role_account"]
-# Domains that are remembered.
+# The most domains whose outcomes are cached.
 _MAX_KNOWN = 1 << 16
-# Addresses that are looked at ahead of the one whose outcome is due.
+# The most addresses that are taken ahead of the address whose outcome is due.
 _MAX_AHEAD = 10_000
 
 logger = logs.Logger("check")
 
 
 class Check:
-    """The check, with the team's own list of disposable domains and with lookups or without."""
+    """The check, with a list of further disposable domains, and with or without DNS lookups."""
 
     def __init__(
         self, disposable: Container[str] = frozenset(), lookups: Lookups | None = None
@@ -53,24 +53,24 @@ class Check:
         self.lookups = lookups
         self._disposable = disposable
         self._of_domain: Callable[[str], Outcome] = lru_cache(_MAX_KNOWN)(self._judge_domain)
-        # What becomes of a plain address, unless it is a role's, by its domain as it is written.
+        # The outcome of a plain address that is no role account, by its domain as written.
         self._known: dict[str, Outcome] = {}
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome]:
-        """Yield the outcome of each address; with lookups, look ahead of what is taken."""
+        """Yield the outcome of each address; with lookups, take addresses ahead of the outcomes."""
         if self.lookups is None:
             return map(self.check_one, addresses)
         return _Ahead(self, self.lookups).outcomes(addresses)
 
     @property
     def of_lines(self) -> Callable[[str], dict[int, Outcome]] | None:
-        """As of processors: nothing is gained where each domain has to be asked about."""
+        """The processor's attribute `of_lines`; None with lookups, which take most of the time."""
         return self.check_lines if self.lookups is None else None
 
     def check_lines(self, text: str) -> dict[int, Outcome]:
-        """What check_one() says of addresses, one a line, by line unless PROCESSED.
+        """Return the outcomes of addresses, one a line, by line number; PROCESSED is left out.
 
-        In a third of the time.
+        They are those of check_one(), in a third of the time.
         """
         wholes, domains = split_lines(text)
         found = {}
@@ -87,9 +87,9 @@ class Check:
         return found
 
     def _learn(self, domain: str) -> Outcome | None:
-        """The outcome of plain addresses with this domain, and remember it.
+        """Return the outcome of plain addresses with this domain, and cache it.
 
-        None if it depends on more.
+        Returns None if the outcome depends on the local part too.
         """
         syntax = of_domain(domain)
         if syntax is None:
@@ -102,7 +102,7 @@ class Check:
         return outcome
 
     def check_one(self, address: str) -> Outcome:
-        """The outcome of an address, without asking whether its domain can receive mail."""
+        """Return the outcome of an address without a DNS lookup."""
         reason, local, domain = parts(address)
         if reason is not None:
             return _OUTCOMES[reason]
@@ -117,7 +117,7 @@ class Check:
         return PROCESSED
 
     def judge(self, local: str, domain: str, found: str | None) -> Outcome:
-        """The outcome of a well-formed address, of whose domain this was found."""
+        """Return the outcome of a well-formed address whose lookup found this reason, or None."""
         if found is not None and found not in UNKNOWN:
             return _OUTCOMES[found]
         outcome = self._of_domain(domain)
@@ -129,19 +129,20 @@ class Check:
 
 
 class _Ahead:
-    """One run over addresses that looks up the domains of many while the first is waited for."""
+    """A run over addresses that looks up many domains while it waits for the first."""
 
     def __init__(self, check: Check, lookups: Lookups) -> None:
         self._check = check
         self._lookups = lookups
-        # What was looked at and not yet yielded: the outcome, or what it takes to come to it.
+        # For each address taken and not yet yielded, the outcome, or the local part, the domain and
+        # its lookup.
         self._queue: deque[Outcome | tuple[str, str, Lookup]] = deque()
-        # Lookups that this run waits for, and those of them that are done, each once.
+        # The lookups that this run waits for; a lookup enters `_done` once when it is done.
         self._pending: set[Lookup] = set()
         self._done: SimpleQueue[Lookup] = SimpleQueue()
 
     def outcomes(self, addresses: Iterable[str]) -> Iterator[Outcome]:
-        """Yield them in order. None is waited for longer than a lookup takes."""
+        """Yield the outcomes in order. Waits for none longer than a lookup takes."""
         queue = self._queue
         for address in addresses:
             queue.append(self._look(address))
@@ -185,7 +186,7 @@ class _Ahead:
         return len(self._queue) >= _MAX_AHEAD or self._lookups.busy
 
     def _wait(self) -> None:
-        """Wait for any of our lookups; there is one, because the first outcome depends on one."""
+        """Wait for any lookup of this run; there is one, since the first outcome depends on one."""
         self._pending.remove(self._done.get())
 
 
@@ -193,18 +194,18 @@ _plain = Check()
 
 
 def check(addresses: Iterable[str]) -> Iterator[Outcome]:
-    """The check without lookups, which needs no configuration."""
+    """Check addresses without lookups; needs no configuration."""
     return _plain(addresses)
 
 
 def check_one(address: str) -> Outcome:
-    """The outcome of one address by that check."""
+    """Return the outcome of one address, without lookups."""
     return _plain.check_one(address)
 
 
 @configured
 def configured_check(options: Mapping[str, Any]) -> Processor:
-    """The check as `[check]` says: see settings.Check. Raises ProcessorError."""
+    """Return the check for the settings in `[check]`; see settings.Check. Raises ProcessorError."""
     path = options["disposable_domains"]
     try:
         own = risks.read_list(Path(path)) if path else frozenset()
@@ -214,11 +215,11 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
 
 
 def _lookups(options: Mapping[str, Any]) -> Lookups | None:
-    """Lookups if there are to be any; how that was decided is logged."""
+    """Return Lookups, or None if the DNS is not to be asked, and log why."""
     if options["dns"] == "off":
         logger.info("dns lookups are off", why="[check] dns = off")
         return None
-    # Only here, because it takes a while.
+    # Imported only when needed, because that takes a while.
     from processors.lookups import Lookups, LookupsError
 
     try:
@@ -237,7 +238,7 @@ def _lookups(options: Mapping[str, Any]) -> Lookups | None:
         return None
     state = {"nameservers": lookups.nameservers, "concurrency": lookups.concurrency}
     if wrong:
-        logger.warning("dns lookups are on in spite of doubts", **state, why=wrong)
+        logger.warning("dns lookups are on, although the resolver looks unfit", **state, why=wrong)
     else:
         logger.info("dns lookups are on", **state)
     return lookups

@@ -1,8 +1,8 @@
-"""Can a domain receive mail? Asked of the DNS, many domains at once, each once.
+"""DNS lookups: find out whether domains can receive mail, many domains at once, each once.
 
-All queries are made by one daemon thread with an event loop, which is shared by all threads that
-ask and which no stopping process waits for. An answer is remembered as long as its records say.
-What the DNS doesn't answer, or not sensibly, is unknown; it never fails an address.
+One daemon thread with an event loop makes all queries for all threads of the process. Results are
+cached as long as the records' TTLs allow. Without a sensible answer, a domain is unknown, which
+never fails an address.
 """
 
 from __future__ import annotations
@@ -31,40 +31,41 @@ from dns.rdatatype import AAAA, MX, A
 
 from runtime import logs
 
-# Seconds that an answer is remembered: at least, so that a batch of one domain doesn't ask for
-# each address; at most; if it is that there is nothing (RFC 2308, 5); if there was none.
+# Seconds for which a result is cached: at least, so that a batch with a single domain doesn't ask
+# for each address; at most; at most for a negative answer (RFC 2308, 5); without an answer.
 MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 60.0
-# Domains that are remembered; at more, the oldest are forgotten, so many at once.
+# The most domains in the cache; when it is full, so many of the oldest are dropped.
 MAX_CACHED, FORGOTTEN = 200_000, 20_000
-# The resolver counts as broken if of the last lookups, and of so many at least, this share failed.
-# Then none are made for some seconds.
+# The resolver counts as broken if this SHARE of the LAST lookups failed, or of those made so far if
+# there are AT_LEAST so many. Lookups then pause.
 LAST, AT_LEAST, SHARE, PAUSE_SECONDS = 50, 20, 0.95, 30.0
-# Attempts within the time of a lookup, because packets get lost; the probe's seconds.
+# Attempts within one lookup's time, because packets get lost; the limit of the probe in seconds.
 ATTEMPTS, PROBE_SECONDS = 3, 2.0
-# How long one waits for a place, in times of a lookup's seconds: all that have one are done then.
+# The longest wait for a slot, as a multiple of a lookup's time: all lookups with a slot end sooner.
 PATIENCE = 1.5
-# Domains of which one at least can receive mail wherever the DNS is that of the world.
+# On the public DNS, at least one of these domains can receive mail.
 _SURELY = ("gmail.com", "outlook.com")
 
 logger = logs.Logger("check")
 
-# Comes to None when the domain can receive mail, or to the reason why not or why it's unknown.
+# The result is None if the domain can receive mail, otherwise a reason: why it can't, or why that
+# is unknown.
 Lookup = Future[str | None]
 
 
 class LookupsError(Exception):
-    """There is no nameserver to ask; a sentence says why."""
+    """There is no nameserver, or it looks broken; the message says why."""
 
 
 class Known(NamedTuple):
-    """What came of a lookup, and until when (monotonic) that holds."""
+    """A lookup's result, which is valid `until` a time (monotonic)."""
 
     reason: str | None
     until: float
 
 
-class _Heard:
-    """A connected socket that counts the packets that come in."""
+class _CountingSocket:
+    """A connected socket that counts the packets received."""
 
     def __init__(self, socket: Any) -> None:
         self.family = socket.family
@@ -82,10 +83,10 @@ class _Heard:
 
 
 class _Nameserver(dns.nameserver.Do53Nameserver):
-    """One that tells silence from nonsense.
+    """A nameserver for which malformed answers are an error, not a timeout.
 
-    The library takes nonsense for a forger's packet and waits on for the true answer, and so it
-    should; but when none comes, it was not silence.
+    The library rightly takes a malformed answer for a forgery and keeps waiting for the true one.
+    But if none comes, the nameserver was not silent.
     """
 
     async def async_query(self, request: Any, timeout: float, *rest: Any, **more: Any) -> Any:
@@ -96,7 +97,7 @@ class _Nameserver(dns.nameserver.Do53Nameserver):
         family = dns.inet.af_for_address(self.address)
         made = await more["backend"].make_socket(family, socket.SOCK_DGRAM, 0, None, where)
         async with made as connected:
-            heard = _Heard(connected)
+            counting = _CountingSocket(connected)
             try:
                 return await dns.asyncquery.udp(
                     request,
@@ -105,17 +106,17 @@ class _Nameserver(dns.nameserver.Do53Nameserver):
                     self.port,
                     ignore_unexpected=True,
                     raise_on_truncation=True,
-                    sock=heard,
+                    sock=counting,
                     ignore_errors=True,
                 )
             except dns.exception.Timeout:
-                if heard.packets:
-                    raise dns.exception.FormError from None  # no good, ask another
+                if counting.packets:
+                    raise dns.exception.FormError from None  # the library asks the next nameserver
                 raise
 
 
 def _nameserver(text: str) -> _Nameserver:
-    """The one at an IP address, with a port as `address:port` or `[address]:port`."""
+    """Return the nameserver at `address`, `address:port` or `[address]:port`."""
     try:
         return _Nameserver(str(ipaddress.ip_address(text)), 53)
     except ValueError:
@@ -128,11 +129,14 @@ def _text(address: str, port: int) -> str:
 
 
 class Lookups:
-    """Lookups, their cache, and the thread that makes them. Any thread may call the methods."""
+    """DNS lookups, their cache, and the thread that makes them. Any thread may call the methods."""
 
     def __init__(self, nameservers: Sequence[str], seconds: float, concurrency: int) -> None:
-        """`seconds` bounds all queries for one domain together; without `nameservers` the system's
-        are asked. Raises LookupsError.
+        """Start the thread. Raises LookupsError if the system names no nameserver.
+
+        `nameservers` are IP addresses, with a port or without; if empty, the system's are used.
+        `seconds` limits all queries for one domain together.
+        `concurrency` is the most domains looked up at once.
         """
         self.concurrency = concurrency
         self._seconds = seconds
@@ -147,11 +151,13 @@ class Lookups:
         self._resolver.lifetime = seconds
         self.nameservers = ",".join(_text(one.address, one.port) for one in asked)
         self._lock = threading.Lock()
-        # Guarded by the lock as far as it is written; the loop's thread takes lookups out.
+        # Written under the lock only. `_flying` has the lookups under way, which the loop's thread
+        # removes.
         self._cache: dict[str, Known] = {}
         self._flying: dict[str, Lookup] = {}
         self._paused_until = 0.0
-        # Used by the loop's thread alone: whether the last lookups failed.
+        # The rest belongs to the loop's thread. `_failures` says of each recent lookup whether it
+        # failed.
         self._failures: deque[bool] = deque(maxlen=LAST)
         self._slots = asyncio.Semaphore(concurrency)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -162,20 +168,21 @@ class Lookups:
 
     @property
     def busy(self) -> bool:
-        """Whether none should be begun ahead of need: the last fifth of the places is for those
-        that somebody waits for.
+        """True if no lookup should be begun ahead of need.
+
+        The last fifth of the slots is kept for lookups that somebody is waiting for.
         """
         return len(self._flying) >= max(1, self.concurrency - self.concurrency // 5)
 
     def cached(self, domain: str) -> Known | None:
-        """What is known of a domain, in lower-case ASCII, without asking."""
+        """Return the cached result for a domain in lower-case ASCII; None if there is none."""
         known = self._cache.get(domain)
         return known if known is not None and known.until > time.monotonic() else None
 
     def begin(self, domain: str) -> Lookup:
-        """Look the domain up, or join in a lookup of it that is under way.
+        """Begin a lookup of the domain, or join the lookup of it that is under way.
 
-        It is done within 2.5 times the seconds of a lookup, also when others take up all places.
+        It is done within 2.5 times the limit of a lookup, even if all slots are taken.
         """
         lookup = Lookup()
         with self._lock:
@@ -193,41 +200,41 @@ class Lookups:
         return lookup
 
     def probe(self) -> str:
-        """What makes the resolver unfit; empty if it answers sensibly, and within a short time."""
+        """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""
         invented = self.begin(f"{secrets.token_hex(8)}.invalid")
         real = [self.begin(domain) for domain in _SURELY]
         done, _ = wait([invented, *real], PROBE_SECONDS)
-        said = invented.result() if invented in done else "dns_timeout"
-        if said in (None, "null_mx", "no_mail_server"):
+        reason = invented.result() if invented in done else "dns_timeout"
+        if reason in (None, "null_mx", "no_mail_server"):
             return "the resolver invents answers for names that cannot exist"
-        if said != "no_such_domain":
-            return f"the resolver doesn't answer ({said})"
+        if reason != "no_such_domain":
+            return f"the resolver doesn't answer ({reason})"
         if not any(lookup in done and lookup.result() is None for lookup in real):
             return f"the resolver knows none of {', '.join(_SURELY)}"
         return ""
 
     def close(self) -> None:
-        """End the thread; lookups under way come to `dns_timeout`. Only tests need to."""
+        """End the thread. Lookups under way get `dns_timeout`."""
         asyncio.run_coroutine_threadsafe(self._cancel(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    # What follows runs in the loop's thread.
+    # The methods below run in the loop's thread.
 
     async def _cancel(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.sleep(0)  # in which sockets are closed
+        await asyncio.sleep(0)  # closes the sockets
 
     def _start(self, domain: str, lookup: Lookup) -> None:
         task = self._loop.create_task(self._look_up(domain, lookup))
-        self._tasks.add(task)  # the loop itself would forget it
+        self._tasks.add(task)  # the loop itself holds weak references only
         task.add_done_callback(self._tasks.discard)
 
     async def _look_up(self, domain: str, lookup: Lookup) -> None:
-        # If there is no place in time, that says nothing of the domain, and isn't remembered.
+        # If no slot is free in time, that says nothing about the domain and isn't cached.
         reason, seconds = "dns_timeout", 0.0
         known: Known | None = None
         try:
@@ -254,23 +261,23 @@ class Lookups:
         if len(self._cache) >= MAX_CACHED:
             for old in list(islice(self._cache, FORGOTTEN)):
                 del self._cache[old]
-        self._cache.pop(domain, None)  # so that the order is that of age
+        self._cache.pop(domain, None)  # keeps the cache in the order of age
         self._cache[domain] = known
 
     async def _ask(self, domain: str) -> tuple[str | None, float]:
-        """What came of it, and for how many seconds that holds."""
+        """Return the reason, or None, and for how many seconds it is valid."""
         try:
             async with asyncio.timeout(self._seconds):
                 reason, ttl = await self._query(domain)
         except (TimeoutError, dns.resolver.LifetimeTimeout):
             return "dns_timeout", UNKNOWN_TTL
-        except Exception:  # of any kind, since what is parsed here comes from strangers
+        except Exception:  # of any kind, because the library parses packets from strangers
             return "dns_error", UNKNOWN_TTL
         most = MAX_NEGATIVE_TTL if reason in ("no_such_domain", "no_mail_server") else MAX_TTL
         return reason, min(max(ttl, MIN_TTL), most)
 
     async def _query(self, domain: str) -> tuple[str | None, float]:
-        """RFC 5321, 5.1: the MX records, or else the domain itself is the mail server."""
+        """Query the MX records, or else the domain's own addresses (RFC 5321, 5.1)."""
         name = dns.name.from_text(domain)
         ttl = MAX_TTL
         try:
@@ -287,9 +294,9 @@ class Lookups:
         return "no_mail_server", ttl
 
     def _note(self, reason: str | None) -> None:
-        """Pause if nearly all of the last lookups failed; see when that is over."""
+        """Note a result; pause if nearly all of the last lookups failed, and log the recovery."""
         if time.monotonic() < self._paused_until:
-            return  # begun before, it says no more than the others did
+            return  # begun before the pause
         failures = self._failures
         failures.append(reason in ("dns_timeout", "dns_error"))
         failed = sum(failures)
@@ -300,10 +307,10 @@ class Lookups:
             self._outage.begin(
                 LookupsError(
                     f"the resolver looks broken: {failed} of the last {len(failures)} lookups"
-                    f" failed. They pause for {PAUSE_SECONDS:g} seconds at a time, and domains"
-                    " that are not known yet come out as unknown. See whether this machine"
-                    " reaches the nameserver; [check] nameservers names others, dns = off asks"
-                    " none."
+                    f" failed. Lookups pause for {PAUSE_SECONDS:g} seconds at a time; meanwhile"
+                    " domains that are not cached are unknown. See whether this machine reaches"
+                    " the nameserver, or set another in [check] nameservers. [check] dns = off"
+                    " turns lookups off."
                 )
             )
             failures.clear()

@@ -1,4 +1,4 @@
-"""Names of mailboxes that are a role's, such as info, and not a person's."""
+"""Names of mailboxes that belong to a role, such as info, and not to a person."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from itertools import groupby
 
-# RFC 2142, and what is usual besides.
+# The names in RFC 2142, and other common ones.
 _ROLES = """
     abuse accounting accounts admin administrator billing bounce bounces careers contact
     customerservice do-not-reply donotreply enquiries feedback finance ftp hello help helpdesk
@@ -20,15 +20,15 @@ _LONGEST = max(map(len, ROLES))
 
 
 def is_role(local: str) -> bool:
-    """Whether what is before an @-sign is a role, such as info, and not a person."""
+    """Return whether a local part is the name of a role."""
     return len(local) <= _LONGEST and local.lower() in ROLES
 
 
 def pattern_of(names: Iterable[str]) -> str:
-    """A regular expression for these names, which are in lower case, in either case.
+    """Return a regular expression for these lower-case names that matches them in any case.
 
-    They share their beginnings, so that most other words fail at the first letter; to ignore the
-    case of all would be slower than to say both.
+    Names share their common beginnings, so most other words fail at the first letter. Both cases of
+    a letter are written out, which is faster than re.IGNORECASE.
     """
     branches = []
     for first, group in groupby(sorted(names), key=lambda name: name[:1]):

@@ -1,7 +1,7 @@
-"""What the reason codes mean: a sentence for people, and the verdict that each stands for.
+"""The catalogue of reasons: for each code, a verdict and a sentence for people.
 
-An email is stored with its status and its reason alone. All else that is said of it follows from
-these two, by pure functions that also processes without any processor may call.
+An email is stored with its status and its reason only. Its verdict and explanation follow from
+these two by pure functions, for which a process needs no processor.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import NamedTuple
 
 STATUSES = ("pending", "processed", "failed")
 VERDICTS = ("ok", "risky", "unknown", "invalid")
-# Where a batch has very many different reasons, the rarer ones are summed under this; no processor
-# may give it.
+# The key for the sum of a batch's rarer reasons if there are too many; no processor may yield it.
 OTHER_REASONS = "other_reasons"
-# The most reasons that a batch counts by themselves. They are part of every message, and a
-# processor of a team's own may invent any number.
+# The most reasons that a batch counts separately. The counts are part of every message, and a
+# team's own processor may invent any number of reasons.
 MAX_REASONS = 100
 
-CODE = "[a-z0-9_]{1,40}"  # a regular expression
+# A regular expression for a reason's code.
+CODE = "[a-z0-9_]{1,40}"
 
 
 class Reason(NamedTuple):
-    """A code of the product's own. Emails with verdict `invalid` failed, all others did not."""
+    """A built-in reason. Emails with the verdict `invalid` are failed, all others processed."""
 
     code: str
     verdict: str
@@ -34,12 +34,12 @@ class Reason(NamedTuple):
 CATALOGUE = {
     reason.code: reason
     for reason in (
-        # Of the syntax; malformed, whoever looks at it.
+        # The syntax.
         Reason("no_at_sign", "invalid", "There is no @-sign."),
         Reason("no_local_part", "invalid", "There is nothing before the @-sign."),
         Reason("no_domain", "invalid", "There is nothing after the @-sign."),
-        Reason("bad_local_part", "invalid", "What is before the @-sign is malformed."),
-        Reason("bad_domain", "invalid", "What is after the @-sign is malformed."),
+        Reason("bad_local_part", "invalid", "The part before the @-sign is malformed."),
+        Reason("bad_domain", "invalid", "The part after the @-sign is malformed."),
         Reason("bad_syntax", "invalid", "The address is malformed."),
         Reason("too_long", "invalid", "The address, or a part of it, is too long."),
         Reason(
@@ -55,7 +55,7 @@ CATALOGUE = {
         Reason(
             "quoted_local_part",
             "invalid",
-            "What is before the @-sign is in quotes, which hardly any mail system accepts.",
+            "The part before the @-sign is in quotes, which hardly any mail system accepts.",
         ),
         Reason("ip_address", "invalid", "There is an IP address where the domain should be."),
         Reason(
@@ -63,17 +63,17 @@ CATALOGUE = {
             "invalid",
             "There is a name or angle brackets around the address; only the address may be there.",
         ),
-        # Of the domain's servers.
+        # The domain's servers.
         Reason("no_such_domain", "invalid", "The domain does not exist."),
         Reason("no_mail_server", "invalid", "The domain has no server that takes mail."),
         Reason("null_mx", "invalid", "The domain says that it accepts no mail."),
-        # Nobody's fault but the processing's.
+        # Errors of the processing.
         Reason("error", "invalid", "The check of this address failed with an error; see the log."),
         Reason("worker_crashed", "invalid", "The check of this address made the worker crash."),
         Reason("timed_out", "invalid", "The check of this address took too long."),
-        # Processed all the same.
+        # Reasons of processed emails.
         Reason("likely_typo", "risky", "The domain is probably mistyped."),
-        Reason("disposable", "risky", "The domain is one of throw-away addresses."),
+        Reason("disposable", "risky", "The domain is for throw-away addresses."),
         Reason(
             "role_account",
             "risky",
@@ -82,21 +82,21 @@ CATALOGUE = {
         Reason(
             "dns_timeout",
             "unknown",
-            "Whether the domain takes mail is not known: the DNS gave no answer in time.",
+            "It is not known whether the domain takes mail: the DNS gave no answer in time.",
         ),
         Reason(
             "dns_error",
             "unknown",
-            "Whether the domain takes mail is not known: the DNS answered with an error.",
+            "It is not known whether the domain takes mail: the DNS answered with an error.",
         ),
         Reason(
             "dns_paused",
             "unknown",
-            "Whether the domain takes mail is not known: the DNS was out of order, so it was not"
+            "It is not known whether the domain takes mail: the DNS was out of order, so it was not"
             " asked.",
         ),
-        Reason("unknown", "unknown", "Whether the address takes mail could not be found out."),
-        # Of any verdict.
+        Reason("unknown", "unknown", "It could not be found out whether the address takes mail."),
+        # Any verdict.
         Reason(OTHER_REASONS, "", "Other reasons."),
     )
 }
@@ -105,19 +105,20 @@ UNKNOWN = tuple(reason.code for reason in CATALOGUE.values() if reason.verdict =
 
 
 def named(which: str) -> tuple[str, ...]:
-    """The codes that a retry of `which` is about: all that are unknown, or one."""
+    """Return the codes that `which` stands for in a retry: all unknown ones, or itself."""
     return UNKNOWN if which == "unknown" else (which,)
 
 
 def is_code(text: str) -> bool:
-    """Whether this may be a reason's code: lower-case letters, digits, underscores, at most 40."""
+    """Return whether the text has the form of a reason's code: see CODE."""
     return re.fullmatch(CODE, text) is not None
 
 
 def allowed(status: str, reason: str) -> bool:
-    """Whether a processor may give this reason with this status; any may be with a code of its own.
+    """Return whether a processor may yield this reason with this status.
 
-    It is what makes the sums of verdicts() exact.
+    A built-in reason goes with one status only, which makes the counts of verdicts() exact. Any
+    other reason goes with both.
     """
     known = CATALOGUE.get(reason)
     return known is None or (
@@ -126,7 +127,7 @@ def allowed(status: str, reason: str) -> bool:
 
 
 def verdict(status: str, reason: str | None) -> str | None:
-    """The verdict on an email with this status and reason; None as long as it is pending."""
+    """Return the verdict on an email with this status and reason; None while it is pending."""
     if status == "pending":
         return None
     if status == "failed":
@@ -137,7 +138,7 @@ def verdict(status: str, reason: str | None) -> str | None:
 
 
 def explanation(reason: str | None) -> str:
-    """The reason as a sentence; a code of a team's own is its words. Empty for none."""
+    """Return the reason as a sentence, made of its words if it isn't built in; empty for None."""
     if not reason:
         return ""
     if reason in CATALOGUE:
@@ -147,10 +148,11 @@ def explanation(reason: str | None) -> str:
 
 
 def verdicts(processed: int, failed: int, reasons: Mapping[str, int]) -> dict[str, int]:
-    """How many emails have each verdict.
+    """Return the number of emails with each verdict.
 
-    `processed` counts emails finished either way, `failed` those of them that failed, and `reasons`
-    all of them that have a reason, by reason.
+    `processed` counts all emails that have an outcome.
+    `failed` counts the failed ones.
+    `reasons` has the number of emails for each reason.
     """
     unknown = sum(reasons.get(code, 0) for code in UNKNOWN)
     ok = processed - sum(reasons.values())
@@ -159,7 +161,7 @@ def verdicts(processed: int, failed: int, reasons: Mapping[str, int]) -> dict[st
 
 
 def bounded(counts: Counter[str]) -> dict[str, int]:
-    """Return the counts by reason, the rarest of more than MAX_REASONS under OTHER_REASONS."""
+    """Return the counts of the MAX_REASONS most common reasons, and the rest as OTHER_REASONS."""
     kept = dict(counts.most_common(MAX_REASONS))
     rest = counts.total() - sum(kept.values())
     if rest:

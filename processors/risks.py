@@ -1,7 +1,7 @@
-"""Domains that are well-formed and yet risky: mistyped ones, throw-away ones.
+"""Risky domains: likely typos and domains for throw-away addresses.
 
-All that is said here follows from the address alone (and a list of the team's own), so that other
-processes come to the same answers later.
+The results depend on the address alone (and on the team's own list), so that other processes come
+to the same results later.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from rapidfuzz.distance import OSA
 
 from processors import syntax
 
-# Mistyped domains that nobody means, though most have a mail server: of those who wait for just
-# these mistakes. Not on it, because it is somebody's real one: mail.com, email.com, ymail.com,
-# gmx.com, hotmail.co, and whatever else isn't beyond doubt.
+# Mistyped domains and the domains meant. Most of them have a mail server, run by people who wait
+# for just these mistakes. A domain that anybody may really use is not listed, such as mail.com,
+# email.com, ymail.com, gmx.com and hotmail.co.
 TYPOS = {
     typo: domain
     for domain, typos in {
@@ -40,7 +40,7 @@ TYPOS = {
     for typo in typos.split()
 }
 
-# Where very many people have their addresses, the most first.
+# The domains with the most users, the largest first.
 _POPULAR = """
     gmail.com yahoo.com hotmail.com outlook.com icloud.com aol.com live.com msn.com gmx.de
     web.de googlemail.com gmx.net t-online.de freenet.de gmx.at gmx.ch bluewin.ch yahoo.co.uk
@@ -51,21 +51,21 @@ _POPULAR = """
     fastmail.com zoho.com
 """
 POPULAR = tuple(_POPULAR.split())
-# The reasons with which a domain may be a mistyped popular one.
+# Reasons for which a domain similar to a popular one is probably mistyped.
 _UNREACHABLE = ("no_such_domain", "no_mail_server", "null_mx")
 
 
 class ListError(Exception):
-    """The team's own list of disposable domains can't be used; a sentence says why."""
+    """The team's own list of disposable domains can't be used; the message says why."""
 
 
 def is_typo(domain: str) -> bool:
-    """Whether nobody means this domain."""
+    """Return whether the domain is a likely typo."""
     return domain in TYPOS
 
 
 def is_disposable(domain: str, own: Container[str] = ()) -> bool:
-    """Whether the domain, or one that it is part of, is on the package's list or one's own."""
+    """Return whether the domain or one of its parents is on the package's list or in `own`."""
     while "." in domain:
         if domain in blocklist or domain in own:
             return True
@@ -74,7 +74,7 @@ def is_disposable(domain: str, own: Container[str] = ()) -> bool:
 
 
 def read_list(path: Path) -> frozenset[str]:
-    """The domains in a file, one a line; empty lines and those with # are left out.
+    """Return the domains in a file, one a line, without empty lines and comments (#).
 
     Raises ListError.
     """
@@ -95,7 +95,7 @@ def read_list(path: Path) -> frozenset[str]:
 
 @lru_cache(maxsize=1 << 14)
 def _meant(domain: str) -> str:
-    """The popular domain that differs by one slip of the keyboard; empty if there is none."""
+    """Return the popular domain that differs by one slip of the keyboard; empty for none."""
     if domain in TYPOS:
         return TYPOS[domain]
     if domain in POPULAR:
@@ -107,7 +107,7 @@ def _meant(domain: str) -> str:
 
 
 def suggestion(address: str, reason: str | None) -> str:
-    """The whole address that was probably meant, for an email with this reason; empty for none."""
+    """Return the address that was probably meant, for an email with this reason; empty for none."""
     if reason != "likely_typo" and reason not in _UNREACHABLE:
         return ""
     _, normalized, domain = syntax.parse(address)

@@ -1,13 +1,13 @@
-"""Is this an address by its syntax, and what is its normal form?
+"""The syntax of addresses and their normal form.
 
-The answer is that of the email-validator package. Asking it costs some 40 µs an address, so what it
-says of a domain is remembered, and a plain local part, which is nearly every one, is recognized by
-a pattern; what it says of a malformed one is remembered for others of its shape; all else goes to
-the package. A property test holds both ways to the same answers.
+The results are those of the email-validator package, which takes about 40 µs an address. So its
+results for domains are cached, and a pattern recognizes plain local parts, which nearly all are;
+its results for malformed addresses are cached by shape. All other addresses go to the package. A
+property test holds the fast path and the package to the same results.
 
-An address that is too long for RFC 5321 is told to be that, whatever else may be wrong with it, and
-the package isn't asked: Unicode's normal forms, which it makes, take the square of its length.
-Within the limit it takes 5 ms at most.
+An address longer than RFC 5321 allows is `too_long`, whatever else is wrong with it, without a call
+of the package: Unicode normalization in it takes time with the square of the length. Within the
+limit, a call takes 5 ms at most.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ from processors.mailboxes import ROLES, pattern_of
 
 
 class Syntax(NamedTuple):
-    """Why an address is malformed; or else its normal form, and its domain as the DNS has it.
+    """The result for an address: a reason if it is malformed, or else the other two.
 
-    The domain is in lower case and ASCII (`xn--…` for an international one).
+    `normalized` is its normal form.
+    `domain` is its domain in lower-case ASCII (`xn--…` for an international domain).
     """
 
     reason: str | None
@@ -39,28 +40,28 @@ class Syntax(NamedTuple):
     domain: str | None
 
 
-# Characters of an address, or of what stands in its place, that are shown and searched.
+# The most characters of an address that are shown and searched.
 MAX_CHARACTERS = 512
-# An unquoted ASCII local part (RFC 5322, dot-atom); possessive, as going back would find nothing.
+# An unquoted ASCII local part (RFC 5322, dot-atom); possessive, as backtracking finds nothing.
 _ATOM_CHARACTERS = f"{ascii_letters}{digits}!#$%&'*+-/=?^_`{{|}}~"
 _SET = re.escape(_ATOM_CHARACTERS)
 _ATOM = f"[{_SET}]++"
 _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
-# RFC 5321, 4.5.3.1.1. The package doesn't mind longer ones, but they are unusual.
+# RFC 5321, 4.5.3.1.1. The package accepts longer local parts, but they are unusual.
 _MAX_LOCAL = 64
-# Domains that are remembered.
+# The most domains in a cache.
 _MAX_DOMAINS = 1 << 16
-# The most bytes of an address in UTF-8, as it is written and in its normal form; and of a domain
-# with which no plain local part makes it too long.
+# The most bytes of an address in UTF-8, as written and in its normal form; and of a domain with
+# which no plain local part makes an address too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
 _MAX_DOMAIN = _MAX_LENGTH - _MAX_LOCAL - 1
 # Twice as fast as Syntax(…).
 _new = tuple.__new__
-# Local parts that the package writes in lower case.
+# Local parts that the package puts in lower case.
 _CASELESS = frozenset(rfc_constants.CASE_INSENSITIVE_MAILBOX_NAMES)
 
-# The package tells kinds of errors apart only by their sentences: what one contains, and our code
-# for it. The first that fits counts.
+# The package's errors differ only in their sentences. Each pair is a part of a sentence and the
+# reason for it; the first match counts.
 _REASONS = (
     ("must have an @-sign", "no_at_sign"),
     ("instead of a regular at-sign", "no_at_sign"),
@@ -84,12 +85,12 @@ _REASONS = (
     ("immediately after", "bad_domain"),
 )
 _TOO_LONG = Syntax("too_long", None, None)
-# All codes for a malformed address.
+# All reasons for a malformed address.
 MALFORMED = frozenset(code for _, code in _REASONS) | {"bad_syntax"}
 
 
 def _size(text: str) -> int:
-    """Bytes of the text in UTF-8."""
+    """Return the number of bytes of the text in UTF-8."""
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
@@ -102,7 +103,7 @@ def _reason(error: EmailNotValidError) -> str:
 
 
 def by_library(address: str) -> Syntax:
-    """What the package says of an address, but for one that is too long."""
+    """Return the package's result for an address, unless it is too long."""
     if _size(address) > _MAX_LENGTH:
         return _TOO_LONG
     try:
@@ -112,15 +113,15 @@ def by_library(address: str) -> Syntax:
     return Syntax(None, valid.normalized, valid.ascii_domain)
 
 
-# A host name of several labels (RFC 1123), not as long as can be, the last of which ends with a
-# letter; two hyphens in a row are unusual, and may be punycode.
+# A host name of at least two labels (RFC 1123), shorter than the limit, that ends with a letter.
+# Two hyphens in a row are left to the package, because they may be punycode.
 _LABEL = "(?![^.]{64})[a-z0-9](?:-?[a-z0-9])*+"
 _PLAIN_DOMAIN = re.compile(rf"(?=.{{1,180}}\Z)(?:{_LABEL}\.)++{_LABEL}(?<=[a-z])")
 _RESERVED = frozenset(SPECIAL_USE_DOMAIN_NAMES)
 
 
 def _is_reserved(domain: str) -> bool:
-    """Whether it, or a domain that it is part of, is for special use."""
+    """Return whether the domain or one of its parents is for special use."""
     while domain not in _RESERVED:
         _, dot, domain = domain.partition(".")
         if not dot:
@@ -128,15 +129,15 @@ def _is_reserved(domain: str) -> bool:
     return True
 
 
-# Of a domain: what comes of an address with it if that is malformed whatever its plain local part;
-# "@" and the domain in normal form; the domain as the DNS has it; the longest plain local part.
-_Domain = tuple[Syntax | None, str, str, int]
-
-
 @lru_cache(maxsize=_MAX_DOMAINS)
-def _by_domain(domain: str) -> _Domain:
-    # Where the local part ends doesn't depend on what it is, as long as it is plain; nor does any
-    # error but that the whole is too long, which the package looks for last.
+def _by_domain(domain: str) -> tuple[Syntax | None, str, str, int]:
+    """Return all that a domain says about an address with a plain local part.
+
+    That is: the result if every such address is malformed; "@" and the domain in normal form; the
+    domain in lower-case ASCII; the length of the longest plain local part allowed.
+    """
+    # No error depends on a plain local part, except that the address is too long, for which the
+    # package looks last.
     lowered = domain.lower()
     if domain.isascii() and _PLAIN_DOMAIN.fullmatch(lowered) and not _is_reserved(lowered):
         return None, f"@{lowered}", lowered, min(_MAX_LENGTH - 1 - len(domain), _MAX_LOCAL)
@@ -149,7 +150,7 @@ def _by_domain(domain: str) -> _Domain:
     return None, ending, syntax.domain, min(longest, _MAX_LOCAL)
 
 
-# Of an ASCII address so short, no part can be too long.
+# In an ASCII address of this length, no part can be too long.
 _SHORT = 64
 _WORDS = re.compile("[A-Za-z0-9]+")
 _HOST = re.compile("[A-Za-z0-9.-]*")
@@ -161,11 +162,11 @@ def _by_shape(shape: str) -> Syntax:
 
 
 def _malformed(address: str) -> Syntax | None:
-    """What is wrong with an address, if that shows by its shape.
+    """Return the result for a malformed address if its shape shows it; otherwise None.
 
-    Which letters and digits are before the last @-sign, and how many, makes no difference to what
-    is wrong with a short ASCII address, nor which well-formed domain is behind it. So those of one
-    shape need to be asked about once.
+    The result for a short, malformed ASCII address depends neither on the letters and digits before
+    the last @-sign, and their number, nor on a well-formed domain behind it. So the package is
+    asked once for each shape.
     """
     if len(address) > _SHORT or not address.isascii():
         return None
@@ -181,15 +182,15 @@ def _malformed(address: str) -> Syntax | None:
 
 
 def _split(address: str) -> tuple[str, str] | None:
-    """A plain local part, and the domain, which may be malformed; None for any other address."""
+    """Return (plain local part, domain, which may be malformed); None for any other address."""
     if _size(address) > _MAX_LENGTH:
         return None
     local, at, domain = address.partition("@")
     if (
         at
-        # There are as many of these as of domains.
+        # A domain with an @-sign may be any text; it would fill the cache.
         and "@" not in domain
-        # With a longer domain, it depends on the local part whether all is too long.
+        # With a longer domain, the local part decides whether the address is too long.
         and _size(domain) <= _MAX_DOMAIN
         and _PLAIN_LOCAL.fullmatch(local) is not None
     ):
@@ -198,7 +199,7 @@ def _split(address: str) -> tuple[str, str] | None:
 
 
 def parse(address: str) -> Syntax:
-    """The same answer as by_library(), mostly without asking."""
+    """Return the result of by_library(), mostly without a call of the package."""
     split = _split(address)
     if split is None:
         return _malformed(address) or by_library(address)
@@ -214,8 +215,9 @@ def parse(address: str) -> Syntax:
 
 
 def parts(address: str) -> tuple[str | None, str, str]:
-    """What parse() says without the normal form, which takes less time still: the reason, or else
-    None, the local part as it is written, and the domain.
+    """Return (reason or None, local part as written, domain).
+
+    They are those of parse(); without a normal form, this takes less time.
     """
     split = _split(address)
     if split is None:
@@ -230,12 +232,12 @@ def parts(address: str) -> tuple[str | None, str, str]:
 
 
 def normalized(address: str) -> str:
-    """The normal form of an address, empty if it is malformed."""
+    """Return the normal form of an address; empty if it is malformed."""
     return parse(address).normalized or ""
 
 
 def normal_forms(addresses: list[str]) -> list[str]:
-    """The normal form of each, as of normalized(), in a fraction of the time."""
+    """Return normalized() of each address, in a fraction of the time."""
     text = as_lines(addresses)
     if text is None:
         return [*map(normalized, addresses)]
@@ -253,7 +255,7 @@ _normal_domains: set[str] = set()
 
 
 def _are_normal(domains: list[str]) -> bool:
-    """Whether all are among _normal_domains, when those that belong there have been added."""
+    """Add the domains that belong to _normal_domains, and return whether all are in there."""
     if _normal_domains.issuperset(domains):
         return True
     if len(_normal_domains) > _MAX_DOMAINS:
@@ -264,9 +266,10 @@ def _are_normal(domains: list[str]) -> bool:
     return _normal_domains.issuperset(domains)
 
 
-# A line's end, and the next line up to the domain if what becomes of the address depends on that
-# alone, or else the whole line. Before the domain is a plain local part then, not too long, and
-# none that has a meaning; that it has other characters than those is seen soonest.
+# Matches a line's end, and behind it either the local part and "@" of an address whose outcome
+# depends on its domain alone, or else the whole line. Such a local part is plain, short enough, and
+# no name with a meaning. Most local parts have a character that no such name has, and so fail the
+# first lookahead at once.
 _MEANS_MORE = f"(?=[A-Za-z-]++@){pattern_of(ROLES | _CASELESS)}@"
 _BEFORE_DOMAIN = re.compile(
     rf"\n(?:(?!{_MEANS_MORE})(?![^@]{{{_MAX_LOCAL + 1}}}){_ATOM}(?:\.{_ATOM})*+@(?=[^@\n]++$)"
@@ -276,17 +279,18 @@ _BEFORE_DOMAIN = re.compile(
 
 
 def split_lines(text: str) -> tuple[list[str | None], list[str]]:
-    """Of addresses, one a line, those that are to be looked at whole, and the domains of the rest.
+    """Return two lists for addresses, one a line: whole addresses, and domains.
 
-    Both lists have an item for each line: the one None if the domain is all that matters, which
-    may be malformed; the other "" if it isn't.
+    Both have an item for each line. If the outcome depends on the domain alone, the first has None
+    and the second the domain, which may be malformed; otherwise the first has the address and the
+    second "".
     """
     pieces = _BEFORE_DOMAIN.split(f"\n{text}")
     return pieces[1::2], pieces[2::2]
 
 
 def is_roomy(domain: str) -> bool:
-    """Whether any plain address with this domain is well-formed, however long its local part."""
+    """Return whether every plain address with this domain is well-formed, up to _MAX_LOCAL."""
     if _size(domain) > _MAX_DOMAIN:
         return False
     malformed, _, _, longest = _by_domain(domain)
@@ -294,9 +298,9 @@ def is_roomy(domain: str) -> bool:
 
 
 def of_domain(domain: str) -> Syntax | None:
-    """What comes of any address with this domain and a plain local part, except a normal form.
+    """Return the result, without a normal form, for all plain addresses with this domain.
 
-    None if that depends on how long the local part is.
+    Returns None if it depends on the length of the local part.
     """
     if _size(domain) > _MAX_DOMAIN:
         return None

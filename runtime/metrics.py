@@ -1,14 +1,15 @@
-"""What is counted and timed, in the terms of Prometheus.
+"""Metrics for Prometheus.
 
-Each process counts for itself. Workers, which nobody can ask, tell their numbers when they announce
-themselves (relay/presence.py), and the app shows all of them at /metrics by the label `process`.
-They are for watching, and go with their process; what is owed to anybody stands in PostgreSQL.
+Each process counts for itself. Workers have no port, so they send their samples with their
+announcements (relay/presence.py), and the app shows all of them at /metrics by the label `process`.
+Metrics are lost with their process; the truth is in PostgreSQL.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
@@ -16,13 +17,13 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
-# Numbers that one process may tell, and bytes of a name or label: none of ours comes near.
+# The most samples of one process, and bytes of a name or label; a real process has far fewer.
 MAX_SAMPLES = 1000
 MAX_LABEL = 100
 
 _LABELS = {"method", "route", "status", "verdict", "reason", "state", "le"}
 
-# A number of a process: its name, its labels, its value.
+# A sample: name, labels, value.
 Sample = tuple[str, dict[str, str], float]
 
 REGISTRY = CollectorRegistry()
@@ -30,7 +31,7 @@ ProcessCollector(registry=REGISTRY)
 
 REQUESTS = Histogram(
     "email_batch_request_seconds",
-    "Seconds until the answer to a request began; streams and downloads last longer.",
+    "Seconds until the response to a request began; streams and downloads last longer.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
     registry=REGISTRY,
@@ -43,7 +44,7 @@ TURNS = Histogram(
 )
 EMAILS = Counter(
     "email_batch_emails",
-    "Emails processed, by outcome; a reason of a processor's own is `own`.",
+    "Emails processed, by outcome; the reasons of a team's own processor count as `own`.",
     ["verdict", "reason"],
     registry=REGISTRY,
 )
@@ -53,18 +54,16 @@ REPEATED_TURNS = Counter(
     "Turns on a chunk of which an earlier turn was never committed.",
     registry=REGISTRY,
 )
-SWEEPS = Counter(
-    "email_batch_sweeps", "Looks for batches that nobody rings for.", registry=REGISTRY
-)
-RINGS = Counter("email_batch_rings", "Batch ids given to the Redis list.", registry=REGISTRY)
-STREAMS = Gauge("email_batch_streams", "Event streams and downloads open.", registry=REGISTRY)
+SWEEPS = Counter("email_batch_sweeps", "Sweeps for unfinished batches.", registry=REGISTRY)
+RINGS = Counter("email_batch_rings", "Batch ids put on the Redis list.", registry=REGISTRY)
+STREAMS = Gauge("email_batch_streams", "Open event streams and downloads.", registry=REGISTRY)
 DATABASE_CONNECTIONS = Gauge(
     "email_batch_database_connections", "Connections to PostgreSQL.", ["state"], registry=REGISTRY
 )
 
 
 def samples() -> list[Sample]:
-    """All numbers of this process."""
+    """Return all samples of this process."""
     return [
         (sample.name, sample.labels, sample.value)
         for metric in REGISTRY.collect()
@@ -74,8 +73,10 @@ def samples() -> list[Sample]:
 
 
 def parse(value: Any) -> list[Sample]:
-    """The samples in what a process told. Raises ValueError, TypeError or AttributeError for
-    anything else."""
+    """Return the samples that a process announced, checked.
+
+    Raises ValueError, TypeError or AttributeError for anything else.
+    """
     parsed = []
     for name, labels, number in value[:MAX_SAMPLES]:
         if not labels.keys() <= _LABELS:
@@ -88,36 +89,26 @@ def parse(value: Any) -> list[Sample]:
     return parsed
 
 
-class _Shown:
-    """What generate_latest() takes for a registry."""
-
-    def __init__(self, families: Iterable[Metric]) -> None:
-        self._families = families
-
-    def collect(self) -> Iterator[Metric]:
-        yield from self._families
-
-
 def exposition(processes: Mapping[str, list[Sample]], gauges: Iterable[Metric]) -> bytes:
-    """All numbers of all processes, and `gauges`, as text for Prometheus.
+    """Return the samples of all processes, and `gauges`, as text for Prometheus.
 
-    What a process tells under another name or label than ours is left out.
+    Samples whose name is not in REGISTRY are left out.
     """
     families = [*gauges]
     for known in REGISTRY.collect():
         family = Metric(known.name, known.documentation, known.type)
         names = {f"{known.name}{suffix}" for suffix in ("", "_total", "_bucket", "_sum", "_count")}
-        for process, told in processes.items():
-            for name, labels, value in told:
+        for process, announced in processes.items():
+            for name, labels, value in announced:
                 if name in names:
                     family.add_sample(name, {**labels, "process": process}, value)
         families.append(family)
-    text: bytes = generate_latest(_Shown(families))
+    text: bytes = generate_latest(SimpleNamespace(collect=lambda: families))
     return text
 
 
 def gauge(name: str, about: str, value: float | None) -> Metric:
-    """A number of the whole; None is left out."""
+    """Return a gauge of the whole installation, without a sample if the value is None."""
     family = GaugeMetricFamily(f"email_batch_{name}", about)
     if value is not None:
         family.add_metric([], value)

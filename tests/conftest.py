@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import shutil
-import signal
-import subprocess
-import sys
-import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import CompletedProcess
 from typing import Any
 
 import psycopg2
@@ -34,12 +29,12 @@ pytest.register_assert_rewrite("harness")
 from app import wsgi
 from harness import chromium
 from harness.batches import store
-from harness.config import ROOT, write_config
+from harness.config import write_config
 from harness.nameserver import Nameserver
 from harness.polling import eventually
-from harness.processes import Process
+from harness.processes import Process, run_script
 from harness.processors import write_slow_processor
-from harness.servers import database_of_its_own
+from harness.servers import bundled_servers, database_of_its_own
 from harness.site import Site
 from postgres import database, schema
 from relay import hub as progress
@@ -48,7 +43,6 @@ from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
 from runtime.settings import Settings
-from servers.keeper import BundledServer
 from web.access.sign_in import Access
 from web.server import server as serving
 from web.server.server import HttpServer
@@ -77,16 +71,8 @@ def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def servers() -> Iterator[Servers]:
-    # Not pytest's own folder, whose path is too long for a socket's.
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    running = []
-    try:
-        running = [BundledServer(kind, folder) for kind in ("postgres", "redis")]
+    with bundled_servers("postgres", "redis") as running:
         yield Servers(*(server.url for server in running))
-    finally:
-        for server in running:
-            server.release()
-        shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
@@ -312,28 +298,24 @@ def page(open_page: Callable[..., Page]) -> Page:
 
 
 @pytest.fixture
-def run_manage(servers, database, client, tmp_path):
-    """Run a verb; the result, and its document if it was asked for as JSON."""
+def run_manage(
+    servers: Servers, database: None, client: redis.Redis, tmp_path: Path
+) -> Callable[..., CompletedProcess[str]]:
+    """Run a verb on the servers of the tests."""
 
-    def run(*arguments, **environment):
-        config = write_config(tmp_path)
-        return subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "--config", str(config), *arguments],
-            env={**os.environ, **servers.environment, **environment},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    def run(*arguments: str, **environment: str) -> CompletedProcess[str]:
+        return run_script("manage.py", tmp_path, *arguments, **servers.environment | environment)
 
     return run
 
 
 @pytest.fixture
-def document(run_manage):
+def document(
+    run_manage: Callable[..., CompletedProcess[str]],
+) -> Callable[..., tuple[int, Any]]:
     """Run a verb with --json; its exit status and document. Nothing else is on standard output."""
 
-    def run(verb, *arguments, **environment):
+    def run(verb: str, *arguments: str, **environment: str) -> tuple[int, Any]:
         done = run_manage(verb, "--json", *arguments, **environment)
         return done.returncode, json.loads(done.stdout)
 
@@ -341,34 +323,33 @@ def document(run_manage):
 
 
 @pytest.fixture
-def manage(tmp_path):
+def manage(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
     """Run a verb on the PostgreSQL at `url`, or on bundled servers."""
 
-    def run(*arguments, url="embedded", redis_url="unix:///nobody", folder=tmp_path, **environment):
-        config = write_config(folder)
-        urls = {"REDIS_URL": redis_url, "DATABASE_URL": url}
-        if url == "embedded":
-            urls = {}
-        return subprocess.run(
-            [sys.executable, str(ROOT / "manage.py"), "--config", str(config), *arguments],
-            env={**os.environ, **urls, **environment},
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+    def run(
+        *arguments: str, url: str = "", folder: Path = tmp_path, **environment: str
+    ) -> CompletedProcess[str]:
+        urls = {"DATABASE_URL": url, "REDIS_URL": "unix:///nobody"} if url else {}
+        return run_script("manage.py", folder, *arguments, **urls | environment)
 
     return run
 
 
 @pytest.fixture
-def other(servers):
+def other(servers: Servers) -> Iterator[str]:
+    """The URL of an empty database."""
     with database_of_its_own(servers.database_url, "other") as url:
         yield url
 
 
 @pytest.fixture
-def small_backup(servers, database, manage, tmp_path):
+def small_backup(
+    servers: Servers,
+    database: None,
+    manage: Callable[..., CompletedProcess[str]],
+    tmp_path: Path,
+) -> Path:
+    """A backup of a batch of two emails."""
     store("a@x.de", "b")
     path = tmp_path / "b.dump"
     assert manage("backup", str(path), url=servers.database_url).returncode == 0
@@ -376,22 +357,11 @@ def small_backup(servers, database, manage, tmp_path):
 
 
 @pytest.fixture
-def begin(servers, tmp_path):
+def begin(servers: Servers, run: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
     """Begin a verb; it is ended after the test."""
-    config = write_config(tmp_path)
-    begun = []
+    config = str(write_config(tmp_path))
 
-    def start(*arguments, **environment):
-        process = Process(
-            "manage.py",
-            "--config",
-            str(config),
-            *arguments,
-            **{**servers.environment, **environment},
-        )
-        begun.append(process)
-        return process
+    def start(*arguments: str, **environment: str) -> Process:
+        return run("manage.py", "--config", config, *arguments, **servers.environment | environment)
 
-    yield start
-    for process in begun:
-        process.stop(signal.SIGKILL)
+    return start

@@ -1,9 +1,9 @@
-"""Processing emails in a child process, for those of which one may kill whoever processes it.
+"""Isolation: process emails in a child process, because one of them may kill its process.
 
-A chunk whose turns keep dying has an email that crashes the processor (a segmentation fault, all
-memory used up) or on which it never returns. Here the child dies instead of the worker. It handles
-one email at a time and says each outcome at once, so that the culprit is the email whose outcome
-is missing.
+A chunk whose turns keep dying has an email that crashes the processor (by a segmentation fault or
+by using up all memory) or on which it never returns. The child dies instead of the worker. It
+processes one email at a time and writes each outcome at once, so that the first email without an
+outcome is the culprit.
 """
 
 from __future__ import annotations
@@ -24,22 +24,23 @@ import processors
 from processors import CRASHED, PROCESSED, TIMED_OUT, Findings, Outcome, ProcessorError
 from runtime import child, logs
 
-# Deaths in a row on one email until it counts as the culprit: one may be somebody else's doing.
+# Deaths in a row on one email until it counts as the culprit; a single one may have another cause.
 DEATHS = 2
-# Seconds that a child may take to load the processor, and at most between two calls of `alive`.
+# The limit of a child's time to load the processor.
 START_SECONDS = 60.0
+# The longest time between two calls of `alive`.
 ALIVE_SECONDS = 0.5
-# What the child says before its first outcome, and when it has ended in good order.
+# The child's first line, when the processor is loaded, and its last, if it has ended regularly.
 _READY = b"ready"
 _END = b"end"
-# prctl(2): the signal that a process gets when the thread that started it ends.
+# prctl(2): sets the signal that a process gets when the thread that started it ends.
 _PR_SET_PDEATHSIG = 1
 
 logger = logs.Logger("isolation")
 
 
 class _TimeoutError(Exception):
-    """The child has said nothing for too long."""
+    """The child has written nothing for too long."""
 
 
 def process(
@@ -51,12 +52,13 @@ def process(
     limit: float,
     alive: Callable[[], None],
 ) -> Findings:
-    """What is found of the first of the addresses: of one at least, for about `turn_seconds`.
+    """Process addresses for about `turn_seconds`, one at least, and return the findings.
 
-    `name` and `options` are the processor's, as processors.load() takes them. An address that
-    takes longer than `limit` seconds fails with `timed_out`, one that kills the child with
-    `worker_crashed`. `alive` is called several times within `limit` as long as this lasts; what it
-    raises ends it. Raises ProcessorError if no child gets as far as its first address.
+    `name` and `options` are the processor's, as processors.load() takes them.
+    `limit` is the time in seconds after which an address fails with `timed_out`. An address that
+    kills the child fails with `worker_crashed`.
+    `alive` is called several times within `limit`; an error that it raises ends the processing.
+    Raises ProcessorError if a child doesn't get as far as its first address.
     """
     findings = Findings()
     deadline = time.monotonic() + turn_seconds
@@ -64,8 +66,8 @@ def process(
     while findings.count < len(addresses) and (findings.count == 0 or time.monotonic() < deadline):
         before = findings.count
         try:
-            with _child(name, options, addresses[before:], deadline - time.monotonic()) as said:
-                died = not _read(said, findings, limit, alive)
+            with _child(name, options, addresses[before:], deadline - time.monotonic()) as pipe:
+                died = not _read(pipe, findings, limit, alive)
         except _TimeoutError:
             findings.add(TIMED_OUT)
             continue
@@ -82,37 +84,37 @@ def process(
 def _child(
     name: str, options: Mapping[str, Any] | None, addresses: list[str], seconds: float
 ) -> Iterator[int]:
-    """A child at work on the addresses: the descriptor to read from what it says."""
+    """Start a child on the addresses, and yield the descriptor from which to read its lines."""
     with tempfile.TemporaryFile() as file:
-        # Not on the command line, which everybody on the machine may read.
+        # The options aren't on the command line, which everybody on the machine may read.
         file.write(json.dumps(dict(options or {})).encode() + b"\n")
         for address in addresses:
             file.write(json.dumps(address).encode() + b"\n")
         file.seek(0)
-        said, says = os.pipe()
+        reading, writing = os.pipe()
         try:
-            process = child.start(
-                "work.isolation", name, str(max(0.0, seconds)), *sys.path, stdin=file, stdout=says
-            )
-            os.close(says)
+            arguments = (name, str(max(0.0, seconds)), *sys.path)
+            process = child.start("work.isolation", *arguments, stdin=file, stdout=writing)
+            os.close(writing)
             try:
-                yield said
+                yield reading
             finally:
                 process.kill()
                 process.wait()
         finally:
-            os.close(said)
+            os.close(reading)
 
 
-def _read(said: int, findings: Findings, limit: float, alive: Callable[[], None]) -> bool:
-    """Add what the child says until it ends; False if it didn't end in good order.
+def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]) -> bool:
+    """Add the child's outcomes until it ends, and return whether it ended regularly.
 
-    Raises _TimeoutError if it is silent for `limit` seconds, and ProcessorError if it never begins.
+    Raises _TimeoutError if the child writes nothing for `limit` seconds, and ProcessorError if it
+    doesn't load the processor.
     """
     ready, ended, rest = False, False, b""
     deadline = time.monotonic() + START_SECONDS
-    poll = select.poll()  # select() ends at 1,024 files
-    poll.register(said, select.POLLIN)
+    poll = select.poll()  # select() takes no descriptor above 1,023
+    poll.register(pipe, select.POLLIN)
     while True:
         alive()
         if not poll.poll(1000 * min(ALIVE_SECONDS, limit / 4)):
@@ -121,10 +123,10 @@ def _read(said: int, findings: Findings, limit: float, alive: Callable[[], None]
                     raise _TimeoutError
                 raise ProcessorError(f"a child process takes over {START_SECONDS:.0f} s to start")
             continue
-        heard = os.read(said, 1 << 16)
-        if not heard:
+        data = os.read(pipe, 1 << 16)
+        if not data:
             break
-        *lines, rest = (rest + heard).split(b"\n")
+        *lines, rest = (rest + data).split(b"\n")
         deadline = time.monotonic() + limit
         if lines and not ready:
             ready = lines.pop(0) == _READY
@@ -139,13 +141,16 @@ def _read(said: int, findings: Findings, limit: float, alive: Callable[[], None]
 
 
 def main(name: str, seconds: float) -> None:
-    """The child: read options and then addresses from standard input, one a line, and say what
-    comes of each address."""
+    """Run the child.
+
+    Reads options, and then addresses, one a line, from standard input, and writes the outcome of
+    each address to standard output.
+    """
     if sys.platform == "linux":
-        # A child on which the parent waits in vain must not outlive it.
+        # A child that hangs must not outlive its parent.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    said = os.dup(sys.stdout.fileno())
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a processor prints is no outcome
+    output = os.dup(sys.stdout.fileno())
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # a processor may print
     logs.setup()
     logged: set[type] = set()
 
@@ -155,15 +160,15 @@ def main(name: str, seconds: float) -> None:
             logger.error("processor failed", error=type(error).__name__, exc_info=error)
 
     processor = processors.load(name, json.loads(sys.stdin.readline()))
-    os.write(said, _READY + b"\n")
+    os.write(output, _READY + b"\n")
     deadline = time.monotonic() + seconds
     for line in sys.stdin:
         findings = processors.process(processor, [json.loads(line)], deadline, on_error)
         outcome = findings.others[0][1] if findings.others else PROCESSED
-        os.write(said, json.dumps(outcome).encode() + b"\n")
+        os.write(output, json.dumps(outcome).encode() + b"\n")
         if time.monotonic() > deadline:
             break
-    os.write(said, _END + b"\n")
+    os.write(output, _END + b"\n")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
 """The supervisor of a worker's threads.
 
-Each thread pops a batch id off the Redis list by itself and takes a turn on that batch (turns.py).
-The supervisor replaces threads that die or hang, rings for unfinished batches that nobody rings
-for, removes what is deleted or too old, announces this worker, and ends it in good order.
+Each thread dequeues a batch id from the Redis list and takes a turn on that batch (turns.py). The
+supervisor replaces threads that die or hang, rings for unfinished batches, deletes expired batches
+and removes the rows of deleted ones, announces the worker, and shuts it down gracefully.
 """
 
 from __future__ import annotations
@@ -24,25 +24,25 @@ from runtime.every import Every
 from runtime.phrases import several
 from work.turns import Services, Turns
 
-# Seconds between two looks of the supervisor at its threads.
+# Seconds between two runs of run_once().
 SUPERVISE_SECONDS = 0.2
-# Seconds that a turn may outlast its limit: the thread may come back from PostgreSQL by itself.
+# Seconds that a turn may outlast its timeout, in which the thread may return from PostgreSQL.
 GRACE_SECONDS = 1.0
-# Seconds after its deletion from which on workers remove a batch's rows, too. Whoever deleted the
-# batch has removed them by then, or was interrupted.
+# Seconds after which workers remove the rows of a deleted batch. The process that deleted it has
+# removed them by then, or was interrupted.
 REMOVAL_SECONDS = 60.0
-# Seconds between two looks for batches that are to be kept no longer.
+# Seconds between two queries for expired batches.
 EXPIRY_SECONDS = 60.0
-# The most such batches that are deleted in one go.
+# The most expired batches deleted in one sweep.
 MAX_EXPIRED = 100
-# The most ids in the Redis list beyond two for each unfinished batch. A longer list is cleared.
+# A Redis list with more ids than two for each unfinished batch, and so many besides, is cleared.
 STALE_IDS = 100
 
 logger = logs.Logger("worker")
 
 
 class Supervisor:
-    """Starts the threads, replaces them, sweeps, announces the worker, and stops it."""
+    """Starts and replaces the worker's threads, sweeps, announces the worker, and shuts it down."""
 
     def __init__(self, services: Services, stopping: threading.Event) -> None:
         self._services = services
@@ -52,9 +52,9 @@ class Supervisor:
         self._presence = Presence(services.doorbell.client, services.settings.redis.queue_key)
         self._threads: dict[int, tuple[Turns, threading.Thread]] = {}
         self._hung: list[threading.Thread] = []
-        # The emails of threads that were replaced.
+        # Emails processed by threads that were replaced.
         self._emails_before = 0
-        # The emails of all threads at the last announcement, and its time.
+        # Emails processed by all threads until the last announcement, and its time.
         self._announced_emails = 0
         self._announced_at = time.monotonic()
         self._probe = Every(PROBE_SECONDS)
@@ -64,13 +64,14 @@ class Supervisor:
 
     @property
     def worn_out(self) -> bool:
-        """Whether so many threads hang that a fresh process should take this one's place."""
+        """True if so many threads hang that a new process should replace this one."""
         return len(self._hung) >= self._settings.max_hung
 
     def run(self, not_frozen: Callable[[], object] = lambda: None) -> bool:
-        """Work until `stopping` or worn out; return whether all threads ended their turns in time.
+        """Run until `stopping` is set or the worker is worn out.
 
-        `not_frozen` is called several times a second.
+        Returns whether all threads ended their turns in time. Calls `not_frozen` several times a
+        second.
         """
         logger.info("worker started", pid=os.getpid(), threads=self._settings.threads)
         systemd.ready(f"{several(self._settings.threads, 'thread')} processing batches")
@@ -80,15 +81,15 @@ class Supervisor:
             try:
                 self.run_once()
             except Exception:
-                logger.exception("supervisor failed; it goes on")
+                logger.exception("supervisor failed; it continues")
             self._stopping.wait(SUPERVISE_SECONDS)
         return self._shut_down()
 
     def run_once(self) -> None:
-        """Do each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
+        """Run each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
         self._hung = [thread for thread in self._hung if thread.is_alive()]
         for number in range(1, self._settings.threads + 1):
-            self._mind_thread(number)
+            self._replace_if_needed(number)
         if self._doorbell.away and self._probe.due():
             self._doorbell.probe()
         self._services.publisher.flush()
@@ -107,7 +108,7 @@ class Supervisor:
         self._doorbell.use(lambda: self._presence.announce(reports, rate))
 
     def sweep(self) -> None:
-        """Ring for all unfinished batches, and delete and remove what is to be gone."""
+        """Delete expired batches, remove rows of deleted ones, and ring for all unfinished ones."""
         metrics.SWEEPS.inc()
         try:
             self._delete_expired()
@@ -117,7 +118,7 @@ class Supervisor:
             with session():
                 unfinished = snapshots.unfinished_batches()
                 if self._clear_stale_ids(len(unfinished)):
-                    # Batches that were rung for meanwhile are gone from the list, too.
+                    # Batches enqueued since the query were cleared from the list too.
                     unfinished = snapshots.unfinished_batches()
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
@@ -133,7 +134,7 @@ class Supervisor:
         with session():
             expired = removal.expired_batches(days, MAX_EXPIRED)
         for batch_id in expired:
-            with session(), contextlib.suppress(changes.StateError):  # it is being retried
+            with session(), contextlib.suppress(changes.StateError):  # it was retried meanwhile
                 last = changes.delete(batch_id, expired=True)
                 if last is not None:
                     logger.info("expired", batch=batch_id, emails=last.total, days=f"{days:g}")
@@ -142,7 +143,7 @@ class Supervisor:
             self._expiry.hasten()
 
     def _remove_deleted(self) -> None:
-        """Remove, for a moment, rows of deleted batches whose removal was interrupted."""
+        """Remove rows of deleted batches whose removal was interrupted, for SUPERVISE_SECONDS."""
         with session():
             deleted = removal.deleted_batches(REMOVAL_SECONDS)
         deadline = time.monotonic() + SUPERVISE_SECONDS
@@ -150,7 +151,7 @@ class Supervisor:
             removal.remove_all(batch_id, deadline=deadline)
 
     def _clear_stale_ids(self, unfinished: int) -> bool:
-        """Clear a list with far more ids than batches, and return whether that was needed."""
+        """Clear the list if it has far more ids than there are batches; return whether it had."""
         queue = self._services.queue
         depth = self._doorbell.use(queue.depth) or 0
         if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
@@ -159,8 +160,8 @@ class Supervisor:
         logger.warning("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
         return True
 
-    def _mind_thread(self, number: int) -> None:
-        """Replace the thread of this number if it isn't there, died or hangs."""
+    def _replace_if_needed(self, number: int) -> None:
+        """Start a thread of this number if there is none, or if it died or hangs."""
         turns, thread = self._threads.get(number, (None, None))
         if turns is None or thread is None:
             self._start_thread(number)
@@ -184,7 +185,7 @@ class Supervisor:
         if number in self._threads:
             self._emails_before += self._threads[number][0].emails
         turns = Turns(self._services, number)
-        # A daemon, so that one that hangs can't keep a stopping process alive.
+        # A daemon thread, because a hanging one must not keep the process alive.
         thread = threading.Thread(target=turns.run, name=f"worker-{number}", daemon=True)
         thread.start()
         self._threads[number] = turns, thread
@@ -214,11 +215,11 @@ class Supervisor:
 
 @contextlib.contextmanager
 def ended_if_frozen(seconds: float) -> Iterator[Callable[[], object]]:
-    """Yield a function; after `seconds` of processor time without a call of it, the process ends.
+    """Yield a function; the process ends after `seconds` of processor time without a call of it.
 
-    Native code that never returns and never releases the interpreter (a regular expression that
-    backtracks for ever) stops all threads, the supervisor's too, so the kernel ends the process.
-    A traceback of each thread is written before.
+    Native code that never returns and never releases the interpreter, such as a regular expression
+    that backtracks for ever, stops all threads, the supervisor's too. So a timer of the kernel ends
+    the process, after a traceback of each thread has been written.
     """
     faulthandler.register(signal.SIGPROF, chain=True)
     try:

@@ -1,9 +1,9 @@
-"""Turns: what a worker thread does, over and over.
+"""Turns: the loop of a worker thread.
 
-A turn is one transaction: claim a chunk, process emails until the chunk is done or the turn has
-lasted long enough, write the outcomes, count them, commit. If the process dies at any instant, the
-transaction is undone and the chunk is free for others. That a turn began is noted before, so that
-a chunk whose turns keep dying is known, and its emails are processed in isolation.
+A turn is one transaction: claim a chunk, process emails until the chunk is done or turn_seconds
+have passed, write the outcomes, count them, commit. If the process dies at any instant, the
+transaction is rolled back and the chunk is free again. The beginning of each turn is committed
+before it, so that a chunk whose turns keep dying is known; its emails are processed in isolation.
 """
 
 from __future__ import annotations
@@ -29,21 +29,22 @@ from runtime import logs, metrics
 from runtime.settings import Settings
 from work import isolation
 
-# Seconds that a thread waits at the list at once, and at most after errors.
+# The longest wait of a thread for an id on the list.
 DEQUEUE_SECONDS = 1.0
+# The longest pause of a thread after errors, in seconds.
 MAX_BACKOFF = 2.0
-# Turns that may be lost on a chunk until its emails are processed in isolation.
+# Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2
-# Reasons by which a batch shows that it holds emails that kill; all of it is then isolated.
+# A batch with an email that failed for one of these reasons is processed in isolation.
 KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
-# Kinds of processor errors, by batch, that are remembered as logged.
+# The most pairs of a batch and a kind of error that are known to have been logged.
 MAX_LOGGED = 1000
 
 logger = logs.Logger("worker")
 
 
 def tally(claim: Claim, findings: Findings) -> Outcomes:
-    """What was found of the claim's first emails, as the database is to store it."""
+    """Return the outcomes of the claim's first emails as the database stores them."""
     ids = claim.ids
     complete = findings.count == len(ids)
     return Outcomes(
@@ -58,14 +59,14 @@ def tally(claim: Claim, findings: Findings) -> Outcomes:
 
 
 class Services:
-    """What all threads of a worker share."""
+    """All that the threads of a worker share."""
 
     def __init__(self, settings: Settings, doorbell: Doorbell, processor: Processor) -> None:
         self.settings = settings
         self.doorbell = doorbell
         self.queue = BatchQueue(doorbell.client, settings.redis.queue_key)
         self.processor = processor
-        # Set when the threads are to end their turns and begin no others.
+        # Set to make the threads end their turns and begin no others.
         self.quiet = threading.Event()
         self.publisher = Publisher(
             lambda snapshot: self.doorbell.use(
@@ -76,17 +77,18 @@ class Services:
         self.no_batch = logs.RateLimited(logger)
         self.no_time = logs.RateLimited(logger)
         self.no_lines = logs.RateLimited(logger)
-        # The batch that was served last while Redis was away, so that all get their turn.
+        # The last batch served without Redis; the batches get their turns in the order of their
+        # ids.
         self.served = 0
-        # Errors of a processor that were logged, by batch and kind: each once.
+        # Pairs of a batch and a kind of processor error that have been logged.
         self._logged: set[tuple[int, str]] = set()
 
     def ring(self, *batch_ids: int) -> None:
-        """Ring for the batches; without Redis the threads look for them in PostgreSQL."""
+        """Ring for the batches; without Redis, threads find them in PostgreSQL."""
         self.doorbell.use(lambda: self.queue.enqueue(*batch_ids))
 
     def log_error(self, batch_id: int, error: Exception) -> None:
-        """Log what a processor raised, each kind of error once a batch."""
+        """Log an error of the processor, each kind of error once a batch."""
         kind = (batch_id, type(error).__name__)
         if kind in self._logged:
             return
@@ -97,39 +99,43 @@ class Services:
 
 
 class Turns:
-    """The turns of one thread. The thread writes all attributes but `abandoned`."""
+    """The turns of one thread.
+
+    The thread writes all attributes but `abandoned`, which the supervisor sets when it has started
+    another thread in its place.
+    """
 
     def __init__(self, services: Services, number: int) -> None:
         self._services = services
         self._settings = services.settings.worker
         self.number = number
-        # The turn under way, since when (monotonic), and the emails of all turns committed.
+        # The turn under way, and its beginning (monotonic).
         self.turn: Claim | None = None
         self.since = time.monotonic()
+        # The emails of all committed turns.
         self.emails = 0
-        # Where the thread looks for a chunk first: from that of its last turn on, or in another
-        # batch from its share on, so that of hundreds of threads on one batch not each walks past
-        # what the others hold and have done.
+        # The batch and the chunk of the last turn. The thread looks for its next chunk from there
+        # on, or in another batch from its share on; otherwise each of hundreds of threads on one
+        # batch would step over all chunks that the others hold or have done.
         self._last = 0, 0
         self._share = (number - 1) / self._settings.threads
-        # Set by the supervisor when another thread has taken this one's place.
         self.abandoned = False
 
     def outlasted(self, seconds: float) -> bool:
-        """Whether the turn under way, if there is one, has lasted longer than this."""
-        # In this order: the thread sets the time before the turn.
+        """Return whether a turn is under way and has lasted longer than this."""
+        # Read in this order, because the thread sets `since` before `turn`.
         return self.turn is not None and time.monotonic() - self.since > seconds
 
     def report(self) -> ThreadReport:
-        """What the thread does just now."""
-        turn = self.turn  # once, because the thread may end it at any moment
+        """Return what the thread is doing."""
+        turn = self.turn  # read once, because the thread may end the turn at any moment
         if turn is None:
             return ThreadReport(self.number)
         seconds = round(time.monotonic() - self.since, 3)
         return ThreadReport(self.number, turn.batch_id, turn.first_id, seconds)
 
     def run(self) -> None:
-        """Take turns until the worker is quiet; back off while the database can't be reached."""
+        """Take turns until the worker is quiet; back off after errors."""
         failures = 0
         while not (self._services.quiet.is_set() or self.abandoned):
             try:
@@ -138,21 +144,23 @@ class Turns:
                 continue
             except UNREACHABLE as error:
                 if self.abandoned:
-                    return  # its connection was cut
+                    return  # the watchdog cut its connection
                 if database.is_limit(error):
-                    self._services.no_time.warning("the database's limit ended it", error=error)
+                    self._services.no_time.warning(
+                        "turn ended by a limit of PostgreSQL's", error=error
+                    )
                 else:
                     self._services.postgres.begin(error)
             except Exception:
-                logger.exception("turn failed; its emails are still to be processed")
+                logger.exception("turn failed; its emails stay pending")
             failures = min(failures + 1, 10)
-            # Jitter, so that not all threads of all workers come back at the same moment.
+            # Jitter keeps the threads of all workers from coming back at the same moment.
             self._services.quiet.wait(
                 min(0.1 * 2**failures, MAX_BACKOFF) * random.uniform(0.5, 1.0)
             )
 
     def run_once(self) -> bool:
-        """Wait a second at most for a batch, and take a turn on it; False if there was none."""
+        """Wait for a batch, a second at most, and take a turn on it; return False without one."""
         batch_id = self._next_batch()
         if batch_id is None:
             return False
@@ -167,7 +175,7 @@ class Turns:
         return taken
 
     def take_turn(self, batch_id: int, current: Session) -> bool:
-        """Claim, process, count, commit, publish; False if there was nothing to claim."""
+        """Claim, process, commit, publish; return False if there was nothing to claim."""
         timeout = self._settings.turn_timeout_seconds
         with database.own_transactions():
             last_batch, last_chunk = self._last
@@ -214,7 +222,7 @@ class Turns:
         if claim.lost:
             metrics.REPEATED_TURNS.inc()
             logger.warning(
-                "chunk taken up again",
+                "chunk claimed again after lost turns",
                 batch=claim.batch_id,
                 chunk=claim.first_id,
                 lost=claim.lost,
@@ -229,9 +237,9 @@ class Turns:
             try:
                 return processors.process_lines(of_lines, claim.text, deadline)
             except Exception as error:
-                # One by one it will show which address it was, if it is one's fault.
+                # If one address is to blame, only its own outcome is an error then.
                 self._services.no_lines.warning(
-                    "the processor's of_lines failed; it is asked one by one",
+                    "the processor's of_lines failed; the processor is called instead",
                     batch=claim.batch_id,
                     error=repr(error),
                 )
@@ -246,8 +254,8 @@ class Turns:
         timeout = self._settings.turn_timeout_seconds
 
         def alive() -> None:
-            # The child has its own limit for each email. Until then neither PostgreSQL, nor the
-            # watchdog, nor the supervisor is to take this turn for one that hangs.
+            # The child has a limit for each email. Until that expires, neither PostgreSQL, nor the
+            # watchdog, nor the supervisor must take this turn for a hanging one.
             pool.execute_sql("SELECT 1")
             current.extend(timeout)
             self.since = time.monotonic()
@@ -262,7 +270,7 @@ class Turns:
         )
 
     def _next_batch(self) -> int | None:
-        """The next id from the list, or from PostgreSQL while Redis is away."""
+        """Return the next id from the list, or from PostgreSQL while Redis is away."""
         services = self._services
         batch_id = services.doorbell.use(lambda: services.queue.dequeue(DEQUEUE_SECONDS))
         if batch_id is not None or not services.doorbell.away:
@@ -278,7 +286,7 @@ class Turns:
 
 
 def count_turn(outcomes: Outcomes, seconds: float) -> None:
-    """Count a turn of so many seconds, and its emails, for /metrics."""
+    """Count a turn, its seconds and its emails for /metrics."""
     metrics.TURNS.observe(seconds)
     found = Counter((status, reason) for _, status, reason in outcomes.marked)
     metrics.EMAILS.labels("ok", "").inc(outcomes.count - found.total())

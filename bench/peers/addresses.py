@@ -1,11 +1,11 @@
-"""The addresses of a comparison: always the same, each once."""
+"""The addresses of a comparison, always the same, each once."""
 
 from __future__ import annotations
 
 _POPULAR = ("gmail.com", "yahoo.com", "hotmail.com", "outlook.com", "gmx.de", "icloud.com")
-# Domains of firms, beside the popular ones.
+# Domains of companies, in addition to the popular ones.
 _FIRMS = 2000
-# What comes once in a hundred addresses each, numbered.
+# Addresses that come once in a hundred each, numbered.
 _ODD = (
     "user{}.example.com",
     "user..{}@example.com",
@@ -19,7 +19,7 @@ _ODD = (
 
 
 def address(number: int) -> str:
-    """One of them: in a hundred 46 at popular domains, 46 at firms, 8 malformed or risky."""
+    """Return an address: of 100, 46 have popular domains, 46 companies', 8 are bad or risky."""
     place = number % 100
     if place < len(_ODD):
         return _ODD[place].format(number)
@@ -29,5 +29,5 @@ def address(number: int) -> str:
 
 
 def addresses(count: int) -> list[str]:
-    """The first so many of them."""
+    """Return the first addresses."""
     return [address(number) for number in range(count)]

@@ -1,4 +1,4 @@
-"""Where the contenders run: the bundled servers, the tables, the processes, and what is read."""
+"""The arena of the contenders: bundled servers, tables, and processes."""
 
 from __future__ import annotations
 
@@ -32,24 +32,24 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 # Seconds: that stopping workers are given before they are killed; between two looks at the table;
 # between two lines of progress; without any until a round is given up.
 STOP_SECONDS, POLL_SECONDS, LINE_SECONDS, STUCK_SECONDS = 10.0, 0.05, 5.0, 60.0
-# As an upload has it by default; the peers know nothing of it.
+# An upload's default; the peers don't use it.
 CHUNK_SIZE = settings.load(environ={}).worker.chunk_size
 # Lines of a log that are shown if something goes wrong.
 TAIL_LINES = 15
 
 
 class ContenderError(Exception):
-    """A contender didn't do its work; the message says what is wrong."""
+    """A contender failed; the message says why."""
 
 
 def say(text: str) -> None:
-    """Tell of progress, away from the result."""
+    """Write progress to standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Put Ctrl-C and SIGTERM off to the end of the block, which must not be left half-way."""
+    """Delay Ctrl-C and SIGTERM until the end of the block."""
     caught: list[int] = []
     before = {
         each: signal.signal(each, lambda number, _: caught.append(number)) for each in SIGNALS
@@ -64,7 +64,7 @@ def undisturbed() -> Iterator[None]:
 
 
 class Arena:
-    """Servers and a folder of our own, from construction to close()."""
+    """The servers and a temporary folder, from construction to close()."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -78,7 +78,7 @@ class Arena:
     def _start(self) -> None:
         self.folder = Path(mkdtemp(prefix="email-batch-peers-"))
         self._stack.callback(shutil.rmtree, self.folder, ignore_errors=True)
-        # The processes that are started find the servers by these.
+        # The environment by which started processes find the servers.
         for kind, variable in (("postgres", "DATABASE_URL"), ("redis", "REDIS_URL")):
             server = BundledServer(kind, self.folder)
             self._stack.callback(server.release)
@@ -99,23 +99,23 @@ class Arena:
             self._stack.close()
 
     def versions(self) -> dict[str, str]:
-        """Those of the servers."""
+        """Return the versions of the servers."""
         (postgres,) = self.row("SHOW server_version")
         return {"PostgreSQL": postgres, "Redis": self._redis.info("server")["redis_version"]}
 
     def row(self, sql: str, *parameters: object) -> tuple[Any, ...]:
-        """The first row of what the query finds."""
+        """Return the first row of the query."""
         with self._connection.cursor() as cursor:
             cursor.execute(sql, parameters)
             found: tuple[Any, ...] = cursor.fetchone() or ()
             return found
 
     def store(self, addresses: list[str]) -> int:
-        """Store a batch of these addresses, as an upload is, in tables that hold nothing else."""
+        """Store a batch of these addresses like an upload, in empty tables."""
         self._redis.flushall()
         with self._connection.cursor() as cursor:
             cursor.execute("TRUNCATE batch, chunk, email, file_piece, skipped_row")
-            # What the one before left to be written must not burden the next.
+            # A contender must not bear the writes of the one before.
             cursor.execute("CHECKPOINT")
         file = BytesIO("".join(f"{address}\n" for address in ["email", *addresses]).encode())
         batch = intake.store(file, "list.csv", chunk_size=CHUNK_SIZE, max_rows=5_000_000)
@@ -124,7 +124,7 @@ class Arena:
         return int(batch.id)
 
     def verify(self, expected: list[Outcome]) -> None:
-        """See whether each email, in the order of their numbers, has the outcome expected."""
+        """Raise ContenderError unless each email, in the order of ids, has the expected outcome."""
         url = os.environ["DATABASE_URL"]
         with closing(psycopg2.connect(url)) as reader, reader.cursor("all") as cursor:
             cursor.itersize = 20_000
@@ -134,7 +134,7 @@ class Arena:
             raise ContenderError(f"{wrong} of {len(expected)} emails have a wrong status or reason")
 
     def enqueue(self, peer: str) -> None:
-        """Have a job enqueued for each email in the table."""
+        """Enqueue a job for each email in the table, in a process of its own."""
         command = [sys.executable, str(HERE / "enqueue.py"), peer]
         run = subprocess.run(command, env=_environment(), start_new_session=True, check=False)
         if run.returncode:
@@ -142,7 +142,7 @@ class Arena:
 
     @contextmanager
     def workers(self, commands: list[list[str]]) -> Iterator[Workers]:
-        """Processes of Python with these arguments, while the block lasts."""
+        """Run Python processes with these arguments while the block lasts."""
         workers = Workers(self.folder / "workers.log")
         try:
             workers.start(commands)
@@ -152,14 +152,14 @@ class Arena:
 
 
 class Workers:
-    """The processes of one contender, which write to one log."""
+    """The processes of one contender, with one log."""
 
     def __init__(self, log: Path) -> None:
         self._log = log
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def start(self, commands: list[list[str]]) -> None:
-        """Start one for each, in a session of its own, where a Ctrl-C meant for us can't reach."""
+        """Start each process in a session of its own, so that Ctrl-C doesn't reach it."""
         with undisturbed(), self._log.open("wb") as log:
             for command in commands:
                 self._processes.append(
@@ -175,17 +175,17 @@ class Workers:
                 )
 
     def check(self) -> None:
-        """Raise ContenderError if one has ended."""
+        """Raise ContenderError if a process has ended."""
         for process in self._processes:
             if process.poll() is not None:
                 raise ContenderError(f"a worker ended with {process.returncode}:\n{self.tail()}")
 
     def tail(self) -> str:
-        """The log's last lines."""
+        """Return the log's last lines."""
         return "\n".join(self._log.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
     def stop(self) -> None:
-        """End them and the processes that they have started, by force if they take too long."""
+        """End the processes and their children, by force if they take too long."""
         with undisturbed():
             everyone: list[psutil.Process] = []
             for process in self._processes:

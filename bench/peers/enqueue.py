@@ -1,6 +1,6 @@
-"""Enqueue a job for each email in the table with the peer that is named: `enqueue.py rq`.
+"""Enqueue a job for each email in the table with the named peer: `enqueue.py rq`.
 
-A process of its own, so that nothing that a library remembers outlasts a round.
+It is a process of its own, so that no state of a library outlasts a round.
 """
 
 from __future__ import annotations

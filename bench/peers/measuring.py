@@ -1,4 +1,4 @@
-"""How fast a contender is, in emails per second; each outcome that it stored is verified."""
+"""Measure a contender in emails per second."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from harness.config import write_config
 from processors import Outcome
 
 _COUNT = "SELECT count(*) FROM email WHERE batch_id = %s AND status <> 'pending'"
-# Jobs are taken in order, more or less: whether one is left shows at the end, and so this look
-# costs nearly nothing of the time that is measured, as counting all would.
+# Jobs are processed roughly in order, so this query finds a pending one near the end. It
+# takes nearly no time, unlike a count of all.
 _ANY_LEFT = (
     "SELECT 1 FROM email WHERE batch_id = %s AND status = 'pending'"
     " ORDER BY batch_id DESC, id DESC LIMIT 1"
@@ -20,7 +20,7 @@ _ANY_LEFT = (
 
 
 def peer_rate(name: str, arena: Arena, emails: list[str], expected: list[Outcome]) -> float:
-    """From the first row that is updated to the last, without the start of the workers."""
+    """Measure from the first updated row to the last, without the start of the workers."""
     batch_id = arena.store(emails)
     arena.enqueue(name)
     with arena.workers(importlib.import_module(f"peer_{name}").COMMANDS) as workers:
@@ -33,7 +33,7 @@ def peer_rate(name: str, arena: Arena, emails: list[str], expected: list[Outcome
 
 
 def _await_first(arena: Arena, batch_id: int, workers: Workers) -> tuple[int, float]:
-    """How many rows are updated when the first are seen, and when (monotonic)."""
+    """Return the number of updated rows when the first are seen, and the time (monotonic)."""
     deadline = time.monotonic() + STUCK_SECONDS
     while True:
         (count,) = arena.row(_COUNT, batch_id)
@@ -41,12 +41,12 @@ def _await_first(arena: Arena, batch_id: int, workers: Workers) -> tuple[int, fl
             return count, time.monotonic()
         workers.check()
         if time.monotonic() > deadline:
-            raise ContenderError(f"nothing came in {STUCK_SECONDS:.0f} s:\n{workers.tail()}")
+            raise ContenderError(f"no row updated in {STUCK_SECONDS:.0f} s:\n{workers.tail()}")
         time.sleep(POLL_SECONDS)
 
 
 def _await_last(arena: Arena, batch_id: int, workers: Workers) -> float:
-    """When all rows are updated (monotonic)."""
+    """Return the time at which all rows are updated (monotonic)."""
     count, moved, next_line = 0, time.monotonic(), time.monotonic() + LINE_SECONDS
     while arena.row(_ANY_LEFT, batch_id):
         workers.check()
@@ -63,7 +63,7 @@ def _await_last(arena: Arena, batch_id: int, workers: Workers) -> float:
 
 
 def product_rate(arena: Arena, emails: list[str], expected: list[Outcome]) -> float:
-    """From the first turn that begins to the last that is committed, as the batch says."""
+    """Measure from the batch's `started_at` to its `completed_at`."""
     batch_id = arena.store(emails)
     config = write_config(arena.folder)
     worker = ["-m", "worker", "--config", str(config), "--threads", "4"]

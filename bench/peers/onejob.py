@@ -1,4 +1,4 @@
-"""One job: check one address and update its row. It is the same for every peer."""
+"""One job, the same for every peer: check one address and update its row."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from psycopg2.extensions import cursor
 
 from processors.check import check_one
 
-# What a job is given: the batch's id, the email's number in it, its address.
+# A job's arguments: the batch's id, the email's id, its address.
 Job = tuple[int, int, str]
 
 _own = threading.local()
 
 
 def _cursor() -> cursor:
-    """This thread's, on a connection that lasts as long as the thread."""
+    """Return this thread's cursor, on a connection that lasts as long as the thread."""
     if not hasattr(_own, "cursor"):
         connection = psycopg2.connect(os.environ["DATABASE_URL"])
-        # Each statement is a transaction by itself, without the round trips of BEGIN and COMMIT.
+        # Each statement is a transaction, without the round trips of BEGIN and COMMIT.
         connection.autocommit = True
         _own.cursor = connection.cursor()
     found: cursor = _own.cursor
@@ -28,7 +28,7 @@ def _cursor() -> cursor:
 
 
 def process(batch_id: int, email_id: int, address: str) -> None:
-    """The job."""
+    """Run the job."""
     outcome = check_one(address)
     _cursor().execute(
         "UPDATE email SET status = %s, reason = %s WHERE batch_id = %s AND id = %s",
@@ -37,6 +37,6 @@ def process(batch_id: int, email_id: int, address: str) -> None:
 
 
 def all_jobs() -> list[Job]:
-    """A job for each email in the table."""
+    """Return a job for each email in the table."""
     _cursor().execute("SELECT batch_id, id, email FROM email ORDER BY batch_id, id")
     return _cursor().fetchall()

@@ -24,7 +24,7 @@ check = app.task(process)
 
 
 def enqueue(jobs: list[Job]) -> None:
-    """Enqueue them over one connection."""
+    """Enqueue the jobs over one connection."""
     with app.producer_or_acquire() as producer:
         for job in jobs:
             check.apply_async(job, producer=producer)

@@ -7,7 +7,7 @@ import os
 from huey import RedisHuey
 from onejob import Job, process
 
-# Faster than one consumer with threads, or than one with processes for workers.
+# Faster than one consumer with threads, or with processes as workers.
 SETTING = "2 huey_consumers with 4 threads each, results=False"
 COMMANDS = [
     [
@@ -21,6 +21,6 @@ check = queue.task()(process)
 
 
 def enqueue(jobs: list[Job]) -> None:
-    """Enqueue them, one by one: there is nothing for many."""
+    """Enqueue the jobs one by one; Huey has no call for many."""
     for job in jobs:
         check(*job)

@@ -1,9 +1,9 @@
 """Compare the product with job queues that check each address as a job and update its row.
 
 Each contender runs on the same bundled PostgreSQL and Redis, one after the other, round by round.
-A peer's jobs are enqueued before its workers start; what is measured is from the first row that
-is updated to the last. The product's batch is stored before its worker starts; what is measured
-is from the batch's start to its completion.
+A peer's jobs are enqueued before its workers start; the time is measured from the first row
+updated to the last. The product's batch is stored before its worker starts; the time is measured
+from the batch's start to its completion.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
-# The project's modules, what the tests start processes with, and the rest of the benchmarks.
+# The project's modules, the tests' harness, and the other benchmarks.
 sys.path[1:1] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "bench")]
 
 import machine
@@ -34,9 +34,9 @@ from processors.check import check_one
 PEERS = ("rq", "huey", "dramatiq", "celery")
 PRODUCT = "product"
 PRODUCT_SETTING = "worker.py --threads 4, [check] dns = off"
-# How many times as fast as the best peer the product is to be.
+# The target: the product is so many times as fast as the best peer.
 GOAL = 150
-# Fewer emails are processed before the measuring has begun.
+# Fewer emails would be processed before the measurement begins.
 LEAST_EMAILS = 500
 
 
@@ -67,7 +67,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def measure(arena: Arena, options: argparse.Namespace) -> dict[str, list[float]]:
-    """The rates of each contender, round by round. Raises ContenderError."""
+    """Return the rates of each contender, round by round. Raises ContenderError."""
     say("checking what is to come out")
     emails = addresses(max(options.emails, options.product_emails))
     outcomes = [check_one(email) for email in emails]
@@ -88,7 +88,7 @@ def measure(arena: Arena, options: argparse.Namespace) -> dict[str, list[float]]
 
 
 def summary(rates: dict[str, list[float]]) -> dict[str, Any]:
-    """Median, least and most emails/s of each contender, and how many times as fast we are."""
+    """Return the median, least and most emails/s of each contender, and the product's factor."""
     result: dict[str, Any] = {"contenders": {}, "goal": GOAL}
     medians = {name: statistics.median(each) for name, each in rates.items()}
     for name, each in rates.items():
@@ -109,7 +109,7 @@ def _rounded(value: Any) -> Any:
 
 
 def table(result: dict[str, Any]) -> str:
-    """The result as people read it."""
+    """Return the result as a table."""
     lines = [f"{'':10} {'emails/s':>10} {'min–max':>19} {'product ÷ peer':>15}"]
     for name, found in result["contenders"].items():
         span = f"{found['min']:,.0f}–{found['max']:,.0f}"
@@ -125,7 +125,7 @@ def table(result: dict[str, Any]) -> str:
 
 
 def surroundings(arena: Arena, options: argparse.Namespace) -> dict[str, Any]:
-    """What the figures depend on: sizes, settings, versions, machine."""
+    """Return the sizes, settings, versions and machine on which the figures depend."""
     settings = {PRODUCT: PRODUCT_SETTING}
     settings |= {name: importlib.import_module(f"peer_{name}").SETTING for name in options.only}
     packages = (*options.only, "psycopg2-binary", "redis")
@@ -143,7 +143,7 @@ def surroundings(arena: Arena, options: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> int:
-    """The command."""
+    """Run the command."""
     options = parser().parse_args()
     if options.emails < LEAST_EMAILS or options.rounds < 1:
         parser().error(f"--emails must be {LEAST_EMAILS} at least, and --rounds 1")

@@ -13,7 +13,6 @@ from harness.batches import store
 from harness.books import query, rows, waiting
 from harness.config import ROOT, write_config
 from harness.polling import eventually
-from harness.processes import Process
 from postgres.schema import NEWEST
 
 
@@ -27,15 +26,12 @@ def test_a_file_that_is_there_is_replaced_only_if_that_is_said(small_backup, ser
 
 
 def test_a_backup_that_is_killed_or_finds_no_folder_leaves_no_file(
-    servers, database, manage, tmp_path, elsewhere
+    servers, database, manage, begin, tmp_path, elsewhere
 ):
     store("a@x.de")
     target = tmp_path / "b.dump"
     elsewhere.execute("BEGIN; LOCK TABLE batch")  # which it waits for
-    config = write_config(tmp_path)
-    killed = Process(
-        "manage.py", "--config", str(config), "backup", str(target), **servers.environment
-    )
+    killed = begin("backup", str(target))
     eventually(lambda: query("SELECT 1 FROM pg_locks WHERE NOT granted"))
     killed.stop(signal.SIGKILL)
     elsewhere.execute("COMMIT")

@@ -190,7 +190,7 @@ def test_tables_of_another_version(found, version, level, said):
 
 
 def test_redis_that_may_drop_the_list(servers, found):
-    with own.folder() as folder:
+    with own.temporary_folder() as folder:
         options = ("--maxmemory", "50mb", "--maxmemory-policy", "allkeys-lru")
         with own.redis_server(folder, "redis", *options) as server:
             finding = found({**servers.environment, "REDIS_URL": server.url})["Redis"]
@@ -199,7 +199,7 @@ def test_redis_that_may_drop_the_list(servers, found):
 
 
 def test_a_user_of_redis_with_just_the_rights_that_are_needed(servers, found):
-    with own.folder() as folder:
+    with own.temporary_folder() as folder:
         user = ("--user", "batches", "on", f">{own.PASSWORD}", *RIGHTS)
         with own.redis_server(folder, "redis", *user) as server:
             url = server.url.replace("redis://:", "redis://batches:")

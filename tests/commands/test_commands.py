@@ -3,38 +3,25 @@
 import shutil
 import signal
 import socket
-import subprocess
 import sys
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from peewee import OperationalError
 
 from harness.batches import store
 from harness.books import query, snapshot
-from harness.config import ROOT, write_config
+from harness.config import write_config
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.processes import run_to_end
 from harness.processors import write_slow_processor
-from harness.servers import running
+from harness.servers import running, temporary_folder
 from postgres import schema
 from postgres.database import disconnect, init, pool
 from postgres.schema import SchemaError
 from runtime.settings import load
 from servers import connect
-
-
-def command(*arguments):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(
@@ -45,7 +32,7 @@ def command(*arguments):
     ],
 )
 def test_help_is_worth_reading(script, words):
-    result = command(script, "--help")
+    result = run_to_end(sys.executable, script, "--help")
     assert result.returncode == 0
     for word in words:
         assert word in result.stdout
@@ -60,7 +47,7 @@ def test_help_is_worth_reading(script, words):
     ],
 )
 def test_a_wrong_setting_is_one_sentence_and_status_2(arguments, sentence):
-    result = command(*arguments)
+    result = run_to_end(sys.executable, *arguments)
     assert result.returncode == 2
     assert sentence in result.stderr
     assert result.stderr.count("\n") == 1
@@ -68,7 +55,7 @@ def test_a_wrong_setting_is_one_sentence_and_status_2(arguments, sentence):
 
 def test_a_processor_that_cannot_be_loaded_is_one_sentence_and_status_2(tmp_path):
     config = write_config(tmp_path, worker__processor="nowhere:check")
-    result = command("worker.py", "--config", str(config))
+    result = run_to_end(sys.executable, "worker.py", "--config", str(config))
     assert result.returncode == 2
     assert "[worker] processor: the processor 'nowhere:check' can't be loaded" in result.stderr
 
@@ -163,10 +150,9 @@ def test_what_is_refused_late_stops_what_was_begun(tmp_path, servers, database, 
 
 @pytest.mark.parametrize("first", ["app.py", "worker.py"])
 def test_with_bundled_servers_either_may_come_first_and_nothing_is_left_behind(run, first):
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    config = write_config(folder, server__port=0)
     scripts = sorted(["app.py", "worker.py"], reverse=first == "worker.py")
-    try:
+    with temporary_folder() as folder:
+        config = write_config(folder, server__port=0)
         for _ in range(2):  # running it twice needs no cleaning up
             started = [run(script, "--config", str(config)) for script in scripts]
             app, worker = started if first == "app.py" else reversed(started)
@@ -179,13 +165,11 @@ def test_with_bundled_servers_either_may_come_first_and_nothing_is_left_behind(r
             assert app.stop() == 0
             assert running("postgres", folder / "var") == []
             assert running("redis", folder / "var") == []
-    finally:
-        shutil.rmtree(folder)
 
 
 def test_the_makefile_explains_its_targets():
     make = shutil.which("make")
     assert make
-    result = subprocess.run([make, "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    result = run_to_end(make, "help")
     for target in ("run", "test", "lint", "help"):
         assert f"make {target} " in result.stdout

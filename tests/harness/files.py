@@ -1,8 +1,8 @@
-"""Uploaded files, and the rows of files that were read."""
+"""Files to upload, forms with them, and the rows of files that were read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from io import BytesIO
 from typing import Any
 
@@ -14,6 +14,29 @@ from tabular.text import Block
 
 def csv_of(*addresses: str) -> bytes:
     return "".join(f"{address}\n" for address in addresses).encode()
+
+
+BOUNDARY = "a-boundary-of-the-tests"
+FORM_TYPE = f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def form(
+    content: bytes,
+    filename: str,
+    field: str = "file",
+    behind: Mapping[str, str] | None = None,
+    **texts: str,
+) -> bytes:
+    """A form, of type FORM_TYPE, with a file in `field`, and with other fields before and behind
+    it."""
+    start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
+
+    def fields(of: Mapping[str, str]) -> bytes:
+        return "".join(f'{start}"{name}"\r\n\r\n{of[name]}\r\n' for name in of).encode()
+
+    head = f'{start}"{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
+    file = head.encode() + content + b"\r\n"
+    return fields(texts) + file + fields(behind or {}) + f"--{BOUNDARY}--\r\n".encode()
 
 
 def workbook(rows: list[list[Any]]) -> bytes:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import itertools
 import signal
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import psycopg2
-
 from harness.config import write_config
 from harness.processes import Process
+from harness.processors import write_slow_check
 from harness.site import Site
 from torture.audit import ACKNOWLEDGED, Verdict, audit
-from torture.stage import write_slow_check
 from torture.uploads import Upload
 
 # Turns are many and take their time, unless a test wants something else.
@@ -84,7 +81,6 @@ class Installation:
 def audited(database_url: str, *uploads: Upload) -> Verdict:
     """What became of the uploads by the books of the PostgreSQL there; AssertionError if there is
     anything wrong."""
-    with closing(psycopg2.connect(database_url)) as connection:
-        verdict = audit(connection, uploads)
-    assert verdict.clean, verdict.findings.sentences
+    verdict = audit(database_url, uploads)
+    assert verdict.clean, verdict.faults.sentences
     return verdict

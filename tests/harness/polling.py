@@ -10,14 +10,14 @@ from typing import Any
 from postgres.database import SESSION_SECONDS, session
 
 
-def eventually(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
     """The condition's first true value; AssertionError if there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"not within {seconds} s: {condition}"
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
         threading.Event().wait(0.02)
 
 

@@ -1,4 +1,4 @@
-"""Commands of the project as processes of their own."""
+"""Commands as processes: run to their end, or watched while they run."""
 
 from __future__ import annotations
 
@@ -7,48 +7,97 @@ import re
 import signal
 import subprocess
 import sys
-import threading
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from harness.config import ROOT
+from harness.config import ROOT, write_config
 from harness.polling import eventually
 from harness.site import Site
 
 
-class Process:
-    """app.py or worker.py as a process of its own, with its output."""
+def run_to_end(
+    *command: str | Path,
+    typed: str | None = None,
+    folder: Path = ROOT,
+    environment: Mapping[str, str] = os.environ,
+    **changes: str,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, with these changes of the environment."""
+    return subprocess.run(
+        command,
+        input=typed,
+        cwd=folder,
+        env={**environment, **changes},
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
 
-    def __init__(self, script: str, *arguments: str, **environment: str) -> None:
-        self.lines: list[str] = []
+
+def run_script(
+    script: str, folder: Path, *arguments: str, typed: str | None = None, **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """Run app.py, worker.py or manage.py to its end, with a configuration in the folder."""
+    config = write_config(folder)
+    command = (sys.executable, ROOT / script, "--config", config)
+    return run_to_end(*command, *arguments, typed=typed, **changes)
+
+
+class Running:
+    """A process, and what it says."""
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        environment: Mapping[str, str] = os.environ,
+        log: Path | None = None,
+        **options: Any,
+    ) -> None:
+        """Its output is added to the file `log`, if any; the options are those of Popen."""
+        self._file = log.open("ab+") if log else tempfile.TemporaryFile()  # noqa: SIM115
+        self._start = self._file.seek(0, os.SEEK_END)
+        self._said = ""
         self._process = subprocess.Popen(
-            [sys.executable, str(ROOT / script), *arguments],
-            stdout=subprocess.PIPE,
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=self._file,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONUNBUFFERED": "1", **environment},
-            text=True,
+            env={**environment, "PYTHONUNBUFFERED": "1"},
+            **options,
         )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
-
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line.rstrip("\n"))
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
     @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
+    def status(self) -> int | None:
+        """The exit status; None while it runs."""
+        return self._process.poll()
 
-    def resident_megabytes(self) -> float:
-        """Memory that it has now."""
+    @property
+    def alive(self) -> bool:
+        return self.status is None
+
+    def megabytes(self, field: str = "VmRSS") -> float:
+        """Memory that it has now; the most that it ever had for VmHWM."""
         status = Path(f"/proc/{self.pid}/status").read_text()
-        match = re.search(r"VmRSS:\s+([0-9]+) kB", status)
+        match = re.search(rf"{field}:\s+([0-9]+) kB", status)
         assert match, status
         return int(match[1]) / 1000
+
+    def _read(self) -> str:
+        size = os.fstat(self._file.fileno()).st_size - self._start
+        return os.pread(self._file.fileno(), size, self._start).decode(errors="replace")
+
+    @property
+    def lines(self) -> list[str]:
+        """All lines that it has said; one that is being written is left out."""
+        said = self._said if self._file.closed else self._read().rpartition("\n")[0]
+        return said.rstrip("\n").split("\n") if said else []
 
     @property
     def output(self) -> str:
@@ -58,16 +107,13 @@ class Process:
         """The match of the first line in which the pattern is found."""
 
         def found() -> re.Match[str] | None:
-            matches = (re.search(pattern, line) for line in list(self.lines))
+            alive = self.alive  # before what it said last is read
+            matches = (re.search(pattern, line) for line in self.lines)
             match = next(filter(None, matches), None)
-            assert match or self._process.poll() is None, self.output
+            assert match or alive, self.output
             return match
 
         return eventually(found, seconds)  # type: ignore[no-any-return]
-
-    def site(self) -> Site:
-        """Where an app.py serves, once it does."""
-        return Site(self.await_line(r"serving url=(\S+)")[1])
 
     def send(self, signum: signal.Signals) -> None:
         self._process.send_signal(signum)
@@ -75,13 +121,13 @@ class Process:
     def wait(self, seconds: float = 30.0) -> int:
         """The exit status."""
         status = self._process.wait(seconds)
-        self._reader.join(seconds)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        if not self._file.closed:
+            self._said = self._read()
+            self._file.close()
         return status
 
     def stop(self, signum: signal.Signals = signal.SIGTERM) -> int:
-        if self._process.poll() is None:
+        if self.alive:
             self.send(signum)
             self.send(signal.SIGCONT)  # a test may have stopped it before it failed
         try:
@@ -90,3 +136,16 @@ class Process:
             self._process.kill()  # it must not get into the way of the next test
             self.wait()
             raise
+
+
+class Process(Running):
+    """app.py, worker.py or another script of the project."""
+
+    def __init__(self, script: str, *arguments: str, **environment: str) -> None:
+        super().__init__(
+            [sys.executable, str(ROOT / script), *arguments], {**os.environ, **environment}
+        )
+
+    def site(self) -> Site:
+        """Where an app.py serves, once it does."""
+        return Site(self.await_line(r"serving url=(\S+)")[1])

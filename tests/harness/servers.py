@@ -16,8 +16,9 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Self
 
 import psutil
 import psycopg2
@@ -25,6 +26,7 @@ import pytest
 import redis
 
 from harness.polling import eventually
+from harness.processes import Running
 from servers import bundled
 from servers.keeper import BundledServer
 
@@ -81,8 +83,8 @@ def unprivileged() -> str | None:
     return "postgres" if os.getuid() == 0 else None
 
 
-class Server:
-    """A process that serves `url`, from its start until stop(), in a folder of its own."""
+class Server(Running):
+    """A process that serves `url`, in a folder of its own; it ends with the context."""
 
     def __init__(
         self,
@@ -91,14 +93,13 @@ class Server:
         command: list[str],
         ready: Callable[[], object],
         user: str | None = None,
+        end: signal.Signals = signal.SIGINT,
     ) -> None:
-        """`ready` raises, or returns something false, until it can be used."""
+        """`ready` raises, or returns something false, until it can be used; `end` ends it in good
+        order, by default with a fast shutdown of PostgreSQL or PgBouncer."""
         self.url = url
-        self.folder = folder
-        with (folder / "output").open("ab") as output:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, user=user
-            )
+        self._end = end
+        super().__init__(command, log=folder / "output", user=user)
         try:
             eventually(lambda: self._is_ready(ready), 30)
         except BaseException:
@@ -106,33 +107,44 @@ class Server:
             raise
 
     def _is_ready(self, ready: Callable[[], object]) -> bool:
-        assert self.process.poll() is None, (self.folder / "output").read_text()
+        assert self.alive, self.output
         try:
             return bool(ready())
         except (psycopg2.OperationalError, redis.RedisError):
             return False
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop(self._end)
+
     def kill(self) -> None:
         """End it as if its machine had lost its power."""
-        self.process.kill()
-        self.process.wait(30)
-
-    def stop(self, signum: signal.Signals = signal.SIGINT) -> None:
-        """End it in good order: a fast shutdown of PostgreSQL and PgBouncer."""
-        if self.process.poll() is None:
-            self.process.send_signal(signum)
-        self.process.wait(30)
+        self.stop(signal.SIGKILL)
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """A folder for the data of servers; not pytest's, which only its owner may enter."""
+def temporary_folder() -> Iterator[Path]:
+    """A folder for the data of servers. Not pytest's: its path is too long for a socket's, and
+    only its owner may enter it."""
     path = Path(tempfile.mkdtemp(prefix="email-batch-"))
     path.chmod(0o755)
     try:
         yield path
     finally:
         shutil.rmtree(path)
+
+
+@contextmanager
+def bundled_servers(*kinds: str) -> Iterator[list[BundledServer]]:
+    """Bundled servers of these kinds, in a folder of their own."""
+    with temporary_folder() as folder, ExitStack() as stack:
+        servers = []
+        for kind in kinds:
+            servers.append(BundledServer(kind, folder))
+            stack.callback(servers[-1].release)
+        yield servers
 
 
 def _own_folder(parent: Path, name: str) -> Path:
@@ -148,10 +160,9 @@ def connects(url: str) -> bool:
     return True
 
 
-@contextmanager
 def postgres(
     parent: Path, address: str = LOCALHOST, bin_folder: Path = POSTGRES_15, **settings: object
-) -> Iterator[Server]:
+) -> Server:
     """A PostgreSQL with these settings, by default Debian's."""
     required(bin_folder / "postgres", "postgresql-15")
     folder, port = _own_folder(parent, "postgres"), free_port()
@@ -177,21 +188,11 @@ def postgres(
     }
     url = f"postgresql://postgres:{PASSWORD_IN_URL}@{address}:{port}/postgres"
     options = [f"--{name}={value}" for name, value in all_settings.items()]
-    server = Server(
-        url,
-        folder,
-        [str(bin_folder / "postgres"), "-D", str(folder / "data"), *options],
-        lambda: connects(url),
-        unprivileged(),
-    )
-    try:
-        yield server
-    finally:
-        server.stop()
+    command = [str(bin_folder / "postgres"), "-D", str(folder / "data"), *options]
+    return Server(url, folder, command, lambda: connects(url), unprivileged())
 
 
-@contextmanager
-def pgbouncer(parent: Path, upstream: str, connections: int) -> Iterator[Server]:
+def pgbouncer(parent: Path, upstream: str, connections: int) -> Server:
     """A PgBouncer in transaction pooling mode, which shares so many connections to `upstream`."""
     required(PGBOUNCER, "pgbouncer")
     folder, port = _own_folder(parent, "pgbouncer"), free_port()
@@ -207,38 +208,25 @@ def pgbouncer(parent: Path, upstream: str, connections: int) -> Iterator[Server]
     )
     url = f"postgresql://postgres:{PASSWORD_IN_URL}@{LOCALHOST}:{port}/{known['dbname']}"
     command = [str(PGBOUNCER), str(folder / "ini")]
-    server = Server(url, folder, command, lambda: connects(url), unprivileged())
-    try:
-        yield server
-    finally:
-        server.stop()
+    return Server(url, folder, command, lambda: connects(url), unprivileged())
 
 
-@contextmanager
 def redis_server(
     parent: Path,
     name: str = "redis",
     *options: str,
     address: str = LOCALHOST,
     executable: str | None = None,
-) -> Iterator[Server]:
+) -> Server:
     """A Redis with further options; `executable` by default as the bundled one is found."""
     folder, port = _own_folder(parent, name), free_port()
     url = f"redis://:{PASSWORD_IN_URL}@{address}:{port}/0"
-    server = Server(
-        url,
-        folder,
-        [
-            *(executable or bundled.Redis._executable(), "--bind", address, "--port", str(port)),
-            *("--unixsocket", str(folder / "redis.sock"), "--dir", str(folder), "--save", ""),
-            *("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options),
-        ],
-        lambda: answers(url),
-    )
-    try:
-        yield server
-    finally:
-        server.stop(signal.SIGTERM)
+    command = [
+        *(executable or bundled.Redis._executable(), "--bind", address, "--port", str(port)),
+        *("--unixsocket", str(folder / "redis.sock"), "--dir", str(folder), "--save", ""),
+        *("--requirepass", PASSWORD, "--masterauth", PASSWORD, *options),
+    ]
+    return Server(url, folder, command, lambda: answers(url), end=signal.SIGTERM)
 
 
 def answers(url: str) -> bool:
@@ -246,8 +234,7 @@ def answers(url: str) -> bool:
         return bool(client.ping())
 
 
-@contextmanager
-def sentinel(parent: Path, name: str, master: str) -> Iterator[Server]:
+def sentinel(parent: Path, name: str, master: str) -> Server:
     """One of three Sentinels that watch over the Redis at the URL `master`."""
     folder, port = _own_folder(parent, name), free_port()
     watched = redis.connection.parse_url(master)
@@ -260,11 +247,7 @@ def sentinel(parent: Path, name: str, master: str) -> Iterator[Server]:
     )
     url = f"redis://:{PASSWORD_IN_URL}@{LOCALHOST}:{port}"
     command = [bundled.Redis._executable(), str(folder / "conf"), "--sentinel"]
-    server = Server(url, folder, command, lambda: answers(url))
-    try:
-        yield server
-    finally:
-        server.stop(signal.SIGTERM)
+    return Server(url, folder, command, lambda: answers(url), end=signal.SIGTERM)
 
 
 # What a user of Redis must be allowed to do, and with what.
@@ -279,6 +262,12 @@ def processes(word: str, folder: Path) -> list[psutil.Process]:
         if process.info["status"] != psutil.STATUS_ZOMBIE and word in line and str(folder) in line:
             found.append(process)
     return found
+
+
+def server_process(kind: str, folder: Path) -> psutil.Process:
+    """The bundled server in the folder. Raises OSError, ValueError or psutil.Error for none."""
+    file = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/redis.pid"}[kind]
+    return psutil.Process(int((folder / file).read_text().split("\n", 1)[0]))
 
 
 def running(kind: str, folder: Path) -> list[psutil.Process]:

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from harness.files import FORM_TYPE, form
+
 
 @dataclass
 class Response:
@@ -60,13 +62,8 @@ class Site:
         **texts: str,
     ) -> Response:
         """Send a form with a file in `field`, and with `texts` as its other fields."""
-        boundary = "a-boundary-of-the-tests"
-        start = f"--{boundary}\r\nContent-Disposition: form-data; name="
-        body = "".join(f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts.items())
-        head = f'{start}"{field}"; filename="{filename}"\r\nContent-Type: text/csv\r\n\r\n'
-        whole = (body + head).encode() + content + f"\r\n--{boundary}--\r\n".encode()
-        content_type = f"multipart/form-data; boundary={boundary}"
-        return self.request("POST", path, whole, Content_Type=content_type)
+        body = form(content, filename, field, **texts)
+        return self.request("POST", path, body, Content_Type=FORM_TYPE)
 
     @contextlib.contextmanager
     def stream(self, batch_id: int | None = None, **headers: str) -> Iterator[Stream]:

@@ -16,7 +16,7 @@ from harness.config import ROOT, modules
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.proxy import Proxy
-from postgres import database
+from postgres import connections, database
 from postgres.database import UNREACHABLE, pool, session
 from processors import one_by_one
 from web import uploads
@@ -129,7 +129,7 @@ def test_a_connection_that_the_server_closed_is_not_used_again(database, elsewhe
 
 
 def test_who_queues_behind_a_failed_attempt_fails_with_it(proxy, monkeypatch):
-    monkeypatch.setattr(database, "REFUSE_SECONDS", 60)
+    monkeypatch.setattr(connections, "REFUSE_SECONDS", 60)
     with monkeypatch.context() as cut_off:
         cut_off.setitem(pool.connect_params, "host", "/nowhere")
         with pytest.raises(UNREACHABLE, match="nowhere"):

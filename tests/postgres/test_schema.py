@@ -6,7 +6,6 @@ import pytest
 from peewee import DataError
 
 import models
-from batches import kept_files
 from harness.books import assert_books_balance, query, snapshot
 from harness.config import ROOT, copy_project
 from harness.files import csv_of
@@ -24,8 +23,8 @@ TABLES = (
     models.Batch,
     models.Chunk,
     models.Email,
-    kept_files.FilePiece,
-    kept_files.SkippedRow,
+    models.FilePiece,
+    models.SkippedRow,
 )
 
 
@@ -193,8 +192,8 @@ def test_a_database_newer_than_the_code_is_refused(processes, script):
         run(f"DELETE FROM schema_version WHERE version > {NEWEST}")
     assert process.lines[-1] == (
         f"The database's tables are of version {NEWEST + 1}, and this code knows them up to"
-        f" {NEWEST}: it is older than what ran last. Install the newer version, or restore a backup"
-        " from before it."
+        f" {NEWEST}: it is older than the program that ran last. Install the newer version, or"
+        " restore a backup from before it."
     )
 
 

@@ -2,29 +2,23 @@
 
 import contextlib
 import re
-import shutil
-import tempfile
 import threading
-from pathlib import Path
 
 import pytest
 from redis import Redis
 
 from harness.polling import eventually
+from harness.servers import bundled_servers
 from relay import trials
 from relay.doorbell import Doorbell
 from relay.hub import Hub
-from servers.keeper import BundledServer
 
 
 @pytest.fixture(scope="module")
 def url():
     """A Redis of these tests' own."""
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    server = BundledServer("redis", folder)
-    yield server.url
-    server.release()
-    shutil.rmtree(folder)
+    with bundled_servers("redis") as (server,):
+        yield server.url
 
 
 @pytest.mark.parametrize(

@@ -1,13 +1,13 @@
 import ast
 import os
 import re
-import subprocess
 import sys
 from dataclasses import fields
 
 import pytest
 
 from harness.config import ROOT, modules, write_config
+from harness.processes import run_to_end
 from runtime import settings
 from runtime.settings import DEFAULT_PATH, SECTIONS, SettingsError
 
@@ -36,9 +36,8 @@ def test_a_path_that_is_not_utf8_is_one_sentence_unless_servers_are_ones_own(tmp
     folder = tmp_path / os.fsdecode(b"by\xffte")
     folder.mkdir()
     path = write_config(folder)
-    command = [sys.executable, str(ROOT / "app.py"), "--config", str(path)]
     environment = {name: os.environ[name] for name in os.environ.keys() - settings.ENVIRONMENT}
-    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
+    ended = run_to_end(sys.executable, ROOT / "app.py", "--config", path, environment=environment)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1)
     assert "has bytes in its path that are not UTF-8. Choose another folder" in ended.stderr
     own = {"DATABASE_URL": "postgresql://a", "REDIS_URL": "redis://b"}

@@ -9,18 +9,21 @@ from __future__ import annotations
 import threading
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import Any, NamedTuple, Protocol
 
-from batches.invariants import INVARIANTS
+import psycopg2
+
+from harness.books import BOOKS
 
 # What is known of an upload. Acknowledged: it must exist whole, once. Unknown, because nobody
 # answered: it may exist whole, once, or not at all. Broken off: it must not exist.
 ACKNOWLEDGED, UNKNOWN, BROKEN_OFF = "acknowledged", "unknown", "broken off"
 
-# Findings that are kept in words; the rest is only counted.
-MAX_FINDINGS = 50
+# Faults that are kept in words; the rest is only counted.
+MAX_FAULTS = 50
 
 
 class Row(NamedTuple):
@@ -59,7 +62,7 @@ class Expected(Protocol):
     def rows(self) -> Iterator[Row]: ...
 
 
-class Findings:
+class Faults:
     """What is wrong, in sentences; any thread may add one."""
 
     def __init__(self, say: Callable[[str], None] = lambda _: None) -> None:
@@ -72,7 +75,7 @@ class Findings:
         """Note what is wrong; `say` hears it at once."""
         with self._lock:
             self.count += 1
-            kept = self.count <= MAX_FINDINGS
+            kept = self.count <= MAX_FAULTS
             if kept:
                 self.sentences.append(sentence)
         if kept:
@@ -97,14 +100,14 @@ class Verdict:
     doubled: int = 0
     # Uploads that nobody answered for and that exist after all.
     unknown_stored: int = 0
-    findings: Findings = field(default_factory=Findings)
+    faults: Faults = field(default_factory=Faults)
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.findings.count)
+        return not (self.lost or self.doubled or self.faults.count)
 
 
-# What must be empty when all is done, too: a sentence, and the ids of the batches it is true of.
+# What must be empty when all is done, too.
 _ALL_DONE = {
     "it is not completed": "SELECT id FROM batch WHERE status <> 'completed'",
     "its processed_count is not what its chunks add up to": """
@@ -128,18 +131,23 @@ _EMAILS = """
     SELECT id, email, row_number, status, reason FROM email WHERE batch_id = %s ORDER BY id"""
 
 
-def audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
-    """Compare everything in the database at `connection` (psycopg2's) with the uploads.
+def audit(url: str, uploads: Iterable[Expected]) -> Verdict:
+    """Compare everything in the database at `url` with the uploads.
 
     The database must be quiet. Memory is bounded by the largest batch.
     """
+    with closing(psycopg2.connect(url)) as connection:
+        return _audit(connection, uploads)
+
+
+def _audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
     verdict = Verdict()
-    for sentence, sql in (INVARIANTS | _ALL_DONE).items():
+    for sentence, sql in (BOOKS | _ALL_DONE).items():
         for (batch_id,) in _rows(connection, sql):
-            verdict.findings.add(f"batch {batch_id}: {sentence}")
+            verdict.faults.add(f"batch {batch_id}: {sentence}")
     for batch_id, count in _rows(connection, _EMAILS_WITHOUT_BATCH):
         verdict.doubled += count
-        verdict.findings.add(f"batch {batch_id}: half stored, {count} emails but no batch")
+        verdict.faults.add(f"batch {batch_id}: half stored, {count} emails but no batch")
     stored: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
     for batch in _rows(connection, _BATCHES):
         stored[batch[1]].append(batch)
@@ -147,7 +155,7 @@ def audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
         _audit_upload(connection, upload, stored.pop(upload.filename, []), verdict)
     for batch in chain.from_iterable(stored.values()):
         _audit_emails(connection, batch, iter(()), verdict)
-        verdict.findings.add(f"batch {batch[0]}: nobody uploaded its file {batch[1]!r}")
+        verdict.faults.add(f"batch {batch[0]}: nobody uploaded its file {batch[1]!r}")
     ((verdict.redone,),) = _rows(connection, "SELECT coalesce(sum(redone), 0) FROM chunk")
     return verdict
 
@@ -166,19 +174,19 @@ def _audit_upload(
     if not stored and upload.standing == ACKNOWLEDGED:
         missing = sum(row.kind == "email" for row in upload.rows())
         verdict.lost += missing
-        verdict.findings.add(f"{upload.filename}: acknowledged, but gone with {missing} emails")
+        verdict.faults.add(f"{upload.filename}: acknowledged, but gone with {missing} emails")
     if stored and upload.standing == BROKEN_OFF:
-        verdict.findings.add(f"{upload.filename}: broken off, but stored as batch {stored[0][0]}")
+        verdict.faults.add(f"{upload.filename}: broken off, but stored as batch {stored[0][0]}")
     verdict.unknown_stored += bool(stored) and upload.standing == UNKNOWN
     for times, batch in enumerate(stored):
         surplus = times > 0 or upload.standing == BROKEN_OFF
         if times > 0:
-            verdict.findings.add(f"batch {batch[0]}: its file {upload.filename} is stored already")
+            verdict.faults.add(f"batch {batch[0]}: its file {upload.filename} is stored already")
         counts: Counter[str] = Counter()
         expected = iter(()) if surplus else _counted(upload.rows(), counts)
         _audit_emails(connection, batch, expected, verdict)
         if not surplus and [counts[kind] for kind in ROWS] != list(batch[4:]):
-            verdict.findings.add(
+            verdict.faults.add(
                 f"batch {batch[0]}: its rows were counted as {batch[4:]}, not {dict(counts)}"
             )
 
@@ -210,13 +218,13 @@ def _audit_emails(
             wrong.append((number, row, is_now))
     for number, row, is_now in islice(wrong, 3):
         due = (row.address, row.line, row.status, row.reason)
-        verdict.findings.add(f"batch {batch_id} ({filename}) email {number}: {is_now}, not {due}")
+        verdict.faults.add(f"batch {batch_id} ({filename}) email {number}: {is_now}, not {due}")
     surplus = len(found)
     miscounted = max(0, processed_count - ended) + max(0, failed_count - failed)
     verdict.lost += len(wrong)
     verdict.doubled += surplus + miscounted
     if surplus or miscounted:
-        verdict.findings.add(
+        verdict.faults.add(
             f"batch {batch_id} ({filename}): {surplus} emails too many,"
             f" {miscounted} too many counted"
         )

@@ -11,10 +11,8 @@ import argparse
 import http.client
 import json
 import re
-import shutil
 import socket
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -25,17 +23,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.config import write_config
-from harness.files import workbook
+from harness.files import FORM_TYPE, form, workbook
 from harness.processes import Process
+from harness.servers import bundled_servers, temporary_folder
 from harness.site import Site
-from servers.keeper import BundledServer
 from tabular.formats import DELIMITERS, ENCODINGS
 
 INPUTS = 100_000
 # Seconds that an answer may take, and megabytes that the app may have had at most in the end.
 SECONDS = 1.0
 MEGABYTES = 150
-BOUNDARY = "a-boundary-of-the-tests"
 # One input of so many is a workbook, for each of which a process is started; one is of each of the
 # kinds that are large.
 RARE = 50
@@ -158,7 +155,9 @@ class Attack:
         self._connection = site.connection()
 
     def __call__(self, content: bytes, filename: str, texts: dict[str, str]) -> None:
-        body = self._form(content, filename, texts)
+        # As browsers do it.
+        quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
+        body = form(content, quoted, behind=texts)
         for path in ("/api/preview", "/api/upload"):
             status, answer = self._ask("POST", path, body)
             assert status in (200, 201, 400, 413, 415, 422), (path, status, answer)
@@ -181,15 +180,6 @@ class Attack:
     def close(self) -> None:
         self._connection.close()
 
-    @staticmethod
-    def _form(content: bytes, filename: str, texts: dict[str, str]) -> bytes:
-        start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
-        # As browsers do it.
-        quoted = filename.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A")
-        head = f'{start}"file"; filename="{quoted}"\r\n\r\n'
-        rest = "".join(f'\r\n{start}"{name}"\r\n\r\n{text}' for name, text in texts.items())
-        return b"".join((head.encode(), content, rest.encode(), f"\r\n--{BOUNDARY}--\r\n".encode()))
-
     def _ask(self, method: str, path: str, body: bytes = b"") -> tuple[int, bytes]:
         """Status and body of the answer, which comes soon."""
         status, answer, seconds = self._send(method, path, body)
@@ -201,7 +191,7 @@ class Attack:
 
     def _send(self, method: str, path: str, body: bytes) -> tuple[int, bytes, float]:
         begun = time.monotonic()
-        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        headers = {"Content-Type": FORM_TYPE}
         try:
             self._connection.request(method, path, body, headers)
             response = self._connection.getresponse()
@@ -264,35 +254,22 @@ def run_chunk_lines(site: Site, count: int, seed: int) -> None:
     assert site.get("/api/health").status == 200
 
 
-def peak_megabytes(app: Process) -> float:
-    """The most memory that the app ever had."""
-    status = Path(f"/proc/{app.pid}/status").read_text()
-    return int(re.search(r"VmHWM:\s+([0-9]+) kB", status)[1]) / 1000  # type: ignore[index]
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="Send files of nonsense to a running app.")
     parser.add_argument("--inputs", type=int, default=INPUTS, metavar="N")
     parser.add_argument("--seed", type=int, default=int(time.time()), metavar="N")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}")
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    servers: list[BundledServer] = []
-    try:
-        servers += [BundledServer(kind, folder) for kind in ("postgres", "redis")]
+    with bundled_servers("postgres", "redis") as (postgres, redis), temporary_folder() as folder:
         config = write_config(folder, server__port=0)
-        environment = {"DATABASE_URL": servers[0].url, "REDIS_URL": servers[1].url}
+        environment = {"DATABASE_URL": postgres.url, "REDIS_URL": redis.url}
         app = Process("app.py", "--config", str(config), **environment)
         try:
             run_chunk_lines(app.site(), arguments.inputs // 100, arguments.seed)
             attack = run(app.site(), arguments.inputs, arguments.seed, on_progress=True)
-            peak = peak_megabytes(app)
+            peak = app.megabytes("VmHWM")
         finally:
             app.stop()
-    finally:
-        for server in servers:
-            server.release()
-        shutil.rmtree(folder)
     print(
         f"\n{attack.sent:,} files; answers {attack.answers}; late once: {attack.late};"
         f" the app's peak {peak:.0f} MB"

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import redis
 
 import models
-from torture.audit import Findings
+from torture.audit import Faults
 
 CHANNELS = "batch:status:*"
 # Seconds: the longest wait for a message, and until the next attempt to subscribe.
@@ -23,9 +23,9 @@ class Listening:
     A Redis that was emptied has forgotten what was newest; `times_emptied` says how often it was.
     """
 
-    def __init__(self, client: redis.Redis, findings: Findings, times_emptied: Callable[[], int]):
+    def __init__(self, client: redis.Redis, faults: Faults, times_emptied: Callable[[], int]):
         self._client = client
-        self._findings = findings
+        self._faults = faults
         self._times_emptied = times_emptied
         self._emptied = 0
         self._heard: dict[int, tuple[int, str]] = {}
@@ -55,7 +55,7 @@ class Listening:
         self.messages += 1
         before, last = self._heard.get(batch_id, (0, ""))
         if revision <= before or last in models.TERMINAL:
-            self._findings.add(
+            self._faults.add(
                 f"of batch {batch_id}, {revision} {status} was published after {before} {last}"
             )
         self._heard[batch_id] = revision, status

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from torture.audit import Findings
+from torture.audit import Faults
 from torture.stage import Database, Stage
 
 # Seconds: between two looks, and after which nobody waits any longer.
@@ -42,9 +42,9 @@ class _Kill:
 class Recoveries:
     """Takes the time after each kill, without holding up who kills."""
 
-    def __init__(self, stage: Stage, findings: Findings, uploading: Callable[[], bool]) -> None:
+    def __init__(self, stage: Stage, faults: Faults, uploading: Callable[[], bool]) -> None:
         self._stage = stage
-        self._findings = findings
+        self._faults = faults
         self._uploading = uploading
         self._kills: queue.SimpleQueue[_Kill] = queue.SimpleQueue()
         self._closing = threading.Event()
@@ -76,7 +76,7 @@ class Recoveries:
             try:
                 function()
             except Exception as error:
-                self._findings.add(f"the harness failed in {function}: {error!r}")
+                self._faults.add(f"the harness failed in {function}: {error!r}")
 
         self._threads = [thread for thread in self._threads if thread.is_alive()]
         thread = threading.Thread(target=run, name="recovery", daemon=True)
@@ -93,7 +93,7 @@ class Recoveries:
         if time.monotonic() - at < GIVE_UP:
             return False
         self._note(family, at)
-        self._findings.add(f"no recovery {GIVE_UP} s after a kill of {family}: {awaited}")
+        self._faults.add(f"no recovery {GIVE_UP} s after a kill of {family}: {awaited}")
         return True
 
     # Workers: every turn that was under way is committed, or begun anew.

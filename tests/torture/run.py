@@ -23,7 +23,7 @@ import psycopg2
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (2, 1)]
 
-from torture.audit import Findings, Verdict, audit
+from torture.audit import Faults, Verdict, audit
 from torture.havoc import HARM, Havoc
 from torture.listening import Listening
 from torture.recovery import Recoveries
@@ -114,9 +114,9 @@ class Run:
         self.rng = random.Random(options.seed)
         self.goals = {family: getattr(options, f"{family}_kills") for family in FAMILIES}
         self.rate = options.emails / options.seconds
-        self.findings = Findings(self._found)
+        self.faults = Faults(self._found)
         threads = options.workers * WORKER_THREADS
-        self.stage = Stage(options.workers, threads / self.rate / HEADROOM, self.findings)
+        self.stage = Stage(options.workers, threads / self.rate / HEADROOM, self.faults)
         self.ledger = Ledger()
         self.progress = Progress()
         self.verdict = Verdict()
@@ -131,28 +131,27 @@ class Run:
         self._at_rest = threading.Event()
 
     def _found(self, sentence: str) -> None:
-        say(f"FINDING {sentence}")
-        self.stage.note(f"FINDING {sentence}")
+        say(f"FAULT {sentence}")
+        self.stage.note(f"FAULT {sentence}")
 
     def perform(self) -> None:
-        """All of it. What goes wrong is among the findings afterwards."""
+        """All of it. What goes wrong is among the faults afterwards."""
         self._spawn("start", self._start)
         self._started.wait()
-        if self.findings.count:
+        if self.faults.count:
             return
         try:
             self.stage.await_ready()
             self._spawn("supervisor", lambda: self.stage.supervise(self._at_rest))
             self._upload_and_do_harm()
         except AssertionError as error:
-            self.findings.add(str(error))
+            self.faults.add(str(error))
             return
         try:
             self._come_to_rest()
         except AssertionError as error:
-            self.findings.add(str(error))
-        with contextlib.closing(psycopg2.connect(self.stage.database_url)) as connection:
-            self.verdict = audit(connection, self.ledger.uploads)
+            self.faults.add(str(error))
+        self.verdict = audit(self.stage.database_url, self.ledger.uploads)
 
     def _start(self) -> None:
         try:
@@ -178,14 +177,14 @@ class Run:
     @property
     def clean(self) -> bool:
         """Whether nothing is wrong."""
-        return self.verdict.clean and not self.findings.count
+        return self.verdict.clean and not self.faults.count
 
     def _spawn(self, name: str, function: Callable[[], None]) -> threading.Thread:
         def run() -> None:
             try:
                 function()
             except Exception as error:
-                self.findings.add(f"the harness failed: {name}: {error!r}")
+                self.faults.add(f"the harness failed: {name}: {error!r}")
 
         thread = threading.Thread(target=run, name=name, daemon=True)
         self._threads.append(thread)  # first: a Ctrl-C must not find one that nobody knows of
@@ -197,7 +196,7 @@ class Run:
     def _upload_and_do_harm(self) -> None:
         self.began = time.monotonic()
         self.recoveries = Recoveries(
-            self.stage, self.findings, lambda: not self._no_more_uploads.is_set()
+            self.stage, self.faults, lambda: not self._no_more_uploads.is_set()
         )
         self.recoveries.start()
         self.havoc = Havoc(
@@ -209,7 +208,7 @@ class Run:
             self.ledger.storing,
         )
         self.listening = Listening(
-            self.stage.redis_client(), self.findings, lambda: self.havoc.times_emptied
+            self.stage.redis_client(), self.faults, lambda: self.havoc.times_emptied
         )
         self._spawn("listening", lambda: self.listening.run(self._at_rest))
         reading = self._spawn("progress", self._read_progress)
@@ -231,7 +230,7 @@ class Run:
     def _start_uploader(self, name: str) -> threading.Thread:
         largest = max(1, int(self.options.emails) // 10)
         uploader = Uploader(
-            name, self.stage.address, self.ledger, self.findings, self._random(), largest
+            name, self.stage.address, self.ledger, self.faults, self._random(), largest
         )
         run = lambda: uploader.run(self._no_more_uploads, self._may_upload)  # noqa: E731
         return self._spawn(name, run)
@@ -256,7 +255,7 @@ class Run:
                 next_line += LINE_SECONDS
                 self._tell()
             if time.monotonic() > limit:
-                self.findings.add(f"the goals were not reached: {self._told()}")
+                self.faults.add(f"the goals were not reached: {self._told()}")
                 break
             self._no_more_harm.wait(READ_SECONDS)
 
@@ -280,7 +279,7 @@ class Run:
         return (
             f"{time.monotonic() - self.began:4.0f} s: {self.progress.batches} batches,"
             f" {self.progress.emails:,} emails, {self.progress.processed:,} processed;"
-            f" kills: {kills}; findings: {self.findings.count}"
+            f" kills: {kills}; faults: {self.faults.count}"
         )
 
     def _tell(self) -> None:
@@ -308,11 +307,11 @@ class Run:
     # The report.
 
     def report(self) -> str:
-        """The table, and every finding."""
-        all_findings = (self.findings, self.verdict.findings)
-        findings = [f"FINDING {each}" for kind in all_findings for each in kind.sentences]
+        """The table, and every fault."""
+        all_faults = (self.faults, self.verdict.faults)
+        faults = [f"FAULT {each}" for kind in all_faults for each in kind.sentences]
         if not self.seconds:
-            return "\n".join(["No harm was done.", *findings])
+            return "\n".join(["No harm was done.", *faults])
         rows = [("harm", "", "times")]
         rows += [("", harm.name, str(self.havoc.events[harm.name])) for harm in HARM]
         rows += [("kills", family, f"{self.havoc.kills[family]}") for family in FAMILIES]
@@ -332,9 +331,9 @@ class Run:
         own = psutil.Process().memory_info().rss // 1_000_000
         rows += [("", "this harness", f"{own} MB"), ("seconds", "", f"{self.seconds:.0f}")]
         rows += [("seed", "", str(self.options.seed))]
-        rows += [("findings", "", str(sum(kind.count for kind in all_findings)))]
+        rows += [("faults", "", str(sum(kind.count for kind in all_faults)))]
         lines = [f"{group:<14} {name:<30} {value}" for group, name, value in rows]
-        return "\n".join(lines + findings)
+        return "\n".join(lines + faults)
 
 
 def say(text: str, *, passing: bool = False) -> None:
@@ -375,7 +374,7 @@ def main() -> int:
             run.perform()
     except KeyboardInterrupt:
         say("interrupted; ending everything that was started")
-        run.stop(failed=bool(run.findings.count))
+        run.stop(failed=bool(run.faults.count))
         return 130
     except BaseException:
         run.stop(failed=True)

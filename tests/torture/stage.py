@@ -11,13 +11,11 @@ import http.client
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -29,9 +27,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from harness.config import ROOT, write_config
-from harness.servers import free_port
+from harness.polling import eventually
+from harness.processes import Running
+from harness.processors import write_slow_check
+from harness.servers import free_port, server_process
 from servers.keeper import BundledServer
-from torture.audit import Findings
+from torture.audit import Faults
 
 # The list of batch ids, and the set in which workers announce the names of keys that expire.
 QUEUE_KEY = "email-queue"
@@ -45,30 +46,6 @@ TURN_SECONDS = 0.3
 LOOK = 0.03
 END = 25.0
 READY = 90.0
-
-# What `check` does, with a sleep after every so many addresses, so that turns take their time.
-_PROCESSOR = """
-import time
-from processors.check import check
-
-def slow_check(addresses):
-    for number, outcome in enumerate(check(addresses), start=1):
-        if number % {every} == 0:
-            time.sleep({seconds})
-        yield outcome
-"""
-_SLEEP = 0.002
-
-
-def write_slow_check(folder: Path, seconds_per_email: float) -> str:
-    """The name of a processor, in a module beside the configuration: `check`, but slower."""
-    (folder / "slow_check.py").write_text(
-        _PROCESSOR.format(
-            every=max(1, round(_SLEEP / seconds_per_email)),
-            seconds=max(_SLEEP, seconds_per_email),
-        )
-    )
-    return "slow_check:slow_check"
 
 
 class Database:
@@ -109,11 +86,10 @@ class Child:
         self.name = name
         self.log = log
         self._command = [sys.executable, *command]
-        self._ready = ready.encode()
-        self._environment = {**os.environ, "PYTHONUNBUFFERED": "1", **environment}
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._offset = 0
+        self._ready = ready
+        self._environment = {**os.environ, **environment}
+        self._lock = threading.RLock()
+        self._process: Running | None = None
         # How the present process is to end: not at all, by a kill, or in good order until then.
         self._killed = False
         self._end_by: float | None = None
@@ -124,29 +100,20 @@ class Child:
     def start(self) -> None:
         """Start a process; only look() and whoever comes before it may."""
         self._killed, self._end_by, self._paused_until = False, None, None
-        with self.log.open("ab") as log:
-            self._offset = log.tell()
-            self._process = subprocess.Popen(
-                self._command,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                env=self._environment,
-                start_new_session=True,  # a Ctrl-C is ours to handle
-            )
+        # A session of its own: a Ctrl-C is ours to handle.
+        self._process = Running(self._command, self._environment, self.log, start_new_session=True)
 
     @property
     def running(self) -> bool:
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._process.alive
 
     @property
     def ready(self) -> bool:
         """Whether the present process has said that it's at work, and is left in peace."""
-        if not self.running or self._killed or self._end_by or self._paused_until:
-            return False
-        with self.log.open("rb") as log:
-            log.seek(self._offset)
-            return self._ready in log.read()
+        with self._lock:
+            if not self.running or self._killed or self._end_by or self._paused_until:
+                return False
+            return self._ready in self._process.output  # type: ignore[union-attr]
 
     def kill(self) -> bool:
         """SIGKILL; False if it doesn't run."""
@@ -154,7 +121,7 @@ class Child:
             if not self.running or self._killed:
                 return False
             self._killed = True
-            self._process.kill()  # type: ignore[union-attr]
+            self._process.send(signal.SIGKILL)  # type: ignore[union-attr]
             return True
 
     def terminate(self) -> bool:
@@ -163,7 +130,7 @@ class Child:
             if not self.ready:
                 return False
             self._end_by = time.monotonic() + END
-            self._process.terminate()  # type: ignore[union-attr]
+            self._process.send(signal.SIGTERM)  # type: ignore[union-attr]
             return True
 
     def pause(self, seconds: float) -> bool:
@@ -172,7 +139,7 @@ class Child:
             if not self.ready:
                 return False
             self._paused_until = time.monotonic() + seconds
-            self._process.send_signal(signal.SIGSTOP)  # type: ignore[union-attr]
+            self._process.send(signal.SIGSTOP)  # type: ignore[union-attr]
             return True
 
     def retire(self) -> None:
@@ -180,25 +147,26 @@ class Child:
         with self._lock:
             self._wanted = False
 
-    def look(self, findings: Findings) -> None:
+    def look(self, faults: Faults) -> None:
         """Do what is due: start it again, let it go on, note what is wrong."""
         with self._lock:
             assert self._process is not None
-            status, now = self._process.poll(), time.monotonic()
+            status, now = self._process.status, time.monotonic()
             if status is None:
                 if self._paused_until and now > self._paused_until:
-                    self._process.send_signal(signal.SIGCONT)
+                    self._process.send(signal.SIGCONT)
                     self._paused_until = None
                 if self._end_by and now > self._end_by and not self._killed:
-                    findings.add(f"{self.name} has not ended {END} s after SIGTERM")
+                    faults.add(f"{self.name} has not ended {END} s after SIGTERM")
                     self._killed = True
-                    self._process.kill()
+                    self._process.send(signal.SIGKILL)
                 return
+            self._process.wait()
             if not self._wanted and self._end_by is None:
                 return
             if not self._killed and (self._end_by is None or status != 0):
                 asked = "by itself" if self._end_by is None else "after SIGTERM"
-                findings.add(f"{self.name} ended {asked} with status {status}; see {self.log}")
+                faults.add(f"{self.name} ended {asked} with status {status}; see {self.log}")
             self._end_by = None
             if self._wanted:
                 self.start()
@@ -221,9 +189,9 @@ class Child:
 class Stage:
     """Servers, app and workers, from start() to destroy()."""
 
-    def __init__(self, workers: int, seconds_per_email: float, findings: Findings) -> None:
+    def __init__(self, workers: int, seconds_per_email: float, faults: Faults) -> None:
         """`seconds_per_email`: what the processor sleeps for each, on average."""
-        self._findings = findings
+        self._faults = faults
         self.folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
         self.logs = Path(tempfile.mkdtemp(prefix="email-batch-logs-"))
         self._diary = threading.Lock()
@@ -278,7 +246,7 @@ class Stage:
         next_measure = 0.0
         while not stopping.wait(LOOK):
             for child in self.children:
-                child.look(self._findings)
+                child.look(self._faults)
             if time.monotonic() > next_measure:
                 next_measure = time.monotonic() + 0.5
                 for child in self.children:
@@ -286,15 +254,15 @@ class Stage:
 
     def await_ready(self) -> None:
         """Wait until all are at work and the app answers. Raises AssertionError."""
-        await_true(lambda: all(child.ready for child in self.children), READY, "all processes run")
-        await_true(self.app_answers, READY, "the app answers")
+        eventually(lambda: all(child.ready for child in self.children), READY, "all processes run")
+        eventually(self.app_answers, READY, "the app answers")
 
     def retire(self, *children: Child) -> None:
         """End these in good order and for good, while supervise() looks on."""
         for child in children:
             child.retire()
             child.terminate()
-        await_true(lambda: not any(child.running for child in children), END + 5, "all ended")
+        eventually(lambda: not any(child.running for child in children), END + 5, "all ended")
 
     def app_answers(self) -> bool:
         """Whether GET /api/health is answered, be it by 503."""
@@ -329,9 +297,8 @@ class Stage:
 
     def server_pid(self, kind: str) -> int | None:
         """The pid of the postmaster or of the redis-server, if one of ours runs."""
-        file = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/redis.pid"}[kind]
         try:
-            process = psutil.Process(int((self.folder / file).read_text().split("\n", 1)[0]))
+            process = server_process(kind, self.folder)
             ours = str(self.folder / kind) in " ".join(process.cmdline())
             alive = process.status() != psutil.STATUS_ZOMBIE
         except (OSError, ValueError, psutil.Error):
@@ -367,11 +334,3 @@ class Stage:
         else:
             shutil.rmtree(self.logs, ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-def await_true(condition: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait until the condition is true. Raises AssertionError that says what was waited for."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        threading.Event().wait(LOOK)

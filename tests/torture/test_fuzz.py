@@ -9,7 +9,7 @@ def test_files_of_nonsense_are_answered_soon_and_sensibly(processes):
     assert attack.sent >= 400
     assert attack.answers.get(201, 0) > 20
     assert attack.answers.get(422, 0) > 20
-    assert fuzz.peak_megabytes(app) <= fuzz.MEGABYTES
+    assert app.megabytes("VmHWM") <= fuzz.MEGABYTES
     assert "request failed" not in app.output
 
 

@@ -10,23 +10,24 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 
 import psutil
-import psycopg2
 import pytest
 
 from batches import intake, kept_files
 from harness.batches import store
-from harness.books import query
+from harness.books import execute_at, query
 from harness.polling import eventually
 from harness.processes import Process
+from harness.servers import processes
 from processors import PROCESSED, failed
 from processors.check import check, check_one
 from tabular import reader
 from tabular.formats import Overrides
-from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row, Verdict, audit
+from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row, audit
 from torture.uploads import GOOD, LAYOUTS, MALFORMED, Upload
 
 GOALS = {"worker": 8, "redis": 2, "postgres": 2, "app": 2}
@@ -77,7 +78,7 @@ class TestCommand:
         assert number(output, "emails") >= 20_000
         assert number(output, "processed") == number(output, "emails")
         assert number(output, "failed") > 0
-        for row in ("lost", "doubled", "findings"):
+        for row in ("lost", "doubled", "faults"):
             assert number(output, row) == 0
         assert "logs are in" not in output
 
@@ -92,16 +93,7 @@ class TestCommand:
             file.unlink()
         logs.rmdir()
         assert not folder.exists()
-        eventually(lambda: not self.running_in(folder))
-
-    @staticmethod
-    def running_in(folder: Path) -> list[psutil.Process]:
-        """Processes with the folder in their command lines."""
-        return [
-            process
-            for process in psutil.process_iter(["cmdline"])
-            if str(folder) in " ".join(process.info["cmdline"] or ())
-        ]
+        eventually(lambda: not processes("", folder))
 
     @staticmethod
     def command_folder(pid: int) -> Path | None:
@@ -178,23 +170,14 @@ ADDRESSES = ["a@example.com", "b", "c@example.com", "d", "e@example.com"]
 def verdict_on(servers, database):
     """What the audit says of everything in the database."""
 
-    def run(*uploads: Listed) -> Verdict:
-        with contextlib.closing(psycopg2.connect(servers.database_url)) as connection:
-            return audit(connection, uploads)
-
-    return run
+    return lambda *uploads: audit(servers.database_url, uploads)
 
 
 @pytest.fixture
 def change(servers, database):
     """Execute a statement that nobody should."""
 
-    def run(sql: str, *parameters: object) -> None:
-        with contextlib.closing(psycopg2.connect(servers.database_url)) as connection:
-            connection.cursor().execute(sql, parameters)
-            connection.commit()
-
-    return run
+    return partial(execute_at, servers.database_url)
 
 
 @pytest.fixture
@@ -258,7 +241,7 @@ class TestAudit:
         verdict = verdict_on(Listed(ADDRESSES))
         assert not verdict.clean
         assert (verdict.lost, verdict.doubled) == (lost, doubled)
-        assert verdict.findings.sentences
+        assert verdict.faults.sentences
 
     def test_an_email_that_was_counted_twice_is_doubled_and_a_pending_one_lost(
         self, verdict_on, change, make_turns, queue
@@ -282,7 +265,7 @@ class TestAudit:
         verdict = verdict_on(Listed(ADDRESSES))
         assert (verdict.lost, verdict.doubled) == (0, 7)
         assert f"batch {batch_id + 3}: half stored, 7 emails but no batch" in str(
-            verdict.findings.sentences
+            verdict.faults.sentences
         )
 
     def test_a_batch_that_is_stored_twice_is_doubled(self, processed, verdict_on):
@@ -313,5 +296,5 @@ class TestAudit:
     def test_a_row_that_was_counted_as_another_kind_is_found(self, database, verdict_on):
         store(*ADDRESSES, "")
         verdict = verdict_on(Listed(ADDRESSES))
-        assert any("its rows were counted as" in each for each in verdict.findings.sentences)
+        assert any("its rows were counted as" in each for each in verdict.faults.sentences)
         assert query("SELECT blank_rows FROM batch") == [(1,)]

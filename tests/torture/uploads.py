@@ -13,7 +13,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Findings, Row
+from harness.files import FORM_TYPE, form
+from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Faults, Row
 
 # Addresses with a row's number in them, and the reason why they fail.
 GOOD = (
@@ -55,11 +56,10 @@ SIZES = {(1, 1): 8, (2, 60): 15, (100, 3000): 55, (3000, 9000): 18, (12_000, 20_
 # How often an upload is broken off, and how often nobody waits for the answer.
 BREAK_OFF, WALK_AWAY = 0.06, 0.04
 
-# Seconds: an answer that takes longer is a finding; between attempts when there is no app or it
+# Seconds: an answer that takes longer is a fault; between attempts when there is no app or it
 # has no database.
 PATIENCE = 30.0
 PAUSE = 0.2
-_BOUNDARY = "a-boundary-of-the-torture"
 
 
 @dataclass
@@ -162,14 +162,14 @@ class Uploader:
         name: str,
         address: tuple[str, int],
         ledger: Ledger,
-        findings: Findings,
+        faults: Faults,
         rng: random.Random,
         largest: int,
     ) -> None:
         self._name = name
         self._address = address
         self._ledger = ledger
-        self._findings = findings
+        self._faults = faults
         self._rng = rng
         self._largest = largest
         self._number = 0
@@ -190,11 +190,7 @@ class Uploader:
 
     def _upload(self, upload: Upload, stopping: threading.Event) -> None:
         content, counts = upload.content()
-        body = (
-            f"--{_BOUNDARY}\r\nContent-Disposition: form-data; "
-            f'name="file"; filename="{upload.filename}"\r\nContent-Type: text/csv\r\n\r\n'
-        ).encode()
-        body += content + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        body = form(content, upload.filename)
         connection = http.client.HTTPConnection(*self._address, timeout=PATIENCE)
         while True:
             try:
@@ -223,7 +219,7 @@ class Uploader:
         began = time.monotonic()
         try:
             connection.putrequest("POST", "/api/upload")
-            connection.putheader("Content-Type", f"multipart/form-data; boundary={_BOUNDARY}")
+            connection.putheader("Content-Type", FORM_TYPE)
             connection.putheader("Content-Length", str(len(body)))
             connection.endheaders()
             if chance < BREAK_OFF:
@@ -236,13 +232,13 @@ class Uploader:
             answer = response.read()
         except TimeoutError:
             self._ledger.answered("no answer in time")
-            self._findings.add(f"{upload.filename}: no answer within {PATIENCE} s")
+            self._faults.add(f"{upload.filename}: no answer within {PATIENCE} s")
         except (OSError, http.client.HTTPException):
             self._ledger.answered("connection broke")
         else:
             seconds = time.monotonic() - began
             if seconds > PATIENCE:
-                self._findings.add(f"{upload.filename}: answered after {seconds:.0f} s")
+                self._faults.add(f"{upload.filename}: answered after {seconds:.0f} s")
             self._judge(upload, counts, response, answer)
             if response.status == 503:
                 stopping.wait(PAUSE)
@@ -271,11 +267,11 @@ class Uploader:
             found = [rows[key] for key in ("emails", "duplicates", "withoutAddress", "blank")]
             due = [counts[kind] for kind in ("email", "duplicate", "without address", "blank")]
             if found != due:
-                self._findings.add(f"{upload.filename}: the answer says {rows}, not {due}")
+                self._faults.add(f"{upload.filename}: the answer says {rows}, not {due}")
         elif not (
             response.status == 503
             and response.getheader("Retry-After")
             and response.headers.get_content_type() == "application/problem+json"
         ):
             text = body[:300].decode(errors="replace")
-            self._findings.add(f"{upload.filename}: answered {response.status} {text}")
+            self._faults.add(f"{upload.filename}: answered {response.status} {text}")

@@ -1,6 +1,5 @@
 import os
 import re
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -11,6 +10,7 @@ from app import routes
 from harness.config import ROOT
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.processes import run_to_end
 from harness.site import ALICE, PASSWORD, sign_in
 from relay.hub import Hub
 from web import openapi
@@ -85,20 +85,15 @@ def test_a_program_that_knows_only_this_finds_nothing_wrong(
     processes("worker.py")
     for number in range(3):
         assert sign_in(site, ALICE).upload(csv_of(f"{number}@x.de", "nothing")).status == 201
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).with_name("schemathesis")),
-            *("--config-file", str(ROOT / "tests/web/schemathesis.toml"), "--no-color", "run"),
-            *(f"{site.url}/api/openapi.json", "--header", f"Authorization: {ALICE}"),
-            *("--checks", "all", "--max-examples", "40", "--request-timeout", "20"),
-            *("--suppress-health-check", "all", "--generation-database", "none"),
-            # What it tries is the same each time; SEED tries something else.
-            *("--seed", os.environ.get("SEED", "1")),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=110,
+    done = run_to_end(
+        Path(sys.executable).with_name("schemathesis"),
+        *("--config-file", ROOT / "tests/web/schemathesis.toml", "--no-color", "run"),
+        *(f"{site.url}/api/openapi.json", "--header", f"Authorization: {ALICE}"),
+        *("--checks", "all", "--max-examples", "40", "--request-timeout", "20"),
+        *("--suppress-health-check", "all", "--generation-database", "none"),
+        # What it tries is the same each time; SEED tries something else.
+        *("--seed", os.environ.get("SEED", "1")),
+        folder=tmp_path,
     )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
     assert re.search(r"(\d{3,}) generated", done.stdout), done.stdout[-3_000:]

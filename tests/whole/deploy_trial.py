@@ -8,10 +8,8 @@ and 8080 must be free.
 from __future__ import annotations
 
 import argparse
-import base64
 import contextlib
 import http.client
-import json
 import os
 import re
 import shutil
@@ -20,14 +18,20 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (2, 1)]
+
+from harness.config import ROOT
+from harness.files import csv_of
+from harness.polling import eventually
+from harness.site import Response, Site, basic
+
 HOST = "batches.test"
 PASSWORD = "a password for the trial"
-BASIC = "Basic " + base64.b64encode(f"alice:{PASSWORD}".encode()).decode()
+BASIC = basic("alice", PASSWORD)
 # Rows of the lists that are uploaded: some seconds of work.
 ROWS = 1_500_000
 APP, WORKER = "email-batch-app", "email-batch-worker@1"
@@ -65,9 +69,11 @@ class Machine:
              "--keep-unit", "--resolv-conf=copy-host", f"--bind-ro={ROOT}:/src"],
             stdin=subprocess.DEVNULL, stdout=self._log, stderr=self._log,
         )  # fmt: skip
-        wait(lambda: self._leader() is not None, 30, "systemd runs")
-        wait(lambda: self.says("systemctl", "is-system-running") in ("running", "degraded"), 60,
-             "it is booted")  # fmt: skip
+        eventually(lambda: self._leader() is not None, 30, "systemd runs")
+        booted = ("running", "degraded")
+        eventually(
+            lambda: self.says("systemctl", "is-system-running") in booted, 60, "it is booted"
+        )
 
     def _leader(self) -> int | None:
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
@@ -109,54 +115,38 @@ class Machine:
         self._log.close()
 
 
-def wait(condition: Callable[[], Any], seconds: float, what: str) -> None:
-    """Wait until the condition is true. Raises AssertionError."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.1)
-
-
-class Page:
+class Page(Site):
     """The page behind HTTPS, as alice has it."""
 
     def __init__(self, authority: Path) -> None:
         self._context = ssl.create_default_context(cafile=str(authority))
         self._context.check_hostname = False  # it is reached by this machine's address
 
-    def request(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
-        connection = http.client.HTTPSConnection("127.0.0.1", timeout=60, context=self._context)
-        with contextlib.closing(connection):
-            names = {"Host": HOST, "Authorization": BASIC} | {
-                name.replace("_", "-"): value for name, value in headers.items()
-            }
-            connection.request(method, path, body, names)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
+    def connection(self) -> http.client.HTTPConnection:
+        return http.client.HTTPSConnection("127.0.0.1", timeout=60, context=self._context)
 
-    def upload(self, rows: int) -> int:
+    def request(
+        self, method: str, path: str, body: bytes | None = None, **headers: str
+    ) -> Response:
+        names = {"Host": HOST, "Authorization": BASIC} | headers
+        return super().request(method, path, body, **names)
+
+    def upload_rows(self, rows: int) -> int:
         """Upload a list, and give the batch's id."""
-        content = "".join(f"user{number}@example.com\n" for number in range(rows))
-        body = (
-            '--x\r\nContent-Disposition: form-data; name="file"; filename="list.csv"\r\n\r\n'
-            f"{content}\r\n--x--\r\n"
-        )
-        status, answer = self.request(
-            "POST", "/api/upload", body.encode(), Content_Type="multipart/form-data; boundary=x"
-        )
-        assert status == 201, answer
-        return int(json.loads(answer)["batchId"])
+        response = self.upload(csv_of(*(f"user{number}@example.com" for number in range(rows))))
+        assert response.status == 201, response.body
+        return int(response.json["batchId"])
 
     def batch(self, batch_id: int) -> Any:
         """The batch; empty while it isn't told."""
         with contextlib.suppress(OSError, http.client.HTTPException):
-            status, answer = self.request("GET", f"/api/batches/{batch_id}")
-            if status == 200:
-                return json.loads(answer)
+            response = self.get(f"/api/batches/{batch_id}")
+            if response.status == 200:
+                return response.json
         return {"status": "", "processedCount": 0}
 
     def await_completed(self, batch_id: int) -> None:
-        wait(
+        eventually(
             lambda: self.batch(batch_id)["status"] == "completed", 120, f"batch {batch_id} is done"
         )
         assert self.batch(batch_id)["processedCount"] == self.batch(batch_id)["totalEmails"]
@@ -184,22 +174,22 @@ def install(machine: Machine) -> None:
 def harm(machine: Machine, page: Page) -> None:
     """Kill, hang and restart what was installed, in mid-batch."""
     with said("a worker that is killed is started anew, and the batch is completed"):
-        batch_id = page.upload(ROWS)
-        wait(lambda: page.batch(batch_id)["processedCount"], 60, "the batch is begun")
+        batch_id = page.upload_rows(ROWS)
+        eventually(lambda: page.batch(batch_id)["processedCount"], 60, "the batch is begun")
         os.kill(machine.pid(WORKER), signal.SIGKILL)
         page.await_completed(batch_id)
         assert machine.shown(WORKER, "NRestarts") == "1"
     with said("an app that hangs is started anew by systemd's watchdog"):
         os.kill(machine.pid(APP), signal.SIGSTOP)
-        wait(lambda: machine.shown(APP, "NRestarts") == "1", 90, "the watchdog has seen it")
-        wait(lambda: page.batch(batch_id)["status"] == "completed", 60, "the app is back")
+        eventually(lambda: machine.shown(APP, "NRestarts") == "1", 90, "the watchdog has seen it")
+        eventually(lambda: page.batch(batch_id)["status"] == "completed", 60, "the app is back")
     with said("app and worker are restarted one by one on a running batch"):
-        batch_id = page.upload(ROWS)
+        batch_id = page.upload_rows(ROWS)
         machine.run("systemctl", "restart", WORKER)
         machine.run("systemctl", "restart", APP)
         page.await_completed(batch_id)
     with said("PostgreSQL and Redis are restarted on a running batch"):
-        batch_id = page.upload(ROWS)
+        batch_id = page.upload_rows(ROWS)
         machine.run("systemctl", "restart", "postgresql@15-main", "redis-server")
         page.await_completed(batch_id)
 
@@ -223,8 +213,8 @@ def main() -> int:
             install(machine)
         page = Page(machine.root / "etc/ssl/email-batch.crt")
         with said("the page is there behind HTTPS, and nobody comes in without a password"):
-            assert page.request("GET", "/")[0] == 200
-            assert page.request("GET", "/", Authorization="")[0] == 401
+            assert page.get("/").status == 200
+            assert page.get("/", Authorization="").status == 401
             assert machine.shown(APP, "StatusText") == "serving http://127.0.0.1:8080/"
         harm(machine, page)
         with said("a backup is made by the service's user, and all is well"):

@@ -3,13 +3,13 @@
 import json
 import re
 import shutil
-import subprocess
 import sys
 
 import pytest
 import yaml
 
 from harness.config import ROOT, changed
+from harness.processes import run_to_end
 from harness.servers import required
 from runtime.settings import load
 
@@ -21,9 +21,7 @@ MOST_EXPOSED = 1.5
 
 def analyze(*arguments):
     program = shutil.which("systemd-analyze") or required(ROOT / "systemd-analyze", "systemd")
-    return subprocess.run(
-        [program, *arguments], capture_output=True, text=True, timeout=60, check=False
-    )
+    return run_to_end(program, *arguments)
 
 
 @pytest.fixture
@@ -79,12 +77,8 @@ def test_what_is_typed_has_the_environment_and_the_arguments_that_the_service_ha
         "runuser -u email-batch -- ": "",
     }
     text = changed((DEPLOY / "email-batch").read_text(), places)
-    done = subprocess.run(
-        ["/bin/sh", "-c", text, "email-batch", "told.py", "retry", "a b"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_to_end("/bin/sh", "-c", text, "email-batch", "told.py", "retry", "a b")
+    assert done.returncode == 0, done.stderr
     arguments, environment = json.loads(done.stdout)
     assert arguments == ["--config", f"{tmp_path}/config.ini", "retry", "a b"]
     told = {

@@ -8,7 +8,6 @@ import pkgutil
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -18,7 +17,7 @@ import pytest
 from harness.config import ROOT, copy_project, modules
 from harness.files import csv_of
 from harness.polling import eventually
-from harness.processes import Process
+from harness.processes import Process, Running, run_to_end
 from harness.servers import database_of_its_own, free_port
 from harness.site import Site
 from whole import deploy_trial
@@ -75,15 +74,11 @@ class Typist:
     def type(self, command, status=(0,), **environment):
         """What it says. `status` has those that it may end with."""
         command = command.replace("127.0.0.1:8080", f"127.0.0.1:{self.port}")
-        done = subprocess.run(
-            ["bash", "-c", f'curl() {{ command curl -sS --fail-with-body "$@"; }}; {command}'],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            input=f"{PASSWORD}\n",
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
+        done = run_to_end(
+            *("bash", "-c", f'curl() {{ command curl -sS --fail-with-body "$@"; }}; {command}'),
+            typed=f"{PASSWORD}\n",
+            folder=self.folder,
+            environment={**self.environment, **environment},
         )
         assert done.returncode in status, f"{command}\n{done.stdout}\n{done.stderr}"
         return done.stdout
@@ -124,13 +119,7 @@ MORE = {
 
 def test_what_is_made_can_be_made():
     for command in {c for path in PAGES for c in commands(path) if c.startswith("make ")}:
-        done = subprocess.run(
-            ["bash", "-c", command.replace("make ", "make --dry-run ", 1)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = run_to_end("bash", "-c", command.replace("make ", "make --dry-run ", 1))
         assert done.returncode == 0, done.stderr
 
 
@@ -144,18 +133,11 @@ def test_the_readme(project):
     assert project.type(". .venv/bin/activate && python --version").startswith("Python 3.")
     for command, ready in LASTING.items():
         assert command in page("README.md")
-        process = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
-            cwd=project.folder,
-            env={**project.environment, "PYTHONUNBUFFERED": "1"},
-            stderr=subprocess.PIPE,
-            text=True,
+        process = Running(
+            ["bash", "-c", f"exec {command}"], project.environment, cwd=project.folder
         )
-        assert any(ready in line for line in process.stderr)
-        process.send_signal(signal.SIGINT)
-        process.stderr.read()
-        process.stderr.close()
-        assert process.wait(30) == 0
+        process.await_line(re.escape(ready))
+        assert process.stop(signal.SIGINT) == 0
 
 
 def test_the_api_and_what_is_watched(project):
@@ -222,9 +204,7 @@ def test_urls_with_certificates_are_taken_as_they_are_written(project):
 
 
 def test_the_deployment_is_a_script_without_mistakes_in_its_form():
-    done = subprocess.run(
-        ["bash", "-n"], input=deploy_trial.commands(), capture_output=True, text=True, check=False
-    )
+    done = run_to_end("bash", "-n", typed=deploy_trial.commands())
     assert (done.returncode, done.stderr) == (0, "")
     assert "systemctl enable --now" in deploy_trial.commands()
 

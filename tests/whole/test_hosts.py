@@ -38,7 +38,7 @@ def network():
 
 @pytest.fixture
 def postgres(network):
-    with own_servers.folder() as folder, contextlib.ExitStack() as stack:
+    with own_servers.temporary_folder() as folder, contextlib.ExitStack() as stack:
         with network["data"].entered():
             server = own_servers.postgres(folder, network["data"].address)
             server = stack.enter_context(server)
@@ -107,7 +107,7 @@ class Hosts(Installation):
 def hosts(request, network, postgres, tmp_path):
     changes = getattr(request, "param", {})
     with contextlib.ExitStack() as stack:
-        folder, data = stack.enter_context(own_servers.folder()), network["data"]
+        folder, data = stack.enter_context(own_servers.temporary_folder()), network["data"]
         with data.entered():
             redis = own_servers.redis_server(folder, address=data.address)
             redis = stack.enter_context(redis)

@@ -18,6 +18,7 @@ from harness.books import assert_books_balance, emails, query, snapshot
 from harness.config import ROOT, write_config
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.processes import Running
 from harness.processors import write_slow_processor
 
 POISON = """
@@ -44,25 +45,22 @@ def poison(tmp_path):
     return "poison:poison"
 
 
-class Loop:
+class Loop(Running):
     """A shell that starts a command again whenever it ends, as a service manager would."""
 
     def __init__(self, command, environment):
-        self._shell = subprocess.Popen(
-            ["/bin/sh", "-c", f"trap 'exit 0' TERM; while :; do {shlex.join(command)}; done"],
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        loop = f"trap 'exit 0' TERM; while :; do {shlex.join(command)}; done"
+        super().__init__(["/bin/sh", "-c", loop], environment)
 
     def stop(self):
         """End all, and return how often the command was started, and all output."""
-        self._shell.terminate()
-        for child in psutil.Process(self._shell.pid).children():
-            child.terminate()
-        output, _ = self._shell.communicate(timeout=60)
-        return output.count("worker started"), output
+        if self.alive:
+            children = psutil.Process(self.pid).children()
+            self.send(signal.SIGTERM)
+            for child in children:
+                child.terminate()
+        self.wait(60)
+        return self.output.count("worker started"), self.output
 
 
 @pytest.fixture
@@ -70,19 +68,14 @@ def loop(processes, servers, tmp_path):
     loops = []
 
     def start(*arguments, **changes):
-        config = write_config(tmp_path, **changes)
-        loops.append(
-            Loop(
-                [sys.executable, str(ROOT / "worker.py"), "--config", str(config), *arguments],
-                {**os.environ, **servers.environment, "PYTHONUNBUFFERED": "1"},
-            )
-        )
+        config = str(write_config(tmp_path, **changes))
+        command = [sys.executable, str(ROOT / "worker.py"), "--config", config, *arguments]
+        loops.append(Loop(command, os.environ | servers.environment))
         return loops[-1]
 
     yield start
     for each in loops:
-        if each._shell.poll() is None:
-            each.stop()
+        each.stop()
 
 
 def expect_all_but(batch_id, culprits):

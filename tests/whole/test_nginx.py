@@ -7,7 +7,6 @@ import re
 import shutil
 import signal
 import ssl
-import subprocess
 
 import pytest
 import trustme
@@ -16,6 +15,7 @@ from harness.books import assert_books_balance, query, snapshot
 from harness.config import ROOT, changed
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.processes import Running
 from harness.servers import free_port, required
 from harness.site import PASSWORD, Site, basic
 from web.access import users
@@ -80,19 +80,13 @@ def nginx(tmp_path):
     (tmp_path / "site.conf").write_text(site)
     user = "user root;" if os.getuid() == 0 else ""
     (tmp_path / "nginx.conf").write_text(MAIN.format(folder=tmp_path, user=user))
-    process = subprocess.Popen(
-        [program, "-c", str(tmp_path / "nginx.conf"), "-e", str(tmp_path / "error.log")],
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = Running([program, "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"])
     try:
-        eventually(lambda: (tmp_path / "nginx.pid").exists() or process.poll() is not None)
-        assert process.poll() is None, process.stderr.read()
+        eventually(lambda: (tmp_path / "nginx.pid").exists() or not process.alive)
+        assert process.alive, process.output
         yield HttpsSite(port, plain_port, authority), app_port
     finally:
-        process.terminate()
-        process.wait(20)
-        process.stderr.close()
+        process.stop()
 
 
 @pytest.fixture

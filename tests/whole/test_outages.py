@@ -4,10 +4,10 @@ import contextlib
 import re
 import shlex
 import shutil
-import tempfile
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
@@ -24,7 +24,7 @@ from harness.config import write_config
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processors import write_slow_processor
-from harness.servers import LASTING_COPY, made_folder
+from harness.servers import LASTING_COPY, made_folder, server_process, temporary_folder
 from postgres import database
 from relay.doorbell import Doorbell
 from runtime import redis_client
@@ -37,11 +37,8 @@ class Server:
     def __init__(self, kind, folder):
         self._server = BundledServer(kind, folder)
         self.url = self._server.url
-        self._pid_file = folder / kind / {"postgres": "data/postmaster.pid"}.get(kind, "redis.pid")
         self.release = self._server.release
-
-    def process(self):
-        return psutil.Process(int(self._pid_file.read_text().split("\n", 1)[0]))
+        self.process = partial(server_process, kind, folder)
 
     def kill(self):
         self.process().kill()
@@ -363,21 +360,20 @@ def test_a_killed_redis_comes_back_empty_and_all_heals(start, own, database, tmp
 @pytest.fixture
 def switched(own):
     """A path that leads to `own`, or to another server; `own.url` is this path meanwhile."""
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    other, link = Server("redis", folder), folder / "link.sock"
+    with temporary_folder() as folder:
+        other, link = Server("redis", folder), folder / "link.sock"
 
-    def lead_to(server):
-        new = folder / "new.sock"
-        new.symlink_to(unquote(server.url.removeprefix("unix://")))
-        new.replace(link)
+        def lead_to(server):
+            new = folder / "new.sock"
+            new.symlink_to(unquote(server.url.removeprefix("unix://")))
+            new.replace(link)
 
-    lead_to(own)
-    first = own.url
-    own.url = f"unix://{link}"
-    yield SimpleNamespace(first=first, other=other, lead_to=lead_to)
-    own.url = first
-    other.release()
-    shutil.rmtree(folder)
+        lead_to(own)
+        first = own.url
+        own.url = f"unix://{link}"
+        yield SimpleNamespace(first=first, other=other, lead_to=lead_to)
+        own.url = first
+        other.release()
 
 
 @contextlib.contextmanager

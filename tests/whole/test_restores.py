@@ -3,9 +3,7 @@
 import re
 import shutil
 import stat
-import tempfile
 from contextlib import closing
-from pathlib import Path
 
 import psycopg2
 import pytest
@@ -29,9 +27,8 @@ EMAILS = 4000
 @pytest.fixture
 def empty():
     """A folder for bundled servers that were never started."""
-    folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    yield folder
-    shutil.rmtree(folder)
+    with own.temporary_folder() as folder:
+        yield folder
 
 
 @pytest.fixture
@@ -91,7 +88,7 @@ def test_what_is_restored_on_an_empty_machine_is_whole_and_is_gone_on_with(
 
 
 def test_the_way_to_ones_own_postgresql_of_an_older_version(backup_in_mid_batch, manage):
-    with own.folder() as folder, own.postgres(folder) as postgres:
+    with own.temporary_folder() as folder, own.postgres(folder) as postgres:
         done = manage("restore", "--json", str(backup_in_mid_batch), url=postgres.url)
         assert done.returncode == 0, done.stderr
         assert wrong_at(postgres.url) == []
@@ -108,7 +105,7 @@ def test_the_way_to_ones_own_postgresql_of_an_older_version(backup_in_mid_batch,
 @pytest.fixture
 def over_tls():
     """Debian's PostgreSQL, that lets nobody in without TLS, and who idles in a transaction out."""
-    with own.folder() as folder:
+    with own.temporary_folder() as folder:
         certificates = Certificates(folder)
         if user := own.unprivileged():
             shutil.chown(certificates.pair, user)

@@ -30,7 +30,7 @@ class Layout:
     def __init__(self, folder):
         self.folder = folder
         self._stack = contextlib.ExitStack()
-        self._data = self._stack.enter_context(servers.folder())
+        self._data = self._stack.enter_context(servers.temporary_folder())
         self.postgres = self.start(servers.postgres)
         self.environment = {"DATABASE_URL": self.postgres.url}
 
@@ -241,7 +241,7 @@ class TestPgBouncer:
 
 def test_of_several_servers_that_which_takes_writes_is_found(tmp_path):
     with contextlib.ExitStack() as stack:
-        folders = [stack.enter_context(servers.folder()) for _ in range(2)]
+        folders = [stack.enter_context(servers.temporary_folder()) for _ in range(2)]
         standby = stack.enter_context(
             servers.postgres(folders[0], default_transaction_read_only="on")
         )
@@ -296,7 +296,7 @@ def test_a_failover_of_redis_in_mid_batch_is_followed(layout, installation):
     with site.stream(first) as stream:
         for event in stream.events():
             seen.append(event["processed"])
-            if event["processed"] and layout.master.process.poll() is None:
+            if event["processed"] and layout.master.alive:
                 layout.master.kill()
                 at_kill = len(seen)
         assert event["status"] == "completed"

@@ -1,8 +1,6 @@
 import json
 import os
 import stat
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +9,10 @@ from types import SimpleNamespace
 import pytest
 
 from harness.books import query
-from harness.config import ROOT, write_config
+from harness.config import write_config
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.processes import run_script
 from harness.site import ALICE, PASSWORD, basic, sign_in
 from runtime.settings import SettingsError
 from web.access import familiar, users
@@ -44,10 +43,7 @@ def closed(users_file, serve):
 
 
 def add_user(folder, name, typed):
-    command = [sys.executable, str(ROOT / "app.py"), "--config", str(write_config(folder))]
-    return subprocess.run(
-        [*command, "--add-user", name], input=typed, capture_output=True, text=True, timeout=60
-    )
+    return run_script("app.py", folder, "--add-user", name, typed=typed)
 
 
 def test_a_user_is_added_by_a_command_and_gets_a_new_password_by_the_same(tmp_path):
