@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from peewee import (
     BigIntegerField,
+    BlobField,
     CompositeKey,
     IdentityField,
     IntegerField,
@@ -115,6 +116,39 @@ class Email(Table):
 
     class Meta:
         primary_key = CompositeKey("batch_id", "id")
+
+
+class FilePiece(Table):
+    """A piece of a batch's file, compressed by itself. There is no foreign key, as for emails.
+
+    number: the position of the piece in the file, from 0.
+    """
+
+    batch_id = BigIntegerField()
+    number = IntegerField()
+    content = BlobField()
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "number")
+
+
+class SkippedRow(Table):
+    """A row of a batch's file that became no email.
+
+    row_number: the line that the row begins on.
+    kind: one of batches.kept_files.KINDS.
+    first_row: of a duplicate, the line where its address came first.
+    content: the duplicate's address, or the cells of a row without an address.
+    """
+
+    batch_id = BigIntegerField()
+    row_number = IntegerField()
+    kind = TextField()
+    first_row = IntegerField(null=True)
+    content = TextField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "row_number")
 
 
 class Action(Table):

@@ -6,9 +6,8 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
-from batches.kept_files import SkippedRow
 from batches.queries import Found
-from models import Action, Batch
+from models import Action, Batch, SkippedRow
 from processors import reasons, risks, syntax
 from runtime import phrases
 from tabular.formats import Format, cut_row

@@ -8,9 +8,8 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from isal import isal_zlib
-from peewee import BigIntegerField, BlobField, CompositeKey, IntegerField, TextField
 
-from models import Table
+from models import FilePiece, SkippedRow
 from postgres.copy_in import Spool, copy, escaped
 from postgres.database import Session, pool, session
 
@@ -22,39 +21,6 @@ CONTENT_LENGTH = 200
 KINDS = ("duplicate", "without_address", "blank")
 
 _BLOCK = 1 << 16
-
-
-class FilePiece(Table):
-    """A piece of a batch's file, compressed by itself. There is no foreign key, as for emails.
-
-    number: the position of the piece in the file, from 0.
-    """
-
-    batch_id = BigIntegerField()
-    number = IntegerField()
-    content = BlobField()
-
-    class Meta:
-        primary_key = CompositeKey("batch_id", "number")
-
-
-class SkippedRow(Table):
-    """A row of a batch's file that became no email.
-
-    row_number: the line that the row begins on.
-    kind: one of KINDS.
-    first_row: of a duplicate, the line where its address came first.
-    content: the duplicate's address, or the cells of a row without an address.
-    """
-
-    batch_id = BigIntegerField()
-    row_number = IntegerField()
-    kind = TextField()
-    first_row = IntegerField(null=True)
-    content = TextField(null=True)
-
-    class Meta:
-        primary_key = CompositeKey("batch_id", "row_number")
 
 
 class SkippedRows(Spool):

@@ -6,7 +6,6 @@ import pytest
 from peewee import DataError
 
 import models
-from batches import kept_files
 from harness.books import assert_books_balance, query, snapshot
 from harness.config import ROOT, copy_project
 from harness.files import csv_of
@@ -24,8 +23,8 @@ TABLES = (
     models.Batch,
     models.Chunk,
     models.Email,
-    kept_files.FilePiece,
-    kept_files.SkippedRow,
+    models.FilePiece,
+    models.SkippedRow,
 )
 
 

@@ -182,9 +182,11 @@ def test_a_page_has_the_texts_for_a_server_that_is_away(site):
     assert f'data-silent="{health.SILENT}"' in page
 
 
-def test_those_who_look_on_share_a_report_for_a_while(database, doorbell, client, monkeypatch):
+def test_those_who_look_on_share_a_report_for_a_while(
+    database, doorbell, client, make_settings, monkeypatch
+):
     postgres = logs.Outage("postgres", logs.Logger("tests"))
-    parts = health.Health(doorbell, "email-queue", postgres)
+    parts = health.Health(doorbell, make_settings(), postgres)
     first, second = in_threads(parts.recent, parts.recent)
     assert first is second is parts.recent()
     announce(client)
