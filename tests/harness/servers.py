@@ -98,6 +98,7 @@ class Server(Running):
         """`ready` raises, or returns something false, until it can be used; `end` ends it in good
         order, by default with a fast shutdown of PostgreSQL or PgBouncer."""
         self.url = url
+        self.folder = folder
         self._end = end
         super().__init__(command, log=folder / "output", user=user)
         try:
