@@ -6,6 +6,7 @@ import threading
 from pathlib import Path
 
 import jsonschema_rs
+import pytest
 from support import ROOT, csv_of, eventually
 from test_access import ALICE, PASSWORD, sign_in
 
@@ -70,6 +71,7 @@ def test_it_asks_for_a_password_only_where_users_sign_in(tmp_path, serve, monkey
     assert "basic" in document["components"]["securitySchemes"]
 
 
+@pytest.mark.timeout(420)  # it sends thousands of requests
 def test_a_program_that_knows_only_this_finds_nothing_wrong(
     tmp_path, serve, processes, monkeypatch
 ):
@@ -95,7 +97,7 @@ def test_a_program_that_knows_only_this_finds_nothing_wrong(
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=400,
     )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
     assert re.search(r"(\d{3,}) generated", done.stdout), done.stdout[-3_000:]

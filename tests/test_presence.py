@@ -47,12 +47,12 @@ def test_times_are_of_the_clock_of_redis_and_outlast_its_emptying(client):
     (key,) = client.keys("email-queue:worker:*")
     stored = json.loads(client.get(key))
     assert before[0] <= stored["since"] == stored["seen"] <= client.time()[0] + 1
-    eventually(lambda: workers(client, "email-queue").alive[0].seen_ago > 0.1)
+    eventually(lambda: workers(client, "email-queue").alive[0].seen_ago > 1.0)
     client.flushall()
     assert workers(client, "email-queue") == presence.Roll([], None)
     here.announce(IDLE, 0.0)
     (worker,) = workers(client, "email-queue").alive
-    assert worker.seen_ago < 0.1 < worker.started_ago
+    assert worker.seen_ago < 1.0 < worker.started_ago
     assert json.loads(client.get(key))["since"] == stored["since"]
 
 
