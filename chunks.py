@@ -8,7 +8,7 @@ from copying import copy_file
 from database import Session
 
 # Characters of addresses at which a chunk ends, however few emails it has: a worker holds them all.
-# The largest chunk that can be set has half as many, if its addresses have 40 each.
+# A chunk of the most emails that can be set has half as many, at 40 characters an address.
 MAX_CHARACTERS = 8_000_000
 # A line end in COPY's text form.
 _LINE_END = "\\n"

@@ -346,8 +346,8 @@ def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> 
 
     `connections` is the most that this process holds at once.
     `name` says in pg_stat_activity which program they belong to.
-    `reads` is whether a server that can only be read will do, until something is written; otherwise
-    it is UNREACHABLE.
+    `reads` is whether a server that can only be read is accepted until a write fails; otherwise it
+    counts as UNREACHABLE.
     """
     pool.reads = reads
     pool.init(

@@ -1,6 +1,7 @@
-"""The networks from which users signed in lately, in a file, so that a restart forgets none.
+"""Remembers the networks from which users signed in lately, in a file, so also over a restart.
 
-A familiar user does not wait because a stranger guesses at the same account elsewhere.
+A user in such a network is familiar, and needn't wait while a stranger elsewhere guesses at the
+same account.
 """
 
 from __future__ import annotations
@@ -16,15 +17,17 @@ from pathlib import Path
 import logs
 import users
 
-# Seconds since a user's last request from a network in which the pair is familiar; and since it was
-# written in which it is not written again. Both by the wall clock, which a restart doesn't reset.
-FAMILIAR_SECONDS, WRITE_SECONDS = 30 * 86400.0, 86400.0
-# The most pairs that are kept; the oldest go first.
+# Seconds after which a request writes its pair anew, and for which a pair is familiar after that:
+# at least 30 days after its last request. By the wall clock, which goes on over a restart.
+WRITE_SECONDS = 86400.0
+FAMILIAR_SECONDS = 30 * 86400.0 + WRITE_SECONDS
+# The most pairs that are kept: the ones written last.
 MAX_FAMILIAR = 10_000
 
 logger = logging.getLogger("familiar")
 
-# By user and network: when the pair was written, and a digest of the password's hash.
+# By user and network: the time when the pair was written (Unix), and a digest of the hash of the
+# password that the user had then.
 _Pairs = dict[tuple[str, str], tuple[float, str]]
 
 
@@ -34,38 +37,54 @@ class Familiar:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._pairs = _read(path)
+        self._pairs = _newest(_read(path))
         self._failures = logs.Sparingly(logger)
 
     def knows(self, user: str, network: str, known: str) -> bool:
-        """Whether the user signed in from there when the password's hash was `known`, too."""
-        return self._age(user, network, known) < FAMILIAR_SECONDS
+        """Return whether the user signed in from this network with the password of this hash."""
+        return self._was_written(user, network, known, FAMILIAR_SECONDS)
 
-    def _age(self, user: str, network: str, known: str) -> float:
+    def _was_written(self, user: str, network: str, known: str, seconds: float) -> bool:
         at, digest = self._pairs.get((user, network), (0.0, ""))
-        # A clock that was set back makes no pair younger than one that was just written.
-        return abs(time.time() - at) if digest == _digest(known) else FAMILIAR_SECONDS
+        return digest == _digest(known) and _is_within(seconds, at)
 
     def add(self, user: str, network: str, known: str) -> None:
         """Note that the user has just signed in from there with the password of this hash."""
-        if self._age(user, network, known) < WRITE_SECONDS:
+        if self._was_written(user, network, known, WRITE_SECONDS):
             return
         with self._lock:
-            added: _Pairs = {(user, network): (time.time(), _digest(known))}
-            self._pairs |= added
+            self._pairs[user, network] = time.time(), _digest(known)
             try:
-                self._write(added)
+                self._write()
             except OSError as error:
+                self._pairs = _newest(self._pairs)
                 self._failures.warning("familiar networks can't be written", error=error)
 
-    def _write(self, added: _Pairs) -> None:
+    def _write(self) -> None:
         with users.alone_in(self._path.parent):
-            # Another app may use the same file, and have written what is newer than ours.
-            pairs = self._pairs | _read(self._path) | added
-            newest = sorted(pairs.items(), key=lambda pair: pair[1])[-MAX_FAMILIAR:]
-            self._pairs = dict(newest)
+            # Another app may use the same file.
+            self._pairs = _newest(_read(self._path), self._pairs)
             lines = (json.dumps([*pair, *when]) + "\n" for pair, when in self._pairs.items())
             users.replace_file(self._path, "".join(lines))
+
+
+def _is_within(seconds: float, at: float) -> bool:
+    """Return whether `at` is so few seconds ago; never if the clock was set back behind it."""
+    return 0 <= time.time() - at < seconds
+
+
+def _newest(*sources: _Pairs) -> _Pairs:
+    """Return the familiar pairs, each as it was written last."""
+    pairs: _Pairs = {}
+    for pair, when in sorted((item for each in sources for item in each.items()), key=_when):
+        if _is_within(FAMILIAR_SECONDS, when[0]):
+            pairs.pop(pair, None)  # so that they are in the order of their times
+            pairs[pair] = when
+    return dict([*pairs.items()][-MAX_FAMILIAR:])
+
+
+def _when(item: tuple[tuple[str, str], tuple[float, str]]) -> float:
+    return item[1][0]
 
 
 def _digest(known: str) -> str:
@@ -73,12 +92,11 @@ def _digest(known: str) -> str:
 
 
 def _read(path: Path) -> _Pairs:
-    """The pairs in the file, without those that have expired and lines that can't be read."""
+    """Return the pairs in the file, without lines that can't be read."""
     pairs: _Pairs = {}
     with contextlib.suppress(OSError, UnicodeDecodeError):
         for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
                 user, network, at, digest = json.loads(line)
-                if abs(time.time() - float(at)) < FAMILIAR_SECONDS:
-                    pairs[str(user), str(network)] = float(at), str(digest)
+                pairs[str(user), str(network)] = float(at), str(digest)
     return pairs

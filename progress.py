@@ -70,7 +70,7 @@ class Mailbox:
         self._revision = 0
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot if it is newer than the last; if it is to `correct` that, always."""
+        """Put the snapshot in if it is newer than the last one, or is to `correct` that."""
         with self._arrived:
             if correct or snapshot.revision > self._revision:
                 self._newest, self._revision = snapshot, snapshot.revision
@@ -97,8 +97,7 @@ class Mailbag:
         self._revisions: OrderedDict[int, int] = OrderedDict()
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
-        """Put in the snapshot if it is newer than the last of its batch; if it is to `correct`
-        that, always."""
+        """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
         batch_id = snapshot.batch_id
         with self._arrived:
             if correct or snapshot.revision > self._revisions.get(batch_id, 0):
@@ -257,8 +256,10 @@ class Hub:
         self.tell(present)
 
     def _deliver(self, snapshot: Snapshot, instead_of: Snapshot | None = None) -> None:
-        """Put the snapshot into the mailboxes that watch its batch, if it is newer than what was
-        told last, or if that is the wrong one `instead_of` which it comes."""
+        """Put the snapshot into the mailboxes that watch its batch if it is newer than the last.
+
+        `instead_of` is a last one that was wrong, and is replaced even by an older one.
+        """
         batch_id = snapshot.batch_id
         self.rates.note(snapshot)
         with self._lock:

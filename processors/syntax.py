@@ -5,9 +5,9 @@ says of a domain is remembered, and a plain local part, which is nearly every on
 a pattern; what it says of a malformed one is remembered for others of its shape; all else goes to
 the package. A property test holds both ways to the same answers.
 
-An address that is too long for RFC 5321 is told to be that, whatever else may be wrong with it, and
-the package isn't asked: Unicode's normal forms, which it makes, take the square of its length.
-Within the limit it takes 5 ms at most.
+An address that is too long for RFC 5321 is `too_long`, whatever else is wrong with it, and the
+package isn't asked: it makes Unicode's normal forms, whose time grows with the square of the
+length. An address within the limit takes 5 ms at most.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _MAX_LOCAL = 64
 # Domains that are remembered.
 _MAX_DOMAINS = 1 << 16
 # The most bytes of an address in UTF-8, as it is written and in its normal form; and of a domain
-# with which no plain local part makes it too long.
+# that leaves room for the longest local part.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
 _MAX_DOMAIN = _MAX_LENGTH - _MAX_LOCAL - 1
 # Twice as fast as Syntax(…).
