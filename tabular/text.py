@@ -192,17 +192,19 @@ class Text:
             if "\0" in block:
                 lines += block.count("\n", 0, block.index("\0")) + 1
                 raise _binary(block, lines)
-            lines += block.count("\n")
-            rest += block
-            if end := rest.rfind("\n") + 1:
-                yield rest[:end]
-                rest = rest[end:]
-            if len(rest) > MAX_LINE:
+            end = block.rfind("\n") + 1
+            if len(rest) + (block.index("\n") if end else len(block)) > MAX_LINE:
                 raise IntakeError(
                     "line_too_long",
                     f"it is longer than {MAX_LINE:,} characters. Put one address on each line.",
                     line=lines + 1,
                 )
+            lines += block.count("\n")
+            if end:
+                yield rest + block[:end]
+                rest = block[end:]
+            else:
+                rest += block
         if rest:
             yield rest
 

@@ -22,9 +22,10 @@ def run_to_end(
     typed: str | None = None,
     folder: Path = ROOT,
     environment: Mapping[str, str] = os.environ,
+    seconds: float = 100,
     **changes: str,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, with these changes of the environment."""
+    """Run a command in a folder for at most `seconds`, with these changes of the environment."""
     return subprocess.run(
         command,
         input=typed,
@@ -32,7 +33,7 @@ def run_to_end(
         env={**environment, **changes},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=seconds,
         check=False,
     )
 

@@ -114,3 +114,13 @@ def test_where_rows_are():
     (block,) = blocks('a\n"b\nb"\nc\n')
     assert (block.positions([]), block.positions([2, 4])) == ([], [1, 2])
     assert block.positions([1, 3]) is block.positions([4, 5]) is None
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\nc@x.de\n"])
+def test_the_longest_line_is_the_same_wherever_it_ends(end):
+    line = ",".join(["b" * 1023] * (texts.MAX_LINE // 1024)) + ","
+    assert len(line) == texts.MAX_LINE
+    assert blocks(f"a@x.de\n{line}{end}")
+    with pytest.raises(texts.IntakeError) as refused:
+        blocks(f"a@x.de\n{line}b{end}")
+    assert (refused.value.code, refused.value.line) == ("line_too_long", 2)

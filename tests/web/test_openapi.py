@@ -73,6 +73,7 @@ def test_it_asks_for_a_password_only_where_users_sign_in(tmp_path, serve, monkey
     assert "basic" in document["components"]["securitySchemes"]
 
 
+@pytest.mark.timeout(420)  # it sends thousands of requests
 def test_a_program_that_knows_only_this_finds_nothing_wrong(
     tmp_path, serve, processes, monkeypatch
 ):
@@ -94,6 +95,7 @@ def test_a_program_that_knows_only_this_finds_nothing_wrong(
         # What it tries is the same each time; SEED tries something else.
         *("--seed", os.environ.get("SEED", "1")),
         folder=tmp_path,
+        seconds=400,
     )
     assert done.returncode == 0, done.stdout[-10_000:] + done.stderr[-2_000:]
     assert re.search(r"(\d{3,}) generated", done.stdout), done.stdout[-3_000:]

@@ -167,6 +167,7 @@ def test_the_api_and_what_is_watched(project):
         app.stop()
 
 
+@pytest.mark.timeout(420)  # it backs up and restores several times
 def test_what_administrators_do(project, servers):
     assert "alice may sign in now" in project.type("python app.py --add-user alice")
     (project.folder / "users").unlink()

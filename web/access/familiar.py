@@ -15,17 +15,17 @@ from pathlib import Path
 from runtime import logs
 from web.access import users
 
-# Seconds for which a user and a network stay a familiar pair after the user's last request from
-# there. This and the next use the wall clock, which a restart doesn't reset.
-FAMILIAR_SECONDS = 30 * 86400.0
-# Seconds after a pair was written before it is written again.
+# Seconds after which a request writes its pair again, and for which a pair is familiar after that:
+# at least 30 days after its last request. By the wall clock, which a restart doesn't reset.
 WRITE_SECONDS = 86400.0
-# The most pairs that are kept; the oldest are dropped first.
+FAMILIAR_SECONDS = 30 * 86400.0 + WRITE_SECONDS
+# The most pairs that are kept: those that were written last.
 MAX_FAMILIAR = 10_000
 
 logger = logs.Logger("familiar")
 
-# By user and network: the time when the pair was written, and a digest of the password's hash.
+# By user and network: the Unix time when the pair was written, and a digest of the hash of the
+# password that the user had then.
 _Pairs = dict[tuple[str, str], tuple[float, str]]
 
 
@@ -35,58 +35,69 @@ class Familiar:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._lock = threading.Lock()
-        self._pairs = _read(path)
+        self._pairs = _newest(_read(path))
         self._failures = logs.RateLimited(logger)
 
     def knows(self, user: str, network: str, password_hash: str) -> bool:
         """Return whether the user signed in from this network with the password of this hash."""
-        return self._age(user, network, password_hash) < FAMILIAR_SECONDS
+        return self._was_written(user, network, password_hash, FAMILIAR_SECONDS)
 
-    def _age(self, user: str, network: str, password_hash: str) -> float:
+    def _was_written(self, user: str, network: str, password_hash: str, seconds: float) -> bool:
         at, digest = self._pairs.get((user, network), (0.0, ""))
-        return _seconds_from(at) if digest == _digest(password_hash) else FAMILIAR_SECONDS
+        return digest == _digest(password_hash) and _is_within(seconds, at)
 
     def add(self, user: str, network: str, password_hash: str) -> None:
         """Note that the user has just signed in from this network with the password of this hash.
 
         If the file can't be written, the pair is known until a restart.
         """
-        if self._age(user, network, password_hash) < WRITE_SECONDS:
+        if self._was_written(user, network, password_hash, WRITE_SECONDS):
             return
         with self._lock:
-            added: _Pairs = {(user, network): (time.time(), _digest(password_hash))}
-            self._pairs |= added
+            self._pairs[user, network] = time.time(), _digest(password_hash)
             try:
-                self._write(added)
+                self._write()
             except OSError as error:
+                self._pairs = _newest(self._pairs)
                 self._failures.warning("familiar networks can't be written", error=error)
 
-    def _write(self, added: _Pairs) -> None:
+    def _write(self) -> None:
         with users.locked(self._path.parent):
-            # Another app.py may use the same file, and may have written newer pairs.
-            pairs = self._pairs | _read(self._path) | added
-            newest = sorted(pairs.items(), key=lambda pair: pair[1])[-MAX_FAMILIAR:]
-            self._pairs = dict(newest)
+            # Another app.py may use the same file.
+            self._pairs = _newest(_read(self._path), self._pairs)
             lines = (json.dumps([*pair, *when]) + "\n" for pair, when in self._pairs.items())
             users.replace_file(self._path, "".join(lines))
+
+
+def _is_within(seconds: float, at: float) -> bool:
+    """Return whether `at` is so few seconds ago; never if the clock was set back behind it."""
+    return 0 <= time.time() - at < seconds
+
+
+def _newest(*sources: _Pairs) -> _Pairs:
+    """Return the familiar pairs, each as it was written last."""
+    pairs: _Pairs = {}
+    for pair, when in sorted((item for each in sources for item in each.items()), key=_when):
+        if _is_within(FAMILIAR_SECONDS, when[0]):
+            pairs.pop(pair, None)  # so that they are in the order of their times
+            pairs[pair] = when
+    return dict([*pairs.items()][-MAX_FAMILIAR:])
+
+
+def _when(item: tuple[tuple[str, str], tuple[float, str]]) -> float:
+    return item[1][0]
 
 
 def _digest(password_hash: str) -> str:
     return hashlib.sha256(password_hash.encode()).hexdigest()[:32]
 
 
-def _seconds_from(at: float) -> float:
-    # The absolute value: a pair must not last longer because the clock was set back.
-    return abs(time.time() - at)
-
-
 def _read(path: Path) -> _Pairs:
-    """Return the pairs in the file, without expired pairs and malformed lines."""
+    """Return the pairs in the file, without malformed lines."""
     pairs: _Pairs = {}
     with contextlib.suppress(OSError, UnicodeDecodeError):
         for line in path.read_text(encoding="utf-8").splitlines():
-            with contextlib.suppress(ValueError, TypeError):
+            with contextlib.suppress(ValueError, TypeError, OverflowError):
                 user, network, at, digest = json.loads(line)
-                if _seconds_from(float(at)) < FAMILIAR_SECONDS:
-                    pairs[str(user), str(network)] = float(at), str(digest)
+                pairs[str(user), str(network)] = float(at), str(digest)
     return pairs

@@ -88,8 +88,32 @@ def test_what_another_app_wrote_later_is_not_undone(path, clock):
         assert known.knows("bob", HERE, "hash")
 
 
+def test_the_file_keeps_nothing_that_has_ended_or_is_older_than_what_is_known(path, clock):
+    known = Familiar(path)
+    known.add("alice", HERE, "old hash")
+    before = path.read_text()
+    known.add("bob", HERE, "hash")
+    clock.now += WRITE_SECONDS
+    known.add("alice", HERE, "new hash")
+    path.write_text(before)  # as if it could not have been written since
+    known.add("carol", HERE, "hash")
+    assert Familiar(path).knows("alice", HERE, "new hash")
+    assert Familiar(path).knows("bob", HERE, "hash")
+    clock.now += FAMILIAR_SECONDS
+    known.add("carol", HERE, "hash")
+    assert "bob" not in path.read_text()
+    clock.now -= FAMILIAR_SECONDS
+    assert not known.knows("carol", HERE, "hash")
+    known.add("carol", HERE, "hash")
+    assert Familiar(path).knows("carol", HERE, "hash")
+
+
 @pytest.mark.parametrize(
-    "content", [b"\xff", b"nonsense\n[1]\n{}\n[1, 2, 3, 4]\n[[], {}, null, 1]\n"]
+    "content",
+    [
+        b"\xff",
+        b"nonsense\n[1]\n{}\n[1, 2, 3, 4]\n[[], {}, null, 1]\n[1, 2, 1%b, 4]\n" % (b"0" * 400),
+    ],
 )
 def test_a_broken_file_is_as_none(path, content):
     path.write_bytes(content)
