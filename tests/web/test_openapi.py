@@ -5,6 +5,7 @@ import threading
 from pathlib import Path
 
 import jsonschema_rs
+import pytest
 
 from app import routes
 from harness.config import ROOT
