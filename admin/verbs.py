@@ -14,8 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from admin import backup as backups
-from admin import checks
+from admin import backup, checks
 from admin.backup import BackupError
 from admin.pg_tools import ToolError
 from batches import changes, queries, removal
@@ -162,7 +161,7 @@ class Commands:
         _refuse(target, force=arguments.force)
         begun = time.monotonic()
         progress = _megabytes(self._meter, "written")
-        found, size = backups.backup(self._url, target, progress, bundled=self._bundled)
+        found, size = backup.backup(self._url, target, progress, bundled=self._bundled)
         seconds = time.monotonic() - begun
         measured = {"file": arguments.file, "bytes": size, "seconds": round(seconds, 1)}
         return Report(
@@ -175,7 +174,7 @@ class Commands:
 
     def restore(self, arguments: argparse.Namespace) -> Report:
         progress = _megabytes(self._meter, "restored")
-        found = backups.restore(self._url, Path(arguments.file), progress, bundled=self._bundled)
+        found = backup.restore(self._url, Path(arguments.file), progress, bundled=self._bundled)
         return Report(
             {**_contents_json(found), "file": arguments.file},
             [f"{found} are restored, and all counts agree."],
@@ -269,7 +268,7 @@ def _batch_line(batch: dict[str, Any]) -> str:
     )
 
 
-def _contents_json(contents: backups.Contents) -> dict[str, int]:
+def _contents_json(contents: backup.Contents) -> dict[str, int]:
     return {
         "batches": contents.batches,
         "emails": contents.emails,

@@ -30,7 +30,7 @@ end
 
 _ID = re.compile(r"[0-9]{1,19}")
 
-logger = logs.Logger("batchqueue")
+logger = logs.Logger("batch_queue")
 
 
 class BatchQueue:

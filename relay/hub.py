@@ -43,7 +43,7 @@ MAX_DELIVERED = 3 * UNFINISHED
 # Revisions that a message may be ahead of the last delivered one without a look into PostgreSQL.
 MAX_AHEAD = 100
 
-logger = logs.Logger("progress")
+logger = logs.Logger("hub")
 
 
 class Mailbox:

@@ -25,7 +25,7 @@ MIGRATION_SECONDS = 3600.0
 # Seconds between two looks whether the migration is over.
 LOOK_SECONDS = 0.2
 
-logger = logs.Logger("bootstrap")
+logger = logs.Logger("connect")
 
 
 @contextlib.contextmanager

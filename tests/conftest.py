@@ -37,14 +37,14 @@ from harness.processors import write_slow_processor
 from harness.servers import bundled_servers, database_of_its_own
 from harness.site import Site
 from postgres import database, schema
-from relay import hub as progress
+from relay import hub as hub_module
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
 from runtime.settings import Settings
 from web.access.sign_in import Access
-from web.server import server as serving
+from web.server import server as server_module
 from web.server.server import HttpServer
 from web.services import Services
 from work import turns
@@ -64,8 +64,8 @@ class Servers:
 @pytest.fixture(autouse=True)
 def _short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Servers within this process stop at once, so that hundreds of tests take no minutes."""
-    monkeypatch.setattr(progress, "RECEIVE_SECONDS", 0.05)
-    monkeypatch.setattr(serving, "LOOP_SECONDS", 0.05)
+    monkeypatch.setattr(hub_module, "RECEIVE_SECONDS", 0.05)
+    monkeypatch.setattr(server_module, "LOOP_SECONDS", 0.05)
     monkeypatch.setattr(turns, "DEQUEUE_SECONDS", 0.1)
 
 

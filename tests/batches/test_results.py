@@ -15,7 +15,7 @@ from harness.batches import take_turns
 from harness.books import query
 from harness.polling import eventually
 from harness.site import problem
-from tabular import text as texts
+from tabular import text as text_module
 from web.streams import Slots, Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
@@ -202,7 +202,7 @@ def test_results_of_a_running_batch_are_called_partial(site):
 
 def test_the_whole_is_streamed_in_pieces(site, monkeypatch):
     monkeypatch.setattr(results, "PAGE", 7)
-    monkeypatch.setattr(texts, "BLOCK", 100)
+    monkeypatch.setattr(text_module, "BLOCK", 100)
     rows = [f"user{number % 90}@x.de" for number in range(100)]
     batch_id = stored("\n".join(["email", *rows]).encode())
     found = results_of(site, batch_id)

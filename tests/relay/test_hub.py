@@ -7,7 +7,7 @@ from harness.batches import start, store
 from harness.books import query
 from harness.polling import eventually
 from models import Snapshot
-from relay import hub as progress
+from relay import hub as hub_module
 from relay import publish
 from relay.hub import Hub, Mailbox
 
@@ -21,7 +21,7 @@ def at(revision, batch_id=1, status="processing"):
 @pytest.fixture
 def often(monkeypatch):
     """A hub that is made after this reads from PostgreSQL ten times a second."""
-    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.1)
+    monkeypatch.setattr(hub_module, "REFRESH_SECONDS", 0.1)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_mailbox_keeps_the_newest_of_each_batch_and_is_emptied_at_once():
 
 
 def test_what_is_remembered_of_batches_is_bounded(monkeypatch):
-    monkeypatch.setattr(progress, "MAX_DELIVERED", 3)
+    monkeypatch.setattr(hub_module, "MAX_DELIVERED", 3)
     mailbox = Mailbox(None)
     for batch_id in range(1, 6):
         mailbox.put(at(1, batch_id))
@@ -171,7 +171,7 @@ def test_a_change_that_nobody_published_is_found_in_postgres(often, hub, doorbel
 def test_without_redis_snapshots_come_from_postgres_and_the_outage_is_logged_once(
     database, no_redis, monkeypatch, caplog
 ):
-    monkeypatch.setattr(progress, "PROBE_SECONDS", 0.05)
+    monkeypatch.setattr(hub_module, "PROBE_SECONDS", 0.05)
     hub = Hub(no_redis, PREFIX)
     hub.start()
     batch_id = store("a@x.de").batch_id
@@ -209,7 +209,7 @@ def test_a_forged_end_is_not_told(hub, doorbell, status):
     assert one.take(20) == every.take(20) == [changed]
 
 
-@pytest.mark.parametrize("ahead", [10**15, progress.MAX_AHEAD])
+@pytest.mark.parametrize("ahead", [10**15, hub_module.MAX_AHEAD])
 def test_a_forged_revision_keeps_no_true_one_away(often, hub, doorbell, ahead):
     subscribed(doorbell)
     batch_id = store("a@x.de").batch_id

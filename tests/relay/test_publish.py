@@ -11,7 +11,7 @@ import pytest
 from harness.files import csv_of
 from harness.processors import write_slow_processor
 from models import Snapshot
-from relay import publish as publishing
+from relay import publish as publish_module
 from relay.doorbell import Doorbell
 from relay.publish import Publisher
 
@@ -56,7 +56,7 @@ class Listener:
 
 def test_a_message_is_as_the_contract_says():
     reasons = {"no_at_sign": 2, "role_account": 5, "dns_timeout": 1}
-    assert publishing.message(Snapshot(1, 7, "processing", 50, 2, 200, reasons)) == (
+    assert publish_module.message(Snapshot(1, 7, "processing", 50, 2, 200, reasons)) == (
         '{"batchId":1,"revision":7,"status":"processing","processed":50,"failed":2,"total":200,'
         '"reasons":{"no_at_sign":2,"role_account":5,"dns_timeout":1},'
         '"verdicts":{"ok":42,"risky":5,"unknown":1,"invalid":2}}'
@@ -73,12 +73,12 @@ class TestPublisher:
         return Publisher(published.append)
 
     def test_holds_back_all_but_the_newest_until_it_is_due(self, publisher, published, monkeypatch):
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 1000.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 1000.0)
         for revision in (2, 3, 5, 4):
             publisher.publish(at(revision))
         publisher.flush()
         assert published == [at(2)]
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 0.0)
         publisher.flush()
         publisher.flush()
         assert published == [at(2), at(5)]
@@ -86,26 +86,26 @@ class TestPublisher:
     def test_an_older_snapshot_that_comes_late_does_not_replace_the_newest(
         self, publisher, published, monkeypatch
     ):
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 1000.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 1000.0)
         for revision in (2, 5):
             publisher.publish(at(revision))
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 0.0)
         publisher.publish(at(4))
         publisher.flush()
         assert published == [at(2), at(5)]
 
     def test_the_end_never_waits_and_is_the_last(self, publisher, published, monkeypatch):
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 1000.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 1000.0)
         for revision in (2, 3):
             publisher.publish(at(revision))
         publisher.publish(at(4, status="completed"))
         publisher.publish(at(1, batch_id=2))
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 0.0)
         publisher.flush()
         assert published == [at(2), at(4, status="completed"), at(1, batch_id=2)]
 
     def test_forgets_batches_that_are_quiet(self, publisher, monkeypatch):
-        monkeypatch.setattr(publishing, "PUBLISH_SECONDS", 0.0)
+        monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 0.0)
         for batch_id in range(100):
             publisher.publish(at(1, batch_id))
         publisher.flush()
@@ -148,7 +148,7 @@ class TestOrder:
             ]
             random.Random(seed).shuffle(snapshots)
             for snapshot in snapshots:
-                publishing.publish(doorbell, PREFIX, snapshot)
+                publish_module.publish(doorbell, PREFIX, snapshot)
 
         with ThreadPoolExecutor(3) as threads:
             list(threads.map(publish, doorbells, range(3)))
@@ -162,15 +162,15 @@ class TestOrder:
         for revision, status in enumerate(
             ("processing", "failed", "pending", "processing", "completed"), start=1
         ):
-            publishing.publish(doorbell, PREFIX, at(revision, status=status))
+            publish_module.publish(doorbell, PREFIX, at(revision, status=status))
         listener.listen(lambda heard: len(heard[1]) == 5)
         listener.assert_in_order()
 
     def test_a_redis_that_forgets_does_no_more_harm_than_that(self, client, doorbell):
         listener = Listener(client)
-        publishing.publish(doorbell, PREFIX, at(5))
+        publish_module.publish(doorbell, PREFIX, at(5))
         client.flushall()
-        publishing.publish(doorbell, PREFIX, at(4))
+        publish_module.publish(doorbell, PREFIX, at(4))
         listener.listen(lambda heard: len(heard.get(1, [])) == 2)
         assert listener.heard == {1: [(5, "processing"), (4, "processing")]}
 

@@ -6,7 +6,7 @@ import socket
 import pytest
 
 from harness.polling import eventually
-from runtime import systemd as notify
+from runtime import systemd as systemd_module
 
 
 @pytest.fixture
@@ -68,14 +68,14 @@ def test_what_is_refused_is_never_ready(run, systemd):
 
 def test_without_systemd_or_with_one_that_has_gone_nothing_happens(monkeypatch, tmp_path):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-    notify.ready("serving")
+    systemd_module.ready("serving")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "gone"))
-    notify.stopping()
+    systemd_module.stopping()
 
 
 def test_an_abstract_socket_is_heard_too(monkeypatch, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(f"\0{tmp_path}")
         monkeypatch.setenv("NOTIFY_SOCKET", f"@{tmp_path}")
-        notify.ready("serving")
+        systemd_module.ready("serving")
         assert listener.recv(100) == b"READY=1\nSTATUS=serving"

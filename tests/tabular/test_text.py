@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from tabular import text as texts
+from tabular import text as text_module
 from tabular.formats import Format
 
 FORMAT = Format("csv", "utf-8", ",")
@@ -24,7 +24,7 @@ def parsed(text):
 
 
 def blocks(text):
-    return list(texts.Text(io.BytesIO(text.encode()), FORMAT).blocks())
+    return list(text_module.Text(io.BytesIO(text.encode()), FORMAT).blocks())
 
 
 PIECES = st.sampled_from(
@@ -38,8 +38,8 @@ PIECES = st.sampled_from(
 @given(st.lists(PIECES, max_size=40).map("".join), st.integers(1, 20))
 def test_rows_are_those_of_a_parser_wherever_blocks_end(text, block):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(texts, "BLOCK", block)
-        patch.setattr(texts, "BLOCK_ROWS", 2)
+        patch.setattr(text_module, "BLOCK", block)
+        patch.setattr(text_module, "BLOCK_ROWS", 2)
         rows = [
             row for part in blocks(text) for row in zip(part.numbers, part.cells(","), strict=True)
         ]
@@ -54,7 +54,7 @@ def test_rows_are_those_of_a_parser_wherever_blocks_end(text, block):
 
 
 def test_only_what_has_quotes_is_parsed(monkeypatch):
-    monkeypatch.setattr(texts, "BLOCK", 20)
+    monkeypatch.setattr(text_module, "BLOCK", 20)
     found = blocks("a@x.de,1\nb@x.de,1\n" + 'c@x.de,"2\n3"\n' + "d@x.de,4\ne@x.de,5\n")
     assert [(part.lines, part.rows) for part in found] == [
         (["a@x.de,1", "b@x.de,1"], None),
@@ -64,12 +64,12 @@ def test_only_what_has_quotes_is_parsed(monkeypatch):
 
 
 def test_rows_of_many_lines_are_not_kept(monkeypatch):
-    monkeypatch.setattr(texts, "BLOCK", 1000)
-    monkeypatch.setattr(texts, "BLOCK_ROWS", 10)
+    monkeypatch.setattr(text_module, "BLOCK", 1000)
+    monkeypatch.setattr(text_module, "BLOCK_ROWS", 10)
     content = io.BytesIO((b'"' + b"line\n" * 1000 + b'",a@x.de\n') * 400)
     tracemalloc.start()
     try:
-        assert sum(map(len, texts.Text(content, FORMAT).blocks())) == 400
+        assert sum(map(len, text_module.Text(content, FORMAT).blocks())) == 400
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -81,10 +81,10 @@ def test_no_block_is_much_longer_than_its_last_row():
     row = b"a@x.de," + b'"line\n' + b"x" * 40_000 + b'"\n'
     sizes = [
         (part.characters(), len(part))
-        for part in texts.Text(io.BytesIO(row * 100), FORMAT).blocks()
+        for part in text_module.Text(io.BytesIO(row * 100), FORMAT).blocks()
     ]
     assert sum(rows for _, rows in sizes) == 100
-    assert max(characters for characters, _ in sizes) < 2 * len(row) + texts.BLOCK
+    assert max(characters for characters, _ in sizes) < 2 * len(row) + text_module.BLOCK
 
 
 def test_a_part_of_a_block():
@@ -102,7 +102,7 @@ def test_a_quote_left_open_at_the_end_is_closed():
 
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_cell_that_a_parser_refuses_is_always_refused(quote):
-    with pytest.raises(texts.IntakeError, match="field larger than field limit") as refused:
+    with pytest.raises(text_module.IntakeError, match="field larger than field limit") as refused:
         blocks(f"{quote}a@x.de{quote}\n{quote}" + "b" * 200_000 + f"{quote}\n")
     assert (refused.value.code, refused.value.line) == ("bad_csv", 2)
 
@@ -118,9 +118,9 @@ def test_where_rows_are():
 
 @pytest.mark.parametrize("end", ["", "\n", "\nc@x.de\n"])
 def test_the_longest_line_is_the_same_wherever_it_ends(end):
-    line = ",".join(["b" * 1023] * (texts.MAX_LINE // 1024)) + ","
-    assert len(line) == texts.MAX_LINE
+    line = ",".join(["b" * 1023] * (text_module.MAX_LINE // 1024)) + ","
+    assert len(line) == text_module.MAX_LINE
     assert blocks(f"a@x.de\n{line}{end}")
-    with pytest.raises(texts.IntakeError) as refused:
+    with pytest.raises(text_module.IntakeError) as refused:
         blocks(f"a@x.de\n{line}b{end}")
     assert (refused.value.code, refused.value.line) == ("line_too_long", 2)

@@ -16,7 +16,7 @@ import xlsxwriter
 from harness.files import workbook
 from harness.polling import eventually
 from tabular import reader, text, workbook_child
-from tabular import workbook as sheets
+from tabular import workbook as workbook_module
 from tabular.formats import IntakeError, Overrides
 from web import uploads
 
@@ -25,7 +25,7 @@ CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
 
 def refused(content):
     with pytest.raises(IntakeError) as caught:
-        list(sheets.rows(io.BytesIO(content)))
+        list(workbook_module.rows(io.BytesIO(content)))
     assert str(caught.value).endswith(".")
     return caught.value.code, uploads.status_of(caught.value.code)
 
@@ -49,7 +49,7 @@ def test_rows_are_numbered_as_in_the_sheet_and_cells_read_as_people_see_them():
         sheet.write(4, 1, "a@x.de")
         sheet.write_datetime(4, 2, datetime.datetime(2024, 2, 29), date)
         sheet.write_datetime(4, 3, datetime.datetime(2024, 2, 29, 12, 30), date)
-    assert list(sheets.rows(buffer)) == [
+    assert list(workbook_module.rows(buffer)) == [
         (1, []),
         (2, []),
         (3, ["", "mail", 'say "é"\r\nnow', "1", "2.5", "TRUE"]),
@@ -65,7 +65,7 @@ def test_a_hidden_first_sheet_is_passed_over():
         sheet = book.add_worksheet()
         sheet.activate()
         sheet.write(0, 0, "a@x.de")
-    assert list(sheets.rows(buffer)) == [(1, ["a@x.de"])]
+    assert list(workbook_module.rows(buffer)) == [(1, ["a@x.de"])]
 
 
 def test_header_and_column_are_found_as_in_a_text_file():
@@ -76,11 +76,11 @@ def test_header_and_column_are_found_as_in_a_text_file():
 
 
 def test_an_empty_sheet_has_no_rows():
-    assert list(sheets.rows(io.BytesIO(workbook([])))) == []
+    assert list(workbook_module.rows(io.BytesIO(workbook([])))) == []
 
 
 def test_a_reading_that_is_given_up_leaves_no_child():
-    rows = sheets.rows(io.BytesIO(workbook([["a@x.de"]] * 20_000)))
+    rows = workbook_module.rows(io.BytesIO(workbook([["a@x.de"]] * 20_000)))
     assert next(rows) == (1, ["a@x.de"])
     rows.close()
 
@@ -186,48 +186,50 @@ def test_blocks_of_long_rows_are_short():
 )
 def test_a_row_that_is_too_long_is_named(content, code, line):
     with pytest.raises(IntakeError) as caught:
-        list(sheets.rows(io.BytesIO(content)))
+        list(workbook_module.rows(io.BytesIO(content)))
     assert (caught.value.code, caught.value.line) == (code, line)
     assert "characters" in str(caught.value)
 
 
 def test_a_disk_without_room_for_the_rows_is_told_as_such():
     with Path("/dev/full").open("wb") as full, io.BytesIO(CONTENT) as file:
-        child = sheets._start(file, full, full)
-        assert isinstance(sheets._error(child.wait(), full), OSError)
+        child = workbook_module._start(file, full, full)
+        assert isinstance(workbook_module._error(child.wait(), full), OSError)
 
 
 @pytest.mark.parametrize("written", [b"a\r\n\xd0", b'a\r\n"b\xd0'])
 def test_a_disk_that_fills_up_within_a_letter_is_told_as_such(written, tmp_path, monkeypatch):
     child = tmp_path / "child.py"
-    child.write_text(f"import os\nos.write(1, {written!r})\nos._exit({sheets.DISK_FULL})\n")
-    monkeypatch.setattr(sheets, "_CHILD", child)
+    child.write_text(
+        f"import os\nos.write(1, {written!r})\nos._exit({workbook_module.DISK_FULL})\n"
+    )
+    monkeypatch.setattr(workbook_module, "_CHILD", child)
     with pytest.raises(OSError, match="No space left"):
-        list(sheets.rows(io.BytesIO(CONTENT)))
+        list(workbook_module.rows(io.BytesIO(CONTENT)))
 
 
 def test_few_are_read_at_once_and_slow_readers_hold_no_place(monkeypatch):
-    monkeypatch.setattr(sheets, "WAIT_SECONDS", 20)
+    monkeypatch.setattr(workbook_module, "WAIT_SECONDS", 20)
     content = workbook([[f"user{number}@example.com"] for number in range(20_000)])
     with contextlib.ExitStack() as stack:
-        for _ in range(3 * sheets.CHILDREN):
-            rows = stack.enter_context(closing(sheets.rows(io.BytesIO(content))))
+        for _ in range(3 * workbook_module.CHILDREN):
+            rows = stack.enter_context(closing(workbook_module.rows(io.BytesIO(content))))
             assert next(rows)[0] == 1
         assert len(list(rows)) == 19_999
-        monkeypatch.setattr(sheets, "WAIT_SECONDS", 0.01)
-        for _ in range(sheets.CHILDREN):
-            eventually(lambda: sheets._places.acquire(blocking=False))
-            stack.callback(sheets._places.release)
+        monkeypatch.setattr(workbook_module, "WAIT_SECONDS", 0.01)
+        for _ in range(workbook_module.CHILDREN):
+            eventually(lambda: workbook_module._places.acquire(blocking=False))
+            stack.callback(workbook_module._places.release)
         assert refused(CONTENT) == ("too_many_workbooks", 503)
-    assert len(list(sheets.rows(io.BytesIO(CONTENT)))) == 2
+    assert len(list(workbook_module.rows(io.BytesIO(CONTENT)))) == 2
 
 
 def test_without_a_place_for_a_workbook_whoever_asks_is_told_when_to_try_again(site, monkeypatch):
     site.upload(CONTENT, "a.xlsx")
-    monkeypatch.setattr(sheets, "WAIT_SECONDS", 0.01)
-    monkeypatch.setattr(sheets, "_places", threading.BoundedSemaphore(1))
+    monkeypatch.setattr(workbook_module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(workbook_module, "_places", threading.BoundedSemaphore(1))
     assert site.get("/api/batches/1/results.csv").status == 200
-    eventually(lambda: sheets._places.acquire(blocking=False))
+    eventually(lambda: workbook_module._places.acquire(blocking=False))
     for answer in (
         site.upload(CONTENT, "a.xlsx"),
         site.upload(CONTENT, "a.xlsx", path="/api/preview"),
@@ -279,7 +281,7 @@ OTHERS = {
 
 @pytest.mark.parametrize(("content", "code", "status"), OTHERS.values(), ids=OTHERS)
 def test_what_is_no_workbook_is_refused(content, code, status):
-    assert sheets.is_workbook(io.BytesIO(content))
+    assert workbook_module.is_workbook(io.BytesIO(content))
     assert refused(content) == (code, status)
 
 
@@ -289,6 +291,6 @@ def test_half_broken_workbooks_are_refused_or_read_and_never_an_accident():
         for i in range(1 + seed % 3):
             content[(seed * 7919 + i * 104_729) % len(content)] ^= 0x55
         try:
-            list(sheets.rows(io.BytesIO(bytes(content))))
+            list(workbook_module.rows(io.BytesIO(bytes(content))))
         except IntakeError as error:
             assert error.code  # noqa: PT017

@@ -13,8 +13,8 @@ from harness.batches import start as start_batch
 from harness.books import query
 from harness.polling import eventually
 from postgres.database import pool, session
-from relay import hub as progress
-from relay import publish as publishing
+from relay import hub as hub_module
+from relay import publish as publish_module
 from relay import rates
 from relay.presence import Presence, ThreadReport
 from web import health, streams
@@ -24,7 +24,7 @@ from web.access.sign_in import Access
 def start(batch_id, doorbell=None):
     snapshot = start_batch(batch_id)
     if doorbell is not None:
-        publishing.publish(doorbell, "batch:status:", snapshot)
+        publish_module.publish(doorbell, "batch:status:", snapshot)
     return snapshot
 
 
@@ -33,14 +33,14 @@ def complete(batch_id, doorbell=None):
         claim = claim_next(batch_id)
         snapshot = claims.commit_outcomes(claim, Outcomes(claim.last_id, len(claim.ids)))
     if doorbell is not None:
-        publishing.publish(doorbell, "batch:status:", snapshot)
+        publish_module.publish(doorbell, "batch:status:", snapshot)
     return snapshot
 
 
 @pytest.fixture
 def often(monkeypatch):
     """An app that is made after this reads from PostgreSQL twenty times a second."""
-    monkeypatch.setattr(progress, "REFRESH_SECONDS", 0.05)
+    monkeypatch.setattr(hub_module, "REFRESH_SECONDS", 0.05)
 
 
 def test_a_snapshot_comes_at_once_then_every_change_until_the_end(site, doorbell):
@@ -73,7 +73,7 @@ def test_old_news_is_not_streamed(site, doorbell):
         next(events)
         first = start(batch_id, doorbell)
         assert next(events)["revision"] == 2
-        publishing.publish(doorbell, "batch:status:", first)
+        publish_module.publish(doorbell, "batch:status:", first)
         complete(batch_id, doorbell)
         assert next(events)["revision"] == 3
 
@@ -198,7 +198,7 @@ def test_one_subscription_feeds_all_streams(site, doorbell, path):
 
 def publish(doorbell, batch_id, revision, processed, status="processing"):
     snapshot = models.Snapshot(batch_id, revision, status, processed, 0, 1000)
-    publishing.publish(doorbell, "batch:status:", snapshot)
+    publish_module.publish(doorbell, "batch:status:", snapshot)
 
 
 def test_events_tell_the_rate_and_the_seconds_left(site, doorbell, monkeypatch):
@@ -288,7 +288,7 @@ class TestOfAll:
             assert len(seen) <= 9
 
     def test_it_moves_without_redis_too(self, serve, no_redis, monkeypatch):
-        monkeypatch.setattr(progress, "PROBE_SECONDS", 0.05)
+        monkeypatch.setattr(hub_module, "PROBE_SECONDS", 0.05)
         site = serve(no_redis)
         old = store("a@x.de").batch_id
         for _ in range(25):

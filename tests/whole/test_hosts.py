@@ -15,7 +15,7 @@ import pytest
 
 from batches import claims
 from batches.intake import IntakeError
-from harness import servers as own_servers
+from harness import servers as own
 from harness.batches import store
 from harness.installation import Installation, audited
 from harness.network import Network
@@ -38,9 +38,9 @@ def network():
 
 @pytest.fixture
 def postgres(network):
-    with own_servers.temporary_folder() as folder, contextlib.ExitStack() as stack:
+    with own.temporary_folder() as folder, contextlib.ExitStack() as stack:
         with network["data"].entered():
-            server = own_servers.postgres(folder, network["data"].address)
+            server = own.postgres(folder, network["data"].address)
             server = stack.enter_context(server)
         yield server
 
@@ -107,9 +107,9 @@ class Hosts(Installation):
 def hosts(request, network, postgres, tmp_path):
     changes = getattr(request, "param", {})
     with contextlib.ExitStack() as stack:
-        folder, data = stack.enter_context(own_servers.temporary_folder()), network["data"]
+        folder, data = stack.enter_context(own.temporary_folder()), network["data"]
         with data.entered():
-            redis = own_servers.redis_server(folder, address=data.address)
+            redis = own.redis_server(folder, address=data.address)
             redis = stack.enter_context(redis)
         hosts = Hosts(network, postgres, redis, tmp_path, **changes)
         stack.callback(hosts.close)

@@ -47,7 +47,7 @@ _M_MMAP_THRESHOLD = -3
 # That size: larger than the pieces in which files are read, which are too many for mappings.
 _LARGE = 2 << 20
 
-logger = logs.Logger("serving")
+logger = logs.Logger("server")
 
 
 def keep_memory_small() -> None:
