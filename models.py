@@ -49,7 +49,8 @@ class Batch(Table):
     `uploaded_by` is null where nobody signs in.
     `processed_count` counts all emails that have an outcome, `failed_count` the failed ones.
     `reasons` has the number of emails for each reason.
-    `format` says how the file is read, a formats.Format; null for batches older than the column.
+    `format` is a tabular.formats.Format, which says how the file is read; null for batches older
+    than the column.
     `deleted_at` is set once the batch is gone for everybody and only its rows remain to be removed.
     """
 

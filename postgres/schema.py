@@ -1,9 +1,10 @@
 """Migrations: bring the tables to the version of this code.
 
-A file such as migrations/0003_reasons.sql takes a database from version 2 to 3, in one transaction.
-A migration that has run anywhere is never changed; a change gets the next number. Code of the
-version before may be running meanwhile, so a migration only adds: tables, indexes, and columns that
-may be null or have a default. A column is dropped in a version after the last that uses it.
+A file such as migrations/0003_unfinished_batches.sql takes a database from version 2 to 3, in one
+transaction. A migration that has run anywhere is never changed; a change gets the next number. Code
+of the version before may be running meanwhile, so a migration only adds: tables, indexes, and
+columns that may be null or have a default. A column is dropped in a version after the last that
+uses it.
 """
 
 from __future__ import annotations

@@ -205,7 +205,10 @@ def check_one(address: str) -> Outcome:
 
 @configured
 def configured_check(options: Mapping[str, Any]) -> Processor:
-    """Return the check for the settings in `[check]`; see settings.Check. Raises ProcessorError."""
+    """Return the check for the settings in `[check]`, which runtime.settings.Check has.
+
+    Raises ProcessorError.
+    """
     path = options["disposable_domains"]
     try:
         own = risks.read_list(Path(path)) if path else frozenset()
