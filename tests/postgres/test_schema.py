@@ -6,6 +6,8 @@ import pytest
 from peewee import DataError
 
 import models
+from admin import backup
+from batches import removal
 from harness.books import assert_books_balance, query, snapshot
 from harness.config import ROOT, copy_project
 from harness.files import csv_of
@@ -142,34 +144,52 @@ def test_models_describe_the_tables(database):
         assert sorted(described) == sorted(columns), table
 
 
-def test_a_migration_that_fails_leaves_nothing_and_is_done_later(no_tables, monkeypatch, tmp_path):
+def test_every_table_has_a_model_is_in_backups_and_is_emptied_with_its_batch(database):
+    tables = {
+        name for (name,) in query("SELECT tablename FROM pg_tables WHERE schemaname = 'public'")
+    }
+    assert {model._meta.table_name for model in TABLES} == tables - {"schema_version"}
+    assert {*backup.TABLES} == tables
+    of_batches = {model._meta.table_name for model in TABLES if "batch_id" in model._meta.columns}
+    # The action `deleted` stays.
+    assert {table for table, *_ in removal._REMOVED} == of_batches - {"action"}
+
+
+@pytest.fixture
+def next_migration(no_tables, monkeypatch, tmp_path):
+    """The file of a migration after NEWEST, for the test to write; the tables are of NEWEST."""
+    migrate()
     for path in schema.migrations().values():
         (tmp_path / path.name).write_text(path.read_text())
-    broken = tmp_path / f"{NEWEST + 1:04}_more.sql"
-    broken.write_text("CREATE TABLE more (id integer); SELECT 1 / 0;")
     monkeypatch.setattr(schema, "_FOLDER", tmp_path)
     monkeypatch.setattr(schema, "NEWEST", NEWEST + 1)
+    return tmp_path / f"{NEWEST + 1:04}_more.sql"
+
+
+def test_a_migration_that_fails_leaves_nothing_and_is_done_later(next_migration):
+    next_migration.write_text("CREATE TABLE more (id integer); SELECT 1 / 0;")
     with pytest.raises(DataError):
         migrate()
     assert versions() == [*range(1, NEWEST + 1)]
     assert query("SELECT to_regclass('more')") == [(None,)]
-    broken.write_text("CREATE TABLE more (id integer);")
+    next_migration.write_text("CREATE TABLE more (id integer);")
     migrate()
     assert versions() == [*range(1, NEWEST + 2)]
     assert query("SELECT count(*) FROM more") == [(0,)]
 
 
-def test_a_migration_does_not_wait_long_for_somebody_elses_lock(no_tables, monkeypatch, elsewhere):
-    migrate()
-    run(f"DELETE FROM schema_version WHERE version = {NEWEST}; DROP TABLE action;")
-    run("ALTER TABLE batch DROP COLUMN uploaded_by")
+def test_a_migration_does_not_wait_long_for_somebody_elses_lock(
+    next_migration, monkeypatch, elsewhere
+):
+    next_migration.write_text("ALTER TABLE batch ADD COLUMN more integer")
     monkeypatch.setattr(schema, "_LOCK_TIMEOUT", "50ms")
     elsewhere.execute("BEGIN; SELECT FROM batch")
     with pytest.raises(UNREACHABLE, match="lock timeout"):
         migrate()
+    assert versions() == [*range(1, NEWEST + 1)]
     elsewhere.execute("COMMIT")
     migrate()
-    assert versions() == [*range(1, NEWEST + 1)]
+    assert versions() == [*range(1, NEWEST + 2)]
 
 
 def test_one_who_may_not_make_tables_is_told_what_is_needed(no_tables):
