@@ -7,29 +7,29 @@ BIN := $(VENV)/bin
 # Rows of a large list, for bench.
 ROWS ?= 1000000
 
-# Write the pins of one file: all that is needed, with the hash of every file of each.
+# Write the pins of one .in file: its packages and those that they need, with the hashes of their files.
 PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
   --no-header --no-emit-index-url --no-emit-find-links
 
 .PHONY: run test fuzz torture trial bench bench-peers screenshots lint audit pins format system help clean
 
-run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all
+run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all of them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
-# Most of a test's time is waiting; each of the four parts has servers and a browser of its own.
+# Four processes even on two cores, because tests mostly wait; each has its own servers and browser.
 test: $(VENV)/dev system ## Run all tests, on real servers and a real browser
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
-fuzz: $(VENV)/dev ## Feed intake and preview 100,000 files of nonsense; nothing may break, hang or grow
+fuzz: $(VENV)/dev ## Upload and preview 100,000 malformed files; nothing may break, hang or use ever more memory
 	@$(BIN)/python tests/torture/fuzz.py $(ARGS)
 
-torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or doubled
+torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or counted twice
 	@$(BIN)/python tests/torture/run.py $(ARGS)
 
-trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and try that (root only)
+trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and test that (root only)
 	@$(BIN)/python tests/whole/deploy_trial.py $(ARGS)
 
-bench: $(VENV)/dev ## Measure speed and memory against what PostgreSQL takes by itself (ROWS=5000000 goes bigger)
+bench: $(VENV)/dev ## Measure speed and memory, compared with PostgreSQL by itself (ROWS=5000000 for a larger list)
 	@$(BIN)/python bench/run.py --rows $(ROWS) --json bench.json $(ARGS)
 
 bench-peers: $(VENV)/peers ## Measure the same check as one job an address on RQ, Huey, Dramatiq and Celery
@@ -44,20 +44,20 @@ lint: $(VENV)/dev ## Check style, types, and which way imports point
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache --no-logo
 
-audit: $(VENV)/dev ## Look for known holes in what is required, and for habits that open some (asks the internet)
+audit: $(VENV)/dev ## Look for known vulnerabilities in the requirements, and for insecure code (needs the internet)
 	@$(BIN)/bandit --quiet --recursive --configfile pyproject.toml *.py admin batches postgres processors relay runtime servers tabular web work
 	@$(BIN)/pip-audit --strict --requirement requirements.txt --disable-pip --progress-spinner off
 
-pins: $(VENV)/dev ## Pin what requirements/*.in ask for, and all that that needs, with hashes
+pins: $(VENV)/dev ## Pin the packages of requirements/*.in and those that they need, with hashes
 	@$(PIN) --output-file requirements.txt requirements/runtime.in
 	@for name in dev peers; do \
 	  $(PIN) --output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
-format: $(VENV)/dev ## Put the code into the project's format
+format: $(VENV)/dev ## Format the code, and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-system: $(VENV)/dev ## Install what the tests need of the system: Chromium, nginx, PgBouncer, PostgreSQL 15
+system: $(VENV)/dev ## Install the system packages for the tests: Chromium, nginx, PgBouncer, PostgreSQL 15
 	@$(BIN)/python tests/packages.py
 
 clean: ## Remove the virtual environment and caches (not var/, which holds the data)
