@@ -23,9 +23,10 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
-# Before its modules are imported: what it asserts is explained as in tests.
+# Before its modules are imported, so that pytest explains their failed assertions, too.
 pytest.register_assert_rewrite("harness")
 
+from admin.backup import TABLES
 from app import wsgi
 from harness import chromium
 from harness.batches import store
@@ -86,7 +87,7 @@ def _tables(servers: Servers) -> Iterator[None]:
 
 @pytest.fixture
 def doorbell(servers: Servers) -> Iterator[Doorbell]:
-    """A Redis that is empty."""
+    """A doorbell with an empty Redis."""
     doorbell = Doorbell(servers.redis_url, "email-queue")
     doorbell.client.flushall()
     yield doorbell
@@ -95,13 +96,13 @@ def doorbell(servers: Servers) -> Iterator[Doorbell]:
 
 @pytest.fixture
 def client(doorbell: Doorbell) -> redis.Redis:
-    """A client of it."""
+    """A client of that Redis."""
     return doorbell.client
 
 
 @pytest.fixture
 def no_redis(tmp_path: Path) -> Iterator[Doorbell]:
-    """A Redis that nobody answers for."""
+    """A doorbell whose Redis never answers."""
     doorbell = Doorbell(f"unix://{tmp_path}/nobody.sock", "email-queue")
     yield doorbell
     doorbell.close()
@@ -110,13 +111,12 @@ def no_redis(tmp_path: Path) -> Iterator[Doorbell]:
 @pytest.fixture(name="database")
 def _database(_tables: None) -> None:
     """Tables that are empty, with ids from 1."""
+    tables = {*TABLES} - {"schema_version"}
 
     def emptied() -> bool:
         try:
             with database.session(60):
-                database.pool.execute_sql(
-                    "TRUNCATE action, batch, chunk, email, file_piece, skipped_row RESTART IDENTITY"
-                )
+                database.pool.execute_sql(f"TRUNCATE {', '.join(tables)} RESTART IDENTITY")
         except database.UNREACHABLE:  # what is left of a test of just that
             return False
         return True
@@ -126,7 +126,7 @@ def _database(_tables: None) -> None:
 
 @pytest.fixture
 def elsewhere(servers: Servers) -> Iterator[Any]:
-    """A cursor of somebody else's."""
+    """A cursor of another connection."""
     connection = psycopg2.connect(servers.database_url)
     connection.autocommit = True
     yield connection.cursor()
@@ -153,7 +153,7 @@ def queue(client: redis.Redis) -> BatchQueue:
 def make_services(
     database: None, doorbell: Doorbell, make_settings: Callable[..., Settings]
 ) -> Callable[..., turns.Services]:
-    """What the threads of a worker share, with a processor and changed settings."""
+    """Make the Services of a worker, with a processor and changed settings."""
 
     def make(
         processor: Callable[..., object], doorbell: Doorbell = doorbell, **changes: object
@@ -165,7 +165,7 @@ def make_services(
 
 @pytest.fixture
 def make_turns(make_services: Callable[..., turns.Services]) -> Callable[..., Turns]:
-    """What one thread of a worker does; arguments as for make_services()."""
+    """Make the Turns of one thread of a worker; the arguments are those of make_services()."""
     return lambda *arguments, **changes: Turns(make_services(*arguments, **changes), 1)
 
 
@@ -245,7 +245,7 @@ def processes(
 
 @pytest.fixture
 def slow(tmp_path: Path) -> dict[str, object]:
-    """Settings of a worker whose emails take two milliseconds each, stored every tenth second."""
+    """Settings of a worker whose emails take 2 ms each, and whose turns take 0.1 s."""
     name = write_slow_processor(tmp_path, milliseconds=2)
     return {"worker__processor": name, "worker__turn_seconds": 0.1}
 
@@ -261,10 +261,10 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, run: Any, serve: Any) -> Iterator[Callable[..., Page]]:
-    """Open a tab, in a context with these options; what a console says must be in `allowed`.
+    """Open a tab, in a context with these options; its console may only say what `allowed` matches.
 
-    Several tabs share a context if the first one's is given as `context`. They are closed before
-    what is served by `run` or `serve` ends.
+    Several tabs share a context if the first one's is given as `context`. All tabs are closed
+    before the servers that `run` and `serve` started.
     """
     contexts: list[BrowserContext] = []
     said: list[str] = []
@@ -301,7 +301,7 @@ def page(open_page: Callable[..., Page]) -> Page:
 def run_manage(
     servers: Servers, database: None, client: redis.Redis, tmp_path: Path
 ) -> Callable[..., CompletedProcess[str]]:
-    """Run a verb on the servers of the tests."""
+    """Run a verb of manage.py on the servers of the tests."""
 
     def run(*arguments: str, **environment: str) -> CompletedProcess[str]:
         return run_script("manage.py", tmp_path, *arguments, **servers.environment | environment)
@@ -313,7 +313,7 @@ def run_manage(
 def document(
     run_manage: Callable[..., CompletedProcess[str]],
 ) -> Callable[..., tuple[int, Any]]:
-    """Run a verb with --json; its exit status and document. Nothing else is on standard output."""
+    """Run a verb with --json; return its exit status and its document, the only standard output."""
 
     def run(verb: str, *arguments: str, **environment: str) -> tuple[int, Any]:
         done = run_manage(verb, "--json", *arguments, **environment)
@@ -324,7 +324,7 @@ def document(
 
 @pytest.fixture
 def manage(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
-    """Run a verb on the PostgreSQL at `url`, or on bundled servers."""
+    """Run a verb of manage.py on the PostgreSQL at `url`, or on bundled servers."""
 
     def run(
         *arguments: str, url: str = "", folder: Path = tmp_path, **environment: str
@@ -358,7 +358,7 @@ def small_backup(
 
 @pytest.fixture
 def begin(servers: Servers, run: Callable[..., Process], tmp_path: Path) -> Callable[..., Process]:
-    """Begin a verb; it is ended after the test."""
+    """Begin a verb of manage.py; it is ended after the test."""
     config = str(write_config(tmp_path))
 
     def start(*arguments: str, **environment: str) -> Process:

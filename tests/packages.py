@@ -1,4 +1,4 @@
-"""What the tests need of the system; as a script, run by root on Debian, installs the rest."""
+"""The system packages that the tests need. As a script, run by root on Debian, installs them."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from pathlib import Path
 
 from harness import chromium
 
-# A program, and Debian's package that has it.
+# Programs, and the Debian packages that have them.
 PROGRAMS = {
     "nginx": "nginx",
     "systemd-analyze": "systemd",
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
 }
-# Keeps packages from starting their services, which nobody asked for: the tests start their own.
+# Keeps packages from starting their services: the tests start their own.
 _NO_SERVICES = "#!/bin/sh\nexit 101\n"
 _POLICY = Path("/usr/sbin/policy-rc.d")
 _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.conf")
 
 
 def missing() -> list[str]:
-    """Packages that have what isn't there."""
+    """Return the packages that are missing."""
     packages = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
     return packages if chromium.executable() else [*packages, "chromium"]
 
@@ -54,7 +54,7 @@ def main() -> int:
     if packages and apt_get and os.geteuid() == 0:
         _install(apt_get, packages)
     if "chromium" in missing():
-        # Playwright's own, which is not to be had on every network.
+        # Playwright's own, which not every network lets through.
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
     packages = missing()
     if packages:

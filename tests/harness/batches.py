@@ -1,4 +1,4 @@
-"""Batches stored and begun without app or worker."""
+"""Store, begin and process batches without app or worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tabular.formats import Overrides
 
 Marks = list[tuple[int, str, str]]
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
-# What becomes of the ten addresses above: ids by status and reason.
+# Outcomes of the ten addresses above: (id, status, reason) of those with a reason.
 MARKED: Marks = [
     (1, "failed", "too_long"),
     (2, "failed", "no_at_sign"),
@@ -43,7 +43,7 @@ def claim_next(batch_id: int) -> Claim | None:
 
 
 def lose_turn(batch_id: int) -> Claim | None:
-    """Begin a turn that is never committed; what it claimed."""
+    """Begin a turn that is never committed, and return its claim."""
     with database.own_transactions():
         return claim_next(batch_id)
 
@@ -52,7 +52,7 @@ def start(batch_id: int) -> Snapshot | None:
     """Make a pending batch `processing`, and return its snapshot then."""
     with session():
         claim = lose_turn(batch_id)
-        # As if that turn had never been.
+        # As if that turn had never begun.
         pool.execute_sql("UPDATE chunk SET attempts = 0 WHERE batch_id = %s", (batch_id,))
     return claim and claim.started
 
@@ -70,7 +70,7 @@ def take_turns(batch_id: int, marked: Marks = MARKED) -> None:
 
 
 def completed(marked: Marks = MARKED, chunk_size: int = 3) -> int:
-    """The id of a completed batch of the ten addresses."""
+    """Return the id of a completed batch of the ten addresses."""
     batch_id = store(*ADDRESSES, chunk_size=chunk_size).batch_id
     take_turns(batch_id, marked)
     assert snapshot(batch_id).status == "completed"

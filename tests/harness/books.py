@@ -1,4 +1,4 @@
-"""The database's rows, and the sums that must be true of them."""
+"""Read the database's rows, and check that the counts agree with them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def query(sql: str, *parameters: object) -> list[tuple[Any, ...]]:
 
 
 def emails(batch_id: int) -> list[tuple[str, str, str | None]]:
-    """The batch's emails in order: address, status, reason."""
+    """Return (address, status, reason) of the batch's emails, in order."""
     return query(
         "SELECT email, status, reason FROM email WHERE batch_id = %s ORDER BY id", batch_id
     )
@@ -31,7 +31,7 @@ def snapshot(batch_id: int) -> Snapshot:
         return snapshots.present([batch_id])[0]
 
 
-# Sentences, and queries for the ids of the batches that they are true of.
+# What may be wrong with a batch, as a sentence, and a query for the ids of such batches.
 BOOKS = INVARIANTS | {
     "all its emails have ended and it is not completed, or the other way about": """
         SELECT id FROM batch
@@ -48,17 +48,17 @@ BOOKS = INVARIANTS | {
 
 
 def wrong(rows: Callable[[str], list[tuple[Any, ...]]]) -> list[str]:
-    """What is wrong in the books, a sentence each; `rows` has the rows of a query."""
+    """Return a sentence for each error in the books; `rows` returns the rows of a query."""
     return [f"batch {row[0]}: {each}" for each, sql in BOOKS.items() for row in rows(sql)]
 
 
 def assert_books_balance() -> None:
-    """What must hold at every quiet moment, over all batches."""
+    """Assert what is true of all batches whenever no turn is under way."""
     assert wrong(query) == []
 
 
 def remains() -> tuple[Any, ...]:
-    """How many batches, chunks and emails there are."""
+    """Return the numbers of batches, chunks and emails."""
     return query(
         "SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM chunk),"
         " (SELECT count(*) FROM email)"
@@ -66,7 +66,7 @@ def remains() -> tuple[Any, ...]:
 
 
 def rows(url: str, sql: str) -> list[tuple[Any, ...]]:
-    """The rows of a query of the PostgreSQL at `url`."""
+    """Return the rows of a query of the PostgreSQL at `url`."""
     with closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         cursor.execute(sql)
         found: list[tuple[Any, ...]] = cursor.fetchall()
@@ -80,10 +80,10 @@ def execute_at(url: str, sql: str, *parameters: object) -> None:
 
 
 def wrong_at(url: str) -> list[str]:
-    """What is wrong in the books of the PostgreSQL at `url`."""
+    """Return a sentence for each error in the books of the PostgreSQL at `url`."""
     return wrong(lambda sql: rows(url, sql))
 
 
 def waiting(number: int) -> bool:
-    """Whether so many sessions wait for somebody's lock."""
+    """Return whether this number of sessions waits for locks."""
     return len(query("SELECT FROM pg_locks WHERE NOT granted")) == number

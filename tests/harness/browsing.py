@@ -1,10 +1,10 @@
-"""What people do on the pages in Chromium, and what they see there; for several test modules."""
+"""Use the pages in Chromium as people do, and check what they see."""
 
 from playwright.sync_api import expect
 
 from harness.files import csv_of
 
-# What the browser itself writes when the server answers with an error, or not at all.
+# What the browser writes to its console when the server answers with an error, or not at all.
 REFUSED = r"Failed to load resource: the server responded with a status of 422"
 AWAY = r"net::ERR_|responded with a status of 503"
 
@@ -18,7 +18,7 @@ def choose(page, content, name="people.csv"):
 
 
 def upload(page, site, content, name="people.csv"):
-    """Choose the file on the home page, look at the preview, send it; the batch's page comes."""
+    """Choose the file on the home page, upload it after the preview, wait for its batch's page."""
     page.goto(site.url)
     choose(page, content, name)
     expect(page.locator("#preview")).to_be_visible()
@@ -35,7 +35,7 @@ def await_completed(page, seconds=40):
 
 
 def await_worker(page, site):
-    """Wait until the pages know of a worker, so that none begins with a notice that goes away."""
+    """Wait until the pages know of a worker, so that none begins with a notice that vanishes."""
     page.goto(site.url)
     expect(page.locator("#health")).to_have_attribute("data-level", "ok")
 
@@ -44,7 +44,7 @@ def is_live(page, root="#status"):
     expect(field(page, "connection", root)).to_have_text("live")
 
 
-# Notes what moves on the page by itself, for assert_nothing_moved().
+# A script that records what moves on the page by itself, for assert_nothing_moved().
 WATCH_SHIFTS = """
 window.shifts = [];
 new PerformanceObserver((list) => {
@@ -59,7 +59,7 @@ new PerformanceObserver((list) => {
 
 
 def assert_nothing_moved(page):
-    """By the measure of layout shift, at which a tenth is what people begin to mind."""
+    """Assert a layout shift below 0.01; people begin to be disturbed at 0.1."""
     shifts = page.evaluate("window.shifts")
     large = [shift["moved"] for shift in shifts if shift["value"] > 0.001]
     assert sum(shift["value"] for shift in shifts) < 0.01, large

@@ -1,4 +1,4 @@
-"""The tests' Chromium: where it is, and how it runs."""
+"""Find and launch the Chromium of the tests."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-# It is to ask nobody outside for anything.
+# It must send no requests of its own to the internet.
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
 def executable() -> str | None:
-    """The CHROMIUM of the environment, one on PATH, or Playwright's own; None if there is none."""
+    """Return the path in CHROMIUM, one on PATH, or Playwright's own; None if there is none."""
     given = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
     if given:
         return given
@@ -28,9 +28,9 @@ def executable() -> str | None:
 
 
 def launch(playwright: Playwright) -> Browser:
-    """A headless one. Raises RuntimeError if there is none."""
+    """Launch Chromium without a window. Raises RuntimeError if there is none."""
     path = executable()
     if path is None:
         raise RuntimeError("No Chromium: run make system.")
-    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # root has none
+    sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which root can't use
     return playwright.chromium.launch(executable_path=path, args=FLAGS + sandbox)

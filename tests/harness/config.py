@@ -18,7 +18,7 @@ FOLDERS = (
 
 
 def modules() -> list[Path]:
-    """All modules of the product."""
+    """Return the paths of all modules of the product."""
     return [
         *ROOT.glob("*.py"),
         *(path for name in FOLDERS for path in ROOT.glob(f"{name}/**/*.py")),
@@ -26,7 +26,7 @@ def modules() -> list[Path]:
 
 
 def changed(text: str, changes: dict[str, str]) -> str:
-    """The text with each of these in place of what it has there."""
+    """Return the text with each key of `changes`, which it must have, replaced by its value."""
     for found, change in changes.items():
         assert found in text, found
         text = text.replace(found, change)
@@ -34,15 +34,15 @@ def changed(text: str, changes: dict[str, str]) -> str:
 
 
 def copy_project(target: Path) -> None:
-    """Copy what runs of this project."""
+    """Copy the product, without tests, benchmarks, docs and data."""
     unneeded = shutil.ignore_patterns(".*", "tests", "bench", "docs", "var", "users", "*.pyc")
     shutil.copytree(ROOT, target, ignore=unneeded)
 
 
 def write_config(folder: Path, **changes: object) -> Path:
-    """A config.ini in `folder` like ours, with changes such as worker__threads=2.
+    """Write a config.ini like ours into `folder`, with changes such as worker__threads=2.
 
-    Nothing is looked up in the DNS unless a change says so: no test depends on the world outside.
+    Nothing is looked up in the DNS unless a change says so, because tests must not depend on it.
     """
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(DEFAULT_PATH, encoding="utf-8")

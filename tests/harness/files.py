@@ -1,4 +1,4 @@
-"""Files to upload, forms with them, and the rows of files that were read."""
+"""Make files to upload and forms with them; list the rows of files that were read."""
 
 from __future__ import annotations
 
@@ -27,8 +27,10 @@ def form(
     behind: Mapping[str, str] | None = None,
     **texts: str,
 ) -> bytes:
-    """A form, of type FORM_TYPE, with a file in `field`, and with other fields before and behind
-    it."""
+    """Return a form, of type FORM_TYPE, with a file in `field`.
+
+    `texts` are the fields before the file, `behind` those behind it.
+    """
     start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
 
     def fields(of: Mapping[str, str]) -> bytes:
@@ -40,7 +42,7 @@ def form(
 
 
 def workbook(rows: list[list[Any]]) -> bytes:
-    """An XLSX file with these rows."""
+    """Return an XLSX file with these rows."""
     buffer = BytesIO()
     with xlsxwriter.Workbook(buffer) as book:
         sheet = book.add_worksheet()
@@ -50,6 +52,6 @@ def workbook(rows: list[list[Any]]) -> bytes:
 
 
 def rows_of(blocks: Iterable[Block], found: Format) -> list[tuple[int, list[str]]]:
-    """The rows of blocks, one by one, each with its line."""
+    """Return all rows of the blocks, each with its line."""
     delimiter = found.delimiter or ","
     return [row for b in blocks for row in zip(b.numbers, b.cells(delimiter), strict=True)]

@@ -1,4 +1,4 @@
-"""App and workers on servers of a test's own, and what they are used for."""
+"""App and workers on a test's own servers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harness.site import Site
 from torture.audit import ACKNOWLEDGED, Verdict, audit
 from torture.uploads import Upload
 
-# Turns are many and take their time, unless a test wants something else.
+# Settings for many turns that take some time.
 SLOW: dict[str, object] = {
     "worker__threads": 2,
     "worker__chunk_size": 500,
@@ -24,7 +24,7 @@ SECONDS_PER_EMAIL = 0.0005
 
 
 class Installation:
-    """What is started belongs to the host that the thread is on (see network.py)."""
+    """The app and workers of a test. They start on the calling thread's host (see network.py)."""
 
     site: Site
 
@@ -49,14 +49,14 @@ class Installation:
         return app
 
     def start_workers(self, number: int) -> list[Process]:
-        """Start so many workers, and wait until they are at work."""
+        """Start this number of workers, and wait until they are at work."""
         workers = [self.process("worker.py") for _ in range(number)]
         for worker in workers:
             worker.await_line("worker started")
         return workers
 
     def upload(self, size: int) -> tuple[Upload, int]:
-        """Upload a file of so many rows; what it was, and its batch's id."""
+        """Upload a file of `size` rows; return the upload and its batch's id."""
         number = next(self._numbers)
         upload = Upload(f"list-{number}.csv", seed=number, size=size, standing=ACKNOWLEDGED)
         answer = self.site.upload(upload.content()[0], upload.filename)
@@ -64,14 +64,14 @@ class Installation:
         return upload, answer.json["batchId"]
 
     def await_end(self, batch_id: int) -> list[dict[str, Any]]:
-        """What the page is told until the batch is completed."""
+        """Wait until the batch is completed, and return the events of its stream."""
         with self.site.stream(batch_id) as stream:
             events = list(stream.events())
         assert events[-1]["status"] == "completed"
         return events
 
     def close(self) -> None:
-        """End what was started."""
+        """Stop all processes."""
         for process in self._processes:
             process.send(signal.SIGTERM)
         for process in self._processes:
@@ -79,8 +79,7 @@ class Installation:
 
 
 def audited(database_url: str, *uploads: Upload) -> Verdict:
-    """What became of the uploads by the books of the PostgreSQL there; AssertionError if there is
-    anything wrong."""
+    """Compare the uploads with the database at `database_url`, and assert that nothing is wrong."""
     verdict = audit(database_url, uploads)
     assert verdict.clean, verdict.faults.sentences
     return verdict

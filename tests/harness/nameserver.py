@@ -1,4 +1,4 @@
-"""A nameserver on 127.0.0.1, UDP and TCP, that answers, refuses, keeps silent or lies as told."""
+"""A nameserver on 127.0.0.1, UDP and TCP, that answers, refuses, keeps silent or lies, as set."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from collections.abc import Callable
 
 from dnslib import MX, QTYPE, RCODE, RR, SOA, A, DNSLabel, DNSRecord
 
-# What the probe wants to see of a resolver.
+# Domains whose mail servers a working resolver must know, for the check's probe.
 _WORLD = ("gmail.com", "outlook.com")
 
 
 class Nameserver:
-    """Names that nothing was told of don't exist."""
+    """Each method sets the answers about a name; any other name doesn't exist."""
 
     def __init__(self) -> None:
         self._udp, self._tcp = _bound(self)
         self.port: int = self._udp.server_address[1]
-        # Names and types that were asked for, and how often.
+        # Queries by name and type; those by TCP, by name.
         self.asked: Counter[tuple[str, str]] = Counter()
         self.by_tcp: Counter[str] = Counter()
-        # What is done to the answers about a name: see the methods; to those about any name.
+        # By name, or "" for all others: what fills in the answer. By name: how the answer lies.
         self._answers: dict[str, Callable[[DNSRecord, DNSRecord], None]] = {}
         self._lies: dict[str, str] = {}
         self.silent = False
-        # Seconds that each answer takes; until this is set, none is given.
+        # Seconds that each answer takes; and no answer is given until the gate is open.
         self.seconds = 0.0
         self.gate = threading.Event()
         self.gate.set()
@@ -51,7 +51,7 @@ class Nameserver:
             server.server_close()
 
     def mx(self, name: str, *servers: str, ttl: int = 300) -> None:
-        """The name's mail servers, `mx.` before it by default; "." stands for a Null MX."""
+        """Give the name these mail servers, by default mx.NAME; "." makes a Null MX."""
         records = [
             RR(name, QTYPE.MX, rdata=MX(server, 10), ttl=ttl)
             for server in servers or [f"mx.{name}"]
@@ -59,17 +59,17 @@ class Nameserver:
         self._answers[name] = lambda query, reply: self._add(query, reply, "MX", records)
 
     def host(self, name: str, kind: str = "A", ttl: int = 300) -> None:
-        """The name has an address, A or AAAA, and no mail server."""
+        """Give the name an address, A or AAAA, and no mail server."""
         address = "192.0.2.1" if kind == "A" else "2001:db8::1"
         (record,) = RR.fromZone(f"{name}. {ttl} IN {kind} {address}")
         self._answers[name] = lambda query, reply: self._add(query, reply, kind, [record])
 
     def nothing(self, name: str, *, negative_ttl: int | None = None) -> None:
-        """The name exists, without any record that matters."""
+        """Let the name exist without any record that is asked for."""
         self._answers[name] = lambda query, reply: _soa(reply, name, negative_ttl)
 
     def missing(self, name: str, *, negative_ttl: int | None = None) -> None:
-        """The name doesn't exist, as the SOA of its zone says so long."""
+        """Let the name not exist; a SOA record has `negative_ttl`, the seconds to remember that."""
 
         def answer(query: DNSRecord, reply: DNSRecord) -> None:
             reply.header.rcode = RCODE.NXDOMAIN
@@ -78,7 +78,7 @@ class Nameserver:
         self._answers[name] = answer
 
     def code(self, name: str, rcode: str) -> None:
-        """SERVFAIL, REFUSED and so on."""
+        """Answer with an error: SERVFAIL, REFUSED and so on."""
 
         def answer(query: DNSRecord, reply: DNSRecord) -> None:
             reply.header.rcode = getattr(RCODE, rcode)
@@ -86,17 +86,17 @@ class Nameserver:
         self._answers[name] = answer
 
     def lie(self, name: str, how: str) -> None:
-        """`silence`, `wrong_id`, `other_name`, `garbage`, or `truncated`, which TCP makes good."""
+        """Lie by `silence`, `wrong_id`, `other_name`, `garbage`, or `truncated` (by UDP only)."""
         self._lies[name] = how
 
     def invent(self) -> None:
-        """Have an answer for every name, as some providers' resolvers do."""
+        """Give every other name an address, as the resolvers of some providers do."""
         self._answers[""] = lambda query, reply: reply.add_answer(
             RR(query.q.qname, QTYPE.A, rdata=A("192.0.2.99"))
         )
 
     def answer(self, packet: bytes, *, tcp: bool) -> bytes | None:
-        """What is answered to a packet, if anything is."""
+        """Return the answer to a packet, None for silence."""
         query = DNSRecord.parse(packet)
         name, kind = str(query.q.qname).rstrip(".").lower(), QTYPE[query.q.qtype]
         self.asked[name, kind] += 1
@@ -146,7 +146,7 @@ class _Tcp(socketserver.ThreadingTCPServer):
 
 
 def _bound(nameserver: Nameserver) -> tuple[_Udp, _Tcp]:
-    """Both servers on the same port, which is free for both."""
+    """Return both servers, on the same port."""
 
     class ByUdp(socketserver.BaseRequestHandler):
         def handle(self) -> None:

@@ -1,9 +1,9 @@
 """Several hosts on one machine, and the network between them, with latency and cut cables.
 
-A host is a network namespace of Linux with a name and an address of its own, the latter on a TUN
-device. What is written to these devices comes to one thread here, which passes each packet on to
-the host that it is for. So it does what `tc netem delay` would, where the kernel has that, and
-needs neither it nor iproute2. Everything is gone with the process.
+A host is a network namespace of Linux with its own name and its own address, which is that of a TUN
+device. One thread reads the packets from all these devices, and writes each to the device of the
+host that it is for, after the latency. This needs neither `tc netem delay`, which not every kernel
+has, nor iproute2. All hosts are gone with the process.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-# Bytes of the largest packet. Large, because each costs one turn of a loop in Python.
+# Bytes of the largest packet. Large, because each packet costs one turn of a loop in Python.
 MTU = 16_000
 
 # From linux/sched.h, linux/if_tun.h, linux/sockios.h and linux/if.h.
@@ -40,29 +40,29 @@ class Host:
     """A host with a name, and the address 10.9.0.`number`."""
 
     def __init__(self, name: str, number: int) -> None:
-        """Raises OSError where this isn't allowed."""
+        """Make the host. Raises OSError where this isn't allowed."""
         self.address = f"10.9.0.{number}"
-        # An unplugged cable: what it sends and what is sent to it is lost, and nobody is told.
+        # While the host is unplugged, packets from it and to it are lost without a sign.
         self.unplugged = False
         with _back_again():
             _check(_libc.unshare(sum(_KINDS.values())))
             self._namespaces = _own_namespaces()
             socket.sethostname(name)
-            # Not BBR, which takes what was the latency before it was changed for that of the wire.
-            # And not each machine lets others than init have another than this one.
+            # Not BBR, which keeps to the latency that it measured before a test changed it. Reno is
+            # the one that every machine allows in a namespace.
             _CONGESTION_CONTROL.write_text("reno")
             self.device = _make_device(self.address)
 
     @contextlib.contextmanager
     def entered(self) -> Iterator[None]:
-        """In here this thread is on the host, with all sockets and processes that it makes."""
+        """Put this thread, and all sockets and processes that it makes, on the host."""
         with _back_again():
             _enter(self._namespaces)
             yield
 
     @contextlib.contextmanager
     def cut_off(self) -> Iterator[None]:
-        """Its cable is unplugged in here."""
+        """Unplug the host's cable, and plug it in again at the end."""
         self.unplugged = True
         try:
             yield
@@ -70,13 +70,13 @@ class Host:
             self.unplugged = False
 
     def close(self) -> None:
-        """Give the namespace up; it ends with the last process in it."""
+        """Let go of the namespaces, which end with the last process in them."""
         for descriptor in (self.device, *self._namespaces.values()):
             os.close(descriptor)
 
 
 def _own_namespaces() -> dict[str, int]:
-    """Descriptors of this thread's namespaces, by their kinds."""
+    """Return descriptors of this thread's namespaces by kind."""
     return {kind: os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY) for kind in _KINDS}
 
 
@@ -87,7 +87,7 @@ def _enter(namespaces: dict[str, int]) -> None:
 
 @contextlib.contextmanager
 def _back_again() -> Iterator[None]:
-    """In the end this thread is where it was in the beginning."""
+    """Put this thread back at the end into the namespaces in which it was."""
     before = _own_namespaces()
     try:
         yield
@@ -104,7 +104,7 @@ def _check(result: int) -> None:
 
 
 def _make_device(address: str) -> int:
-    """A descriptor of a new TUN device in this thread's namespace, which has the address."""
+    """Return a descriptor of a new TUN device with this address, in this thread's namespace."""
     device = os.open("/dev/net/tun", os.O_RDWR | os.O_NONBLOCK)
     fcntl.ioctl(device, _TUNSETIFF, struct.pack("16sH22x", b"tun0", _IFF_TUN | _IFF_NO_PI))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as control:
@@ -124,10 +124,10 @@ def _make_device(address: str) -> int:
 
 
 class Network:
-    """Hosts, by the names that they get, and the thread that carries their packets."""
+    """Hosts with these names, and the thread that carries their packets."""
 
     def __init__(self, *names: str, latency: float = 0.0) -> None:
-        """`latency`: seconds from one host to another, one way. Raises OSError."""
+        """Make the hosts. `latency` is in seconds, one way. Raises OSError."""
         self.latency = latency
         self.hosts: dict[str, Host] = {}
         self._on_the_way: deque[tuple[float, Host, Host, bytes]] = deque()
@@ -153,7 +153,7 @@ class Network:
         self.close()
 
     def close(self) -> None:
-        """End the network. Processes that still run on its hosts reach nobody any more."""
+        """End the network. Processes that still run on its hosts can reach nobody then."""
         os.close(self._woken)
         if self._thread.ident is not None:
             self._thread.join()
@@ -176,28 +176,30 @@ class Network:
             self._deliver()
 
     def _pause(self) -> float | None:
-        """Seconds until the next packet arrives."""
+        """Return the seconds until the next packet is due; None if there is none."""
         if not self._on_the_way:
             return None
         return max(0.0, self._on_the_way[0][0] - time.monotonic())
 
     def _take(self, sender: Host, by_address: dict[bytes, Host]) -> None:
-        """Take what a host sends; not all at once, so that others get their turn."""
+        """Take up to 16 packets that a host sends, so that other hosts get their turn."""
         for _ in range(16):
             try:
                 packet = os.read(sender.device, 65_536)
             except BlockingIOError:
                 return
-            receiver = by_address.get(packet[16:20])  # IPv4: there is nothing else
+            receiver = by_address.get(packet[16:20])  # as in IPv4
             if packet[0] >> 4 == 4 and receiver is not None:
                 due = time.monotonic() + self.latency
                 self._on_the_way.append((due, sender, receiver, packet))
 
     def _deliver(self) -> None:
-        """Deliver what has been on the way for long enough, in the order in which it was sent."""
+        """Deliver the packets that are due, in the order in which they were sent."""
         now = time.monotonic()
         while self._on_the_way and self._on_the_way[0][0] <= now:
             _, sender, receiver, packet = self._on_the_way.popleft()
             if not (sender.unplugged or receiver.unplugged):
-                with contextlib.suppress(BlockingIOError):  # its buffer is full: a lost packet
+                with contextlib.suppress(
+                    BlockingIOError
+                ):  # its buffer is full, and the packet is lost
                     os.write(receiver.device, packet)

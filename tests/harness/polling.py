@@ -1,4 +1,4 @@
-"""Waiting until something is so, with a deadline; and several threads at the same moment."""
+"""Wait for a condition, with a deadline; run functions in several threads at the same moment."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from postgres.database import SESSION_SECONDS, session
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
-    """The condition's first true value; AssertionError if there is none in time."""
+    """Return the condition's first true value. Raises AssertionError if there is none in time."""
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -22,8 +22,7 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
 
 
 def in_threads(*functions: Callable[[], Any], seconds: float = SESSION_SECONDS) -> list[Any]:
-    """Run the functions at the same moment, each with a session of so many seconds, and return what
-    they did."""
+    """Run the functions at once, each with a session of `seconds`, and return their results."""
     barrier = threading.Barrier(len(functions))
     results: list[Any] = [None] * len(functions)
 

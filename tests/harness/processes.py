@@ -1,4 +1,4 @@
-"""Commands as processes: run to their end, or watched while they run."""
+"""Run commands to their end, or watch them while they run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def run_script(
 
 
 class Running:
-    """A process, and what it says."""
+    """A process and its output."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class Running:
         log: Path | None = None,
         **options: Any,
     ) -> None:
-        """Its output is added to the file `log`, if any; the options are those of Popen."""
+        """Start the process. Its output is added to the file `log`; `options` are Popen's."""
         self._file = log.open("ab+") if log else tempfile.TemporaryFile()  # noqa: SIM115
         self._start = self._file.seek(0, os.SEEK_END)
         self._said = ""
@@ -76,7 +76,7 @@ class Running:
 
     @property
     def status(self) -> int | None:
-        """The exit status; None while it runs."""
+        """The exit status; None while the process runs."""
         return self._process.poll()
 
     @property
@@ -84,7 +84,7 @@ class Running:
         return self.status is None
 
     def megabytes(self, field: str = "VmRSS") -> float:
-        """Memory that it has now; the most that it ever had for VmHWM."""
+        """Return the memory of the process: by VmRSS at present, by VmHWM at most so far."""
         status = Path(f"/proc/{self.pid}/status").read_text()
         match = re.search(rf"{field}:\s+([0-9]+) kB", status)
         assert match, status
@@ -96,7 +96,7 @@ class Running:
 
     @property
     def lines(self) -> list[str]:
-        """All lines that it has said; one that is being written is left out."""
+        """All complete lines of output."""
         said = self._said if self._file.closed else self._read().rpartition("\n")[0]
         return said.rstrip("\n").split("\n") if said else []
 
@@ -105,10 +105,10 @@ class Running:
         return "\n".join(self.lines)
 
     def await_line(self, pattern: str, seconds: float = 60.0) -> re.Match[str]:
-        """The match of the first line in which the pattern is found."""
+        """Wait for a line in which the pattern is found, and return the match."""
 
         def found() -> re.Match[str] | None:
-            alive = self.alive  # before what it said last is read
+            alive = self.alive  # asked before the last output is read
             matches = (re.search(pattern, line) for line in self.lines)
             match = next(filter(None, matches), None)
             assert match or alive, self.output
@@ -134,7 +134,7 @@ class Running:
         try:
             return self.wait()
         except subprocess.TimeoutExpired:
-            self._process.kill()  # it must not get into the way of the next test
+            self._process.kill()  # it must not disturb the next test
             self.wait()
             raise
 
@@ -148,5 +148,5 @@ class Process(Running):
         )
 
     def site(self) -> Site:
-        """Where an app.py serves, once it does."""
+        """Wait until this app.py serves, and return its site."""
         return Site(self.await_line(r"serving url=(\S+)")[1])

@@ -1,4 +1,4 @@
-"""Processors beside a configuration, and outcomes one by one."""
+"""Write processors beside a configuration; list outcomes one by one."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from processors import PROCESSED, Findings, Outcome
 
 
 def write_slow_processor(folder: Path, milliseconds: int) -> str:
-    """The name of a processor, in a module beside the configuration, that takes its time.
+    """Write a processor that sleeps for each address, beside the configuration; return its name.
 
     An address without an @ fails.
     """
@@ -22,7 +22,7 @@ def write_slow_processor(folder: Path, milliseconds: int) -> str:
     return "slow:slow"
 
 
-# What `check` does, with a sleep after every so many addresses, so that turns take their time.
+# Like `check`, with a sleep after every few addresses, so that turns take some time.
 _PROCESSOR = """
 import time
 from processors.check import check
@@ -37,7 +37,7 @@ _SLEEP = 0.002
 
 
 def write_slow_check(folder: Path, seconds_per_email: float) -> str:
-    """The name of a processor, in a module beside the configuration: `check`, but slower."""
+    """Write a processor like `check`, but slower, beside the configuration; return its name."""
     (folder / "slow_check.py").write_text(
         _PROCESSOR.format(
             every=max(1, round(_SLEEP / seconds_per_email)),
@@ -48,7 +48,7 @@ def write_slow_check(folder: Path, seconds_per_email: float) -> str:
 
 
 def listed(findings: Findings) -> list[Outcome]:
-    """The outcome of each address in order."""
+    """Return the outcome of each address, in order."""
     others = dict(findings.others)
     assert [*others] == sorted(others)
     assert len(others) == len(findings.others)

@@ -1,4 +1,4 @@
-"""The network between us and PostgreSQL, which a test can cut at the worst moment."""
+"""A proxy before PostgreSQL that cuts the connection at the worst moment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 
 class Proxy:
-    """Listens on 127.0.0.1 and passes on to the PostgreSQL at the Unix socket of `url`.
+    """Listens on 127.0.0.1, and passes data on to the PostgreSQL at the Unix socket of `url`.
 
-    With `lose_answer_to` set, the next query that holds these bytes is passed on, but not its
-    answer: when the server has given it, the connection is cut.
+    With `lose_answer_to` set, the next query that contains these bytes is passed on, but not its
+    answer: when that comes, the connection is cut.
     """
 
     def __init__(self, url: str) -> None:

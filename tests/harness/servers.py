@@ -1,7 +1,6 @@
-"""PostgreSQL, PgBouncer, Redis and Sentinels of a test's own, each a process with its own settings.
+"""Start PostgreSQL, PgBouncer, Redis and Sentinels for a test, with settings of its own.
 
-They listen on an address of the host that the calling thread is on (see network.py), and want a
-password.
+They listen on an address of the calling thread's host (see network.py), and ask for a password.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from servers import bundled
 from servers.keeper import BundledServer
 
 LOCALHOST = "127.0.0.1"
-# Characters that a URL must have in another form, and that no configuration file minds.
+# With characters that must be escaped in a URL, but in no configuration file.
 PASSWORD = "a%b@c/d"
 PASSWORD_IN_URL = "a%25b%40c%2Fd"
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
@@ -41,7 +40,7 @@ MASTER = "email-batch"
 
 @functools.cache
 def _made() -> Path:
-    """A folder with a PostgreSQL that was made and stopped, once for all tests of this process."""
+    """Make a database folder of the bundled PostgreSQL, once for all tests of this process."""
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     atexit.register(shutil.rmtree, folder)
     BundledServer("postgres", folder).release()
@@ -49,21 +48,21 @@ def _made() -> Path:
 
 
 def made_folder() -> Path:
-    """A new folder for bundled servers, with a PostgreSQL in it: to make one takes far longer."""
+    """Copy that folder into a new one for bundled servers: to make a database takes far longer."""
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     subprocess.run(["cp", "-a", _made(), folder], check=True)  # noqa: S607 (it keeps owners)
     return folder
 
 
 def free_port() -> int:
-    """A port that nobody listens on, on this thread's host."""
+    """Return a free port of this thread's host."""
     with socket.socket() as probe:
         probe.bind(("", 0))
         port: int = probe.getsockname()[1]
         return port
 
 
-# Statements by which PostgreSQL takes 1.5 seconds for each COPY of emails.
+# Statements that make each COPY of emails take 1.5 seconds.
 LASTING_COPY = (
     "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql"
     " AS $$ BEGIN PERFORM pg_sleep(1.5); RETURN NULL; END $$",
@@ -72,19 +71,19 @@ LASTING_COPY = (
 
 
 def required(path: Path, package: str) -> Path:
-    """The path, if it's there; a failed test if not."""
+    """Return the path; let the test fail if there is nothing."""
     if not path.exists():
         pytest.fail(f"{path} is missing; on Debian 12: apt install {package}", pytrace=False)
     return path
 
 
 def unprivileged() -> str | None:
-    """The user as whom what refuses to run as root is run."""
+    """Return the user for programs that refuse to run as root; None if this isn't root."""
     return "postgres" if os.getuid() == 0 else None
 
 
 class Server(Running):
-    """A process that serves `url`, in a folder of its own; it ends with the context."""
+    """A server at `url` with a folder of its own, stopped at the end of the context."""
 
     def __init__(
         self,
@@ -95,8 +94,12 @@ class Server(Running):
         user: str | None = None,
         end: signal.Signals = signal.SIGINT,
     ) -> None:
-        """`ready` raises, or returns something false, until it can be used; `end` ends it in good
-        order, by default with a fast shutdown of PostgreSQL or PgBouncer."""
+        """Start the server, and wait until it can be used.
+
+        `ready` raises, or returns something false, until then.
+        `end` is the signal for an orderly stop, by default a fast shutdown of PostgreSQL or
+        PgBouncer.
+        """
         self.url = url
         self.folder = folder
         self._end = end
@@ -121,14 +124,16 @@ class Server(Running):
         self.stop(self._end)
 
     def kill(self) -> None:
-        """End it as if its machine had lost its power."""
+        """Kill the server, as if its machine had lost power."""
         self.stop(signal.SIGKILL)
 
 
 @contextmanager
 def temporary_folder() -> Iterator[Path]:
-    """A folder for the data of servers. Not pytest's: its path is too long for a socket's, and
-    only its owner may enter it."""
+    """Make a folder for the data of servers, and remove it at the end.
+
+    The path of pytest's own folder is too long for sockets, and only its owner may enter it.
+    """
     path = Path(tempfile.mkdtemp(prefix="email-batch-"))
     path.chmod(0o755)
     try:
@@ -139,7 +144,7 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def bundled_servers(*kinds: str) -> Iterator[list[BundledServer]]:
-    """Bundled servers of these kinds, in a folder of their own."""
+    """Start bundled servers of these kinds, in a folder of their own."""
     with temporary_folder() as folder, ExitStack() as stack:
         servers = []
         for kind in kinds:
@@ -164,7 +169,7 @@ def connects(url: str) -> bool:
 def postgres(
     parent: Path, address: str = LOCALHOST, bin_folder: Path = POSTGRES_15, **settings: object
 ) -> Server:
-    """A PostgreSQL with these settings, by default Debian's."""
+    """Start a PostgreSQL with these settings, by default Debian's."""
     required(bin_folder / "postgres", "postgresql-15")
     folder, port = _own_folder(parent, "postgres"), free_port()
     (folder / "password").write_text(PASSWORD)
@@ -194,7 +199,7 @@ def postgres(
 
 
 def pgbouncer(parent: Path, upstream: str, connections: int) -> Server:
-    """A PgBouncer in transaction pooling mode, which shares so many connections to `upstream`."""
+    """Start a PgBouncer that pools transactions, with this number of connections to `upstream`."""
     required(PGBOUNCER, "pgbouncer")
     folder, port = _own_folder(parent, "pgbouncer"), free_port()
     known = psycopg2.extensions.parse_dsn(upstream)
@@ -219,7 +224,7 @@ def redis_server(
     address: str = LOCALHOST,
     executable: str | None = None,
 ) -> Server:
-    """A Redis with further options; `executable` by default as the bundled one is found."""
+    """Start a Redis with further options; `executable` is by default that of the bundled one."""
     folder, port = _own_folder(parent, name), free_port()
     url = f"redis://:{PASSWORD_IN_URL}@{address}:{port}/0"
     command = [
@@ -236,7 +241,7 @@ def answers(url: str) -> bool:
 
 
 def sentinel(parent: Path, name: str, master: str) -> Server:
-    """One of three Sentinels that watch over the Redis at the URL `master`."""
+    """Start one of three Sentinels for the Redis at the URL `master`."""
     folder, port = _own_folder(parent, name), free_port()
     watched = redis.connection.parse_url(master)
     (folder / "conf").write_text(
@@ -251,12 +256,12 @@ def sentinel(parent: Path, name: str, master: str) -> Server:
     return Server(url, folder, command, lambda: answers(url), end=signal.SIGTERM)
 
 
-# What a user of Redis must be allowed to do, and with what.
+# The rights that docs/scaling.md says a user of Redis needs.
 RIGHTS = ["~email-queue*", "resetchannels", "&batch:status:*", "+@all", "-@admin", "-@dangerous"]
 
 
 def processes(word: str, folder: Path) -> list[psutil.Process]:
-    """Processes whose command line has both the word and the folder."""
+    """Return the processes whose command lines have both the word and the folder."""
     found = []
     for process in psutil.process_iter(["cmdline", "status"]):
         line = " ".join(process.info["cmdline"] or ())
@@ -266,13 +271,16 @@ def processes(word: str, folder: Path) -> list[psutil.Process]:
 
 
 def server_process(kind: str, folder: Path) -> psutil.Process:
-    """The bundled server in the folder. Raises OSError, ValueError or psutil.Error for none."""
+    """Return the bundled server in the folder.
+
+    Raises OSError, ValueError or psutil.Error if there is none.
+    """
     file = {"postgres": "postgres/data/postmaster.pid", "redis": "redis/redis.pid"}[kind]
     return psutil.Process(int((folder / file).read_text().split("\n", 1)[0]))
 
 
 def running(kind: str, folder: Path) -> list[psutil.Process]:
-    """The server's and its keeper's processes."""
+    """Return the processes of the bundled server and its keeper."""
     keepers = processes(f"servers.keeper {kind}", folder)
     server = processes("bin/postgres" if kind == "postgres" else "unixsocket", folder / kind)
     return keepers + server
@@ -280,7 +288,7 @@ def running(kind: str, folder: Path) -> list[psutil.Process]:
 
 @contextmanager
 def database_of_its_own(url: str, name: str) -> Iterator[str]:
-    """An empty database beside that of the tests at `url`."""
+    """Make an empty database beside that of the tests at `url`, and drop it at the end."""
     connection = psycopg2.connect(url)
     connection.autocommit = True
     cursor = connection.cursor()

@@ -1,4 +1,4 @@
-"""HTTP and event streams of a served application."""
+"""Send requests to a running app, and read its event streams."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Response:
 
 
 class Site:
-    """A served application at host and port."""
+    """A running app, by its URL."""
 
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
@@ -40,7 +40,7 @@ class Site:
     def request(
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> Response:
-        """Header names are given with underscores."""
+        """Send a request; the names of headers have underscores in place of hyphens."""
         connection = self.connection()
         try:
             names = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -67,7 +67,7 @@ class Site:
 
     @contextlib.contextmanager
     def stream(self, batch_id: int | None = None, **headers: str) -> Iterator[Stream]:
-        """The stream of a batch, or of all."""
+        """Open the stream of a batch, or of all batches."""
         path = "/api/batches/stream" if batch_id is None else f"/api/batches/{batch_id}/stream"
         connection = self.connection()
         try:
@@ -81,7 +81,7 @@ class Site:
 
 
 class Stream:
-    """An open event stream, read as it comes."""
+    """An open event stream. Each method reads on until it ends."""
 
     def __init__(self, response: http.client.HTTPResponse) -> None:
         self.response = response
@@ -92,7 +92,7 @@ class Stream:
             yield line.decode().rstrip("\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """The snapshots, until the stream ends; each event's id is its revision."""
+        """Yield the snapshots of one batch; each event's id must be its revision."""
         event_id = None
         for line in self.lines():
             if line.startswith("id: "):
@@ -103,7 +103,7 @@ class Stream:
                 yield data
 
     def all_events(self) -> Iterator[tuple[str, Any]]:
-        """Type and data of each event of the stream of all batches, which have no id."""
+        """Yield type and data of each event of the stream of all batches; none must have an id."""
         kind = "message"
         for line in self.lines():
             assert not line.startswith("id:")
@@ -114,12 +114,12 @@ class Stream:
                 kind = "message"
 
     def snapshots(self) -> Iterator[dict[str, Any]]:
-        """Those of them that are snapshots."""
+        """Yield the snapshots in the stream of all batches."""
         return (data for kind, data in self.all_events() if kind == "message")
 
 
 def problem(response: Response, status: int, code: str) -> Any:
-    """The problem+json document of a response that must be one."""
+    """Assert that the response is a problem with this status and code, and return its JSON."""
     assert response.status == status
     assert response.headers["Content-Type"] == "application/problem+json"
     document = response.json
@@ -135,7 +135,7 @@ PASSWORD = "correct horse 7"
 
 
 def basic(name: str, password: str) -> str:
-    """The Authorization of a name and a password."""
+    """Return the Authorization header for a name and a password."""
     return "Basic " + base64.b64encode(f"{name}:{password}".encode()).decode()
 
 
@@ -143,7 +143,7 @@ ALICE = basic("alice", PASSWORD)
 
 
 def sign_in(site: Site, authorization: str) -> Site:
-    """The site as one user sees it."""
+    """Return the site with this user signed in."""
 
     class SignedIn(Site):
         def request(
@@ -154,20 +154,20 @@ def sign_in(site: Site, authorization: str) -> Site:
     return SignedIn(site.url)
 
 
-# Requests as bytes.
+# Requests sent as bytes.
 
 HOST = b"Host: localhost\r\n"
 
 
 def connect(site: Site, sent: bytes = b"") -> socket.socket:
-    """A connection on which these bytes were sent."""
+    """Open a connection, and send these bytes."""
     connection = socket.create_connection((site.host, site.port), timeout=20)
     connection.sendall(sent)
     return connection
 
 
 def answer(connection: socket.socket) -> str:
-    """All that the server says until it closes the connection."""
+    """Return all that the server sends until it closes the connection."""
     received = b""
     with connection:
         while data := connection.recv(1 << 16):
@@ -176,5 +176,5 @@ def answer(connection: socket.socket) -> str:
 
 
 def body(size: int, path: bytes = b"/api/upload") -> bytes:
-    """The head of a request whose body has so many bytes."""
+    """Return the head of a POST request whose body has `size` bytes."""
     return b"POST %b HTTP/1.1\r\n%bContent-Length: %d\r\n\r\n" % (path, HOST, size)

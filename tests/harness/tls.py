@@ -14,7 +14,7 @@ import trustme
 
 
 class Certificates:
-    """An authority, and certificates of it for localhost."""
+    """A certificate authority, and its certificates for localhost and 127.0.0.1."""
 
     def __init__(self, folder: Path) -> None:
         authority = trustme.CA()
@@ -22,7 +22,7 @@ class Certificates:
         authority.cert_pem.write_to_path(self.authority)
         self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("localhost").configure_cert(self.context)
-        # One for the address, with its key in the same file.
+        # The certificate for 127.0.0.1, with its key in the same file.
         self.pair = folder / "pair.pem"
         pair = authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem
         pair.write_to_path(self.pair)
@@ -30,7 +30,7 @@ class Certificates:
 
 
 class TlsServer:
-    """Listens on localhost, and passes on to the server at the Unix socket of `url`."""
+    """Listens on 127.0.0.1, and passes data on to the server at the Unix socket of `url`."""
 
     def __init__(self, url: str, context: ssl.SSLContext) -> None:
         parts = urlsplit(url)
@@ -56,7 +56,7 @@ class TlsServer:
         self._loop.close()
 
     async def _listen(self) -> asyncio.Server:
-        # PostgreSQL begins without TLS, and changes to it when the client asks for that.
+        # A connection to PostgreSQL begins without TLS, and changes to it when the client asks.
         context = None if self._postgres else self._context
         return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
 
@@ -66,7 +66,7 @@ class TlsServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        await asyncio.sleep(0.1)  # transports that are aborted close their sockets a moment later
+        await asyncio.sleep(0.1)  # aborted transports close their sockets a moment later
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         ends = [writer]
