@@ -17,7 +17,8 @@ import psycopg2
 from torture.audit import Faults
 from torture.stage import Database, Stage
 
-# Seconds: between two looks, and after which nobody waits any longer.
+# Seconds: between two looks, and after which nobody waits any longer; for workers, since any turn
+# began or ended, because emails in isolation take their time on a busy machine.
 POLL = 0.02
 GIVE_UP = 60.0
 
@@ -50,6 +51,8 @@ class Recoveries:
         self._closing = threading.Event()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._turns: Turns = {}
+        self._changed = 0.0
         self.seconds: defaultdict[str, list[float]] = defaultdict(list)
 
     def start(self) -> None:
@@ -89,8 +92,8 @@ class Recoveries:
             self.seconds[family].append(seconds)
         self._stage.note(f"recovered: {family} {seconds:.2f} s after its kill")
 
-    def _given_up(self, family: str, at: float, awaited: object) -> bool:
-        if time.monotonic() - at < GIVE_UP:
+    def _given_up(self, family: str, at: float, awaited: object, changed: float = 0.0) -> bool:
+        if time.monotonic() - max(at, changed) < GIVE_UP:
             return False
         self._note(family, at)
         self._faults.add(f"no recovery {GIVE_UP} s after a kill of {family}: {awaited}")
@@ -116,10 +119,10 @@ class Recoveries:
         try:
             rows = database.rows(_TURNS)
         except psycopg2.Error:
-            return [
-                kill for kill in waiting if not self._given_up("worker", kill.at, "no database")
-            ]
+            return [kill for kill in waiting if not self._stuck(kill, "no database")]
         turns: Turns = {(row[0], row[1]): (row[2], row[3], row[4]) for row in rows}
+        if turns != self._turns:
+            self._turns, self._changed = turns, time.monotonic()
         remaining = []
         for kill in waiting:
             if kill.turns is None:
@@ -133,9 +136,12 @@ class Recoveries:
             }
             if not kill.turns:
                 self._note("worker", kill.at)
-            elif not self._given_up("worker", kill.at, kill.turns):
+            elif not self._stuck(kill, kill.turns):
                 remaining.append(kill)
         return remaining
+
+    def _stuck(self, kill: _Kill, awaited: object) -> bool:
+        return self._given_up("worker", kill.at, awaited, self._changed)
 
     # PostgreSQL: more emails are counted, or another batch is stored.
 
