@@ -17,7 +17,8 @@ from postgres.database import fetch_one, pool
 from processors import as_lines
 from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
-# Seconds for which a chunk whose turn has begun is left to its claim; normally 0.001 pass.
+# Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
+# The claim normally follows after 0.001.
 CLAIM_SECONDS = 0.2
 
 
@@ -98,7 +99,7 @@ def _free(where: str) -> str:
 
 
 def _unfinished(where: str) -> str:
-    """Return a condition: the chunk's batch has an unfinished chunk whose `first_id` is so."""
+    """Return a condition: the batch has an unfinished chunk whose `first_id` meets `where`."""
     return f"""EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
       AND o.first_id {where} AND o.done <= o.last_id - o.first_id)"""
 
@@ -133,8 +134,8 @@ WITH start AS (
   FROM taken LEFT JOIN started ON true
   WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = taken.first_id
   RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone,
-    -- Usually there is one behind this chunk. A single search on both sides would first step over
-    -- all chunks that are done.
+    -- Usually one follows this chunk. A single search on both sides would first step over all
+    -- chunks that are done.
     {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
     started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
@@ -253,7 +254,7 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
     """
     rest = claim.last_id - outcomes.last_id
     if len(claim.ids) - outcomes.count != rest:
-        return  # it was requeued in part, and its reasons can't be told apart by email
+        return  # requeued in part: nothing says which of the parts its reasons belong to
     size = max(-(-rest // _PARTS), outcomes.count)
     if rest <= size:
         return
@@ -319,8 +320,8 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
 # busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
 # error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
 # the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
-# statement after it does; it writes an empty message, since a transaction that writes nothing would
-# not wait.
+# statement after it waits; it writes an empty message, because a transaction that writes nothing
+# doesn't wait.
 _COUNT = f"""
 UPDATE chunk SET done = %(done)s, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,
   attempts = 0, addresses = NULL

@@ -13,8 +13,8 @@ from models import FilePiece, SkippedRow
 from postgres.copy_in import Spool, copy, escaped
 from postgres.database import Session, pool, session
 
-# Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Stored
-# files could not be read any more with another size or format.
+# Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
+# size or format would make the stored files unreadable.
 PIECE = 1 << 20
 # Characters of a row without an address, or of a duplicate's address, that are kept.
 CONTENT_LENGTH = 200
@@ -122,7 +122,7 @@ class _KeptFile(io.RawIOBase):
 
 
 def skipped(batch_id: int, kind: str | None, after: int, limit: int) -> list[SkippedRow]:
-    """Return the first `limit` rows that became no emails, from below the line `after`.
+    """Return the first `limit` rows after the line `after` that became no emails.
 
     kind: one of KINDS, or None for all.
     """

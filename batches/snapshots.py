@@ -20,7 +20,7 @@ def from_row(row: Sequence[Any] | None) -> Snapshot | None:
 
 
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:
-    """Return the snapshots of those of the batches that exist, in no order."""
+    """Return the snapshots of the batches that exist among these, in any order."""
     rows = pool.execute_sql(
         f"SELECT {COLUMNS} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
         (list(batch_ids),),

@@ -1,7 +1,7 @@
 """Rates of batches, computed from their snapshots: the present rate, and a chart over time.
 
 A batch is followed from the first snapshot with status "processing", and anew when its count goes
-down, as after a retry. Which process counts its emails does not matter.
+down, as after a retry.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Rates:
         self._tracks = BoundedDict[int, _Track](MAX_BATCHES)
 
     def note(self, snapshot: Snapshot) -> None:
-        """Take a snapshot that has just come into account; ignore known and older ones."""
+        """Follow the batch with its newest snapshot; ignore a snapshot that is known or older."""
         batch_id, now = snapshot.batch_id, self._clock()
         with self._lock:
             track = self._tracks.get(batch_id)

@@ -35,7 +35,7 @@ REMOVAL_SECONDS = 60.0
 EXPIRY_SECONDS = 60.0
 # The most expired batches deleted in one sweep.
 MAX_EXPIRED = 100
-# A Redis list with more ids than two for each unfinished batch, and so many besides, is cleared.
+# A Redis list is cleared if it has over two ids for each unfinished batch and this many besides.
 STALE_IDS = 100
 
 logger = logs.Logger("worker")
