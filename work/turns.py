@@ -15,7 +15,7 @@ from collections import Counter
 
 import processors
 from batches import claims, snapshots
-from batches.claims import Claim, Outcomes
+from batches.claims import Claim
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, Processor
@@ -41,21 +41,6 @@ KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
 MAX_LOGGED = 1000
 
 logger = logs.Logger("worker")
-
-
-def tally(claim: Claim, findings: Findings) -> Outcomes:
-    """Return the outcomes of the claim's first emails as the database stores them."""
-    ids = claim.ids
-    complete = findings.count == len(ids)
-    return Outcomes(
-        last_id=claim.last_id if complete else ids[findings.count - 1],
-        count=findings.count,
-        marked=[
-            (ids[position], status, reason)
-            for position, (status, reason) in findings.others
-            if reason is not None
-        ],
-    )
 
 
 class Services:
@@ -204,14 +189,14 @@ class Turns:
             self._services.ring(claim.batch_id)  # so that other threads join in
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
-        outcomes = tally(claim, self._process(claim, current))
-        snapshot = claims.commit_outcomes(claim, outcomes)
+        findings = self._process(claim, current)
+        snapshot = claims.commit_outcomes(claim, findings)
         if snapshot is None:
             return
-        self.emails += outcomes.count
-        count_turn(outcomes, time.monotonic() - self.since)
+        self.emails += findings.count
+        count_turn(findings, time.monotonic() - self.since)
         self._services.publisher.publish(snapshot)
-        if outcomes.last_id < claim.last_id:
+        if findings.count < len(claim.ids):
             self._services.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
@@ -285,11 +270,11 @@ class Turns:
         return services.served
 
 
-def count_turn(outcomes: Outcomes, seconds: float) -> None:
+def count_turn(findings: Findings, seconds: float) -> None:
     """Count a turn, its seconds and its emails for /metrics."""
     metrics.TURNS.observe(seconds)
-    found = Counter((status, reason) for _, status, reason in outcomes.marked)
-    metrics.EMAILS.labels("ok", "").inc(outcomes.count - found.total())
+    found = Counter(outcome for _, outcome in findings.others)
+    metrics.EMAILS.labels("ok", "").inc(findings.count - found.total())
     for (status, reason), number in found.items():
         known = reason if reason in CATALOGUE else "own"
         metrics.EMAILS.labels(verdict(status, reason), known).inc(number)
