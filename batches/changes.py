@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from batches import snapshots
 from models import DELETED, TERMINAL, Snapshot
-from postgres.database import fetch_one, pool
+from postgres.database import fetch_one, fetch_value, pool
 from processors.reasons import bounded
 
 
@@ -26,10 +26,10 @@ def _lock(batch_id: int) -> str | None:
 
     Returns None if there is no such batch.
     """
-    row = fetch_one(
+    status: str | None = fetch_value(
         "SELECT status FROM batch WHERE id = %s AND deleted_at IS NULL FOR UPDATE", (batch_id,)
     )
-    return str(row[0]) if row else None
+    return status
 
 
 def _note(
@@ -100,7 +100,7 @@ def retry(
                 count, failed = count + row[0], failed + row[1]
         if count > 0:
             _note(batch_id, "retried", by, which, count)
-            rest = fetch_one(_SUM_OF_CHUNKS, parameters)
+            rest = Counter(fetch_value(_SUM_OF_CHUNKS, parameters))
             _update(
                 batch_id,
                 "status = 'pending', started_at = NULL, completed_at = NULL,"
@@ -108,7 +108,7 @@ def retry(
                 " reasons = %s",
                 count,
                 failed,
-                json.dumps(bounded(Counter(rest and rest[0]))),
+                json.dumps(bounded(rest)),
             )
         return count, snapshots.present([batch_id])[0]
 

@@ -13,7 +13,7 @@ from psycopg2 import errorcodes
 from batches import snapshots
 from models import Snapshot
 from postgres import database
-from postgres.database import fetch_one, pool
+from postgres.database import fetch_one, fetch_value, pool
 from processors import PROCESSED, Findings, as_lines
 from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
@@ -284,7 +284,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
         _share_rest(claim, count, last_id)
     failed = sum(outcome.status == "failed" for _, outcome in findings.others)
     try:
-        row = fetch_one(
+        snapshot = fetch_value(
             _COUNT.format(reasons=_SUM_OF_REASONS if found else "reasons"),
             {
                 "count": count,
@@ -300,7 +300,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
         if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
             raise
         return None  # the batch is not `processing`
-    return snapshots.from_row(row and row[0])
+    return snapshots.from_row(snapshot)
 
 
 # All turns on a batch queue for its row, which is locked from the update to the commit. So the

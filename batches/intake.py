@@ -17,7 +17,7 @@ from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
 from postgres.copy_in import Spool, copy, escaped_all
-from postgres.database import UNREACHABLE, Session, pool, session
+from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from tabular import columns, reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.formulas import undefused
@@ -271,8 +271,7 @@ def _copy_pieces(
 
 def _reserve_batch_id() -> int:
     """Return the id of a batch to be stored, needed before its emails are copied."""
-    cursor = pool.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
-    return int(cursor.fetchone()[0])
+    return int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
 
 
 class _Chunks(Spool):

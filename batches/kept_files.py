@@ -11,7 +11,7 @@ from isal import isal_zlib
 
 from models import FilePiece, SkippedRow
 from postgres.copy_in import Spool, copy, escaped
-from postgres.database import Session, pool, session
+from postgres.database import Session, fetch_value, session
 
 # Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
 # size or format would make the stored files unreadable.
@@ -111,13 +111,13 @@ class _KeptFile(io.RawIOBase):
     def _load(self, number: int) -> bytes:
         if number != self._number:
             with session():
-                row = pool.execute_sql(
+                content = fetch_value(
                     "SELECT content FROM file_piece WHERE batch_id = %s AND number = %s",
                     (self._batch_id, number),
-                ).fetchone()
-            if row is None:
+                )
+            if content is None:
                 raise FileNotFoundError(f"the file of batch {self._batch_id} is no longer kept")
-            self._number, self._piece = number, isal_zlib.decompress(row[0])
+            self._number, self._piece = number, isal_zlib.decompress(content)
         return self._piece
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from peewee import SQL
 
 from models import Action, Batch
-from postgres.database import fetch_one, pool
+from postgres.database import fetch_value, pool
 from processors import reasons
 from processors.syntax import MAX_CHARACTERS
 from tabular.formats import shorten
@@ -100,13 +100,13 @@ def find_batches(
 
 def elapsed_seconds(batch_id: int) -> float | None:
     """Return the seconds from the batch's start to its end, or to now; None before its start."""
-    row = fetch_one(
+    seconds: float | None = fetch_value(
         "SELECT extract(epoch FROM"
         "  greatest(coalesce(completed_at, now()), started_at) - started_at)::float8"
         " FROM batch WHERE id = %s",
         (batch_id,),
     )
-    return row[0] if row else None
+    return seconds
 
 
 # Limits of one call of find_emails(), so that it is never slow: emails examined, chunks examined,

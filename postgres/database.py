@@ -160,8 +160,8 @@ class _Watchdog:
             self._sessions.remove(session)
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(WATCH_SECONDS):
+        while True:
+            time.sleep(WATCH_SECONDS)
             now = time.monotonic()
             with self._lock:  # so that no session is closed meanwhile
                 for session in self._sessions:
@@ -212,7 +212,7 @@ def _judge(error: BaseException) -> None:
 
 def require_writable() -> None:
     """Raise ReadOnlyError if the server accepts no writes."""
-    if pool.execute_sql("SELECT current_setting('transaction_read_only')").fetchone()[0] == "on":
+    if fetch_value("SELECT current_setting('transaction_read_only')") == "on":
         raise ReadOnlyError
 
 
@@ -282,15 +282,20 @@ def fetch_one(sql: str, parameters: Any = None) -> tuple[Any, ...] | None:
     return row
 
 
+def fetch_value(sql: str, parameters: Any = None) -> Any:
+    """Run statements, and return the first column of what fetch_one() returns; None without it."""
+    row = fetch_one(sql, parameters)
+    return row and row[0]
+
+
 def server_version() -> int:
     """Return the major version of the PostgreSQL server."""
-    (version,) = pool.execute_sql("SELECT current_setting('server_version_num')").fetchone()
-    return int(version) // 10_000
+    return int(fetch_value("SELECT current_setting('server_version_num')")) // 10_000
 
 
 def transaction_id() -> int:
     """Return the current transaction's id, for was_committed()."""
-    return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])
+    return int(fetch_value("SELECT pg_current_xact_id()::text"))
 
 
 def was_committed(transaction: int) -> bool:
@@ -298,10 +303,7 @@ def was_committed(transaction: int) -> bool:
 
     Waits while the transaction is in progress.
     """
-    while True:
-        (state,) = pool.execute_sql(
-            "SELECT pg_xact_status(%s::text::xid8)", (transaction,)
-        ).fetchone()
-        if state != "in progress":
-            return bool(state == "committed")
-        threading.Event().wait(WATCH_SECONDS)
+    sql = "SELECT pg_xact_status(%s::text::xid8)"
+    while (state := fetch_value(sql, (transaction,))) == "in progress":
+        time.sleep(WATCH_SECONDS)
+    return bool(state == "committed")

@@ -13,7 +13,7 @@ from pathlib import Path
 from peewee import ProgrammingError
 from psycopg2 import errorcodes
 
-from postgres.database import code_of, pool
+from postgres.database import code_of, fetch_value, pool
 from runtime import logs
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
@@ -55,7 +55,7 @@ def version() -> int | None:
     """Return the version of the tables; None if none is stored."""
     if not _exists("schema_version"):
         return None
-    found: int | None = pool.execute_sql("SELECT max(version) FROM schema_version").fetchone()[0]
+    found: int | None = fetch_value("SELECT max(version) FROM schema_version")
     return found
 
 
@@ -115,10 +115,10 @@ def _begin_to_number() -> int:
 
 
 def _exists(relation: str, column: str | None = None) -> bool:
-    (exists,) = pool.execute_sql(
+    exists: bool = fetch_value(
         "SELECT CASE WHEN %(column)s IS NULL THEN to_regclass(%(relation)s) IS NOT NULL"
         " ELSE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(relation)s)"
         "   AND attname = %(column)s AND NOT attisdropped) END",
         {"relation": relation, "column": column},
-    ).fetchone()
-    return bool(exists)
+    )
+    return exists
