@@ -148,12 +148,8 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
         assert snapshots.present([batch_id]) == []
         with pytest.raises(StateError, match="was deleted"):
             retry_or_raise(batch_id)
-        left, place = [], (0, -1)
-        while place := removal.remove_some(batch_id, place):
-            left.append(remains())
-    assert left == [
-        (2, 8, 16), (2, 8, 12), (2, 8, 10), (2, 8, 10), (2, 6, 10), (2, 4, 10), (2, 4, 10),
-    ]  # fmt: skip
+        left = [remains() for _ in removal.remove_pieces(batch_id)]
+    assert left == [(2, 8, 16), (2, 8, 12), (2, 8, 10), (2, 6, 10), (2, 4, 10)]
     assert remains() == (1, 4, 10)
     assert snapshot(other).status == "completed"
 
@@ -178,7 +174,7 @@ def test_a_removal_locks_nobody_out_of_other_batches(database):
     with session():
         changes.delete(batch_id)
         with pool.atomic():
-            removal.remove_some(batch_id)
+            next(removal.remove_pieces(batch_id))
             in_threads(lambda: take_turns_of(other, removed))
     assert removed.is_set()
 
