@@ -55,7 +55,12 @@ def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
     addresses = [f"{kind}@x.de" for kind in kinds]
     return listed(
         isolation.process(
-            "trap:trap", addresses, turn_seconds=turn_seconds, limit=limit, alive=alive
+            "trap:trap",
+            addresses,
+            options={},
+            turn_seconds=turn_seconds,
+            limit=limit,
+            alive=alive,
         )
     )
 
@@ -122,7 +127,9 @@ def test_what_alive_raises_ends_it_and_the_child(tmp_path):
 
 def test_a_processor_that_cannot_be_loaded_is_no_address_to_blame():
     with pytest.raises(ProcessorError, match="as it started"):
-        isolation.process("nowhere:x", ["a"], turn_seconds=1, limit=1, alive=lambda: None)
+        isolation.process(
+            "nowhere:x", ["a"], options={}, turn_seconds=1, limit=1, alive=lambda: None
+        )
 
 
 def test_a_child_does_not_outlive_a_killed_parent(tmp_path):
