@@ -95,8 +95,9 @@ def _child(
 def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]) -> bool:
     """Add the child's outcomes until it ends, and return whether it died too early.
 
-    An address without an outcome after `limit` seconds fails, and no more is read. Raises
-    ProcessorError if the child doesn't load the processor.
+    An address without an outcome after `limit` seconds fails, and no more is read. A child that
+    has no more outcomes gets as long to exit. Raises ProcessorError if the child doesn't load the
+    processor.
     """
     ready, ended, rest = False, False, b""
     deadline = time.monotonic() + START_SECONDS
@@ -109,7 +110,8 @@ def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]
                 if not ready:
                     text = f"a child process takes over {START_SECONDS:.0f} s to start"
                     raise ProcessorError(text)
-                findings.add(TIMED_OUT)
+                if not ended:
+                    findings.add(TIMED_OUT)
                 return False
             continue
         data = os.read(pipe, 1 << 16)

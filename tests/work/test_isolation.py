@@ -12,7 +12,7 @@ from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, fai
 from work import isolation
 
 PROCESSOR = """
-import os, signal, time
+import os, signal, threading, time
 from processors import configured, one_by_one
 
 @configured
@@ -34,6 +34,8 @@ def trap(address):
     if kind == "hang":
         open(os.environ["ONCE"], "w").close()
         time.sleep(600)
+    if kind == "linger":
+        threading.Thread(target=time.sleep, args=(600,)).start()
     if kind == "raise":
         raise LookupError(address)
     if kind == "once" and not os.path.exists(os.environ["ONCE"]):
@@ -98,6 +100,10 @@ def test_one_death_may_be_somebody_elses_doing():
 
 def test_an_address_that_takes_too_long_fails_and_the_others_go_on():
     assert process("ok", "hang", "ok", limit=0.5) == [PROCESSED, TIMED_OUT, PROCESSED]
+
+
+def test_a_process_that_does_not_exit_blames_no_address():
+    assert process("ok", "linger", limit=0.5) == [PROCESSED] * 2
 
 
 def test_it_ends_after_the_turns_time_but_not_before_the_first(monkeypatch):
