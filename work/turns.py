@@ -26,6 +26,7 @@ from relay.doorbell import Doorbell
 from relay.presence import ThreadReport
 from relay.publish import Publisher
 from runtime import logs, metrics
+from runtime.bounded import BoundedDict
 from runtime.settings import Settings
 from work import isolation
 
@@ -66,7 +67,7 @@ class Services:
         # ids.
         self.served = 0
         # Pairs of a batch and a kind of processor error that have been logged.
-        self._logged: set[tuple[int, str]] = set()
+        self._logged = BoundedDict[tuple[int, str], None](MAX_LOGGED)
 
     def ring(self, *batch_ids: int) -> None:
         """Ring for the batches; without Redis, threads find them in PostgreSQL."""
@@ -75,22 +76,21 @@ class Services:
     def log_error(self, batch_id: int, error: Exception) -> None:
         """Log an error of the processor, each kind of error once a batch."""
         kind = (batch_id, type(error).__name__)
-        if kind in self._logged:
-            return
-        if len(self._logged) >= MAX_LOGGED:
-            self._logged.clear()
-        self._logged.add(kind)
-        logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
+        if kind not in self._logged:
+            self._logged[kind] = None
+            logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
 
 
-class Turns:
-    """The turns of one thread.
+class Turns(threading.Thread):
+    """A thread that takes turns.
 
-    The thread writes all attributes but `abandoned`, which the supervisor sets when it has started
+    The thread writes all attributes but `abandoned`, which the supervisor sets when it starts
     another thread in its place.
     """
 
     def __init__(self, services: Services, number: int) -> None:
+        # A daemon thread, because a hanging one must not keep the process alive.
+        super().__init__(name=f"worker-{number}", daemon=True)
         self._services = services
         self._settings = services.settings.worker
         self.number = number
