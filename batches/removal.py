@@ -7,9 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from peewee import SQL
-
-from models import Batch
 from postgres.database import Session, fetch_value, pool, session
 
 # The tables in their order: name, the key that numbers the rows in a batch, rows removed at once.
@@ -67,21 +64,17 @@ def remove_all(
 
 def expired_batches(days: float, limit: int) -> list[int]:
     """Return the ids of batches that ended more than `days` ago: the oldest `limit` of them."""
-    query = (
-        Batch.select(Batch.id)
-        .where(
-            Batch.deleted_at.is_null(),
-            Batch.completed_at < SQL("now() - make_interval(secs => %s)", (days * 86_400,)),
-        )
-        .order_by(Batch.id)
-        .limit(limit)
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE deleted_at IS NULL"
+        " AND completed_at < now() - make_interval(secs => %s) ORDER BY id LIMIT %s",
+        (days * 86_400, limit),
     )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
+    return [batch_id for (batch_id,) in rows.fetchall()]
 
 
 def deleted_batches(seconds: float) -> list[int]:
     """Return the ids of batches deleted more than `seconds` ago whose rows are not all removed."""
-    query = Batch.select(Batch.id).where(
-        Batch.deleted_at < SQL("now() - make_interval(secs => %s)", (seconds,))
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE deleted_at < now() - make_interval(secs => %s)", (seconds,)
     )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
+    return [batch_id for (batch_id,) in rows.fetchall()]

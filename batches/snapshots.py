@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from models import Batch, Snapshot
+from models import Snapshot
 from postgres.database import pool
 
 # The columns of a batch that make a Snapshot, in its order.
@@ -45,10 +45,9 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
 
 def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed."""
-    query = (
-        Batch.select(Batch.id)
-        .where(Batch.status.in_(("pending", "processing")), Batch.id > after)
-        .order_by(Batch.id)
-        .limit(limit)
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE status IN ('pending', 'processing') AND id > %s"
+        " ORDER BY id LIMIT %s",
+        (after, limit),
     )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
+    return [batch_id for (batch_id,) in rows.fetchall()]
