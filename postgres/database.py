@@ -189,16 +189,15 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
             _judge(first)
             raise first from None
         except (DatabaseError, psycopg2.DatabaseError) as error:
-            code = code_of(error)
-            if code in _OUTDATED:
-                raise OperationalError(f"the tables are not up to date: {error}") from error
-            if code not in (*_LIMITS, errorcodes.READ_ONLY_SQL_TRANSACTION):
-                raise
             # Peewee takes these for errors of the program.
-            _judge(error)
+            if code_of(error) in _OUTDATED:
+                raise OperationalError(f"the tables are not up to date: {error}") from error
+            if is_limit(error):
+                raise OperationalError(getattr(error, "orig", error), *error.args) from error
             if is_read_only(error):
+                _judge(error)
                 raise ReadOnlyError from error
-            raise OperationalError(getattr(error, "orig", error), *error.args) from error
+            raise
         finally:
             _watchdog.remove(current)
             current.close()
