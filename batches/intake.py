@@ -106,7 +106,8 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    batch_id = _reserve_batch_id()
+    # The id of the batch to be stored, because its emails are copied first.
+    batch_id = int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
     with (
         closing(SkippedRows(batch_id)) as skipped,
         closing(_Chunks(batch_id, chunk_size)) as chunks,
@@ -267,11 +268,6 @@ def _copy_pieces(
         number += len(rows)
         if rows:
             yield "".join(rows).encode()
-
-
-def _reserve_batch_id() -> int:
-    """Return the id of a batch to be stored, needed before its emails are copied."""
-    return int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
 
 
 class _Chunks(Spool):

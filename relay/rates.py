@@ -117,14 +117,14 @@ class _Track:
         # The first gap lies partly before the window, and may have been a standstill.
         return max(b - a for a, b in pairwise(times[1:] if len(times) > 2 else times))
 
-    def history(self, now: float) -> tuple[float, list[float]]:
-        """Return the seconds of an interval, and the emails a second of each.
+    def history(self, now: float) -> dict[str, float | list[float]] | None:
+        """Return the JSON of a chart up to the last snapshot, or to now if the batch stands still.
 
-        The chart ends with the last snapshot, or now if the batch stands still.
+        None if there is no point yet.
         """
         stands_still = self.rate(now) == 0 and not self._ended
         points = self._chart.points(now if stands_still else self._seen[-1][0])
-        return self._chart.interval, points
+        return {"interval": self._chart.interval, "points": points} if points else None
 
 
 class Rates:
@@ -174,7 +174,4 @@ class Rates:
         """
         with self._lock:
             track = self._tracks.get(batch_id)
-            if track is None:
-                return None
-            interval, points = track.history(self._clock())
-        return {"interval": interval, "points": points} if points else None
+            return None if track is None else track.history(self._clock())
