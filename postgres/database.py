@@ -140,26 +140,25 @@ class Session:
         os.close(self._descriptor)
 
 
-class _Watchdog:
-    """Cuts sessions that outlast their deadline, in a thread that starts with the first session."""
+class _Watchdog(threading.Thread):
+    """Cuts sessions that outlast their deadline. The thread starts with the first session."""
 
     def __init__(self) -> None:
+        super().__init__(name="watchdog", daemon=True)
         self._lock = threading.Lock()
         self._sessions: set[Session] = set()
-        self._thread: threading.Thread | None = None
 
     def add(self, session: Session) -> None:
         with self._lock:
             self._sessions.add(session)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-                self._thread.start()
+            if self.ident is None:
+                self.start()
 
     def remove(self, session: Session) -> None:
         with self._lock:
             self._sessions.remove(session)
 
-    def _run(self) -> None:
+    def run(self) -> None:
         while True:
             time.sleep(WATCH_SECONDS)
             now = time.monotonic()

@@ -161,15 +161,15 @@ class Turns(threading.Thread):
 
     def take_turn(self, batch_id: int, current: Session) -> bool:
         """Claim, process, commit, publish; return False if there was nothing to claim."""
-        timeout = self._settings.turn_timeout_seconds
+        last_batch, last_chunk = self._last
+        again = batch_id == last_batch
         with database.own_transactions():
-            last_batch, last_chunk = self._last
             claim = claims.claim_chunk(
                 batch_id,
                 KILLING,
-                timeout,
-                start=last_chunk if batch_id == last_batch else 0,
-                share=self._share if batch_id != last_batch else 0,
+                self._settings.turn_timeout_seconds,
+                start=last_chunk if again else 0,
+                share=0 if again else self._share,
             )
             if claim is None:
                 return False
