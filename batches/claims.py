@@ -168,7 +168,7 @@ def claim_chunk(
     if row is None:
         return None
     (first_id, lost, more, started), last_id, done, reasons, text, suspect = row
-    snapshot = snapshots.from_row(started)
+    snapshot = Snapshot(*started) if started else None
     held = (batch_id, first_id, last_id, lost, more, snapshot, reasons, suspect)
     if text is not None and done == 0:
         return Claim(*held, range(first_id, last_id + 1), text)
@@ -284,7 +284,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
         _share_rest(claim, count, last_id)
     failed = sum(outcome.status == "failed" for _, outcome in findings.others)
     try:
-        snapshot = fetch_value(
+        counted = fetch_value(
             _COUNT.format(reasons=_SUM_OF_REASONS if found else "reasons"),
             {
                 "count": count,
@@ -300,7 +300,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
         if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
             raise
         return None  # the batch is not `processing`
-    return snapshots.from_row(snapshot)
+    return Snapshot(*counted)
 
 
 # All turns on a batch queue for its row, which is locked from the update to the commit. So the

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from models import Snapshot
 from postgres.database import pool
@@ -12,11 +11,6 @@ from postgres.database import pool
 COLUMNS = "id, revision, status, processed_count, failed_count, total_emails, reasons"
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
-
-
-def from_row(row: Sequence[Any] | None) -> Snapshot | None:
-    """Return the snapshot in a row of COLUMNS; None for no row."""
-    return Snapshot(*row) if row else None
 
 
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:
