@@ -89,7 +89,7 @@ class Supervisor:
         """Run each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
         self._hung = [thread for thread in self._hung if thread.is_alive()]
         for number in range(1, self._settings.threads + 1):
-            self._replace_if_needed(number)
+            self._start_or_replace(number)
         if self._doorbell.away and self._probe.due():
             self._doorbell.probe()
         self._services.publisher.flush()
@@ -160,30 +160,26 @@ class Supervisor:
         logger.warning("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
         return True
 
-    def _replace_if_needed(self, number: int) -> None:
+    def _start_or_replace(self, number: int) -> None:
         """Start a thread of this number if there is none, or if it died or hangs."""
         thread = self._threads.get(number)
-        if thread is None:
-            self._start_thread(number)
-        elif not thread.is_alive():
-            logger.error("thread died; another takes its place", thread=number)
-            self._start_thread(number)
-        elif thread.outlasted(self._settings.turn_timeout_seconds + GRACE_SECONDS):
-            turn = thread.turn
-            thread.abandoned = True
-            self._hung.append(thread)
-            logger.error(
-                "thread hangs; another takes its place",
-                thread=number,
-                batch=turn and turn.batch_id,
-                chunk=turn and turn.first_id,
-                hanging=len(self._hung),
-            )
-            self._start_thread(number)
-
-    def _start_thread(self, number: int) -> None:
-        if number in self._threads:
-            self._emails_before += self._threads[number].emails
+        if thread is not None:
+            if not thread.is_alive():
+                logger.error("thread died; another takes its place", thread=number)
+            elif thread.outlasted(self._settings.turn_timeout_seconds + GRACE_SECONDS):
+                turn = thread.turn
+                thread.abandoned = True
+                self._hung.append(thread)
+                logger.error(
+                    "thread hangs; another takes its place",
+                    thread=number,
+                    batch=turn and turn.batch_id,
+                    chunk=turn and turn.first_id,
+                    hanging=len(self._hung),
+                )
+            else:
+                return
+            self._emails_before += thread.emails
         self._threads[number] = Turns(self._services, number)
         self._threads[number].start()
 
