@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right, insort
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -33,8 +34,6 @@ ONLY = {"failed": "invalid", "ok": "ok", "risky": "risky", "unknown": "unknown"}
 PAGE, PAGE_BYTES = 4_000, 1 << 20
 # Emails among which one statement looks for those with a reason.
 MARKED_PAGE = 25_000
-# Tells Excel that a file is UTF-8.
-_BOM = "\ufeff".encode()
 # Comes after the last page.
 _END = RowResult(1 << 62, "")
 
@@ -75,7 +74,7 @@ def csv_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
         closing(reader.blocks(file, found)) as blocks,
     ):
         pieces = _rows(blocks, found, batch, ONLY[only] if only else None)
-        yield _BOM + next(pieces, b"")
+        yield BOM_UTF8 + next(pieces, b"")  # tells Excel that the file is UTF-8
         yield from pieces
 
 
