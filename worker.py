@@ -1,6 +1,6 @@
 """The worker process: `python worker.py --threads 4`.
 
-A supervisor runs several threads; each pops batch ids off the Redis list and takes turns on them.
+A supervisor runs several threads; each dequeues batch ids and takes turns on the batches.
 """
 
 from __future__ import annotations
