@@ -1,9 +1,9 @@
 """The tables, and Snapshot: a batch's progress at one revision.
 
-PostgreSQL is the truth about a batch. Each transition is one function: in batches/claims.py if a
-turn makes it, otherwise in batches/changes.py. It is guarded by the state that it leaves, so that
-two callers can never both make it. The CHECK constraints in postgres/migrations/ hold everything
-that must be true within one table.
+PostgreSQL is the truth about a batch. Each transition is one function, guarded by the state that it
+leaves, so that two callers can never both make it: the transitions of a turn are in
+batches/claims.py, the others in batches/changes.py. The CHECK constraints in postgres/migrations/
+hold everything that must be true within one table.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class SkippedRow(Table):
 
     row_number: the line that the row begins on.
     kind: one of batches.kept_files.KINDS.
-    first_row: of a duplicate, the line where its address came first.
+    first_row: the line where a duplicate's address came first.
     content: the duplicate's address, or the cells of a row without an address.
     """
 

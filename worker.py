@@ -1,6 +1,6 @@
 """The worker process: `python worker.py --threads 4`.
 
-A supervisor runs several threads; each pops batch ids off the Redis list and takes turns on them.
+A supervisor runs several threads; each dequeues batch ids and takes turns on the batches.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from work.turns import Services
 
 
 def _selftest(settings: Settings) -> int:
-    # Only here, because it can do uploads too, for which no worker has to be made ready.
+    # Imported only here: the selftest uploads too, and a worker needs none of that code.
     from admin import selftest
     from admin.selftest import SelftestError
 
-    # As it is said when the output goes to a file, too.
+    # Each line appears at once, even if the output goes to a file.
     say = functools.partial(print, flush=True)
     interrupted = threading.Event()
 
     def interrupt(*_: object) -> None:
-        interrupted.set()  # where a finalizer runs just now, what is raised gets lost
+        interrupted.set()  # an exception that is raised while a finalizer runs gets lost
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
@@ -87,9 +87,9 @@ def main() -> int:
         return _selftest(settings)
     _allow_descriptors(settings)
     logs.setup()
-    # Before the processor, which may take its time to come up.
+    # Before the processor is loaded, which may take long.
     stopping = command.stop_on_signals()
-    # A processor of the team's own lies beside the configuration as a rule.
+    # A team's own processor usually lies beside config.ini.
     sys.path.append(str(settings.path.parent))
     try:
         processor = processors.load(settings.worker.processor, settings.processor_options)

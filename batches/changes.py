@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from batches import snapshots
 from models import DELETED, TERMINAL, Snapshot
-from postgres.database import fetch_one, pool
+from postgres.database import fetch_one, fetch_value, pool
 from processors.reasons import bounded
 
 
@@ -26,13 +26,13 @@ def _lock(batch_id: int) -> str | None:
 
     Returns None if there is no such batch.
     """
-    row = fetch_one(
+    status: str | None = fetch_value(
         "SELECT status FROM batch WHERE id = %s AND deleted_at IS NULL FOR UPDATE", (batch_id,)
     )
-    return str(row[0]) if row else None
+    return status
 
 
-def _note(
+def _add_action(
     batch_id: int, kind: str, by: str | None, which: str | None = None, emails: int | None = None
 ) -> None:
     pool.execute_sql(
@@ -41,13 +41,13 @@ def _note(
     )
 
 
-def _update(batch_id: int, assignments: str, *values: object) -> Snapshot | None:
-    row = fetch_one(
+def _update(batch_id: int, assignments: str, *values: object) -> Snapshot:
+    (row,) = pool.execute_sql(
         f"UPDATE batch SET {assignments}, revision = revision + 1 WHERE id = %s"
         f" RETURNING {snapshots.COLUMNS}",
         (*values, batch_id),
-    )
-    return snapshots.from_row(row)
+    ).fetchall()
+    return Snapshot(*row)
 
 
 def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
@@ -61,7 +61,7 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
         if status is None:
             return None
         if status in ("pending", "processing"):
-            _note(batch_id, "cancelled", by)
+            _add_action(batch_id, "cancelled", by)
             return _update(batch_id, "status = 'cancelled', completed_at = clock_timestamp()")
         if status != "cancelled":
             raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
@@ -98,19 +98,19 @@ def retry(
             )
             if row is not None:
                 count, failed = count + row[0], failed + row[1]
-        if count > 0:
-            _note(batch_id, "retried", by, which, count)
-            rest = fetch_one(_SUM_OF_CHUNKS, parameters)
-            _update(
-                batch_id,
-                "status = 'pending', started_at = NULL, completed_at = NULL,"
-                " processed_count = processed_count - %s, failed_count = failed_count - %s,"
-                " reasons = %s",
-                count,
-                failed,
-                json.dumps(bounded(Counter(rest and rest[0]))),
-            )
-        return count, snapshots.present([batch_id])[0]
+        if not count:
+            return 0, snapshots.present([batch_id])[0]
+        _add_action(batch_id, "retried", by, which, count)
+        rest = Counter(fetch_value(_SUM_OF_CHUNKS, parameters))
+        return count, _update(
+            batch_id,
+            "status = 'pending', started_at = NULL, completed_at = NULL,"
+            " processed_count = processed_count - %s, failed_count = failed_count - %s,"
+            " reasons = %s",
+            count,
+            failed,
+            json.dumps(bounded(rest)),
+        )
 
 
 _CHUNKS_WITH_REASONS = """
@@ -158,6 +158,5 @@ def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Sn
             return None
         if status not in TERMINAL:
             raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
-        _note(batch_id, "expired" if expired else "deleted", by)
-        last = _update(batch_id, "deleted_at = now()")
-    return last and replace(last, status=DELETED)
+        _add_action(batch_id, "expired" if expired else "deleted", by)
+        return replace(_update(batch_id, "deleted_at = now()"), status=DELETED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from peewee import DataError
 from psycopg2 import errorcodes
@@ -13,11 +13,12 @@ from psycopg2 import errorcodes
 from batches import snapshots
 from models import Snapshot
 from postgres import database
-from postgres.database import fetch_one, pool
-from processors import as_lines
+from postgres.database import fetch_one, fetch_value, pool
+from processors import PROCESSED, Findings, as_lines
 from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
-# Seconds for which a chunk whose turn has begun is left to its claim; normally 0.001 pass.
+# Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
+# The claim normally follows after 0.001.
 CLAIM_SECONDS = 0.2
 
 
@@ -53,21 +54,6 @@ class Claim:
         return (self.text or "").split("\n") if self.listed is None else self.listed
 
 
-@dataclass
-class Outcomes:
-    """The outcomes of a turn, as the database stores them.
-
-    `last_id` is the id of the last email processed.
-    `count` is the number of emails processed.
-    `marked` has (id, status, reason) of the emails with a reason. All others up to `last_id` were
-    processed without one.
-    """
-
-    last_id: int
-    count: int = 0
-    marked: list[tuple[int, str, str]] = field(default_factory=list)
-
-
 # The batch's counts by reason plus a turn's, limited to MAX_REASONS.
 _SUM_OF_REASONS = f"""(
   SELECT jsonb_object_agg(code, number) FROM (
@@ -98,7 +84,7 @@ def _free(where: str) -> str:
 
 
 def _unfinished(where: str) -> str:
-    """Return a condition: the chunk's batch has an unfinished chunk whose `first_id` is so."""
+    """Return a condition: the batch has an unfinished chunk whose `first_id` meets `where`."""
     return f"""EXISTS (SELECT FROM chunk AS o WHERE o.batch_id = chunk.batch_id
       AND o.first_id {where} AND o.done <= o.last_id - o.first_id)"""
 
@@ -133,8 +119,8 @@ WITH start AS (
   FROM taken LEFT JOIN started ON true
   WHERE chunk.batch_id = %(batch_id)s AND chunk.first_id = taken.first_id
   RETURNING jsonb_build_array(chunk.first_id, attempts - 1 + redone,
-    -- Usually there is one behind this chunk. A single search on both sides would first step over
-    -- all chunks that are done.
+    -- Usually one follows this chunk. A single search on both sides would first step over all
+    -- chunks that are done.
     {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
     started.snapshot) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
@@ -182,7 +168,7 @@ def claim_chunk(
     if row is None:
         return None
     (first_id, lost, more, started), last_id, done, reasons, text, suspect = row
-    snapshot = snapshots.from_row(started)
+    snapshot = Snapshot(*started) if started else None
     held = (batch_id, first_id, last_id, lost, more, snapshot, reasons, suspect)
     if text is not None and done == 0:
         return Claim(*held, range(first_id, last_id + 1), text)
@@ -200,23 +186,23 @@ def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], lis
     return [email_id for email_id, _ in rows], [address for _, address in rows]
 
 
-def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
-    """Write the outcomes of a turn's emails, and return the number of rows updated.
+def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
+    """Write the outcomes of a turn's emails, up to `last_id`; return the number of rows updated.
 
-    Makes one pass over the range of ids. A join with the marked emails would be the obvious way,
-    but a new batch has no statistics: the planner expects a single row, and its nested loop
-    compares each row with each marked email.
+    Makes one pass over the range of ids. A join with the emails that have a reason would be the
+    obvious way, but a new batch has no statistics: the planner expects a single row, and its nested
+    loop compares each row with each of those emails.
     """
     # The different outcomes, first the one without a reason; `places` has each email's outcome as
     # an index into them.
-    kinds: dict[tuple[str, str | None], int] = {("processed", None): 0}
-    for _, status, reason in outcomes.marked:
-        kinds.setdefault((status, reason), len(kinds))
-    size = outcomes.last_id - claim.first_id + 1
+    kinds = {PROCESSED: 0}
+    for _, outcome in findings.others:
+        kinds.setdefault(outcome, len(kinds))
+    size = last_id - claim.first_id + 1
     # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
     places = bytearray(size) if len(kinds) <= 256 else [0] * size
-    for email_id, status, reason in outcomes.marked:
-        places[email_id - claim.first_id] = kinds[status, reason]
+    for position, outcome in findings.others:
+        places[claim.ids[position] - claim.first_id] = kinds[outcome]
     if len(kinds) == 1:
         become = "status = 'processed'"
     else:
@@ -236,7 +222,7 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
             "places": places,
             "batch_id": claim.batch_id,
             "first": claim.first_id,
-            "last": outcomes.last_id,
+            "last": last_id,
         },
     )
     return int(cursor.rowcount)
@@ -246,15 +232,16 @@ def _update_emails(claim: Claim, outcomes: Outcomes) -> int:
 _PARTS = 16
 
 
-def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
+def _share_rest(claim: Claim, count: int, last_id: int) -> None:
     """Cut the rest of a chunk into new chunks if other threads have none left to begin on.
 
-    This is for slow processors; with a fast one, a turn completes its chunk.
+    `count` emails of the chunk, up to `last_id`, have been processed. This is for slow processors;
+    with a fast one, a turn completes its chunk.
     """
-    rest = claim.last_id - outcomes.last_id
-    if len(claim.ids) - outcomes.count != rest:
-        return  # it was requeued in part, and its reasons can't be told apart by email
-    size = max(-(-rest // _PARTS), outcomes.count)
+    rest = claim.last_id - last_id
+    if len(claim.ids) - count != rest:
+        return  # requeued in part: nothing says which of the parts its reasons belong to
+    size = max(-(-rest // _PARTS), count)
     if rest <= size:
         return
     pool.execute_sql(
@@ -273,37 +260,39 @@ def _share_rest(claim: Claim, outcomes: Outcomes) -> None:
         {
             "batch_id": claim.batch_id,
             "chunk": claim.first_id,
-            "last": outcomes.last_id,
+            "last": last_id,
             "end": claim.last_id,
             "size": size,
         },
     )
 
 
-def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
+def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
     """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit.
 
     Returns the batch's new snapshot once all is on the disk. The last email completes the batch.
     Returns None if the batch has left `processing` meanwhile; the caller must then roll back.
     Raises CountError.
     """
-    updated = _update_emails(claim, outcomes)
-    if updated != outcomes.count:
-        raise CountError(f"{outcomes.count} emails claimed, {updated} rows updated")
-    found = Counter(reason for _, _, reason in outcomes.marked)
-    if outcomes.last_id < claim.last_id:
-        _share_rest(claim, outcomes)
-    failed = sum(status == "failed" for _, status, _ in outcomes.marked)
+    count = findings.count
+    last_id = claim.ids[count - 1] if count < len(claim.ids) else claim.last_id
+    updated = _update_emails(claim, findings, last_id)
+    if updated != count:
+        raise CountError(f"{count} emails claimed, {updated} rows updated")
+    found = Counter(outcome.reason for _, outcome in findings.others if outcome.reason)
+    if last_id < claim.last_id:
+        _share_rest(claim, count, last_id)
+    failed = sum(outcome.status == "failed" for _, outcome in findings.others)
     try:
-        row = fetch_one(
+        counted = fetch_value(
             _COUNT.format(reasons=_SUM_OF_REASONS if found else "reasons"),
             {
-                "count": outcomes.count,
+                "count": count,
                 "failed": failed,
                 "batch_id": claim.batch_id,
                 "found": json.dumps(bounded(found)),
                 "chunk": claim.first_id,
-                "done": outcomes.last_id - claim.first_id + 1,
+                "done": last_id - claim.first_id + 1,
                 "chunk_reasons": json.dumps(found + Counter(claim.reasons)),
             },
         )
@@ -311,7 +300,7 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
         if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
             raise
         return None  # the batch is not `processing`
-    return snapshots.from_row(row and row[0])
+    return Snapshot(*counted)
 
 
 # All turns on a batch queue for its row, which is locked from the update to the commit. So the
@@ -319,8 +308,8 @@ def commit_outcomes(claim: Claim, outcomes: Outcomes) -> Snapshot | None:
 # busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
 # error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
 # the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
-# statement after it does; it writes an empty message, since a transaction that writes nothing would
-# not wait.
+# statement after it waits; it writes an empty message, because a transaction that writes nothing
+# doesn't wait.
 _COUNT = f"""
 UPDATE chunk SET done = %(done)s, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,
   attempts = 0, addresses = NULL

@@ -23,7 +23,7 @@ _PACKED = struct.Struct("=QII")
 
 
 class AddressSet:
-    """A set of addresses, each with the line where it came first. It may have 4 billion at most.
+    """A set of up to 4 billion addresses, each with the line where it came first.
 
     Must be closed, because it has temporary files.
     """
@@ -78,7 +78,7 @@ class AddressSet:
         self._count += len(addresses)
 
     def _line_of(self, number: int, address: str) -> int | None:
-        """Return the line of the record with this number, None if it is of another address."""
+        """Return the line of the record with this number; None if it has another address."""
         record = os.pread(self._records.fileno(), _PACKED.size, number * _PACKED.size)
         place, length, line = _PACKED.unpack(record)
         same = os.pread(self._addresses.fileno(), length, place) == address.encode()
@@ -86,7 +86,7 @@ class AddressSet:
 
 
 def _repeats(addresses: Sequence[str], hashes: Hashes) -> Iterable[tuple[int, int]]:
-    """Yield the position of each address that repeats another of these, and that one's position."""
+    """Yield each address that repeats an earlier one as two positions: its own, the first one's."""
     ordered = np.sort(hashes)
     if (ordered[1:] != ordered[:-1]).all():
         return

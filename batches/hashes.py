@@ -15,9 +15,9 @@ _Positions = npt.NDArray[np.intp]
 # An entry has 64 bits: the upper half of a hash, and the number that goes with the hash.
 _HASH, _NUMBER = np.uint64(0xFFFFFFFF00000000), np.uint64(0x00000000FFFFFFFF)
 _SIZE = 8
-# The most entries in the runs; with more, all runs are merged into the file. While that is done, so
-# many entries of the file are in memory at a time.
+# The most entries in the runs; with more, all runs are merged into the file.
 _MOST = 1 << 19
+# Entries of the file that are in memory at a time during a merge.
 _AT_ONCE = 1 << 16
 # A new run is merged with the run before unless that is more than so many times as long. This keeps
 # runs few, and sorts an entry a few times only.

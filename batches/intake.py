@@ -17,7 +17,7 @@ from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
 from postgres.copy_in import Spool, copy, escaped_all
-from postgres.database import UNREACHABLE, Session, pool, session
+from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from tabular import columns, reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.formulas import undefused
@@ -30,7 +30,7 @@ PIECE = 1400
 # Characters of addresses at which a piece ends, however few addresses it has.
 PIECE_CHARACTERS = 1 << 18
 # Characters of addresses at which a chunk ends, however few emails it has: a worker holds a whole
-# chunk in memory. The largest chunk_size has half as many, with 40 characters an address.
+# chunk in memory. The largest chunk_size has half as many, at 40 an address.
 CHUNK_CHARACTERS = 8_000_000
 # A line end in COPY's text form.
 _LINE_END = "\\n"
@@ -42,7 +42,7 @@ Piece = tuple[list[str], list[int]]
 
 @dataclass
 class Rows:
-    """How many of the file's rows became what. The header is none of them."""
+    """The file's rows, counted by what they became. The header is not counted."""
 
     emails: int = 0
     duplicates: int = 0
@@ -106,7 +106,8 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    batch_id = _reserve_batch_id()
+    # The id of the batch to be stored, because its emails are copied first.
+    batch_id = int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
     with (
         closing(SkippedRows(batch_id)) as skipped,
         closing(_Chunks(batch_id, chunk_size)) as chunks,
@@ -150,9 +151,9 @@ def read_addresses(
 ) -> Generator[Piece, None, None]:
     """Yield each address of the table once, with its line.
 
-    Every row but the header is counted in `counts`, and goes to `skipped` if it gives no address.
-    Any text in the address column is an address, malformed or not. Two addresses that differ in
-    case only are the same. Raises IntakeError.
+    Every row but the header is counted in `counts`; a row that gives no new address goes to
+    `skipped`. Any text in the address column is an address, malformed or not. Two addresses that
+    differ in case only are the same. Raises IntakeError.
     """
     at_sign_seen = False
     with closing(AddressSet()) as known:
@@ -224,7 +225,7 @@ def _without_header(
     The widest row is noted in `counts`. Raises IntakeError if it is too wide.
     """
     found = table.format
-    # Where the header is, from the first row of the block.
+    # The header's position, counted from the block's first row.
     header = -1 if found.header is None else found.header_index
     for block in table.blocks():
         numbers, rows = block.numbers, block.cells(found.delimiter or ",")
@@ -267,12 +268,6 @@ def _copy_pieces(
         number += len(rows)
         if rows:
             yield "".join(rows).encode()
-
-
-def _reserve_batch_id() -> int:
-    """Return the id of a batch to be stored, needed before its emails are copied."""
-    cursor = pool.execute_sql("SELECT nextval(pg_get_serial_sequence('batch', 'id'))")
-    return int(cursor.fetchone()[0])
 
 
 class _Chunks(Spool):

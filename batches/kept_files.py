@@ -11,10 +11,10 @@ from isal import isal_zlib
 
 from models import FilePiece, SkippedRow
 from postgres.copy_in import Spool, copy, escaped
-from postgres.database import Session, pool, session
+from postgres.database import Session, fetch_value, session
 
-# Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Stored
-# files could not be read any more with another size or format.
+# Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
+# size or format would make the stored files unreadable.
 PIECE = 1 << 20
 # Characters of a row without an address, or of a duplicate's address, that are kept.
 CONTENT_LENGTH = 200
@@ -111,18 +111,18 @@ class _KeptFile(io.RawIOBase):
     def _load(self, number: int) -> bytes:
         if number != self._number:
             with session():
-                row = pool.execute_sql(
+                content = fetch_value(
                     "SELECT content FROM file_piece WHERE batch_id = %s AND number = %s",
                     (self._batch_id, number),
-                ).fetchone()
-            if row is None:
+                )
+            if content is None:
                 raise FileNotFoundError(f"the file of batch {self._batch_id} is no longer kept")
-            self._number, self._piece = number, isal_zlib.decompress(row[0])
+            self._number, self._piece = number, isal_zlib.decompress(content)
         return self._piece
 
 
 def skipped(batch_id: int, kind: str | None, after: int, limit: int) -> list[SkippedRow]:
-    """Return the first `limit` rows that became no emails, from below the line `after`.
+    """Return the first `limit` rows after the line `after` that became no emails.
 
     kind: one of KINDS, or None for all.
     """

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from peewee import SQL
 
 from models import Action, Batch
-from postgres.database import fetch_one, pool
+from postgres.database import fetch_value, pool
 from processors import reasons
 from processors.syntax import MAX_CHARACTERS
 from tabular.formats import shorten
@@ -100,13 +100,13 @@ def find_batches(
 
 def elapsed_seconds(batch_id: int) -> float | None:
     """Return the seconds from the batch's start to its end, or to now; None before its start."""
-    row = fetch_one(
+    seconds: float | None = fetch_value(
         "SELECT extract(epoch FROM"
         "  greatest(coalesce(completed_at, now()), started_at) - started_at)::float8"
         " FROM batch WHERE id = %s",
         (batch_id,),
     )
-    return row[0] if row else None
+    return seconds
 
 
 # Limits of one call of find_emails(), so that it is never slow: emails examined, chunks examined,
@@ -189,7 +189,7 @@ def find_emails(
     found: list[Found] = []
     scanned, deadline = 0, time.monotonic() + MAX_SECONDS
     chunk_condition = " AND ".join(chunk for _, chunk in conditions) or _ANY
-    for number, first_id, last_id in _pieces(_chunks(chunk_condition, parameters), after):
+    for number, first_id, last_id in _pieces(chunk_condition, parameters, after):
         late = scanned and time.monotonic() >= deadline
         if scanned >= MAX_SCANNED or number == MAX_CHUNKS or late:
             return found, first_id - 1
@@ -214,22 +214,22 @@ def find_emails(
     return found, None
 
 
-def _pieces(chunks: Iterator[tuple[int, int]], after: int) -> Iterator[tuple[int, int, int]]:
-    """Yield pieces of the chunks: (number of the chunk from 0, first id above `after`, last id)."""
-    for number, (first_id, last_id) in enumerate(chunks):
-        for first in range(max(first_id, after + 1), last_id + 1, PIECE):
-            yield number, first, min(first + PIECE - 1, last_id)
+def _pieces(
+    condition: str, parameters: Mapping[str, object], after: int
+) -> Iterator[tuple[int, int, int]]:
+    """Yield pieces of the first MAX_CHUNKS + 1 chunks that meet the condition.
 
-
-def _chunks(condition: str, parameters: Mapping[str, object]) -> Iterator[tuple[int, int]]:
-    """Return the first and last ids of the first MAX_CHUNKS + 1 chunks that meet the condition."""
+    A piece is (number of the chunk from 0, first id above `after`, last id).
+    """
     rows = pool.execute_sql(
         "SELECT first_id, last_id FROM chunk"
         f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
         " ORDER BY first_id LIMIT %(most)s",
         {**parameters, "most": MAX_CHUNKS + 1},
     )
-    return iter(rows.fetchall())
+    for number, (first_id, last_id) in enumerate(rows.fetchall()):
+        for first in range(max(first_id, after + 1), last_id + 1, PIECE):
+            yield number, first, min(first + PIECE - 1, last_id)
 
 
 # The most domains that typo_domains() returns.

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 
-from peewee import SQL
-
-from models import Batch
-from postgres.database import Session, fetch_one, pool, session
+from postgres.database import Session, fetch_value, pool, session
 
 # The tables in their order: name, the key that numbers the rows in a batch, rows removed at once.
 # The batch itself goes last, so that an interrupted removal can be continued.
@@ -22,34 +19,27 @@ _REMOVED = (
 )
 
 
-# The progress of a removal: the number of tables emptied, and the key removed last.
-Place = tuple[int, int]
+def remove_pieces(batch_id: int) -> Iterator[int]:
+    """Remove the rows of a deleted batch: some with each step, in a short transaction.
 
-
-def remove_some(batch_id: int, place: Place = (0, -1)) -> Place | None:
-    """Remove some rows of a deleted batch, in a short transaction, from `place` on.
-
-    Returns the place to continue from; None when nothing is left. Starting over does no harm, but
-    takes time to step over the rows removed just before.
+    Yields the key removed last. Starting over does no harm, but takes time to step over the rows
+    removed just before.
     """
-    emptied, after = place
-    if emptied == len(_REMOVED):
-        pool.execute_sql("DELETE FROM batch WHERE id = %s AND deleted_at IS NOT NULL", (batch_id,))
-        return None
-    table, key, size = _REMOVED[emptied]
-    row = fetch_one(
-        f"SELECT max({key}) FROM (SELECT {key} FROM {table} WHERE batch_id = %s AND {key} > %s"
-        f" ORDER BY {key} LIMIT %s) AS next",
-        (batch_id, after, size),
-    )
-    if row is None or row[0] is None:
-        return emptied + 1, -1
-    # A range of the key uses the index whatever the statistics say.
-    pool.execute_sql(
-        f"DELETE FROM {table} WHERE batch_id = %s AND {key} > %s AND {key} <= %s",
-        (batch_id, after, row[0]),
-    )
-    return emptied, row[0]
+    for table, key, size in _REMOVED:
+        after = -1
+        following = (
+            f"SELECT max({key}) FROM (SELECT {key} FROM {table} WHERE batch_id = %s AND {key} > %s"
+            f" ORDER BY {key} LIMIT %s) AS next"
+        )
+        while (last := fetch_value(following, (batch_id, after, size))) is not None:
+            # A range of the key uses the index whatever the statistics say.
+            pool.execute_sql(
+                f"DELETE FROM {table} WHERE batch_id = %s AND {key} > %s AND {key} <= %s",
+                (batch_id, after, last),
+            )
+            after = last
+            yield last
+    pool.execute_sql("DELETE FROM batch WHERE id = %s AND deleted_at IS NOT NULL", (batch_id,))
 
 
 def remove_all(
@@ -64,30 +54,27 @@ def remove_all(
     Stops at the `deadline` (monotonic). A worker removes the rest, also after an interruption.
     Calls `on_piece` before each piece with the key removed last.
     """
-    place: Place | None = (0, -1)
-    while place is not None and time.monotonic() < deadline:
-        on_piece(max(0, place[1]))
+    pieces = remove_pieces(batch_id)
+    last: int | None = 0
+    while last is not None and time.monotonic() < deadline:
+        on_piece(last)
         with connect():
-            place = remove_some(batch_id, place)
+            last = next(pieces, None)
 
 
 def expired_batches(days: float, limit: int) -> list[int]:
     """Return the ids of batches that ended more than `days` ago: the oldest `limit` of them."""
-    query = (
-        Batch.select(Batch.id)
-        .where(
-            Batch.deleted_at.is_null(),
-            Batch.completed_at < SQL("now() - make_interval(secs => %s)", (days * 86_400,)),
-        )
-        .order_by(Batch.id)
-        .limit(limit)
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE deleted_at IS NULL"
+        " AND completed_at < now() - make_interval(secs => %s) ORDER BY id LIMIT %s",
+        (days * 86_400, limit),
     )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
+    return [batch_id for (batch_id,) in rows.fetchall()]
 
 
 def deleted_batches(seconds: float) -> list[int]:
     """Return the ids of batches deleted more than `seconds` ago whose rows are not all removed."""
-    query = Batch.select(Batch.id).where(
-        Batch.deleted_at < SQL("now() - make_interval(secs => %s)", (seconds,))
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE deleted_at < now() - make_interval(secs => %s)", (seconds,)
     )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
+    return [batch_id for (batch_id,) in rows.fetchall()]

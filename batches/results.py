@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right, insort
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -26,14 +27,13 @@ from tabular import reader
 from tabular.formats import Format
 from tabular.text import Block
 
-# The verdict of each part of the results that can be asked for by itself.
+# The parts of the results that can be downloaded by themselves, each with its verdict.
 ONLY = {"failed": "invalid", "ok": "ok", "risky": "risky", "unknown": "unknown"}
-# Emails or skipped rows in one page, and bytes of the emails' addresses, or one address more.
+# The most emails or skipped rows in a page, and the bytes of addresses at which a page of emails
+# ends.
 PAGE, PAGE_BYTES = 4_000, 1 << 20
 # Emails among which one statement looks for those with a reason.
 MARKED_PAGE = 25_000
-# By this Excel knows that a file is UTF-8.
-_BOM = "\ufeff".encode()
 # Comes after the last page.
 _END = RowResult(1 << 62, "")
 
@@ -74,7 +74,7 @@ def csv_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
         closing(reader.blocks(file, found)) as blocks,
     ):
         pieces = _rows(blocks, found, batch, ONLY[only] if only else None)
-        yield _BOM + next(pieces, b"")
+        yield BOM_UTF8 + next(pieces, b"")  # tells Excel that the file is UTF-8
         yield from pieces
 
 
@@ -103,7 +103,7 @@ def _rows(
             insort(others, (header, None), key=itemgetter(0))
             emails -= 1
         header -= len(block)
-        # Not before the first results were read: an error until then is still a response.
+        # Only after the first results are read: an error before the first piece becomes a response.
         if found.header is None and block.numbers[0] == 1:
             yield writer.header()
         yield from writer.pieces(block, others, verdict)
@@ -113,7 +113,7 @@ def _rows(
 
 
 class _ByLine:
-    """Results in pages by line, of which as many are taken as are needed."""
+    """Results in the order of their lines, read in pages as they are needed."""
 
     def __init__(self, pages: Iterator[list[RowResult]]) -> None:
         self._pages = pages

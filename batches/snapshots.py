@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from models import Batch, Snapshot
+from models import Snapshot
 from postgres.database import pool
 
 # The columns of a batch that make a Snapshot, in its order.
@@ -14,13 +13,8 @@ COLUMNS = "id, revision, status, processed_count, failed_count, total_emails, re
 MAX_UNFINISHED = 10_000
 
 
-def from_row(row: Sequence[Any] | None) -> Snapshot | None:
-    """Return the snapshot in a row of COLUMNS; None for no row."""
-    return Snapshot(*row) if row else None
-
-
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:
-    """Return the snapshots of those of the batches that exist, in no order."""
+    """Return the snapshots of the batches that exist among these, in any order."""
     rows = pool.execute_sql(
         f"SELECT {COLUMNS} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
         (list(batch_ids),),
@@ -45,10 +39,9 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
 
 def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed."""
-    query = (
-        Batch.select(Batch.id)
-        .where(Batch.status.in_(("pending", "processing")), Batch.id > after)
-        .order_by(Batch.id)
-        .limit(limit)
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE status IN ('pending', 'processing') AND id > %s"
+        " ORDER BY id LIMIT %s",
+        (after, limit),
     )
-    return [batch_id for (batch_id,) in query.tuples().execute()]
+    return [batch_id for (batch_id,) in rows.fetchall()]

@@ -109,12 +109,15 @@ class Connection(connection):
         """
         if self.limits:
             return
-        over_tcp = not self.info.host.startswith("/")
         # A connection in the pool may be idle for any time.
-        idle = "SET idle_session_timeout = 0;" if self.server_version >= 140_000 else ""
+        limits = {"idle_session_timeout": 0} if self.server_version >= 140_000 else {}
+        if not self.info.host.startswith("/"):  # by TCP, not by a Unix socket
+            for name, value in TCP_LIMITS.items():
+                limits[f"tcp_{name.removeprefix('tcp_')}"] = value  # libpq's names, PostgreSQL's
+        settings = "".join(f"SET {name} = {value};" for name, value in limits.items())
         with self.cursor() as cursor:
-            cursor.execute(idle + _PREPARE + (_PREPARE_TCP if over_tcp else ""), TCP_LIMITS)
-            (read_only, can_check, *_) = cursor.fetchone() or ()
+            cursor.execute(settings + _PREPARE)
+            read_only, can_check = cursor.fetchone() or ()
         if read_only and not reads:
             raise ReadOnlyError
         self.limits = _limits(self.server_version, can_check=can_check)
@@ -122,10 +125,3 @@ class Connection(connection):
 
 # PostgreSQL accepts client_connection_check_interval on Linux, but not on every system.
 _PREPARE = "SELECT current_setting('transaction_read_only')::boolean, version() ~ 'linux'"
-# TCP_LIMITS has libpq's names; PostgreSQL's begin with tcp_.
-_PREPARE_TCP = """,
-  set_config('tcp_keepalives_idle', %(keepalives_idle)s::text, false),
-  set_config('tcp_keepalives_interval', %(keepalives_interval)s::text, false),
-  set_config('tcp_keepalives_count', %(keepalives_count)s::text, false),
-  set_config('tcp_user_timeout', %(tcp_user_timeout)s::text, false)
-"""

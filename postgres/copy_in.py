@@ -71,7 +71,7 @@ class _Stream:
 
 
 class Spool:
-    """Rows that wait on the disk for their COPY, because a connection can do but one at a time.
+    """Rows that wait on the disk for their COPY, because a connection does one COPY at a time.
 
     Must be closed.
     """

@@ -140,28 +140,27 @@ class Session:
         os.close(self._descriptor)
 
 
-class _Watchdog:
-    """Cuts sessions that outlast their deadline, in a thread that starts with the first session."""
+class _Watchdog(threading.Thread):
+    """Cuts sessions that outlast their deadline. The thread starts with the first session."""
 
     def __init__(self) -> None:
+        super().__init__(name="watchdog", daemon=True)
         self._lock = threading.Lock()
         self._sessions: set[Session] = set()
-        self._thread: threading.Thread | None = None
 
     def add(self, session: Session) -> None:
         with self._lock:
             self._sessions.add(session)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
-                self._thread.start()
+            if self.ident is None:
+                self.start()
 
     def remove(self, session: Session) -> None:
         with self._lock:
             self._sessions.remove(session)
 
-    def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(WATCH_SECONDS):
+    def run(self) -> None:
+        while True:
+            time.sleep(WATCH_SECONDS)
             now = time.monotonic()
             with self._lock:  # so that no session is closed meanwhile
                 for session in self._sessions:
@@ -189,16 +188,15 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
             _judge(first)
             raise first from None
         except (DatabaseError, psycopg2.DatabaseError) as error:
-            code = code_of(error)
-            if code in _OUTDATED:
-                raise OperationalError(f"the tables are not up to date: {error}") from error
-            if code not in (*_LIMITS, errorcodes.READ_ONLY_SQL_TRANSACTION):
-                raise
             # Peewee takes these for errors of the program.
-            _judge(error)
+            if code_of(error) in _OUTDATED:
+                raise OperationalError(f"the tables are not up to date: {error}") from error
+            if is_limit(error):
+                raise OperationalError(getattr(error, "orig", error), *error.args) from error
             if is_read_only(error):
+                _judge(error)
                 raise ReadOnlyError from error
-            raise OperationalError(getattr(error, "orig", error), *error.args) from error
+            raise
         finally:
             _watchdog.remove(current)
             current.close()
@@ -212,7 +210,7 @@ def _judge(error: BaseException) -> None:
 
 def require_writable() -> None:
     """Raise ReadOnlyError if the server accepts no writes."""
-    if pool.execute_sql("SELECT current_setting('transaction_read_only')").fetchone()[0] == "on":
+    if fetch_value("SELECT current_setting('transaction_read_only')") == "on":
         raise ReadOnlyError
 
 
@@ -282,15 +280,20 @@ def fetch_one(sql: str, parameters: Any = None) -> tuple[Any, ...] | None:
     return row
 
 
+def fetch_value(sql: str, parameters: Any = None) -> Any:
+    """Run statements, and return the first column of what fetch_one() returns; None without it."""
+    row = fetch_one(sql, parameters)
+    return row and row[0]
+
+
 def server_version() -> int:
     """Return the major version of the PostgreSQL server."""
-    (version,) = pool.execute_sql("SELECT current_setting('server_version_num')").fetchone()
-    return int(version) // 10_000
+    return int(fetch_value("SELECT current_setting('server_version_num')")) // 10_000
 
 
 def transaction_id() -> int:
     """Return the current transaction's id, for was_committed()."""
-    return int(pool.execute_sql("SELECT pg_current_xact_id()::text").fetchone()[0])
+    return int(fetch_value("SELECT pg_current_xact_id()::text"))
 
 
 def was_committed(transaction: int) -> bool:
@@ -298,10 +301,7 @@ def was_committed(transaction: int) -> bool:
 
     Waits while the transaction is in progress.
     """
-    while True:
-        (state,) = pool.execute_sql(
-            "SELECT pg_xact_status(%s::text::xid8)", (transaction,)
-        ).fetchone()
-        if state != "in progress":
-            return bool(state == "committed")
-        threading.Event().wait(WATCH_SECONDS)
+    sql = "SELECT pg_xact_status(%s::text::xid8)"
+    while (state := fetch_value(sql, (transaction,))) == "in progress":
+        time.sleep(WATCH_SECONDS)
+    return bool(state == "committed")

@@ -14,7 +14,7 @@ from pathlib import Path
 from peewee import ProgrammingError
 from psycopg2 import errorcodes
 
-from postgres.database import code_of, pool
+from postgres.database import code_of, fetch_value, pool
 from runtime import logs
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
@@ -24,17 +24,17 @@ LOCK = 5_281_736_401
 # gives up then and is tried again later.
 _LOCK_TIMEOUT = "5s"
 
-# A table, an index, or a column of a table that is new in each version. They show the version of
-# tables made before versions were stored.
+# A column of a table or an index that is new in each version. They show the version of tables made
+# before versions were stored.
 _MARKS = {
-    8: ("action", None),
+    8: ("action", "id"),
     7: ("chunk", "addresses"),
     6: ("batch", "deleted_at"),
-    5: ("file_piece", None),
+    5: ("file_piece", "number"),
     4: ("chunk", "begun_at"),
-    3: ("batch_unfinished", None),
+    3: ("batch_unfinished", "id"),
     2: ("chunk", "attempts"),
-    1: ("batch", None),
+    1: ("batch", "id"),
 }
 
 logger = logs.Logger("schema")
@@ -54,9 +54,9 @@ NEWEST = max(migrations())
 
 def version() -> int | None:
     """Return the version of the tables; None if none is stored."""
-    if not _exists("schema_version"):
+    if not _exists("schema_version", "version"):
         return None
-    found: int | None = pool.execute_sql("SELECT max(version) FROM schema_version").fetchone()[0]
+    found: int | None = fetch_value("SELECT max(version) FROM schema_version")
     return found
 
 
@@ -115,11 +115,10 @@ def _begin_to_number() -> int:
     return present
 
 
-def _exists(relation: str, column: str | None = None) -> bool:
-    (exists,) = pool.execute_sql(
-        "SELECT CASE WHEN %(column)s IS NULL THEN to_regclass(%(relation)s) IS NOT NULL"
-        " ELSE EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%(relation)s)"
-        "   AND attname = %(column)s AND NOT attisdropped) END",
-        {"relation": relation, "column": column},
-    ).fetchone()
-    return bool(exists)
+def _exists(relation: str, column: str) -> bool:
+    exists: bool = fetch_value(
+        "SELECT EXISTS (SELECT FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+        " AND attname = %s AND NOT attisdropped)",
+        (relation, column),
+    )
+    return exists

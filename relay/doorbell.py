@@ -50,7 +50,8 @@ class Doorbell:
         self._outage = logs.Outage("redis", logger)
         self._lock = threading.Lock()
         self._outages = 0
-        self._refusal: str | None = None
+        # Redis's answer when it refused a command; None if Redis works, or doesn't answer.
+        self.refusal: str | None = None
         # The refusals in this outage, so that each is logged once; None for no answer.
         self._faults: set[str | None] = set()
 
@@ -58,11 +59,6 @@ class Doorbell:
     def away(self) -> bool:
         """True from a failed call until the next probe that succeeds."""
         return self._outage.lasting
-
-    @property
-    def refusal(self) -> str | None:
-        """Redis's answer when it refused a command; None if Redis works, or doesn't answer."""
-        return self._refusal
 
     def use(self, call: Callable[[], T]) -> T | None:
         """Return what `call` returns, or None if it fails. While Redis is away, return None."""
@@ -93,12 +89,12 @@ class Doorbell:
             for trial in (*self.trials, *self.probes):
                 trial()
         except redis.RedisError as error:
-            self._faults.add(self._refusal)
+            self._faults.add(self.refusal)
             self._failed(error)
-            if self._refusal not in self._faults and len(self._faults) < MAX_FAULTS:
+            if self.refusal not in self._faults and len(self._faults) < MAX_FAULTS:
                 logger.error("refused", server="redis", error=error)
             return
-        self._refusal = None
+        self.refusal = None
         self._outage.end()
 
     def _failed(self, error: redis.RedisError) -> None:
@@ -106,7 +102,7 @@ class Doorbell:
             if not self.away:
                 self._outages += 1
                 self._faults.clear()
-            self._refusal = logs.said(error) if isinstance(error, _REFUSALS) else None
+            self.refusal = logs.said(error) if isinstance(error, _REFUSALS) else None
             self._outage.begin(error)
 
     def close(self) -> None:

@@ -217,7 +217,7 @@ class Hub:
     def _deliver(self, snapshot: Snapshot, instead_of: Snapshot | None = None) -> None:
         """Put the snapshot into the mailboxes that watch its batch if it is newer than the last.
 
-        `instead_of` is a last one that was wrong, and is replaced even by an older one.
+        `instead_of` is the last one if it was wrong; even an older snapshot replaces it.
         """
         batch_id = snapshot.batch_id
         self.rates.note(snapshot)

@@ -77,12 +77,9 @@ class Workers:
     last_seen: Worker | None
 
 
-def _set_key(queue_key: str) -> str:
-    return f"{queue_key}:workers"
-
-
-def _last_seen_key(queue_key: str) -> str:
-    return f"{queue_key}:last-seen"
+def _shared_keys(queue_key: str) -> tuple[str, str]:
+    """Return the key of the set, and the key of the last announcement."""
+    return f"{queue_key}:workers", f"{queue_key}:last-seen"
 
 
 class Presence:
@@ -92,8 +89,7 @@ class Presence:
         self._client = client
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._key = f"{queue_key}:worker:{self._host}:{self._pid}"
-        self._set = _set_key(queue_key)
-        self._last_seen = _last_seen_key(queue_key)
+        self._set, self._last_seen = _shared_keys(queue_key)
         self._script: Any = client.register_script(_ANNOUNCE)
         self._since = ""
 
@@ -134,12 +130,12 @@ def workers(client: redis.Redis, queue_key: str) -> Workers:
 
     Raises redis.RedisError.
     """
-    set_key = _set_key(queue_key)
+    set_key, last_seen_key = _shared_keys(queue_key)
     # As bytes, because decoding fails for the whole answer if one value is no text.
     raw = {NEVER_DECODE: True}
     ask: Any = client.execute_command
     keys = sorted(ask("SMEMBERS", set_key, **raw))
-    values = ask("MGET", *keys, _last_seen_key(queue_key), **raw)
+    values = ask("MGET", *keys, last_seen_key, **raw)
     seconds, microseconds = client.time()
     now = seconds + microseconds / 1e6
     # A worker that was killed left its key's name in the set.

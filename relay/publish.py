@@ -113,7 +113,7 @@ class Publisher:
     """Publishes the snapshots of all threads of a worker, ten a second of each batch at most.
 
     In between, the newest snapshot waits until a newer one replaces it or flush() publishes it.
-    The first of a batch and the last never wait. `publish` must not raise: without Redis the app
+    A batch's first and last snapshots never wait. `publish` must not raise: without Redis the app
     reads snapshots from PostgreSQL.
     """
 

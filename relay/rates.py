@@ -1,7 +1,7 @@
 """Rates of batches, computed from their snapshots: the present rate, and a chart over time.
 
 A batch is followed from the first snapshot with status "processing", and anew when its count goes
-down, as after a retry. Which process counts its emails does not matter.
+down, as after a retry.
 """
 
 from __future__ import annotations
@@ -117,14 +117,14 @@ class _Track:
         # The first gap lies partly before the window, and may have been a standstill.
         return max(b - a for a, b in pairwise(times[1:] if len(times) > 2 else times))
 
-    def history(self, now: float) -> tuple[float, list[float]]:
-        """Return the seconds of an interval, and the emails a second of each.
+    def history(self, now: float) -> dict[str, float | list[float]] | None:
+        """Return the JSON of a chart up to the last snapshot, or to now if the batch stands still.
 
-        The chart ends with the last snapshot, or now if the batch stands still.
+        None if there is no point yet.
         """
         stands_still = self.rate(now) == 0 and not self._ended
         points = self._chart.points(now if stands_still else self._seen[-1][0])
-        return self._chart.interval, points
+        return {"interval": self._chart.interval, "points": points} if points else None
 
 
 class Rates:
@@ -136,7 +136,7 @@ class Rates:
         self._tracks = BoundedDict[int, _Track](MAX_BATCHES)
 
     def note(self, snapshot: Snapshot) -> None:
-        """Take a snapshot that has just come into account; ignore known and older ones."""
+        """Follow the batch with its newest snapshot; ignore a snapshot that is known or older."""
         batch_id, now = snapshot.batch_id, self._clock()
         with self._lock:
             track = self._tracks.get(batch_id)
@@ -174,7 +174,4 @@ class Rates:
         """
         with self._lock:
             track = self._tracks.get(batch_id)
-            if track is None:
-                return None
-            interval, points = track.history(self._clock())
-        return {"interval": interval, "points": points} if points else None
+            return None if track is None else track.history(self._clock())

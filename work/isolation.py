@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from subprocess import PIPE
 from typing import Any
 
 import processors
@@ -39,15 +40,11 @@ _PR_SET_PDEATHSIG = 1
 logger = logs.Logger("isolation")
 
 
-class _TimeoutError(Exception):
-    """The child has written nothing for too long."""
-
-
 def process(
     name: str,
     addresses: list[str],
     *,
-    options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any],
     turn_seconds: float,
     limit: float,
     alive: Callable[[], None],
@@ -65,12 +62,8 @@ def process(
     deaths = 0
     while findings.count < len(addresses) and (findings.count == 0 or time.monotonic() < deadline):
         before = findings.count
-        try:
-            with _child(name, options, addresses[before:], deadline - time.monotonic()) as pipe:
-                died = not _read(pipe, findings, limit, alive)
-        except _TimeoutError:
-            findings.add(TIMED_OUT)
-            continue
+        with _child(name, options, addresses[before:], deadline - time.monotonic()) as pipe:
+            died = _read(pipe, findings, limit, alive)
         if not died:
             continue
         deaths = deaths + 1 if findings.count == before else 1
@@ -82,34 +75,29 @@ def process(
 
 @contextmanager
 def _child(
-    name: str, options: Mapping[str, Any] | None, addresses: list[str], seconds: float
+    name: str, options: Mapping[str, Any], addresses: list[str], seconds: float
 ) -> Iterator[int]:
     """Start a child on the addresses, and yield the descriptor from which to read its lines."""
     with tempfile.TemporaryFile() as file:
         # The options aren't on the command line, which everybody on the machine may read.
-        file.write(json.dumps(dict(options or {})).encode() + b"\n")
-        for address in addresses:
-            file.write(json.dumps(address).encode() + b"\n")
+        for value in (dict(options), *addresses):
+            file.write(json.dumps(value).encode() + b"\n")
         file.seek(0)
-        reading, writing = os.pipe()
-        try:
-            arguments = (name, str(max(0.0, seconds)), *sys.path)
-            process = child.start("work.isolation", *arguments, stdin=file, stdout=writing)
-            os.close(writing)
+        arguments = (name, str(max(0.0, seconds)), *sys.path)
+        with child.start("work.isolation", *arguments, stdin=file, stdout=PIPE) as process:
+            assert process.stdout is not None  # noqa: S101
             try:
-                yield reading
+                yield process.stdout.fileno()
             finally:
                 process.kill()
-                process.wait()
-        finally:
-            os.close(reading)
 
 
 def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]) -> bool:
-    """Add the child's outcomes until it ends, and return whether it ended regularly.
+    """Add the child's outcomes until it ends, and return whether it died too early.
 
-    Raises _TimeoutError if the child writes nothing for `limit` seconds, and ProcessorError if it
-    doesn't load the processor.
+    An address without an outcome after `limit` seconds fails, and no more is read. A child that
+    has no more outcomes gets as long to exit. Raises ProcessorError if the child doesn't load the
+    processor.
     """
     ready, ended, rest = False, False, b""
     deadline = time.monotonic() + START_SECONDS
@@ -119,9 +107,12 @@ def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]
         alive()
         if not poll.poll(1000 * min(ALIVE_SECONDS, limit / 4)):
             if time.monotonic() > deadline:
-                if ready:
-                    raise _TimeoutError
-                raise ProcessorError(f"a child process takes over {START_SECONDS:.0f} s to start")
+                if not ready:
+                    text = f"a child process takes over {START_SECONDS:.0f} s to start"
+                    raise ProcessorError(text)
+                if not ended:
+                    findings.add(TIMED_OUT)
+                return False
             continue
         data = os.read(pipe, 1 << 16)
         if not data:
@@ -137,7 +128,7 @@ def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]
             findings.add(Outcome(*json.loads(line)))
     if not ready:
         raise ProcessorError("a child process ended as it started; the log says why")
-    return ended
+    return not ended
 
 
 def main(name: str, seconds: float) -> None:

@@ -35,7 +35,7 @@ REMOVAL_SECONDS = 60.0
 EXPIRY_SECONDS = 60.0
 # The most expired batches deleted in one sweep.
 MAX_EXPIRED = 100
-# A Redis list with more ids than two for each unfinished batch, and so many besides, is cleared.
+# A Redis list is cleared if it has over two ids for each unfinished batch and this many besides.
 STALE_IDS = 100
 
 logger = logs.Logger("worker")
@@ -50,8 +50,8 @@ class Supervisor:
         self._doorbell = services.doorbell
         self._stopping = stopping
         self._presence = Presence(services.doorbell.client, services.settings.redis.queue_key)
-        self._threads: dict[int, tuple[Turns, threading.Thread]] = {}
-        self._hung: list[threading.Thread] = []
+        self._threads: dict[int, Turns] = {}
+        self._hung: list[Turns] = []
         # Emails processed by threads that were replaced.
         self._emails_before = 0
         # Emails processed by all threads until the last announcement, and its time.
@@ -89,7 +89,7 @@ class Supervisor:
         """Run each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
         self._hung = [thread for thread in self._hung if thread.is_alive()]
         for number in range(1, self._settings.threads + 1):
-            self._replace_if_needed(number)
+            self._start_or_replace(number)
         if self._doorbell.away and self._probe.due():
             self._doorbell.probe()
         self._services.publisher.flush()
@@ -101,10 +101,10 @@ class Supervisor:
         if not self._announcement.due():
             return
         now = time.monotonic()
-        emails = self._emails_before + sum(turns.emails for turns, _ in self._threads.values())
+        emails = self._emails_before + sum(thread.emails for thread in self._threads.values())
         rate = (emails - self._announced_emails) / (now - self._announced_at)
         self._announced_emails, self._announced_at = emails, now
-        reports = [turns.report() for turns, _ in self._threads.values()]
+        reports = [thread.report() for thread in self._threads.values()]
         self._doorbell.use(lambda: self._presence.announce(reports, rate))
 
     def sweep(self) -> None:
@@ -160,35 +160,28 @@ class Supervisor:
         logger.warning("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
         return True
 
-    def _replace_if_needed(self, number: int) -> None:
+    def _start_or_replace(self, number: int) -> None:
         """Start a thread of this number if there is none, or if it died or hangs."""
-        turns, thread = self._threads.get(number, (None, None))
-        if turns is None or thread is None:
-            self._start_thread(number)
-        elif not thread.is_alive():
-            logger.error("thread died; another takes its place", thread=number)
-            self._start_thread(number)
-        elif turns.outlasted(self._settings.turn_timeout_seconds + GRACE_SECONDS):
-            turn = turns.turn
-            turns.abandoned = True
-            self._hung.append(thread)
-            logger.error(
-                "thread hangs; another takes its place",
-                thread=number,
-                batch=turn and turn.batch_id,
-                chunk=turn and turn.first_id,
-                hanging=len(self._hung),
-            )
-            self._start_thread(number)
-
-    def _start_thread(self, number: int) -> None:
-        if number in self._threads:
-            self._emails_before += self._threads[number][0].emails
-        turns = Turns(self._services, number)
-        # A daemon thread, because a hanging one must not keep the process alive.
-        thread = threading.Thread(target=turns.run, name=f"worker-{number}", daemon=True)
-        thread.start()
-        self._threads[number] = turns, thread
+        thread = self._threads.get(number)
+        if thread is not None:
+            if not thread.is_alive():
+                logger.error("thread died; another takes its place", thread=number)
+            elif thread.outlasted(self._settings.turn_timeout_seconds + GRACE_SECONDS):
+                turn = thread.turn
+                thread.abandoned = True
+                self._hung.append(thread)
+                logger.error(
+                    "thread hangs; another takes its place",
+                    thread=number,
+                    batch=turn and turn.batch_id,
+                    chunk=turn and turn.first_id,
+                    hanging=len(self._hung),
+                )
+            else:
+                return
+            self._emails_before += thread.emails
+        self._threads[number] = Turns(self._services, number)
+        self._threads[number].start()
 
     def _shut_down(self) -> bool:
         if self.worn_out:
@@ -198,14 +191,14 @@ class Supervisor:
             systemd.stopping()
         self._services.quiet.set()
         deadline = time.monotonic() + self._settings.shutdown_seconds
-        for _, thread in self._threads.values():
+        for thread in self._threads.values():
             while thread.is_alive() and time.monotonic() < deadline:
                 systemd.alive()
                 thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
                 self._announce_if_due()
         self._services.publisher.flush()
         self._doorbell.use(self._presence.withdraw)
-        unfinished = sum(thread.is_alive() for _, thread in self._threads.values())
+        unfinished = sum(thread.is_alive() for thread in self._threads.values())
         if unfinished:
             logger.error("stopped with turns unfinished; they will be repeated", threads=unfinished)
         else:

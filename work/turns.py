@@ -15,7 +15,7 @@ from collections import Counter
 
 import processors
 from batches import claims, snapshots
-from batches.claims import Claim, Outcomes
+from batches.claims import Claim
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, Processor
@@ -26,6 +26,7 @@ from relay.doorbell import Doorbell
 from relay.presence import ThreadReport
 from relay.publish import Publisher
 from runtime import logs, metrics
+from runtime.bounded import BoundedDict
 from runtime.settings import Settings
 from work import isolation
 
@@ -41,21 +42,6 @@ KILLING = (str(CRASHED.reason), str(TIMED_OUT.reason))
 MAX_LOGGED = 1000
 
 logger = logs.Logger("worker")
-
-
-def tally(claim: Claim, findings: Findings) -> Outcomes:
-    """Return the outcomes of the claim's first emails as the database stores them."""
-    ids = claim.ids
-    complete = findings.count == len(ids)
-    return Outcomes(
-        last_id=claim.last_id if complete else ids[findings.count - 1],
-        count=findings.count,
-        marked=[
-            (ids[position], status, reason)
-            for position, (status, reason) in findings.others
-            if reason is not None
-        ],
-    )
 
 
 class Services:
@@ -81,7 +67,7 @@ class Services:
         # ids.
         self.served = 0
         # Pairs of a batch and a kind of processor error that have been logged.
-        self._logged: set[tuple[int, str]] = set()
+        self._logged = BoundedDict[tuple[int, str], None](MAX_LOGGED)
 
     def ring(self, *batch_ids: int) -> None:
         """Ring for the batches; without Redis, threads find them in PostgreSQL."""
@@ -90,22 +76,21 @@ class Services:
     def log_error(self, batch_id: int, error: Exception) -> None:
         """Log an error of the processor, each kind of error once a batch."""
         kind = (batch_id, type(error).__name__)
-        if kind in self._logged:
-            return
-        if len(self._logged) >= MAX_LOGGED:
-            self._logged.clear()
-        self._logged.add(kind)
-        logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
+        if kind not in self._logged:
+            self._logged[kind] = None
+            logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
 
 
-class Turns:
-    """The turns of one thread.
+class Turns(threading.Thread):
+    """A thread that takes turns.
 
-    The thread writes all attributes but `abandoned`, which the supervisor sets when it has started
+    The thread writes all attributes but `abandoned`, which the supervisor sets when it starts
     another thread in its place.
     """
 
     def __init__(self, services: Services, number: int) -> None:
+        # A daemon thread, because a hanging one must not keep the process alive.
+        super().__init__(name=f"worker-{number}", daemon=True)
         self._services = services
         self._settings = services.settings.worker
         self.number = number
@@ -176,15 +161,15 @@ class Turns:
 
     def take_turn(self, batch_id: int, current: Session) -> bool:
         """Claim, process, commit, publish; return False if there was nothing to claim."""
-        timeout = self._settings.turn_timeout_seconds
+        last_batch, last_chunk = self._last
+        again = batch_id == last_batch
         with database.own_transactions():
-            last_batch, last_chunk = self._last
             claim = claims.claim_chunk(
                 batch_id,
                 KILLING,
-                timeout,
-                start=last_chunk if batch_id == last_batch else 0,
-                share=self._share if batch_id != last_batch else 0,
+                self._settings.turn_timeout_seconds,
+                start=last_chunk if again else 0,
+                share=0 if again else self._share,
             )
             if claim is None:
                 return False
@@ -204,14 +189,14 @@ class Turns:
             self._services.ring(claim.batch_id)  # so that other threads join in
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
-        outcomes = tally(claim, self._process(claim, current))
-        snapshot = claims.commit_outcomes(claim, outcomes)
+        findings = self._process(claim, current)
+        snapshot = claims.commit_outcomes(claim, findings)
         if snapshot is None:
             return
-        self.emails += outcomes.count
-        count_turn(outcomes, time.monotonic() - self.since)
+        self.emails += findings.count
+        count_turn(findings, time.monotonic() - self.since)
         self._services.publisher.publish(snapshot)
-        if outcomes.last_id < claim.last_id:
+        if findings.count < len(claim.ids):
             self._services.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
@@ -285,11 +270,11 @@ class Turns:
         return services.served
 
 
-def count_turn(outcomes: Outcomes, seconds: float) -> None:
+def count_turn(findings: Findings, seconds: float) -> None:
     """Count a turn, its seconds and its emails for /metrics."""
     metrics.TURNS.observe(seconds)
-    found = Counter((status, reason) for _, status, reason in outcomes.marked)
-    metrics.EMAILS.labels("ok", "").inc(outcomes.count - found.total())
+    found = Counter(outcome for _, outcome in findings.others)
+    metrics.EMAILS.labels("ok", "").inc(findings.count - found.total())
     for (status, reason), number in found.items():
         known = reason if reason in CATALOGUE else "own"
         metrics.EMAILS.labels(verdict(status, reason), known).inc(number)

@@ -4,8 +4,16 @@ import pytest
 
 from batches import changes, claims, removal, snapshots
 from batches.changes import StateError
-from batches.claims import Outcomes
-from harness.batches import ADDRESSES, MARKED, claim_next, completed, start, store, take_turns
+from harness.batches import (
+    ADDRESSES,
+    MARKED,
+    claim_next,
+    completed,
+    findings,
+    start,
+    store,
+    take_turns,
+)
 from harness.books import assert_books_balance, emails, remains, snapshot
 from harness.polling import in_threads
 from postgres.database import pool, session
@@ -31,7 +39,7 @@ def test_turns_that_end_at_the_same_moment_sum_up(database):
     def turn():
         claim = claim_next(batch_id)
         marked = [(email_id, "failed", f"reason_{email_id % 3}") for email_id in claim.ids]
-        claims.commit_outcomes(claim, Outcomes(claim.last_id, len(marked), marked))
+        claims.commit_outcomes(claim, findings(claim, marked))
         return True
 
     def turns():
@@ -107,11 +115,11 @@ def test_cancelling_keeps_what_is_counted_and_stops_the_rest(database):
     batch_id = store(*ADDRESSES, chunk_size=5).batch_id
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        claims.commit_outcomes(claim, Outcomes(claim.last_id, 5, MARKED[:3]))
+        claims.commit_outcomes(claim, findings(claim, MARKED[:3]))
     with session(), pool.atomic() as turn:
         claim = claim_next(batch_id)
         cancelled = in_threads(lambda: changes.cancel(batch_id))[0]
-        assert claims.commit_outcomes(claim, Outcomes(claim.last_id, 5, [])) is None
+        assert claims.commit_outcomes(claim, findings(claim)) is None
         turn.rollback()
     assert (cancelled.status, cancelled.processed, cancelled.failed) == ("cancelled", 5, 2)
     with session():
@@ -140,12 +148,8 @@ def test_a_deleted_batch_is_gone_at_once_and_its_rows_piece_by_piece(database, m
         assert snapshots.present([batch_id]) == []
         with pytest.raises(StateError, match="was deleted"):
             retry_or_raise(batch_id)
-        left, place = [], (0, -1)
-        while place := removal.remove_some(batch_id, place):
-            left.append(remains())
-    assert left == [
-        (2, 8, 16), (2, 8, 12), (2, 8, 10), (2, 8, 10), (2, 6, 10), (2, 4, 10), (2, 4, 10),
-    ]  # fmt: skip
+        left = [remains() for _ in removal.remove_pieces(batch_id)]
+    assert left == [(2, 8, 16), (2, 8, 12), (2, 8, 10), (2, 6, 10), (2, 4, 10)]
     assert remains() == (1, 4, 10)
     assert snapshot(other).status == "completed"
 
@@ -170,7 +174,7 @@ def test_a_removal_locks_nobody_out_of_other_batches(database):
     with session():
         changes.delete(batch_id)
         with pool.atomic():
-            removal.remove_some(batch_id)
+            next(removal.remove_pieces(batch_id))
             in_threads(lambda: take_turns_of(other, removed))
     assert removed.is_set()
 
@@ -178,5 +182,5 @@ def test_a_removal_locks_nobody_out_of_other_batches(database):
 def take_turns_of(batch_id, done):
     with pool.atomic():
         claim = claim_next(batch_id)
-        claims.commit_outcomes(claim, Outcomes(claim.last_id, len(claim.ids), []))
+        claims.commit_outcomes(claim, findings(claim))
     done.set()

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from io import BytesIO
 
 from batches import claims, intake
-from batches.claims import Claim, Outcomes
+from batches.claims import Claim
 from harness.books import snapshot
 from harness.files import csv_of
 from models import Snapshot
 from postgres import database
 from postgres.database import pool, session
+from processors import Findings, Outcome
 from tabular.formats import Overrides
 
-Marks = list[tuple[int, str, str]]
+Marks = Sequence[tuple[int, str, str]]
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
 # Outcomes of the ten addresses above: (id, status, reason) of those with a reason.
 MARKED: Marks = [
@@ -48,6 +50,12 @@ def lose_turn(batch_id: int) -> Claim | None:
         return claim_next(batch_id)
 
 
+def findings(claim: Claim, marked: Marks = ()) -> Findings:
+    """All emails of the claim as processed, with these (id, status, reason)."""
+    others = [(claim.ids.index(number), Outcome(*outcome)) for number, *outcome in marked]
+    return Findings(len(claim.ids), others)
+
+
 def start(batch_id: int) -> Snapshot | None:
     """Make a pending batch `processing`, and return its snapshot then."""
     with session():
@@ -64,9 +72,8 @@ def take_turns(batch_id: int, marked: Marks = MARKED) -> None:
             claim = claim_next(batch_id)
             if claim is None:
                 return
-            ids = list(claim.ids)
-            mine = [mark for mark in marked if mark[0] in ids]
-            claims.commit_outcomes(claim, Outcomes(claim.last_id, len(ids), mine))
+            mine = [mark for mark in marked if mark[0] in claim.ids]
+            claims.commit_outcomes(claim, findings(claim, mine))
 
 
 def completed(marked: Marks = MARKED, chunk_size: int = 3) -> int:

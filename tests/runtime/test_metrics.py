@@ -5,10 +5,10 @@ import json
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from batches.claims import Outcomes
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.site import PASSWORD, basic
+from processors import Findings, failed
 from relay import trials
 from relay.presence import Presence, ThreadReport
 from runtime import metrics
@@ -147,9 +147,8 @@ def test_a_worker_of_an_older_version_that_tells_no_numbers_is_alive_all_the_sam
 
 def test_reasons_of_a_processors_own_are_counted_as_one():
     before = metrics.EMAILS.labels("invalid", "own")._value.get()
-    turns.count_turn(
-        Outcomes(3, 3, [(1, "failed", "not_staff"), (2, "failed", "too_new")]), seconds=0.1
-    )
+    findings = Findings(3, [(0, failed("not_staff")), (1, failed("too_new"))])
+    turns.count_turn(findings, seconds=0.1)
     assert metrics.EMAILS.labels("invalid", "own")._value.get() == before + 2
 
 

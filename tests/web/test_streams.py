@@ -7,12 +7,12 @@ import pytest
 
 import models
 from batches import claims
-from batches.claims import Outcomes
 from harness.batches import claim_next, store
 from harness.batches import start as start_batch
 from harness.books import query
 from harness.polling import eventually
 from postgres.database import pool, session
+from processors import Findings
 from relay import hub as hub_module
 from relay import publish as publish_module
 from relay import rates
@@ -31,7 +31,7 @@ def start(batch_id, doorbell=None):
 def complete(batch_id, doorbell=None):
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        snapshot = claims.commit_outcomes(claim, Outcomes(claim.last_id, len(claim.ids)))
+        snapshot = claims.commit_outcomes(claim, Findings(len(claim.ids)))
     if doorbell is not None:
         publish_module.publish(doorbell, "batch:status:", snapshot)
     return snapshot

@@ -12,7 +12,7 @@ from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, fai
 from work import isolation
 
 PROCESSOR = """
-import os, signal, time
+import os, signal, threading, time
 from processors import configured, one_by_one
 
 @configured
@@ -34,6 +34,8 @@ def trap(address):
     if kind == "hang":
         open(os.environ["ONCE"], "w").close()
         time.sleep(600)
+    if kind == "linger":
+        threading.Thread(target=time.sleep, args=(600,)).start()
     if kind == "raise":
         raise LookupError(address)
     if kind == "once" and not os.path.exists(os.environ["ONCE"]):
@@ -55,7 +57,12 @@ def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
     addresses = [f"{kind}@x.de" for kind in kinds]
     return listed(
         isolation.process(
-            "trap:trap", addresses, turn_seconds=turn_seconds, limit=limit, alive=alive
+            "trap:trap",
+            addresses,
+            options={},
+            turn_seconds=turn_seconds,
+            limit=limit,
+            alive=alive,
         )
     )
 
@@ -95,6 +102,10 @@ def test_an_address_that_takes_too_long_fails_and_the_others_go_on():
     assert process("ok", "hang", "ok", limit=0.5) == [PROCESSED, TIMED_OUT, PROCESSED]
 
 
+def test_a_process_that_does_not_exit_blames_no_address():
+    assert process("ok", "linger", limit=0.5) == [PROCESSED] * 2
+
+
 def test_it_ends_after_the_turns_time_but_not_before_the_first(monkeypatch):
     monkeypatch.setenv("SLOW", "0.05")
     assert process("ok", "ok", turn_seconds=0.0) == [PROCESSED]
@@ -122,7 +133,9 @@ def test_what_alive_raises_ends_it_and_the_child(tmp_path):
 
 def test_a_processor_that_cannot_be_loaded_is_no_address_to_blame():
     with pytest.raises(ProcessorError, match="as it started"):
-        isolation.process("nowhere:x", ["a"], turn_seconds=1, limit=1, alive=lambda: None)
+        isolation.process(
+            "nowhere:x", ["a"], options={}, turn_seconds=1, limit=1, alive=lambda: None
+        )
 
 
 def test_a_child_does_not_outlive_a_killed_parent(tmp_path):
