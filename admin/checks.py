@@ -1,6 +1,6 @@
 """The checks of `manage.py check`: configuration, versions, disks, processor, servers and workers.
 
-Each check is a function that yields diagnostics. A check that fails leaves the others be.
+Each check is a function that yields diagnostics. If one fails, the others are still made.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from web.access.sign_in import Access, is_loopback
 from web.access.users import Users
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-# The oldest with pg_current_xact_id() and xid8.
+# The oldest PostgreSQL with pg_current_xact_id() and xid8.
 OLDEST_POSTGRES = 13
-# The oldest with LPOS.
+# The oldest Redis with LPOS.
 OLDEST_REDIS = (6, 0, 6)
 # Seconds by which clocks may differ.
 CLOCK_SECONDS = 2.0
-# Seconds that an answer may take.
+# Seconds that a server's answer may take.
 SLOW_SECONDS = 0.05
 # Times that a server's answer is measured.
 MEASUREMENTS = 5

@@ -182,7 +182,7 @@ class Lookups:
     def begin(self, domain: str) -> Lookup:
         """Begin a lookup of the domain, or join the lookup of it that is under way.
 
-        It is done within 2.5 times the limit of a lookup, even if all slots are taken.
+        The lookup is done within 2.5 times its limit, even if all slots are taken.
         """
         lookup = Lookup()
         with self._lock:

@@ -27,7 +27,7 @@ VERSION = "0.1.0"
 DEFAULT_PATH = ROOT / "config.ini"
 
 # What config.ini calls the bundled servers: the value of [database] url and [redis] url, and the
-# section with their folder. It stays, so that no file must be changed.
+# section with their folder. The name stays, so that existing files stay valid.
 BUNDLED = "embedded"
 
 # Environment variables that win over the file, and the setting that each stands for.
@@ -186,7 +186,7 @@ class Worker:
 
     @property
     def max_hung(self) -> int:
-        """The number of hung threads at which a worker starts itself anew."""
+        """The number of hung threads at which a worker restarts itself."""
         return 2 * self.threads
 
     @property

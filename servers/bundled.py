@@ -23,13 +23,13 @@ from servers.confinement import BundledServerError, group_of, name_of, postgres_
 START_TIMEOUT = 120.0
 # Seconds to wait for a stop.
 STOP_TIMEOUT = 30.0
-# Seconds between two looks whether a server is alive and used.
+# Seconds between two checks whether a server is alive and in use.
 LOOK_SECONDS = 0.2
-# Seconds between two looks while waiting.
+# Seconds between two checks of a condition that somebody waits for.
 POLL = 0.03
 
 # Shared buffers, in megabytes: a quarter of the machine's memory, as PostgreSQL's manual advises,
-# but at least its default, and no more than a list of five million rows makes use of.
+# but at least PostgreSQL's default, and at most what a list of five million rows needs.
 BUFFERS_MB = (128, 512)
 # Written to the postgresql.conf of a new database, where an administrator may change them.
 POSTGRES_CONFIG = (

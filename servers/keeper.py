@@ -40,7 +40,7 @@ from servers.confinement import BundledServerError
 
 # Seconds for which a new keeper retries a failed start.
 RESTART_TIMEOUT = 5.0
-# Seconds between two looks of a user whether there is a keeper.
+# Seconds between two checks by a user that there is a keeper.
 KEEPER_SECONDS = 2.0
 
 

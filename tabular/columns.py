@@ -19,7 +19,7 @@ from tabular.formats import (
 )
 from tabular.formulas import undefused
 
-# As many as Excel allows. A row with more was probably split at the wrong delimiter.
+# The most columns, as in Excel. A row with more was probably split at the wrong delimiter.
 MAX_COLUMNS = 16_384
 # Characters of the longest cell that is counted as an address.
 MAX_ADDRESS = 320

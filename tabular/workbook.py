@@ -56,7 +56,7 @@ def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
         child = _start(file, written, errors)
         try:
             output = io.BufferedReader(_Output(child, written.fileno()))
-            # A child that dies may leave half a character behind; its exit status is told then.
+            # A child that dies may leave half a character behind; the error below reports it.
             text = io.TextIOWrapper(output, "utf-8", errors="replace", newline="")
             yield from enumerate(csv.reader(text), start=1)
             if child.wait() != 0:
