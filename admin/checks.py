@@ -191,12 +191,13 @@ def _postgres(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
-    version, encoding, may_create, read_only = _row(
+    version, encoding, may_create, read_only = pool.execute_sql(
         "SELECT current_setting('server_version'), current_setting('server_encoding'),"
         " has_schema_privilege(current_schema(), 'CREATE'),"
         " current_setting('transaction_read_only')::boolean"
-    )
-    seconds, offset = _timed(lambda: float(_row("SELECT extract(epoch FROM clock_timestamp())")[0]))
+    ).fetchone()
+    clock = "SELECT extract(epoch FROM clock_timestamp())"
+    seconds, offset = _timed(lambda: float(pool.execute_sql(clock).fetchone()[0]))
     yield _answering("PostgreSQL", f"version {version}", seconds)
     if database.server_version() < OLDEST_POSTGRES:
         text = f"{OLDEST_POSTGRES} or newer is needed."
@@ -210,11 +211,6 @@ def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
     yield _clock("PostgreSQL", offset)
     yield _tables(bool(may_create))
     yield _connections(settings)
-
-
-def _row(sql: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = pool.execute_sql(sql).fetchone()
-    return row
 
 
 def _tables(may_create: bool) -> Diagnostic:
@@ -235,11 +231,11 @@ def _tables(may_create: bool) -> Diagnostic:
 def _connections(settings: Settings) -> Diagnostic:
     most, reserved, used = map(
         int,
-        _row(
+        pool.execute_sql(
             "SELECT current_setting('max_connections'),"
             " current_setting('superuser_reserved_connections'),"
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
-        ),
+        ).fetchone(),
     )
     app, worker = settings.server.connections, settings.worker.connections
     left = most - reserved - app
@@ -278,10 +274,10 @@ def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
         yield from _redis_settings(info, seconds)
     client.set(f"{doorbell.key}:probe", "", ex=10)
     yield _clock("Redis", offset)
-    roll = presence.workers(client, doorbell.key)
-    if roll.alive:
-        names = ", ".join(f"{worker.host}:{worker.pid}" for worker in roll.alive)
-        yield Diagnostic(OK, "workers", f"{len(roll.alive)} alive: {names}.")
+    alive = presence.workers(client, doorbell.key).alive
+    if alive:
+        names = ", ".join(f"{worker.host}:{worker.pid}" for worker in alive)
+        yield Diagnostic(OK, "workers", f"{len(alive)} alive: {names}.")
     else:
         yield Diagnostic(WARNING, "workers", "none is alive, so batches wait.", "Start worker.py.")
 

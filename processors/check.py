@@ -110,7 +110,7 @@ class Check:
         return _ROLE if outcome is PROCESSED and is_role(local) else outcome
 
     def _judge_domain(self, domain: str) -> Outcome:
-        if risks.is_typo(domain):
+        if domain in risks.TYPOS:
             return _OUTCOMES["likely_typo"]
         if risks.is_disposable(domain, self._disposable):
             return _OUTCOMES["disposable"]

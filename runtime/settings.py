@@ -114,19 +114,17 @@ def _yes_or_no(value: str) -> bool:
 
 def _nameservers(value: str) -> tuple[str, ...]:
     for nameserver in value.split():
-        address, port = nameserver, ""
-        if match := re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver):
-            address, port = match[1].strip("[]"), match[2]
+        match = re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver)
+        address, port = (match[1].strip("[]"), int(match[2])) if match else (nameserver, 53)
         try:
             ipaddress.ip_address(address)
-            valid = not port or 1 <= int(port) <= 65535
+            if not 1 <= port <= 65535:
+                raise ValueError(port)
         except ValueError:
-            valid = False
-        if not valid:
             raise ValueError(
                 f"must be IP addresses, each with :port or not (an IPv6 address with one is"
                 f" written [::1]:53), not {nameserver!r}"
-            )
+            ) from None
     return tuple(value.split())
 
 
