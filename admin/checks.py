@@ -61,7 +61,15 @@ class Diagnostic:
 
 def run(settings: Settings) -> Iterator[Diagnostic]:
     """Make all checks, one after the other, in a few seconds at most."""
-    for part, check in _CHECKS.items():
+    checks: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
+        "configuration": _configuration,
+        "versions": _versions,
+        "disk": _disks,
+        "processor": _processor,
+        "PostgreSQL": _postgres,
+        "Redis": _redis,
+    }
+    for part, check in checks.items():
         try:
             yield from check(settings)
         except BundledServerError as error:
@@ -322,14 +330,3 @@ def _clock(name: str, offset: float) -> Diagnostic:
 def _message(error: BaseException) -> str:
     """Return an error's message as the end of a sentence, without its full stop."""
     return logs.said(error).rstrip(".")
-
-
-# Each check by the part that is named if the check fails.
-_CHECKS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
-    "configuration": _configuration,
-    "versions": _versions,
-    "disk": _disks,
-    "processor": _processor,
-    "PostgreSQL": _postgres,
-    "Redis": _redis,
-}

@@ -13,16 +13,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
-from processors import (
-    PROCESSED,
-    Outcome,
-    Processor,
-    ProcessorError,
-    configured,
-    failed,
-    risks,
-    risky,
-)
+from processors import PROCESSED, Outcome, Processor, ProcessorError, configured, risks
 from processors.mailboxes import is_role
 from processors.reasons import CATALOGUE, UNKNOWN
 from processors.syntax import of_domain, parts, split_lines
@@ -32,7 +23,7 @@ if TYPE_CHECKING:
     from processors.lookups import Lookup, Lookups
 
 _OUTCOMES = {
-    code: (failed if reason.verdict == "invalid" else risky)(code)
+    code: Outcome("failed" if reason.verdict == "invalid" else "processed", code)
     for code, reason in CATALOGUE.items()
 }
 _ROLE = _OUTCOMES["role_account"]

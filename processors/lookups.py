@@ -235,7 +235,7 @@ class Lookups:
 
     async def _look_up(self, domain: str, lookup: Lookup) -> None:
         # If no slot is free in time, that says nothing about the domain and isn't cached.
-        reason, seconds = "dns_timeout", 0.0
+        reason = "dns_timeout"
         known: Known | None = None
         try:
             await asyncio.wait_for(self._slots.acquire(), PATIENCE * self._seconds)

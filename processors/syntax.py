@@ -96,10 +96,7 @@ def _size(text: str) -> int:
 
 def _reason(error: EmailNotValidError) -> str:
     sentence = str(error)
-    for words, reason in _REASONS:
-        if words in sentence:
-            return reason
-    return "bad_syntax"
+    return next((reason for words, reason in _REASONS if words in sentence), "bad_syntax")
 
 
 def by_library(address: str) -> Syntax:

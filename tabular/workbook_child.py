@@ -23,7 +23,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO
 
 REFUSED, DISK_FULL = 3, 4
 # The most that this process may use: bytes of memory, seconds of processor time.
@@ -50,7 +50,10 @@ _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV.
 
 
 class _RefusalError(Exception):
-    """The workbook can't be read. Arguments: a code, a sentence, perhaps the bad row's number."""
+    """The workbook can't be read; `row` is the number of the bad row, if one is to blame."""
+
+    def __init__(self, code: str, message: str, row: int | None = None) -> None:
+        super().__init__(code, message, row)
 
 
 def main() -> None:
@@ -68,16 +71,12 @@ def main() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
         _write(file)
     except _RefusalError as refusal:
-        _refuse(*refusal.args)
+        print(f"\n{json.dumps(refusal.args)}", file=sys.stderr, flush=True)
+        os._exit(REFUSED)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         os._exit(DISK_FULL)
-
-
-def _refuse(code: str, message: str, row: int | None = None) -> NoReturn:
-    print(f"\n{json.dumps([code, message, row])}", file=sys.stderr, flush=True)
-    os._exit(REFUSED)
 
 
 def check(file: BinaryIO) -> int:
@@ -174,12 +173,7 @@ def _bomb(what: str) -> _RefusalError:
 
 def _write(file: BinaryIO) -> None:
     """Write the rows of the first visible sheet, or of the first sheet if none is visible."""
-    from python_calamine import (
-        CalamineError,
-        CalamineWorkbook,
-        SheetTypeEnum,
-        SheetVisibleEnum,
-    )
+    from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
     try:
         workbook = CalamineWorkbook.from_filelike(file)
