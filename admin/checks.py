@@ -87,7 +87,7 @@ def _judged(wrong: bool, part: str, text: str, advice: str, level: str = WARNING
 def _configuration(settings: Settings) -> Iterator[Diagnostic]:
     if settings.path.stat().st_mode & 0o002:
         text = f"everybody on this machine can change {settings.path}."
-        yield Diagnostic(WARNING, "configuration", text, f"Say chmod o-w {settings.path.name}.")
+        yield Diagnostic(WARNING, "configuration", text, f"Run chmod o-w {settings.path.name}.")
     else:
         yield Diagnostic(OK, "configuration", f"{settings.path} is complete.")
     yield from _access(settings)
@@ -103,7 +103,7 @@ def _access(settings: Settings) -> Iterator[Diagnostic]:
     if access.trusted_user_header:
         proxies = " ".join(map(str, access.trusted_proxies))
         text = (
-            f"users may come in whom the proxy at {proxies} names by {access.trusted_user_header}."
+            f"users whom the proxy at {proxies} names by {access.trusted_user_header} may come in."
         )
     elif users := Users(settings.users_path).present():
         text = f"{len(users)} in {settings.users_path} may sign in."
@@ -116,7 +116,7 @@ def _access(settings: Settings) -> Iterator[Diagnostic]:
     yield Diagnostic(OK, "access", text)
     if not is_loopback(settings.server.host) and not access.trusted_proxies:
         advice = "Put a proxy with HTTPS in front, and name it by [access] trusted_proxies."
-        yield Diagnostic(WARNING, "access", "passwords go over the network readable.", advice)
+        yield Diagnostic(WARNING, "access", "passwords go over the network in plain text.", advice)
 
 
 def _versions(_: Settings) -> Iterator[Diagnostic]:
@@ -125,7 +125,7 @@ def _versions(_: Settings) -> Iterator[Diagnostic]:
     pins = re.findall(r"^([\w.-]+)==([\w.]+)", REQUIREMENTS.read_text(encoding="utf-8"), re.M)
     others = list(filter(None, (_difference(*pin) for pin in pins)))
     text = "; ".join([python, ", ".join(others) or f"all {len(pins)} packages are as pinned"])
-    advice = f"Say {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
+    advice = f"Run {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
     yield _judged(bool(others), "Python", f"{text}.", advice)
 
 
@@ -262,7 +262,7 @@ def _redis(settings: Settings) -> Iterator[Diagnostic]:
     except redis.RedisError as error:
         advice = "See [redis] url, or REDIS_URL, and whether the server runs."
         text = f"it can't be used: {_message(error)}."
-        yield Diagnostic(PROBLEM, "Redis", text, f"{advice} Until then pages move once a second.")
+        yield Diagnostic(PROBLEM, "Redis", text, f"{advice} Until then pages change once a second.")
 
 
 def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:

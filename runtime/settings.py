@@ -379,5 +379,5 @@ def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str
         ):
             raise SettingsError(
                 f"{path}: [{place[0]}] {place[1]} holds a password, and others can read the file."
-                f" Say chmod 600 {path.name}, or give it by the environment variable {name}."
+                f" Run chmod 600 {path.name}, or give it by the environment variable {name}."
             )

@@ -166,9 +166,9 @@ class Postgres(_Server):
         if major not in bundled:
             there = " and ".join(map(str, sorted(bundled)))
             raise BundledServerError(
-                f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Say"
+                f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Run"
                 " python manage.py backup FILE with the earlier version of this program; move the"
-                " folder away, and say python manage.py restore FILE with this version"
+                " folder away, and run python manage.py restore FILE with this version"
             )
         return bundled[major]
 

@@ -83,7 +83,7 @@ def test_a_configuration_that_everybody_can_change(found, tmp_path):
     settings = load(write_config(tmp_path))
     settings.path.chmod(0o666)
     finding = next(checks._configuration(settings))
-    assert (finding.level, finding.advice) == (WARNING, "Say chmod o-w config.ini.")
+    assert (finding.level, finding.advice) == (WARNING, "Run chmod o-w config.ini.")
 
 
 def test_users_that_others_can_read(found, tmp_path):
