@@ -100,11 +100,9 @@ def _access(settings: Settings) -> Iterator[Diagnostic]:
     except SettingsError as error:
         yield Diagnostic(PROBLEM, "access", str(error))
         return
-    if access.trusted_user_header:
+    if header := access.trusted_user_header:
         proxies = " ".join(map(str, access.trusted_proxies))
-        text = (
-            f"users whom the proxy at {proxies} names by {access.trusted_user_header} may come in."
-        )
+        text = f"users whom the proxy at {proxies} names by {header} may come in."
     elif users := Users(settings.users_path).present():
         text = f"{len(users)} in {settings.users_path} may sign in."
     elif access.allow_anonymous:

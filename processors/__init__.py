@@ -125,9 +125,8 @@ def process(
     while findings.count < len(addresses):
         start = findings.count
         try:
-            for outcome in islice(
-                processor(islice(addresses, start, None)), len(addresses) - start
-            ):
+            outcomes = processor(islice(addresses, start, None))
+            for outcome in islice(outcomes, len(addresses) - start):
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
@@ -209,9 +208,8 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
 
     `options` are the settings in its section. Raises ProcessorError.
     """
-    module_name, _, attribute = (
-        "processors.check:configured_check" if name == "check" else name
-    ).partition(":")
+    full_name = "processors.check:configured_check" if name == "check" else name
+    module_name, _, attribute = full_name.partition(":")
     try:
         processor = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

@@ -140,7 +140,7 @@ class _Ahead:
             while queue:
                 if self._due():
                     yield self._take()
-                elif self._full():
+                elif len(queue) >= _MAX_AHEAD or self._lookups.busy:
                     self._wait()
                 else:
                     break
@@ -172,9 +172,6 @@ class _Ahead:
             return first
         local, domain, lookup = first
         return self._check.judge(local, domain, lookup.result())
-
-    def _full(self) -> bool:
-        return len(self._queue) >= _MAX_AHEAD or self._lookups.busy
 
     def _wait(self) -> None:
         """Wait for any lookup of this run; there is one, since the first outcome depends on one."""

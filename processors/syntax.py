@@ -152,10 +152,7 @@ _SHORT = 64
 _WORDS = re.compile("[A-Za-z0-9]+")
 _HOST = re.compile("[A-Za-z0-9.-]*")
 
-
-@lru_cache(maxsize=1 << 13)
-def _by_shape(shape: str) -> Syntax:
-    return by_library(shape)
+_by_shape = lru_cache(maxsize=1 << 13)(by_library)
 
 
 def _malformed(address: str) -> Syntax | None:

@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -52,13 +53,11 @@ def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
     name = "a whole number" if kind is int else "a number"
 
     def parse(value: str) -> int | float:
-        try:
+        with suppress(ValueError):
             number = kind(value)
-        except ValueError:
-            number = None
-        if number is None or not least <= number <= most:
-            raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
-        return number
+            if least <= number <= most:
+                return number
+        raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
 
     return _option(parse)
 

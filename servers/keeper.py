@@ -78,9 +78,7 @@ class BundledServer:
         self._started: subprocess.Popen[bytes] | None = None
         # A keeper that is stopping the server holds this lock; the next keeper starts it again.
         if not wait_until(lambda: _try_lock(self._users, fcntl.LOCK_SH), START_TIMEOUT):
-            raise BundledServerError(
-                f"the bundled {kind} in {self._folder} is stopping for too long"
-            )
+            raise BundledServerError(f"the bundled {kind} in {self._folder} does not stop")
         if not wait_until(self._is_ready, START_TIMEOUT):
             raise BundledServerError(self._why())
         self.url = self._server.url()

@@ -67,7 +67,7 @@ def test_a_bundled_server_that_does_not_come_up_hides_nothing(
         fcntl.flock(lock, fcntl.LOCK_EX)  # as a keeper does while it stops the server
         told = found({"REDIS_URL": servers.redis_url})
     assert told["PostgreSQL"].level == PROBLEM
-    assert told["PostgreSQL"].text.endswith("is stopping for too long.")
+    assert told["PostgreSQL"].text.endswith("does not stop.")
     assert told["Redis"].level == OK
 
 
