@@ -92,7 +92,7 @@ def backup(
     """
     with session():
         server = database.server_version()
-    choices = (each for each in all_tools(url, bundled=bundled) if each.reaching)
+    choices = (each for each in all_tools(url, bundled=bundled) if each.can_connect)
     tools = next((each for each in choices if each.major >= server), None)
     if tools is None:
         raise BackupError(
@@ -189,7 +189,7 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
             f"The backup's tables are of version {version}, and this code knows them up to"
             f" {NEWEST}. Install the version that it is from"
         )
-    writer = next((each for each in (reader, *choices) if each.reaching), None)
+    writer = next((each for each in (reader, *choices) if each.can_connect), None)
     if writer is None:
         raise BackupError(
             "The server must be reached by TLS, which the bundled psql lacks. Install"
@@ -197,8 +197,8 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
         )
     with session():
         _refuse_unless_empty()
-        modern = database.server_version() >= 17
-    _load(reader, writer, source, progress, modern=modern)
+        strip = database.server_version() < 17
+    _load(reader, writer, source, progress, strip=strip)
     with session(SECONDS):
         schema.migrate()
         pool.execute_sql("ANALYZE batch, chunk")
@@ -268,10 +268,8 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 """
 
 
-def _load(
-    reading: Tools, writing: Tools, source: Path, progress: Progress, *, modern: bool
-) -> None:
-    """Run the backup's statements in one transaction, committed only if all of them arrive."""
+def _load(reading: Tools, writing: Tools, source: Path, progress: Progress, *, strip: bool) -> None:
+    """In one transaction, run all of the backup's statements, without _TOO_NEW if `strip`."""
     with tempfile.TemporaryFile() as errors:
         reader = reading.start(
             "pg_restore",
@@ -292,7 +290,7 @@ def _load(
             # If the writer ends early, the reader is stuck, and the writer's error is reported.
             with contextlib.suppress(BrokenPipeError):
                 writer.stdin.write(_FIRST.encode())
-                _pump(reader.stdout, writer.stdin, progress, strip=not modern)
+                _pump(reader.stdout, writer.stdin, progress, strip=strip)
                 if reader.wait() == 0:
                     writer.stdin.write(b"COMMIT;\n")
                 writer.stdin.close()

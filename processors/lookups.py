@@ -156,7 +156,7 @@ class Lookups:
         self._cache: dict[str, Known] = {}
         self._flying: dict[str, Lookup] = {}
         self._paused_until = 0.0
-        # The rest belongs to the loop's thread. `_failures` says of each recent lookup whether it
+        # The rest belongs to the loop's thread. `_failures` has for each recent lookup whether it
         # failed.
         self._failures: deque[bool] = deque(maxlen=LAST)
         self._slots = asyncio.Semaphore(concurrency)

@@ -1,8 +1,8 @@
 """Reads the rows of a workbook (XLSX) through a child process, workbook_child.py.
 
-The library keeps a whole sheet in memory, and a workbook may be made to do harm. So each workbook
-is read by a child process with limited memory and time, and few run at once. The child writes the
-rows to a file, from which rows() reads them meanwhile, so that a slow download keeps no child.
+The library python-calamine keeps a whole sheet in memory, and a workbook may be made to do harm. So
+each is read by a child process with limited memory and time, and few run at once. The child writes
+the rows to a file, from which rows() reads them meanwhile, so that a slow download keeps no child.
 """
 
 from __future__ import annotations
