@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import signal
 import sys
-import time
 
 from admin import verbs
 from admin.verbs import ManageError, Report
 from runtime import command
+from runtime.every import Every
 
 # Seconds between two lines of progress where there is no terminal.
 LINE_SECONDS = 5.0
@@ -22,19 +23,19 @@ class Meter:
 
     def __init__(self) -> None:
         self._terminal = sys.stderr.isatty()
-        self._next = time.monotonic() + (0.0 if self._terminal else LINE_SECONDS)
         self._shown = False
+        self._line = Every(LINE_SECONDS)
+        self._line.restart()
 
     def __call__(self, text: str) -> None:
         if self._terminal:
             sys.stderr.write(f"\r{text}\x1b[K")
             sys.stderr.flush()
             self._shown = True
-        elif time.monotonic() >= self._next:
-            self._next = time.monotonic() + LINE_SECONDS
+        elif self._line.due():
             sys.stderr.write(f"{text}\n")
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Clear the terminal's line."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
@@ -46,10 +47,12 @@ def _parser() -> argparse.ArgumentParser:
         "Every verb works on the configured servers, whether app and workers run or not. Exit\n"
         "status 0 if all is well, 1 if not, 2 for wrong usage or settings.",
     )
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    subparsers = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
 
     def add(name: str, about: str) -> argparse.ArgumentParser:
-        verb = verbs.add_parser(name, help=about, description=f"{about[0].upper()}{about[1:]}.")
+        verb = subparsers.add_parser(
+            name, help=about, description=f"{about[0].upper()}{about[1:]}."
+        )
         verb.add_argument("--json", action="store_true", help="print one JSON document")
         return verb
 
@@ -57,11 +60,10 @@ def _parser() -> argparse.ArgumentParser:
     retry = add("retry", "process emails of a completed batch again")
     retry.add_argument("batch", type=int, metavar="BATCH")
     retry.add_argument("which", metavar="WHICH", help="failed, unknown, or a reason")
-    for name, about in (
-        ("cancel", "cancel a batch; what is counted stays"),
-        ("delete", "delete a batch that has ended, with its file and all that came of it"),
-    ):
-        add(name, about).add_argument("batch", type=int, metavar="BATCH")
+    cancel = add("cancel", "cancel a batch; what is counted stays")
+    cancel.add_argument("batch", type=int, metavar="BATCH")
+    delete = add("delete", "delete a batch that has ended, with its file and all that came of it")
+    delete.add_argument("batch", type=int, metavar="BATCH")
     purge = add("purge", "delete all batches that ended long ago")
     purge.add_argument("--older-than", type=_days, metavar="DAYS", required=True)
     purge.add_argument("--dry-run", action="store_true", help="only list them")
@@ -69,9 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     backup = add("backup", "write all batches to a file, while app and workers run")
     backup.add_argument("file", metavar="FILE", help="- for standard output")
     backup.add_argument("--force", action="store_true", help="replace a file that is there")
-    add("restore", "restore a backup into a database without batches").add_argument(
-        "file", metavar="FILE"
-    )
+    restore = add("restore", "restore a backup into a database without batches")
+    restore.add_argument("file", metavar="FILE")
     return parser
 
 
@@ -89,18 +90,15 @@ def main() -> int:
     # Errors are printed as one sentence; without a handler, logging would print them, too.
     logging.getLogger().addHandler(logging.NullHandler())
     signal.signal(signal.SIGTERM, _end)  # tidies up, as Ctrl-C does
-    meter = Meter()
     try:
-        report = verbs.run(arguments, settings, meter)
+        with contextlib.closing(Meter()) as meter:
+            report = verbs.run(arguments, settings, meter)
     except ManageError as error:
         report = Report({"error": str(error)}, ok=False)
-        meter.end()
         sys.stderr.write(f"{error}\n")
     except KeyboardInterrupt:
-        meter.end()
         sys.stderr.write("interrupted\n")
         return 130
-    meter.end()
     _print(arguments, report)
     return 0 if report.ok else 1
 

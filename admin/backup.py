@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from batches import invariants
 from postgres import database, schema
 from postgres.database import APPLICATION, pool, session
 from postgres.schema import NEWEST
+from runtime.every import Every
 from runtime.phrases import several
 
 # All tables of this project.
@@ -38,7 +38,7 @@ _BLOCK = 1 << 20
 # notice that the very end of a file is missing.
 _END = b"\nend of email-batch backup\n"
 
-# Is told the number of bytes written or read so far.
+# Takes the number of bytes written or read so far.
 Progress = Callable[[int], object]
 
 
@@ -92,7 +92,7 @@ def backup(
     """
     with session():
         server = database.server_version()
-    choices = (each for each in all_tools(url, bundled=bundled) if each.reaching)
+    choices = (each for each in all_tools(url, bundled=bundled) if each.can_connect)
     tools = next((each for each in choices if each.major >= server), None)
     if tools is None:
         raise BackupError(
@@ -189,7 +189,7 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
             f"The backup's tables are of version {version}, and this code knows them up to"
             f" {NEWEST}. Install the version that it is from"
         )
-    writer = next((each for each in (reader, *choices) if each.reaching), None)
+    writer = next((each for each in (reader, *choices) if each.can_connect), None)
     if writer is None:
         raise BackupError(
             "The server must be reached by TLS, which the bundled psql lacks. Install"
@@ -197,8 +197,8 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
         )
     with session():
         _refuse_unless_empty()
-        modern = database.server_version() >= 17
-    _load(reader, writer, source, progress, modern=modern)
+        strip = database.server_version() < 17
+    _load(reader, writer, source, progress, strip=strip)
     with session(SECONDS):
         schema.migrate()
         pool.execute_sql("ANALYZE batch, chunk")
@@ -219,15 +219,14 @@ def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
         try:
             listed = tools.output("pg_restore", "--list", str(source))
             if not re.search(r"TABLE DATA \S+ schema_version ", listed):
-                why = "it has none of our tables"
-                continue
+                raise ToolError("it has none of our tables")
             numbers = tools.output(
                 "pg_restore", "--data-only", "--table=schema_version", "--file=-", str(source)
             )
         except ToolError as error:
             why = str(error)
-            continue
-        return tools, max(map(int, re.findall(r"^(\d+)\t", numbers, re.M)), default=0)
+        else:
+            return tools, max(map(int, re.findall(r"^(\d+)\t", numbers, re.M)), default=0)
     raise BackupError(f"{source} can't be read as a backup: {why}")
 
 
@@ -243,17 +242,18 @@ def _refuse_unless_empty() -> None:
             f"Others are connected to the database: {names}. Stop app and workers; a PgBouncer may"
             " keep their connections open"
         )
-    if schema.version() is not None:
-        (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
-        if batches:
-            raise BackupError(
-                f"The database has {batches} batches already. Restore into an empty one, such as a"
-                " new database, and name it by DATABASE_URL"
-            )
+    if schema.version() is None:
+        return
+    (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
+    if batches:
+        raise BackupError(
+            f"The database has {batches} batches already. Restore into an empty one, such as a new"
+            " database, and name it by DATABASE_URL"
+        )
 
 
-# Statements before the backup's own, in the same transaction. The lock lets an app or a worker that
-# starts meanwhile wait. The tables of an app that ran before must still be empty.
+# Statements before the backup's own, in the same transaction. The lock makes an app or a
+# worker that starts meanwhile wait. The tables of an app that ran before must still be empty.
 _FIRST = f"""
 BEGIN;
 SET LOCAL lock_timeout = '{_LOCK_WAIT}';
@@ -268,10 +268,8 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 """
 
 
-def _load(
-    reading: Tools, writing: Tools, source: Path, progress: Progress, *, modern: bool
-) -> None:
-    """Run the backup's statements in one transaction, committed only when all have come."""
+def _load(reading: Tools, writing: Tools, source: Path, progress: Progress, *, strip: bool) -> None:
+    """In one transaction, run all of the backup's statements, without _TOO_NEW if `strip`."""
     with tempfile.TemporaryFile() as errors:
         reader = reading.start(
             "pg_restore",
@@ -292,7 +290,7 @@ def _load(
             # If the writer ends early, the reader is stuck, and the writer's error is reported.
             with contextlib.suppress(BrokenPipeError):
                 writer.stdin.write(_FIRST.encode())
-                _pump(reader.stdout, writer.stdin, progress, strip=not modern)
+                _pump(reader.stdout, writer.stdin, progress, strip=strip)
                 if reader.wait() == 0:
                     writer.stdin.write(b"COMMIT;\n")
                 writer.stdin.close()
@@ -308,13 +306,12 @@ _TOO_NEW = b"SET transaction_timeout = 0;\n"
 
 def _pump(source: IO[bytes], target: IO[bytes], progress: Progress, *, strip: bool = False) -> int:
     """Copy the source to the target, without _TOO_NEW if `strip`; return the number of bytes."""
-    total, next_progress = 0, 0.0
+    total, report = 0, Every(PROGRESS_SECONDS)
     while block := source.read(_BLOCK):
         target.write(block.replace(_TOO_NEW, b"", 1) if strip and not total else block)
         total += len(block)
-        if time.monotonic() >= next_progress:
+        if report.due():
             progress(total)
-            next_progress = time.monotonic() + PROGRESS_SECONDS
     target.flush()
     progress(total)
     return total

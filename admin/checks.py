@@ -1,6 +1,6 @@
 """The checks of `manage.py check`: configuration, versions, disks, processor, servers and workers.
 
-Each check is a function that yields diagnostics. A check that fails leaves the others be.
+Each check is a function that yields diagnostics. If one fails, the others are still made.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ from web.access.sign_in import Access, is_loopback
 from web.access.users import Users
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
-# The oldest with pg_current_xact_id() and xid8.
+# The oldest PostgreSQL with pg_current_xact_id() and xid8.
 OLDEST_POSTGRES = 13
-# The oldest with LPOS.
+# The oldest Redis with LPOS.
 OLDEST_REDIS = (6, 0, 6)
 # Seconds by which clocks may differ.
 CLOCK_SECONDS = 2.0
-# Seconds that an answer may take.
+# Seconds that a server's answer may take.
 SLOW_SECONDS = 0.05
 # Times that a server's answer is measured.
 MEASUREMENTS = 5
@@ -61,7 +61,15 @@ class Diagnostic:
 
 def run(settings: Settings) -> Iterator[Diagnostic]:
     """Make all checks, one after the other, in a few seconds at most."""
-    for part, check in _CHECKS.items():
+    checks: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
+        "configuration": _configuration,
+        "versions": _versions,
+        "disk": _disks,
+        "processor": _processor,
+        "PostgreSQL": _postgres,
+        "Redis": _redis,
+    }
+    for part, check in checks.items():
         try:
             yield from check(settings)
         except BundledServerError as error:
@@ -79,7 +87,7 @@ def _judged(wrong: bool, part: str, text: str, advice: str, level: str = WARNING
 def _configuration(settings: Settings) -> Iterator[Diagnostic]:
     if settings.path.stat().st_mode & 0o002:
         text = f"everybody on this machine can change {settings.path}."
-        yield Diagnostic(WARNING, "configuration", text, f"Say chmod o-w {settings.path.name}.")
+        yield Diagnostic(WARNING, "configuration", text, f"Run chmod o-w {settings.path.name}.")
     else:
         yield Diagnostic(OK, "configuration", f"{settings.path} is complete.")
     yield from _access(settings)
@@ -92,11 +100,9 @@ def _access(settings: Settings) -> Iterator[Diagnostic]:
     except SettingsError as error:
         yield Diagnostic(PROBLEM, "access", str(error))
         return
-    if access.trusted_user_header:
+    if header := access.trusted_user_header:
         proxies = " ".join(map(str, access.trusted_proxies))
-        text = (
-            f"users may come in whom the proxy at {proxies} names by {access.trusted_user_header}."
-        )
+        text = f"users whom the proxy at {proxies} names by {header} may come in."
     elif users := Users(settings.users_path).present():
         text = f"{len(users)} in {settings.users_path} may sign in."
     elif access.allow_anonymous:
@@ -108,7 +114,7 @@ def _access(settings: Settings) -> Iterator[Diagnostic]:
     yield Diagnostic(OK, "access", text)
     if not is_loopback(settings.server.host) and not access.trusted_proxies:
         advice = "Put a proxy with HTTPS in front, and name it by [access] trusted_proxies."
-        yield Diagnostic(WARNING, "access", "passwords go over the network readable.", advice)
+        yield Diagnostic(WARNING, "access", "passwords go over the network in plain text.", advice)
 
 
 def _versions(_: Settings) -> Iterator[Diagnostic]:
@@ -117,7 +123,7 @@ def _versions(_: Settings) -> Iterator[Diagnostic]:
     pins = re.findall(r"^([\w.-]+)==([\w.]+)", REQUIREMENTS.read_text(encoding="utf-8"), re.M)
     others = list(filter(None, (_difference(*pin) for pin in pins)))
     text = "; ".join([python, ", ".join(others) or f"all {len(pins)} packages are as pinned"])
-    advice = f"Say {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
+    advice = f"Run {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
     yield _judged(bool(others), "Python", f"{text}.", advice)
 
 
@@ -191,12 +197,13 @@ def _postgres(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
-    version, encoding, may_create, read_only = _row(
+    version, encoding, may_create, read_only = pool.execute_sql(
         "SELECT current_setting('server_version'), current_setting('server_encoding'),"
         " has_schema_privilege(current_schema(), 'CREATE'),"
         " current_setting('transaction_read_only')::boolean"
-    )
-    seconds, offset = _timed(lambda: float(_row("SELECT extract(epoch FROM clock_timestamp())")[0]))
+    ).fetchone()
+    clock = "SELECT extract(epoch FROM clock_timestamp())"
+    seconds, offset = _timed(lambda: float(pool.execute_sql(clock).fetchone()[0]))
     yield _answering("PostgreSQL", f"version {version}", seconds)
     if database.server_version() < OLDEST_POSTGRES:
         text = f"{OLDEST_POSTGRES} or newer is needed."
@@ -210,11 +217,6 @@ def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
     yield _clock("PostgreSQL", offset)
     yield _tables(bool(may_create))
     yield _connections(settings)
-
-
-def _row(sql: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = pool.execute_sql(sql).fetchone()
-    return row
 
 
 def _tables(may_create: bool) -> Diagnostic:
@@ -235,11 +237,11 @@ def _tables(may_create: bool) -> Diagnostic:
 def _connections(settings: Settings) -> Diagnostic:
     most, reserved, used = map(
         int,
-        _row(
+        pool.execute_sql(
             "SELECT current_setting('max_connections'),"
             " current_setting('superuser_reserved_connections'),"
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
-        ),
+        ).fetchone(),
     )
     app, worker = settings.server.connections, settings.worker.connections
     left = most - reserved - app
@@ -258,7 +260,7 @@ def _redis(settings: Settings) -> Iterator[Diagnostic]:
     except redis.RedisError as error:
         advice = "See [redis] url, or REDIS_URL, and whether the server runs."
         text = f"it can't be used: {_message(error)}."
-        yield Diagnostic(PROBLEM, "Redis", text, f"{advice} Until then pages move once a second.")
+        yield Diagnostic(PROBLEM, "Redis", text, f"{advice} Until then pages change once a second.")
 
 
 def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
@@ -278,10 +280,10 @@ def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
         yield from _redis_settings(info, seconds)
     client.set(f"{doorbell.key}:probe", "", ex=10)
     yield _clock("Redis", offset)
-    roll = presence.workers(client, doorbell.key)
-    if roll.alive:
-        names = ", ".join(f"{worker.host}:{worker.pid}" for worker in roll.alive)
-        yield Diagnostic(OK, "workers", f"{len(roll.alive)} alive: {names}.")
+    alive = presence.workers(client, doorbell.key).alive
+    if alive:
+        names = ", ".join(f"{worker.host}:{worker.pid}" for worker in alive)
+        yield Diagnostic(OK, "workers", f"{len(alive)} alive: {names}.")
     else:
         yield Diagnostic(WARNING, "workers", "none is alive, so batches wait.", "Start worker.py.")
 
@@ -326,14 +328,3 @@ def _clock(name: str, offset: float) -> Diagnostic:
 def _message(error: BaseException) -> str:
     """Return an error's message as the end of a sentence, without its full stop."""
     return logs.said(error).rstrip(".")
-
-
-# Each check by the part that is named if the check fails.
-_CHECKS: dict[str, Callable[[Settings], Iterator[Diagnostic]]] = {
-    "configuration": _configuration,
-    "versions": _versions,
-    "disk": _disks,
-    "processor": _processor,
-    "PostgreSQL": _postgres,
-    "Redis": _redis,
-}

@@ -30,12 +30,12 @@ class ToolError(Exception):
 class Tools:
     """pg_dump, pg_restore and psql of one version, for the PostgreSQL at `url`.
 
-    Tools that are not `reaching` can't connect, for want of TLS, but still can read a file.
+    `can_connect` is false if they lack the TLS that the URL asks for; they still can read a file.
     """
 
-    def __init__(self, folder: Path, url: str, *, reaching: bool = True) -> None:
+    def __init__(self, folder: Path, url: str, *, can_connect: bool = True) -> None:
         self._folder = folder
-        self.reaching = reaching
+        self.can_connect = can_connect
         # Arguments would show the password to everybody on the machine. Variables that the URL
         # leaves open keep their values, as for psycopg2.
         given = {
@@ -81,7 +81,7 @@ def all_tools(url: str, *, bundled: bool) -> list[Tools]:
     """
     mode = parse_dsn(url).get("sslmode") or os.environ.get("PGSSLMODE")
     programs = postgres_programs()
-    ours = Tools(programs[max(programs)], url, reaching=bundled or mode not in _WITH_TLS)
+    ours = Tools(programs[max(programs)], url, can_connect=bundled or mode not in _WITH_TLS)
     on_path = [shutil.which(tool) for tool in ("pg_dump", "pg_restore", "psql")]
     if bundled or not all(on_path):
         return [ours]

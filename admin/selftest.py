@@ -1,4 +1,4 @@
-"""`python worker.py --selftest`: kill a worker on one's own installation, and see nothing lost.
+"""`python worker.py --selftest`: kill a worker, and see that nothing is lost.
 
 The selftest works on the configured servers, in a schema, a Redis list and channels of its own, and
 with a processor of its own: workers in service have nothing to do with it.
@@ -44,7 +44,7 @@ TIMEOUT = 120.0
 _PAUSE_EVERY = 20
 
 # PgBouncer ignores or refuses most options of a new connection.
-_SHARED = (
+_NO_SCHEMA = (
     "PostgreSQL doesn't take the selftest's work into a schema of its own (search_path), as happens"
     " with PgBouncer in between. Give it the address of PostgreSQL itself, by DATABASE_URL."
 )
@@ -55,7 +55,7 @@ class SelftestError(Exception):
 
 
 def slow_check(addresses: Iterable[str]) -> Iterator[Outcome]:
-    """Check addresses, at most about 10,000 a second and thread."""
+    """Check addresses, at most about 10,000 per second and thread."""
     for number, outcome in enumerate(check(addresses), start=1):
         if number % _PAUSE_EVERY == 0:
             time.sleep(0.002)
@@ -94,11 +94,11 @@ def _create_schema(name: str) -> None:
         with session(60):
             (path,) = pool.execute_sql("SELECT current_setting('search_path')").fetchone()
             if path != name:
-                raise SelftestError(_SHARED)
+                raise SelftestError(_NO_SCHEMA)
             pool.execute_sql(f"CREATE SCHEMA {name}")
     except database.UNREACHABLE as error:
         if "startup parameter" in str(error):
-            raise SelftestError(_SHARED) from None
+            raise SelftestError(_NO_SCHEMA) from None
         raise
 
 
@@ -200,12 +200,12 @@ def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
             ).fetchall()
         )
         (redone,) = pool.execute_sql("SELECT sum(redone) FROM chunk").fetchone()
-    failed = ("failed", MALFORMED_REASON)
-    expected = [
-        (address, *(("processed", None) if "@" in address else failed)) for address in _addresses()
-    ]
-    wrong = sum((rows - Counter(expected)).values()) + sum((Counter(expected) - rows).values())
-    malformed = len(range(0, ROWS, MALFORMED_EVERY))
+    expected = Counter(
+        (address, "processed", None) if "@" in address else (address, "failed", MALFORMED_REASON)
+        for address in _addresses()
+    )
+    wrong = (rows - expected).total() + (expected - rows).total()
+    malformed = sum("@" not in address for address in _addresses())
     counts = (batch.processed_count, batch.failed_count, batch.status)
     if redone:
         say(f"{redone} turns of the killed worker were undone and repeated.")

@@ -47,7 +47,7 @@ NAMED = 20
 CHECK = "python manage.py check says more."
 
 T = TypeVar("T")
-# Is told the progress of a verb, as a text.
+# Shows a text about a verb's progress.
 Meter = Callable[[str], object]
 
 
@@ -74,7 +74,7 @@ class Commands:
         self._meter = meter
         self._bundled = settings.database.url == BUNDLED
         self._queue = BatchQueue(doorbell.client, settings.redis.queue_key)
-        # Shown in the batch's history.
+        # The name in the history of a changed batch.
         self._by = f"{_user()} (manage.py)"
 
     def status(self, _: argparse.Namespace) -> Report:

@@ -53,9 +53,9 @@ TIMED_OUT = Outcome("failed", "timed_out")
 # Characters that `of_lines` gets at once; the line that passes this limit is included.
 AT_ONCE = 24_000
 
-# Outcomes that checked() has accepted before: MAX_ACCEPTED at most, because a processor may invent
-# any number of reasons.
-_accepted: set[Outcome] = set()
+# Outcomes that checked() accepts without a closer look: MAX_ACCEPTED at most, because a processor
+# may invent any number of reasons.
+_accepted = {PROCESSED}
 MAX_ACCEPTED = 1000
 
 
@@ -81,15 +81,10 @@ def checked(outcome: object) -> Outcome:
     """
     if type(outcome) is Outcome and outcome in _accepted:
         return outcome
-    if isinstance(outcome, Outcome):
-        status, reason = outcome
-        if status == "processed" and reason is None:
+    match outcome:
+        case Outcome("processed", None):
             return outcome
-        if (
-            status in ("processed", "failed")
-            and isinstance(reason, str)
-            and reasons.is_code(reason)
-        ):
+        case Outcome("processed" | "failed" as status, str(reason)) if reasons.is_code(reason):
             if not reasons.allowed(status, reason):
                 raise ProcessorError(f"no {status} email has the reason {reason!r}")
             if len(_accepted) < MAX_ACCEPTED:
@@ -130,9 +125,8 @@ def process(
     while findings.count < len(addresses):
         start = findings.count
         try:
-            for outcome in islice(
-                processor(islice(addresses, start, None)), len(addresses) - start
-            ):
+            outcomes = processor(islice(addresses, start, None))
+            for outcome in islice(outcomes, len(addresses) - start):
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
@@ -214,9 +208,8 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
 
     `options` are the settings in its section. Raises ProcessorError.
     """
-    module_name, _, attribute = (
-        "processors.check:configured_check" if name == "check" else name
-    ).partition(":")
+    full_name = "processors.check:configured_check" if name == "check" else name
+    module_name, _, attribute = full_name.partition(":")
     try:
         processor = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:

@@ -156,7 +156,7 @@ class Lookups:
         self._cache: dict[str, Known] = {}
         self._flying: dict[str, Lookup] = {}
         self._paused_until = 0.0
-        # The rest belongs to the loop's thread. `_failures` says of each recent lookup whether it
+        # The rest belongs to the loop's thread. `_failures` has for each recent lookup whether it
         # failed.
         self._failures: deque[bool] = deque(maxlen=LAST)
         self._slots = asyncio.Semaphore(concurrency)
@@ -182,7 +182,7 @@ class Lookups:
     def begin(self, domain: str) -> Lookup:
         """Begin a lookup of the domain, or join the lookup of it that is under way.
 
-        It is done within 2.5 times the limit of a lookup, even if all slots are taken.
+        The lookup is done within 2.5 times its limit, even if all slots are taken.
         """
         lookup = Lookup()
         with self._lock:
@@ -235,7 +235,7 @@ class Lookups:
 
     async def _look_up(self, domain: str, lookup: Lookup) -> None:
         # If no slot is free in time, that says nothing about the domain and isn't cached.
-        reason, seconds = "dns_timeout", 0.0
+        reason = "dns_timeout"
         known: Known | None = None
         try:
             await asyncio.wait_for(self._slots.acquire(), PATIENCE * self._seconds)

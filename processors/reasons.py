@@ -32,73 +32,52 @@ class Reason(NamedTuple):
 
 
 CATALOGUE = {
-    reason.code: reason
-    for reason in (
-        # The syntax.
-        Reason("no_at_sign", "invalid", "There is no @-sign."),
-        Reason("no_local_part", "invalid", "There is nothing before the @-sign."),
-        Reason("no_domain", "invalid", "There is nothing after the @-sign."),
-        Reason("bad_local_part", "invalid", "The part before the @-sign is malformed."),
-        Reason("bad_domain", "invalid", "The part after the @-sign is malformed."),
-        Reason("bad_syntax", "invalid", "The address is malformed."),
-        Reason("too_long", "invalid", "The address, or a part of it, is too long."),
-        Reason(
-            "no_top_level_domain",
-            "invalid",
-            "The domain lacks an ending such as .com.",
-        ),
-        Reason(
-            "reserved_domain",
-            "invalid",
-            "The domain is reserved for special use; no mail can be sent to it.",
-        ),
-        Reason(
-            "quoted_local_part",
-            "invalid",
-            "The part before the @-sign is in quotes, which hardly any mail system accepts.",
-        ),
-        Reason("ip_address", "invalid", "There is an IP address where the domain should be."),
-        Reason(
-            "display_name",
-            "invalid",
-            "There is a name or angle brackets around the address; only the address may be there.",
-        ),
-        # The domain's servers.
-        Reason("no_such_domain", "invalid", "The domain does not exist."),
-        Reason("no_mail_server", "invalid", "The domain has no server that takes mail."),
-        Reason("null_mx", "invalid", "The domain says that it accepts no mail."),
-        # Errors of the processing.
-        Reason("error", "invalid", "The check of this address failed with an error; see the log."),
-        Reason("worker_crashed", "invalid", "The check of this address made the worker crash."),
-        Reason("timed_out", "invalid", "The check of this address took too long."),
-        # Reasons of processed emails.
-        Reason("likely_typo", "risky", "The domain is probably mistyped."),
-        Reason("disposable", "risky", "The domain is for throw-away addresses."),
-        Reason(
-            "role_account",
-            "risky",
-            "The address belongs to a role such as info or postmaster, not to a person.",
-        ),
-        Reason(
-            "dns_timeout",
-            "unknown",
-            "It is not known whether the domain takes mail: the DNS gave no answer in time.",
-        ),
-        Reason(
-            "dns_error",
-            "unknown",
-            "It is not known whether the domain takes mail: the DNS answered with an error.",
-        ),
-        Reason(
-            "dns_paused",
-            "unknown",
-            "It is not known whether the domain takes mail: the DNS was out of order, so it was not"
-            " asked.",
-        ),
-        Reason("unknown", "unknown", "It could not be found out whether the address takes mail."),
-        # Any verdict.
-        Reason(OTHER_REASONS, "", "Other reasons."),
-    )
+    code: Reason(code, verdict, explanation)
+    for verdict, explanations in {
+        "invalid": {
+            # The syntax.
+            "no_at_sign": "There is no @-sign.",
+            "no_local_part": "There is nothing before the @-sign.",
+            "no_domain": "There is nothing after the @-sign.",
+            "bad_local_part": "The part before the @-sign is malformed.",
+            "bad_domain": "The part after the @-sign is malformed.",
+            "bad_syntax": "The address is malformed.",
+            "too_long": "The address, or a part of it, is too long.",
+            "no_top_level_domain": "The domain lacks an ending such as .com.",
+            "reserved_domain": "The domain is reserved for special use; no mail can be sent to it.",
+            "quoted_local_part": "The part before the @-sign is in quotes,"
+            " which hardly any mail system accepts.",
+            "ip_address": "There is an IP address where the domain should be.",
+            "display_name": "There is a name or angle brackets around the address;"
+            " only the address may be there.",
+            # The domain's servers.
+            "no_such_domain": "The domain does not exist.",
+            "no_mail_server": "The domain has no server that takes mail.",
+            "null_mx": "The domain says that it accepts no mail.",
+            # Errors of the processing.
+            "error": "The check of this address failed with an error; see the log.",
+            "worker_crashed": "The check of this address made the worker crash.",
+            "timed_out": "The check of this address took too long.",
+        },
+        "risky": {
+            "likely_typo": "The domain is probably mistyped.",
+            "disposable": "The domain is for throw-away addresses.",
+            "role_account": "The address belongs to a role such as info or postmaster,"
+            " not to a person.",
+        },
+        "unknown": {
+            "dns_timeout": "It is not known whether the domain takes mail: the DNS"
+            " gave no answer in time.",
+            "dns_error": "It is not known whether the domain takes mail: the DNS"
+            " answered with an error.",
+            "dns_paused": "It is not known whether the domain takes mail: the DNS"
+            " was out of order, so it was not asked.",
+            "unknown": "It could not be found out whether the address takes mail.",
+        },
+        # A sum of reasons of any verdict.
+        "": {OTHER_REASONS: "Other reasons."},
+    }.items()
+    for code, explanation in explanations.items()
 }
 # The codes whose verdict is `unknown`.
 UNKNOWN = tuple(reason.code for reason in CATALOGUE.values() if reason.verdict == "unknown")

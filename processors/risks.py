@@ -59,11 +59,6 @@ class ListError(Exception):
     """The team's own list of disposable domains can't be used; the message says why."""
 
 
-def is_typo(domain: str) -> bool:
-    """Return whether the domain is a likely typo."""
-    return domain in TYPOS
-
-
 def is_disposable(domain: str, own: Container[str] = ()) -> bool:
     """Return whether the domain or one of its parents is on the package's list or in `own`."""
     while "." in domain:

@@ -96,10 +96,7 @@ def _size(text: str) -> int:
 
 def _reason(error: EmailNotValidError) -> str:
     sentence = str(error)
-    for words, reason in _REASONS:
-        if words in sentence:
-            return reason
-    return "bad_syntax"
+    return next((reason for words, reason in _REASONS if words in sentence), "bad_syntax")
 
 
 def by_library(address: str) -> Syntax:
@@ -155,10 +152,7 @@ _SHORT = 64
 _WORDS = re.compile("[A-Za-z0-9]+")
 _HOST = re.compile("[A-Za-z0-9.-]*")
 
-
-@lru_cache(maxsize=1 << 13)
-def _by_shape(shape: str) -> Syntax:
-    return by_library(shape)
+_by_shape = lru_cache(maxsize=1 << 13)(by_library)
 
 
 def _malformed(address: str) -> Syntax | None:
@@ -217,7 +211,7 @@ def parse(address: str) -> Syntax:
 def parts(address: str) -> tuple[str | None, str, str]:
     """Return (reason or None, local part as written, domain).
 
-    They are those of parse(); without a normal form, this takes less time.
+    The same results as of parse(), in less time, because no normal form is made.
     """
     split = _split(address)
     if split is None:

@@ -1,5 +1,4 @@
-"""What every command does before its own work: read the command line and the settings, and from
-then on stop on signals."""
+"""The start of every command: read its arguments and settings, and prepare to stop on signals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A timer for what a loop does every so many seconds."""
+"""A timer for the periodic work of a loop."""
 
 from __future__ import annotations
 

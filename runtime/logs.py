@@ -161,7 +161,7 @@ class Outage:
 
     def end(self) -> None:
         """Note a call that succeeded; the end of an outage is logged with its seconds."""
-        if self._since is None:  # without the lock, for every call comes by here
+        if self._since is None:  # without the lock, because each successful call comes here
             return
         with self._lock:
             if self._since is None or time.monotonic() < self._failed + self._settle:

@@ -14,7 +14,7 @@ def several(number: int, name: str, plural: str = "") -> str:
 
 
 def percent(part: int, whole: int) -> int:
-    """Rounded down, so that 100 means all."""
+    """A part in percent, rounded down, so that 100 means all."""
     return 100 * part // whole
 
 

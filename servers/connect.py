@@ -22,7 +22,7 @@ from servers.keeper import BundledServer
 RETRY_SECONDS = 1.0
 # Seconds for migrating the tables, which may have to wait for another process that migrates them.
 MIGRATION_SECONDS = 3600.0
-# Seconds between two looks whether the migration is over.
+# Seconds between two checks whether the migration is over.
 LOOK_SECONDS = 0.2
 
 logger = logs.Logger("connect")
@@ -89,7 +89,8 @@ def servers(
     raised at the end.
     """
     with contextlib.suppress(OSError):
-        # Remembered by the module: on a disk that fills later, errors name the full disk.
+        # Chosen now and remembered by tempfile, which finds no folder on a disk that is full later,
+        # and doesn't say why.
         tempfile.gettempdir()
     with postgres(settings, name, connections=connections), redis(settings) as doorbell:
         trials.prepare(doorbell, settings.redis.channel_prefix)

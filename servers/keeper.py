@@ -28,7 +28,6 @@ from pathlib import Path
 from runtime import child
 from servers.bundled import (
     LOOK_SECONDS,
-    POLL,
     SERVERS,
     START_TIMEOUT,
     STOP_TIMEOUT,
@@ -40,7 +39,7 @@ from servers.confinement import BundledServerError
 
 # Seconds for which a new keeper retries a failed start.
 RESTART_TIMEOUT = 5.0
-# Seconds between two looks of a user whether there is a keeper.
+# Seconds between two checks by a user that there is a keeper.
 KEEPER_SECONDS = 2.0
 
 
@@ -61,7 +60,7 @@ def _is_free(descriptor: int, how: int) -> bool:
 
 
 def _open_lock(path: Path) -> int:
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
 
 
 class BundledServer:
@@ -75,47 +74,44 @@ class BundledServer:
         self._server = SERVERS[kind](self._folder)
         self._users = _open_lock(self._folder / "users.lock")
         self._keeper = _open_lock(self._folder / "keeper.lock")
+        # The keeper that this process started last.
+        self._started: subprocess.Popen[bytes] | None = None
         # A keeper that is stopping the server holds this lock; the next keeper starts it again.
         if not wait_until(lambda: _try_lock(self._users, fcntl.LOCK_SH), START_TIMEOUT):
-            raise BundledServerError(
-                f"the bundled {kind} in {self._folder} is stopping for too long"
-            )
-        self._wait_until_ready()
+            raise BundledServerError(f"the bundled {kind} in {self._folder} does not stop")
+        if not wait_until(self._is_ready, START_TIMEOUT):
+            raise BundledServerError(self._why())
         self.url = self._server.url()
         self._leaving = threading.Event()
         self._watch = threading.Thread(target=self._mind_keeper, name="keeper watch", daemon=True)
         self._watch.start()
 
-    def _wait_until_ready(self) -> None:
-        deadline = time.monotonic() + START_TIMEOUT
-        keeper: subprocess.Popen[bytes] | None = None
-        while True:
-            if keeper is not None and keeper.poll() not in (None, 0):
-                raise BundledServerError(self._why())
-            kept = self._is_kept()
-            if kept and self._server.ready():
-                return
-            if not kept and (keeper is None or keeper.poll() is not None):
-                keeper = self._spawn_keeper()
-            if time.monotonic() > deadline:
-                raise BundledServerError(self._why())
-            time.sleep(POLL)
+    def _is_ready(self) -> bool:
+        if self._started is not None and self._started.poll() not in (None, 0):
+            raise BundledServerError(self._why())
+        self._ensure_keeper()
+        return self._is_kept() and self._server.ready()
 
     def _mind_keeper(self) -> None:
-        keeper: subprocess.Popen[bytes] | None = None
         while not self._leaving.wait(KEEPER_SECONDS):
-            coming = keeper is not None and keeper.poll() is None
             # On a full disk, or without the folder, no keeper can start. Try again later.
             with contextlib.suppress(OSError):
-                if not coming and not self._is_kept():
-                    keeper = self._spawn_keeper()
+                self._ensure_keeper()
 
     def _is_kept(self) -> bool:
         return not _is_free(self._keeper, fcntl.LOCK_SH)
 
-    def _spawn_keeper(self) -> subprocess.Popen[bytes]:
+    def _is_coming(self) -> bool:
+        """Return whether a keeper of this process runs; it may not have its lock yet."""
+        return self._started is not None and self._started.poll() is None
+
+    def _ensure_keeper(self) -> None:
+        if not self._is_coming() and not self._is_kept():
+            self._start_keeper()
+
+    def _start_keeper(self) -> None:
         with (self._folder / "keeper.log").open("ab") as log:
-            keeper = child.start(
+            self._started = child.start(
                 *("servers.keeper", self._server.kind, str(self._folder)),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -124,8 +120,7 @@ class BundledServer:
                 start_new_session=True,
             )
         # A keeper that finds another ends at once; without this wait it would stay a zombie.
-        threading.Thread(target=keeper.wait, name="keeper", daemon=True).start()
-        return keeper
+        threading.Thread(target=self._started.wait, name="keeper", daemon=True).start()
 
     def _why(self) -> str:
         log = self._folder / "keeper.log"
@@ -138,17 +133,18 @@ class BundledServer:
         self._leaving.set()
         self._watch.join()
         # If the keeper was killed, a new one must stop the server.
-        coming = None if self._is_kept() else self._spawn_keeper()
+        if not self._is_kept():
+            self._start_keeper()
         fcntl.flock(self._users, fcntl.LOCK_UN)
-        wait_until(lambda: self._left(coming), STOP_TIMEOUT)
+        wait_until(self._has_left, STOP_TIMEOUT)
         os.close(self._users)
         os.close(self._keeper)
 
-    def _left(self, coming: subprocess.Popen[bytes] | None) -> bool:
-        """Return whether the server has stopped or has other users; `coming` is our own keeper."""
+    def _has_left(self) -> bool:
+        """Return whether the server has stopped or has other users."""
         if not self._is_kept():
-            if coming is not None and coming.poll() is None:
-                return False  # that keeper may not have its lock yet
+            if self._is_coming():
+                return False
         elif _is_free(self._users, fcntl.LOCK_EX):
             return False  # no user is left, which the keeper will notice
         # A keeper that stops the server holds the lock exclusively until its process ends.

@@ -19,7 +19,7 @@ from tabular.formats import (
 )
 from tabular.formulas import undefused
 
-# As many as Excel allows. A row with more was probably split at the wrong delimiter.
+# The most columns, as in Excel. A row with more was probably split at the wrong delimiter.
 MAX_COLUMNS = 16_384
 # Characters of the longest cell that is counted as an address.
 MAX_ADDRESS = 320
@@ -100,7 +100,7 @@ def _is_address(cell: str) -> bool:
 def _choose(names: tuple[str, ...], counts: list[int], rows: Sequence[Row]) -> int:
     known = [column for column, name in enumerate(names) if _is_known(name)]
     candidates = [column for column in known if counts[column]] or range(len(counts))
-    best = max(candidates, key=lambda column: (counts[column], -column))
+    best = max(candidates, key=lambda column: counts[column])
     if counts[best]:
         return best
     if known:
@@ -121,8 +121,7 @@ def _named(text: str, names: tuple[str, ...], width: int) -> int:
     if re.fullmatch(r"[0-9]{1,6}", text) and 1 <= int(text) <= width:
         return int(text) - 1
     raise IntakeError(
-        "bad_column",
-        f"There is no column {shorten(text, 40)!r}. {_listed(names, width)}",
+        "bad_column", f"There is no column {shorten(text, 40)!r}. {_listed(names, width)}"
     )
 
 

@@ -34,7 +34,7 @@ class Block:
 
     `numbers` has the line that each row begins on, in order.
     `lines` has the rows as they are written, each with its quotes closed; None for a workbook's.
-    `rows` has the cells of each row, or is None if cells are all that is between delimiters.
+    `rows` has the cells of each row; None if splitting the lines at the delimiter gives them.
     """
 
     numbers: Sequence[int]

@@ -1,8 +1,8 @@
 """Reads the rows of a workbook (XLSX) through a child process, workbook_child.py.
 
-The library keeps a whole sheet in memory, and a workbook may be made to do harm. So each workbook
-is read by a child process with limited memory and time, and few run at once. The child writes the
-rows to a file, from which rows() reads them meanwhile, so that a slow download keeps no child.
+The library python-calamine keeps a whole sheet in memory, and a workbook may be made to do harm. So
+each is read by a child process with limited memory and time, and few run at once. The child writes
+the rows to a file, from which rows() reads them meanwhile, so that a slow download keeps no child.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
         child = _start(file, written, errors)
         try:
             output = io.BufferedReader(_Output(child, written.fileno()))
-            # A child that dies may leave half a character behind; its exit status is told then.
+            # A child that dies may leave half a character behind; the error below reports it.
             text = io.TextIOWrapper(output, "utf-8", errors="replace", newline="")
             yield from enumerate(csv.reader(text), start=1)
             if child.wait() != 0:

@@ -67,7 +67,7 @@ def test_a_bundled_server_that_does_not_come_up_hides_nothing(
         fcntl.flock(lock, fcntl.LOCK_EX)  # as a keeper does while it stops the server
         told = found({"REDIS_URL": servers.redis_url})
     assert told["PostgreSQL"].level == PROBLEM
-    assert told["PostgreSQL"].text.endswith("is stopping for too long.")
+    assert told["PostgreSQL"].text.endswith("does not stop.")
     assert told["Redis"].level == OK
 
 
@@ -83,7 +83,7 @@ def test_a_configuration_that_everybody_can_change(found, tmp_path):
     settings = load(write_config(tmp_path))
     settings.path.chmod(0o666)
     finding = next(checks._configuration(settings))
-    assert (finding.level, finding.advice) == (WARNING, "Say chmod o-w config.ini.")
+    assert (finding.level, finding.advice) == (WARNING, "Run chmod o-w config.ini.")
 
 
 def test_users_that_others_can_read(found, tmp_path):

@@ -222,7 +222,7 @@ def test_progress_is_a_line_now_and_then_where_there_is_no_terminal(monkeypatch,
     monkeypatch.setattr(manage, "LINE_SECONDS", 0.0)
     meter = manage.Meter()
     meter("5 MB written")
-    meter.end()
+    meter.close()
     assert capsys.readouterr().err == "5 MB written\n"
     monkeypatch.setattr(manage, "LINE_SECONDS", 60.0)
     meter = manage.Meter()
