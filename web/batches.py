@@ -1,4 +1,4 @@
-"""The API of stored batches: read batches, emails and results; retry, cancel and delete batches."""
+"""The API of stored batches: read them, their emails and results; retry, cancel and delete them."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ MAX_PAGE, PAGE = 100, 20
 MAX_EMAILS, EMAILS = 500, 50
 # The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
-# Seconds that one chunk of a retry, or one piece of a removal, may take.
+# Seconds that a retry may take for one chunk, and a removal for one piece.
 PIECE_SECONDS = 10.0
 # Seconds that one statement of a search may take.
 SEARCH_SECONDS = 1.5
 # Seconds that the statement that counts a batch's typos may take.
 TYPOS_SECONDS = 8.5
-# Further seconds that PostgreSQL gets to end such a statement before it counts as unreachable.
+# Further seconds in which PostgreSQL must end such a statement, or it counts as unreachable.
 MORE_SECONDS = 1.5
 # The most batches whose counted typos are remembered.
 MAX_TYPOS = 100
@@ -92,7 +92,7 @@ class Batches:
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
-        """Open a session whose statements PostgreSQL ends after `seconds`. Raises Problem then."""
+        """Open a session in which a statement of over `seconds` is ended and raises Problem."""
         try:
             with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
                 yield current
@@ -277,7 +277,7 @@ class Batches:
         return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/cancel: turns that are not committed yet no longer count."""
+        """POST /api/batches/{id}/cancel: the outcomes of turns under way are dropped."""
         with _refused_by_state(), self._connect():
             snapshot = changes.cancel(batch_id, sign_in.user())
         if snapshot is None:

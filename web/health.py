@@ -42,12 +42,12 @@ class Status:
     schema_version: int | None = None
     workers: Workers | None = None
     queue_depth: int | None = None
-    # The error that Redis answers to every command, if it does.
+    # The error with which Redis answers every command, if it does.
     refusal: str | None = None
 
 
 class Health:
-    """Asks PostgreSQL and Redis. One object serves all request threads.
+    """Asks PostgreSQL and Redis for their state. One object serves all request threads.
 
     `postgres` logs the outages of PostgreSQL, whichever part of the app meets one.
     """
@@ -136,7 +136,7 @@ def _report(status: Status) -> dict[str, Any]:
 
 
 def gauges(status: Status) -> list[Metric]:
-    """Return the state as numbers for /metrics, without the unknown ones."""
+    """Return the state as gauges for /metrics; an unknown one has no sample."""
     backlog, workers = status.backlog, status.workers
     unfinished = None if backlog is None else backlog.unfinished
     waiting = None if backlog is None else backlog.seconds or 0.0
@@ -280,5 +280,5 @@ def _silent() -> str:
     return json.dumps({"notice": notice, "texts": _texts(report)})
 
 
-# The part of a report, as JSON, that the pages' scripts show while this server does not answer.
+# The part of a report, as JSON, that a page's scripts show while this server doesn't answer.
 SILENT = _silent()

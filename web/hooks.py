@@ -74,8 +74,8 @@ class Hooks:
 def _refuse_broken_address(path: str, query: str) -> None:
     """Raise Problem for an address that is not UTF-8, because Bottle drops such bytes.
 
-    It would serve /metrics for a path that a proxy doesn't recognize as /metrics, which the proxy
-    may guard; and a search for nothing but such bytes would find everything.
+    Otherwise a path with such bytes in /metrics would reach /metrics past a proxy that blocks it,
+    and a search for nothing but such bytes would find everything.
     """
     for code, text in (
         ("bad_path", path.encode("latin-1")),  # WSGI has the path's bytes as Latin-1

@@ -1,4 +1,4 @@
-"""GET /api/openapi.json: the API described by OpenAPI 3.1."""
+"""The API's description in OpenAPI 3.1, which GET /api/openapi.json returns."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ from web.uploads import Uploads
 
 STATIC = ROOT / "static"
 
-# Parameters in the address of a batch's page that filter the table of its rows.
+# Parameters of a batch's page that filter the table of its rows.
 FILTERS = ("verdict", "reason", "status", "kind", "q")
 
 bottle.TEMPLATE_PATH[:] = [str(ROOT / "views")]
@@ -46,9 +46,9 @@ def static_version() -> str:
 
 
 def imported_modules(script: str) -> list[str]:
-    """Return the paths under static/ of all modules that a script imports, in any depth.
+    """Return the paths under static/ of all modules that a script imports, directly or not.
 
-    A page names them, so that a browser loads them at once and not one after another.
+    A page lists them, so that a browser loads them at once and not one after another.
     """
     found: set[Path] = set()
     unread = [STATIC / "js" / f"{script}.js"]
@@ -97,7 +97,7 @@ class Pages:
         return body
 
     def home(self) -> str:
-        """GET /: the upload form and the batches, filtered by q and status; older than `before`."""
+        """GET /?q=&status=&before=: the upload form, and a page of the batches."""
         batch_id = number_from_query("batch", None, models.MAX_ID)
         if batch_id:  # the address of a batch's page in earlier versions
             bottle.redirect(f"/batches/{batch_id}", 303)
@@ -117,7 +117,7 @@ class Pages:
         )
 
     def batch(self, batch_id: int) -> str:
-        """GET /batches/{id}: progress, sums of the outcomes, and the rows, filtered by FILTERS."""
+        """GET /batches/{id}: progress, counts of outcomes, and the rows, filtered by FILTERS."""
         batch = self._batches.batch(batch_id)
         query = {name: request.query.getunicode(name) or "" for name in FILTERS}
         skipped = bool(query["kind"])

@@ -14,7 +14,7 @@ Default = TypeVar("Default", int, None)
 
 
 def number_from_query(name: str, default: Default, most: int, *, least: int = 1) -> int | Default:
-    """Return a whole number, or the default if there is none. Raises Problem."""
+    """Return a whole number, or the default if the parameter is missing. Raises Problem."""
     text = request.query.get(name)
     if text is None:
         return default
@@ -24,7 +24,7 @@ def number_from_query(name: str, default: Default, most: int, *, least: int = 1)
 
 
 def choice_from_query(name: str, choices: Collection[str]) -> str | None:
-    """Return one of the choices, or None if there is none or an empty one. Raises Problem."""
+    """Return one of the choices, or None if the parameter is missing or empty. Raises Problem."""
     text: str = request.query.getunicode(name) or ""
     if not text:
         return None
@@ -34,7 +34,7 @@ def choice_from_query(name: str, choices: Collection[str]) -> str | None:
 
 
 def text_from_query(name: str, most: int) -> str:
-    """Return a text of at most so many characters, empty if there is none. Raises Problem."""
+    """Return a text of up to `most` characters, empty if it is missing. Raises Problem."""
     text: str = request.query.getunicode(name) or ""
     if len(text) > most or "\0" in text:
         raise bad_parameter(name, f"have at most {most} characters, and no NUL")

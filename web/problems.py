@@ -15,7 +15,7 @@ MEDIA_TYPE = "application/problem+json"
 # Seconds for Retry-After: when a client may repeat a request that was refused for now.
 RETRY_AFTER = "5"
 
-# Details of errors of which only the status is known.
+# The details of errors that have only a status.
 DETAILS = {
     400: "The request is malformed.",
     401: "Sign in with your name and password.",
@@ -30,10 +30,10 @@ DETAILS = {
     507: "The server's disk is full, and nothing was stored. Please tell its administrator.",
 }
 
-# Titles of RFC 9110 that Python has only since 3.13.
+# Titles of RFC 9110 that Python has only from 3.13 on.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
-# The errors of a write without room: on the disk, in a quota, by a limit of the process.
+# Errors of writing: the disk is full, or a quota or the process's file size limit is reached.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 logger = logs.Logger("problems")
@@ -102,7 +102,7 @@ def title_of(status: int) -> str:
 
 
 def document(status: int, code: str | None, detail: str | None, **members: object) -> str:
-    """Return the problem+json of an error of the current request."""
+    """Return an error of the current request as problem+json."""
     title = title_of(status)
     return json.dumps(
         {
@@ -118,7 +118,7 @@ def document(status: int, code: str | None, detail: str | None, **members: objec
 
 
 def render(error: bottle.HTTPError, **page: Any) -> str:
-    """Return the body of the response to the current request, as Bottle's error handler.
+    """Return the body of the response to a request that failed. Bottle's error handler.
 
     `page` has the variables of the layout that all pages share.
     """

@@ -24,7 +24,7 @@ from runtime.every import Every
 from web.problems import RETRY_AFTER, Problem
 
 # Seconds between two comment lines in a stream of one batch, and between two health events in a
-# stream of all. Both show proxies and browsers that the stream lives.
+# stream of all batches. Both show proxies and browsers that the stream is alive.
 HEARTBEAT_SECONDS = 15.0
 HEALTH_SECONDS = 2.0
 # Seconds after which a stream checks whether to end, and after which a browser reconnects.
@@ -41,11 +41,11 @@ _EVENT_ID = re.compile(r"[0-9]{1,19}")
 
 
 class StoppingError(Exception):
-    """The server stops in the middle of a download."""
+    """The server is stopping in the middle of a download."""
 
 
 class Slots:
-    """A number of slots in all, of which each holder may have some. For any thread."""
+    """Slots for streams and downloads: `number` in all, `each` for one holder. For any thread."""
 
     def __init__(self, number: int, each: int) -> None:
         self._lock = threading.Lock()
@@ -53,7 +53,7 @@ class Slots:
         self._held: Counter[str] = Counter()
 
     def take(self, holder: str, otherwise: str) -> None:
-        """Take a slot. Raises Problem, with what to do `otherwise`, when none is free."""
+        """Take a slot. Raises Problem when none is free; `otherwise` says what to do then."""
         with self._lock:
             if self._held[holder] >= self._each:
                 raise Problem(
@@ -108,8 +108,8 @@ class Streams:
         `last_event_id` is the last revision that a browser saw before it reconnected, as text.
         `health` returns the data of health events; without it there are heartbeats instead.
 
-        Raises Problem when no slot is free, HTTPResponse 204 when the browser knows the batch's
-        end, after which it doesn't reconnect.
+        Raises Problem when no slot is free, and HTTPResponse 204, after which a browser doesn't
+        reconnect, when the browser has seen the batch's end.
         """
         self._slots.take(holder, "Ask for the state now and then instead.")
         mailbox = self._hub.watch(batch_id)

@@ -31,11 +31,12 @@ logger = logs.Logger("app")
 PREVIEW_BYTES = 1 << 20
 PREVIEW_ROWS = 10
 
-# The fields of a form beside its file, each a short text: how to read the file, and its length.
+# The fields of a form beside its file, each a short text: the file's format, and its length.
 _FORMAT = ("column", "delimiter", "encoding", "header")
 _FIELDS = (*_FORMAT, "size")
 
-# The filename of a pasted text's batch, and the text's most bytes, because it is split in memory.
+# The filename of a batch made from a pasted text, and the most bytes of that text, which is split
+# in memory.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
 
@@ -48,7 +49,7 @@ _STATUSES = {
 
 
 class Form:
-    """The current request's form, with a file or a pasted text in its place.
+    """The current request's form, with a file, or a pasted text as its file.
 
     Must be closed, because large parts are temporary files.
     """
@@ -94,7 +95,7 @@ class Form:
             part.close()
 
     def overrides(self) -> Overrides:
-        """Return how a person wants the file to be read. Raises IntakeError."""
+        """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
     def length(self, limit_megabytes: int) -> int:
@@ -110,7 +111,7 @@ class Form:
         return length
 
     def whole_length(self) -> int:
-        """Return the length of the whole file by the field `size`, 0 without it.
+        """Return the whole file's length in bytes, from the field `size`; 0 without that.
 
         For a preview, a browser sends only the first part of a large file.
         """
@@ -126,15 +127,15 @@ def _clean_filename(name: str) -> str:
 
 
 def _has_text(part: multipart.MultipartPart) -> bool:
-    """Tell whether there is more than space in the part; a long part is not searched for that."""
+    """Return whether the part is more than white space; a part on the disk counts unread."""
     return not part.is_buffered() or bool(part.raw.strip())
 
 
 def _one_a_line(file: BinaryIO) -> BinaryIO:
-    """Put each address of a pasted text on a line if only commas or semicolons separate them.
+    """Put each address of a pasted text on a line of its own.
 
-    A text with anything else in it is a table, and stays as it is. Raises Problem if the text is
-    too long.
+    A text with anything but addresses, commas and semicolons is a table, and stays as it is.
+    Raises Problem if the text is too long.
     """
     text = file.read(MAX_PASTED + 1)
     file.seek(0)
@@ -222,7 +223,7 @@ class Uploads:
             )
 
     def preview(self) -> dict[str, Any]:
-        """POST /api/preview: what an upload of this file would be read as; nothing is stored."""
+        """POST /api/preview: how an upload of this file would be read; nothing is stored."""
         with closing(Form()) as form, problems_of_files():
             return _preview(form, self._settings.upload.max_megabytes)
 

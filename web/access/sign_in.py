@@ -1,4 +1,4 @@
-"""Admission of requests: from users who sign in by HTTP Basic, or whom a trusted proxy names.
+"""Admission of requests, whose users sign in by HTTP Basic or are named by a trusted proxy.
 
 Without users and without such a proxy, only requests to this machine's own names are admitted,
 unless the configuration allows anonymous ones.
@@ -35,11 +35,11 @@ REMEMBER_SECONDS = 300.0
 MAX_REMEMBERED = 1000
 # Seconds that a sign-in waits for its password to be checked before it is refused.
 CHECK_SECONDS = 10.0
-# The failed attempt of an account or an address from which on the next attempt must wait.
+# The failed attempts of an account or an address after which the next attempt must wait.
 FREE_ATTEMPTS = 5
-# Seconds of the first wait, which doubles with each further failure, and of the longest.
+# Seconds of the first wait, which doubles with each further failure, and of the longest wait.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-# Seconds after the last failure at which all failures of an account or an address are forgotten.
+# Seconds after the last failure when all failures of an account or an address are forgotten.
 FORGET_SECONDS = 900.0
 # The most accounts and addresses whose failures are remembered.
 MAX_ATTEMPTS = 10_000
@@ -71,7 +71,7 @@ def doer() -> dict[str, str]:
 
 
 def holder() -> str:
-    """Return the user, or else the network, to whose limits the current request counts."""
+    """Return the user, or else the network, whose slots the current request takes."""
     name = user()
     return f"user {name}" if name else f"address {_network(client())}"
 
@@ -139,7 +139,7 @@ class Access:
     """Admits requests or refuses them. One object serves all request threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raise SettingsError if the users' file can't be used, or anybody could get in unasked."""
+        """Raise SettingsError for a bad users' file, and if anybody could come in by mistake."""
         access = settings.access
         self._header = access.trusted_user_header
         self._proxies = [_unmapped(network) for network in access.trusted_proxies]
@@ -192,7 +192,7 @@ class Access:
             self._check_host(environ)
 
     def may_send(self, headers: dict[str, str]) -> bool:
-        """Return whether the headers have credentials, right or wrong, for a large body."""
+        """Return whether the headers have credentials, right or wrong, as a large body needs."""
         if self._header:
             return self._variable.removeprefix("HTTP_") in headers
         return not self._closed or "AUTHORIZATION" in headers
@@ -221,7 +221,7 @@ class Access:
         return client
 
     def _named(self, trusted: bool, name: str) -> str:
-        """Return the user whom a trusted proxy names. Raises Problem if there is none."""
+        """Return the user whom a trusted proxy names. Raises Problem if it names none."""
         if not trusted:
             raise Problem(
                 403, "untrusted_proxy", "This server accepts requests from its proxy only."

@@ -1,4 +1,4 @@
-"""Stricter checks than waitress's of a request's target and of its body's end (RFC 9112).
+"""Stricter checks than waitress's of a request's target and of the end of its body (RFC 9112).
 
 A proxy and this server must never disagree about either, so a request that can be read in two ways
 is refused. All checks take time in proportion to the bytes received, and all sizes are limited.

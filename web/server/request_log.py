@@ -1,4 +1,4 @@
-"""The request log: one line for each request, with an id that its response has, too."""
+"""The request log: one line for each request, with the id that its response has as X-Request-Id."""
 
 from __future__ import annotations
 
@@ -99,5 +99,5 @@ def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
 
 
 def method_label(method: str) -> str:
-    """Return the method for a metric's label; `other` for made-up ones, which could be many."""
+    """Return the method as a metric's label; `other` for one that a client made up."""
     return method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"
