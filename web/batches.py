@@ -123,7 +123,6 @@ class Batches:
             found, following = queries.find_batches(
                 status=status, containing=containing, before=before, limit=limit
             )
-        response.set_header("Cache-Control", "no-store")
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
@@ -132,7 +131,6 @@ class Batches:
         with self._connect():
             elapsed = queries.elapsed_seconds(batch_id)
             history = queries.actions(batch_id)
-        response.set_header("Cache-Control", "no-store")
         return self._summary(batch) | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
             "rates": self._rates.history(batch_id),
@@ -168,7 +166,6 @@ class Batches:
             **options,
         )
         response.content_type = "text/event-stream; charset=utf-8"
-        response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
         return events
 
@@ -197,7 +194,6 @@ class Batches:
                 after=after,
                 limit=limit,
             )
-        response.set_header("Cache-Control", "no-store")
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
@@ -211,7 +207,6 @@ class Batches:
         self.find(batch_id)
         with self._connect():
             found = kept_files.skipped(batch_id, kind, after, limit + 1)
-        response.set_header("Cache-Control", "no-store")
         return {
             "rows": [skipped_json(row) for row in found[:limit]],
             "next": found[limit - 1].row_number if len(found) > limit else None,
@@ -220,7 +215,6 @@ class Batches:
     def typos(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/typos: probably mistyped domains, the most frequent first."""
         counted = self._typos(batch_id, self.find(batch_id).revision)
-        response.set_header("Cache-Control", "no-store")
         return {"typos": [typo_json(domain, number) for domain, number in counted]}
 
     def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:

@@ -91,7 +91,6 @@ class Health:
         if report["database"] != "ok":
             response.status = 503
             response.set_header("Retry-After", RETRY_AFTER)
-        response.set_header("Cache-Control", "no-store")
         return report
 
     def metrics(self) -> bytes:
@@ -101,7 +100,6 @@ class Health:
         for worker in status.workers.alive if status.workers else ():
             processes[f"{worker.host}:{worker.pid}"] = worker.samples
         response.content_type = metrics.MEDIA_TYPE
-        response.set_header("Cache-Control", "no-store")
         slots = metrics.gauge(
             "stream_slots", "Streams and downloads that may be open at once.", self._max_streams
         )

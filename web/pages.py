@@ -83,7 +83,6 @@ class Pages:
         }
 
     def _render(self, template: str, **values: Any) -> str:
-        response.set_header("Cache-Control", "no-store")
         body: str = bottle.template(
             template,
             script=template,

@@ -64,6 +64,11 @@ class Problem(bottle.HTTPError):  # type: ignore[misc]
         self.members = {key: value for key, value in members.items() if value is not None}
 
 
+def try_later(status: int, code: str, detail: str) -> Problem:
+    """Return the problem of a request that a client may repeat after RETRY_AFTER seconds."""
+    return Problem(status, code, detail, headers={"Retry-After": RETRY_AFTER})
+
+
 def disk_full(error: BaseException) -> Problem:
     """Log that the disk is full, and return the problem to answer with."""
     logger.error("the disk is full", error=error)
@@ -80,12 +85,8 @@ def of_system(error: BaseException) -> Problem | None:
     if not descriptors.ran_out(error):
         return None
     _shortages.warning("no file descriptor is left", error=error)
-    return Problem(
-        503,
-        "too_many_open_files",
-        "The server has as many files and connections open as it may. Please try again soon.",
-        headers={"Retry-After": RETRY_AFTER},
-    )
+    detail = "The server has as many files and connections open as it may. Please try again soon."
+    return try_later(503, "too_many_open_files", detail)
 
 
 def is_api(path: str) -> bool:

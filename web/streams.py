@@ -21,7 +21,7 @@ from relay.hub import MAX_DELIVERED, Hub, Mailbox
 from runtime import metrics
 from runtime.bounded import BoundedDict
 from runtime.every import Every
-from web.problems import RETRY_AFTER, Problem
+from web.problems import try_later
 
 # Seconds between two comment lines in a stream of one batch, and between two health events in a
 # stream of all batches. Both show proxies and browsers that the stream is alive.
@@ -56,20 +56,11 @@ class Slots:
         """Take a slot. Raises Problem when none is free; `otherwise` says what to do then."""
         with self._lock:
             if self._held[holder] >= self._each:
-                raise Problem(
-                    429,
-                    "too_many_streams",
-                    f"You have {self._each} streams and downloads open, which are the most."
-                    f" {otherwise}",
-                    headers={"Retry-After": RETRY_AFTER},
-                )
+                detail = f"You have {self._each} streams and downloads open, which are the most."
+                raise try_later(429, "too_many_streams", f"{detail} {otherwise}")
             if self._held.total() >= self._number:
-                raise Problem(
-                    503,
-                    "no_stream_slot",
-                    f"All streams and downloads are in use. {otherwise}",
-                    headers={"Retry-After": RETRY_AFTER},
-                )
+                detail = "All streams and downloads are in use."
+                raise try_later(503, "no_stream_slot", f"{detail} {otherwise}")
             self._held[holder] += 1
             metrics.STREAMS.inc()
 

@@ -27,7 +27,7 @@ from runtime.settings import Settings, SettingsError
 from web.access import users
 from web.access.familiar import Familiar
 from web.access.users import Users, UsersError
-from web.problems import CHALLENGE, DETAILS, RETRY_AFTER, Problem
+from web.problems import CHALLENGE, DETAILS, Problem, try_later
 
 # Seconds after its last use for which a correct name and password need not be hashed again.
 REMEMBER_SECONDS = 300.0
@@ -46,6 +46,8 @@ MAX_ATTEMPTS = 10_000
 
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
               "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_BY")  # fmt: skip
+
+_BUSY = "Too many users are signing in. Please try again in a few seconds."
 
 logger = logs.Logger("access")
 
@@ -298,10 +300,10 @@ class Access:
         with contextlib.ExitStack() as held:
             if not familiar:
                 if not self._strangers.acquire(blocking=False):
-                    raise _too_many_sign_ins()
+                    raise try_later(503, "too_many_sign_ins", _BUSY)
                 held.callback(self._strangers.release)
             if not self._checking[familiar].acquire(timeout=CHECK_SECONDS):
-                raise _too_many_sign_ins()
+                raise try_later(503, "too_many_sign_ins", _BUSY)
             held.callback(self._checking[familiar].release)
             yield
 
@@ -324,15 +326,6 @@ class Access:
                 "Too many attempts to sign in have failed. Please wait a minute, and try again.",
                 headers={"Retry-After": str(math.ceil(wait))},
             )
-
-
-def _too_many_sign_ins() -> Problem:
-    return Problem(
-        503,
-        "too_many_sign_ins",
-        "Too many users are signing in. Please try again in a few seconds.",
-        headers={"Retry-After": RETRY_AFTER},
-    )
 
 
 def _unauthorized(detail: str) -> Problem:
