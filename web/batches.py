@@ -12,13 +12,7 @@ from bottle import request, response
 
 import models
 from batches import changes, kept_files, queries, removal, results, snapshots
-from batches.as_json import (
-    action_json,
-    batch_json,
-    email_json,
-    skipped_json,
-    typo_json,
-)
+from batches.as_json import action_json, batch_json, email_json, skipped_json, typo_json
 from batches.changes import StateError
 from models import Batch, Snapshot
 from postgres import database
@@ -175,25 +169,20 @@ class Batches:
         `next` is the `after` of the next page, or null. One request searches a limited number of
         emails, so a page may have fewer than `limit`, or none, and a next page all the same.
         """
-        status = choice_from_query("status", reasons.STATUSES)
-        verdict = choice_from_query("verdict", reasons.VERDICTS)
         reason = request.query.getunicode("reason") or None
         if reason is not None and not reasons.is_code(reason):
             raise bad_parameter("reason", "be the code of a reason, such as no_at_sign")
-        containing = text_from_query("q", MAX_SEARCHED)
-        after = number_from_query("after", 0, models.MAX_LINE, least=0)
-        limit = number_from_query("limit", EMAILS, MAX_EMAILS)
+        wanted: dict[str, Any] = {
+            "status": choice_from_query("status", reasons.STATUSES),
+            "verdict": choice_from_query("verdict", reasons.VERDICTS),
+            "reason": reason,
+            "containing": text_from_query("q", MAX_SEARCHED),
+            "after": number_from_query("after", 0, models.MAX_LINE, least=0),
+            "limit": number_from_query("limit", EMAILS, MAX_EMAILS),
+        }
         self.find(batch_id)
-        with self._search(containing):
-            found, following = queries.find_emails(
-                batch_id,
-                status=status,
-                verdict=verdict,
-                reason=reason,
-                containing=containing,
-                after=after,
-                limit=limit,
-            )
+        with self._search(wanted["containing"]):
+            found, following = queries.find_emails(batch_id, **wanted)
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
@@ -266,18 +255,13 @@ class Batches:
             raise self._no_batch(batch_id)
         requeued, snapshot = done
         if requeued:
-            _log("retried", batch_id, which=which, emails=requeued)
-            self._announce(snapshot)
+            self._report("retried", snapshot, which=which, emails=requeued)
         return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/cancel: the outcomes of turns under way are dropped."""
-        with _refused_by_state(), self._connect():
-            snapshot = changes.cancel(batch_id, sign_in.user())
-        if snapshot is None:
-            raise self._no_batch(batch_id)
-        _log("cancelled", batch_id, processed=snapshot.processed)
-        self._announce(snapshot)
+        snapshot = self._change(batch_id, changes.cancel)
+        self._report("cancelled", snapshot, processed=snapshot.processed)
         return {
             "batchId": batch_id,
             "status": snapshot.status,
@@ -293,16 +277,22 @@ class Batches:
 
     def hide(self, batch_id: int) -> None:
         """Delete a batch for all users; a worker removes its rows later. Raises Problem."""
+        snapshot = self._change(batch_id, changes.delete)
+        self._report("deleted", snapshot, emails=snapshot.total)
+
+    def _change(
+        self, batch_id: int, change: Callable[[int, str | None], Snapshot | None]
+    ) -> Snapshot:
         with _refused_by_state(), self._connect():
-            snapshot = changes.delete(batch_id, sign_in.user())
+            snapshot = change(batch_id, sign_in.user())
         if snapshot is None:
             raise self._no_batch(batch_id)
-        _log("deleted", batch_id, emails=snapshot.total)
+        return snapshot
+
+    def _report(self, event: str, snapshot: Snapshot, **values: object) -> None:
+        """Log a change of a batch, and announce the snapshot after it."""
+        logger.info(event, batch=snapshot.batch_id, **values, **sign_in.doer())
         self._announce(snapshot)
-
-
-def _log(event: str, batch_id: int, **values: object) -> None:
-    logger.info(event, batch=batch_id, **values, **sign_in.doer())
 
 
 @contextmanager
