@@ -136,7 +136,7 @@ class Batches:
         return self._stream(
             batch_id,
             lambda: [Snapshot.of(self.find(batch_id))],
-            last_event_id=request.get_header("Last-Event-ID", ""),
+            last_event_id=request.environ.get("HTTP_LAST_EVENT_ID", ""),
         )
 
     def stream_all(self) -> Iterator[bytes]:

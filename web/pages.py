@@ -153,7 +153,8 @@ class Pages:
         if file.status_code == 200:
             file.set_header("Cache-Control", "public, max-age=31536000, immutable")
             file.set_header("Vary", "Accept-Encoding")
-            if request.method == "GET" and "gzip" in request.get_header("Accept-Encoding", ""):
+            accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "")
+            if request.method == "GET" and "gzip" in accepted:
                 with file.body as plain:
                     file.body = gzip.compress(plain.read(), mtime=0)
                 file.set_header("Content-Encoding", "gzip")
