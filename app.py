@@ -45,11 +45,7 @@ def routes(services: Services) -> bottle.Bottle:
     page = "/batches/<batch_id:int>"
     table = [
         ("GET", "/api/health", health.health),
-        (
-            "GET",
-            "/api/openapi.json",
-            lambda: openapi.document(by_password=by_password),
-        ),
+        ("GET", "/api/openapi.json", lambda: openapi.document(by_password=by_password)),
         ("GET", "/metrics", health.metrics),
         ("POST", "/api/preview", uploads.preview),
         ("POST", "/api/upload", uploads.upload),

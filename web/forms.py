@@ -110,11 +110,8 @@ def _form(kind: str, body: bytes) -> dict[str, str]:
         if kind == _MULTIPART:
             found = [*parts(BytesIO(body))]  # none is large enough to need closing
             return {part.name: part.value for part in found if not part.filename}
-    raise Problem(
-        415,
-        "unsupported_media_type",
-        f"The body must be of the type {_JSON}, {_URLENCODED} or {_MULTIPART}.",
-    )
+    detail = f"The body must be of the type {_JSON}, {_URLENCODED} or {_MULTIPART}."
+    raise Problem(415, "unsupported_media_type", detail)
 
 
 def _kind() -> tuple[str, dict[str, str]]:

@@ -197,13 +197,8 @@ def _reasons(counts: dict[str, int]) -> list[tuple[str, str, str, int]]:
     First come all reasons of the catalogue, so that scripts have an entry to show when the first
     email has one; then the reasons of a team's own processor.
     """
-    known = [
-        (code, reason.verdict, reason.explanation, counts.get(code, 0))
-        for code, reason in reasons.CATALOGUE.items()
+    verdicts = {code: reason.verdict for code, reason in reasons.CATALOGUE.items()}
+    return [
+        (code, verdicts.get(code, ""), reasons.explanation(code), counts.get(code, 0))
+        for code in (verdicts | counts)
     ]
-    own = [
-        (code, "", reasons.explanation(code), number)
-        for code, number in counts.items()
-        if code not in reasons.CATALOGUE
-    ]
-    return known + own

@@ -103,11 +103,8 @@ class Form:
         length = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         if length > limit_megabytes * 1_000_000:
-            raise Problem(
-                413,
-                "content_too_large",
-                f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones.",
-            )
+            detail = f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones."
+            raise Problem(413, "content_too_large", detail)
         return length
 
     def whole_length(self) -> int:
@@ -140,12 +137,8 @@ def _one_a_line(file: BinaryIO) -> BinaryIO:
     text = file.read(MAX_PASTED + 1)
     file.seek(0)
     if len(text) > MAX_PASTED:
-        raise Problem(
-            413,
-            "text_too_long",
-            f"The text is longer than {MAX_PASTED // 1_000_000} MB. Save it as a file, and upload"
-            " that.",
-        )
+        size = f"The text is longer than {MAX_PASTED // 1_000_000} MB."
+        raise Problem(413, "text_too_long", f"{size} Save it as a file, and upload that.")
     if b"," not in text and b";" not in text:
         return file
     lines = io.BytesIO()

@@ -10,6 +10,7 @@ import hashlib
 import json
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 
 from runtime import logs
@@ -78,15 +79,12 @@ def _is_within(seconds: float, at: float) -> bool:
 def _newest(*sources: _Pairs) -> _Pairs:
     """Return the pairs of all sources that are still familiar, each as it was written last."""
     pairs: _Pairs = {}
-    for pair, when in sorted((item for each in sources for item in each.items()), key=_when):
+    items = chain.from_iterable(each.items() for each in sources)
+    for pair, when in sorted(items, key=lambda item: item[1][0]):
         if _is_within(FAMILIAR_SECONDS, when[0]):
             pairs.pop(pair, None)  # so that they are in the order of their times
             pairs[pair] = when
     return dict([*pairs.items()][-MAX_FAMILIAR:])
-
-
-def _when(item: tuple[tuple[str, str], tuple[float, str]]) -> float:
-    return item[1][0]
 
 
 def _digest(password_hash: str) -> str:

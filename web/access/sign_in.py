@@ -6,8 +6,6 @@ unless the configuration allows anonymous ones.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import hashlib
 import hmac
@@ -103,12 +101,11 @@ def _unmapped(network: _Network) -> _Network:
     return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped else network
 
 
-def _hop(entry: str) -> _Address | None:
-    """Return the address in an entry of X-Forwarded-For, to which some proxies add a port."""
-    entry = entry.strip().strip('"')
-    if entry.startswith("["):
-        return _parsed(entry[1:].partition("]")[0])
-    return _parsed(entry.partition(":")[0] if entry.count(":") == 1 else entry)
+def _without_port(host: str) -> str:
+    """Return a host without its port, and an IPv6 address without its brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
 
 
 class Attempts:
@@ -189,7 +186,7 @@ class Access:
             environ["REMOTE_USER"] = self._named(trusted, environ.get(self._variable, ""))
         elif self._closed or self._users.present():
             self._closed = True
-            environ["REMOTE_USER"] = self._signed_in(environ.get("HTTP_AUTHORIZATION", ""))
+            environ["REMOTE_USER"] = self._signed_in()
         elif not self._anonymous:
             self._check_host(environ)
 
@@ -216,7 +213,7 @@ class Access:
         """
         client = str(_parsed(remote) or remote)
         for entry in reversed(forwarded.split(",")):
-            address = _hop(entry)
+            address = _parsed(_without_port(entry.strip().strip('"')))
             if address is None or not self.is_proxy(client):
                 break
             client = str(address)
@@ -241,9 +238,8 @@ class Access:
 
         This prevents DNS rebinding: a web page whose name is made to point to this machine.
         """
-        host = environ.get("HTTP_HOST", "")
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if "HTTP_HOST" in environ and not is_loopback(name.lower().rstrip(".")):
+        host = environ.get("HTTP_HOST")
+        if host is not None and not is_loopback(_without_port(host).lower().rstrip(".")):
             raise Problem(
                 403,
                 "not_local",
@@ -252,10 +248,10 @@ class Access:
                 " config.ini.",
             )
 
-    def _signed_in(self, authorization: str) -> str:
+    def _signed_in(self) -> str:
         """Return the user who signs in by HTTP Basic (RFC 7617). Raises Problem."""
-        name, password = _credentials(authorization)
-        if not name:
+        name, password = request.auth or ("", "")
+        if not users.is_name(name):
             raise _unauthorized(DETAILS[401])
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
         network = _network(client())
@@ -320,29 +316,13 @@ class Access:
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
         wait = self._attempts.wait(*keys)
         if wait > 0:
-            raise Problem(
-                429,
-                "too_many_attempts",
-                "Too many attempts to sign in have failed. Please wait a minute, and try again.",
-                headers={"Retry-After": str(math.ceil(wait))},
-            )
+            detail = "Too many attempts to sign in failed. Please wait a minute, and try again."
+            headers = {"Retry-After": str(math.ceil(wait))}
+            raise Problem(429, "too_many_attempts", detail, headers)
 
 
 def _unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE})
-
-
-def _credentials(authorization: str) -> tuple[str, str]:
-    """Return the name and password in the header; both are empty if it is malformed."""
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
-    try:
-        text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return "", ""
-    name, _, password = text.partition(":")
-    return (name, password) if users.is_name(name) else ("", "")
 
 
 def _as_utf_8(text: str) -> str:

@@ -65,15 +65,13 @@ class Bodies:
     `files` is the most bodies that are kept in files.
     """
 
-    def __init__(
-        self, may_send: Callable[[dict[str, str]], bool], room: int, files: int = sys.maxsize
-    ) -> None:
+    def __init__(self, may_send: Callable[[dict[str, str]], bool], room: int, files: int) -> None:
         self.may_send = may_send
         self._lock = threading.Lock()
         self._room = room
         self._files = files
 
-    def take(self, size: int, files: int = 0) -> bool:
+    def take(self, size: int, files: int) -> bool:
         """Take room for more bytes and files, or return False if there is too little."""
         with self._lock:
             if size > self._room or files > self._files:
@@ -82,7 +80,7 @@ class Bodies:
             self._files -= files
             return True
 
-    def give_back(self, size: int, files: int = 0) -> None:
+    def give_back(self, size: int, files: int) -> None:
         with self._lock:
             self._room += size
             self._files += files

@@ -101,10 +101,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     channel_class = Channel
 
     def __init__(
-        self,
-        application: WsgiApp,
-        settings: Settings,
-        may_send: Callable[[dict[str, str]], bool],
+        self, application: WsgiApp, settings: Settings, may_send: Callable[[dict[str, str]], bool]
     ) -> None:
         """Listen on the address of the settings.
 
@@ -200,5 +197,4 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                 channel.end_if_late()
 
     def _busy(self) -> bool:
-        channels = list(self.active_channels.values())
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+        return any(not channel.idle for channel in list(self.active_channels.values()))
