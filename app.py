@@ -109,18 +109,17 @@ def main() -> int:
     if arguments.add_user is not None:
         return users.add_by_command(settings.users_path, arguments.add_user)
     logs.setup()
-    try:
-        access = Access(settings)
-    except SettingsError as error:
-        exit_with(str(error))
     stopping = command.stop_on_signals()
     connections = settings.server.connections
     try:
+        access = Access(settings)
         with connect.servers(
             settings, stopping, name="app", connections=connections, wait=False
         ) as doorbell:
             if not stopping.is_set():
                 serve(settings, access, doorbell, stopping)
+    except SettingsError as error:
+        exit_with(str(error))
     except (BundledServerError, SchemaError) as error:
         exit_with(f"{error}.")
     return 0
@@ -129,13 +128,11 @@ def main() -> int:
 def serve(
     settings: Settings, access: Access, doorbell: Doorbell, stopping: threading.Event
 ) -> None:
-    """Serve until `stopping`."""
+    """Serve until `stopping` is set. Raises SettingsError."""
     hub = Hub(doorbell, settings.redis.channel_prefix)
     services = Services(settings, access, doorbell, hub, stopping)
     try:
         server = HttpServer(wsgi(services), settings, access.may_send)
-    except SettingsError as error:
-        exit_with(str(error))
     except OSError as error:
         place = f"{settings.server.host}, port {settings.server.port}"
         exit_with(

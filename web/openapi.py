@@ -34,7 +34,6 @@ _PROBLEMS = {
     404: "There is no batch with this id.",
     408: "The request came too slowly.",
     409: "The batch's state does not allow it.",
-    411: "A body came without its length.",
     413: "The body or the file is too large, or would be when decompressed.",
     415: "The body or the file has a type that can't be read.",
     422: "The file can't be read as a batch; `line` is the line of the error, if there is one.",

@@ -86,11 +86,7 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Rows": {
         **object_of(
-            total=whole(),
-            emails=whole(),
-            duplicates=whole(),
-            blank=whole(),
-            withoutAddress=whole(),
+            total=whole(), emails=whole(), duplicates=whole(), blank=whole(), withoutAddress=whole()
         ),
         "description": "The file's rows by what they hold; `total` is the sum of the others.",
     },

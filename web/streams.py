@@ -7,7 +7,6 @@ It holds no database connection while it waits.
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from relay.hub import MAX_DELIVERED, Hub, Mailbox
 from runtime import metrics
 from runtime.bounded import BoundedDict
 from runtime.every import Every
+from web.parameters import whole_number
 from web.problems import try_later
 
 # Seconds between two comment lines in a stream of one batch, and between two health events in a
@@ -38,7 +38,6 @@ SHORT_PAUSE_SECONDS = 0.01
 
 _RETRY = f"retry: {RETRY_SECONDS * 1000:.0f}\n\n".encode()
 _HEARTBEAT = b": heartbeat\n\n"
-_EVENT_ID = re.compile(r"[0-9]{1,19}")
 
 
 class StoppingError(Exception):
@@ -183,5 +182,4 @@ def _sign_of_life(health: Callable[[], dict[str, Any]] | None) -> bytes:
 
 
 def _knows_end(last_event_id: str, snapshot: Snapshot) -> bool:
-    revision = int(last_event_id) if _EVENT_ID.fullmatch(last_event_id) else 0
-    return snapshot.terminal and revision >= snapshot.revision
+    return snapshot.terminal and (whole_number(last_event_id) or 0) >= snapshot.revision

@@ -22,6 +22,7 @@ from tabular import columns, reader, workbook
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from web import forms
 from web.access import sign_in
+from web.parameters import whole_number
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
@@ -112,8 +113,7 @@ class Form:
 
         For a preview, a browser sends only the first part of a large file.
         """
-        text = self._texts.get("size", "").strip()
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+        return whole_number(self._texts.get("size", "").strip()) or 0
 
 
 def _clean_filename(name: str) -> str:
