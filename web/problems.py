@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 import bottle
@@ -96,10 +96,7 @@ def is_api(path: str) -> bool:
 
 def title_of(status: int) -> str:
     """Return the title of a status, as RFC 9110 has it."""
-    try:
-        return _TITLES.get(status) or HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
+    return _TITLES.get(status) or responses.get(status, "Error")
 
 
 def document(status: int, code: str | None, detail: str | None, **members: object) -> str:

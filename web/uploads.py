@@ -16,7 +16,7 @@ from bottle import request, response
 
 from batches import intake
 from batches.as_json import batch_format_json, format_json, rows_json
-from models import Batch, Snapshot
+from models import Snapshot
 from runtime import logs, metrics
 from tabular import columns, reader, workbook
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
@@ -177,17 +177,22 @@ class Uploads:
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
-        with closing(Form()) as form:
-            batch = self._store(form)
+        settings = self._settings
+        with closing(Form()) as form, problems_of_files():
+            form.length(settings.upload.max_megabytes)
+            batch = intake.store(
+                form.file,
+                form.filename,
+                chunk_size=settings.worker.chunk_size,
+                max_rows=settings.upload.max_rows,
+                overrides=form.overrides(),
+                uploaded_by=sign_in.user(),
+                abandoned=request.environ["waitress.client_disconnected"],
+            )
         self._services.postgres.end()
         metrics.UPLOADED.inc(batch.total_emails)
-        logger.info(
-            "stored",
-            batch=batch.id,
-            emails=batch.total_emails,
-            rows=batch.total_rows,
-            **sign_in.doer(),
-        )
+        stored = {"batch": batch.id, "emails": batch.total_emails, "rows": batch.total_rows}
+        logger.info("stored", **stored, **sign_in.doer())
         live = self._services.announce(Snapshot.of(batch))
         response.status = 201
         response.set_header("Location", f"/api/batches/{batch.id}")
@@ -200,20 +205,6 @@ class Uploads:
             "format": batch_format_json(batch),
             "liveUpdates": live,
         }
-
-    def _store(self, form: Form) -> Batch:
-        """Store the form's file as a batch. Raises Problem, and UNREACHABLE."""
-        form.length(self._settings.upload.max_megabytes)
-        with problems_of_files():
-            return intake.store(
-                form.file,
-                form.filename,
-                chunk_size=self._settings.worker.chunk_size,
-                max_rows=self._settings.upload.max_rows,
-                overrides=form.overrides(),
-                uploaded_by=sign_in.user(),
-                abandoned=request.environ["waitress.client_disconnected"],
-            )
 
     def preview(self) -> dict[str, Any]:
         """POST /api/preview: how an upload of this file would be read; nothing is stored."""

@@ -61,8 +61,7 @@ def user() -> str | None:
 
 def client() -> str:
     """Return the IP address that sent the current request to us, or to our trusted proxies."""
-    address: str = request.environ.get("app.client", "")
-    return address
+    return str(request.environ.get("app.client", ""))
 
 
 def doer() -> dict[str, str]:

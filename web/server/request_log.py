@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from runtime import logs, metrics
@@ -39,23 +40,18 @@ def log(method: str, path: str, status: int, begun: float, user: str, client: st
     )
 
 
-class _Answer:
+class _Answer(ExitStack):
     """The pieces of a response. waitress calls close() at its end, even if it was cut short."""
 
     def __init__(self, pieces: Iterable[bytes], end: Callable[[], None]) -> None:
+        super().__init__()
         self._pieces = pieces
-        self._end = end
+        self.callback(end)
+        if hasattr(pieces, "close"):
+            self.callback(pieces.close)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._pieces)
-
-    def close(self) -> None:
-        try:
-            close = getattr(self._pieces, "close", None)
-            if close is not None:
-                close()
-        finally:
-            self._end()
 
 
 def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
