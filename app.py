@@ -1,7 +1,7 @@
 """The web process: `python app.py`.
 
-It serves the pages, takes uploads, answers for batches, and streams their progress as Server-Sent
-Events. It processes no email: that is worker.py's.
+It serves the pages and the API, takes uploads, and streams the progress of batches as Server-Sent
+Events. worker.py processes the emails.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ logger = logs.Logger("app")
 
 
 def routes(services: Services) -> bottle.Bottle:
-    """All handlers by method and address."""
+    """Return the Bottle application with all handlers by method and address."""
     batches, uploads, health = Batches(services), Uploads(services), services.health
     by_password = services.access.by_password
     pages = Pages(services.settings, batches, uploads, health)
@@ -45,11 +45,7 @@ def routes(services: Services) -> bottle.Bottle:
     page = "/batches/<batch_id:int>"
     table = [
         ("GET", "/api/health", health.health),
-        (
-            "GET",
-            "/api/openapi.json",
-            lambda: openapi.document(by_password=by_password),
-        ),
+        ("GET", "/api/openapi.json", lambda: openapi.document(by_password=by_password)),
         ("GET", "/metrics", health.metrics),
         ("POST", "/api/preview", uploads.preview),
         ("POST", "/api/upload", uploads.upload),
@@ -87,7 +83,7 @@ def routes(services: Services) -> bottle.Bottle:
 
 
 def wsgi(services: Services) -> WsgiApp:
-    """The WSGI application."""
+    """Return the WSGI application: the handlers, with headers and the request log around them."""
     served = with_headers(routes(services), services.settings.server.cors_origins)
     return with_request_log(served, services.access.is_proxy)
 
@@ -96,15 +92,15 @@ def main() -> int:
     """The command. Exit status 0 after a clean stop, 2 for wrong settings."""
     parser = command.argument_parser(
         "Serve the page and its API: uploads, batches, live progress.",
-        "Stop it with Ctrl-C or SIGTERM: requests under way are answered first. Processing is\n"
-        "worker.py's; without a worker, uploads are accepted and wait.",
+        "Stop it with Ctrl-C or SIGTERM: requests under way are answered first. worker.py\n"
+        "processes the uploads; without a worker, they are accepted and wait.",
     )
     parser.add_argument("--host", metavar="H", help="address, instead of [server] host")
     parser.add_argument("--port", metavar="N", help="port, instead of [server] port")
     parser.add_argument(
         "--add-user",
         metavar="NAME",
-        help="ask for a password, and let this user sign in with it from now on; or change it",
+        help="ask for a password, and add this user, or change the user's password",
     )
     arguments = parser.parse_args()
     keep_memory_small()
@@ -113,18 +109,17 @@ def main() -> int:
     if arguments.add_user is not None:
         return users.add_by_command(settings.users_path, arguments.add_user)
     logs.setup()
-    try:
-        access = Access(settings)
-    except SettingsError as error:
-        exit_with(str(error))
     stopping = command.stop_on_signals()
     connections = settings.server.connections
     try:
+        access = Access(settings)
         with connect.servers(
             settings, stopping, name="app", connections=connections, wait=False
         ) as doorbell:
             if not stopping.is_set():
                 serve(settings, access, doorbell, stopping)
+    except SettingsError as error:
+        exit_with(str(error))
     except (BundledServerError, SchemaError) as error:
         exit_with(f"{error}.")
     return 0
@@ -133,13 +128,11 @@ def main() -> int:
 def serve(
     settings: Settings, access: Access, doorbell: Doorbell, stopping: threading.Event
 ) -> None:
-    """Serve until `stopping`."""
+    """Serve until `stopping` is set. Raises SettingsError."""
     hub = Hub(doorbell, settings.redis.channel_prefix)
     services = Services(settings, access, doorbell, hub, stopping)
     try:
         server = HttpServer(wsgi(services), settings, access.may_send)
-    except SettingsError as error:
-        exit_with(str(error))
     except OSError as error:
         place = f"{settings.server.host}, port {settings.server.port}"
         exit_with(

@@ -1,4 +1,4 @@
-"""The API of stored batches: read batches, emails and results; retry, cancel and delete batches."""
+"""The API of stored batches: read them, their emails and results; retry, cancel and delete them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from bottle import request, response
 
 import models
 from batches import changes, kept_files, queries, removal, results, snapshots
-from batches.as_json import (
-    action_json,
-    batch_json,
-    email_json,
-    skipped_json,
-    typo_json,
-)
+from batches.as_json import action_json, batch_json, email_json, skipped_json, typo_json
 from batches.changes import StateError
 from models import Batch, Snapshot
 from postgres import database
@@ -38,13 +32,13 @@ MAX_PAGE, PAGE = 100, 20
 MAX_EMAILS, EMAILS = 500, 50
 # The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
 MAX_SEARCHED = 254
-# Seconds that one chunk of a retry, or one piece of a removal, may take.
+# Seconds that a retry may take for one chunk, and a removal for one piece.
 PIECE_SECONDS = 10.0
 # Seconds that one statement of a search may take.
 SEARCH_SECONDS = 1.5
 # Seconds that the statement that counts a batch's typos may take.
 TYPOS_SECONDS = 8.5
-# Further seconds that PostgreSQL gets to end such a statement before it counts as unreachable.
+# Further seconds in which PostgreSQL must end such a statement, or it counts as unreachable.
 MORE_SECONDS = 1.5
 # The most batches whose counted typos are remembered.
 MAX_TYPOS = 100
@@ -92,7 +86,7 @@ class Batches:
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
-        """Open a session whose statements PostgreSQL ends after `seconds`. Raises Problem then."""
+        """Open a session in which a statement of over `seconds` is ended and raises Problem."""
         try:
             with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
                 yield current
@@ -123,7 +117,6 @@ class Batches:
             found, following = queries.find_batches(
                 status=status, containing=containing, before=before, limit=limit
             )
-        response.set_header("Cache-Control", "no-store")
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
@@ -132,7 +125,6 @@ class Batches:
         with self._connect():
             elapsed = queries.elapsed_seconds(batch_id)
             history = queries.actions(batch_id)
-        response.set_header("Cache-Control", "no-store")
         return self._summary(batch) | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
             "rates": self._rates.history(batch_id),
@@ -144,7 +136,7 @@ class Batches:
         return self._stream(
             batch_id,
             lambda: [Snapshot.of(self.find(batch_id))],
-            last_event_id=request.get_header("Last-Event-ID", ""),
+            last_event_id=request.environ.get("HTTP_LAST_EVENT_ID", ""),
         )
 
     def stream_all(self) -> Iterator[bytes]:
@@ -168,7 +160,6 @@ class Batches:
             **options,
         )
         response.content_type = "text/event-stream; charset=utf-8"
-        response.set_header("Cache-Control", "no-store")
         response.set_header("X-Accel-Buffering", "no")  # nginx would hold events back
         return events
 
@@ -178,26 +169,20 @@ class Batches:
         `next` is the `after` of the next page, or null. One request searches a limited number of
         emails, so a page may have fewer than `limit`, or none, and a next page all the same.
         """
-        status = choice_from_query("status", reasons.STATUSES)
-        verdict = choice_from_query("verdict", reasons.VERDICTS)
         reason = request.query.getunicode("reason") or None
         if reason is not None and not reasons.is_code(reason):
             raise bad_parameter("reason", "be the code of a reason, such as no_at_sign")
-        containing = text_from_query("q", MAX_SEARCHED)
-        after = number_from_query("after", 0, models.MAX_LINE, least=0)
-        limit = number_from_query("limit", EMAILS, MAX_EMAILS)
+        wanted: dict[str, Any] = {
+            "status": choice_from_query("status", reasons.STATUSES),
+            "verdict": choice_from_query("verdict", reasons.VERDICTS),
+            "reason": reason,
+            "containing": text_from_query("q", MAX_SEARCHED),
+            "after": number_from_query("after", 0, models.MAX_LINE, least=0),
+            "limit": number_from_query("limit", EMAILS, MAX_EMAILS),
+        }
         self.find(batch_id)
-        with self._search(containing):
-            found, following = queries.find_emails(
-                batch_id,
-                status=status,
-                verdict=verdict,
-                reason=reason,
-                containing=containing,
-                after=after,
-                limit=limit,
-            )
-        response.set_header("Cache-Control", "no-store")
+        with self._search(wanted["containing"]):
+            found, following = queries.find_emails(batch_id, **wanted)
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
@@ -211,7 +196,6 @@ class Batches:
         self.find(batch_id)
         with self._connect():
             found = kept_files.skipped(batch_id, kind, after, limit + 1)
-        response.set_header("Cache-Control", "no-store")
         return {
             "rows": [skipped_json(row) for row in found[:limit]],
             "next": found[limit - 1].row_number if len(found) > limit else None,
@@ -220,7 +204,6 @@ class Batches:
     def typos(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/typos: probably mistyped domains, the most frequent first."""
         counted = self._typos(batch_id, self.find(batch_id).revision)
-        response.set_header("Cache-Control", "no-store")
         return {"typos": [typo_json(domain, number) for domain, number in counted]}
 
     def _count_typos(self, batch_id: int, _revision: int) -> list[tuple[str, int]]:
@@ -272,18 +255,13 @@ class Batches:
             raise self._no_batch(batch_id)
         requeued, snapshot = done
         if requeued:
-            _log("retried", batch_id, which=which, emails=requeued)
-            self._announce(snapshot)
+            self._report("retried", snapshot, which=which, emails=requeued)
         return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
 
     def cancel(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/cancel: turns that are not committed yet no longer count."""
-        with _refused_by_state(), self._connect():
-            snapshot = changes.cancel(batch_id, sign_in.user())
-        if snapshot is None:
-            raise self._no_batch(batch_id)
-        _log("cancelled", batch_id, processed=snapshot.processed)
-        self._announce(snapshot)
+        """POST /api/batches/{id}/cancel: the outcomes of turns under way are dropped."""
+        snapshot = self._change(batch_id, changes.cancel)
+        self._report("cancelled", snapshot, processed=snapshot.processed)
         return {
             "batchId": batch_id,
             "status": snapshot.status,
@@ -299,16 +277,22 @@ class Batches:
 
     def hide(self, batch_id: int) -> None:
         """Delete a batch for all users; a worker removes its rows later. Raises Problem."""
+        snapshot = self._change(batch_id, changes.delete)
+        self._report("deleted", snapshot, emails=snapshot.total)
+
+    def _change(
+        self, batch_id: int, change: Callable[[int, str | None], Snapshot | None]
+    ) -> Snapshot:
         with _refused_by_state(), self._connect():
-            snapshot = changes.delete(batch_id, sign_in.user())
+            snapshot = change(batch_id, sign_in.user())
         if snapshot is None:
             raise self._no_batch(batch_id)
-        _log("deleted", batch_id, emails=snapshot.total)
+        return snapshot
+
+    def _report(self, event: str, snapshot: Snapshot, **values: object) -> None:
+        """Log a change of a batch, and announce the snapshot after it."""
+        logger.info(event, batch=snapshot.batch_id, **values, **sign_in.doer())
         self._announce(snapshot)
-
-
-def _log(event: str, batch_id: int, **values: object) -> None:
-    logger.info(event, batch=batch_id, **values, **sign_in.doer())
 
 
 @contextmanager

@@ -24,4 +24,3 @@ def set_headers(batch: Batch, only: str | None, suffix: str) -> None:
         "Content-Disposition",
         f"attachment; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(name, safe='')}",
     )
-    response.set_header("Cache-Control", "no-store")

@@ -1,6 +1,6 @@
-"""Reads bodies of requests within limits: the parts of a form, or one field of a small body.
+"""Bodies of requests, read within limits: the parts of a form, or one field of a small body.
 
-No other module may read a body by Bottle's own means, which have none of these limits.
+No other module may read a body: Bottle's own properties, such as `forms`, have no such limits.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from web.server.connections import SMALL_BODY, TOO_LARGE
 # The most fields of a form, and the most bytes of a field that is kept in memory.
 MAX_FIELDS = 20
 MAX_TEXT = 100_000
-# No other charset is looked up: some of Python's codecs work for very long, and Python keeps each
-# name that was asked for.
+# No other charset is looked up: some of Python's codecs are very slow, and Python remembers every
+# name that it has looked up.
 _CHARSETS = ("utf-8", "utf8")
 
 _JSON = "application/json"
@@ -31,9 +31,7 @@ _MULTIPART = "multipart/form-data"
 
 
 def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
-    """Yield the parts of a multipart form, none of another body.
-
-    body: the body of the current request.
+    """Yield the parts of `body`, the current request's, if it is a multipart form.
 
     Each part must be closed, because large ones are on the disk. Raises Problem, and ValueError.
     """
@@ -63,9 +61,9 @@ def problems_of_forms() -> Iterator[None]:
 
 
 def field(name: str) -> str | None:
-    """Return a text of the current request, from its JSON object, form or query string.
+    """Return a field of the current request, from its JSON object, form or query string.
 
-    It is None if the field is empty or missing. Raises Problem, also for a body of more than
+    Returns None if the field is empty or missing. Raises Problem, also for a body of more than
     SMALL_BODY bytes.
     """
     kind, _ = _kind()
@@ -112,11 +110,8 @@ def _form(kind: str, body: bytes) -> dict[str, str]:
         if kind == _MULTIPART:
             found = [*parts(BytesIO(body))]  # none is large enough to need closing
             return {part.name: part.value for part in found if not part.filename}
-    raise Problem(
-        415,
-        "unsupported_media_type",
-        f"The body must be of the type {_JSON}, {_URLENCODED} or {_MULTIPART}.",
-    )
+    detail = f"The body must be of the type {_JSON}, {_URLENCODED} or {_MULTIPART}."
+    raise Problem(415, "unsupported_media_type", detail)
 
 
 def _kind() -> tuple[str, dict[str, str]]:

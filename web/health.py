@@ -42,12 +42,12 @@ class Status:
     schema_version: int | None = None
     workers: Workers | None = None
     queue_depth: int | None = None
-    # The error that Redis answers to every command, if it does.
+    # The error with which Redis answers every command, if it does.
     refusal: str | None = None
 
 
 class Health:
-    """Asks PostgreSQL and Redis. One object serves all request threads.
+    """Asks PostgreSQL and Redis for their state. One object serves all request threads.
 
     `postgres` logs the outages of PostgreSQL, whichever part of the app meets one.
     """
@@ -91,7 +91,6 @@ class Health:
         if report["database"] != "ok":
             response.status = 503
             response.set_header("Retry-After", RETRY_AFTER)
-        response.set_header("Cache-Control", "no-store")
         return report
 
     def metrics(self) -> bytes:
@@ -101,7 +100,6 @@ class Health:
         for worker in status.workers.alive if status.workers else ():
             processes[f"{worker.host}:{worker.pid}"] = worker.samples
         response.content_type = metrics.MEDIA_TYPE
-        response.set_header("Cache-Control", "no-store")
         slots = metrics.gauge(
             "stream_slots", "Streams and downloads that may be open at once.", self._max_streams
         )
@@ -120,14 +118,16 @@ class Health:
 
 
 def _report(status: Status) -> dict[str, Any]:
-    database = "unreachable" if status.backlog is None else "ok"
+    backlog, workers = status.backlog, status.workers
+    database = "unreachable" if backlog is None else "ok"
     report = {
-        "status": "degraded" if status.backlog is None or status.workers is None else "ok",
+        "status": "degraded" if backlog is None or workers is None else "ok",
         "database": "read-only" if status.read_only else database,
-        "redis": "unreachable" if status.workers is None else "ok",
-        **_workers_json(status.workers),
+        "redis": "unreachable" if workers is None else "ok",
+        **_workers_json(workers),
         "queueDepth": status.queue_depth,
-        **_backlog_json(status.backlog),
+        "oldestWaiting": _oldest_json(backlog),
+        "unfinishedBatches": None if backlog is None else backlog.unfinished,
         "version": VERSION,
         "schemaVersion": status.schema_version,
         "notice": _notice(status),
@@ -136,7 +136,7 @@ def _report(status: Status) -> dict[str, Any]:
 
 
 def gauges(status: Status) -> list[Metric]:
-    """Return the state as numbers for /metrics, without the unknown ones."""
+    """Return the state as gauges for /metrics; an unknown one has no sample."""
     backlog, workers = status.backlog, status.workers
     unfinished = None if backlog is None else backlog.unfinished
     waiting = None if backlog is None else backlog.seconds or 0.0
@@ -186,50 +186,47 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
     }
 
 
-def _backlog_json(backlog: Backlog | None) -> dict[str, Any]:
-    if backlog is None:
-        return {"oldestWaiting": None, "unfinishedBatches": None}
-    oldest = None
-    if backlog.seconds is not None:
-        oldest = {
-            "batchId": backlog.batch_id,
-            "filename": backlog.filename,
-            "seconds": round(backlog.seconds, 1),
-        }
-    return {"oldestWaiting": oldest, "unfinishedBatches": backlog.unfinished}
+def _oldest_json(backlog: Backlog | None) -> dict[str, Any] | None:
+    if backlog is None or backlog.seconds is None:
+        return None
+    return {
+        "batchId": backlog.batch_id,
+        "filename": backlog.filename,
+        "seconds": round(backlog.seconds, 1),
+    }
 
 
 def _notice(status: Status) -> dict[str, str | None] | None:
     """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
 
-    def notice(level: str, text: str, command: str | None = None) -> dict[str, str | None]:
-        return {"level": level, "text": text, "command": command}
-
+    level, command = "error", None
     late = "Uploads are processed, but updates arrive late."
     if status.read_only:
         text = "The database can only be read. Nothing is processed until it takes writes again."
-        return notice("error", text)
-    if status.backlog is None:
+    elif status.backlog is None:
         text = "The database can't be reached. Nothing is processed until it is back."
-        return notice("error", text)
-    if status.refusal is not None:
+    elif status.refusal is not None:
         refusal = status.refusal.rstrip(".")
-        return notice("warning", f"Redis refuses what it is asked to do: {refusal}. {late}")
-    if status.workers is None:
-        return notice("warning", f"Redis can't be reached. {late}")
-    if not status.workers.alive:
-        return notice("error", "No worker is running, so batches wait.", START_WORKER)
-    return None
+        level, text = "warning", f"Redis refuses what it is asked to do: {refusal}. {late}"
+    elif status.workers is None:
+        level, text = "warning", f"Redis can't be reached. {late}"
+    elif not status.workers.alive:
+        text, command = "No worker is running, so batches wait.", START_WORKER
+    else:
+        return None
+    return {"level": level, "text": text, "command": command}
 
 
 def _texts(report: dict[str, Any]) -> dict[str, str]:
     """Return the texts of the strip on the pages, by data-field."""
     notice = report["notice"] or {"level": "ok", "text": "", "command": None}
+    workers, depth = report["workers"], report["queueDepth"]
+    rate = sum(worker["rate"] for worker in workers or ())
     return {
         "level": {"ok": "OK", "warning": "Degraded", "error": "Problem"}[notice["level"]],
         "workers": _workers_text(report),
-        "rate": _rate_text(report["workers"]),
-        "queue": _or_unknown(report["queueDepth"], "{:,} in the queue", "queue unknown"),
+        "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
+        "queue": "queue unknown" if depth is None else f"{depth:,} in the queue",
         "oldest": _oldest_text(report),
         "database": f"PostgreSQL {report['database']}",
         "redis": f"Redis {report['redis']}",
@@ -239,10 +236,6 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
     }
 
 
-def _or_unknown(value: int | None, text: str, unknown: str) -> str:
-    return unknown if value is None else text.format(value)
-
-
 def _workers_text(report: dict[str, Any]) -> str:
     workers, threads = report["workersAlive"], report["workerThreads"]
     if workers is None:
@@ -250,19 +243,13 @@ def _workers_text(report: dict[str, Any]) -> str:
     return f"{several(workers, 'worker')}, {several(threads, 'thread')}" if workers else "no worker"
 
 
-def _rate_text(workers: list[dict[str, Any]] | None) -> str:
-    rate = None if workers is None else int(sum(worker["rate"] for worker in workers))
-    return _or_unknown(rate, "{:,} emails/s", "rate unknown")
-
-
 def _oldest_text(report: dict[str, Any]) -> str:
-    oldest = report["oldestWaiting"]
+    oldest, unfinished = report["oldestWaiting"], report["unfinishedBatches"]
     if oldest is not None:
         return f"oldest waiting: batch {oldest['batchId']} for {duration(oldest['seconds'])}"
-    unfinished = report["unfinishedBatches"]
-    if unfinished == 0:
-        return "nothing waits"
-    return _or_unknown(unfinished, "{:,} unfinished", "waiting unknown")
+    if unfinished is None:
+        return "waiting unknown"
+    return f"{unfinished:,} unfinished" if unfinished else "nothing waits"
 
 
 def _last_seen_text(report: dict[str, Any]) -> str:
@@ -272,13 +259,11 @@ def _last_seen_text(report: dict[str, Any]) -> str:
     return f"One was last seen {duration(last['secondsAgo'])} ago on {last['host']}:{last['pid']}."
 
 
-def _silent() -> str:
-    unknown = {"database": "unknown", "redis": "unknown"}
-    text = "The server can't be reached. Is app.py running? This page tries again by itself."
-    notice = {"level": "error", "text": text, "command": None}
-    report = _report(Status()) | unknown | {"notice": notice}
-    return json.dumps({"notice": notice, "texts": _texts(report)})
-
-
-# The part of a report, as JSON, that the pages' scripts show while this server does not answer.
-SILENT = _silent()
+_NO_ANSWER = {
+    "level": "error",
+    "text": "The server can't be reached. Is app.py running? This page tries again by itself.",
+    "command": None,
+}
+_UNKNOWN = {"database": "unknown", "redis": "unknown", "notice": _NO_ANSWER}
+# The part of a report, as JSON, that a page's scripts show while this server doesn't answer.
+SILENT = json.dumps({"notice": _NO_ANSWER, "texts": _texts(_report(Status()) | _UNKNOWN)})

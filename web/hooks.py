@@ -8,13 +8,13 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import bottle
-from bottle import request
+from bottle import request, response
 
 from postgres import database
 from runtime import logs
 from web import problems
 from web.access import origins
-from web.problems import RETRY_AFTER, Problem
+from web.problems import Problem
 from web.services import Services
 
 logger = logs.Logger("app")
@@ -28,6 +28,7 @@ class Hooks:
 
     def admit(self) -> None:
         """Admit the current request, or raise Problem. Runs before each handler."""
+        response.set_header("Cache-Control", "no-store")  # handlers of static files replace this
         self._services.access.admit()
         _refuse_broken_address(request.environ["bottle.raw_path"], request.query_string)
         origins.refuse_others(request.environ, self._services.settings.server.cors_origins)
@@ -67,15 +68,14 @@ class Hooks:
         detail = "The database can't be reached. Please try again soon."
         if database.is_read_only(error):
             detail = "The database can only be read at the moment. Please try again soon."
-        headers = {"Retry-After": RETRY_AFTER}
-        return Problem(503, "database_unreachable", detail, headers=headers)
+        return problems.try_later(503, "database_unreachable", detail)
 
 
 def _refuse_broken_address(path: str, query: str) -> None:
     """Raise Problem for an address that is not UTF-8, because Bottle drops such bytes.
 
-    It would serve /metrics for a path that a proxy doesn't recognize as /metrics, which the proxy
-    may guard; and a search for nothing but such bytes would find everything.
+    Otherwise a path with such bytes in /metrics would reach /metrics past a proxy that blocks it,
+    and a search for nothing but such bytes would find everything.
     """
     for code, text in (
         ("bad_path", path.encode("latin-1")),  # WSGI has the path's bytes as Latin-1

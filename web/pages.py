@@ -30,7 +30,7 @@ from web.uploads import Uploads
 
 STATIC = ROOT / "static"
 
-# Parameters in the address of a batch's page that filter the table of its rows.
+# Parameters of a batch's page that filter the table of its rows.
 FILTERS = ("verdict", "reason", "status", "kind", "q")
 
 bottle.TEMPLATE_PATH[:] = [str(ROOT / "views")]
@@ -46,9 +46,9 @@ def static_version() -> str:
 
 
 def imported_modules(script: str) -> list[str]:
-    """Return the paths under static/ of all modules that a script imports, in any depth.
+    """Return the paths under static/ of all modules that a script imports, directly or not.
 
-    A page names them, so that a browser loads them at once and not one after another.
+    A page lists them, so that a browser loads them at once and not one after another.
     """
     found: set[Path] = set()
     unread = [STATIC / "js" / f"{script}.js"]
@@ -83,7 +83,6 @@ class Pages:
         }
 
     def _render(self, template: str, **values: Any) -> str:
-        response.set_header("Cache-Control", "no-store")
         body: str = bottle.template(
             template,
             script=template,
@@ -97,7 +96,7 @@ class Pages:
         return body
 
     def home(self) -> str:
-        """GET /: the upload form and the batches, filtered by q and status; older than `before`."""
+        """GET /?q=&status=&before=: the upload form, and a page of the batches."""
         batch_id = number_from_query("batch", None, models.MAX_ID)
         if batch_id:  # the address of a batch's page in earlier versions
             bottle.redirect(f"/batches/{batch_id}", 303)
@@ -117,7 +116,7 @@ class Pages:
         )
 
     def batch(self, batch_id: int) -> str:
-        """GET /batches/{id}: progress, sums of the outcomes, and the rows, filtered by FILTERS."""
+        """GET /batches/{id}: progress, counts of outcomes, and the rows, filtered by FILTERS."""
         batch = self._batches.batch(batch_id)
         query = {name: request.query.getunicode(name) or "" for name in FILTERS}
         skipped = bool(query["kind"])
@@ -154,7 +153,8 @@ class Pages:
         if file.status_code == 200:
             file.set_header("Cache-Control", "public, max-age=31536000, immutable")
             file.set_header("Vary", "Accept-Encoding")
-            if request.method == "GET" and "gzip" in request.get_header("Accept-Encoding", ""):
+            accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "")
+            if request.method == "GET" and "gzip" in accepted:
                 with file.body as plain:
                     file.body = gzip.compress(plain.read(), mtime=0)
                 file.set_header("Content-Encoding", "gzip")
@@ -197,13 +197,8 @@ def _reasons(counts: dict[str, int]) -> list[tuple[str, str, str, int]]:
     First come all reasons of the catalogue, so that scripts have an entry to show when the first
     email has one; then the reasons of a team's own processor.
     """
-    known = [
-        (code, reason.verdict, reason.explanation, counts.get(code, 0))
-        for code, reason in reasons.CATALOGUE.items()
+    verdicts = {code: reason.verdict for code, reason in reasons.CATALOGUE.items()}
+    return [
+        (code, verdicts.get(code, ""), reasons.explanation(code), counts.get(code, 0))
+        for code in (verdicts | counts)
     ]
-    own = [
-        (code, "", reasons.explanation(code), number)
-        for code, number in counts.items()
-        if code not in reasons.CATALOGUE
-    ]
-    return known + own

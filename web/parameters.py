@@ -13,18 +13,24 @@ from web.problems import Problem
 Default = TypeVar("Default", int, None)
 
 
+def whole_number(text: str) -> int | None:
+    """Return the number in a text of 1 to 19 digits; None for any other text."""
+    return int(text) if re.fullmatch(r"[0-9]{1,19}", text) else None
+
+
 def number_from_query(name: str, default: Default, most: int, *, least: int = 1) -> int | Default:
-    """Return a whole number, or the default if there is none. Raises Problem."""
+    """Return a whole number, or the default if the parameter is missing. Raises Problem."""
     text = request.query.get(name)
     if text is None:
         return default
-    if not re.fullmatch(r"[0-9]{1,19}", text) or not least <= int(text) <= most:
+    number = whole_number(text)
+    if number is None or not least <= number <= most:
         raise bad_parameter(name, f"be a whole number from {least} to {most}")
-    return int(text)
+    return number
 
 
 def choice_from_query(name: str, choices: Collection[str]) -> str | None:
-    """Return one of the choices, or None if there is none or an empty one. Raises Problem."""
+    """Return one of the choices, or None if the parameter is missing or empty. Raises Problem."""
     text: str = request.query.getunicode(name) or ""
     if not text:
         return None
@@ -34,7 +40,7 @@ def choice_from_query(name: str, choices: Collection[str]) -> str | None:
 
 
 def text_from_query(name: str, most: int) -> str:
-    """Return a text of at most so many characters, empty if there is none. Raises Problem."""
+    """Return a text of up to `most` characters, empty if it is missing. Raises Problem."""
     text: str = request.query.getunicode(name) or ""
     if len(text) > most or "\0" in text:
         raise bad_parameter(name, f"have at most {most} characters, and no NUL")

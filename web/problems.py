@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-from http import HTTPStatus
+from http.client import responses
 from typing import Any
 
 import bottle
@@ -15,7 +15,7 @@ MEDIA_TYPE = "application/problem+json"
 # Seconds for Retry-After: when a client may repeat a request that was refused for now.
 RETRY_AFTER = "5"
 
-# Details of errors of which only the status is known.
+# The details of errors that have only a status.
 DETAILS = {
     400: "The request is malformed.",
     401: "Sign in with your name and password.",
@@ -30,10 +30,10 @@ DETAILS = {
     507: "The server's disk is full, and nothing was stored. Please tell its administrator.",
 }
 
-# Titles of RFC 9110 that Python has only since 3.13.
+# Titles of RFC 9110 that Python has only from 3.13 on.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
-# The errors of a write without room: on the disk, in a quota, by a limit of the process.
+# Errors of writing: the disk is full, or a quota or the process's file size limit is reached.
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 logger = logs.Logger("problems")
@@ -64,6 +64,11 @@ class Problem(bottle.HTTPError):  # type: ignore[misc]
         self.members = {key: value for key, value in members.items() if value is not None}
 
 
+def try_later(status: int, code: str, detail: str) -> Problem:
+    """Return the problem of a request that a client may repeat after RETRY_AFTER seconds."""
+    return Problem(status, code, detail, headers={"Retry-After": RETRY_AFTER})
+
+
 def disk_full(error: BaseException) -> Problem:
     """Log that the disk is full, and return the problem to answer with."""
     logger.error("the disk is full", error=error)
@@ -80,12 +85,8 @@ def of_system(error: BaseException) -> Problem | None:
     if not descriptors.ran_out(error):
         return None
     _shortages.warning("no file descriptor is left", error=error)
-    return Problem(
-        503,
-        "too_many_open_files",
-        "The server has as many files and connections open as it may. Please try again soon.",
-        headers={"Retry-After": RETRY_AFTER},
-    )
+    detail = "The server has as many files and connections open as it may. Please try again soon."
+    return try_later(503, "too_many_open_files", detail)
 
 
 def is_api(path: str) -> bool:
@@ -95,14 +96,11 @@ def is_api(path: str) -> bool:
 
 def title_of(status: int) -> str:
     """Return the title of a status, as RFC 9110 has it."""
-    try:
-        return _TITLES.get(status) or HTTPStatus(status).phrase
-    except ValueError:
-        return "Error"
+    return _TITLES.get(status) or responses.get(status, "Error")
 
 
 def document(status: int, code: str | None, detail: str | None, **members: object) -> str:
-    """Return the problem+json of an error of the current request."""
+    """Return an error of the current request as problem+json."""
     title = title_of(status)
     return json.dumps(
         {
@@ -118,7 +116,7 @@ def document(status: int, code: str | None, detail: str | None, **members: objec
 
 
 def render(error: bottle.HTTPError, **page: Any) -> str:
-    """Return the body of the response to the current request, as Bottle's error handler.
+    """Return the body of the response to a request that failed. Bottle's error handler.
 
     `page` has the variables of the layout that all pages share.
     """

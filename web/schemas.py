@@ -10,14 +10,14 @@ from processors import reasons
 Schema = dict[str, Any]
 
 
+def open_object(**properties: Schema) -> Schema:
+    """Return the schema of an object with at least these properties."""
+    return {"type": "object", "properties": properties, "required": [*properties]}
+
+
 def object_of(**properties: Schema) -> Schema:
     """Return the schema of an object with exactly these properties."""
-    return {
-        "type": "object",
-        "properties": properties,
-        "required": [*properties],
-        "additionalProperties": False,
-    }
+    return {**open_object(**properties), "additionalProperties": False}
 
 
 def or_null(schema: Schema) -> Schema:
@@ -42,6 +42,7 @@ TIME: Schema = {"type": "string", "format": "date-time"}
 NUMBER: Schema = {"type": "number", "minimum": 0}
 SUMS: Schema = {"type": "object", "additionalProperties": whole()}
 ID = whole(1, models.MAX_ID)
+STATUS: Schema = {"enum": [*models.STATUSES]}
 
 FORMAT = {
     "kind": {"enum": ["csv", "xlsx"]},
@@ -57,7 +58,7 @@ _SUMMARY = {
     "totalEmails": whole(1),
     "processedCount": whole(),
     "failedCount": whole(),
-    "status": {"enum": [*models.STATUSES]},
+    "status": STATUS,
     "revision": whole(1),
     "error": or_null(TEXT),
     "reasons": SUMS,
@@ -73,25 +74,19 @@ _SUMMARY = {
 
 SCHEMAS: dict[str, Schema] = {
     "Problem": {
-        "type": "object",
         "description": "RFC 9457. `code` is stable; `detail` is a sentence for people.",
-        "properties": {
-            "type": TEXT,
-            "title": TEXT,
-            "status": {"type": "integer"},
-            "code": TEXT,
-            "detail": TEXT,
-            "requestId": {**TEXT, "description": "The request's id in the server's log."},
-        },
-        "required": ["type", "title", "status", "code", "detail", "requestId"],
+        **open_object(
+            type=TEXT,
+            title=TEXT,
+            status={"type": "integer"},
+            code=TEXT,
+            detail=TEXT,
+            requestId={**TEXT, "description": "The request's id in the server's log."},
+        ),
     },
     "Rows": {
         **object_of(
-            total=whole(),
-            emails=whole(),
-            duplicates=whole(),
-            blank=whole(),
-            withoutAddress=whole(),
+            total=whole(), emails=whole(), duplicates=whole(), blank=whole(), withoutAddress=whole()
         ),
         "description": "The file's rows by what they hold; `total` is the sum of the others.",
     },
@@ -135,28 +130,26 @@ SCHEMAS: dict[str, Schema] = {
         normalized=or_null(TEXT),
     ),
     "Health": {
-        "type": "object",
         "description": "Values that a server out of reach would have told are null.",
-        "properties": {
-            "status": {"enum": ["ok", "degraded"]},
-            "database": {"enum": ["ok", "unreachable", "read-only"]},
-            "redis": {"enum": ["ok", "unreachable"]},
-            "workersAlive": or_null(whole()),
-            "workerThreads": or_null(whole()),
-            "workers": or_null(list_of({"type": "object"})),
-            "lastWorkerSeen": or_null({"type": "object"}),
-            "queueDepth": or_null(whole()),
-            "oldestWaiting": or_null({"type": "object"}),
-            "unfinishedBatches": or_null(whole()),
-            "version": TEXT,
-            "schemaVersion": or_null(whole()),
-            "notice": or_null({"type": "object"}),
-            "texts": {
+        **open_object(
+            status={"enum": ["ok", "degraded"]},
+            database={"enum": ["ok", "unreachable", "read-only"]},
+            redis={"enum": ["ok", "unreachable"]},
+            workersAlive=or_null(whole()),
+            workerThreads=or_null(whole()),
+            workers=or_null(list_of({"type": "object"})),
+            lastWorkerSeen=or_null({"type": "object"}),
+            queueDepth=or_null(whole()),
+            oldestWaiting=or_null({"type": "object"}),
+            unfinishedBatches=or_null(whole()),
+            version=TEXT,
+            schemaVersion=or_null(whole()),
+            notice=or_null({"type": "object"}),
+            texts={
                 "type": "object",
                 "description": "The texts of the status strip of the pages.",
                 "additionalProperties": TEXT,
             },
-        },
+        ),
     },
 }
-SCHEMAS["Health"]["required"] = [*SCHEMAS["Health"]["properties"]]

@@ -1,4 +1,4 @@
-"""Services: the servers, streams and settings that all request handlers share."""
+"""The servers, streams and settings that all request handlers share."""
 
 from __future__ import annotations
 

@@ -7,10 +7,10 @@ It holds no database connection while it waits.
 from __future__ import annotations
 
 import json
-import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from bottle import HTTPResponse
@@ -21,10 +21,11 @@ from relay.hub import MAX_DELIVERED, Hub, Mailbox
 from runtime import metrics
 from runtime.bounded import BoundedDict
 from runtime.every import Every
-from web.problems import RETRY_AFTER, Problem
+from web.parameters import whole_number
+from web.problems import try_later
 
 # Seconds between two comment lines in a stream of one batch, and between two health events in a
-# stream of all. Both show proxies and browsers that the stream lives.
+# stream of all batches. Both show proxies and browsers that the stream is alive.
 HEARTBEAT_SECONDS = 15.0
 HEALTH_SECONDS = 2.0
 # Seconds after which a stream checks whether to end, and after which a browser reconnects.
@@ -37,48 +38,40 @@ SHORT_PAUSE_SECONDS = 0.01
 
 _RETRY = f"retry: {RETRY_SECONDS * 1000:.0f}\n\n".encode()
 _HEARTBEAT = b": heartbeat\n\n"
-_EVENT_ID = re.compile(r"[0-9]{1,19}")
 
 
 class StoppingError(Exception):
-    """The server stops in the middle of a download."""
+    """The server is stopping in the middle of a download."""
 
 
 class Slots:
-    """A number of slots in all, of which each holder may have some. For any thread."""
+    """Slots for streams and downloads: `number` in all, `each` for one holder. For any thread."""
 
     def __init__(self, number: int, each: int) -> None:
         self._lock = threading.Lock()
         self._number, self._each = number, each
         self._held: Counter[str] = Counter()
 
-    def take(self, holder: str, otherwise: str) -> None:
-        """Take a slot. Raises Problem, with what to do `otherwise`, when none is free."""
+    @contextmanager
+    def hold(self, holder: str, otherwise: str) -> Iterator[None]:
+        """Hold a slot. Raises Problem when none is free; `otherwise` says what to do then."""
         with self._lock:
             if self._held[holder] >= self._each:
-                raise Problem(
-                    429,
-                    "too_many_streams",
-                    f"You have {self._each} streams and downloads open, which are the most."
-                    f" {otherwise}",
-                    headers={"Retry-After": RETRY_AFTER},
-                )
+                detail = f"You have {self._each} streams and downloads open, which are the most."
+                raise try_later(429, "too_many_streams", f"{detail} {otherwise}")
             if self._held.total() >= self._number:
-                raise Problem(
-                    503,
-                    "no_stream_slot",
-                    f"All streams and downloads are in use. {otherwise}",
-                    headers={"Retry-After": RETRY_AFTER},
-                )
+                detail = "All streams and downloads are in use."
+                raise try_later(503, "no_stream_slot", f"{detail} {otherwise}")
             self._held[holder] += 1
             metrics.STREAMS.inc()
-
-    def release(self, holder: str) -> None:
-        with self._lock:
-            self._held[holder] -= 1
-            metrics.STREAMS.dec()
-            if not self._held[holder]:
-                del self._held[holder]
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held[holder] -= 1
+                metrics.STREAMS.dec()
+                if not self._held[holder]:
+                    del self._held[holder]
 
 
 class Streams:
@@ -108,22 +101,21 @@ class Streams:
         `last_event_id` is the last revision that a browser saw before it reconnected, as text.
         `health` returns the data of health events; without it there are heartbeats instead.
 
-        Raises Problem when no slot is free, HTTPResponse 204 when the browser knows the batch's
-        end, after which it doesn't reconnect.
+        Raises Problem when no slot is free, and HTTPResponse 204, after which a browser doesn't
+        reconnect, when the browser has seen the batch's end.
         """
-        self._slots.take(holder, "Ask for the state now and then instead.")
-        mailbox = self._hub.watch(batch_id)
-        try:
+        with ExitStack() as held:
+            held.enter_context(self._slots.hold(holder, "Ask for the state now and then instead."))
+            mailbox = self._hub.watch(batch_id)
+            held.callback(self._hub.unwatch, mailbox)
             present = read()  # after watch(), so that no change between the two is missed
             if batch_id is not None and _knows_end(last_event_id, present[0]):
                 raise HTTPResponse(status=204)
-        except BaseException:
-            self._leave(mailbox, holder)
-            raise
-        for snapshot in present:
-            mailbox.put(snapshot)
-        self._hub.tell(present)
-        return self._events(mailbox, health, holder, disconnected)
+            for snapshot in present:
+                mailbox.put(snapshot)
+            self._hub.tell(present)
+            events = self._events(mailbox, health, disconnected)
+            return _holding(held.pop_all(), _RETRY, events)
 
     def hold(self, pieces: Iterator[bytes], holder: str) -> Iterator[bytes]:
         """Return the pieces of a download, which takes a slot because it keeps a thread busy too.
@@ -131,22 +123,11 @@ class Streams:
         Empty pieces are left out. Errors before the first piece are passed on at once.
         Raises Problem when no slot is free. Only a started iterator gives its slot back.
         """
-        self._slots.take(holder, "Please try again soon.")
-        pieces = self._unless_stopping(pieces)
-        try:
+        with ExitStack() as held:
+            held.enter_context(self._slots.hold(holder, "Please try again soon."))
+            pieces = self._unless_stopping(pieces)
             first = next(pieces, b"")
-        except BaseException:
-            self._slots.release(holder)
-            raise
-        return self._held(first, pieces, holder)
-
-    def _held(self, first: bytes, rest: Iterator[bytes], holder: str) -> Iterator[bytes]:
-        # Bottle takes the first piece at once, so that `finally` is sure to be reached.
-        try:
-            yield first
-            yield from rest
-        finally:
-            self._slots.release(holder)
+            return _holding(held.pop_all(), first, pieces)
 
     def _unless_stopping(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         for number, piece in enumerate(pieces):
@@ -155,40 +136,30 @@ class Streams:
             if piece:
                 yield piece
 
-    def _leave(self, mailbox: Mailbox, holder: str) -> None:
-        self._hub.unwatch(mailbox)
-        self._slots.release(holder)
-
     def _events(
         self,
         mailbox: Mailbox,
         health: Callable[[], dict[str, Any]] | None,
-        holder: str,
         disconnected: Callable[[], bool],
     ) -> Iterator[bytes]:
         of_all = mailbox.batch_id is None
         signs = Every(HEALTH_SECONDS if health else HEARTBEAT_SECONDS)
         if not health:
             signs.restart()
-        # Bottle takes the first piece at once, so that `finally` is sure to be reached.
-        try:
-            yield _RETRY
-            while not self._stopping.is_set() and not disconnected():
-                events = [_sign_of_life(health)] if signs.due() else []
-                snapshots = mailbox.take(0.0 if events else min(WAIT_SECONDS, signs.left))
-                events += [self._event(snapshot, with_id=not of_all) for snapshot in snapshots]
-                if not events:
-                    continue
-                yield b"".join(events)
-                if of_all:
-                    self._stopping.wait(SHORT_PAUSE_SECONDS)
-                    mailbox.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
-                elif snapshots and snapshots[0].terminal:
-                    return
-                else:
-                    signs.restart()
-        finally:
-            self._leave(mailbox, holder)
+        while not self._stopping.is_set() and not disconnected():
+            events = [_sign_of_life(health)] if signs.due() else []
+            snapshots = mailbox.take(0.0 if events else min(WAIT_SECONDS, signs.left))
+            events += [self._event(snapshot, with_id=not of_all) for snapshot in snapshots]
+            if not events:
+                continue
+            yield b"".join(events)
+            if of_all:
+                self._stopping.wait(SHORT_PAUSE_SECONDS)
+                mailbox.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
+            elif snapshots and snapshots[0].terminal:
+                return
+            else:
+                signs.restart()
 
     def _event(self, snapshot: Snapshot, *, with_id: bool) -> bytes:
         made = self._made.get(snapshot.batch_id)
@@ -199,10 +170,16 @@ class Streams:
         return (b"id: %d\n" % snapshot.revision if with_id else b"") + made[1]
 
 
+def _holding(held: ExitStack, first: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    """Yield the pieces, and then give back everything in `held`."""
+    with held:  # sure to be entered, because Bottle takes the first piece at once
+        yield first
+        yield from rest
+
+
 def _sign_of_life(health: Callable[[], dict[str, Any]] | None) -> bytes:
     return f"event: health\ndata: {json.dumps(health())}\n\n".encode() if health else _HEARTBEAT
 
 
 def _knows_end(last_event_id: str, snapshot: Snapshot) -> bool:
-    revision = int(last_event_id) if _EVENT_ID.fullmatch(last_event_id) else 0
-    return snapshot.terminal and revision >= snapshot.revision
+    return snapshot.terminal and (whole_number(last_event_id) or 0) >= snapshot.revision

@@ -16,12 +16,13 @@ from bottle import request, response
 
 from batches import intake
 from batches.as_json import batch_format_json, format_json, rows_json
-from models import Batch, Snapshot
+from models import Snapshot
 from runtime import logs, metrics
 from tabular import columns, reader, workbook
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from web import forms
 from web.access import sign_in
+from web.parameters import whole_number
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
@@ -31,11 +32,12 @@ logger = logs.Logger("app")
 PREVIEW_BYTES = 1 << 20
 PREVIEW_ROWS = 10
 
-# The fields of a form beside its file, each a short text: how to read the file, and its length.
+# The fields of a form beside its file, each a short text: the file's format, and its length.
 _FORMAT = ("column", "delimiter", "encoding", "header")
 _FIELDS = (*_FORMAT, "size")
 
-# The filename of a pasted text's batch, and the text's most bytes, because it is split in memory.
+# The filename of a batch made from a pasted text, and the most bytes of that text, which is split
+# in memory.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
 
@@ -48,7 +50,7 @@ _STATUSES = {
 
 
 class Form:
-    """The current request's form, with a file or a pasted text in its place.
+    """The current request's form, with a file, or a pasted text as its file.
 
     Must be closed, because large parts are temporary files.
     """
@@ -94,7 +96,7 @@ class Form:
             part.close()
 
     def overrides(self) -> Overrides:
-        """Return how a person wants the file to be read. Raises IntakeError."""
+        """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
     def length(self, limit_megabytes: int) -> int:
@@ -102,20 +104,16 @@ class Form:
         length = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         if length > limit_megabytes * 1_000_000:
-            raise Problem(
-                413,
-                "content_too_large",
-                f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones.",
-            )
+            detail = f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones."
+            raise Problem(413, "content_too_large", detail)
         return length
 
     def whole_length(self) -> int:
-        """Return the length of the whole file by the field `size`, 0 without it.
+        """Return the whole file's length in bytes, from the field `size`; 0 without that.
 
         For a preview, a browser sends only the first part of a large file.
         """
-        text = self._texts.get("size", "").strip()
-        return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
+        return whole_number(self._texts.get("size", "").strip()) or 0
 
 
 def _clean_filename(name: str) -> str:
@@ -126,25 +124,21 @@ def _clean_filename(name: str) -> str:
 
 
 def _has_text(part: multipart.MultipartPart) -> bool:
-    """Tell whether there is more than space in the part; a long part is not searched for that."""
+    """Return whether the part is more than white space; a part on the disk counts unread."""
     return not part.is_buffered() or bool(part.raw.strip())
 
 
 def _one_a_line(file: BinaryIO) -> BinaryIO:
-    """Put each address of a pasted text on a line if only commas or semicolons separate them.
+    """Put each address of a pasted text on a line of its own.
 
-    A text with anything else in it is a table, and stays as it is. Raises Problem if the text is
-    too long.
+    A text with anything but addresses, commas and semicolons is a table, and stays as it is.
+    Raises Problem if the text is too long.
     """
     text = file.read(MAX_PASTED + 1)
     file.seek(0)
     if len(text) > MAX_PASTED:
-        raise Problem(
-            413,
-            "text_too_long",
-            f"The text is longer than {MAX_PASTED // 1_000_000} MB. Save it as a file, and upload"
-            " that.",
-        )
+        size = f"The text is longer than {MAX_PASTED // 1_000_000} MB."
+        raise Problem(413, "text_too_long", f"{size} Save it as a file, and upload that.")
     if b"," not in text and b";" not in text:
         return file
     lines = io.BytesIO()
@@ -183,17 +177,22 @@ class Uploads:
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
-        with closing(Form()) as form:
-            batch = self._store(form)
+        settings = self._settings
+        with closing(Form()) as form, problems_of_files():
+            form.length(settings.upload.max_megabytes)
+            batch = intake.store(
+                form.file,
+                form.filename,
+                chunk_size=settings.worker.chunk_size,
+                max_rows=settings.upload.max_rows,
+                overrides=form.overrides(),
+                uploaded_by=sign_in.user(),
+                abandoned=request.environ["waitress.client_disconnected"],
+            )
         self._services.postgres.end()
         metrics.UPLOADED.inc(batch.total_emails)
-        logger.info(
-            "stored",
-            batch=batch.id,
-            emails=batch.total_emails,
-            rows=batch.total_rows,
-            **sign_in.doer(),
-        )
+        stored = {"batch": batch.id, "emails": batch.total_emails, "rows": batch.total_rows}
+        logger.info("stored", **stored, **sign_in.doer())
         live = self._services.announce(Snapshot.of(batch))
         response.status = 201
         response.set_header("Location", f"/api/batches/{batch.id}")
@@ -207,22 +206,8 @@ class Uploads:
             "liveUpdates": live,
         }
 
-    def _store(self, form: Form) -> Batch:
-        """Store the form's file as a batch. Raises Problem, and UNREACHABLE."""
-        form.length(self._settings.upload.max_megabytes)
-        with problems_of_files():
-            return intake.store(
-                form.file,
-                form.filename,
-                chunk_size=self._settings.worker.chunk_size,
-                max_rows=self._settings.upload.max_rows,
-                overrides=form.overrides(),
-                uploaded_by=sign_in.user(),
-                abandoned=request.environ["waitress.client_disconnected"],
-            )
-
     def preview(self) -> dict[str, Any]:
-        """POST /api/preview: what an upload of this file would be read as; nothing is stored."""
+        """POST /api/preview: how an upload of this file would be read; nothing is stored."""
         with closing(Form()) as form, problems_of_files():
             return _preview(form, self._settings.upload.max_megabytes)
 

@@ -10,7 +10,7 @@ import { Notify } from "./parts/notify.js";
 import { Outcomes } from "./parts/outcomes.js";
 import { Progress } from "./parts/progress.js";
 
-// Between two readings of the rows while they are processed.
+// The time between two requests for the rows while they are processed.
 const ROWS_MS = 2000;
 
 const card = byId("status");

@@ -209,6 +209,7 @@ class TestStatic:
             smaller = site.get(path, Accept_Encoding="gzip")
             assert smaller.headers["Content-Encoding"] == "gzip"
             assert gzip.decompress(smaller.body) == response.body
+            assert site.get(path, Accept_Encoding="\xff").status == 200
         assert site.get(re.sub(r"/static/\w+/", "/static/0/", paths.pop())).status == 404
 
     @pytest.mark.parametrize("path", ["..%2f..%2fconfig.ini", "../config.ini", "js/", "nothing.js",

@@ -1,6 +1,6 @@
 """Users and the networks from which they signed in recently, kept in a file across restarts.
 
-A user at a familiar network does not have to wait because a stranger guesses at the password.
+A stranger's guesses at a password don't make its user wait at a familiar network.
 """
 
 from __future__ import annotations
@@ -10,16 +10,18 @@ import hashlib
 import json
 import threading
 import time
+from itertools import chain
 from pathlib import Path
 
 from runtime import logs
 from web.access import users
 
-# Seconds after which a request writes its pair again, and for which a pair is familiar after that:
-# at least 30 days after its last request. By the wall clock, which a restart doesn't reset.
+# Seconds after which a pair in use is written again.
 WRITE_SECONDS = 86400.0
+# Seconds for which a written pair is familiar: at least 30 days from its last use. By the wall
+# clock, which a restart doesn't reset.
 FAMILIAR_SECONDS = 30 * 86400.0 + WRITE_SECONDS
-# The most pairs that are kept: those that were written last.
+# The most pairs that are kept, the last written.
 MAX_FAMILIAR = 10_000
 
 logger = logs.Logger("familiar")
@@ -70,22 +72,19 @@ class Familiar:
 
 
 def _is_within(seconds: float, at: float) -> bool:
-    """Return whether `at` is so few seconds ago; never if the clock was set back behind it."""
+    """Return whether `at` is less than `seconds` ago, and not in the future."""
     return 0 <= time.time() - at < seconds
 
 
 def _newest(*sources: _Pairs) -> _Pairs:
-    """Return the familiar pairs, each as it was written last."""
+    """Return the pairs of all sources that are still familiar, each as it was written last."""
     pairs: _Pairs = {}
-    for pair, when in sorted((item for each in sources for item in each.items()), key=_when):
+    items = chain.from_iterable(each.items() for each in sources)
+    for pair, when in sorted(items, key=lambda item: item[1][0]):
         if _is_within(FAMILIAR_SECONDS, when[0]):
             pairs.pop(pair, None)  # so that they are in the order of their times
             pairs[pair] = when
     return dict([*pairs.items()][-MAX_FAMILIAR:])
-
-
-def _when(item: tuple[tuple[str, str], tuple[float, str]]) -> float:
-    return item[1][0]
 
 
 def _digest(password_hash: str) -> str:

@@ -1,4 +1,4 @@
-"""Admission of requests: from users who sign in by HTTP Basic, or whom a trusted proxy names.
+"""Admission of requests, whose users sign in by HTTP Basic or are named by a trusted proxy.
 
 Without users and without such a proxy, only requests to this machine's own names are admitted,
 unless the configuration allows anonymous ones.
@@ -6,8 +6,6 @@ unless the configuration allows anonymous ones.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import contextlib
 import hashlib
 import hmac
@@ -27,7 +25,7 @@ from runtime.settings import Settings, SettingsError
 from web.access import users
 from web.access.familiar import Familiar
 from web.access.users import Users, UsersError
-from web.problems import CHALLENGE, DETAILS, RETRY_AFTER, Problem
+from web.problems import CHALLENGE, DETAILS, Problem, try_later
 
 # Seconds after its last use for which a correct name and password need not be hashed again.
 REMEMBER_SECONDS = 300.0
@@ -35,17 +33,19 @@ REMEMBER_SECONDS = 300.0
 MAX_REMEMBERED = 1000
 # Seconds that a sign-in waits for its password to be checked before it is refused.
 CHECK_SECONDS = 10.0
-# The failed attempt of an account or an address from which on the next attempt must wait.
+# The failed attempts of an account or an address after which the next attempt must wait.
 FREE_ATTEMPTS = 5
-# Seconds of the first wait, which doubles with each further failure, and of the longest.
+# Seconds of the first wait, which doubles with each further failure, and of the longest wait.
 FIRST_WAIT, LONGEST_WAIT = 1.0, 60.0
-# Seconds after the last failure at which all failures of an account or an address are forgotten.
+# Seconds after the last failure when all failures of an account or an address are forgotten.
 FORGET_SECONDS = 900.0
 # The most accounts and addresses whose failures are remembered.
 MAX_ATTEMPTS = 10_000
 
 _FORWARDED = ("HTTP_FORWARDED", "HTTP_X_FORWARDED_FOR", "HTTP_X_FORWARDED_HOST",
               "HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_PORT", "HTTP_X_FORWARDED_BY")  # fmt: skip
+
+_BUSY = "Too many users are signing in. Please try again in a few seconds."
 
 logger = logs.Logger("access")
 
@@ -61,8 +61,7 @@ def user() -> str | None:
 
 def client() -> str:
     """Return the IP address that sent the current request to us, or to our trusted proxies."""
-    address: str = request.environ.get("app.client", "")
-    return address
+    return str(request.environ.get("app.client", ""))
 
 
 def doer() -> dict[str, str]:
@@ -71,7 +70,7 @@ def doer() -> dict[str, str]:
 
 
 def holder() -> str:
-    """Return the user, or else the network, to whose limits the current request counts."""
+    """Return the user, or else the network, whose slots the current request takes."""
     name = user()
     return f"user {name}" if name else f"address {_network(client())}"
 
@@ -101,12 +100,11 @@ def _unmapped(network: _Network) -> _Network:
     return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped else network
 
 
-def _hop(entry: str) -> _Address | None:
-    """Return the address in an entry of X-Forwarded-For, to which some proxies add a port."""
-    entry = entry.strip().strip('"')
-    if entry.startswith("["):
-        return _parsed(entry[1:].partition("]")[0])
-    return _parsed(entry.partition(":")[0] if entry.count(":") == 1 else entry)
+def _without_port(host: str) -> str:
+    """Return a host without its port, and an IPv6 address without its brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0]
+    return host.partition(":")[0] if host.count(":") == 1 else host
 
 
 class Attempts:
@@ -139,7 +137,7 @@ class Access:
     """Admits requests or refuses them. One object serves all request threads."""
 
     def __init__(self, settings: Settings) -> None:
-        """Raise SettingsError if the users' file can't be used, or anybody could get in unasked."""
+        """Raise SettingsError for a bad users' file, and if anybody could come in by mistake."""
         access = settings.access
         self._header = access.trusted_user_header
         self._proxies = [_unmapped(network) for network in access.trusted_proxies]
@@ -187,12 +185,12 @@ class Access:
             environ["REMOTE_USER"] = self._named(trusted, environ.get(self._variable, ""))
         elif self._closed or self._users.present():
             self._closed = True
-            environ["REMOTE_USER"] = self._signed_in(environ.get("HTTP_AUTHORIZATION", ""))
+            environ["REMOTE_USER"] = self._signed_in()
         elif not self._anonymous:
             self._check_host(environ)
 
     def may_send(self, headers: dict[str, str]) -> bool:
-        """Return whether the headers have credentials, right or wrong, for a large body."""
+        """Return whether the headers have credentials, right or wrong, as a large body needs."""
         if self._header:
             return self._variable.removeprefix("HTTP_") in headers
         return not self._closed or "AUTHORIZATION" in headers
@@ -214,14 +212,14 @@ class Access:
         """
         client = str(_parsed(remote) or remote)
         for entry in reversed(forwarded.split(",")):
-            address = _hop(entry)
+            address = _parsed(_without_port(entry.strip().strip('"')))
             if address is None or not self.is_proxy(client):
                 break
             client = str(address)
         return client
 
     def _named(self, trusted: bool, name: str) -> str:
-        """Return the user whom a trusted proxy names. Raises Problem if there is none."""
+        """Return the user whom a trusted proxy names. Raises Problem if it names none."""
         if not trusted:
             raise Problem(
                 403, "untrusted_proxy", "This server accepts requests from its proxy only."
@@ -239,9 +237,8 @@ class Access:
 
         This prevents DNS rebinding: a web page whose name is made to point to this machine.
         """
-        host = environ.get("HTTP_HOST", "")
-        name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
-        if "HTTP_HOST" in environ and not is_loopback(name.lower().rstrip(".")):
+        host = environ.get("HTTP_HOST")
+        if host is not None and not is_loopback(_without_port(host).lower().rstrip(".")):
             raise Problem(
                 403,
                 "not_local",
@@ -250,10 +247,10 @@ class Access:
                 " config.ini.",
             )
 
-    def _signed_in(self, authorization: str) -> str:
+    def _signed_in(self) -> str:
         """Return the user who signs in by HTTP Basic (RFC 7617). Raises Problem."""
-        name, password = _credentials(authorization)
-        if not name:
+        name, password = request.auth or ("", "")
+        if not users.is_name(name):
             raise _unauthorized(DETAILS[401])
         digest = hmac.digest(self._key, f"{name}\0{password}".encode(), hashlib.sha256)
         network = _network(client())
@@ -298,10 +295,10 @@ class Access:
         with contextlib.ExitStack() as held:
             if not familiar:
                 if not self._strangers.acquire(blocking=False):
-                    raise _too_many_sign_ins()
+                    raise try_later(503, "too_many_sign_ins", _BUSY)
                 held.callback(self._strangers.release)
             if not self._checking[familiar].acquire(timeout=CHECK_SECONDS):
-                raise _too_many_sign_ins()
+                raise try_later(503, "too_many_sign_ins", _BUSY)
             held.callback(self._checking[familiar].release)
             yield
 
@@ -318,38 +315,13 @@ class Access:
     def _refuse_while_waiting(self, keys: Sequence[str]) -> None:
         wait = self._attempts.wait(*keys)
         if wait > 0:
-            raise Problem(
-                429,
-                "too_many_attempts",
-                "Too many attempts to sign in have failed. Please wait a minute, and try again.",
-                headers={"Retry-After": str(math.ceil(wait))},
-            )
-
-
-def _too_many_sign_ins() -> Problem:
-    return Problem(
-        503,
-        "too_many_sign_ins",
-        "Too many users are signing in. Please try again in a few seconds.",
-        headers={"Retry-After": RETRY_AFTER},
-    )
+            detail = "Too many attempts to sign in failed. Please wait a minute, and try again."
+            headers = {"Retry-After": str(math.ceil(wait))}
+            raise Problem(429, "too_many_attempts", detail, headers)
 
 
 def _unauthorized(detail: str) -> Problem:
     return Problem(401, "unauthorized", detail, headers={"WWW-Authenticate": CHALLENGE})
-
-
-def _credentials(authorization: str) -> tuple[str, str]:
-    """Return the name and password in the header; both are empty if it is malformed."""
-    scheme, _, encoded = authorization.partition(" ")
-    if scheme.lower() != "basic":
-        return "", ""
-    try:
-        text = base64.b64decode(encoded.strip(), validate=True).decode()
-    except (binascii.Error, ValueError):
-        return "", ""
-    name, _, password = text.partition(":")
-    return (name, password) if users.is_name(name) else ("", "")
 
 
 def _as_utf_8(text: str) -> str:

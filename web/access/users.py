@@ -78,7 +78,7 @@ class Users:
         self._lock = threading.Lock()
         self._state: tuple[int, ...] | None = None
         self._hashes: dict[str, str] = {}
-        # A hash to compare with for an unknown name, so that it takes as long as a known one.
+        # The hash to compare with for an unknown name, so that its check takes as long as any.
         self._nobody = _encoded(_N, _R, _P, os.urandom(16), os.urandom(64))
         if _state(path) is not None and path.stat().st_mode & 0o077:
             raise UsersError(f"{path}: other users can read or write it. Run chmod 600 {path.name}")

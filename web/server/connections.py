@@ -1,7 +1,7 @@
 """Connections and the requests received on them, with limits on everything a stranger can do.
 
-Waitress's main thread reads the requests, so a slow client holds no request thread. But each
-connection counts towards their limit, and bodies take memory and disk space.
+Waitress's main thread reads the requests, so a slow client holds no request thread. But
+connections are limited, and bodies take memory and disk space.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ HEADER_SECONDS = 20.0
 BODY_RATE = 4_000
 # Seconds after a request began from which on BODY_RATE counts.
 BODY_SECONDS = 30.0
-# Seconds after an error was answered from which on BODY_RATE counts for the data that is dropped.
+# Seconds after an error response from which on BODY_RATE counts for the data that is dropped.
 LINGER_SECONDS = 5.0
-# The most bytes of a body that any request may have.
+# The most bytes of a body, except for an upload's.
 SMALL_BODY = 10_000
-# The paths that take larger ones.
+# The paths of uploads, which take larger bodies.
 UPLOADS = ("/api/upload", "/api/preview", "/upload")
-TOO_LARGE = f"The body is larger than {SMALL_BODY // 1000} kB, and only those of uploads may be."
+TOO_LARGE = f"Only an upload may have a body of more than {SMALL_BODY // 1000} kB."
 # Bytes of a malformed request in which its method and path are looked for.
 FIRST_LINE = 2_000
 
@@ -65,16 +65,14 @@ class Bodies:
     `files` is the most bodies that are kept in files.
     """
 
-    def __init__(
-        self, may_send: Callable[[dict[str, str]], bool], room: int, files: int = sys.maxsize
-    ) -> None:
+    def __init__(self, may_send: Callable[[dict[str, str]], bool], room: int, files: int) -> None:
         self.may_send = may_send
         self._lock = threading.Lock()
         self._room = room
         self._files = files
 
-    def take(self, size: int, files: int = 0) -> bool:
-        """Take room for more bytes and files; False, and none is taken, if there is too little."""
+    def take(self, size: int, files: int) -> bool:
+        """Take room for more bytes and files, or return False if there is too little."""
         with self._lock:
             if size > self._room or files > self._files:
                 return False
@@ -82,7 +80,7 @@ class Bodies:
             self._files -= files
             return True
 
-    def give_back(self, size: int, files: int = 0) -> None:
+    def give_back(self, size: int, files: int) -> None:
         with self._lock:
             self._room += size
             self._files += files
@@ -277,7 +275,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self.server.add_task(self)
 
     def handle_error(self) -> None:
-        # Called for errors of receiving and sending; waitress would log a traceback each time.
+        # Called when receiving or sending fails; waitress would log a traceback each time.
         _broken.warning("a connection failed", error=repr(sys.exception()))
         self.handle_close()
 

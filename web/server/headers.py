@@ -21,6 +21,13 @@ SECURITY_HEADERS = [
     ("Cross-Origin-Resource-Policy", "same-origin"),
 ]
 
+# The answer to a browser that asks what a page of an allowed origin may do.
+_PREFLIGHT = [
+    ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
+    ("Access-Control-Allow-Headers", "Authorization, Content-Type, Last-Event-ID"),
+    ("Access-Control-Max-Age", "600"),
+]
+
 
 def with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
     """Add the security headers to every response, and headers that let `origins` use the API."""
@@ -36,14 +43,7 @@ def with_headers(app: WsgiApp, origins: tuple[str, ...]) -> WsgiApp:
                     ("Access-Control-Expose-Headers", "Location, Retry-After"),
                 ]
                 if "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in environ:
-                    headers += [
-                        ("Access-Control-Allow-Methods", "GET, POST, DELETE"),
-                        (
-                            "Access-Control-Allow-Headers",
-                            "Authorization, Content-Type, Last-Event-ID",
-                        ),
-                        ("Access-Control-Max-Age", "600"),
-                    ]
+                    headers += _PREFLIGHT
                     if environ["REQUEST_METHOD"] == "OPTIONS":
                         start_response("204 No Content", headers)
                         return []

@@ -1,4 +1,4 @@
-"""The request log: one line for each request, with an id that its response has, too."""
+"""The request log: one line for each request, with the id that its response has as X-Request-Id."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from typing import Any
 
 from runtime import logs, metrics
@@ -39,23 +40,18 @@ def log(method: str, path: str, status: int, begun: float, user: str, client: st
     )
 
 
-class _Answer:
+class _Answer(ExitStack):
     """The pieces of a response. waitress calls close() at its end, even if it was cut short."""
 
     def __init__(self, pieces: Iterable[bytes], end: Callable[[], None]) -> None:
+        super().__init__()
         self._pieces = pieces
-        self._end = end
+        self.callback(end)
+        if hasattr(pieces, "close"):
+            self.callback(pieces.close)
 
     def __iter__(self) -> Iterator[bytes]:
         return iter(self._pieces)
-
-    def close(self) -> None:
-        try:
-            close = getattr(self._pieces, "close", None)
-            if close is not None:
-                close()
-        finally:
-            self._end()
 
 
 def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
@@ -99,5 +95,5 @@ def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
 
 
 def method_label(method: str) -> str:
-    """Return the method for a metric's label; `other` for made-up ones, which could be many."""
+    """Return the method as a metric's label; `other` for one that a client made up."""
     return method if method in ("GET", "HEAD", "POST", "DELETE", "OPTIONS") else "other"

@@ -37,14 +37,14 @@ UNSENT = 1 << 20
 FORM_OVERHEAD = 1_000_000
 # The most bytes of a request's first line and headers together.
 MAX_HEADERS = 32_768
-# The room for bodies that are being received, counted in largest uploads.
+# The room for all bodies that are being received, in uploads of the largest size.
 LARGEST_UPLOADS = 4
 
 # Parameters of glibc's mallopt(): the most heaps (arenas) of a process, and the size in bytes from
 # which on an allocation is a mapping of its own.
 _M_ARENA_MAX = -8
 _M_MMAP_THRESHOLD = -3
-# That size: larger than the pieces in which files are read, which are too many for mappings.
+# That size: larger than the pieces in which files are read, which would be too many mappings.
 _LARGE = 2 << 20
 
 logger = logs.Logger("server")
@@ -68,7 +68,7 @@ def keep_memory_small() -> None:
 def _room(server: Server) -> tuple[int, int]:
     """Return the most connections, and the most bodies in files, for which there are descriptors.
 
-    The limit of file descriptors is raised if need be. Raises SettingsError if it is too low.
+    Raises the limit of descriptors if need be, and SettingsError if it can't be high enough.
     """
     most = server.max_streams + SPARE_CONNECTIONS
     others = (
@@ -101,16 +101,13 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
     channel_class = Channel
 
     def __init__(
-        self,
-        application: WsgiApp,
-        settings: Settings,
-        may_send: Callable[[dict[str, str]], bool],
+        self, application: WsgiApp, settings: Settings, may_send: Callable[[dict[str, str]], bool]
     ) -> None:
         """Listen on the address of the settings.
 
-        `may_send` tells from the headers, whose names are like `NAME_OF_IT`, whether a request may
-        have a large body. Raises OSError if the server can't listen there, and SettingsError if
-        there are too few file descriptors.
+        `may_send` tells from a request's headers, by names such as `USER_AGENT`, whether the
+        request may have a large body. Raises OSError if the server can't listen there, and
+        SettingsError if there are too few file descriptors.
         """
         server = settings.server
         largest = settings.upload.max_megabytes * 1_000_000 + FORM_OVERHEAD
@@ -200,5 +197,4 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
                 channel.end_if_late()
 
     def _busy(self) -> bool:
-        channels = list(self.active_channels.values())
-        return any(channel.requests or channel.total_outbufs_len for channel in channels)
+        return any(not channel.idle for channel in list(self.active_channels.values()))

@@ -4,7 +4,7 @@ import { localTime } from "./format.js";
 
 export const byId = (id) => document.getElementById(id);
 
-// Write only a text that differs: a screen reader would say the same one again.
+// Write the text if it differs: a screen reader would repeat an unchanged one.
 export function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
   return element;

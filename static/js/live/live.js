@@ -51,8 +51,8 @@ function open(script, url, on) {
   return { close: () => line.close() };
 }
 
-// Calls on.state(state), on.snapshot(snapshot) and on.health(report) with what comes, and
-// on.refresh() after a gap, to ask the server for all that the page shows.
+// Calls on.state(state), on.snapshot(snapshot) and on.health(report) for each that arrives, and
+// on.refresh() after a gap, to ask the server for everything on the page.
 export function listen({ stream, shared, url: healthUrl }, on) {
   let poller = 0;
   let line = null;

@@ -1,7 +1,8 @@
 // The event stream of all batches. Uses no DOM, so that a shared worker can hold one stream for all
 // tabs: a browser opens only six connections to one host, and more tabs than that must stay live.
 
-// Until the next try after the server refused, for example because all streams are in use.
+// The time until the next try when the server has refused, for example because all streams are in
+// use.
 const RETRY_MS = 10000;
 // The server sends an event every 2 s. After this long without one, the connection is replaced: a
 // browser notices neither a dead connection nor a server that accepts one and never answers.

@@ -8,9 +8,9 @@ import { count, localTime, percent } from "../lib/format.js";
 import { drawBar } from "./bar.js";
 import { isStill, showPace } from "./pace.js";
 
-// Between two requests for the list, when snapshots may have changed what belongs to it.
+// The time from a snapshot that may change which batches belong in the list to its next request.
 const RELIST_MS = 1000;
-// Between the last key press in the form and the request.
+// The time from the last key press in the form to the request.
 const TYPING_MS = 150;
 
 export class Batches {

@@ -32,7 +32,7 @@ export class Chart {
     return numbers.reduce((sum, number) => sum + number, 0) / numbers.length;
   }
 
-  // Replace each two points by their mean.
+  // Replace each pair of points by its mean.
   #halve() {
     this.#interval *= 2;
     this.#points = this.#points

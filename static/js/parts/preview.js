@@ -4,10 +4,10 @@ import { Cancelled, postForm } from "../lib/api.js";
 import { showWhen, write } from "../lib/dom.js";
 import { count } from "../lib/format.js";
 
-// Only the beginning of a text file is sent. A workbook can be read as a whole only.
+// Only so much of a text file is sent. A workbook can only be read as a whole.
 const PART_BYTES = 1 << 20;
 const FIELDS = ["column", "header", "delimiter", "encoding"];
-// At most so many columns are shown, the column with the addresses among them.
+// The most columns that are shown; the column with the addresses is always among them.
 const SHOWN = 12;
 
 const isWorkbook = (file) => /\.xlsx$/i.test(file.name);

@@ -1,4 +1,4 @@
-// The card of one batch: its progress, live, which the tab's title and icon show too.
+// The card of one batch: its live progress, which the tab's title and icon show too.
 
 import {
   complain, copyOf, localize, oncePerFrame, setStatus, setText, showWhen, write,
@@ -9,7 +9,7 @@ import { drawBar } from "./bar.js";
 import { Chart } from "./chart.js";
 import { isStill, showPace } from "./pace.js";
 
-// Percent between two icons. Few icons, because the browser loads and keeps each as a file.
+// The percentage between two icons. There are few, because the browser loads and keeps each.
 const ICON_STEP = 5;
 
 export class Progress {
@@ -18,8 +18,8 @@ export class Progress {
   #title = document.title;
   #newest = null;
   #draw = oncePerFrame(() => this.#drawNewest());
-  #heard = performance.now();
-  #began = null; // the time of its start, as performance.now()
+  #heard = performance.now(); // the time of the newest snapshot
+  #began = null; // the time of the batch's start, as performance.now()
   #ended;
   #connection = "";
 

@@ -5,7 +5,7 @@ import { complain, write } from "../lib/dom.js";
 import { clock, size } from "../lib/format.js";
 import { Preview } from "./preview.js";
 
-// Between the last key press in the text and its preview.
+// The time from the last key press in the text to its preview.
 const TYPING_MS = 400;
 
 // Show a zone over the whole page while a file is dragged over it.
