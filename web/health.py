@@ -198,7 +198,6 @@ def _oldest_json(backlog: Backlog | None) -> dict[str, Any] | None:
 
 def _notice(status: Status) -> dict[str, str | None] | None:
     """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
-
     level, command = "error", None
     late = "Uploads are processed, but updates arrive late."
     if status.read_only:
