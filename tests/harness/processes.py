@@ -90,6 +90,11 @@ class Running:
         assert match, status
         return int(match[1]) / 1000
 
+    def cpu_seconds(self) -> float:
+        """Return the processor time of the process and of its children that have ended."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+
     def _read(self) -> str:
         size = os.fstat(self._file.fileno()).st_size - self._start
         return os.pread(self._file.fileno(), size, self._start).decode(errors="replace")

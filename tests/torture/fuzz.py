@@ -32,6 +32,8 @@ from tabular.formats import DELIMITERS, ENCODINGS
 INPUTS = 100_000
 # Seconds that an answer may take, and megabytes that the app may have had at most in the end.
 SECONDS = 1.0
+# Seconds that it may take on a machine with much else to do, if the app itself works for SECONDS.
+BUSY_SECONDS = 15.0
 MEGABYTES = 150
 # One input of so many is a workbook, for each of which a process is started; one is of each of the
 # kinds that are large.
@@ -146,13 +148,13 @@ filenames = st.one_of(st.just("list.csv"), st.text(max_size=8))
 class Attack:
     """Sends files to the app at a site, over one connection."""
 
-    def __init__(self, site: Site) -> None:
-        self.site = site
+    def __init__(self, app: Process) -> None:
+        self._app = app
         self.sent = 0
         # Answers that took longer than SECONDS, and didn't when they were asked for again.
         self.late = 0
         self.answers: dict[int, int] = {}
-        self._connection = site.connection()
+        self._connection = app.site().connection()
 
     def __call__(self, content: bytes, filename: str, texts: dict[str, str]) -> None:
         # As browsers do it.
@@ -185,8 +187,11 @@ class Attack:
         status, answer, seconds = self._send(method, path, body)
         if seconds > SECONDS:  # perhaps the machine did something else
             self.late += 1
+            before = self._app.cpu_seconds()
             status, answer, seconds = self._send(method, path, body)
-        assert seconds <= SECONDS, f"{path} took {seconds:.1f} s"
+            worked = self._app.cpu_seconds() - before
+            took = f"{path} took {seconds:.1f} s, {worked:.1f} s of them in the app"
+            assert seconds <= SECONDS or (worked <= SECONDS and seconds <= BUSY_SECONDS), took
         return status, answer
 
     def _send(self, method: str, path: str, body: bytes) -> tuple[int, bytes, float]:
@@ -202,9 +207,9 @@ class Attack:
         return response.status, answer, time.monotonic() - begun
 
 
-def run(site: Site, count: int, seed: int, on_progress: object = None) -> Attack:
+def run(app: Process, count: int, seed: int, on_progress: object = None) -> Attack:
     """Send so many files; what Hypothesis raises comes through."""
-    attack = Attack(site)
+    attack = Attack(app)
     begun = time.monotonic()
 
     @hypothesis.seed(seed)
@@ -266,7 +271,7 @@ def main() -> int:
         app = Process("app.py", "--config", str(config), **environment)
         try:
             run_chunk_lines(app.site(), arguments.inputs // 100, arguments.seed)
-            attack = run(app.site(), arguments.inputs, arguments.seed, on_progress=True)
+            attack = run(app, arguments.inputs, arguments.seed, on_progress=True)
             peak = app.megabytes("VmHWM")
         finally:
             app.stop()
