@@ -211,9 +211,14 @@ def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
     full_name = "processors.check:configured_check" if name == "check" else name
     module_name, _, attribute = full_name.partition(":")
     try:
-        processor = getattr(importlib.import_module(module_name), attribute)
+        module = importlib.import_module(module_name)
     except (ImportError, AttributeError) as error:
         raise ProcessorError(f"the processor {name!r} can't be loaded: {error}") from error
+    if not hasattr(module, attribute):
+        # The file, because a module of the product or of Python may have the name of a team's own.
+        file = getattr(module, "__file__", None) or module_name
+        raise ProcessorError(f"the processor {name!r} can't be loaded: {file} has no {attribute!r}")
+    processor = getattr(module, attribute)
     if callable(processor) and getattr(processor, "configured", False):
         processor = _make(name, processor, options or {})
     if not callable(processor):

@@ -59,6 +59,30 @@ class TestConnection:
         home.goto(site.url)
         expect(field(home, "connection", "#recent")).to_have_text("live", timeout=40_000)
 
+    @pytest.mark.parametrize("texts", [None, {"later": "x"}])
+    def test_a_page_understands_an_app_of_another_version(self, open_page, processes, texts):
+        """Its report on the health has no texts, or one that this page has no place for."""
+        site = processes("app.py", server__max_streams=1).site()
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page(allowed=AWAY)
+
+        def other_version(route):
+            report = route.fetch().json()
+            shown = report.pop("texts")
+            if texts is not None:
+                report["texts"] = shown | texts
+            route.fulfill(json=report)
+
+        page.route("**/api/health", other_version)
+        with site.stream(batch_id) as stream:
+            next(stream.events())
+            page.goto(f"{site.url}/batches/{batch_id}")
+            for _ in range(2):
+                page.wait_for_event("requestfinished", lambda it: it.url.endswith("/api/health"))
+            expect(field(page, "connection")).to_have_text("updates every 2 seconds")
+            processes("worker.py")
+            await_completed(page)
+
     def test_the_page_reconnects_when_the_app_comes_back(self, open_page, processes):
         app = processes("app.py")
         site = app.site()

@@ -20,6 +20,7 @@ from harness.servers import running, temporary_folder
 from postgres import schema
 from postgres.database import disconnect, init, pool
 from postgres.schema import SchemaError
+from runtime.paths import ROOT
 from runtime.settings import load
 from servers import connect
 
@@ -58,6 +59,15 @@ def test_a_processor_that_cannot_be_loaded_is_one_sentence_and_status_2(tmp_path
     result = run_to_end(sys.executable, "worker.py", "--config", str(config))
     assert result.returncode == 2
     assert "[worker] processor: the processor 'nowhere:check' can't be loaded" in result.stderr
+
+
+def test_a_processor_with_the_name_of_our_folder_is_told_which_file_was_found(tmp_path):
+    (tmp_path / "work.py").write_text("def check(addresses): ...")
+    config = write_config(tmp_path, worker__processor="work:check")
+    result = run_to_end(sys.executable, "worker.py", "--config", str(config))
+    assert result.returncode == 2
+    found = ROOT / "work" / "__init__.py"
+    assert f"'work:check' can't be loaded: {found} has no 'check'." in result.stderr
 
 
 def test_a_port_in_use_is_one_sentence_and_status_2(processes):

@@ -1,6 +1,6 @@
 // The strip at the top of each page: the state of the servers, and what to do when one is away.
 
-import { setText, showWhen } from "../lib/dom.js";
+import { showWhen, write } from "../lib/dom.js";
 
 // The time from the loss of the connection to the notice. A restart of the server takes less.
 const PATIENCE_MS = 4000;
@@ -13,10 +13,14 @@ export class Health {
     this.#section = section;
   }
 
-  // Takes a report of /api/health.
-  show({ notice, texts }) {
+  // Takes a report of /api/health. During an upgrade an app of another version may have sent it, with
+  // no texts, or with some that this page has no place for.
+  show({ notice, texts = {} }) {
     this.#section.dataset.level = notice?.level ?? "ok";
-    for (const [name, text] of Object.entries(texts)) setText(this.#section, name, text);
+    for (const element of this.#section.querySelectorAll("[data-field]")) {
+      const text = texts[element.dataset.field];
+      if (text !== undefined) write(element, text);
+    }
     showWhen(this.#section, "command", texts.command);
   }
 
