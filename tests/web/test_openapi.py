@@ -91,7 +91,7 @@ def test_a_program_that_knows_only_this_finds_nothing_wrong(
         Path(sys.executable).with_name("schemathesis"),
         *("--config-file", ROOT / "tests/web/schemathesis.toml", "--no-color", "run"),
         *(f"{site.url}/api/openapi.json", "--header", f"Authorization: {ALICE}"),
-        *("--checks", "all", "--max-examples", "40", "--request-timeout", "20"),
+        *("--checks", "all", "--max-examples", "20", "--request-timeout", "20"),
         *("--suppress-health-check", "all", "--generation-database", "none"),
         # What it tries is the same each time; SEED tries something else.
         *("--seed", os.environ.get("SEED", "1")),
