@@ -7,12 +7,6 @@ from playwright.sync_api import expect
 
 from harness.browsing import AWAY, await_completed, field, is_live, list_of
 from harness.files import csv_of
-from harness.site import Site
-
-
-@pytest.fixture
-def site(processes) -> Site:
-    return processes("app.py").site()
 
 
 class TestConnection:

@@ -7,15 +7,9 @@ from harness.batches import start, store
 from harness.browsing import AWAY, field, is_live
 from harness.files import csv_of
 from harness.polling import eventually
-from harness.site import Site
 from postgres.database import pool
 from relay import presence
 from relay.presence import Presence, ThreadReport
-
-
-@pytest.fixture
-def site(processes) -> Site:
-    return processes("app.py").site()
 
 
 class TestStrip:

@@ -1,0 +1,171 @@
+"""The page of a batch, in Chromium: progress, retries, what else happens to the batch, its rows."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from harness.batches import completed, store
+from harness.books import query
+from harness.browsing import (
+    WATCH_SHIFTS,
+    assert_nothing_moved,
+    await_completed,
+    await_worker,
+    field,
+    is_live,
+    list_of,
+    upload,
+)
+from harness.files import csv_of
+from harness.polling import eventually
+
+
+class TestBatch:
+    @pytest.mark.parametrize("width", [360, 1440])
+    def test_progress_is_seen_live_and_nothing_goes_back_or_moves(
+        self, open_page, site, processes, slow, width
+    ):
+        page = open_page(viewport={"width": width, "height": 900})
+        processes("worker.py", **slow)
+        await_worker(page, site)
+        page.add_init_script(WATCH_SHIFTS)
+        page.add_init_script(
+            """
+            window.seen = [];
+            addEventListener("DOMContentLoaded", () => {
+                const processed = document.querySelector("#status [data-field=processed]");
+                if (!processed) return;
+                const note = () => window.seen.push(Number(processed.textContent.replace(",", "")));
+                new MutationObserver(note).observe(processed, { childList: true });
+            });
+            """
+        )
+        upload(page, site, list_of(9000))
+        is_live(page)
+        expect(field(page, "rate")).to_have_text(re.compile(r"^[1-9][\d,]*/s$"))
+        expect(field(page, "left")).to_have_text(re.compile(r"^\d+:\d\d$"))
+        expect(page).to_have_title(re.compile(r"^\d+% · people\.csv"))
+        expect(page.locator("link[rel=icon]")).to_have_attribute(
+            "href", re.compile(r"/progress/[1-9]\d*\.svg$")
+        )
+        expect(page.locator("#chart")).not_to_have_attribute("data-empty", "")
+        await_completed(page)
+        expect(page).to_have_title(re.compile(r"^completed · people\.csv"))
+        seen = page.evaluate("window.seen")
+        assert len(set(seen)) > 3
+        assert seen == sorted(seen)
+        assert seen[-1] == 9000
+        assert_nothing_moved(page)
+
+    @pytest.mark.parametrize("width", [360, 1440])
+    def test_reasons_that_come_move_no_row(self, open_page, site, processes, width):
+        page = open_page(viewport={"width": width, "height": 900})
+        batch_id = store("info@x.de", "a@mailinator.com", "b", "@x.de", "c@", "d@x").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+
+        def distance():
+            return page.evaluate("emails.offsetTop - outcomes.offsetTop")
+
+        before = distance()
+        processes("worker.py")
+        await_completed(page)
+        expect(page.locator("#reasons li:not([hidden])")).to_have_count(6)
+        assert distance() == before
+
+    def test_a_retry_goes_back_and_says_so_in_all_tabs(self, page, site, processes):
+        batch_id = completed()
+        with page.expect_response(
+            f"**/api/batches/{batch_id}"
+        ):  # which it asks for once it is live
+            page.goto(f"{site.url}/batches/{batch_id}")
+        answer = site.request("POST", f"/api/batches/{batch_id}/retry?which=failed")
+        assert answer.json["requeued"] == 3
+        expect(page.locator("#message")).to_have_text("3 emails are processed again.")
+        expect(page.locator(".fraction")).to_have_text("7 / 10")
+        expect(field(page, "status")).to_have_text("pending")
+        processes("worker.py")
+        await_completed(page)
+        expect(page.locator("#message")).to_have_text("3 emails were processed again.")
+
+    def test_a_batch_that_waits_says_why(self, page, site, processes):
+        store("a@x.de")
+        batch_id = store("a@x.de").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+        expect(page.locator("#waiting")).to_contain_text("Unfinished batches in all: 2.")
+        expect(page.locator("#notice")).to_contain_text("python worker.py --threads 4")
+        worker = processes("worker.py")
+        await_completed(page)
+        expect(page.locator("#waiting")).to_be_hidden()
+        expect(page.locator("#notice")).to_be_hidden()
+        worker.stop()
+        # Nothing waits for a worker, so that nothing is wrong but that there is none.
+        expect(field(page, "workers", "#health")).to_have_text("no worker")
+
+    def test_a_worker_is_stopped_and_another_started_on_the_way(self, page, site, processes, slow):
+        batch_id = site.upload(list_of(4000)).json["batchId"]
+        page.goto(f"{site.url}/batches/{batch_id}")
+        processed = field(page, "processed")
+        worker = processes("worker.py", **slow)
+        expect(processed).to_have_text(re.compile(r"^[1-9][\d,]*$"))
+        worker.stop()
+        expect(page.locator("#notice")).to_contain_text("No worker is running")
+        expect(field(page, "rate")).to_have_text("0/s")
+        expect(field(page, "left")).to_have_text("–")
+        stands = processed.inner_text()
+        assert query("SELECT processed_count FROM batch") == [(int(stands.replace(",", "")),)]
+        processes("worker.py", **slow)
+        await_completed(page)
+        expect(page.locator("#notice")).to_be_hidden()
+
+    def test_a_cancelled_and_a_deleted_batch_show_as_that_everywhere(self, open_page, site):
+        batch_id = store("a@x.de").batch_id
+        home = open_page()
+        home.goto(site.url)
+        page = open_page(home.context)
+        page.goto(f"{site.url}/batches/{batch_id}")
+        page.get_by_role("button", name="Cancel…").click()
+        page.get_by_role("button", name="Cancel", exact=True).click()
+        expect(field(page, "status")).to_have_text("cancelled")
+        row = home.locator("#batches tbody tr")
+        expect(row).to_contain_text("cancelled")
+        assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+        expect(row).to_have_count(0)
+        expect(home.locator("#no-batches")).to_be_visible()
+        expect(page.locator("#message")).to_have_text("This batch has been deleted.")
+
+    def test_a_person_is_notified_who_wants_to_be(self, open_page, site, processes):
+        page = open_page(permissions=["notifications"])
+        # The system's notification centre is outside; what it would show is noted.
+        page.add_init_script(
+            """
+            window.told = [];
+            window.Notification = class extends EventTarget {
+                static requestPermission = async () => "granted";
+                constructor(title, { body }) {
+                    super();
+                    window.told.push([title, body]);
+                }
+            };
+            """
+        )
+        batch_id = store("a@x.de", "b").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+        page.get_by_role("button", name="Notify me when done").click()
+        expect(page.get_by_role("button", name="You will be notified")).to_be_disabled()
+        processes("worker.py")
+        await_completed(page)
+        eventually(lambda: page.evaluate("window.told.length"))
+        assert page.evaluate("window.told") == [["list.csv: completed", "2 of 2 emails, 1 failed."]]
+
+    def test_rows_of_a_rare_kind_are_found_among_many(self, page, site):
+        addresses = [f"user{n}@example.com" for n in range(120_000)]
+        batch_id = site.upload(csv_of(*addresses)).json["batchId"]
+        page.goto(f"{site.url}/batches/{batch_id}")
+        page.get_by_label("Address contains").fill("user119999@")
+        page.get_by_role("button", name="Search").click()
+        rows = page.locator("#rows tbody tr")
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("120,000")
+        page.get_by_role("link", name="Show all").click()
+        expect(rows).to_have_count(50)

@@ -1,0 +1,150 @@
+"""The form that uploads a file, in Chromium: the preview, what is wrong with a file, cancelling."""
+
+import re
+
+from playwright.sync_api import expect
+
+from harness.books import query
+from harness.browsing import REFUSED, await_completed, choose, field, list_of, upload
+from harness.files import csv_of
+
+
+class TestUpload:
+    def test_from_the_file_to_the_last_retry_by_mouse(self, page, site, processes):
+        processes("worker.py").await_line("worker started")
+        upload(page, site, list_of(5000) + b"user1@example.com\n\nanna@gmial.com\n")
+        await_completed(page)
+        expect(page.get_by_role("heading", level=1)).to_have_text("people.csv")
+        expect(page.locator(".fraction")).to_have_text("5,001 / 5,001")
+        expect(field(page, "percent")).to_have_text("100%")
+        expect(page.locator("#bar")).to_have_attribute("aria-valuenow", "100")
+        expect(page.locator(".accounting")).to_have_text(
+            re.compile(r"5,003 rows =\s+5,001 checked\s+\+ 1 duplicate\s.*1 blank", re.DOTALL)
+        )
+        expect(page.locator("[data-verdict=invalid]")).to_have_text("250")
+        expect(page.locator("#typos")).to_contain_text("gmial.com × 1 → gmail.com")
+        page.get_by_role("link", name="There is no @-sign.").click()
+        rows = page.locator("#rows tbody tr")
+        expect(rows).to_have_count(50)
+        expect(rows.first).to_contain_text("bad0")
+        page.get_by_role("link", name="Show more").click()
+        expect(rows).to_have_count(100)
+        page.get_by_role("link", name="1 duplicate").click()
+        expect(rows).to_have_count(1)
+        expect(rows).to_contain_text("First on line 3.")
+        page.get_by_label("Address contains").fill("@GMIAL")
+        page.get_by_role("button", name="Search").click()
+        expect(rows).to_contain_text("Meant: anna@gmail.com")
+        page.go_back()
+        expect(rows).to_contain_text("First on line 3.")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download failed").click()
+        assert download.value.suggested_filename == "people.failed.csv"
+        assert len(download.value.path().read_text().splitlines()) == 251
+        page.get_by_role("button", name="Retry failed (250)").click()
+        expect(page.locator("#message")).to_have_text(
+            re.compile("^250 emails (are|were) processed again")
+        )
+        await_completed(page)
+        page.get_by_role("button", name="Delete…").click()
+        expect(page.get_by_role("dialog")).to_contain_text("That can’t be undone.")
+        page.get_by_role("button", name="Delete", exact=True).click()
+        expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
+        expect(page.locator("#no-batches")).to_be_visible()
+
+    def test_the_preview_shows_what_was_detected_and_each_guess_can_be_changed(self, page, site):
+        page.goto(site.url)
+        choose(page, "Nr;Müller;Kontakt\n1;Jörg;a@x.de\n2;b@x.de;c@x.de\n".encode("cp1252"))
+        expect(page.locator("#detected")).to_contain_text(
+            "Read as CSV, cp1252, semicolon. The addresses are in column 3 (2 in the first rows)."
+        )
+        head = page.locator("#preview thead")
+        expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
+        expect(page.locator("#preview tbody tr")).to_have_count(2)
+        page.locator("#preview [name=header]").select_option("is data")
+        expect(page.locator("#preview tbody tr")).to_have_count(3)
+        page.get_by_label("Address column").select_option("2")
+        expect(head.locator(".chosen")).to_have_text("Column 2 addresses")
+        page.get_by_label("Encoding").select_option("cp1251")
+        expect(page.locator("#preview tbody")).to_contain_text("Jцrg")
+        page.get_by_role("button", name="Detect again").click()
+        expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
+        expect(page.locator("#preview tbody")).to_contain_text("Jörg")
+        page.locator("#preview [name=header]").select_option("is data")
+        expect(page.locator("#preview tbody tr")).to_have_count(3)
+        page.get_by_role("button", name="Upload & process").click()
+        page.wait_for_url("**/batches/1")
+        assert query("SELECT total_rows, total_emails FROM batch") == [(3, 3)]
+
+    def test_a_file_can_be_dropped_anywhere(self, page, site):
+        page.goto(site.url)
+        event = page.evaluate_handle(
+            """() => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File(["a@x.de\\nb@x.de\\n"], "dropped.csv"));
+                return transfer;
+            }"""
+        )
+        page.dispatch_event("#recent", "dragenter", {"dataTransfer": event})
+        expect(page.locator("#dropzone")).to_be_visible()
+        page.dispatch_event("#recent", "drop", {"dataTransfer": event})
+        expect(page.locator("#dropzone")).to_be_hidden()
+        expect(page.locator("#chosen")).to_contain_text("dropped.csv")
+        expect(page.locator("#preview tbody tr")).to_have_count(2)
+
+    def test_addresses_can_be_pasted(self, page, site):
+        page.goto(site.url)
+        page.get_by_text("or paste addresses").click()
+        page.get_by_label("Addresses, one a line").fill("a@x.de, b@x.de; c@x.de")
+        expect(page.locator("#preview tbody tr")).to_have_count(3)
+        page.get_by_role("button", name="Upload & process").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text("Pasted addresses.txt")
+        expect(page.locator(".fraction")).to_have_text("0 / 3")
+
+    def test_what_is_wrong_with_a_file_is_said_at_the_file(self, open_page, site):
+        page = open_page(allowed=REFUSED)
+        page.goto(site.url)
+        page.get_by_role("button", name="Upload & process").click()
+        error = page.locator("#upload-error")
+        expect(error).to_have_text("Choose a file, or paste addresses, first.")
+        choose(page, b'a@x.de\n"' + b"b" * 200_000)
+        expect(error).to_contain_text("Line 2: this can't be read as CSV")
+        page.get_by_role("button", name="Upload & process").click()
+        expect(error).to_contain_text("Line 2: this can't be read as CSV")
+        choose(page, b"a@x.de\n")
+        expect(error).to_be_hidden()
+        expect(page.locator("#preview tbody tr")).to_have_count(1)
+
+    def test_an_upload_says_how_fast_it_is_and_can_be_cancelled(self, page, site):
+        page.goto(site.url)
+        choose(page, csv_of(*(f"user{n}@example.com" for n in range(100_000))))
+        expect(page.locator("#preview")).to_be_visible()
+        network = page.context.new_cdp_session(page)
+        network.send(
+            "Network.emulateNetworkConditions",
+            {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 2e5},
+        )
+        page.get_by_role("button", name="Upload & process").click()
+        state = page.locator("#upload-state")
+        expect(state).to_have_text(
+            re.compile(r"^[\d.]+ [KM]B of 2\.\d MB, [\d.]+ [KM]B/s, \d+:\d\d left$")
+        )
+        page.get_by_role("button", name="Cancel").click()
+        expect(state).to_have_text("Cancelled. Nothing was stored.")
+        expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
+        assert query("SELECT * FROM batch") == []
+
+    def test_an_upload_can_be_cancelled_while_it_is_being_stored(self, page, processes, elsewhere):
+        app = processes("app.py")
+        page.goto(app.site().url)
+        choose(page, list_of(10_000))
+        expect(page.locator("#preview")).to_be_visible()
+        elsewhere.execute("BEGIN; LOCK TABLE email IN SHARE MODE")  # so that storing takes its time
+        page.get_by_role("button", name="Upload & process").click()
+        state = page.locator("#upload-state")
+        expect(state).to_contain_text("being stored")
+        page.get_by_role("button", name="Cancel").click()
+        expect(state).to_have_text("Cancelled. If the batch was stored by then, it shows below.")
+        elsewhere.execute("COMMIT")
+        app.await_line("Client disconnected while serving /api/upload")
+        assert query("SELECT * FROM batch") == query("SELECT * FROM email") == []
