@@ -30,9 +30,8 @@ def clock(monkeypatch):
     return clock
 
 
-def test_a_restart_of_the_app_locks_nobody_out(serve, tmp_path, monkeypatch):
+def test_a_restart_of_the_app_locks_nobody_out(serve, tmp_path):
     users.add(tmp_path / "users", "alice", PASSWORD)
-    monkeypatch.setattr(users, "_N", 2)
 
     def sign_in(site, address, authorization=ALICE):
         return site.get("/", Authorization=authorization, X_Forwarded_For=address).status
