@@ -13,7 +13,7 @@ PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras
 
 .PHONY: run test fuzz torture trial bench bench-peers screenshots lint audit pins format system help clean
 
-run: $(VENV)/runtime ## Start app and worker with the bundled PostgreSQL and Redis; Ctrl-C stops all of them
+run: $(VENV)/runtime ## Start app, worker and bundled servers (PORT=8081 for another port); Ctrl-C stops them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
 # Four processes even on two cores, because tests mostly wait; each has its own servers and browser.

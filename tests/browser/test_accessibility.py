@@ -7,6 +7,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect
 
 from harness.batches import ADDRESSES, MARKED, completed, start, store, take_turns
+from harness.books import query
 from harness.browsing import await_completed, choose, field, list_of
 from harness.files import csv_of
 
@@ -40,9 +41,12 @@ def batches(site):
     typos = store("anna@gmial.com", *ADDRESSES).batch_id
     take_turns(typos, [(1, "processed", "likely_typo"), *MARKED[1:]])
     own = completed([(2, "failed", "not_staff"), (7, "processed", "on_leave")])
+    large = completed()
+    counts = "total_emails = 4987654, total_rows = 4987654, processed_count = 4987654"
+    query(f"UPDATE batch SET {counts} WHERE id = {large} RETURNING 1")
     return {
         "waiting": waiting, "cancelled": cancelled, "processing": processing, "typos": typos,
-        "own": own,
+        "own": own, "large": large,
     }  # fmt: skip
 
 
