@@ -20,7 +20,7 @@ from typing import IO
 from admin.pg_tools import ToolError, Tools, all_tools, error_in
 from batches import invariants
 from postgres import database, schema
-from postgres.database import APPLICATION, pool, session
+from postgres.database import APPLICATION, fetch_value, pool, session
 from postgres.schema import NEWEST
 from runtime.every import Every
 from runtime.phrases import several
@@ -71,8 +71,7 @@ def _snapshot() -> Iterator[tuple[str, Contents]]:
     with session(SECONDS), pool.atomic():
         pool.execute_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
         pool.execute_sql(_IDLE)
-        (name,) = pool.execute_sql("SELECT pg_export_snapshot()").fetchone()
-        yield name, _contents()
+        yield fetch_value("SELECT pg_export_snapshot()"), _contents()
 
 
 def _contents() -> Contents:
@@ -244,8 +243,7 @@ def _refuse_unless_empty() -> None:
         )
     if schema.version() is None:
         return
-    (batches,) = pool.execute_sql("SELECT count(*) FROM batch").fetchone()
-    if batches:
+    if batches := fetch_value("SELECT count(*) FROM batch"):
         raise BackupError(
             f"The database has {batches} batches already. Restore into an empty one, such as a new"
             " database, and name it by DATABASE_URL"

@@ -21,7 +21,7 @@ import redis
 
 import processors
 from postgres import database, schema
-from postgres.database import UNREACHABLE, pool, session
+from postgres.database import UNREACHABLE, fetch_value, pool, session
 from postgres.schema import NEWEST
 from processors import ProcessorError
 from relay import presence
@@ -203,7 +203,7 @@ def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
         " current_setting('transaction_read_only')::boolean"
     ).fetchone()
     clock = "SELECT extract(epoch FROM clock_timestamp())"
-    seconds, offset = _timed(lambda: float(pool.execute_sql(clock).fetchone()[0]))
+    seconds, offset = _timed(lambda: float(fetch_value(clock)))
     yield _answering("PostgreSQL", f"version {version}", seconds)
     if database.server_version() < OLDEST_POSTGRES:
         text = f"{OLDEST_POSTGRES} or newer is needed."

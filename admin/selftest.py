@@ -24,7 +24,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 from batches import intake
 from models import Batch
 from postgres import database, schema
-from postgres.database import pool, session
+from postgres.database import fetch_value, pool, session
 from processors import Outcome
 from processors.check import check
 from relay.doorbell import Doorbell
@@ -92,8 +92,7 @@ def _create_schema(name: str) -> None:
     """Create the schema, in which this process's connections must work. Raises SelftestError."""
     try:
         with session(60):
-            (path,) = pool.execute_sql("SELECT current_setting('search_path')").fetchone()
-            if path != name:
+            if fetch_value("SELECT current_setting('search_path')") != name:
                 raise SelftestError(_NO_SCHEMA)
             pool.execute_sql(f"CREATE SCHEMA {name}")
     except database.UNREACHABLE as error:
@@ -199,7 +198,7 @@ def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
                 "SELECT email, status, reason FROM email WHERE batch_id = %s", (batch_id,)
             ).fetchall()
         )
-        (redone,) = pool.execute_sql("SELECT sum(redone) FROM chunk").fetchone()
+        redone = fetch_value("SELECT sum(redone) FROM chunk")
     expected = Counter(
         (address, "processed", None) if "@" in address else (address, "failed", MALFORMED_REASON)
         for address in _addresses()
