@@ -21,7 +21,7 @@ from bottle import request
 
 from runtime import logs
 from runtime.bounded import BoundedDict
-from runtime.settings import Settings, SettingsError
+from runtime.settings import Network, Settings, SettingsError
 from web.access import users
 from web.access.familiar import Familiar
 from web.access.users import Users, UsersError
@@ -50,7 +50,6 @@ _BUSY = "Too many users are signing in. Please try again in a few seconds."
 logger = logs.Logger("access")
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def user() -> str | None:
@@ -94,7 +93,7 @@ def _parsed(text: str) -> _Address | None:
     return getattr(address, "ipv4_mapped", None) or address
 
 
-def _unmapped(network: _Network) -> _Network:
+def _unmapped(network: Network) -> Network:
     """Return the network, as IPv4 if it is mapped into IPv6, as _parsed() does with addresses."""
     mapped = getattr(network.network_address, "ipv4_mapped", None)
     return ipaddress.ip_network((mapped, network.prefixlen - 96)) if mapped else network
