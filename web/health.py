@@ -54,8 +54,7 @@ class Health:
 
     def __init__(self, doorbell: Doorbell, settings: Settings, postgres: Outage) -> None:
         self._doorbell = doorbell
-        self._queue_key = settings.redis.queue_key
-        self._queue = BatchQueue(doorbell.client, self._queue_key)
+        self._queue = BatchQueue(doorbell.client, doorbell.key)
         self._max_streams = settings.server.max_streams
         self._postgres = postgres
         self._lock = threading.Lock()
@@ -77,11 +76,10 @@ class Health:
     def status(self) -> Status:
         """Ask PostgreSQL and Redis now."""
         read_only, backlog, version = self._ask_postgres()
-        workers = self._doorbell.use(
-            lambda: presence.workers(self._doorbell.client, self._queue_key)
-        )
-        depth = self._doorbell.use(self._queue.depth)
-        return Status(read_only, backlog, version, workers, depth, self._doorbell.refusal)
+        doorbell = self._doorbell
+        workers = doorbell.use(lambda: presence.workers(doorbell.client, doorbell.key))
+        depth = doorbell.use(self._queue.depth)
+        return Status(read_only, backlog, version, workers, depth, doorbell.refusal)
 
     # The handlers.
 

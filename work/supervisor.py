@@ -49,7 +49,7 @@ class Supervisor:
         self._settings = services.settings.worker
         self._doorbell = services.doorbell
         self._stopping = stopping
-        self._presence = Presence(services.doorbell.client, services.settings.redis.queue_key)
+        self._presence = Presence(self._doorbell.client, self._doorbell.key)
         self._threads: dict[int, Turns] = {}
         self._hung: list[Turns] = []
         # Emails processed by threads that were replaced.

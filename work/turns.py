@@ -50,7 +50,7 @@ class Services:
     def __init__(self, settings: Settings, doorbell: Doorbell, processor: Processor) -> None:
         self.settings = settings
         self.doorbell = doorbell
-        self.queue = BatchQueue(doorbell.client, settings.redis.queue_key)
+        self.queue = BatchQueue(doorbell.client, doorbell.key)
         self.processor = processor
         # Set to make the threads end their turns and begin no others.
         self.quiet = threading.Event()
