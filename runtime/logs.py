@@ -18,6 +18,8 @@ from datetime import datetime
 from functools import partialmethod
 from typing import Any
 
+from runtime.every import Every
+
 # The longest event or value, in characters; the rest is cut.
 MAX_VALUE = 2000
 
@@ -119,16 +121,15 @@ class RateLimited:
     def __init__(self, logger: Logger) -> None:
         self._logger = logger
         self._lock = threading.Lock()
-        self._quiet_until = 0.0
+        self._lines = Every(self.INTERVAL)
         self._unlogged = 0
 
     def warning(self, event: str, **values: object) -> None:
         """Log the event, or only count it if one was logged within the last minute."""
         with self._lock:
-            if time.monotonic() < self._quiet_until:
+            if not self._lines.due():
                 self._unlogged += 1
                 return
-            self._quiet_until = time.monotonic() + self.INTERVAL
             unlogged, self._unlogged = self._unlogged, 0
         if unlogged:
             values["unlogged"] = unlogged
