@@ -51,7 +51,7 @@ def moment(time: str) -> str:
 
 
 def by(name: str | None) -> str:
-    """The name of the person behind an action, if known."""
+    """The person behind an action, as in ` by alice`; empty if unknown."""
     return f" by {name}" if name else ""
 
 

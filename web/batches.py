@@ -81,7 +81,7 @@ class Batches:
         return Problem(404, "batch_not_found", detail)
 
     def _summary(self, batch: Batch) -> dict[str, Any]:
-        """Return the JSON of a batch in a list."""
+        """Return the JSON of a batch, with its present rate."""
         return batch_json(batch) | self._rates.pace(Snapshot.of(batch))
 
     @contextmanager
