@@ -278,12 +278,12 @@ def _contents_json(contents: backup.Contents) -> dict[str, int]:
 
 def _check(settings: Settings) -> Report:
     diagnostics = list(checks.run(settings))
-    marks = {"ok": "ok      ", "warning": "warning ", "problem": "PROBLEM "}
+    marks = {checks.OK: "ok      ", checks.WARNING: "warning ", checks.PROBLEM: "PROBLEM "}
     lines = [f"{marks[each.level]} {each.part}: {each.text} {each.advice}" for each in diagnostics]
     return Report(
         {"findings": [vars(each) for each in diagnostics]},
         [line.rstrip() for line in lines],
-        ok=all(each.level != "problem" for each in diagnostics),
+        ok=all(each.level != checks.PROBLEM for each in diagnostics),
     )
 
 

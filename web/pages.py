@@ -29,6 +29,8 @@ from web.parameters import number_from_query
 from web.uploads import Uploads
 
 STATIC = ROOT / "static"
+# The Cache-Control of an address with the version in it: its content never changes.
+_FOR_EVER = "public, max-age=31536000, immutable"
 
 # Parameters of a batch's page that filter the table of its rows.
 FILTERS = ("verdict", "reason", "status", "kind", "q")
@@ -141,7 +143,7 @@ class Pages:
         if version != self._static_version or percent > 100:
             raise bottle.HTTPError(404)
         response.content_type = "image/svg+xml"
-        response.set_header("Cache-Control", "public, max-age=31536000, immutable")
+        response.set_header("Cache-Control", _FOR_EVER)
         body: str = bottle.template("icon", percent=percent)
         return body
 
@@ -151,7 +153,7 @@ class Pages:
             raise bottle.HTTPError(404)
         file = bottle.static_file(path, root=str(STATIC))
         if file.status_code == 200:
-            file.set_header("Cache-Control", "public, max-age=31536000, immutable")
+            file.set_header("Cache-Control", _FOR_EVER)
             file.set_header("Vary", "Accept-Encoding")
             accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "")
             if request.method == "GET" and "gzip" in accepted:
