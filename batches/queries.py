@@ -12,7 +12,7 @@ from models import Action, Batch
 from postgres.database import fetch_value, pool
 from processors import reasons
 from processors.syntax import MAX_CHARACTERS
-from tabular.formats import shorten
+from runtime.phrases import shorten
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from functools import partialmethod
 from typing import Any
 
 from runtime.every import Every
+from runtime.phrases import shorten
 
 # The longest event or value, in characters; the rest is cut.
 MAX_VALUE = 2000
@@ -87,7 +88,7 @@ def said(error: BaseException) -> str:
     Only the first line: PostgreSQL shows rows and statements on the next.
     """
     first, _, _ = str(error).strip().partition("\n")
-    return _cut(without_addresses(first))
+    return shorten(without_addresses(first), MAX_VALUE)
 
 
 def without_addresses(text: str) -> str:
@@ -104,12 +105,8 @@ def setup() -> None:
     logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= MAX_VALUE else text[: MAX_VALUE - 1] + "…"
-
-
 def _value(value: object) -> str:
-    text = said(value) if isinstance(value, BaseException) else _cut(str(value))
+    text = said(value) if isinstance(value, BaseException) else shorten(str(value), MAX_VALUE)
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 

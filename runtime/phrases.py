@@ -1,4 +1,7 @@
-"""Numbers, times and actions as people read them; in static/js/lib/format.js for scripts."""
+"""Numbers, times, actions and long texts as people read them.
+
+static/js/lib/format.js has some of these for scripts.
+"""
 
 from __future__ import annotations
 
@@ -61,3 +64,8 @@ def done(action: str, user: str | None, which: str | None, emails: int | None) -
     if emails is None:
         return what
     return f"{what}: {several(emails, 'email')} ({(which or '').replace('_', ' ')})"
+
+
+def shorten(text: str, length: int) -> str:
+    """The text, cut to `length` characters with an ellipsis as the last."""
+    return text if len(text) <= length else text[: length - 1] + "…"

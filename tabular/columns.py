@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
+from runtime.phrases import shorten
 from tabular.formats import (
     CELL_LENGTH,
     CELLS,
@@ -15,7 +16,6 @@ from tabular.formats import (
     Overrides,
     cut_row,
     is_results,
-    shorten,
 )
 from tabular.formulas import undefused
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from runtime.phrases import shorten
+
 # The last columns of each results file that the product writes, in this order.
 RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
 
@@ -135,11 +137,6 @@ def _yes_or_no(text: str) -> bool:
     if answer is None:
         raise IntakeError("bad_header", f"header is yes or no, not {shorten(text, 20)!r}.")
     return answer
-
-
-def shorten(text: str, length: int) -> str:
-    """Return the text, cut to `length` characters with an ellipsis as the last."""
-    return text if len(text) <= length else text[: length - 1] + "…"
 
 
 def cut_row(row: Sequence[str]) -> list[str]:
