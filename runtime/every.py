@@ -6,7 +6,7 @@ import time
 
 
 class Every:
-    """Due at once, and then each time that `seconds` have passed. One thread uses it."""
+    """Due at once, and then each time that `seconds` have passed. One thread at a time uses it."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
