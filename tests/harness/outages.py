@@ -13,7 +13,7 @@ import psutil
 
 from harness.files import csv_of
 from harness.processes import Process
-from harness.servers import server_process
+from harness.servers import processes, server_process
 from harness.site import Response, Site
 from servers.keeper import BundledServer
 
@@ -33,6 +33,20 @@ class OwnServer:
     def kill(self) -> None:
         """Kill the server, which its keeper starts again."""
         server_process(self._kind, self._folder).kill()
+
+    @contextlib.contextmanager
+    def down(self) -> Iterator[None]:
+        """Kill the server, and let its keeper start it again only afterwards.
+
+        A server that is back within milliseconds may be missed: redis-py connects again by itself.
+        """
+        (keeper,) = processes("servers.keeper", self._folder)
+        keeper.suspend()
+        try:
+            self.kill()
+            yield
+        finally:
+            keeper.resume()
 
     @contextlib.contextmanager
     def stopped(self) -> Iterator[None]:

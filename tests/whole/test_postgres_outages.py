@@ -60,8 +60,8 @@ def test_a_killed_postgres_is_waited_for_and_nothing_is_lost(start, own, client,
     batch_id = site.upload(TWO_THOUSAND).json["batchId"]
     for done in (200, 800):
         eventually(lambda: site.get("/api/batches").json["batches"][0]["processedCount"] > done)  # noqa: B023
-        own.kill()
-        eventually(lambda: site.get(f"/api/batches/{batch_id}").status == 503)
+        with own.down():
+            eventually(lambda: site.get(f"/api/batches/{batch_id}").status == 503)
         eventually(lambda: site.get(f"/api/batches/{batch_id}").status == 200, 60)
     batch = eventually(lambda: completed(site, batch_id), 60)
     assert (batch["processedCount"], batch["failedCount"]) == (2000, 0)

@@ -58,7 +58,8 @@ def test_a_killed_redis_comes_back_empty_and_all_heals(start, own, database, man
         for event in stream.events():
             events.append(event)
             if len(events) == 3:
-                own.kill()
+                with own.down():
+                    eventually(lambda: all(outages(each, "redis")[0] for each in (app, worker)))
     assert events[-1]["status"] == "completed"
     counts = [event["processed"] for event in events]
     assert counts == sorted(counts)
