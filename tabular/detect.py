@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import re
+import threading
 from typing import BinaryIO
 
 from charset_normalizer import from_bytes
@@ -20,6 +21,8 @@ SUSPECTS = 1 << 13
 # Characters from which the delimiter is guessed. Long words among them are cut short: they say
 # nothing of delimiters, and clevercsv takes time that grows with the third power of their length.
 SAMPLE = 8000
+# clevercsv sets its longest cell to the length of its sample, for all threads at once.
+_detecting = threading.Lock()
 _LONG_WORD = re.compile(r'([^,;\t|"\n]{64})[^,;\t|"\n]+')
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -153,5 +156,6 @@ def guess_delimiter(sample: str) -> str:
     # Importing clevercsv takes a third of the app's start, and lists of one column don't need it.
     from clevercsv.detect import Detector
 
-    dialect = Detector().detect(sample, delimiters=candidates)
+    with _detecting:
+        dialect = Detector().detect(sample, delimiters=candidates)
     return (dialect and dialect.delimiter) or ","

@@ -1,6 +1,8 @@
 import random
 import re
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
@@ -55,6 +57,18 @@ def test_no_sample_takes_long():
         began = time.process_time()
         assert detect.guess_delimiter(sample[: detect.SAMPLE]) in {",", ";", "\t", "|"}
         assert time.process_time() - began < 2, sample[:80]
+
+
+def test_uploads_at_the_same_time_do_not_disturb_one_another():
+    short, long = "Zoë,  a@x.de \n", rows('{i},first.last{i}@example.com,"Anna\nvan Dijk"', 90)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(4) as executor:
+            found = [*executor.map(detect.guess_delimiter, [short, long] * 200)]
+    finally:
+        sys.setswitchinterval(interval)
+    assert found == [","] * 400
 
 
 ENCODINGS = {
