@@ -34,6 +34,8 @@ logger = logs.Logger("doorbell")
 class Doorbell:
     """The Redis at `url`, for all threads of a process. Connects at the first call.
 
+    `key` is that of the list of batch ids; those of all other things begin with it.
+
     `trials` are calls of all commands that the process needs; they raise redis.RedisError.
     `probes` are further such calls, which other processes notice: made only while Redis is away.
     Fill both before threads start.

@@ -1,4 +1,4 @@
-"""The list of batches on the home page, in Chromium: live numbers, search, older batches."""
+"""The home page, in Chromium: live numbers, search, older batches; markup in names, everywhere."""
 
 import re
 

@@ -12,6 +12,12 @@ from relay import presence
 from relay.presence import Presence, ThreadReport
 
 
+@pytest.fixture
+def site(serve):
+    """An app within this process, which `here` can tell how long a worker counts as alive."""
+    return serve()
+
+
 class TestStrip:
     @pytest.fixture
     def here(self, client, monkeypatch):

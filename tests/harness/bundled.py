@@ -12,7 +12,8 @@ import psycopg2
 import redis
 from psycopg2.extensions import parse_dsn
 
-# The user nobody comes to a socket, or to a PostgreSQL. Python itself may be where only root is.
+# Connects as the user nobody to a socket, or to a PostgreSQL. It becomes nobody only when Python
+# runs, because Python itself may be where only root can go.
 STRANGER = """
 import os, psycopg2, socket, sys
 os.setgroups([])
@@ -61,7 +62,7 @@ def stranger(place: str | Path) -> str:
 
 
 def leave(user: subprocess.Popen[str]) -> None:
-    """End a process of the fixture use()."""
+    """Let a process that the fixture `use` has started release its server and end."""
     if user.poll() is None:
         user.communicate("\n", timeout=60)
     for pipe in (user.stdin, user.stdout):

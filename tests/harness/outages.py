@@ -1,4 +1,4 @@
-"""Bundled servers that a test kills or stops, and what app and worker make of that."""
+"""Bundled servers that a test kills or stops, and what app and worker log and answer meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from harness.servers import processes, server_process
 from harness.site import Response, Site
 from servers.keeper import BundledServer
 
-# A file to upload.
+# A CSV file of 2000 valid addresses.
 TWO_THOUSAND = csv_of(*(f"user{number}@example.com" for number in range(2000)))
 
 
@@ -52,7 +52,7 @@ class OwnServer:
     def stopped(self) -> Iterator[None]:
         """Let the server never answer. The kernel still takes connections for it."""
         process = server_process(self._kind, self._folder)
-        process.suspend()  # first, so that it begets no others
+        process.suspend()  # first, so that it starts no more children
         children = process.children()
         for child in children:
             with contextlib.suppress(psutil.NoSuchProcess):

@@ -5,6 +5,7 @@ import re
 import threading
 
 import pytest
+import redis
 from redis import Redis
 
 from harness.polling import eventually
@@ -94,3 +95,19 @@ def test_what_redis_says_while_it_loads_is_told_until_it_is_right(url):
             eventually(lambda: doorbell.probe() or "loading" in (doorbell.refusal or ""))
         eventually(lambda: doorbell.probe() or not doorbell.away)
         assert doorbell.refusal is None
+
+
+def test_faults_that_take_turns_are_told_once_each(no_redis, caplog):
+    loading = redis.BusyLoadingError("Redis is loading the dataset in memory")
+    faults = [redis.ConnectionError("refused"), loading] * 5
+
+    def fail():
+        raise faults.pop()
+
+    no_redis.trials[:] = [fail]
+    no_redis.check()
+    assert no_redis.refusal == str(loading)
+    while faults:
+        no_redis.probe()
+    assert no_redis.refusal is None
+    assert len(caplog.records) == 2

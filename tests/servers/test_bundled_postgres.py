@@ -1,4 +1,4 @@
-"""The folder of the bundled PostgreSQL: what is in it, of which version, and whose it is."""
+"""The bundled PostgreSQL: its folder, version and owner, failures to start, who gets in."""
 
 import os
 import shutil
@@ -17,7 +17,7 @@ from servers.bundled import SERVERS
 from servers.confinement import BundledServerError
 from servers.keeper import BundledServer
 
-# As the package does it by itself: with trust for everybody.
+# Makes the folder as the package does by itself: everybody may connect as anybody.
 MADE_BY_THE_PACKAGE = """
 import sys
 from pathlib import Path

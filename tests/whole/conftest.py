@@ -12,7 +12,7 @@ from harness.servers import made_folder
 
 @pytest.fixture
 def own(request):
-    """A server of the test's own, of the kind that it names as the fixture's parameter.
+    """A server of the test's own, of the kind that is the fixture's parameter.
 
     The servers that all tests share are left in peace.
     """
@@ -38,6 +38,9 @@ def start(run, servers, own, tmp_path):
 
 @pytest.fixture
 def many_turns(tmp_path):
-    """Settings of a worker that needs many turns for 2000 emails, which take 1 ms each."""
+    """Settings with which a worker needs many turns for 2000 emails, which take 1 ms each.
+
+    They are for the app as well, which makes the chunks.
+    """
     name = write_slow_processor(tmp_path, milliseconds=1)
     return {"worker__processor": name, "worker__turn_seconds": 0.2, "worker__chunk_size": 300}

@@ -153,11 +153,15 @@ class TestNetwork:
     def test_there_and_back_takes_twice_the_latency(self, network, connected):
         one, other = connected
         network.latency = 0.05
-        began = time.monotonic()
-        one.sendall(b"?")
-        other.sendall(other.recv(1))
-        one.recv(1)
-        assert 0.1 <= time.monotonic() - began < 0.2
+        there_and_back = []
+        for _ in range(10):
+            began = time.monotonic()
+            one.sendall(b"?")
+            other.sendall(other.recv(1))
+            one.recv(1)
+            there_and_back.append(time.monotonic() - began)
+        # The fastest, because a busy machine adds to the others.
+        assert 0.1 <= min(there_and_back) < 0.2
 
     def test_what_is_sent_by_or_to_a_host_that_is_cut_off_does_not_arrive(self, network, connected):
         one, other = connected

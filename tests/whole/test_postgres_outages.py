@@ -115,7 +115,7 @@ def refused(response):
     return response.status != 201 and response
 
 
-def run_alone(url, *statements):
+def run_writable(url, *statements):
     """Run each statement in a session that may write even if PostgreSQL is set to read-only."""
     with contextlib.closing(psycopg2.connect(url)) as connection, connection.cursor() as cursor:
         connection.autocommit = True
@@ -130,8 +130,9 @@ CUT_ALL = (
 )
 READ_ONLY = "ALTER SYSTEM SET default_transaction_read_only = on", "SELECT pg_reload_conf()"
 WRITABLE = "ALTER SYSTEM RESET default_transaction_read_only", "SELECT pg_reload_conf()"
-# How PostgreSQL becomes read-only, and writable again: with all sessions cut, as by a failover;
-# only for sessions that begin meanwhile, which stay read-only; for our user.
+# How PostgreSQL becomes read-only, and writable again. "failover": all sessions are cut.
+# "kept sessions": none is, and each changes with the setting. "by role": sessions that begin
+# meanwhile are read-only, and stay so.
 SWITCHES = {
     "failover": ((*READ_ONLY, CUT_ALL), WRITABLE),
     "kept sessions": (READ_ONLY, WRITABLE),
@@ -152,7 +153,7 @@ def test_a_postgres_that_is_read_only_for_a_while_is_an_outage(
     site = app.site()
     batch_id = site.upload(TWO_THOUSAND).json["batchId"]
     eventually(lambda: site.get(f"/api/batches/{batch_id}").json["processedCount"] > 200)
-    run_alone(own.url, *there)
+    run_writable(own.url, *there)
     # PostgreSQL reads its configuration again in its own time.
     response = eventually(lambda: refused(site.upload(TWO_THOUSAND)))
     assert (response.status, response.json["code"]) == (503, "database_unreachable")
@@ -166,7 +167,7 @@ def test_a_postgres_that_is_read_only_for_a_while_is_an_outage(
         assert health.json["notice"]["level"] == "error"
         assert site.get("/api/batches").status == 503
     worker.await_line("unreachable server=postgres")
-    run_alone(own.url, *back)
+    run_writable(own.url, *back)
     began = time.monotonic()
     eventually(lambda: site.upload(b"a@example.com\n").status == 201)
     assert time.monotonic() - began < 10
@@ -185,10 +186,10 @@ def test_what_only_reads_learns_that_postgres_is_read_only_from_health(start, ow
     app = start("app.py")
     site = app.site()
     assert eventually(lambda: site.get("/api/health").json["database"] == "ok")
-    run_alone(own.url, *READ_ONLY)
+    run_writable(own.url, *READ_ONLY)
     eventually(lambda: site.get("/api/health").json["database"] == "read-only")
     assert site.get("/api/batches").status == 503
-    run_alone(own.url, *WRITABLE)
+    run_writable(own.url, *WRITABLE)
     eventually(lambda: site.get("/api/health").json["database"] == "ok")
     assert site.get("/api/batches").status == 200
 
@@ -204,7 +205,7 @@ LIMITS = {
 
 @own_postgres
 def test_limits_of_a_role_end_nothing(start, own, client, tmp_path):
-    run_alone(
+    run_writable(
         own.url,
         *(f"ALTER ROLE CURRENT_USER SET {name} = '{value}'" for name, value in LIMITS.items()),
     )
@@ -213,7 +214,7 @@ def test_limits_of_a_role_end_nothing(start, own, client, tmp_path):
     app, worker = start("app.py", **changes), start("worker.py", **changes)
     site = app.site()
     eventually(lambda: site.get("/api/health").status == 200)
-    run_alone(own.url, *LASTING_COPY)
+    run_writable(own.url, *LASTING_COPY)
     for _ in range(3):  # connections idle for longer than they may, in between
         response = site.upload(TWO_THOUSAND)
         assert response.status == 201

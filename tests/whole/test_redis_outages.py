@@ -8,7 +8,6 @@ from types import SimpleNamespace
 from urllib.parse import unquote
 
 import pytest
-import redis
 from playwright.sync_api import expect
 
 from harness.books import assert_books_balance
@@ -69,7 +68,10 @@ def test_a_killed_redis_comes_back_empty_and_all_heals(start, own, database, man
 
 @pytest.fixture
 def switched(own):
-    """A path that leads to `own`, or to another server; `own.url` is this path meanwhile."""
+    """A path that leads to `own`, or to another server; `own.url` is this path meanwhile.
+
+    Yields the URL of `own` itself, the other server, and lead_to(), which changes the path.
+    """
     with temporary_folder() as folder:
         other, link = OwnServer("redis", folder), folder / "link.sock"
 
@@ -118,25 +120,9 @@ def test_a_redis_that_became_a_replica_is_left_and_its_successor_found(
     assert site.upload(TWO_THOUSAND).json["liveUpdates"]
 
 
-def test_faults_that_take_turns_are_told_once_each(no_redis, caplog):
-    loading = redis.BusyLoadingError("Redis is loading the dataset in memory")
-    faults = [redis.ConnectionError("refused"), loading] * 5
-
-    def fail():
-        raise faults.pop()
-
-    no_redis.trials[:] = [fail]
-    no_redis.check()
-    assert no_redis.refusal == str(loading)
-    while faults:
-        no_redis.probe()
-    assert no_redis.refusal is None
-    assert len(caplog.records) == 2
-
-
 STALE, READ = "replica-serve-stale-data", "replica-read-only"
 KILL_ALL = "CLIENT KILL TYPE normal SKIPME yes", "CLIENT KILL TYPE pubsub"
-# What Redis says, when it is told to refuse, and how to make it take all again.
+# A part of what Redis says; the commands that make it refuse; those by which it takes all again.
 REFUSALS = {
     "NOREPLICAS": (["CONFIG SET min-replicas-to-write 1"], ["CONFIG SET min-replicas-to-write 0"]),
     "maxmemory": (["CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"]),
@@ -164,7 +150,7 @@ def test_a_redis_that_refuses_is_one_outage_each_time_and_told_as_what_it_is(sta
         return response.json["liveUpdates"]
 
     with contextlib.closing(Doorbell(own.url, "email-queue")) as admin:
-        # In the way of what BGSAVE writes.
+        # A folder where BGSAVE writes its file, so that it fails.
         (Path(admin.client.config_get("dir")["dir"]) / "dump.rdb" / "full").mkdir(parents=True)
         for times, (said, (breaking, mending)) in enumerate(REFUSALS.items()):
             seen = [len(process.lines) for process in (app, worker)]

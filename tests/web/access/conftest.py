@@ -1,4 +1,4 @@
-"""What the tests of who may send requests share: cheap passwords, and users."""
+"""What the tests of who may send requests share: quick hashes of passwords, and users."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from web.access import users
 
 @pytest.fixture(autouse=True)
 def _quick_hashes(monkeypatch):
-    """A hash costs next to nothing here; what it costs is tested by itself."""
+    """A hash costs next to nothing here; test_users.py tests what it really costs."""
     monkeypatch.setattr(users, "_N", 2)
 
 

@@ -1,4 +1,4 @@
-"""Behind a proxy: whom the app believes about users and addresses, and which paths it refuses."""
+"""Behind a proxy: whom the app believes about users and addresses; paths that proxies misread."""
 
 import pytest
 

@@ -14,14 +14,14 @@ from web.access import sign_in as access
 
 def test_failed_attempts_slow_down_an_account_and_an_address(closed, monkeypatch, caplog):
     monkeypatch.setattr(access, "FREE_ATTEMPTS", 3)
-    # As the users came in before, from this address and others.
+    # Alice signs in first, and is remembered.
     assert closed.get("/api/health", Authorization=ALICE).status == 200
     for _ in range(3):
         assert closed.get("/api/health", Authorization=basic("böb", "guess guess")).status == 401
     slowed = closed.get("/api/health", Authorization=basic("böb", "naïve password"))
     assert (slowed.status, slowed.json["code"]) == (429, "too_many_attempts")
     assert 1 <= int(slowed.headers["Retry-After"]) <= 2
-    # Also with another account from there; but not who is remembered.
+    # Another account at this address waits, too; a user who is remembered does not.
     other = closed.get("/api/health", Authorization=basic("carol", "guess guess"))
     assert other.status == 429
     assert closed.get("/api/health", Authorization=ALICE).status == 200
@@ -75,12 +75,12 @@ def attempt(users_file, serve):
 
 
 def test_whoever_signed_in_from_a_network_is_not_kept_out_by_others(attempt, monkeypatch):
-    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)  # each time the password is looked at
+    monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)  # each request checks the password anew
     assert attempt("192.0.2.1", PASSWORD) == 200
     guesses = [attempt("198.51.100.1", "guess guess") for _ in range(access.FREE_ATTEMPTS + 1)]
     assert guesses == [401] * access.FREE_ATTEMPTS + [429]
     assert attempt("192.0.2.1", PASSWORD) == 200
-    # Nor is what was guessed forgotten by that.
+    # That does not make up for failures from another address.
     assert attempt("198.51.100.1", "guess guess") == 429
     # From elsewhere, whoever it is waits; so does anybody who guesses from a familiar network.
     assert attempt("192.0.2.2", PASSWORD) == 429
@@ -102,8 +102,10 @@ def test_from_one_network_a_colleagues_failures_are_not_counted_against_others(
 
 @pytest.fixture
 def held(monkeypatch):
-    """Holds each check of the password "guess guess"; the events are whether one is held, and
-    whether they may go on."""
+    """Holds each check of the password "guess guess".
+
+    Yields two events: one that is set when a check is held, and one to set to let them go on.
+    """
     checking, go_on = threading.Event(), threading.Event()
     matches = users.matches
 
@@ -175,7 +177,7 @@ def test_a_network_is_known_for_the_password_that_was_right_there(attempt, users
     monkeypatch.setattr(access, "REMEMBER_SECONDS", -1)
     for address in ("192.0.2.1", "192.0.2.2"):
         assert attempt(address, PASSWORD) == 200
-    users.add(users_file, "carol", PASSWORD)  # nobody is forgotten for another
+    users.add(users_file, "carol", PASSWORD)  # which makes no other user's networks unfamiliar
     for _ in range(access.FREE_ATTEMPTS):
         assert attempt("198.51.100.1", "guess guess") == 401
     assert attempt("192.0.2.1", PASSWORD) == 200

@@ -94,7 +94,7 @@ def test_root_leaves_the_file_its_owner(tmp_path, monkeypatch):
 
 
 def test_a_hash_takes_as_much_as_it_should(monkeypatch):
-    monkeypatch.undo()
+    monkeypatch.undo()  # the quick hashes of conftest.py
     known = users.hashed(PASSWORD)
     assert known.startswith("scrypt:16384:8:5:")
     assert users.matches(PASSWORD, known)

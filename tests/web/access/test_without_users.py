@@ -31,7 +31,7 @@ def test_with_users_any_address_is_served(make_settings, users_file):
     Access(make_settings(server__host=EVERYWHERE))
 
 
-def test_app_py_says_so_and_ends(tmp_path, run):
+def test_app_py_refuses_to_serve_others_and_ends(tmp_path, run):
     config = str(write_config(tmp_path, server__port=0))
     process = run("app.py", "--config", config, "--host", EVERYWHERE)
     assert process.wait() == 2
