@@ -89,8 +89,15 @@ def _configuration(settings: Settings) -> Iterator[Diagnostic]:
         text = f"everybody on this machine can change {settings.path}."
         yield Diagnostic(WARNING, "configuration", text, f"Run chmod o-w {settings.path.name}.")
     else:
-        yield Diagnostic(OK, "configuration", f"{settings.path} is complete.")
+        yield Diagnostic(OK, "configuration", _completeness(settings))
     yield from _access(settings)
+
+
+def _completeness(settings: Settings) -> str:
+    if not settings.lacking:
+        return f"{settings.path} is complete."
+    defaults = [f"[{section}] {key} = {text}" for (section, key), text in settings.lacking.items()]
+    return f"{settings.path} lacks settings, which have their defaults: {', '.join(defaults)}."
 
 
 def _access(settings: Settings) -> Iterator[Diagnostic]:

@@ -1,7 +1,8 @@
 """The settings: config.ini, the environment and the command line, read once into one dataclass.
 
-Each setting is a field below, with a parser that says what is allowed. The file must name every
-setting and nothing else: it is the complete list of what can be set.
+Each setting is a field below, with its default and a parser that says what is allowed. config.ini
+as it comes names every setting. A file of before may lack some, which then have their defaults; it
+must name no others.
 """
 
 from __future__ import annotations
@@ -42,14 +43,15 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class SettingsError(Exception):
-    """A setting is unknown, missing or out of range; the message names section, key and source."""
+    """A setting is unknown or out of range; the message names section, key and source."""
 
 
-def _option(parse: Callable[[str], Any], *, secret: bool = False) -> Any:
-    return field(metadata={"parse": parse}, repr=not secret)
+def _option(default: str, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
+    """A setting with the text that a file without it is read with."""
+    return field(metadata={"default": default, "parse": parse}, repr=not secret)
 
 
-def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
+def _number(default: str, kind: type[int] | type[float], least: float, most: float) -> Any:
     name = "a whole number" if kind is int else "a number"
 
     def parse(value: str) -> int | float:
@@ -59,16 +61,16 @@ def _number(kind: type[int] | type[float], least: float, most: float) -> Any:
                 return number
         raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
 
-    return _option(parse)
+    return _option(default, parse)
 
 
-def _matching(pattern: str, wanted: str) -> Any:
+def _matching(default: str, pattern: str, wanted: str) -> Any:
     def parse(value: str) -> str:
         if not re.fullmatch(pattern, value):
             raise ValueError(f"must be {wanted}, not {value!r}")
         return value
 
-    return _option(parse)
+    return _option(default, parse)
 
 
 def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
@@ -87,7 +89,7 @@ def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
                 ) from None
         return value
 
-    return _option(parse, secret=True)
+    return _option(BUNDLED, parse, secret=True)
 
 
 def _origins(value: str) -> tuple[str, ...]:
@@ -129,12 +131,12 @@ def _nameservers(value: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Server:
-    host: str = _matching(r"\S+", "an address")
-    port: int = _number(int, 0, 65535)
-    request_threads: int = _number(int, 1, 256)
-    max_streams: int = _number(int, 1, 5000)
-    max_streams_per_client: int = _number(int, 1, 5000)
-    cors_origins: tuple[str, ...] = _option(_origins)
+    host: str = _matching("127.0.0.1", r"\S+", "an address")
+    port: int = _number("8080", int, 0, 65535)
+    request_threads: int = _number("8", int, 1, 256)
+    max_streams: int = _number("100", int, 1, 5000)
+    max_streams_per_client: int = _number("20", int, 1, 5000)
+    cors_origins: tuple[str, ...] = _option("", _origins)
 
     @property
     def connections(self) -> int:
@@ -144,10 +146,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Access:
-    users_file: str = _matching(r".+", "a file")
-    trusted_user_header: str = _matching(r"[A-Za-z0-9-]*", "a header's name, or empty")
-    trusted_proxies: tuple[Network, ...] = _option(_networks)
-    allow_anonymous: bool = _option(_yes_or_no)
+    users_file: str = _matching("users", r".+", "a file")
+    trusted_user_header: str = _matching("", r"[A-Za-z0-9-]*", "a header's name, or empty")
+    trusted_proxies: tuple[Network, ...] = _option("", _networks)
+    allow_anonymous: bool = _option("no", _yes_or_no)
 
 
 @dataclass(frozen=True)
@@ -162,24 +164,24 @@ class Redis:
         "redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
         redis_client.check,
     )
-    queue_key: str = _matching(r"\S+", "a name without spaces")
-    channel_prefix: str = _matching(r"\S+", "a name without spaces")
+    queue_key: str = _matching("email-queue", r"\S+", "a name without spaces")
+    channel_prefix: str = _matching("batch:status:", r"\S+", "a name without spaces")
 
 
 @dataclass(frozen=True)
 class Embedded:
-    folder: str = _matching(r".+", "a folder")
+    folder: str = _matching("var", r".+", "a folder")
 
 
 @dataclass(frozen=True)
 class Worker:
-    threads: int = _number(int, 1, 64)
-    chunk_size: int = _number(int, 1, 100_000)
-    turn_seconds: float = _number(float, 0.01, 60)
-    turn_timeout_seconds: float = _number(float, 0.1, 3600)
-    sweep_seconds: float = _number(float, 0.1, 3600)
-    shutdown_seconds: float = _number(float, 0.1, 3600)
-    processor: str = _matching(r"check|[\w.]+:\w+", "'check' or module:function")
+    threads: int = _number("4", int, 1, 64)
+    chunk_size: int = _number("20000", int, 1, 100_000)
+    turn_seconds: float = _number("1", float, 0.01, 60)
+    turn_timeout_seconds: float = _number("60", float, 0.1, 3600)
+    sweep_seconds: float = _number("1", float, 0.1, 3600)
+    shutdown_seconds: float = _number("10", float, 0.1, 3600)
+    processor: str = _matching("check", r"check|[\w.]+:\w+", "'check' or module:function")
 
     @property
     def max_hung(self) -> int:
@@ -194,24 +196,24 @@ class Worker:
 
 @dataclass(frozen=True)
 class Check:
-    dns: str = _matching(r"auto|on|off", "auto, on or off")
-    nameservers: tuple[str, ...] = _option(_nameservers)
-    timeout_seconds: float = _number(float, 0.1, 20)
-    concurrency: int = _number(int, 1, 1000)
-    disposable_domains: str = _matching(r".*", "a file")
+    dns: str = _matching("auto", r"auto|on|off", "auto, on or off")
+    nameservers: tuple[str, ...] = _option("", _nameservers)
+    timeout_seconds: float = _number("3", float, 0.1, 20)
+    concurrency: int = _number("100", int, 1, 1000)
+    disposable_domains: str = _matching("", r".*", "a file")
 
 
 @dataclass(frozen=True)
 class Upload:
     # Above 1,000 MB the multipart parser's own limit of 1 GiB would answer in our place.
-    max_megabytes: int = _number(int, 1, 1000)
+    max_megabytes: int = _number("256", int, 1, 1000)
     # An email's number in its batch is a 32-bit integer in the database.
-    max_rows: int = _number(int, 1, 100_000_000)
+    max_rows: int = _number("5000000", int, 1, 100_000_000)
 
 
 @dataclass(frozen=True)
 class Retention:
-    days: float = _number(float, 0, 36_500)
+    days: float = _number("0", float, 0, 36_500)
 
 
 @dataclass(frozen=True)
@@ -219,6 +221,7 @@ class Settings:
     """All settings.
 
     `path` is the file that they came from.
+    `lacking` has the default of each setting that the file doesn't name, by section and key.
     `own` is the section of the team's own processor, if the file has one; it may hold a password.
     """
 
@@ -232,6 +235,7 @@ class Settings:
     upload: Upload
     retention: Retention
     path: Path
+    lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
@@ -276,7 +280,7 @@ def own_section(processor: str) -> str | None:
 def _read(path: Path) -> dict[tuple[str, str], str]:
     """Return the file's values by (section, key).
 
-    Raises SettingsError unless the file has exactly our settings. The section of the team's own
+    Raises SettingsError if the file has others than our settings. The section of the team's own
     processor may have any.
     """
     parser = configparser.ConfigParser(interpolation=None, default_section="")
@@ -296,10 +300,6 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
     for section, key in sorted(values.keys() - known):
         if section != own:
             raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
-    for section, key in sorted(known - values.keys()):
-        raise SettingsError(
-            f"{path}: [{section}] {key} is missing; add it (see docs/configuration.md)."
-        )
     return values
 
 
@@ -314,7 +314,13 @@ def load(
     (section, key), win over both. Raises SettingsError.
     """
     path = Path(path or DEFAULT_PATH).resolve()
-    sources = {place: (str(path), value) for place, value in _read(path).items()}
+    defaults = {
+        (section, key.name): key.metadata["default"]
+        for section, cls in SECTIONS.items()
+        for key in fields(cls)
+    }
+    named = _read(path)
+    sources = {place: (str(path), value) for place, value in {**defaults, **named}.items()}
     for name, place in ENVIRONMENT.items():
         if environ.get(name):
             sources[place] = (f"environment variable {name}", environ[name])
@@ -334,7 +340,8 @@ def load(
     _refuse_open_secrets(path, sources)
     theirs = own_section(sections["worker"].processor)
     own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    settings = Settings(**sections, path=path, own=own)
+    lacking = {place: text for place, text in defaults.items() if place not in named}
+    settings = Settings(**sections, path=path, lacking=lacking, own=own)
     _refuse_contradictions(settings)
     _refuse_broken_folder(settings)
     return settings

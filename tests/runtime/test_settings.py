@@ -1,8 +1,9 @@
 import ast
+import configparser
 import os
 import re
 import sys
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 
@@ -198,7 +199,6 @@ def test_the_message_names_environment_variable_or_flag_where_the_value_came_fro
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("max_rows = 5000000", "", "[upload] max_rows is missing"),
         ("[upload]", "[uploads]", "[uploads] is not a known section"),
         ("port = 8080", "port = 8080\nport = 8081", "option 'port' in section 'server' already"),
         ("[server]", "server", "no section headers"),
@@ -248,3 +248,24 @@ def reads(path):
 def test_every_key_is_read_by_the_code():
     read = {pair for path in modules() for pair in reads(path)}
     assert [pair for pair in KEYS if pair not in read] == []
+
+
+def test_our_file_names_every_setting_with_its_default():
+    assert settings.load(environ={}).lacking == {}
+    named = configparser.ConfigParser(interpolation=None)
+    named.read(settings.DEFAULT_PATH, encoding="utf-8")
+    for section, cls in settings.SECTIONS.items():
+        for key in fields(cls):
+            assert named[section][key.name] == key.metadata["default"], (section, key.name)
+
+
+def test_a_file_of_before_has_the_defaults_of_what_it_lacks(tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_text("[server]\nport = 1234\n[worker]\nthreads = 7\n")
+    loaded = settings.load(path, environ={})
+    assert (loaded.server.port, loaded.worker.threads) == (1234, 7)
+    ours = settings.load(environ={})
+    assert loaded.worker == replace(ours.worker, threads=7)
+    assert loaded.check == ours.check
+    assert loaded.lacking[("upload", "max_rows")] == "5000000"
+    assert ("worker", "threads") not in loaded.lacking
