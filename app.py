@@ -57,6 +57,7 @@ def routes(services: Services) -> bottle.Bottle:
         ("GET", f"{batch}/rows", batches.rows),
         ("GET", f"{batch}/typos", batches.typos),
         ("GET", f"{batch}/results.csv", batches.results_csv),
+        ("GET", f"{batch}/results.xlsx", batches.results_xlsx),
         ("GET", f"{batch}/results.jsonl", batches.results_jsonl),
         ("POST", f"{batch}/retry", batches.retry),
         ("POST", f"{batch}/cancel", batches.cancel),

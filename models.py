@@ -68,6 +68,8 @@ class Batch(Table):
     duplicate_rows = IntegerField()
     rows_without_address = IntegerField()
     blank_rows = IntegerField()
+    further_addresses = IntegerField(default=0)
+    rows_with_others = IntegerField(default=0)
     format = BinaryJSONField(null=True, index=False)
     created_at = DateTimeTZField()
     started_at = DateTimeTZField(null=True)
@@ -134,9 +136,10 @@ class FilePiece(Table):
 
 
 class SkippedRow(Table):
-    """A row of a batch's file that became no email.
+    """A row of a batch's file that became no email, or one of several addresses in a row.
 
     row_number: the line that the row begins on.
+    part: the place of a duplicate in its row, from 0.
     kind: one of batches.kept_files.KINDS.
     first_row: the line where a duplicate's address came first.
     content: the duplicate's address, or the cells of a row without an address.
@@ -144,12 +147,13 @@ class SkippedRow(Table):
 
     batch_id = BigIntegerField()
     row_number = IntegerField()
+    part = IntegerField(default=0)
     kind = TextField()
     first_row = IntegerField(null=True)
     content = TextField(null=True)
 
     class Meta:
-        primary_key = CompositeKey("batch_id", "row_number")
+        primary_key = CompositeKey("batch_id", "row_number", "part")
 
 
 class Action(Table):

@@ -19,13 +19,19 @@ def json_text(document: object) -> bytes:
 
 
 def rows_json(batch: Batch) -> dict[str, int]:
-    """Return the counts of the file's rows; `total` is the sum of the others."""
+    """Return the counts of the file's rows.
+
+    `total` and `furtherAddresses`, those that are not the first of their row, are the sum of
+    emails, duplicates, blank rows and rows without an address.
+    """
     return {
         "total": batch.total_rows,
         "emails": batch.total_emails,
         "duplicates": batch.duplicate_rows,
         "blank": batch.blank_rows,
         "withoutAddress": batch.rows_without_address,
+        "furtherAddresses": batch.further_addresses,
+        "withOtherAddresses": batch.rows_with_others,
     }
 
 
@@ -84,6 +90,7 @@ def format_json(found: Format) -> dict[str, Any]:
         "delimiter": found.delimiter,
         "header": None if header is None else cut_row(header),
         "column": found.column + 1,
+        "sheet": found.sheet,
     }
 
 

@@ -6,54 +6,28 @@ PostgreSQL's COPY in pieces, and each step takes a piece at once, which is faste
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import BinaryIO
 
 from batches import kept_files
-from batches.duplicates import AddressSet
+from batches.accounting import Piece, Rows, read_addresses
 from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
 from postgres.copy_in import Spool, copy, escaped_all
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
-from tabular import columns, reader
+from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
-from tabular.formulas import undefused
 from tabular.reader import Table
 
-# The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
-# buffer (200 kB on Linux), so that PostgreSQL works at one while the next is made; with pieces as
-# large as the buffer, one side always waits for the other.
-PIECE = 1400
-# Characters of addresses at which a piece ends, however few addresses it has.
-PIECE_CHARACTERS = 1 << 18
 # Characters of addresses at which a chunk ends, however few emails it has: a worker holds a whole
 # chunk in memory. The largest chunk_size has half as many, at 40 an address.
 CHUNK_CHARACTERS = 8_000_000
 # A line end in COPY's text form.
 _LINE_END = "\\n"
 DETECT_ALL = Overrides()
-
-# Addresses, and for each the line that its row begins on.
-Piece = tuple[list[str], list[int]]
-
-
-@dataclass
-class Rows:
-    """The file's rows, counted by what they became. The header is not counted."""
-
-    emails: int = 0
-    duplicates: int = 0
-    blank: int = 0
-    without_address: int = 0
-    # Cells of the widest row.
-    width: int = field(default=0, compare=False)
-
-    @property
-    def total(self) -> int:
-        return self.emails + self.duplicates + self.blank + self.without_address
 
 
 def store(
@@ -127,11 +101,19 @@ def _store(
             duplicate_rows=counts.duplicates,
             rows_without_address=counts.without_address,
             blank_rows=counts.blank,
-            format=replace(table.format, columns=max(table.format.columns, counts.width)).to_json(),
+            further_addresses=counts.further,
+            rows_with_others=counts.others,
+            format=_stored_format(table.format, counts).to_json(),
         )
         batch.save(force_insert=True)
         chunks.copy(current)
     return batch
+
+
+def _stored_format(found: Format, counts: Rows) -> Format:
+    """Return the format with what all rows have shown of it."""
+    cells = "whole" if counts.plain else found.cells  # spares results a look at each cell
+    return replace(found, columns=max(found.columns, counts.width), cells=cells)
 
 
 def _was_committed(transaction: int) -> bool:
@@ -146,109 +128,6 @@ def _was_committed(transaction: int) -> bool:
         ) from error
 
 
-def read_addresses(
-    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
-) -> Generator[Piece, None, None]:
-    """Yield each address of the table once, with its line.
-
-    Every row but the header is counted in `counts`; a row that gives no new address goes to
-    `skipped`. Any text in the address column is an address, malformed or not. Two addresses that
-    differ in case only are the same. Raises IntakeError.
-    """
-    at_sign_seen = False
-    with closing(AddressSet()) as known:
-        for addresses, lines in _all_addresses(table, counts, max_rows, skipped):
-            at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
-            repeated = known.add([*map(str.lower, addresses)], lines)
-            for position, first_line in sorted(repeated.items()):
-                skipped.duplicate(lines[position], first_line, addresses[position])
-            counts.duplicates += len(repeated)
-            counts.emails += len(addresses) - len(repeated)
-            if repeated:
-                kept = [n for n in range(len(lines)) if n not in repeated]
-                yield [addresses[n] for n in kept], [lines[n] for n in kept]
-            else:
-                yield addresses, lines
-    if not at_sign_seen:
-        raise IntakeError(
-            "no_address",
-            "No email address was found in the file. It needs one address per line, or a column"
-            " with addresses, separated by commas, semicolons, tabs or pipes.",
-        )
-
-
-def _all_addresses(
-    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
-) -> Iterator[Piece]:
-    """Yield the address of each row that has one, duplicates too.
-
-    Rows without one are counted and go to `skipped`. Raises IntakeError.
-    """
-    addresses: list[str] = []
-    lines: list[int] = []
-    characters = total = 0
-    for numbers, rows in _without_header(table, counts):
-        total += len(rows)
-        if total > max_rows:
-            raise IntakeError(
-                "too_many_rows",
-                f"the file has more than {max_rows:,} rows. Split it into smaller files.",
-                line=numbers[max_rows - total],
-            )
-        cells = _address_cells(rows, table.format)
-        if "" in cells:
-            for line, row, cell in zip(numbers, rows, cells, strict=True):
-                if cell:
-                    addresses.append(cell)
-                    lines.append(line)
-                elif any(each.strip() for each in row):
-                    counts.without_address += 1
-                    skipped.without_address(line, row)
-                else:
-                    counts.blank += 1
-                    skipped.blank(line)
-        else:
-            addresses += cells
-            lines += numbers
-        characters += sum(map(len, cells))
-        if len(addresses) >= PIECE or characters >= PIECE_CHARACTERS:
-            yield addresses, lines
-            addresses, lines, characters = [], [], 0
-    yield addresses, lines
-
-
-def _without_header(
-    table: Table, counts: Rows
-) -> Iterator[tuple[Sequence[int], Sequence[list[str]]]]:
-    """Yield the lines and the rows of each block, without the header.
-
-    The widest row is noted in `counts`. Raises IntakeError if it is too wide.
-    """
-    found = table.format
-    # The header's position, counted from the block's first row.
-    header = -1 if found.header is None else found.header_index
-    for block in table.blocks():
-        numbers, rows = block.numbers, block.cells(found.delimiter or ",")
-        counts.width = max(counts.width, columns.width_of(numbers, rows))
-        if 0 <= header < len(rows):
-            numbers = [*numbers[:header], *numbers[header + 1 :]]
-            rows = [*rows[:header], *rows[header + 1 :]]
-        header -= len(block)
-        yield numbers, rows
-
-
-def _address_cells(rows: Sequence[list[str]], found: Format) -> list[str]:
-    """Return each row's cell in the address column, stripped; empty if the row is too short."""
-    column = found.column
-    try:
-        cells = [row[column] for row in rows]
-    except IndexError:
-        cells = [row[column] if len(row) > column else "" for row in rows]
-    if found.is_results:  # before the strip, because a space may precede an apostrophe
-        cells = [*map(undefused, cells)]
-    return [*map(str.strip, cells)]
-
-
 def _copy_pieces(
     batch_id: int, pieces: Iterable[Piece], chunks: _Chunks, go_on: Callable[[], None]
 ) -> Iterator[bytes]:
@@ -257,13 +136,13 @@ def _copy_pieces(
     `go_on` is called before each piece, and may raise.
     """
     number = 0
-    for addresses, lines in pieces:
+    for piece in pieces:
         go_on()
-        texts = escaped_all(addresses)
+        texts = escaped_all(piece.addresses)
         chunks.extend(texts)
         rows = [
             f"{batch_id}\t{number}\t{text}\t{line}\n"
-            for number, (text, line) in enumerate(zip(texts, lines, strict=True), number + 1)
+            for number, (text, line) in enumerate(zip(texts, piece.lines, strict=True), number + 1)
         ]
         number += len(rows)
         if rows:

@@ -22,7 +22,7 @@ INVARIANTS = {
         SELECT id FROM batch WHERE (status = 'completed')
             <> (completed_at IS NOT NULL AND processed_count = total_emails)""",
     "its rows do not add up": """
-        SELECT id FROM batch WHERE total_rows
+        SELECT id FROM batch WHERE total_rows + further_addresses
             <> total_emails + duplicate_rows + rows_without_address + blank_rows""",
     "its chunks leave gaps or overlap": """
         SELECT batch_id FROM (

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import BinaryIO
 
 from isal import isal_zlib
+from peewee import Tuple
 
 from models import FilePiece, SkippedRow
 from postgres.copy_in import Spool, copy, escaped
@@ -24,22 +25,23 @@ _BLOCK = 1 << 16
 
 
 class SkippedRows(Spool):
-    """The rows of a new batch's file that become no emails. Must be closed."""
+    """The rows and addresses of a new batch's file that become no emails. Must be closed."""
 
     def __init__(self, batch_id: int) -> None:
-        super().__init__("skipped_row (batch_id, row_number, kind, first_row, content)")
+        super().__init__("skipped_row (batch_id, row_number, part, kind, first_row, content)")
         self._batch_id = batch_id
 
-    def duplicate(self, line: int, first_line: int, address: str) -> None:
+    def duplicate(self, line: int, part: int, first_line: int, address: str) -> None:
+        """Add an address that came before; `part` is its place in its row, from 0."""
         content = escaped(address[:CONTENT_LENGTH])
-        self.add(f"{self._batch_id}\t{line}\tduplicate\t{first_line}\t{content}\n")
+        self.add(f"{self._batch_id}\t{line}\t{part}\tduplicate\t{first_line}\t{content}\n")
 
     def without_address(self, line: int, cells: list[str]) -> None:
         content = escaped(", ".join(cells)[:CONTENT_LENGTH])
-        self.add(f"{self._batch_id}\t{line}\twithout_address\t\\N\t{content}\n")
+        self.add(f"{self._batch_id}\t{line}\t0\twithout_address\t\\N\t{content}\n")
 
     def blank(self, line: int) -> None:
-        self.add(f"{self._batch_id}\t{line}\tblank\t\\N\t\\N\n")
+        self.add(f"{self._batch_id}\t{line}\t0\tblank\t\\N\t\\N\n")
 
 
 def keep(batch_id: int, file: BinaryIO, current: Session) -> None:
@@ -121,14 +123,18 @@ class _KeptFile(io.RawIOBase):
         return self._piece
 
 
-def skipped(batch_id: int, kind: str | None, after: int, limit: int) -> list[SkippedRow]:
-    """Return the first `limit` rows after the line `after` that became no emails.
+def skipped(
+    batch_id: int, kind: str | None, after: tuple[int, int], limit: int
+) -> list[SkippedRow]:
+    """Return the first `limit` rows that became no emails after a line and the part of its row.
 
     kind: one of KINDS, or None for all.
     """
+    line, part = after
     query = SkippedRow.select().where(
-        SkippedRow.batch_id == batch_id, SkippedRow.row_number > after
+        SkippedRow.batch_id == batch_id,
+        Tuple(SkippedRow.row_number, SkippedRow.part) > Tuple(line, part),
     )
     if kind is not None:
         query = query.where(SkippedRow.kind == kind)
-    return list(query.order_by(SkippedRow.row_number).limit(limit))
+    return list(query.order_by(SkippedRow.row_number, SkippedRow.part).limit(limit))

@@ -11,11 +11,15 @@ import csv
 import io
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
+from itertools import chain
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from processors import reasons, risks, syntax
+from tabular.addresses import addresses_in, are_plain
+from tabular.columns import address_cells
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.formulas import Defuser, undefused
 from tabular.text import Block
@@ -28,12 +32,16 @@ class RowResult(NamedTuple):
     `status` is the email's status, or the reason why the row has no email.
     `reason` is the code of the email's reason, if there is one.
     `first_row` is the line that a duplicate repeats.
+    `part` is the place of a duplicate in its row, from 0.
+    `id` is the email's, 0 for a row without an email.
     """
 
     line: int
     status: str
     reason: str | None = None
     first_row: int | None = None
+    part: int = 0
+    id: int = 0
 
     @property
     def is_email(self) -> bool:
@@ -51,21 +59,62 @@ Others = Sequence[tuple[int, RowResult | None]]
 MAX_CELLS = 1 << 16
 
 
-class ResultWriter:
-    """Writes the rows of one file as pieces of UTF-8 text."""
+def taken_apart(block: Block, found: Format, above: int) -> Block:
+    """Return the block with a row for each address; most blocks stay as they are.
 
-    def __init__(self, found: Format) -> None:
+    A row with one address stays as it is written. One with several becomes as many, each with one
+    address in its cell. The first rows, `above` of them, are the header and those above it.
+    """
+    if found.cells == "whole" or block.parts is not None:
+        return block
+    rows = block.cells(found.delimiter or ",")
+    cells = address_cells(rows, found)
+    if are_plain(cells):
+        return block
+    there = [addresses_in(cell, split=found.splits) or [""] for cell in cells]
+    for position in range(min(above, len(rows))):
+        there[position] = [cells[position]]
+    if max(map(len, there)) == 1:
+        return replace(block, addresses=[addresses[0] for addresses in there])
+    numbers: list[int] = []
+    lines: list[str] = []
+    apart: list[list[str]] = []
+    for position, addresses in enumerate(there):
+        numbers += [block.numbers[position]] * len(addresses)
+        if len(addresses) == 1:
+            apart.append(rows[position])
+            lines += block.lines[position : position + 1] if block.lines else []
+            continue
+        row = rows[position]
+        several = [[*row[: found.column], each, *row[found.column + 1 :]] for each in addresses]
+        apart += several
+        lines += _csv_lines(several, found.delimiter or ",") if block.lines else []
+    parts = [part for addresses in there for part in range(len(addresses))]
+    return Block(numbers, lines or None, apart, [*chain.from_iterable(there)], parts)
+
+
+class ResultWriter:
+    """Writes the rows of one file as pieces of UTF-8 text.
+
+    `defuses` says whether formulas get an apostrophe before them.
+    """
+
+    def __init__(self, found: Format, *, defuses: bool) -> None:
         self._format = found
         self._delimiter = found.delimiter or ","
-        self._defused = Defuser(self._delimiter).defused
+        self._encoded = Defuser(self._delimiter).defused if defuses else str.encode
         self._rows = max(1, MAX_CELLS // found.columns)
         # Results that were uploaded again lose their old result columns, and keep the cells that
         # somebody added behind those.
-        end = len(found.header or ())
-        self._old = range(end - len(RESULT_COLUMNS), end) if found.is_results else range(0)
+        self._old = frozenset(found.result_columns)
         self._width = found.columns - len(self._old)
         self._joined = self._delimiter.join
         self._ok = self._joined(["", _outcome("processed", None, self._delimiter), "", ""])
+
+    @property
+    def width(self) -> int:
+        """The number of cells in each row."""
+        return self._width + len(RESULT_COLUMNS)
 
     def header(self) -> bytes:
         """Return a header row, for a file without one."""
@@ -84,7 +133,7 @@ class ResultWriter:
             here = [(position - start, result) for position, result in others[begin:end]]
             text = self._text(block.part(start, stop), here, verdict)
             if text:
-                yield self._defused(text)
+                yield self._encoded(text)
 
     def _text(self, block: Block, others: Others, verdict: str | None) -> str:
         lines, addresses = self._lines(block)
@@ -105,6 +154,10 @@ class ResultWriter:
 
     def _lines(self, block: Block) -> tuple[list[str], list[str]]:
         """Return each row's line, filled up to the width of the file, and each row's address."""
+        lines, addresses = self._lines_and_cells(block)
+        return lines, addresses if block.addresses is None else [*block.addresses]
+
+    def _lines_and_cells(self, block: Block) -> tuple[list[str], list[str]]:
         delimiter, column, width = self._delimiter, self._format.column, self._width
         if block.lines is None or self._format.is_results:
             return self._new_lines(block.cells(delimiter))
@@ -127,7 +180,7 @@ class ResultWriter:
         column, old = self._format.column, self._old
         addresses = [row[column] if len(row) > column else "" for row in rows]
         if old:
-            rows = [[*map(undefused, row[: old.start] + row[old.stop :])] for row in rows]
+            rows = [[undefused(cell) for n, cell in enumerate(row) if n not in old] for row in rows]
             addresses = [*map(undefused, addresses)]
         # One more cell: of a row with one empty cell, csv would make a pair of quotes.
         filled = [row + [""] * (self._width + 1 - len(row)) for row in rows]

@@ -98,7 +98,7 @@ class Check:
         if reason is not None:
             return _OUTCOMES[reason]
         outcome = self._of_domain(domain)
-        return _ROLE if outcome is PROCESSED and is_role(local) else outcome
+        return _of_local(local) if outcome is PROCESSED else outcome
 
     def _judge_domain(self, domain: str) -> Outcome:
         if domain in risks.TYPOS:
@@ -116,7 +116,14 @@ class Check:
             return outcome
         if found is not None:
             return _OUTCOMES[found]
-        return _ROLE if is_role(local) else PROCESSED
+        return _of_local(local)
+
+
+def _of_local(local: str) -> Outcome:
+    """Return the outcome by the local part alone."""
+    if is_role(local):
+        return _ROLE
+    return _OUTCOMES["odd_characters"] if risks.is_odd(local) else PROCESSED
 
 
 class _Ahead:

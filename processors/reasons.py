@@ -48,6 +48,7 @@ CATALOGUE = {
             "quoted_local_part": "The part before the @-sign is in quotes,"
             " which hardly any mail system accepts.",
             "ip_address": "There is an IP address where the domain should be.",
+            "invisible_characters": "There are invisible characters in the address.",
             "display_name": "There is a name or angle brackets around the address;"
             " only the address may be there.",
             # The domain's servers.
@@ -64,6 +65,8 @@ CATALOGUE = {
             "disposable": "The domain is for throw-away addresses.",
             "role_account": "The address belongs to a role such as info or postmaster,"
             " not to a person.",
+            "odd_characters": "There are signs in the part before the @-sign, such as quotation"
+            " marks or bullets, which hardly any mailbox has.",
         },
         "unknown": {
             "dns_timeout": "It is not known whether the domain takes mail: the DNS"

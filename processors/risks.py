@@ -1,4 +1,4 @@
-"""Risky domains: likely typos and domains for throw-away addresses.
+"""Risky addresses: likely typos, domains for throw-away addresses, odd characters.
 
 The results depend on the address alone (and on the team's own list), so that other processes come
 to the same results later.
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container
 from functools import lru_cache
 from pathlib import Path
+from unicodedata import category
 
 from disposable_email_domains import blocklist
 from rapidfuzz.distance import OSA
@@ -66,6 +67,16 @@ def is_disposable(domain: str, own: Container[str] = ()) -> bool:
             return True
         domain = domain.partition(".")[2]
     return False
+
+
+def is_odd(local: str) -> bool:
+    """Return whether a local part has a sign that hardly any mailbox has, such as “ or •.
+
+    Letters, marks and digits of all scripts are usual, and so is all of ASCII that is allowed.
+    """
+    return not local.isascii() and any(
+        not character.isascii() and category(character)[0] not in "LMN" for character in local
+    )
 
 
 def read_list(path: Path) -> frozenset[str]:

@@ -5,56 +5,97 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 from runtime.phrases import shorten
 from tabular.formats import (
     CELL_LENGTH,
     CELLS,
-    RESULT_COLUMNS,
     Format,
     IntakeError,
     Overrides,
     cut_row,
-    is_results,
+    result_columns,
 )
 from tabular.formulas import undefused
+from tabular.headers import Rank, has_address, header_index, rank
 
 # The most columns, as in Excel. A row with more was probably split at the wrong delimiter.
 MAX_COLUMNS = 16_384
-# Characters of the longest cell that is counted as an address.
-MAX_ADDRESS = 320
 # The most columns that an error lists.
 LISTED = 20
-
-_HEADER = re.compile(r"(\w+[ _-])?e-?mails?([ _-]?(address(es)?|adressen?|id))?|mail", re.I)
-_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 
 Row = Sequence[str]
 
 
-def complete(kind: Format, sample: Sequence[Row], overrides: Overrides) -> Format:
+def complete(
+    kind: Format, numbers: Sequence[int], sample: Sequence[Row], overrides: Overrides
+) -> Format:
     """Return the Format `kind` with header, column and width added, as found in the first rows.
 
-    Raises IntakeError if an override names a column that the table doesn't have.
+    numbers: the line that each row begins on.
+
+    Raises IntakeError if an override names a column or a header that the table doesn't have.
     """
-    first = next((i for i, row in enumerate(sample) if any(cell.strip() for cell in row)), 0)
-    rows = sample[first:]
-    width = max((len(row) for row in rows), default=1) or 1
-    names = tuple(cell.strip() for cell in rows[0]) if rows else ()
-    counts = count_addresses(rows[1:] if overrides.header else rows, width, names)
+    width = max(map(len, sample), default=1) or 1
+    index, by_name = header_index(sample, overrides.column)
+    if isinstance(overrides.header, int) and not isinstance(overrides.header, bool):
+        index = _row_on(overrides.header, numbers)
+    names = tuple(cell.strip() for cell in sample[index])
+    rows = sample[index + 1 :] if overrides.header or by_name else sample[index:]
     if overrides.header is False:
-        names = ()
+        names, rows = (), sample
+    counts = count_addresses(rows, width, names)
     if overrides.column is None:
         column = _choose(names, counts, rows)
     else:
         column = _named(overrides.column, names, width)
-    found = replace(kind, column=column, columns=width)
-    if _has_header(names, rows, column, counts, overrides):
-        header = [*cut_row(names), *[""] * (len(names) - CELLS)]
-        if is_results(names):
-            header[-len(RESULT_COLUMNS) :] = RESULT_COLUMNS
-        return replace(found, header=tuple(header), header_index=first)
-    return found
+    cells: Literal["split", "clean"] = "split" if overrides.split else "clean"
+    has_header = bool(names) and (by_name or _is_header(names, rows, column, counts, overrides))
+    return replace(
+        kind,
+        header=_stored(names) if has_header else None,
+        header_index=0 if overrides.header is False else index,
+        column=column,
+        columns=width,
+        cells=cells,
+    )
+
+
+def _row_on(line: int, numbers: Sequence[int]) -> int:
+    if line in numbers:
+        return numbers.index(line)
+    raise IntakeError(
+        "bad_header", f"header is yes, no, or the line of a row up to line {numbers[-1]:,}."
+    )
+
+
+def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
+    header = [*cut_row(names), *[""] * (len(names) - CELLS)]
+    for column in result_columns(names):
+        header[column] = names[column]
+    return tuple(header)
+
+
+def address_cells(rows: Sequence[Row], found: Format) -> list[str]:
+    """Return each row's cell in the address column, stripped; empty if the row is too short."""
+    column = found.column
+    try:
+        cells = [row[column] for row in rows]
+    except IndexError:
+        cells = [row[column] if len(row) > column else "" for row in rows]
+    if found.is_results:  # before the strip, because a space may precede an apostrophe
+        cells = [*map(undefused, cells)]
+    return [*map(str.strip, cells)]
+
+
+def count_others(rows: Sequence[Row], found: Format) -> int:
+    """Return the number of rows that have an address in another column than that of addresses."""
+    skipped = {found.column, *found.result_columns}
+    return sum(
+        any("@" in cell and n not in skipped and has_address(cell) for n, cell in enumerate(row))
+        for row in rows
+    )
 
 
 def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
@@ -75,43 +116,33 @@ def width_of(numbers: Sequence[int], rows: Sequence[Row]) -> int:
 
 
 def count_addresses(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> list[int]:
-    """Return for each column how many of its cells look like addresses.
+    """Return for each column how many of its cells have an address.
 
     names: the cells of the header, by which a results file is known.
     """
     counts = [0] * width
-    ours = is_results(names)
+    ours = result_columns(names)
     for row in rows:
         for column, cell in enumerate(row[:width]):
-            if "@" in cell and _is_address(undefused(cell) if ours else cell):
+            if "@" in cell and has_address(undefused(cell) if ours else cell):
                 counts[column] += 1
-    if ours:  # the addresses in the column `normalized` are not the uploaded ones
-        uploaded = len(names) - len(RESULT_COLUMNS)
-        counts[uploaded:] = [0] * (width - uploaded)
+    for column in ours:  # the addresses in the column `normalized` are not the uploaded ones
+        counts[column] = 0
     return counts
 
 
-def _is_address(cell: str) -> bool:
-    cell = cell.strip()
-    # The pattern takes time that grows with the square of the length.
-    return len(cell) <= MAX_ADDRESS and _ADDRESS.fullmatch(cell) is not None
-
-
 def _choose(names: tuple[str, ...], counts: list[int], rows: Sequence[Row]) -> int:
-    known = [column for column, name in enumerate(names) if _is_known(name)]
-    candidates = [column for column in known if counts[column]] or range(len(counts))
-    best = max(candidates, key=lambda column: counts[column])
+    ranks = [*map(rank, names), *[Rank.NOTHING] * (len(counts) - len(names))]
+    best = max(
+        range(len(counts)),
+        key=lambda column: (ranks[column] * bool(counts[column]), counts[column]),
+    )
     if counts[best]:
         return best
-    if known:
-        return known[0]
-    signs = (column for row in rows for column, cell in enumerate(row) if "@" in cell)
+    if any(ranks):
+        return ranks.index(max(ranks))
+    signs = (n for row in rows for n, cell in enumerate(row) if "@" in cell.strip()[1:])
     return min(signs, default=0)
-
-
-def _is_known(name: str) -> bool:
-    """Tell whether a column with this header holds email addresses."""
-    return len(name) <= CELL_LENGTH and _HEADER.fullmatch(name) is not None
 
 
 def _named(text: str, names: tuple[str, ...], width: int) -> int:
@@ -133,22 +164,19 @@ def _listed(names: tuple[str, ...], width: int) -> str:
     return f"The columns are {', '.join(listed)}{more}."
 
 
-def _has_header(
+def _is_header(
     names: tuple[str, ...],
     rows: Sequence[Row],
     column: int,
     counts: list[int],
     overrides: Overrides,
 ) -> bool:
+    """Tell whether the first row is a header, though its names don't say so."""
     if overrides.header is not None:
-        return overrides.header and any(names)
+        return overrides.header is not False and any(names)
     name = names[column] if len(names) > column else ""
-    if overrides.column and overrides.column.casefold() == name[:CELL_LENGTH].casefold() != "":
-        return True
     if not name or "@" in name:
         return False
-    if _is_known(name):
-        return True
     if len(counts) > 1:
         return counts[column] > 0
     return counts[column] * 2 > sum(any(cell.strip() for cell in row) for row in rows[1:])

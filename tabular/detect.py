@@ -14,6 +14,8 @@ from tabular.formats import DELIMITERS, IntakeError
 
 # Bytes that are read and decoded at once.
 BLOCK = 1 << 20
+# Bytes that tell whether a text without a BOM is UTF-16.
+WIDE_SAMPLE = 4096
 # Bytes that are read around the first one that isn't UTF-8, and how many of them the encoding is
 # guessed from.
 NEIGHBOURHOOD = 1 << 18
@@ -29,7 +31,18 @@ _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f]")
 # The encodings that are guessed, beside cp1252. A person must name the others of formats.ENCODINGS.
 _GUESSED = (
-    *("cp1250", "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "mac_roman", "cp850", "cp932"),
+    *(
+        "cp1250",
+        "cp1251",
+        "cp1253",
+        "cp1255",
+        "cp1257",
+        "cp1256",
+        "koi8_r",
+        "mac_roman",
+        "cp850",
+        "cp932",
+    ),
     *("gb18030", "big5", "cp949"),
 )
 _WORD = re.compile(r"[^\W\d_]+")
@@ -43,7 +56,7 @@ def encoding_of(file: BinaryIO, given: str | None = None) -> str:
     The file is left at its beginning. Raises IntakeError.
     """
     file.seek(0)
-    start = file.read(4)
+    start = file.read(WIDE_SAMPLE)
     file.seek(0)
     bom = next((name for bom, name in _BOMS.items() if start.startswith(bom)), None)
     if given is not None:
@@ -53,10 +66,20 @@ def encoding_of(file: BinaryIO, given: str | None = None) -> str:
         return "utf-16-le" if given == "utf-16" else given
     if bom is not None:
         return bom
+    if wide := _utf_16(start):
+        return wide
     position = _first_not_utf8(file)
     encoding = "utf-8" if position is None else _guess(file, position)
     file.seek(0)
     return encoding
+
+
+def _utf_16(start: bytes) -> str | None:
+    """Return the UTF-16 encoding of a text without a BOM, in which every other byte is NUL."""
+    for encoding, high, low in (("utf-16-le", 1, 0), ("utf-16-be", 0, 1)):
+        if start[high::2].count(0) * 2 > len(start[high::2]) and not start[low::2].count(0):
+            return encoding
+    return None
 
 
 def _first_not_utf8(file: BinaryIO) -> int | None:
@@ -89,7 +112,7 @@ def _guess(file: BinaryIO, position: int) -> str:
     suspects = b"\n".join([line, *lines])[:SUSPECTS]
     if not _CONTROLS.search(suspects):
         if _is_cp1252(suspects):
-            return "cp1252"
+            return "cp1254" if _is_turkish(suspects) else "cp1252"
         best = from_bytes(
             suspects, cp_isolation=list(_GUESSED), enable_fallback=False, threshold=0.4
         ).best()
@@ -120,6 +143,15 @@ def _is_cp1252(suspects: bytes) -> bool:
     return not _ODD_IN_WORD.search(text) and strange * 5 <= len(words)
 
 
+def _is_turkish(suspects: bytes) -> bool:
+    """Tell whether these bytes, which make sense as cp1252, are rather Turkish (cp1254).
+
+    Six letters are Icelandic in the one and Turkish in the other; Icelandic has accents besides.
+    """
+    letters = set(suspects.decode("cp1252"))
+    return bool(letters & set("ÐÝÞðýþ")) and not letters & set("áéíóúæÁÉÍÓÚÆ")
+
+
 def _line_of(file: BinaryIO, position: int) -> int:
     file.seek(0)
     lines, carriage_returns = 1, 0
@@ -135,13 +167,18 @@ def delimiter_of(file: BinaryIO, encoding: str) -> str:
 
     The file is left at its beginning.
     """
+    return guess_delimiter(start_of(file, encoding).lstrip("\n")[:SAMPLE])
+
+
+def start_of(file: BinaryIO, encoding: str) -> str:
+    """Return the first characters, SAMPLE of them at least unless the file has fewer."""
     file.seek(0)
     decoder = io.IncrementalNewlineDecoder(
         codecs.getincrementaldecoder(encoding)(errors="replace"), translate=True
     )
-    sample = decoder.decode(file.read(4 * SAMPLE)).lstrip("\n")[:SAMPLE]
+    start = decoder.decode(file.read(4 * SAMPLE))
     file.seek(0)
-    return guess_delimiter(sample)
+    return start
 
 
 def guess_delimiter(sample: str) -> str:

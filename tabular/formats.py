@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -25,6 +26,8 @@ ENCODINGS = (
 # The most of a header that is stored, or of a row that is shown: cells, characters of each, and
 # bytes of all together as JSON. It is little, because a list of batches has all their headers.
 CELLS, CELL_LENGTH, ROW_BYTES = 200, 200, 8_000
+# The most characters of a sheet's name that are looked at. Excel allows 31.
+MAX_NAME = 255
 
 
 class IntakeError(ValueError):
@@ -40,26 +43,36 @@ class IntakeError(ValueError):
         self.line = line
 
 
+Kind = Literal["csv", "list", "html", "vcard", "xlsx", "xlsm", "xlsb", "xls", "ods"]
+
+
 @dataclass(frozen=True)
 class Format:
     """All that is needed to read the same bytes again with the same result; stored with the batch.
 
     encoding: one of Python's, `utf-8-sig` if there is a BOM; None for a workbook.
-    delimiter: None for a workbook.
+    kind: "list" is a text of addresses, one or several on a line, that is no table.
+    delimiter: None for a list and for a workbook.
     header: the cells of the header as cut_row() leaves them, followed by empty ones up to its full
         width; those of RESULT_COLUMNS are whole. None if there is no header.
-    header_index: the number of rows above the header, all of them blank.
+    header_index: the number of rows above the header, or above the data if there is no header:
+        titles, comments and blank rows.
     column: the column with the addresses, from 0.
     columns: the width of the widest row that was looked at.
+    cells: how addresses are taken from their cells: "whole" (stripped only, as before this field
+        was there), "clean", or "split" (cleaned, and there may be several).
+    sheet: the name of a workbook's sheet; None if it is the first visible one.
     """
 
-    kind: Literal["csv", "xlsx"]
+    kind: Kind
     encoding: str | None = None
     delimiter: str | None = None
     header: tuple[str, ...] | None = None
     header_index: int = 0
     column: int = 0
     columns: int = 1
+    cells: Literal["whole", "clean", "split"] = "whole"
+    sheet: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -70,14 +83,29 @@ class Format:
         return cls(**{**document, "header": None if header is None else tuple(header)})
 
     @property
+    def splits(self) -> bool:
+        """Whether a cell may have several addresses."""
+        return self.cells == "split"
+
+    @property
     def is_results(self) -> bool:
         """Whether this is a results file of the product that was uploaded again."""
-        return is_results(self.header or ())
+        return bool(self.result_columns)
+
+    @property
+    def result_columns(self) -> tuple[int, ...]:
+        return result_columns(self.header or ())
 
 
-def is_results(header: tuple[str, ...]) -> bool:
-    """Tell by its header whether a file is a results file of the product."""
-    return header[-len(RESULT_COLUMNS) :] == RESULT_COLUMNS
+def result_columns(header: Sequence[str]) -> tuple[int, ...]:
+    """Return the columns of RESULT_COLUMNS in a results file of the product; none in other files.
+
+    A spreadsheet may have put them into another order, or columns behind them.
+    """
+    if not set(RESULT_COLUMNS) <= set(header):
+        return ()
+    last = {name: column for column, name in enumerate(header)}
+    return tuple(sorted(last[name] for name in RESULT_COLUMNS))
 
 
 @dataclass(frozen=True)
@@ -86,24 +114,42 @@ class Overrides:
 
     column: the text of its header, or its number from 1.
     delimiter, encoding: as in Format.
-    header: whether there is one.
+    header: whether there is one, or the line that it is on.
+    split: whether a cell may have several addresses.
+    sheet: the name of a workbook's sheet, or its number from 1.
     """
 
     column: str | None = None
     delimiter: str | None = None
     encoding: str | None = None
-    header: bool | None = None
+    header: bool | int | None = None
+    split: bool = True
+    sheet: str | None = None
+
+    @property
+    def can_be_list(self) -> bool:
+        """Whether the file may be no table: nothing is said of columns, and cells may be split."""
+        return self.split and self.column is None and self.delimiter is None and not self.header
 
     @classmethod
     def parse(
-        cls, *, column: str = "", delimiter: str = "", encoding: str = "", header: str = ""
+        cls,
+        *,
+        column: str = "",
+        delimiter: str = "",
+        encoding: str = "",
+        header: str = "",
+        split: str = "",
+        sheet: str = "",
     ) -> Overrides:
         """Read the texts of a form, where an empty one says nothing. Raises IntakeError."""
         return cls(
             column=column.strip() or None,
             delimiter=_delimiter(delimiter) if delimiter else None,
             encoding=_encoding(encoding) if encoding.strip() else None,
-            header=_yes_or_no(header) if header.strip() else None,
+            header=_header(header.strip()) if header.strip() else None,
+            split=_yes_or_no("split", split) if split.strip() else True,
+            sheet=sheet.strip()[:MAX_NAME] or None,
         )
 
 
@@ -132,10 +178,22 @@ def _encoding(text: str) -> str:
     return name
 
 
-def _yes_or_no(text: str) -> bool:
+def _header(text: str) -> bool | int:
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return int(text)
+    try:
+        return _yes_or_no("header", text)
+    except IntakeError:
+        raise IntakeError(
+            "bad_header",
+            f"header is yes, no, or the line that it is on, not {shorten(text, 20)!r}.",
+        ) from None
+
+
+def _yes_or_no(name: str, text: str) -> bool:
     answer = {"yes": True, "no": False}.get(text.strip().lower())
     if answer is None:
-        raise IntakeError("bad_header", f"header is yes or no, not {shorten(text, 20)!r}.")
+        raise IntakeError(f"bad_{name}", f"{name} is yes or no, not {shorten(text, 20)!r}.")
     return answer
 
 

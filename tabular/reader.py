@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
-from tabular import columns, detect, workbook
+from tabular import columns, detect, documents, headers, kinds, workbook
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
 
@@ -25,10 +25,12 @@ class Table:
     """A file that was looked at, ready to be read once. Must be closed.
 
     format: with header and column.
+    sheets: those of a workbook.
     sample: the first rows, each with its number.
     """
 
     format: Format
+    sheets: list[workbook.Sheet]
     sample: list[tuple[int, list[str]]]
     _first: list[Block]
     _rest: Generator[Block, None, None]
@@ -47,13 +49,22 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
 
     cut: whether `file` is only the first part of a file, so that its last row may be half a row.
     """
-    kind = _kind(file, overrides)
-    rest = blocks(file, kind)
+    sheets: list[workbook.Sheet] = []
+    if workbook.is_workbook(file):
+        choice = workbook.named(overrides.sheet) if overrides.sheet else workbook.BEST
+        reading = workbook.read(file, choice)
+        sheets = reading.sheets
+        kind = Format(reading.kind, sheet=reading.sheet)  # type: ignore[arg-type]
+        rest = _blocks_of(reading.rows)
+    else:
+        kind = _text_kind(file, overrides)
+        rest = blocks(file, kind, cut=cut)
     try:
         first, sample, ended = _first_rows(rest, kind)
         if not sample:
+            what = f"The sheet {kind.sheet!r}" if kind.sheet else "The file"
             raise IntakeError(
-                "empty_file", "The file is empty. Choose one with an address per line."
+                "empty_file", f"{what} is empty. Choose one with an address per line."
             )
         if cut and ended and len(sample) > 1:
             sample.pop()
@@ -61,17 +72,22 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
         if cut and ended:
             first = [Block(numbers, rows=cells)]
         columns.width_of(numbers, cells)
-        found = columns.complete(kind, cells, overrides)
+        found = columns.complete(kind, numbers, cells, overrides)
     except BaseException:
         rest.close()
         raise
-    return Table(found, sample, first, rest)
+    return Table(found, sheets, sample, first, rest)
 
 
-def _kind(file: BinaryIO, overrides: Overrides) -> Format:
-    if workbook.is_workbook(file):
-        return Format("xlsx")
+def _text_kind(file: BinaryIO, overrides: Overrides) -> Format:
+    kind = kinds.text_kind(file)
     encoding = detect.encoding_of(file, overrides.encoding)
+    if kind != "csv":
+        return Format(kind, encoding)
+    start = detect.start_of(file, encoding)
+    whole = len(start) < detect.SAMPLE
+    if overrides.can_be_list and headers.is_list(start, whole=whole):
+        return Format("list", encoding)
     delimiter = overrides.delimiter or detect.delimiter_of(file, encoding)
     return Format("csv", encoding, delimiter)
 
@@ -91,21 +107,30 @@ def _first_rows(
     return first, sample, True
 
 
-def blocks(file: BinaryIO, found: Format) -> Generator[Block, None, None]:
+def blocks(file: BinaryIO, found: Format, *, cut: bool = False) -> Generator[Block, None, None]:
     """Yield all rows of a file of this format, the header and blank rows too.
 
     A row's number is the line that the row begins on; in a workbook, the row's own. The file stays
     open. Raises IntakeError.
     """
     file.seek(0)
-    if found.kind == "csv":
-        yield from Text(file, found).blocks()
-        return
+    if found.kind in ("csv", "list"):
+        yield from Text(file, found, cut=cut).blocks()
+    elif found.kind in workbook.KINDS:
+        choice = workbook.named(found.sheet) if found.sheet else workbook.FIRST
+        yield from _blocks_of(workbook.read(file, choice).rows)
+    else:
+        yield from _blocks_of(documents.rows(file, found.kind, found.encoding or "utf-8"))
+
+
+def _blocks_of(
+    numbered: Generator[tuple[int, list[str]], None, None],
+) -> Generator[Block, None, None]:
     numbers: list[int] = []
     rows: list[list[str]] = []
     characters = 0
-    with closing(workbook.rows(file)) as all_rows:
-        for number, cells in all_rows:
+    with closing(numbered):
+        for number, cells in numbered:
             numbers.append(number)
             rows.append(cells)
             characters += sum(map(len, cells)) + len(cells)

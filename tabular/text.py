@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from tabular.addresses import addresses_in, end_of_complete
 from tabular.formats import Format, IntakeError
 
 # Characters that are read and parsed at once. With eight times as many, the strings made of them no
@@ -21,6 +22,9 @@ BLOCK = 1 << 15
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
 # step of reading, checking or writing such a line takes more than some 5 ms.
 MAX_LINE = 1 << 18
+# The most lines of a cell that have an address and a delimiter. With more, they are probably rows,
+# which a quotation mark that was left open has made a cell.
+MAX_SWALLOWED = 3
 # Rows of a block, at most. A block also ends with the row that makes it BLOCK characters long.
 BLOCK_ROWS = 2_000
 
@@ -35,11 +39,16 @@ class Block:
     `numbers` has the line that each row begins on, in order.
     `lines` has the rows as they are written, each with its quotes closed; None for a workbook's.
     `rows` has the cells of each row; None if splitting the lines at the delimiter gives them.
+    `addresses` has the address of each row, if it is not the stripped cell.
+    `parts` has the place of that address in its row of the file, from 0, if rows of the file with
+    several addresses are several rows here.
     """
 
     numbers: Sequence[int]
     lines: list[str] | None = None
     rows: Sequence[list[str]] | None = None
+    addresses: Sequence[str] | None = None
+    parts: Sequence[int] | None = None
 
     def __len__(self) -> int:
         return len(self.numbers)
@@ -60,24 +69,62 @@ class Block:
         """Return the rows at these positions as a block."""
         here = slice(start, stop)
         return Block(
-            self.numbers[here], self.lines and self.lines[here], self.rows and self.rows[here]
+            self.numbers[here],
+            self.lines and self.lines[here],
+            self.rows and self.rows[here],
+            self.addresses and self.addresses[here],
+            self.parts and self.parts[here],
         )
 
-    def positions(self, numbers: list[int]) -> list[int] | None:
-        """Return the positions of the rows on these lines, in order; None if one is missing."""
+    def positions(self, keys: list[tuple[int, int]]) -> list[int] | None:
+        """Return the positions of the rows with these lines and parts; None if one is missing."""
+        if self.parts is not None:
+            places = {key: n for n, key in enumerate(zip(self.numbers, self.parts, strict=True))}
+            found = [places.get(key, -1) for key in keys]
+            return None if -1 in found else found
         if isinstance(self.numbers, range):
-            found = [number - self.numbers.start for number in numbers]
+            found = [number - self.numbers.start for number, _ in keys]
         else:
-            found = [bisect_left(self.numbers, number) for number in numbers]
-        there = [self.numbers[position] for position in found if 0 <= position < len(self)]
-        return found if there == numbers else None
+            found = [bisect_left(self.numbers, number) for number, _ in keys]
+        there = [(self.numbers[position], 0) for position in found if 0 <= position < len(self)]
+        return found if there == keys else None
+
+
+class _Apart:
+    """The addresses of a list's lines, each with its line and its place there."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._addresses: list[str] = []
+        self._parts: list[int] = []
+
+    def add(self, text: str, line: int, part: int) -> int:
+        """Add the addresses in a line, or in its next piece; return how many they are.
+
+        part: the number of addresses before them on the line.
+        """
+        if part and not text.strip(" ,;\t"):
+            return 0
+        found = addresses_in(text) or [""]
+        self._numbers += [line] * len(found)
+        self._addresses += found
+        self._parts += range(part, part + len(found))
+        return len(found)
+
+    def block(self) -> Block:
+        rows = [[address] for address in self._addresses]
+        return Block(self._numbers, None, rows, self._addresses, self._parts)
 
 
 class Text:
-    """Reads a text file, once."""
+    """Reads a text file, once.
 
-    def __init__(self, file: BinaryIO, found: Format) -> None:
+    cut: whether it is only the first part of a file, so that a quote may be open at its end.
+    """
+
+    def __init__(self, file: BinaryIO, found: Format, *, cut: bool = False) -> None:
         self._file = file
+        self._cut = cut
         self._format = found
         self._delimiter = found.delimiter or ","
         # The line that the next row begins on.
@@ -86,8 +133,11 @@ class Text:
     def blocks(self) -> Iterator[Block]:
         """Yield all rows, from where the file is. Raises IntakeError; the file is left open."""
         text = io.TextIOWrapper(self._file, self._format.encoding, newline=None)
-        parts = self._parts(text)
         try:
+            if self._format.kind == "list":
+                yield from self._of_list(text)
+                return
+            parts = self._parts(text)
             for part in parts:
                 lines = part.removesuffix("\n").split("\n")
                 rows = None
@@ -96,9 +146,7 @@ class Text:
                     if rows is None:
                         yield from self._parsed(part, parts)
                         continue
-                first = self._line
-                self._line += len(lines)
-                yield Block(range(first, self._line), lines, rows)
+                yield self._block(lines, rows)
         except UnicodeError:
             raise IntakeError(
                 "undecodable",
@@ -114,6 +162,42 @@ class Text:
             ) from None
         finally:
             text.detach()  # the file is the caller's to close
+
+    def _block(self, lines: list[str], rows: list[list[str]] | None) -> Block:
+        """Return the block of the next rows, each on a line."""
+        first = self._line
+        self._line += len(lines)
+        return Block(range(first, self._line), lines, rows)
+
+    def _of_list(self, text: io.TextIOWrapper) -> Iterator[Block]:
+        """Yield each address as a row of its own; a line may be as long as the file."""
+        rest, part, ended = "", 0, False
+        while not ended:
+            read = text.read(BLOCK)
+            if "\0" in read:
+                raise _binary(read, self._line + read.count("\n", 0, read.index("\0")))
+            ended = not read
+            *lines, rest = (rest + read).split("\n")
+            if ended:
+                lines, rest = [rest] if rest else [], ""
+            apart = _Apart()
+            for line in lines:
+                apart.add(line, self._line, part)
+                self._line, part = self._line + 1, 0
+            if len(rest) >= BLOCK:
+                end = end_of_complete(rest)
+                if not end and len(rest) > MAX_LINE:
+                    raise IntakeError(
+                        "line_too_long",
+                        f"nothing separates {MAX_LINE:,} characters, or a quote is open. Put"
+                        " one address on each line.",
+                        line=self._line,
+                    )
+                if end:
+                    part += apart.add(rest[:end], self._line, part)
+                    rest = rest[end:]
+            if block := apart.block():
+                yield block
 
     def _cells(self, lines: list[str]) -> list[list[str]] | None:
         """Return the cells of each line; None if not every line is a row by itself."""
@@ -163,8 +247,10 @@ class Text:
                         line=self._line,
                     )
                 more = next(following, None)
+                if more is None and not self._cut:
+                    raise self._open_quote("no quote closes it before the end of the file")
                 if more is None:
-                    given[-1] += '"'  # closes the quote that is open at the end of the file
+                    given[-1] += '"'
                     return
                 added = _split(more)
                 given.extend(added)
@@ -175,6 +261,8 @@ class Text:
         while start < len(given):
             rows.append(next(reader))
             end = start + first + reader.line_num - self._line
+            if end - start > 1:
+                self._check_quotes(given[start:end], rows[-1])
             lines.append("".join(given[start:end]).removesuffix("\n"))
             numbers.append(self._line)
             characters += len(lines[-1])
@@ -184,6 +272,26 @@ class Text:
                 numbers, lines, rows, characters = [], [], [], 0
                 del given[:start]
                 start = 0
+
+    def _check_quotes(self, lines: list[str], row: list[str]) -> None:
+        """Raise IntakeError for a row on several lines that is rather several rows."""
+        try:
+            # Strict: a quote that closes a cell must be followed by a delimiter or a line end.
+            list(csv.reader(lines, delimiter=self._delimiter, strict=True))
+        except csv.Error:
+            raise self._open_quote("no quote closes it where a cell may end") from None
+        for cell in row:
+            swallowed = [n for n in cell.split("\n") if "@" in n and self._delimiter in n]
+            if len(swallowed) > MAX_SWALLOWED:
+                raise self._open_quote(f"a cell has {len(swallowed):,} lines with addresses")
+
+    def _open_quote(self, why: str) -> IntakeError:
+        return IntakeError(
+            "open_quote",
+            f"a quotation mark opens a cell in the row that begins here, and {why}. Close it, or"
+            " remove it.",
+            line=self._line,
+        )
 
     def _parts(self, text: io.TextIOWrapper) -> Iterator[str]:
         """Yield the text in parts of whole lines. Raises IntakeError for NULs and endless lines."""

@@ -1,4 +1,4 @@
-"""Reads the rows of a workbook (XLSX) through a child process, workbook_child.py.
+"""Reads a sheet of a workbook, of Excel or LibreOffice, through a child process, workbook_child.py.
 
 The library python-calamine keeps a whole sheet in memory, and a workbook may be made to do harm. So
 each is read by a child process with limited memory and time, and few run at once. The child writes
@@ -19,8 +19,10 @@ import tempfile
 import threading
 import time
 from collections.abc import Generator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import IO, BinaryIO, NamedTuple
 
 from tabular.formats import IntakeError
 from tabular.workbook_child import DISK_FULL, OLE, REFUSED
@@ -32,6 +34,10 @@ CHILDREN = 2
 WAIT_SECONDS = 3
 # Seconds after which to look again whether a child has written more.
 _POLL = 0.01
+# Which sheet: the visible one with most addresses; the first visible one, as batches were read
+# before there was a choice.
+BEST, FIRST = "best", "first"
+KINDS = ("xlsx", "xlsm", "xlsb", "xls", "ods")
 _places = threading.BoundedSemaphore(CHILDREN)
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -47,18 +53,67 @@ def is_workbook(file: BinaryIO) -> bool:
     return start.startswith((*_ZIP, OLE))
 
 
-def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
-    """Yield each row of the first visible sheet, with its number.
+class Sheet(NamedTuple):
+    """A sheet of a workbook.
 
-    Raises IntakeError, and OSError if the disk is full.
+    rows, addresses: how many rows have something in them, and how many cells have an address; None
+        if nothing was counted, because it is the only sheet.
     """
+
+    name: str
+    hidden: bool
+    rows: int | None
+    addresses: int | None
+
+
+@dataclass
+class Reading:
+    """A sheet that is being read by a child, until its rows are closed.
+
+    kind: the workbook's, one of KINDS.
+    sheet: the name of the sheet.
+    sheets: all of the workbook.
+    """
+
+    kind: str
+    sheet: str
+    sheets: list[Sheet]
+    rows: Generator[tuple[int, list[str]], None, None]
+
+
+def read(file: BinaryIO, choice: str = BEST) -> Reading:
+    """Begin to read a sheet: its rows come with their numbers. Raises IntakeError.
+
+    choice: BEST, FIRST, or named() of a sheet's name or number.
+
+    The rows raise IntakeError, too, and OSError if the disk is full.
+    """
+    lines = _lines(file, choice)
+    first = next(lines, "")
+    if not first.endswith("\n"):  # the child has died, and what follows raises why
+        first += "".join(lines)
+    kind, sheet, sheets = json.loads(first)
+    return Reading(kind, sheet, [*map(Sheet._make, sheets)], _rows(lines))
+
+
+def named(text: str) -> str:
+    """Return the choice of a sheet by its name, or by its number from 1."""
+    return f"={text}"
+
+
+def _rows(lines: Generator[str, None, None]) -> Generator[tuple[int, list[str]], None, None]:
+    with closing(lines):
+        yield from enumerate(csv.reader(lines), start=1)
+
+
+def _lines(file: BinaryIO, choice: str) -> Generator[str, None, None]:
+    """Yield the lines that a child writes."""
     with tempfile.TemporaryFile() as written, tempfile.TemporaryFile() as errors:
-        child = _start(file, written, errors)
+        child = _start(file, choice, written, errors)
         try:
             output = io.BufferedReader(_Output(child, written.fileno()))
             # A child that dies may leave half a character behind; the error below reports it.
-            text = io.TextIOWrapper(output, "utf-8", errors="replace", newline="")
-            yield from enumerate(csv.reader(text), start=1)
+            yield from io.TextIOWrapper(output, "utf-8", errors="replace", newline="")
             if child.wait() != 0:
                 raise _error(child.returncode, errors)
         finally:
@@ -66,7 +121,9 @@ def rows(file: BinaryIO) -> Generator[tuple[int, list[str]], None, None]:
             child.wait()
 
 
-def _start(file: BinaryIO, output: IO[bytes], errors: IO[bytes]) -> subprocess.Popen[bytes]:
+def _start(
+    file: BinaryIO, choice: str, output: IO[bytes], errors: IO[bytes]
+) -> subprocess.Popen[bytes]:
     """Start a child that reads the workbook. Raises IntakeError if no place is free in time."""
     if not _places.acquire(timeout=WAIT_SECONDS):
         raise IntakeError(
@@ -80,7 +137,10 @@ def _start(file: BinaryIO, output: IO[bytes], errors: IO[bytes]) -> subprocess.P
             shutil.copyfileobj(file, copy, 1 << 20)
             copy.seek(0)
             child = subprocess.Popen(
-                [sys.executable, "-I", str(_CHILD)], stdin=copy, stdout=output, stderr=errors
+                [sys.executable, "-I", str(_CHILD), choice],
+                stdin=copy,
+                stdout=output,
+                stderr=errors,
             )
         # The place is free as soon as the child ends, however slowly its rows are read.
         threading.Thread(target=_give_back, args=(child,), daemon=True).start()

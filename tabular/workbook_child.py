@@ -1,4 +1,9 @@
-"""The child process of workbook.py: reads a workbook on standard input, writes its rows as CSV.
+"""The child process of workbook.py: reads a workbook on standard input, writes a sheet as CSV.
+
+The argument says which sheet: `first` (the first visible one), `best` (the visible one with most
+addresses), or `=` and its name or number. Before the rows comes a line of JSON: the workbook's
+kind, the sheet's name, and each sheet as a list of its name, whether it is hidden, and its numbers
+of rows and of cells with an address, null if nothing was counted.
 
 Exit statuses:
 0: all rows are written.
@@ -17,6 +22,7 @@ import errno
 import io
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -33,7 +39,8 @@ SECONDS = 120
 # Without this limit a small file would fill the memory: a text in very many cells is in the file
 # once, but in memory once a cell. Usual sheets of 3 to 10 columns take 14 MB, and 1.5 to 2.3 bytes
 # for each inflated byte.
-LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
+# Binary workbooks (XLSB, XLS) take fewer bytes for a cell.
+LEAST_MEMORY, MEMORY_PER_BYTE, BINARY_TIMES = 300_000_000, 4, 4
 # The most characters of a row, and of a cell, the same as in a text file.
 MAX_ROW = 2 << 18
 MAX_CELL = csv.field_size_limit()
@@ -45,8 +52,23 @@ _BLOCK = 1 << 20
 _PR_SET_PDEATHSIG = 1
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-_XLSX = b"spreadsheetml.sheet.main+xml"
+# The kind of a workbook by what its part [Content_Types].xml has in it.
+_KINDS = {
+    b"spreadsheetml.sheet.main+xml": "xlsx",
+    b"spreadsheetml.template.main+xml": "xlsx",
+    b"ms-excel.sheet.macroEnabled.main+xml": "xlsm",
+    b"ms-excel.template.macroEnabled.main+xml": "xlsm",
+    b"ms-excel.sheet.binary.macroEnabled.main": "xlsb",
+}
+_ODS = b"application/vnd.oasis.opendocument.spreadsheet"
+_ADDRESS = re.compile(r"[^@\s]@[^@\s]+\.[^@\s]")
+# The most sheets whose cells are counted, and the most that an error lists.
+MAX_SHEETS, LISTED = 50, 10
 _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV."
+
+
+# A sheet's name, whether it is hidden, and its numbers of rows and of cells with an address.
+_Sheet = tuple[str, bool, int | None, int | None]
 
 
 class _RefusalError(Exception):
@@ -67,9 +89,11 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_INFLATED, MAX_INFLATED))
     file = sys.stdin.buffer
     try:
-        memory = min(MEMORY, LEAST_MEMORY + MEMORY_PER_BYTE * check(file))
+        kind, inflated = check(file)
+        per_byte = MEMORY_PER_BYTE * (BINARY_TIMES if kind in ("xls", "xlsb") else 1)
+        memory = min(MEMORY, LEAST_MEMORY + per_byte * inflated)
         resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
-        _write(file)
+        _write(file, kind, sys.argv[1])
     except _RefusalError as refusal:
         print(f"\n{json.dumps(refusal.args)}", file=sys.stderr, flush=True)
         os._exit(REFUSED)
@@ -79,49 +103,48 @@ def main() -> None:
         os._exit(DISK_FULL)
 
 
-def check(file: BinaryIO) -> int:
-    """Return how many bytes the workbook inflates to.
+def check(file: BinaryIO) -> tuple[str, int]:
+    """Return the workbook's kind, and how many bytes it inflates to.
 
     Raises _RefusalError if the file is no workbook, or exceeds the limits.
     """
     start = file.read(8)
     file.seek(0)
     if start == OLE:
-        raise _old_or_encrypted(file)
+        return "xls", _size_of_old(file)
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if len(names) > MAX_PARTS:
                 raise _bomb(f"has {len(names):,} parts")
-            _check_kind(archive, names)
+            kind = _kind(archive, names)
             inflated = _inflate(archive)
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
         raise _broken() from None
     file.seek(0)
-    return inflated
+    return kind, inflated
 
 
-def _check_kind(archive: zipfile.ZipFile, names: list[str]) -> None:
-    types = b""
-    if "[Content_Types].xml" in names:
-        try:
+def _kind(archive: zipfile.ZipFile, names: list[str]) -> str:
+    types = mimetype = b""
+    try:
+        if "[Content_Types].xml" in names:
             with archive.open("[Content_Types].xml") as part:
                 types = part.read(_BLOCK)
-        except RuntimeError:  # the part is encrypted
-            raise _encrypted() from None
-    if _XLSX in types:
-        return
-    if b"ms-excel.sheet.macroEnabled" in types or b"ms-excel.template.macroEnabled" in types:
-        kind = "a workbook with macros"
-    elif b"ms-excel.sheet.binary" in types:
-        kind = "a binary workbook (XLSB)"
-    elif "mimetype" in names:
-        kind = "an OpenDocument file"
-    elif b"wordprocessingml" in types:
-        kind = "a text document"
-    else:
-        kind = "an archive that is no workbook"
-    raise _RefusalError("not_xlsx", f"The file is {kind}; CSV and XLSX can be read. {_SAVE}")
+        if "mimetype" in names:
+            with archive.open("mimetype") as part:
+                mimetype = part.read(_BLOCK)
+    except RuntimeError:  # the part is encrypted
+        raise _encrypted() from None
+    for content_type, kind in _KINDS.items():
+        if content_type in types:
+            return kind
+    if mimetype.startswith(_ODS):
+        return "ods"
+    what = "an archive that is no workbook"
+    if mimetype or b"wordprocessingml" in types or b"presentationml" in types:
+        what = "a document that is no workbook"
+    raise _RefusalError("not_xlsx", f"The file is {what}. {_SAVE}")
 
 
 def _inflate(archive: zipfile.ZipFile) -> int:
@@ -145,13 +168,16 @@ def _inflate(archive: zipfile.ZipFile) -> int:
     return total
 
 
-def _old_or_encrypted(file: BinaryIO) -> _RefusalError:
-    previous = b""
+def _size_of_old(file: BinaryIO) -> int:
+    """Return the bytes of an XLS file, or raise _RefusalError for an encrypted workbook."""
+    previous, size = b"", 0
     while block := file.read(_BLOCK):
         if "EncryptedPackage".encode("utf-16-le") in previous + block:
-            return _encrypted()
+            raise _encrypted()
         previous = block[-64:]
-    return _RefusalError("not_xlsx", f"The file is an old workbook (XLS) or the like. {_SAVE}")
+        size += len(block)
+    file.seek(0)
+    return size
 
 
 def _encrypted() -> _RefusalError:
@@ -171,23 +197,77 @@ def _bomb(what: str) -> _RefusalError:
     )
 
 
-def _write(file: BinaryIO) -> None:
-    """Write the rows of the first visible sheet, or of the first sheet if none is visible."""
-    from python_calamine import CalamineError, CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+def _write(file: BinaryIO, kind: str, choice: str) -> None:
+    """Write the line of JSON and the rows of a sheet."""
+    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
     try:
         workbook = CalamineWorkbook.from_filelike(file)
-        sheets = [s for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
-        visible = [s for s in sheets if s.visible == SheetVisibleEnum.Visible]
-        if not sheets:
-            raise _RefusalError("no_sheet", "The workbook has no sheet with rows.")
-        sheet = workbook.get_sheet_by_name((visible or sheets)[0].name)
+        sheets = _sheets(workbook, counted=choice == "best")
+        name = _choose(sheets, choice)
+        sheet = workbook.get_sheet_by_name(name)
+    except PasswordError:
+        raise _encrypted() from None
     except (CalamineError, ValueError, OSError):
         raise _broken() from None
-    if sheet.start is None:
-        return
-    _, column = sheet.start
     output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
+    output.write(f"{json.dumps([kind, name, sheets])}\n")
+    if sheet.start is not None:
+        _write_rows(sheet, output)
+    output.flush()
+
+
+def _sheets(workbook: Any, *, counted: bool) -> list[_Sheet]:
+    """Return the sheets; what is in them is counted if there are several."""
+    from python_calamine import SheetTypeEnum, SheetVisibleEnum
+
+    found: list[_Sheet] = []
+    all_sheets = [s for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
+    for each in all_sheets:
+        rows = addresses = None
+        if counted and 1 < len(all_sheets) <= MAX_SHEETS:
+            rows, addresses = _count(workbook.get_sheet_by_name(each.name))
+        found.append((each.name, each.visible != SheetVisibleEnum.Visible, rows, addresses))
+    return found
+
+
+def _count(sheet: Any) -> tuple[int, int]:
+    """Return the number of rows with anything in them, and of cells with an address."""
+    rows = addresses = 0
+    for row in sheet.iter_rows():
+        rows += any(cell != "" for cell in row)
+        for cell in row:
+            if type(cell) is str and "@" in cell and _ADDRESS.search(cell[:MAX_ROW]):
+                addresses += 1
+    return rows, addresses
+
+
+def _choose(sheets: list[_Sheet], choice: str) -> str:
+    """Return the name of the sheet that is meant."""
+    if not sheets:
+        raise _RefusalError("no_sheet", "The workbook has no sheet with rows.")
+    if choice.startswith("="):
+        return _named(sheets, choice[1:])
+    offered = [sheet for sheet in sheets if not sheet[1]] or sheets
+    if choice == "best":
+        return max(offered, key=lambda sheet: (sheet[3] or 0, bool(sheet[2])))[0]
+    return offered[0][0]
+
+
+def _named(sheets: list[_Sheet], text: str) -> str:
+    names = [name for name, *_ in sheets]
+    for name in names:
+        if name.casefold() == text.casefold():
+            return name
+    if re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= len(names):
+        return names[int(text) - 1]
+    listed = ", ".join(f"{number} ({name})" for number, name in enumerate(names[:LISTED], start=1))
+    more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
+    raise _RefusalError("bad_sheet", f"There is no sheet {text!r}. The sheets are {listed}{more}.")
+
+
+def _write_rows(sheet: Any, output: io.TextIOWrapper) -> None:
+    _, column = sheet.start
     writer = csv.writer(output)  # quotes cells with CR or LF, because both are in its line end
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
     for number, cells in enumerate(sheet.iter_rows(), start=1):
@@ -198,7 +278,6 @@ def _write(file: BinaryIO) -> None:
             output.flush()  # the parent may find an error in an earlier row, and report that
             raise refusal
         writer.writerow(left + row if any(row) else [])
-    output.flush()
 
 
 def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:

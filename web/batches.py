@@ -186,19 +186,22 @@ class Batches:
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}/rows?kind=&after=&limit=: rows that became no emails.
+        """GET /api/batches/{id}/rows?kind=&after=&afterPart=&limit=: rows that became no emails.
 
-        `next` is the `after` of the next page, or null.
+        `next` and `nextPart` are the `after` and `afterPart` of the next page, or null.
         """
         kind = choice_from_query("kind", kept_files.KINDS)
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
+        part = number_from_query("afterPart", models.MAX_LINE, models.MAX_LINE, least=0)
         self.find(batch_id)
         with self._connect():
-            found = kept_files.skipped(batch_id, kind, after, limit + 1)
+            found = kept_files.skipped(batch_id, kind, (after, part), limit + 1)
+        last = found[limit - 1] if len(found) > limit else None
         return {
             "rows": [skipped_json(row) for row in found[:limit]],
-            "next": found[limit - 1].row_number if len(found) > limit else None,
+            "next": last and last.row_number,
+            "nextPart": last and last.part,
         }
 
     def typos(self, batch_id: int) -> dict[str, Any]:
@@ -214,6 +217,10 @@ class Batches:
     def results_csv(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/results.csv?only=: the uploaded file with outcomes."""
         return self._results(batch_id, "csv", results.csv_pieces)
+
+    def results_xlsx(self, batch_id: int) -> Iterator[bytes]:
+        """GET /api/batches/{id}/results.xlsx?only=: the rows of results.csv as a workbook."""
+        return self._results(batch_id, "xlsx", results.xlsx_pieces)
 
     def results_jsonl(self, batch_id: int) -> Iterator[bytes]:
         """GET /api/batches/{id}/results.jsonl?only=: a JSON object for each email."""
@@ -232,6 +239,9 @@ class Batches:
         except results.FileNotKeptError as error:
             detail = "This batch was uploaded before files were kept. Take results.jsonl instead."
             raise Problem(404, "file_not_kept", detail) from error
+        except results.TooLargeError as error:
+            detail = "A sheet of a workbook can't have so many rows. Take results.csv instead."
+            raise Problem(409, "too_large_for_workbook", detail) from error
         except (results.IncompleteError, FileNotFoundError):
             self.find(batch_id)  # raises Problem if the batch has been deleted since
             raise

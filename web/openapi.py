@@ -114,7 +114,9 @@ _FORM = {
     "column": {"type": "string", "description": "The address column: its header, or 1, 2, …"},
     "delimiter": {"type": "string", "description": "comma, semicolon, tab or pipe."},
     "encoding": {"type": "string", "description": "Such as utf-8 or cp1252."},
-    "header": {"type": "string", "description": "Whether the first row is a header: yes or no."},
+    "header": {"type": "string", "description": "Whether there is a header: yes, no, or its line."},
+    "split": {"type": "string", "description": "Whether a cell may have several addresses."},
+    "sheet": {"type": "string", "description": "The sheet of a workbook: its name, or 1, 2, …"},
 }
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
@@ -152,6 +154,12 @@ _describe(
     *_FILE_PROBLEMS,
     requestBody=_form_with_file(**_FORM),
 )
+_SHEET = object_of(
+    name=TEXT,
+    hidden={"type": "boolean"},
+    rows=or_null(whole()),
+    addresses=or_null(whole()),
+)
 _describe(
     "POST /api/preview",
     "preview",
@@ -161,6 +169,7 @@ _describe(
             **FORMAT,
             columns=list_of(object_of(index=whole(1), name=or_null(TEXT), addresses=whole())),
             rows=list_of(list_of(TEXT)),
+            sheets=list_of(_SHEET),
             partial={"type": "boolean"},
         ),
         "The format, and the first rows.",
@@ -245,10 +254,11 @@ _describe(
     f"GET {_BATCH}/rows",
     "rows",
     "List the rows that did not become emails, by line.",
-    _ok(object_of(rows=list_of(_ROW), next=or_null(whole())), "A page."),
+    _ok(object_of(rows=list_of(_ROW), next=or_null(whole()), nextPart=or_null(whole())), "A page."),
     parameters=[
         _query("kind", _one_of(*kept_files.KINDS), "Only rows of this kind."),
         _AFTER,
+        _query("afterPart", whole(0, models.MAX_LINE), "`nextPart` of the previous page."),
         _LIMIT,
     ],
 )
@@ -261,6 +271,7 @@ _describe(
 )
 for _suffix, _summary in (
     ("csv", "Download the uploaded file with the outcome of each row."),
+    ("xlsx", "Download the same rows as a workbook."),
     ("jsonl", "Download a JSON object for each email."),
 ):
     _describe(

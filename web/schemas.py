@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import models
 from processors import reasons
+from tabular.formats import Kind
 
 Schema = dict[str, Any]
 
@@ -45,11 +46,12 @@ ID = whole(1, models.MAX_ID)
 STATUS: Schema = {"enum": [*models.STATUSES]}
 
 FORMAT = {
-    "kind": {"enum": ["csv", "xlsx"]},
+    "kind": {"enum": [*get_args(Kind)]},
     "encoding": or_null(TEXT),
     "delimiter": or_null(TEXT),
     "header": or_null(list_of(TEXT)),
     "column": whole(1),
+    "sheet": or_null(TEXT),
 }
 _SUMMARY = {
     "id": ID,
@@ -86,9 +88,16 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Rows": {
         **object_of(
-            total=whole(), emails=whole(), duplicates=whole(), blank=whole(), withoutAddress=whole()
+            total=whole(),
+            emails=whole(),
+            duplicates=whole(),
+            blank=whole(),
+            withoutAddress=whole(),
+            furtherAddresses=whole(),
+            withOtherAddresses=whole(),
         ),
-        "description": "The file's rows by what they hold; `total` is the sum of the others.",
+        "description": "The file's rows by what they hold; `total` and `furtherAddresses` are"
+        " the sum of the four between them.",
     },
     "Format": object_of(**FORMAT),
     "Batch": object_of(**_SUMMARY),

@@ -18,7 +18,7 @@ from batches import intake
 from batches.as_json import batch_format_json, format_json, rows_json
 from models import Snapshot
 from runtime import logs, metrics
-from tabular import columns, reader, workbook
+from tabular import columns, containers, reader, workbook
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from web import forms
 from web.access import sign_in
@@ -33,11 +33,10 @@ PREVIEW_BYTES = 1 << 20
 PREVIEW_ROWS = 10
 
 # The fields of a form beside its file, each a short text: the file's format, and its length.
-_FORMAT = ("column", "delimiter", "encoding", "header")
+_FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
 _FIELDS = (*_FORMAT, "size")
 
-# The filename of a batch made from a pasted text, and the most bytes of that text, which is split
-# in memory.
+# The filename of a batch made from a pasted text, and the most bytes of that text.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
 
@@ -58,6 +57,7 @@ class Form:
     def __init__(self) -> None:
         """Read the form. Raises Problem."""
         self._parts: list[multipart.MultipartPart] = []
+        self._unpacked: BinaryIO | None = None
         try:
             with forms.problems_of_forms(), closing(request.body) as body:
                 for part in forms.parts(body):
@@ -72,13 +72,20 @@ class Form:
         files = [part for part in self._parts if part.filename or not part.is_buffered()]
         texts = [part for part in self._parts if part not in files]
         self._texts = {part.name: part.value for part in texts}
-        upload = next((part for part in files if part.name == "file"), None)
+        uploads = [part for part in files if part.name == "file"]
+        if len(uploads) > 1:
+            detail = f"The form has {len(uploads):,} files. Send a request for each."
+            raise Problem(400, "several_files", detail)
+        upload = uploads[0] if uploads else None
         text = next((part for part in self._parts if part.name == "text" and _has_text(part)), None)
         if upload is not None:
             self.file: BinaryIO = upload.file
             self.filename = _clean_filename(upload.filename or "")
         elif text is not None:
-            self.file = _one_a_line(text.file)
+            self.file = text.file
+            if text.size > MAX_PASTED:
+                size = f"The text is longer than {MAX_PASTED // 1_000_000} MB."
+                raise Problem(413, "text_too_long", f"{size} Save it as a file, and upload that.")
             self.filename = PASTED
         else:
             raise Problem(
@@ -92,15 +99,30 @@ class Form:
                 raise Problem(400, "bad_form", f"The field {part.name} must be a short text.")
 
     def close(self) -> None:
+        if self._unpacked is not None:
+            self._unpacked.close()
         for part in self._parts:
             part.close()
+
+    def unpack(self, limit_megabytes: int) -> int:
+        """Take the list out of an archive, and return the file's length in bytes.
+
+        Raises Problem if either is over the limit, and IntakeError.
+        """
+        length = self._length(limit_megabytes)
+        cut = self.is_cut()
+        limit = limit_megabytes * 1_000_000
+        file, self.filename = containers.unpacked(self.file, self.filename, limit, cut=cut)
+        if file is not self.file:
+            self.file = self._unpacked = file
+            length = self._length(limit_megabytes)
+        return length
 
     def overrides(self) -> Overrides:
         """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
-    def length(self, limit_megabytes: int) -> int:
-        """Return the file's length in bytes. Raises Problem if that is over the limit."""
+    def _length(self, limit_megabytes: int) -> int:
         length = self.file.seek(0, os.SEEK_END)
         self.file.seek(0)
         if length > limit_megabytes * 1_000_000:
@@ -108,12 +130,13 @@ class Form:
             raise Problem(413, "content_too_large", detail)
         return length
 
-    def whole_length(self) -> int:
-        """Return the whole file's length in bytes, from the field `size`; 0 without that.
+    def is_cut(self) -> bool:
+        """Tell whether the file is only the first part of one, by the field `size`.
 
         For a preview, a browser sends only the first part of a large file.
         """
-        return whole_number(self._texts.get("size", "").strip()) or 0
+        whole = whole_number(self._texts.get("size", "").strip()) or 0
+        return whole > self.file.seek(0, os.SEEK_END)
 
 
 def _clean_filename(name: str) -> str:
@@ -126,30 +149,6 @@ def _clean_filename(name: str) -> str:
 def _has_text(part: multipart.MultipartPart) -> bool:
     """Return whether the part is more than white space; a part on the disk counts unread."""
     return not part.is_buffered() or bool(part.raw.strip())
-
-
-def _one_a_line(file: BinaryIO) -> BinaryIO:
-    """Put each address of a pasted text on a line of its own.
-
-    A text with anything but addresses, commas and semicolons is a table, and stays as it is.
-    Raises Problem if the text is too long.
-    """
-    text = file.read(MAX_PASTED + 1)
-    file.seek(0)
-    if len(text) > MAX_PASTED:
-        size = f"The text is longer than {MAX_PASTED // 1_000_000} MB."
-        raise Problem(413, "text_too_long", f"{size} Save it as a file, and upload that.")
-    if b"," not in text and b";" not in text:
-        return file
-    lines = io.BytesIO()
-    for piece in re.finditer(rb"[^,;\r\n]+", text):
-        address = piece[0].strip()
-        if address and b"@" not in address:
-            return file
-        if address:
-            lines.write(address + b"\n")
-    lines.seek(0)
-    return lines
 
 
 def status_of(code: str) -> int:
@@ -179,7 +178,7 @@ class Uploads:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
         settings = self._settings
         with closing(Form()) as form, problems_of_files():
-            form.length(settings.upload.max_megabytes)
+            form.unpack(settings.upload.max_megabytes)
             batch = intake.store(
                 form.file,
                 form.filename,
@@ -214,9 +213,10 @@ class Uploads:
 
 def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
     """Return how the file, or its first part, is read. Raises Problem and IntakeError."""
-    length = form.length(limit_megabytes)
+    cut = form.is_cut()
+    length = form.unpack(limit_megabytes)
     overrides = form.overrides()
-    part, cut = form.file, form.whole_length() > length
+    part = form.file
     if not workbook.is_workbook(part):
         cut = cut or length > PREVIEW_BYTES
         part = io.BytesIO(_first_part(part, cut))
@@ -235,6 +235,7 @@ def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
     return format_json(found) | {
         "columns": _columns_json(found, rows),
         "rows": [cut_row(row) for row in rows[start : start + PREVIEW_ROWS]],
+        "sheets": [sheet._asdict() for sheet in table.sheets],
         "partial": cut,
     }
 

@@ -79,7 +79,7 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_result(
     found = Format("csv", "utf-8", delimiter, names, 0, 1, 4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(result_rows, "MAX_CELLS", most)
-        writer = ResultWriter(found)
+        writer = ResultWriter(found, defuses=True)
     text = b""
     due = [["=one", "email", "", "", *RESULT_COLUMNS]] if header else []
     for block in Text(io.BytesIO(file.getvalue().encode()), found).blocks():
@@ -102,7 +102,7 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_result(
 def written(content, delimiter, columns, others=()):
     found = Format("csv", "utf-8", delimiter, None, 0, 1, columns)
     (block,) = Text(io.BytesIO(content), found).blocks()
-    return b"".join(ResultWriter(found).pieces(block, others, None))
+    return b"".join(ResultWriter(found, defuses=True).pieces(block, others, None))
 
 
 def test_reasons_of_a_team_are_defused_though_they_need_quotes():
@@ -135,7 +135,7 @@ def test_what_is_written_at_once_is_bounded_whatever_the_width():
     found = Format("csv", "utf-8", ",", None, 0, 1, 50_000)
     tracemalloc.start()
     try:
-        writer, lines = ResultWriter(found), 0
+        writer, lines = ResultWriter(found, defuses=True), 0
         for block in Text(io.BytesIO(content), found).blocks():
             others = [
                 (position, RowResult(line, "pending"))
@@ -153,4 +153,4 @@ def test_what_is_written_at_once_is_bounded_whatever_the_width():
 def test_a_file_without_header_gets_one():
     found = Format("csv", "utf-8", ";", None, 0, 1, 3)
     expected = b"column 1;email;column 3;status;verdict;reason;explanation;suggestion;normalized\n"
-    assert ResultWriter(found).header() == expected
+    assert ResultWriter(found, defuses=True).header() == expected

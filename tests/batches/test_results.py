@@ -16,12 +16,16 @@ from harness.books import query
 from harness.polling import eventually
 from harness.site import problem
 from tabular import text as text_module
+from tabular import workbook
 from web.streams import Slots, Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
 NOTHING = [""] * 6
 OK = ["processed", "ok", "", "", ""]
 NO_AT_SIGN = ["failed", "invalid", "no_at_sign", "There is no @-sign.", "", ""]
+
+
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 
 
 def stored(content, filename="people.csv", marked=(), chunk_size=2, **overrides):
@@ -282,7 +286,7 @@ def test_a_download_has_no_empty_pieces_and_may_have_none(database):
     ("content", "line", "message"),
     [
         (b"a@x.de\nb\nc@x.de\n", 7, "3 of its emails"),
-        (b'a@x.de\nb\n"c\n"@x.de\nd@x.de\n', 4, "are not where they were"),
+        (b'a@x.de\nb\n"c@x.de\n"\nd@x.de\n', 4, "are not where they were"),
     ],
 )
 def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(
@@ -317,3 +321,68 @@ def test_a_batch_whose_file_was_not_kept_has_json_lines_still(site):
     query("UPDATE batch SET format = NULL RETURNING 1")
     problem(site.get(f"/api/batches/{batch_id}/results.csv"), 404, "file_not_kept")
     assert site.get(f"/api/batches/{batch_id}/results.jsonl").status == 200
+
+
+def workbook_of(site, batch_id, query_string=""):
+    """The rows of the workbook that is downloaded, as a spreadsheet reads them."""
+    answer = site.get(f"/api/batches/{batch_id}/results.xlsx{query_string}")
+    assert (answer.status, answer.headers["Content-Type"]) == (200, XLSX)
+    return [cells for _, cells in workbook.read(BytesIO(answer.body)).rows]
+
+
+def test_a_row_with_several_addresses_comes_back_once_for_each(site):
+    content = (
+        b"name,email,note\n"
+        b'Anna,"anna@x.de; ANNA@x.de",1\n'
+        b"Bob,<bob@x.de>,2\n"
+        b'Cleo,"cleo@x.de, anna@x.de, dora","3,4"\n'
+        b"Eve,,5\n"
+    )
+    batch_id = stored(content, marked=[(4, "failed", "no_at_sign")])
+    repeated = "This address is on line 2 already."
+    assert results_of(site, batch_id) == [
+        ["name", "email", "note", *ADDED],
+        ["Anna", "anna@x.de", "1", *OK, "anna@x.de"],
+        ["Anna", "ANNA@x.de", "1", "duplicate", "", "", repeated, "", ""],
+        ["Bob", "<bob@x.de>", "2", *OK, "bob@x.de"],
+        ["Cleo", "cleo@x.de", "3,4", *OK, "cleo@x.de"],
+        ["Cleo", "anna@x.de", "3,4", "duplicate", "", "", repeated, "", ""],
+        ["Cleo", "dora", "3,4", *NO_AT_SIGN],
+        ["Eve", "", "5", "without_address", "", "", "This row has no address.", "", ""],
+    ]  # fmt: skip
+    assert [row[1] for row in results_of(site, batch_id, query_string="?only=ok")] == [
+        "email", "anna@x.de", "<bob@x.de>", "cleo@x.de"
+    ]  # fmt: skip
+
+
+def test_a_list_of_recipients_comes_back_as_a_table(site, monkeypatch):
+    monkeypatch.setattr(text_module, "BLOCK", 30)
+    content = b"Anna <anna@x.de>; Bob <bob@x.de>;\n\nanna@x.de, cleo@x.de, dora@x.de, eve@x.de"
+    batch_id = stored(content, "to.txt")
+    assert [row[:2] for row in results_of(site, batch_id)] == [
+        ["email", "status"],
+        *(["anna@x.de", "processed"], ["bob@x.de", "processed"], ["", ""]),
+        *(["anna@x.de", "duplicate"], ["cleo@x.de", "processed"], ["dora@x.de", "processed"]),
+        ["eve@x.de", "processed"],
+    ]
+
+
+def test_a_workbook_has_the_same_rows_and_its_texts_stay_texts(site):
+    content = b"PLZ;E-Mail;Formel\n01067;anna@x.de;=1+1\n\n-5;roe;_x0041_ & <b>\x0b\n;;2024-02-29\n"
+    batch_id = stored(content, marked=[(2, "failed", "no_at_sign")])
+    assert workbook_of(site, batch_id) == [
+        ["PLZ", "E-Mail", "Formel", *ADDED],
+        ["01067", "anna@x.de", "=1+1", *OK, "anna@x.de"],
+        [],
+        ["-5", "roe", "_x0041_ & <b>\x0b", *NO_AT_SIGN],
+        ["", "", "2024-02-29", "without_address", "", "", "This row has no address.", "", ""],
+    ]
+    assert [row[0] for row in workbook_of(site, batch_id, "?only=failed")] == ["PLZ", "-5"]
+
+
+def test_what_does_not_fit_a_sheet_is_refused_with_what_to_take(site):
+    batch_id = stored(b"a@x.de\n")
+    query("UPDATE batch SET total_rows = 1048576, blank_rows = 1048575 RETURNING 1")
+    answer = site.get(f"/api/batches/{batch_id}/results.xlsx")
+    document = problem(answer, 409, "too_large_for_workbook")
+    assert "results.csv" in document["detail"]

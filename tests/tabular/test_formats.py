@@ -10,9 +10,14 @@ CSV = Format("csv", "utf-8", ",")
 RESULTS = ["contact", *RESULT_COLUMNS]
 
 
+def completed(rows, **overrides):
+    """The format of a table with these rows, of which each is a line."""
+    return columns.complete(CSV, range(1, len(rows) + 1), rows, Overrides(**overrides))
+
+
 def found(*rows, **overrides):
     """The header (None if there is none), and the address column of a table with these rows."""
-    complete = columns.complete(CSV, [row.split("|") for row in rows], Overrides(**overrides))
+    complete = completed([row.split("|") for row in rows], **overrides)
     return complete.header, complete.header_index, complete.column
 
 
@@ -24,14 +29,15 @@ TABLES = {
     "one column of mostly others": (("Anna", "a@x.de", "b", "c"), (None, 0, 0)),
     "behind blank rows": (("|", "", "x|mail", "1|a@x.de"), (("x", "mail"), 2, 1)),
     "a first row with an address": (("Anna|a@x.de", "Bob|b@x.de"), (None, 0, 1)),
-    "a first row with a blank": (("Anna|", "Bob|b@x.de"), (None, 0, 1)),
+    "a first row with a blank": (("Anna|", "Bob|b@x.de"), (None, 1, 1)),
     "the column with most": (("a|b", "x@x.de|", "y@x.de|z@x.de", "|u@x.de", "|v@x.de"), (("a", "b"), 0, 1)),
     "the leftmost of equals": (("a@x.de|b@x.de", "c@x.de|d@x.de"), (None, 0, 0)),
     "the known wording of two": (("other|e-mail", "a@x.de|b@x.de", "c@x.de|"), (("other", "e-mail"), 0, 1)),
     "a known wording without addresses": (("mail id|contact", "7|a@x.de"), (("mail id", "contact"), 0, 1)),
     "known, and malformed": (("name|email", "Anna|a@@x"), (("name", "email"), 0, 1)),
     "handles are no addresses": (("h|m", "@anna|a@x.de"), (("h", "m"), 0, 1)),
-    "the first with an @": (("x|@y",), (None, 0, 1)),
+    "the first with an @": (("x|y@z",), (None, 0, 1)),
+    "a handle is no address": (("x|@y",), (None, 0, 0)),
     "nothing": (("x|y",), (None, 0, 0)),
     "blank": (("|", ""), (None, 0, 0)),
     "a results file": (("|".join(RESULTS), "'+a@x.de|failed|||||b@x.de", "b|failed|||||c@x.de"), (tuple(RESULTS), 0, 0)),
@@ -79,7 +85,7 @@ def test_a_long_cell_takes_no_time():
 
 def test_few_names_of_a_wide_header_are_kept():
     names = ["email", *(f"{number} " + "x" * 500 for number in range(5000)), *RESULT_COLUMNS]
-    complete = columns.complete(CSV, [names, ["a@x.de"]], Overrides(column="3001", header=True))
+    complete = completed([names, ["a@x.de"]], column="3001", header=True)
     assert (complete.column, complete.columns, complete.is_results) == (3000, 5007, True)
     assert len(complete.header) == 5007
     assert complete.header[:2] == ("email", names[1][:24] + "…")
@@ -94,9 +100,7 @@ def test_a_row_is_cut_by_its_bytes_and_each_column_still_told(letter):
     assert len(json.dumps(cut, ensure_ascii=False).encode()) <= formats.ROW_BYTES
     assert [cell[:2] for cell in cut] == [str(number)[:2] for number in range(100, 300)]
     assert formats.cut_row(cut) == cut
-    results = columns.complete(
-        CSV, [["email", *names[:150], *RESULT_COLUMNS], ["a@x.de"]], Overrides()
-    )
+    results = completed([["email", *names[:150], *RESULT_COLUMNS], ["a@x.de"]])
     assert results.is_results
     assert len(json.dumps(results.to_json(), ensure_ascii=False).encode()) < 9_000
 

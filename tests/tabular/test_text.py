@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tabular import text as text_module
-from tabular.formats import Format
+from tabular.addresses import addresses_in
+from tabular.formats import Format, IntakeError
 
 FORMAT = Format("csv", "utf-8", ",")
 
@@ -40,11 +41,17 @@ def test_rows_are_those_of_a_parser_wherever_blocks_end(text, block):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text_module, "BLOCK", block)
         patch.setattr(text_module, "BLOCK_ROWS", 2)
-        rows = [
-            row for part in blocks(text) for row in zip(part.numbers, part.cells(","), strict=True)
-        ]
+        patch.setattr(text_module, "MAX_SWALLOWED", 40)
+        try:
+            found = blocks(text)
+        except IntakeError as error:
+            assert error.code == "open_quote"  # noqa: PT017
+            with pytest.raises(csv.Error):
+                list(csv.reader(io.StringIO(text, newline=None), strict=True))
+            return
+        rows = [row for part in found for row in zip(part.numbers, part.cells(","), strict=True)]
         assert rows == list(parsed(text))
-        for part in blocks(text):
+        for part in found:
             assert len(part) == len(part.lines) == len(part.cells(",")) > 0
             assert part.rows is not None or '"' not in "".join(part.lines)
             # Each line can be gone on with.
@@ -95,25 +102,43 @@ def test_a_part_of_a_block():
     )  # fmt: skip
 
 
-def test_a_quote_left_open_at_the_end_is_closed():
-    (block,) = blocks('a,"b\nc\n')
+def test_a_quote_left_open_is_refused_where_it_opens_but_closed_if_the_end_is_not_there():
+    with pytest.raises(IntakeError, match=r"Line 2: a quotation mark opens .* the end") as refused:
+        blocks('x\na,"b\nc\n')
+    assert (refused.value.code, refused.value.line) == ("open_quote", 2)
+    (block,) = text_module.Text(io.BytesIO(b'a,"b\nc\n'), FORMAT, cut=True).blocks()
     assert (block.rows, block.lines) == ([["a", "b\nc\n"]], ['a,"b\nc\n"'])
+
+
+def test_a_quote_that_a_later_one_closes_by_chance_is_refused():
+    with pytest.raises(IntakeError, match=r"Line 2: .* no quote closes it where a cell may end"):
+        blocks('name,email\n"Anna,a@x.de\n"Bob",b@x.de\n')
+
+
+def test_rows_that_a_quote_has_made_a_cell_are_refused():
+    rows = "".join(f"name {number},{number}@x.de\n" for number in range(4))
+    assert blocks(f'"{rows[:-1].rpartition(chr(10))[0]}",end\n')
+    with pytest.raises(IntakeError, match=r"Line 1: .* a cell has 4 lines with addresses"):
+        blocks(f'"{rows}",end\n')
 
 
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_cell_that_a_parser_refuses_is_always_refused(quote):
-    with pytest.raises(text_module.IntakeError, match="field larger than field limit") as refused:
+    with pytest.raises(IntakeError, match="field larger than field limit") as refused:
         blocks(f"{quote}a@x.de{quote}\n{quote}" + "b" * 200_000 + f"{quote}\n")
     assert (refused.value.code, refused.value.line) == ("bad_csv", 2)
 
 
 def test_where_rows_are():
     (block,) = blocks("a\nb\nc\n")
-    assert (block.positions([]), block.positions([1, 3])) == ([], [0, 2])
-    assert block.positions([0, 3]) is block.positions([1, 4]) is None
+    assert (block.positions([]), block.positions([(1, 0), (3, 0)])) == ([], [0, 2])
+    assert block.positions([(0, 0), (3, 0)]) is block.positions([(1, 0), (4, 0)]) is None
     (block,) = blocks('a\n"b\nb"\nc\n')
-    assert (block.positions([]), block.positions([2, 4])) == ([], [1, 2])
-    assert block.positions([1, 3]) is block.positions([4, 5]) is None
+    assert (block.positions([]), block.positions([(2, 0), (4, 0)])) == ([], [1, 2])
+    assert block.positions([(1, 0), (3, 0)]) is block.positions([(4, 0), (5, 0)]) is None
+    apart = text_module.Block([1, 2, 2, 3], parts=[0, 0, 1, 0])
+    assert apart.positions([(2, 1), (3, 0)]) == [2, 3]
+    assert apart.positions([(1, 1)]) is None
 
 
 @pytest.mark.parametrize("end", ["", "\n", "\nc@x.de\n"])
@@ -121,6 +146,41 @@ def test_the_longest_line_is_the_same_wherever_it_ends(end):
     line = ",".join(["b" * 1023] * (text_module.MAX_LINE // 1024)) + ","
     assert len(line) == text_module.MAX_LINE
     assert blocks(f"a@x.de\n{line}{end}")
-    with pytest.raises(text_module.IntakeError) as refused:
+    with pytest.raises(IntakeError) as refused:
         blocks(f"a@x.de\n{line}b{end}")
     assert (refused.value.code, refused.value.line) == ("line_too_long", 2)
+
+
+LIST = Format("list", "utf-8")
+RECIPIENTS = st.sampled_from(
+    ["a@x.de", "Anna <b@x.de>", '"Jones, B." <c@x.de>', '"d,e"@x.de', ",", "; ", "\n", "\t", "\n\n"]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(RECIPIENTS, max_size=30).map("".join), st.integers(1, 12))
+def test_the_addresses_of_a_list_are_those_of_its_lines_wherever_blocks_end(text, block):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(text_module, "BLOCK", block)
+        found = [
+            (line, part, address)
+            for each in text_module.Text(io.BytesIO(text.encode()), LIST).blocks()
+            for line, part, address in zip(each.numbers, each.parts, each.addresses, strict=True)
+        ]
+    lines = text.removesuffix("\n").split("\n") if text else []
+    assert found == [
+        (line, part, address)
+        for line, content in enumerate(lines, start=1)
+        for part, address in enumerate(addresses_in(content) or [""])
+    ]
+
+
+def test_a_line_of_a_list_may_be_as_long_as_the_file():
+    addresses = [f"user{number}@example.com" for number in range(40_000)]
+    file = io.BytesIO(", ".join(addresses).encode())
+    found = [*text_module.Text(file, LIST).blocks()]
+    assert [address for block in found for address in block.addresses] == addresses
+    assert [part for block in found for part in block.parts] == [*range(40_000)]
+    assert max(map(len, found)) < 5000
+    with pytest.raises(IntakeError, match="Line 2: nothing separates 262,144 characters"):
+        [*text_module.Text(io.BytesIO(b"a@x.de\n" + b"b" * 300_000), LIST).blocks()]

@@ -21,11 +21,17 @@ from tabular.formats import IntakeError, Overrides
 from web import uploads
 
 CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
+# The first line that a child writes.
+BEGUN = b'["xlsx", "Sheet1", []]\n'
 
 
-def refused(content):
+def rows_of(content, choice=workbook_module.BEST):
+    return list(workbook_module.read(io.BytesIO(content), choice).rows)
+
+
+def refused(content, choice=workbook_module.BEST):
     with pytest.raises(IntakeError) as caught:
-        list(workbook_module.rows(io.BytesIO(content)))
+        rows_of(content, choice)
     assert str(caught.value).endswith(".")
     return caught.value.code, uploads.status_of(caught.value.code)
 
@@ -49,7 +55,7 @@ def test_rows_are_numbered_as_in_the_sheet_and_cells_read_as_people_see_them():
         sheet.write(4, 1, "a@x.de")
         sheet.write_datetime(4, 2, datetime.datetime(2024, 2, 29), date)
         sheet.write_datetime(4, 3, datetime.datetime(2024, 2, 29, 12, 30), date)
-    assert list(workbook_module.rows(buffer)) == [
+    assert rows_of(buffer.getvalue()) == [
         (1, []),
         (2, []),
         (3, ["", "mail", 'say "é"\r\nnow', "1", "2.5", "TRUE"]),
@@ -65,7 +71,78 @@ def test_a_hidden_first_sheet_is_passed_over():
         sheet = book.add_worksheet()
         sheet.activate()
         sheet.write(0, 0, "a@x.de")
-    assert list(workbook_module.rows(buffer)) == [(1, ["a@x.de"])]
+    assert rows_of(buffer.getvalue()) == [(1, ["a@x.de"])]
+
+
+def two_sheets(second=("name", "mail"), *, hidden=()):
+    """A workbook with a sheet that has one address, one that has two, and an empty one."""
+    buffer = io.BytesIO()
+    with xlsxwriter.Workbook(buffer) as book:
+        book.add_worksheet("Empty")
+        sheets = {"Help": book.add_worksheet("Help"), "List": book.add_worksheet("List")}
+        sheets["Help"].write(0, 0, "Questions? Write to help@x.de")
+        for row, cells in enumerate([second, ("Anna", "a@x.de"), ("Bob", "b@x.de")]):
+            sheets["List"].write_row(row, 0, cells)
+        for name in hidden:
+            sheets[name].hide()
+    return buffer.getvalue()
+
+
+def test_the_sheet_with_most_addresses_is_read_and_all_are_told():
+    reading = workbook_module.read(io.BytesIO(two_sheets()))
+    assert (reading.kind, reading.sheet) == ("xlsx", "List")
+    assert reading.sheets == [
+        ("Empty", False, 0, 0),
+        ("Help", False, 1, 1),
+        ("List", False, 3, 2),
+    ]
+    assert list(reading.rows)[1] == (2, ["Anna", "a@x.de"])
+    (only,) = workbook_module.read(io.BytesIO(CONTENT)).sheets
+    assert only == ("Sheet1", False, None, None)
+
+
+def test_a_hidden_sheet_is_offered_and_not_proposed():
+    content = two_sheets(hidden=["List"])
+    reading = workbook_module.read(io.BytesIO(content))
+    assert reading.sheet == "Help"
+    assert ("List", True, 3, 2) in reading.sheets
+    assert len(rows_of(content, workbook_module.named("List"))) == 3
+
+
+def test_a_batch_of_before_is_read_from_the_first_visible_sheet_as_then():
+    assert rows_of(two_sheets(), workbook_module.FIRST) == []
+    found = reader.Format("xlsx")
+    assert list(reader.blocks(io.BytesIO(two_sheets()), found)) == []
+
+
+@pytest.mark.parametrize("said", ["List", "LIST", "3"])
+def test_a_person_names_the_sheet(said):
+    with closing(reader.read(io.BytesIO(two_sheets()), Overrides(sheet=said))) as table:
+        assert (table.format.sheet, table.format.header) == ("List", ("name", "mail"))
+        again = list(reader.blocks(io.BytesIO(two_sheets()), table.format))
+    assert [block.rows for block in again] == [
+        [["name", "mail"], ["Anna", "a@x.de"], ["Bob", "b@x.de"]]
+    ]
+
+
+@pytest.mark.parametrize("said", ["4", "0", "Liste", "x" * 255])
+def test_a_sheet_that_is_not_there_is_refused_and_those_there_are_listed(said):
+    with pytest.raises(
+        IntakeError, match=r"The sheets are 1 \(Empty\), 2 \(Help\), 3 \(List\)\.$"
+    ) as caught:
+        rows_of(two_sheets(), workbook_module.named(said))
+    assert caught.value.code == "bad_sheet"
+
+
+def test_an_empty_sheet_is_told_by_its_name():
+    with pytest.raises(IntakeError, match="The sheet 'Empty' is empty"):
+        reader.read(io.BytesIO(two_sheets()), Overrides(sheet="empty"))
+
+
+def test_a_workbook_with_macros_is_read_for_what_it_is():
+    macros = types(KIND, b"ms-excel.sheet.macroEnabled.main+xml")
+    reading = workbook_module.read(io.BytesIO(macros))
+    assert (reading.kind, len(list(reading.rows))) == ("xlsm", 2)
 
 
 def test_header_and_column_are_found_as_in_a_text_file():
@@ -76,11 +153,11 @@ def test_header_and_column_are_found_as_in_a_text_file():
 
 
 def test_an_empty_sheet_has_no_rows():
-    assert list(workbook_module.rows(io.BytesIO(workbook([])))) == []
+    assert rows_of(workbook([])) == []
 
 
 def test_a_reading_that_is_given_up_leaves_no_child():
-    rows = workbook_module.rows(io.BytesIO(workbook([["a@x.de"]] * 20_000)))
+    rows = workbook_module.read(io.BytesIO(workbook([["a@x.de"]] * 20_000))).rows
     assert next(rows) == (1, ["a@x.de"])
     rows.close()
 
@@ -186,18 +263,18 @@ def test_blocks_of_long_rows_are_short():
 )
 def test_a_row_that_is_too_long_is_named(content, code, line):
     with pytest.raises(IntakeError) as caught:
-        list(workbook_module.rows(io.BytesIO(content)))
+        rows_of(content)
     assert (caught.value.code, caught.value.line) == (code, line)
     assert "characters" in str(caught.value)
 
 
 def test_a_disk_without_room_for_the_rows_is_told_as_such():
     with Path("/dev/full").open("wb") as full, io.BytesIO(CONTENT) as file:
-        child = workbook_module._start(file, full, full)
+        child = workbook_module._start(file, workbook_module.BEST, full, full)
         assert isinstance(workbook_module._error(child.wait(), full), OSError)
 
 
-@pytest.mark.parametrize("written", [b"a\r\n\xd0", b'a\r\n"b\xd0'])
+@pytest.mark.parametrize("written", [b"", b'["xls', BEGUN + b"a\r\n\xd0", BEGUN + b'a\r\n"b\xd0'])
 def test_a_disk_that_fills_up_within_a_letter_is_told_as_such(written, tmp_path, monkeypatch):
     child = tmp_path / "child.py"
     child.write_text(
@@ -205,7 +282,7 @@ def test_a_disk_that_fills_up_within_a_letter_is_told_as_such(written, tmp_path,
     )
     monkeypatch.setattr(workbook_module, "_CHILD", child)
     with pytest.raises(OSError, match="No space left"):
-        list(workbook_module.rows(io.BytesIO(CONTENT)))
+        rows_of(CONTENT)
 
 
 def test_few_are_read_at_once_and_slow_readers_hold_no_place(monkeypatch):
@@ -213,7 +290,7 @@ def test_few_are_read_at_once_and_slow_readers_hold_no_place(monkeypatch):
     content = workbook([[f"user{number}@example.com"] for number in range(20_000)])
     with contextlib.ExitStack() as stack:
         for _ in range(3 * workbook_module.CHILDREN):
-            rows = stack.enter_context(closing(workbook_module.rows(io.BytesIO(content))))
+            rows = stack.enter_context(closing(workbook_module.read(io.BytesIO(content)).rows))
             assert next(rows)[0] == 1
         assert len(list(rows)) == 19_999
         monkeypatch.setattr(workbook_module, "WAIT_SECONDS", 0.01)
@@ -221,7 +298,7 @@ def test_few_are_read_at_once_and_slow_readers_hold_no_place(monkeypatch):
             eventually(lambda: workbook_module._places.acquire(blocking=False))
             stack.callback(workbook_module._places.release)
         assert refused(CONTENT) == ("too_many_workbooks", 503)
-    assert len(list(workbook_module.rows(io.BytesIO(CONTENT)))) == 2
+    assert len(rows_of(CONTENT)) == 2
 
 
 def test_without_a_place_for_a_workbook_whoever_asks_is_told_when_to_try_again(site, monkeypatch):
@@ -268,10 +345,9 @@ OTHERS = {
     "its beginning alone": (CONTENT[:30], "broken_workbook", 422),
     "an empty archive": (archive_of(), "not_xlsx", 415),
     "another archive": (archive_of(a="b"), "not_xlsx", 415),
-    "OpenDocument": (archive_of(mimetype="x"), "not_xlsx", 415),
-    "macros": (types(KIND, b"ms-excel.sheet.macroEnabled.main+xml"), "not_xlsx", 415),
-    "binary": (types(KIND, b"ms-excel.sheet.binary.macroEnabled.main"), "not_xlsx", 415),
-    "an old one": (OLE + bytes(5000), "not_xlsx", 415),
+    "a document": (archive_of(mimetype="application/vnd.oasis.opendocument.text"), "not_xlsx", 415),
+    "half a sheet of OpenDocument": (archive_of(mimetype=workbook_child._ODS), "broken_workbook", 422),
+    "a broken XLS": (OLE + bytes(5000), "broken_workbook", 422),
     "a password": (OLE + bytes(1 << 20) + "EncryptedPackage".encode("utf-16-le"), "encrypted_workbook", 422),
     "an encrypted archive": (encrypted(), "encrypted_workbook", 422),
     "no sheet": (rebuilt(lambda n, data: re.sub(b"<sheets>.*</sheets>", b"<sheets/>", data)), "no_sheet", 422),
@@ -291,6 +367,6 @@ def test_half_broken_workbooks_are_refused_or_read_and_never_an_accident():
         for i in range(1 + seed % 3):
             content[(seed * 7919 + i * 104_729) % len(content)] ^= 0x55
         try:
-            list(workbook_module.rows(io.BytesIO(bytes(content))))
+            rows_of(bytes(content))
         except IntakeError as error:
             assert error.code  # noqa: PT017

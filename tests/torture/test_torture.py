@@ -17,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from batches import intake, kept_files
+from batches import accounting, kept_files
 from harness.batches import store
 from harness.books import execute_at, query
 from harness.polling import eventually
@@ -125,16 +125,18 @@ class TestUploads:
     def test_a_file_is_read_as_expected(self, seed):
         upload = Upload("list.csv", seed, 1 + 30 * seed)
         content, counts = upload.content()
-        rows = intake.Rows()
+        rows = accounting.Rows()
         with (
             closing(reader.read(BytesIO(content), Overrides())) as table,
             closing(kept_files.SkippedRows(1)) as skipped,
         ):
-            pieces = intake.read_addresses(table, rows, 10**6, skipped)
-            read = [pair for piece in pieces for pair in zip(*piece, strict=True)]
+            pieces = accounting.read_addresses(table, rows, 10**6, skipped)
+            read = [
+                pair for piece in pieces for pair in zip(piece.addresses, piece.lines, strict=True)
+            ]
         expected = [(row.address, row.line) for row in upload.rows() if row.kind == "email"]
         assert read == expected
-        assert rows == intake.Rows(
+        assert rows == accounting.Rows(
             counts["email"], counts["duplicate"], counts["blank"], counts["without address"]
         )
 

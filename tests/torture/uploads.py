@@ -36,7 +36,7 @@ MALFORMED = {
     "user{}@server.local": "reserved_domain",
     '"user{}"@example.com': "quoted_local_part",
     "user{}@[127.0.0.1]": "ip_address",
-    "User <user{}@example.com>": "display_name",
+    "user{}@example@com": "bad_domain",
     "user{}@" + "b" * 64 + ".com": "too_long",
 }
 _MALFORMED = tuple(MALFORMED.items())

@@ -1,6 +1,3 @@
-import tracemalloc
-from io import BytesIO
-
 import pytest
 
 from batches import kept_files
@@ -34,11 +31,13 @@ class TestPreview:
             "delimiter": ";",
             "header": ["Größe", "Kontakt"],
             "column": 2,
+            "sheet": None,
             "columns": [
                 {"index": 1, "name": "Größe", "addresses": 0},
                 {"index": 2, "name": "Kontakt", "addresses": 50},
             ],
             "rows": [[f"{i},5", f"user{i}@x.de"] for i in range(10)],
+            "sheets": [],
             "partial": False,
         }
         assert query("SELECT count(*) FROM batch") == [(0,)]
@@ -108,6 +107,7 @@ class TestUpload:
             "delimiter": ";",
             "header": None,
             "column": 2,
+            "sheet": None,
         }
         assert [email for email, _, _ in emails(1)] == ["a@x.de", "b@x.de"]
         assert site.get("/api/batches/1").json["format"] == response.json["format"]
@@ -121,6 +121,8 @@ class TestUpload:
             "duplicates": 1,
             "blank": 1,
             "withoutAddress": 1,
+            "furtherAddresses": 0,
+            "withOtherAddresses": 0,
         }
         assert site.get("/api/batches/1/rows").json["rows"] == [
             {"line": 3, "kind": "without_address", "firstLine": None, "content": "2, "},
@@ -154,10 +156,10 @@ class TestAttacks:
             ("\ufeffa@x.de\n\ud800".encode("utf-16-le", "surrogatepass"), {}, 422, "undecodable"),
             (b"a@x.de\n\xed\xa0\x80@x.de\x01", {}, 422, "not_utf8"),
             (b"a@x.de\0", {}, 415, "binary_file"),
-            (b"a@x.de," * 20_000, {}, 422, "too_many_columns"),
+            (b"a,a@x.de," * 20_000, {}, 422, "too_many_columns"),
             (b'"' + b"a" * 200_000, {}, 422, "bad_csv"),
             (b"PK\x03\x04" + bytes(1000), {}, 422, "broken_workbook"),
-            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {}, 415, "not_xlsx"),
+            (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {}, 422, "broken_workbook"),
             (b"a@x.de", {"column": "2"}, 422, "bad_column"),
             (b"a@x.de", {"column": "\0"}, 422, "bad_column"),
             (b"a@x.de", {"column": "9" * 50_000}, 422, "bad_column"),
@@ -201,7 +203,7 @@ class TestAttacks:
                 )
                 expected = (400, "bad_form")
                 if len(form) < 10_000:
-                    expected = (422, "empty_file") if name == "file" else (400, "no_file")
+                    expected = (400, "several_files" if name == "file" else "no_file")
                 problem(response, *expected)
 
     def test_nul_in_a_table_is_a_problem(self, site):
@@ -275,14 +277,6 @@ class TestPasted:
         document = problem(upload_text(site, "a@x.de, bb@x.de"), 413, "text_too_long")
         assert "upload" in document["detail"]
 
-    def test_a_text_takes_a_few_times_its_length_of_memory(self):
-        text = b"a@," * 100_000
-        tracemalloc.start()
-        assert uploads._one_a_line(BytesIO(text)).read(6) == b"a@\na@\n"
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 5 * len(text)
-
     def test_a_chosen_file_goes_first(self, site):
         response = site.upload(b"a@x.de\n", text="b@x.de")
         assert [email for email, _, _ in emails(1)] == ["a@x.de"]
@@ -290,7 +284,7 @@ class TestPasted:
 
     def test_a_preview_of_it(self, site):
         shown = upload_text(site, "a@x.de, b@x.de", path="/api/preview").json
-        assert shown["rows"] == [["a@x.de"], ["b@x.de"]]
+        assert (shown["kind"], shown["rows"]) == ("list", [["a@x.de"], ["b@x.de"]])
 
     @pytest.mark.parametrize("text", ["", " \r\n"])
     def test_neither_file_nor_text_is_a_problem(self, site, text):

@@ -1,0 +1,205 @@
+"""What each row of a file becomes: emails, duplicates, a row without an address, or a blank one.
+
+Rows come in pieces, and each step takes a piece at once, which is faster than row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from itertools import compress
+
+from batches.duplicates import AddressSet
+from batches.kept_files import SkippedRows
+from tabular import columns
+from tabular.addresses import addresses_in, are_plain, is_blank
+from tabular.formats import IntakeError
+from tabular.reader import Table
+
+# The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
+# buffer (200 kB on Linux), so that PostgreSQL works at one while the next is made; with pieces as
+# large as the buffer, one side always waits for the other.
+PIECE = 1400
+# Characters of addresses at which a piece ends, however few addresses it has.
+PIECE_CHARACTERS = 1 << 18
+# The most characters of a row in the results, where it comes once for each of its addresses.
+REPEATED_CHARACTERS = 4_000_000
+
+
+@dataclass
+class Piece:
+    """Addresses that follow one another in the file.
+
+    `lines` has the line that each address's row begins on.
+    `parts` has the place in its row, from 0, of each address that is not the first there; its keys
+    are positions in `addresses`.
+    """
+
+    addresses: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    parts: dict[int, int] = field(default_factory=dict)
+    characters: int = 0
+
+    def extend(self, addresses: list[str], lines: Iterable[int]) -> None:
+        """Add the only addresses of their rows."""
+        self.addresses += addresses
+        self.lines += lines
+        self.characters += sum(map(len, addresses))
+
+    def add_apart(self, addresses: list[str], lines: Sequence[int], parts: Sequence[int]) -> None:
+        """Add addresses with their places in their rows."""
+        start = len(self.addresses)
+        self.parts.update((n, part) for n, part in enumerate(parts, start) if part)
+        self.extend(addresses, lines)
+
+    def add_row(self, addresses: list[str], line: int) -> None:
+        """Add all addresses of a row."""
+        self.add_apart(addresses, [line] * len(addresses), range(len(addresses)))
+
+
+@dataclass
+class Rows:
+    """The file's rows, counted by what they became. The header is not counted.
+
+    `further` counts the addresses that are not the first of their row: each is an email or a
+    duplicate, too.
+    `others` counts the rows that have addresses in other columns, which become no emails.
+    """
+
+    emails: int = 0
+    duplicates: int = 0
+    blank: int = 0
+    without_address: int = 0
+    further: int = 0
+    others: int = 0
+    # Cells of the widest row, and whether all cells with addresses are taken as they are.
+    width: int = field(default=0, compare=False)
+    plain: bool = field(default=True, compare=False)
+
+    @property
+    def total(self) -> int:
+        return self.emails + self.duplicates + self.blank + self.without_address - self.further
+
+
+def read_addresses(
+    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
+) -> Generator[Piece, None, None]:
+    """Yield each address of the table once, with its line.
+
+    Every row but the header is counted in `counts`; rows without an address, and addresses that are
+    known already, go to `skipped`. Any text in the address column is an address, malformed or not.
+    Two addresses that differ in case only are the same. Raises IntakeError.
+    """
+    at_sign_seen = False
+    with closing(AddressSet()) as known:
+        for piece in _all_addresses(table, counts, max_rows, skipped):
+            addresses, lines = piece.addresses, piece.lines
+            at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
+            repeated = known.add([*map(str.lower, addresses)], lines)
+            for position, first_line in sorted(repeated.items()):
+                part = piece.parts.get(position, 0)
+                skipped.duplicate(lines[position], part, first_line, addresses[position])
+            counts.duplicates += len(repeated)
+            counts.emails += len(addresses) - len(repeated)
+            if repeated:
+                kept = [n for n in range(len(lines)) if n not in repeated]
+                yield Piece([addresses[n] for n in kept], [lines[n] for n in kept])
+            else:
+                yield piece
+    if not at_sign_seen:
+        raise IntakeError(
+            "no_address",
+            "No email address was found in the file. It needs one address per line, or a column"
+            " with addresses, separated by commas, semicolons, tabs or pipes.",
+        )
+
+
+def _all_addresses(
+    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
+) -> Iterator[Piece]:
+    """Yield the addresses of all rows, duplicates too.
+
+    Rows without one are counted and go to `skipped`. Raises IntakeError.
+    """
+    found = table.format
+    piece = Piece()
+    total = 0
+    for numbers, rows, cells, parts in _without_header(table, counts):
+        further = sum(map(bool, parts or ()))
+        counts.further += further
+        total += len(rows) - further
+        plain = are_plain(cells)
+        if plain and "" not in cells and not further:
+            piece.extend(cells, numbers)
+        elif parts is not None:  # a list, whose rows are apart already
+            there = [*map(bool, cells)]
+            piece.add_apart(
+                [*compress(cells, there)], [*compress(numbers, there)], [*compress(parts, there)]
+            )
+            counts.blank += len(cells) - sum(there)
+            for line, cell in zip(numbers, cells, strict=True):
+                if not cell:
+                    skipped.blank(line)
+        else:
+            counts.plain = counts.plain and plain
+            for line, row, cell in zip(numbers, rows, cells, strict=True):
+                if addresses := addresses_in(cell, split=found.splits):
+                    _refuse_repetition(row, addresses, line)
+                    piece.add_row(addresses, line)
+                    counts.further += len(addresses) - 1
+                elif all(map(is_blank, row)):
+                    counts.blank += 1
+                    skipped.blank(line)
+                else:
+                    counts.without_address += 1
+                    skipped.without_address(line, row)
+        if total + counts.further > max_rows:
+            raise IntakeError(
+                "too_many_rows",
+                f"the file has more than {max_rows:,} rows. Split it into smaller files.",
+                line=numbers[min(max_rows - total, -1)],
+            )
+        if len(piece.addresses) >= PIECE or piece.characters >= PIECE_CHARACTERS:
+            yield piece
+            piece = Piece()
+    yield piece
+
+
+def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:
+    """Raise IntakeError for a row that would be too much in the results."""
+    others = sum(map(len, row)) + len(row) - sum(map(len, addresses))
+    if len(addresses) > 1 and others * len(addresses) > REPEATED_CHARACTERS:
+        raise IntakeError(
+            "too_many_addresses",
+            f"the row has {len(addresses):,} addresses, and too much beside them to be repeated"
+            " with each. Put one address on each line.",
+            line=line,
+        )
+
+
+def _without_header(
+    table: Table, counts: Rows
+) -> Iterator[tuple[Sequence[int], Sequence[list[str]], list[str], Sequence[int] | None]]:
+    """Yield the lines and the rows of each block, the cells with the addresses, and a list's parts.
+
+    The header is left out; the rows above it have no address. The widest row is noted in `counts`.
+    Raises IntakeError if it is too wide.
+    """
+    found = table.format
+    # Rows above the header, or above the data, counted from the block's first row.
+    above = found.header_index
+    for block in table.blocks():
+        numbers, rows = block.numbers, block.cells(found.delimiter or ",")
+        counts.width = max(counts.width, columns.width_of(numbers, rows))
+        if found.header is not None and 0 <= above < len(rows):
+            numbers = [*numbers[:above], *numbers[above + 1 :]]
+            rows = [*rows[:above], *rows[above + 1 :]]
+        cells = columns.address_cells(rows, found)
+        signs = "".join(block.lines or map("".join, rows)).count("@")
+        if signs > "".join(cells).count("@"):
+            counts.others += columns.count_others(rows, found)
+        if above > 0:
+            cells[:above] = [""] * min(above, len(cells))
+        above -= len(block)
+        yield numbers, rows, cells, block.parts

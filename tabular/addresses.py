@@ -1,0 +1,130 @@
+"""Takes the addresses out of a cell: cleans them, and splits a cell that has several.
+
+Cells are cleaned of what programs and people leave around an address, and has no part in it. Most
+cells need none of it, which `are_plain` tells of many at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from string import ascii_letters, digits
+from urllib.parse import unquote
+
+from runtime.characters import INVISIBLE
+
+# Bytes that a plain cell is made of, and those of all other characters in UTF-8.
+_PLAIN = (ascii_letters + digits + "!#$%&'*+-/=?^_`{|}~.@\n").encode() + bytes(range(0x80, 0x100))
+_INVISIBLE = re.compile(f"[{INVISIBLE}]")
+# Marks that reorder the characters after them: without them, an address would not be what it seems.
+_REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_AROUND = re.compile(rf"\A[\s{INVISIBLE}]+|[\s{INVISIBLE}]+\Z")
+_QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "‚": "‘", "«": "»", "»": "«", "<": ">"}
+# In text that is not ASCII: what cleaned() may change.
+_STRANGE = re.compile(f"[{INVISIBLE}＠﹫{''.join(each for each in _QUOTES if not each.isascii())}]")
+_COMMENT = re.compile(r"\s*\([^()@]*\)\s*\Z|\A\([^()@]*\)\s*")
+# A mail program's field or group before an address: `mailto:`, `To:`, `Friends:`.
+_LABEL = re.compile(r"[^\W\d_][\w -]{0,40}:\s*(?=[^\s:])")
+# A piece of a cell between separators. What is in quotes, angle brackets or parentheses belongs to
+# one piece.
+_PIECE = re.compile(r'(?:"(?:\\.|[^"\\])*+"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])++', re.S)
+_IN_BRACKETS = re.compile(r"<([^<>]*@[^<>]*)>")
+# As Google separates several values in a cell.
+_GOOGLE = " ::: "
+
+
+def are_plain(cells: Sequence[str]) -> bool:
+    """Tell whether addresses_in() would leave each of these stripped cells as it is."""
+    text = "\n".join(cells)
+    return (
+        text.count("\n") == len(cells) - 1
+        and not text.encode().translate(None, _PLAIN)
+        and not text.endswith((".", "'"))
+        and ".\n" not in text
+        and "'\n" not in text
+        and (text.isascii() or not (_STRANGE.search(text)))
+    )
+
+
+def addresses_in(cell: str, *, split: bool = True) -> list[str]:
+    """Return the addresses in a cell, cleaned; none if the cell is blank.
+
+    split: whether a cell may have several.
+    """
+    pieces = _pieces(cell) if split else [cell]
+    found = [address for piece in pieces for address in _in_piece(piece, split)]
+    # A part of a name before a comma, as in `Smith, Anna <a@x.de>`, is no address.
+    if "<" in cell and any("@" in address for address in found):
+        found = [address for address in found if "@" in address]
+    return found or ([] if is_blank(cell) else [cell.strip()])
+
+
+def end_of_complete(text: str) -> int:
+    """Return where the last piece with an address ends that more text can't change; 0 for none."""
+    end = before = 0
+    for found in _PIECE.finditer(text):
+        end = before
+        piece = found[0]
+        # What is open here may go on beyond the separator that follows.
+        if any(piece.count(one) != piece.count(other) for one, other in ("<>", "()")):
+            break
+        if piece.count('"') % 2:
+            break
+        if "@" in piece:
+            before = found.end()
+    return end
+
+
+def is_blank(cell: str) -> bool:
+    """Tell whether nothing in the cell can be seen."""
+    return not _AROUND.sub("", cell)
+
+
+def _pieces(cell: str) -> Iterator[str]:
+    for found in _PIECE.finditer(cell.replace(_GOOGLE, "\n")):
+        if found[0].strip():
+            yield found[0]
+
+
+def _in_piece(piece: str, split: bool) -> Iterator[str]:
+    """Yield the addresses of a piece: those in brackets, or words with an @ each, or all of it."""
+    if split and (in_brackets := _IN_BRACKETS.findall(piece)):
+        yield from map(cleaned, in_brackets)
+        return
+    words = piece.split() if split else []
+    if len(words) > 1 and all(word.count("@") == 1 for word in words):
+        yield from filter(None, map(cleaned, words))
+    elif address := cleaned(piece):
+        yield address
+
+
+def cleaned(cell: str) -> str:
+    """Return a cell without what may be around an address, and without invisible characters.
+
+    Those inside stay if they may matter: joiners in an address that is not ASCII, and marks that
+    reorder what is displayed.
+    """
+    text = _AROUND.sub("", cell)
+    before = None
+    while text != before:
+        before = text
+        text = _unwrapped(text)
+    if "@" not in text:  # as in Chinese and Japanese text
+        text = text.replace("＠", "@").replace("﹫", "@")
+    bare = _INVISIBLE.sub("", text)
+    return bare if bare.isascii() and not _REORDERING.search(text) else text
+
+
+def _unwrapped(text: str) -> str:
+    """Return the text without its outermost wrapping."""
+    if "@" not in text:
+        return text
+    if text.startswith('="') and text.endswith('"'):  # a formula, for a spreadsheet to keep a text
+        text = text[1:]
+    if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
+        text = text[1:-1]
+    elif label := _LABEL.match(text):
+        text = text[label.end() :]
+        if label[0].lower() == "mailto:":
+            text = unquote(text.partition("?")[0])
+    return _AROUND.sub("", _COMMENT.sub("", text).rstrip(",;."))

@@ -1,0 +1,108 @@
+"""Unpacks a list that is in a gzip file or in a ZIP archive."""
+
+from __future__ import annotations
+
+import gzip
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO, cast
+
+from runtime.phrases import shorten
+from tabular import kinds
+from tabular.formats import IntakeError
+
+_BLOCK = 1 << 20
+# Parts that only workbooks and other documents have, and the folders that macOS adds.
+_DOCUMENT = ("[Content_Types].xml", "mimetype")
+_ADDED = "__MACOSX/"
+# The most parts of an archive, and the names of them that an error lists.
+MAX_PARTS, LISTED = 1000, 5
+
+
+def unpacked(file: BinaryIO, name: str, limit: int, *, cut: bool = False) -> tuple[BinaryIO, str]:
+    """Return the list in a gzip file or a ZIP archive, and its name; other files as they are.
+
+    What is returned in place of `file` is a temporary file, to be closed by the caller.
+
+    limit: the most bytes that the list may have.
+    cut: whether `file` is only the first part of a file.
+
+    Raises IntakeError.
+    """
+    file.seek(0)
+    start = file.read(4)
+    file.seek(0)
+    if start.startswith(kinds.GZIP):
+        with gzip.GzipFile(fileobj=file) as content:
+            copy = _copied(cast("IO[bytes]", content), limit, cut)
+            return copy, name.removesuffix(".gz").removesuffix(".GZ")
+    if not start.startswith(kinds.ZIP) or cut:
+        return file, name
+    try:
+        with zipfile.ZipFile(file) as archive:
+            part = _list_of(archive)
+            if part is None:
+                file.seek(0)
+                return file, name
+            with archive.open(part) as content:
+                return _copied(content, limit, False), PurePosixPath(part.filename).name
+    except IntakeError:
+        raise
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, OSError):
+        file.seek(0)  # reading it as a workbook says what is wrong with it
+        return file, name
+
+
+def _list_of(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
+    """Return the only file in an archive; None if the archive is a document itself."""
+    names = archive.namelist()
+    if len(names) > MAX_PARTS or any(name in names for name in _DOCUMENT):
+        return None
+    files = [part for part in archive.infolist() if not part.is_dir()]
+    files = [part for part in files if not part.filename.startswith(_ADDED)]
+    if len(files) == 1 and not files[0].flag_bits & 1:
+        return files[0]
+    if not files:
+        raise IntakeError("empty_file", "The archive is empty.")
+    if len(files) == 1:
+        raise IntakeError("encrypted_archive", "The archive has a password. Unpack it first.")
+    listed = ", ".join(shorten(part.filename, 60) for part in files[:LISTED])
+    more = f" and {len(files) - LISTED:,} more" if len(files) > LISTED else ""
+    raise IntakeError(
+        "several_files",
+        f"The archive has {len(files):,} files: {listed}{more}. Unpack it and upload each list.",
+    )
+
+
+def _copied(content: IO[bytes], limit: int, cut: bool) -> BinaryIO:
+    copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
+    size = 0
+    try:
+        for block in _blocks(content, cut):
+            size += len(block)
+            if size > limit:
+                raise IntakeError(
+                    "zip_bomb",
+                    f"The list is larger than {limit // 1_000_000:,} MB when it is unpacked. Split"
+                    " it into smaller ones.",
+                )
+            copy.write(block)
+    except BaseException:
+        copy.close()
+        raise
+    copy.seek(0)
+    return copy
+
+
+def _blocks(content: IO[bytes], cut: bool) -> Iterator[bytes]:
+    try:
+        while block := content.read(_BLOCK):
+            yield block
+    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile):
+        if not cut:
+            raise IntakeError(
+                "broken_archive", "The file can't be unpacked: it is broken, or not all is there."
+            ) from None

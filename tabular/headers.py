@@ -1,0 +1,137 @@
+"""Finds the header of a table by its names, of which some say that a column has addresses."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import IntEnum
+from itertools import pairwise
+
+from tabular.addresses import addresses_in, end_of_complete, is_blank
+
+# The first rows among which the header is looked for, their cells, and the longest name.
+HEADER_ROWS = 50
+HEADER_CELLS = 5_000
+NAME_LENGTH = 200
+# The first lines that tell whether a text is a list.
+LIST_LINES = 200
+# Characters of the longest cell that is counted as an address.
+MAX_ADDRESS = 320
+
+_ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+_WORDS = re.compile(r"[^\W\d_]+")
+# Words for email in names, without hyphens and spaces: alone, and with a word for address.
+_EMAIL = (
+    *("email", "mail", "courriel", "mél", "correo", "correoelectrónico", "correoelectronico"),
+    *("eposta", "epost", "epostadress", "epasts", "elpaštas", "sähköposti", "sahkoposti"),
+    *("postaelettronica", "drukarpost", "tölvupóstur", "ηλεκτρονικόταχυδρομείο"),
+    *("электроннаяпочта", "элпочта", "почта", "електроннапошта", "елпошта", "пошта"),
+    *("имейл", "имэйл", "邮箱", "电子邮箱", "电子邮件", "邮件", "電子郵件", "電郵", "信箱"),
+    *("メール", "eメール", "電子メール", "이메일", "전자우편", "메일", "อีเมล", "อีเมล์", "ईमेल"),
+    *("البريدالإلكتروني", "البريدالالكتروني", "بريدإلكتروني", "ایمیل", "דואל", "דואראלקטרוני"),
+)
+_ADDRESS_WORDS = (
+    *("address", "addresses", "addr", "adresse", "adressen", "adres", "adresi", "adresa", "adress"),
+    *("indirizzo", "dirección", "direccion", "direcciónde", "direccionde", "endereço", "endereco"),
+    *("endereçode", "enderecode", "osoite", "cím", "cime", "naslov", "id", "s", "value"),
+    *("адрес", "адреса", "地址", "アドレス", "주소", "عنوان", "כתובת"),
+)
+_EXACT = {
+    *_EMAIL,
+    *(email + word for email in _EMAIL for word in _ADDRESS_WORDS),
+    *(word + email for email in _EMAIL for word in _ADDRESS_WORDS if len(word) > 2),
+}
+# A word of more than these letters is found within others; a shorter one must be a word by itself.
+_SHORT = 4
+
+Row = Sequence[str]
+
+
+class Rank(IntEnum):
+    """How much a name says that its column has addresses."""
+
+    NOTHING = 0
+    PART = 1
+    EXACT = 2
+
+
+def rank(name: str) -> Rank:
+    """Return how much a name in a header says that its column has addresses."""
+    if len(name) > NAME_LENGTH or "@" in name:
+        return Rank.NOTHING
+    words = _WORDS.findall(name.casefold())
+    joined = "".join(words)
+    if joined in _EXACT:
+        return Rank.EXACT
+    alone = {*words, *map("".join, pairwise(words))}
+    for word in _EMAIL:
+        if word in alone or (len(word) > _SHORT + 1 and not word.isascii() and word in joined):
+            return Rank.PART
+    return Rank.NOTHING
+
+
+def is_address(text: str) -> bool:
+    """Tell whether a text looks like an address."""
+    # The pattern takes time that grows with the square of the length.
+    return len(text) <= MAX_ADDRESS and _ADDRESS.fullmatch(text) is not None
+
+
+def has_address(cell: str) -> bool:
+    """Tell whether there is an address in a cell."""
+    return "@" in cell and any(map(is_address, addresses_in(cell)))
+
+
+def is_list(start: str, *, whole: bool) -> bool:
+    """Tell whether a text is no table: its lines have addresses only, and some have several.
+
+    start: its first characters.
+    whole: whether they are all of it; if not, the last line may go on.
+    """
+    several = False
+    *lines, last = start.split("\n")
+    lines.append(last if whole else last[: end_of_complete(last)])
+    for line in lines[:LIST_LINES]:
+        addresses = addresses_in(line)
+        if line.count('"') % 2 or not all(map(is_address, addresses)):
+            return False
+        several = several or len(addresses) > 1
+    return several
+
+
+def header_index(sample: Sequence[Row], column: str | None) -> tuple[int, bool]:
+    """Return the position of the first row that is no title, comment or blank, if there is one.
+
+    column: the name of a column that a person has named, None if nobody has.
+
+    If there is a header whose names say so, it is that, and True is returned with it.
+    """
+    wanted = column.casefold() if column else None
+    rows = _first(sample)
+    data = next((n for n, row in enumerate(rows) if any(map(has_address, row))), len(rows))
+    for position in range(data - 1, -1, -1):
+        row = rows[position]
+        if any(rank(name) or (wanted and name.strip().casefold() == wanted) for name in row):
+            return position, True
+    widest = max(map(_filled, rows), default=0)
+    for position, row in enumerate(rows[:data]):
+        filled = _filled(row)
+        title = filled == 1 < widest or row[0].startswith("#") if filled else True
+        if not title:
+            return position, False
+    return (data if data < len(rows) else 0), False
+
+
+def _first(sample: Sequence[Row]) -> list[Row]:
+    """Return the first rows, fewer if they have very many cells."""
+    rows: list[Row] = []
+    cells = 0
+    for row in sample[:HEADER_ROWS]:
+        cells += len(row)
+        if rows and cells > HEADER_CELLS:
+            break
+        rows.append(row)
+    return rows
+
+
+def _filled(row: Row) -> int:
+    return sum(not is_blank(cell) for cell in row)

@@ -1,0 +1,80 @@
+"""A list in a gzip file or in a ZIP archive."""
+
+import gzip
+import io
+import zipfile
+
+import pytest
+
+from tabular.containers import unpacked
+from tabular.formats import IntakeError
+
+LIST = b"a@x.de\nb@x.de\n"
+
+
+def zipped(**files):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def result(content, name="list.bin", limit=1000, **options):
+    file, name = unpacked(io.BytesIO(content), name, limit, **options)
+    with file:
+        return file.read(), name
+
+
+def test_one_list_is_unpacked():
+    assert result(gzip.compress(LIST), "list.csv.gz") == (LIST, "list.csv")
+    archive = zipped(**{"lists/": b"", "lists/october.csv": LIST, "__MACOSX/._october.csv": b"x"})
+    assert result(archive) == (LIST, "october.csv")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [LIST, zipped(**{"[Content_Types].xml": b"", "xl/workbook.xml": b""}), b"PK\x03\x04 broken"],
+)
+def test_other_files_stay_as_they_are(content):
+    assert result(content) == (content, "list.bin")
+
+
+REFUSED = {
+    "two files": (zipped(a=LIST, b=LIST), "several_files", "2 files: a, b."),
+    "nothing": (zipped(), "empty_file", "The archive is empty"),
+    "a bomb": (zipped(a=bytes(2000)), "zip_bomb", "when it is unpacked"),
+    "a bomb of gzip": (gzip.compress(bytes(2000)), "zip_bomb", "when it is unpacked"),
+    "half of gzip": (gzip.compress(LIST)[:-4], "broken_archive", "not all is there"),
+    "a broken part": (zipped(a=LIST).replace(LIST[:3], b"xxx", 1), None, None),
+}
+
+
+@pytest.mark.parametrize(
+    ("content", "code", "text"),
+    [each for each in REFUSED.values() if each[1]],
+    ids=[name for name, each in REFUSED.items() if each[1]],
+)
+def test_what_cannot_be_unpacked_says_why(content, code, text):
+    with pytest.raises(IntakeError) as caught:
+        result(content)
+    assert caught.value.code == code
+    assert text in str(caught.value)
+
+
+def test_a_part_that_was_damaged_is_never_taken_for_the_list():
+    content = bytearray(zipped(a=LIST * 10))
+    for position in range(len(content)):
+        damaged = content.copy()
+        damaged[position] ^= 0xFF
+        try:
+            found, _ = result(bytes(damaged))
+        except IntakeError:
+            continue
+        assert found in (LIST * 10, bytes(damaged))
+
+
+def test_the_first_part_of_a_gzip_file_is_enough_for_a_preview():
+    content = gzip.compress(LIST * 1000, mtime=0)[:-20]
+    found, _ = result(content, limit=10**6, cut=True)
+    assert (LIST * 1000).startswith(found)
