@@ -108,11 +108,45 @@ def read_addresses(
             else:
                 yield piece
     if not at_sign_seen:
-        raise IntakeError(
-            "no_address",
-            "No email address was found in the file. It needs one address per line, or a column"
-            " with addresses, separated by commas, semicolons, tabs or pipes.",
-        )
+        raise _no_address(table.format.sheet)
+
+
+def _no_address(sheet: str | None) -> IntakeError:
+    where, needed = f"the sheet {sheet!r}", "a column with addresses"
+    if sheet is None:
+        where, needed = "the file", f"{needed}, separated by commas, semicolons, tabs or pipes"
+    return IntakeError(
+        "no_address",
+        f"No email address was found in {where}. It needs one address per line, or {needed}.",
+    )
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What becomes of a table's first rows.
+
+    whole: whether they are all of it.
+    problem: why the table can't be a batch as it is read; None if it can.
+    """
+
+    rows: Rows
+    whole: bool
+    problem: str | None
+
+
+def count(table: Table, most: int, max_rows: int) -> Counted:
+    """Count the first rows of a table, about `most`, and close it. Raises IntakeError."""
+    rows = Rows()
+    with closing(table), closing(SkippedRows(batch_id=0)) as skipped:
+        try:
+            for _ in read_addresses(table, rows, max_rows, skipped):
+                if rows.total >= most:
+                    return Counted(rows, whole=False, problem=None)
+        except IntakeError as error:
+            if error.code != "no_address":
+                raise
+            return Counted(rows, whole=True, problem=str(error))
+    return Counted(rows, whole=True, problem=None)
 
 
 def _all_addresses(

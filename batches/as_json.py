@@ -6,11 +6,15 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+from batches.accounting import Rows
 from batches.queries import Found
 from models import Action, Batch, SkippedRow
 from processors import reasons, risks, syntax
 from runtime import phrases
-from tabular.formats import Format, cut_row
+from tabular.formats import DELIMITERS, Format, cut_row
+
+# Kinds of files that are no workbooks, in words.
+_KINDS = {"csv": "CSV", "list": "list of addresses", "html": "HTML table", "vcard": "vCard"}
 
 
 def json_text(document: object) -> bytes:
@@ -19,19 +23,33 @@ def json_text(document: object) -> bytes:
 
 
 def rows_json(batch: Batch) -> dict[str, int]:
-    """Return the counts of the file's rows.
+    """Return the counts of a batch's rows, as counts_json() does."""
+    return counts_json(
+        Rows(
+            batch.total_emails,
+            batch.duplicate_rows,
+            batch.blank_rows,
+            batch.rows_without_address,
+            batch.further_addresses,
+            batch.rows_with_others,
+        )
+    )
+
+
+def counts_json(rows: Rows) -> dict[str, int]:
+    """Return the counts of a file's rows.
 
     `total` and `furtherAddresses`, those that are not the first of their row, are the sum of
     emails, duplicates, blank rows and rows without an address.
     """
     return {
-        "total": batch.total_rows,
-        "emails": batch.total_emails,
-        "duplicates": batch.duplicate_rows,
-        "blank": batch.blank_rows,
-        "withoutAddress": batch.rows_without_address,
-        "furtherAddresses": batch.further_addresses,
-        "withOtherAddresses": batch.rows_with_others,
+        "total": rows.total,
+        "emails": rows.emails,
+        "duplicates": rows.duplicates,
+        "blank": rows.blank,
+        "withoutAddress": rows.without_address,
+        "furtherAddresses": rows.further,
+        "withOtherAddresses": rows.others,
     }
 
 
@@ -91,7 +109,21 @@ def format_json(found: Format) -> dict[str, Any]:
         "header": None if header is None else cut_row(header),
         "column": found.column + 1,
         "sheet": found.sheet,
+        "text": _described(found),
     }
+
+
+def _described(found: Format) -> str:
+    """Return a format in words: `CSV, cp1252, semicolon; addresses in column 2, “Email”`."""
+    kind = _KINDS.get(found.kind) or f"{found.kind.upper()} workbook"
+    delimiter = next((n for n, character in DELIMITERS.items() if character == found.delimiter), "")
+    sheet = f"sheet “{found.sheet}”" if found.sheet else ""
+    text = ", ".join(filter(None, (kind, found.encoding, delimiter, sheet)))
+    if found.kind == "list":
+        return text
+    name = (*(found.header or ()), *[""] * found.columns)[found.column]
+    named = f", “{phrases.shorten(name, 60)}”" if name else ""
+    return f"{text}; addresses in column {found.column + 1}{named}"
 
 
 def batch_format_json(batch: Batch) -> dict[str, Any] | None:

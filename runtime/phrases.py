@@ -66,6 +66,12 @@ def done(action: str, user: str | None, which: str | None, emails: int | None) -
     return f"{what}: {several(emails, 'email')} ({(which or '').replace('_', ' ')})"
 
 
+def further_addresses(rows: int) -> str:
+    """The rows that have addresses in columns which nobody looks at."""
+    have = "has" if rows == 1 else "have"
+    return f"{several(rows, 'row')} {have} further addresses in other columns"
+
+
 def shorten(text: str, length: int) -> str:
     """The text, cut to `length` characters with an ellipsis as the last."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -131,6 +131,21 @@ def count_addresses(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> 
     return counts
 
 
+def why(found: Format, counts: Sequence[int], overrides: Overrides) -> str | None:
+    """Say why this column is the one with the addresses; None if there is no other.
+
+    counts: how many cells of each column have an address.
+    """
+    if found.columns == 1:
+        return None
+    if overrides.column is not None:
+        return "as you chose"
+    names = found.header or ()
+    if len(names) > found.column and rank(names[found.column]):
+        return "because of its header"
+    return "because it has the most addresses" if counts[found.column] else "by its position"
+
+
 def _choose(names: tuple[str, ...], counts: list[int], rows: Sequence[Row]) -> int:
     ranks = [*map(rank, names), *[Rank.NOTHING] * (len(counts) - len(names))]
     best = max(

@@ -32,25 +32,24 @@
     </div>
   </div>
   <p class="accounting">
-    <a href="{{path}}#emails" data-filter data-label="">{{phrases.several(split["total"], "row")}}</a> =
+    <a href="{{path}}#emails" data-filter data-label="">{{phrases.several(split["total"], "row")}}</a>
+    % if split["furtherAddresses"]:
+    + {{phrases.several(split["furtherAddresses"], "further address", "further addresses")}}
+    % end
+    =
     <a href="{{path}}#emails" data-filter data-label="">{{count(split["emails"])}} <span data-field="word">{{"checked" if status == "completed" else "email" if split["emails"] == 1 else "emails"}}</span></a>
     % for kind, name, words in (("duplicate", "duplicates", "duplicates"), ("without_address", "withoutAddress", "without an address"), ("blank", "blank", "blank")):
     + <a href="{{path}}?kind={{kind}}#emails" data-filter data-label="{{words}}">{{count(split[name])}} {{"duplicate" if name == "duplicates" and split[name] == 1 else words}}</a>
     % end
   </p>
-  % read = batch["format"]
-  <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{phrases.moment(batch["createdAt"])}}</time>{{phrases.by(batch["uploadedBy"])}}\\
-% if read:
-, read as {{read["kind"].upper()}}{{f", {read['encoding']}, {delimiter_names[read['delimiter']]}" if read["kind"] == "csv" else ""}}, column {{read["column"]}}\\
-% if read["header"] and len(read["header"]) >= read["column"]:
- “{{read["header"][read["column"] - 1]}}”\\
-% end
-% end
-.
-% if batch["error"]:
- <span class="error">{{batch["error"]}}</span>
-% end
-</p>
+  % if split["withOtherAddresses"]:
+  <p class="facts">{{phrases.further_addresses(split["withOtherAddresses"])}}, which were not looked at. Upload the file again with another address column to process them.</p>
+  % end
+  <p class="facts">Uploaded <time datetime="{{batch["createdAt"]}}">{{phrases.moment(batch["createdAt"])}}</time>{{phrases.by(batch["uploadedBy"])}}{{f", read as {batch['format']['text']}" if batch["format"] else ""}}.
+    % if batch["error"]:
+    <span class="error">{{batch["error"]}}</span>
+    % end
+  </p>
   <ul class="facts history" id="history">
     % for action in batch["history"]:
     <li><span>{{action["text"]}}</span>, <time datetime="{{action["at"]}}">{{phrases.moment(action["at"])}}</time></li>
@@ -60,8 +59,8 @@
   <div class="actions">
     <div class="downloads">
       <span aria-hidden="true">Download</span>
-      % for only, words in (("", "all"), ("failed", "failed"), ("ok", "ok")):
-      <a class="button quiet" href="/api/batches/{{batch["id"]}}/results.csv{{f"?only={only}" if only else ""}}" aria-label="Download {{words}}" download>{{words}}</a>
+      % for ending, only, words in downloads:
+      <a class="button quiet" href="/api/batches/{{batch["id"]}}/results.{{ending}}{{f"?only={only}" if only else ""}}" aria-label="Download {{words}}" download>{{words}}</a>
       % end
       <span class="partial" data-when="partial"{{" hidden" if processed == total else ""}}>so far</span>
     </div>

@@ -9,8 +9,8 @@
         data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
     <label class="drop" for="file">
       <span class="drop-title" id="chosen">Choose a CSV or Excel file, or drop it anywhere on this page</span>
-      <span class="drop-hint">One email address a row, in any column; CSV, TSV, text or XLSX, up to {{max_megabytes}} MB</span>
-      <input type="file" id="file" name="file" accept=".csv,.tsv,.txt,.xlsx,text/csv,text/plain,text/tab-separated-values,application/vnd.openxmlformats-officedocument.spreadsheetml.sheet">
+      <span class="drop-hint">Addresses in any column; CSV, text, XLSX, XLS or ODS, up to {{max_megabytes}} MB</span>
+      <input type="file" id="file" name="file">
     </label>
     <details class="paste" id="paste">
       <summary>or paste addresses</summary>
@@ -20,15 +20,19 @@
     <p class="error" id="upload-error" role="alert" hidden></p>
     <fieldset class="preview" id="preview" aria-label="Preview" disabled hidden>
       <p class="detected" id="detected" role="status"></p>
+      <p class="error" id="preview-problem" role="alert" hidden></p>
+      <p class="others" id="others" hidden><span></span> <button type="button" class="quiet"></button></p>
       <div class="guesses">
-        <label>Address column <select name="column"></select></label>
-        <label>First row <select name="header"><option value="yes">is a header</option><option value="no">is data</option></select></label>
+        <label data-when="sheets">Sheet <select name="sheet"></select></label>
+        <label data-when="table">Address column <select name="column"></select></label>
+        <label data-when="table">Header <select name="header"></select></label>
+        <label data-when="several">Several addresses in a cell <select name="split"><option value="yes">are an email each</option><option value="no">stay together</option></select></label>
         <label data-when="csv">Delimiter <select name="delimiter">
           % for name, character in delimiters.items():
           <option value="{{name}}" data-character="{{character}}">{{name}}</option>
           % end
         </select></label>
-        <label data-when="csv">Encoding <select name="encoding">
+        <label data-when="text">Encoding <select name="encoding">
           % for name in encodings:
           <option>{{name}}</option>
           % end
@@ -36,6 +40,7 @@
         <button type="button" class="quiet" id="detect" hidden>Detect again</button>
       </div>
       <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
+      <p class="hint" data-when="table">If the header is on another line, click that line’s number.</p>
     </fieldset>
     <div class="actions">
       <button type="submit">Upload &amp; process</button>

@@ -167,10 +167,21 @@ _describe(
     _ok(
         object_of(
             **FORMAT,
+            why=or_null({**TEXT, "description": "Why the column is that of the addresses."}),
             columns=list_of(object_of(index=whole(1), name=or_null(TEXT), addresses=whole())),
+            headerLine=or_null(whole(1)),
+            above=list_of(object_of(line=whole(1), cells=list_of(TEXT))),
             rows=list_of(list_of(TEXT)),
+            lines=list_of(whole(1)),
             sheets=list_of(_SHEET),
             partial={"type": "boolean"},
+            counts=ref("Rows"),
+            summary={**TEXT, "description": "The counts in words."},
+            others={
+                **or_null(object_of(text=TEXT, column=whole(1))),
+                "description": "Rows with addresses in other columns, and the column with most.",
+            },
+            problem=or_null({**TEXT, "description": "Why an upload would be refused as it is."}),
         ),
         "The format, and the first rows.",
     ),

@@ -21,7 +21,9 @@ from processors import reasons
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
+from tabular import workbook
 from tabular.formats import DELIMITERS, ENCODINGS
+from tabular.workbook_writer import MAX_ROWS
 from web.access import sign_in
 from web.batches import Batches
 from web.health import SILENT, Health
@@ -135,7 +137,7 @@ class Pages:
             retried=number_from_query("retried", None, models.MAX_LINE),
             entries=_reasons(batch["reasons"]),
             ended=batch["status"] in models.TERMINAL,
-            delimiter_names={character: name for name, character in DELIMITERS.items()},
+            downloads=_downloads(batch),
         )
 
     def icon(self, version: str, percent: int) -> str:
@@ -191,6 +193,20 @@ def _address(path: str, query: dict[str, str], fragment: str = "", **place: int 
         return ""
     parameters = {name: value for name, value in query.items() if value} | place
     return f"{path}?{urlencode(parameters)}{fragment}"
+
+
+def _downloads(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the results' downloads: the file's ending, the emails by verdict, and a word.
+
+    A batch that came as a workbook gets workbooks first; one with too many rows for them, none.
+    """
+    rows, found = batch["rows"], batch["format"]
+    fits = rows["total"] + rows["furtherAddresses"] < MAX_ROWS
+    first, second = "csv", "xlsx"
+    if found and found["kind"] in workbook.KINDS and fits:
+        first, second = second, first
+    links = [(first, "", "all"), (first, "failed", "failed"), (first, "ok", "ok")]
+    return [*links, (second, "", f"all as {second.upper()}")] if fits else links
 
 
 def _reasons(counts: dict[str, int]) -> list[tuple[str, str, str, int]]:

@@ -52,6 +52,7 @@ FORMAT = {
     "header": or_null(list_of(TEXT)),
     "column": whole(1),
     "sheet": or_null(TEXT),
+    "text": {**TEXT, "description": "The format in words."},
 }
 _SUMMARY = {
     "id": ID,

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import codecs
-import io
 import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from itertools import zip_longest
 from typing import Any, BinaryIO
 
 import multipart
 from bottle import request, response
 
 from batches import intake
-from batches.as_json import batch_format_json, format_json, rows_json
+from batches.as_json import batch_format_json, rows_json
 from models import Snapshot
 from runtime import logs, metrics
-from tabular import columns, containers, reader, workbook
-from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
-from web import forms
+from tabular import containers
+from tabular.formats import IntakeError, Overrides
+from web import forms, preview
 from web.access import sign_in
 from web.parameters import whole_number
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
 logger = logs.Logger("app")
-
-# Bytes of a text file that its preview is made from, and the most rows of a preview.
-PREVIEW_BYTES = 1 << 20
-PREVIEW_ROWS = 10
 
 # The fields of a form beside its file, each a short text: the file's format, and its length.
 _FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
@@ -208,53 +201,7 @@ class Uploads:
     def preview(self) -> dict[str, Any]:
         """POST /api/preview: how an upload of this file would be read; nothing is stored."""
         with closing(Form()) as form, problems_of_files():
-            return _preview(form, self._settings.upload.max_megabytes)
-
-
-def _preview(form: Form, limit_megabytes: int) -> dict[str, Any]:
-    """Return how the file, or its first part, is read. Raises Problem and IntakeError."""
-    cut = form.is_cut()
-    length = form.unpack(limit_megabytes)
-    overrides = form.overrides()
-    part = form.file
-    if not workbook.is_workbook(part):
-        cut = cut or length > PREVIEW_BYTES
-        part = io.BytesIO(_first_part(part, cut))
-    try:
-        table = reader.read(part, overrides, cut=cut)
-    except IntakeError as error:
-        if cut and error.code == "broken_workbook":
-            raise IntakeError(
-                "partial_workbook",
-                "A workbook can't be read in part. Send the whole file for its preview.",
-            ) from None
-        raise
-    table.close()
-    found, rows = table.format, [cells for _, cells in table.sample]
-    start = 0 if found.header is None else found.header_index + 1
-    return format_json(found) | {
-        "columns": _columns_json(found, rows),
-        "rows": [cut_row(row) for row in rows[start : start + PREVIEW_ROWS]],
-        "sheets": [sheet._asdict() for sheet in table.sheets],
-        "partial": cut,
-    }
-
-
-def _first_part(file: BinaryIO, cut: bool) -> bytes:
-    """Return the first PREVIEW_BYTES; if the file is cut, without half a character at the end."""
-    part = file.read(PREVIEW_BYTES)
-    if not cut:
-        return part
-    utf_16 = part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8")("ignore")
-    decoder.decode(part)
-    return part[: len(part) - len(decoder.getstate()[0])]
-
-
-def _columns_json(found: Format, rows: list[list[str]]) -> list[dict[str, Any]]:
-    names = found.header or ()
-    counts = columns.count_addresses(rows, found.columns, names)[:CELLS]
-    return [
-        {"index": index, "name": name, "addresses": count}
-        for index, (count, name) in enumerate(zip_longest(counts, cut_row(names)), start=1)
-    ]
+            limits = self._settings.upload
+            cut = form.is_cut()
+            length = form.unpack(limits.max_megabytes)
+            return preview.show(form.file, length, form.overrides(), limits.max_rows, cut=cut)

@@ -6,7 +6,7 @@ from playwright.sync_api import expect
 
 from harness.books import query
 from harness.browsing import REFUSED, await_completed, choose, field, list_of, upload
-from harness.files import csv_of
+from harness.files import csv_of, workbook
 
 
 class TestUpload:
@@ -19,7 +19,7 @@ class TestUpload:
         expect(field(page, "percent")).to_have_text("100%")
         expect(page.locator("#bar")).to_have_attribute("aria-valuenow", "100")
         expect(page.locator(".accounting")).to_have_text(
-            re.compile(r"5,003 rows =\s+5,001 checked\s+\+ 1 duplicate\s.*1 blank", re.DOTALL)
+            re.compile(r"5,003 rows\s+=\s+5,001 checked\s+\+ 1 duplicate\s.*1 blank", re.DOTALL)
         )
         expect(page.locator("[data-verdict=invalid]")).to_have_text("250")
         expect(page.locator("#typos")).to_contain_text("gmial.com × 1 → gmail.com")
@@ -56,12 +56,13 @@ class TestUpload:
         page.goto(site.url)
         choose(page, "Nr;Müller;Kontakt\n1;Jörg;a@x.de\n2;b@x.de;c@x.de\n".encode("cp1252"))
         expect(page.locator("#detected")).to_contain_text(
-            "Read as CSV, cp1252, semicolon. The addresses are in column 3 (2 in the first rows)."
+            "Read as CSV, cp1252, semicolon; addresses in column 3, “Kontakt”,"
+            " because it has the most addresses. 2 rows: 2 emails."
         )
         head = page.locator("#preview thead")
         expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
         expect(page.locator("#preview tbody tr")).to_have_count(2)
-        page.locator("#preview [name=header]").select_option("is data")
+        page.locator("#preview [name=header]").select_option("none")
         expect(page.locator("#preview tbody tr")).to_have_count(3)
         page.get_by_label("Address column").select_option("2")
         expect(head.locator(".chosen")).to_have_text("Column 2 addresses")
@@ -70,11 +71,70 @@ class TestUpload:
         page.get_by_role("button", name="Detect again").click()
         expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
         expect(page.locator("#preview tbody")).to_contain_text("Jörg")
-        page.locator("#preview [name=header]").select_option("is data")
+        page.locator("#preview [name=header]").select_option("none")
         expect(page.locator("#preview tbody tr")).to_have_count(3)
         page.get_by_role("button", name="Upload & process").click()
         page.wait_for_url("**/batches/1")
         assert query("SELECT total_rows, total_emails FROM batch") == [(3, 3)]
+
+    def test_a_header_below_others_is_chosen_by_its_line(self, page, site):
+        page.goto(site.url)
+        choose(page, csv_of("People,Contacts", "given,reach", "Ann,a@x.de", "Bob,b@x.de"))
+        head = page.locator("#preview thead .chosen")
+        expect(head).to_have_text("Contacts addresses")
+        page.get_by_role("button", name="Line 2 is the header").click()
+        expect(head).to_have_text("reach addresses")
+        expect(page.locator("#preview tbody .above")).to_have_text(re.compile("PeopleContacts"))
+        page.get_by_role("button", name="Upload & process").click()
+        page.wait_for_url("**/batches/1")
+        expect(page.locator("#status")).to_contain_text("addresses in column 2, “reach”.")
+
+    def test_another_sheet_and_another_column_can_be_chosen(self, page, site):
+        content = workbook(
+            {
+                "Read me": [["Hello"]],
+                "Members": [
+                    ["mail", "private"],
+                    ["a@x.de; b@x.de", "a@y.de"],
+                    ["c@x.de", "c@y.de"],
+                    ["d@x.de", ""],
+                ],
+            }
+        )
+        page.goto(site.url)
+        choose(page, content, "members.dat")
+        detected = page.locator("#detected")
+        expect(detected).to_contain_text("XLSX workbook, sheet “Members”; addresses in column 1")
+        expect(detected).to_contain_text("3 rows: 4 emails.")
+        expect(page.locator("#others")).to_contain_text(
+            "2 rows have further addresses in other columns."
+        )
+        page.get_by_role("button", name="Take column 2, “private”, instead").click()
+        expect(detected).to_contain_text("3 rows: 2 emails, 1 row without an address.")
+        page.get_by_label("Sheet").select_option(label="Read me (1 rows, 0 addresses)")
+        expect(page.locator("#preview-problem")).to_contain_text("in the sheet 'Read me'")
+        page.get_by_role("button", name="Detect again").click()
+        page.get_by_label("Several addresses in a cell").select_option("stay together")
+        expect(detected).to_contain_text("3 rows: 3 emails.")
+        page.get_by_role("button", name="Upload & process").click()
+        page.wait_for_url("**/batches/1")
+        with page.expect_download() as download:
+            page.get_by_role("link", name="Download all", exact=True).click()
+        assert download.value.suggested_filename == "members.results.partial.xlsx"
+
+    def test_several_files_are_not_taken_for_one(self, page, site):
+        page.goto(site.url)
+        event = page.evaluate_handle(
+            """() => {
+                const transfer = new DataTransfer();
+                transfer.items.add(new File(["a@x.de"], "one.csv"));
+                transfer.items.add(new File(["b@x.de"], "two.csv"));
+                return transfer;
+            }"""
+        )
+        page.dispatch_event("#recent", "drop", {"dataTransfer": event})
+        expect(page.locator("#upload-error")).to_contain_text("Drop them one by one")
+        expect(page.locator("#preview")).to_be_hidden()
 
     def test_a_file_can_be_dropped_anywhere(self, page, site):
         page.goto(site.url)

@@ -41,13 +41,14 @@ def form(
     return fields(texts) + file + fields(behind or {}) + f"--{BOUNDARY}--\r\n".encode()
 
 
-def workbook(rows: list[list[Any]]) -> bytes:
-    """Return an XLSX file with these rows."""
+def workbook(sheets: list[list[Any]] | dict[str | None, list[list[Any]]]) -> bytes:
+    """Return an XLSX file with these rows, or with these sheets."""
     buffer = BytesIO()
     with xlsxwriter.Workbook(buffer) as book:
-        sheet = book.add_worksheet()
-        for number, row in enumerate(rows):
-            sheet.write_row(number, 0, row)
+        for name, rows in (sheets if isinstance(sheets, dict) else {None: sheets}).items():
+            sheet = book.add_worksheet(name)
+            for number, row in enumerate(rows):
+                sheet.write_row(number, 0, row)
     return buffer.getvalue()
 
 

@@ -32,15 +32,74 @@ class TestPreview:
             "header": ["Größe", "Kontakt"],
             "column": 2,
             "sheet": None,
+            "text": "CSV, cp1252, semicolon; addresses in column 2, “Kontakt”",
             "columns": [
                 {"index": 1, "name": "Größe", "addresses": 0},
                 {"index": 2, "name": "Kontakt", "addresses": 50},
             ],
+            "why": "because it has the most addresses",
+            "headerLine": 1,
+            "above": [],
             "rows": [[f"{i},5", f"user{i}@x.de"] for i in range(10)],
+            "lines": [*range(2, 12)],
             "sheets": [],
             "partial": False,
+            "counts": {
+                "total": 50,
+                "emails": 50,
+                "duplicates": 0,
+                "blank": 0,
+                "withoutAddress": 0,
+                "furtherAddresses": 0,
+                "withOtherAddresses": 0,
+            },
+            "summary": "50 rows: 50 emails.",
+            "others": None,
+            "problem": None,
         }
         assert query("SELECT count(*) FROM batch") == [(0,)]
+
+    def test_shows_the_rows_above_the_header_and_the_line_of_each(self, site):
+        content = csv_of("Members of 2026", "", "Name,Mail", "Ann,a@x.de", "", "Bob,b@x.de")
+        shown = preview(site, content).json
+        assert shown["above"] == [
+            {"line": 1, "cells": ["Members of 2026"]},
+            {"line": 2, "cells": []},
+        ]
+        assert (shown["header"], shown["headerLine"]) == (["Name", "Mail"], 3)
+        assert shown["rows"] == [["Ann", "a@x.de"], [], ["Bob", "b@x.de"]]
+        assert shown["lines"] == [4, 5, 6]
+        chosen = preview(site, content, header="4").json
+        assert (chosen["header"], chosen["headerLine"]) == (["Ann", "a@x.de"], 4)
+        assert len(chosen["above"]) == 3
+
+    def test_counts_what_an_upload_would_count(self, site):
+        content = csv_of(
+            *(
+                "name,mail,private",
+                "Ann,a@x.de; A@x.de,a@y.de",
+                ",b@x.de,",
+                ",,",
+                "Total,,",
+                ",c@x.de,",
+            )
+        )
+        counts = preview(site, content).json["counts"]
+        assert counts == site.upload(content).json["rows"]
+        assert counts | {"total": 5, "emails": 3, "furtherAddresses": 1} == counts
+        assert counts | {"withOtherAddresses": 1, "withoutAddress": 1, "blank": 1} == counts
+
+    def test_counts_the_first_rows_of_a_long_file(self, site):
+        shown = preview(site, csv_of(*(f"u{n}@x.de" for n in range(100_000)))).json
+        assert shown["partial"] is True
+        assert 50_000 <= shown["counts"]["emails"] < 60_000
+
+    def test_says_that_no_address_is_there(self, site):
+        content = workbook([["id", "name"], [1, "Ann"]])
+        shown = preview(site, content).json
+        assert "No email address was found in the sheet" in shown["problem"]
+        assert shown["rows"] == [["id", "name"], ["1", "Ann"]]
+        assert preview(site, b"name\nAnn\n").json["problem"].endswith("tabs or pipes.")
 
     def test_takes_what_people_say(self, site):
         response = preview(site, b"a@x.de|c@x.de;1\n", column="2", delimiter="pipe", header="yes")
@@ -108,6 +167,7 @@ class TestUpload:
             "header": None,
             "column": 2,
             "sheet": None,
+            "text": "CSV, cp1252, semicolon; addresses in column 2",
         }
         assert [email for email, _, _ in emails(1)] == ["a@x.de", "b@x.de"]
         assert site.get("/api/batches/1").json["format"] == response.json["format"]

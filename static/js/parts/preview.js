@@ -1,16 +1,20 @@
 // The preview of a file or text: how the server reads it, which a person can change; its first rows.
 
 import { Cancelled, postForm } from "../lib/api.js";
-import { showWhen, write } from "../lib/dom.js";
+import { complain, showWhen, write } from "../lib/dom.js";
 import { count } from "../lib/format.js";
 
-// Only so much of a text file is sent. A workbook can only be read as a whole.
+// Only so much of a text is sent. Workbooks and archives can only be read as a whole.
 const PART_BYTES = 1 << 20;
-const FIELDS = ["column", "header", "delimiter", "encoding"];
+const WHOLE = ["PK", "\xd0\xcf", "\x1f\x8b"]; // how they begin
+const FIELDS = ["sheet", "column", "header", "split", "delimiter", "encoding"];
 // The most columns that are shown; the column with the addresses is always among them.
 const SHOWN = 12;
 
-const isWorkbook = (file) => /\.xlsx$/i.test(file.name);
+async function partOf(file) {
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 2).arrayBuffer()));
+  return WHOLE.includes(start) ? file : file.slice(0, PART_BYTES);
+}
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -19,9 +23,16 @@ function element(name, text, className) {
   return made;
 }
 
+function optionOf(value, text) {
+  const made = element("option", text);
+  made.value = value;
+  return made;
+}
+
 export class Preview {
   #box;
   #url;
+  #onChange;
   #selects;
   #detect;
   #chosen = {}; // a person's choices, by field; the server detects the rest
@@ -31,18 +42,21 @@ export class Preview {
   constructor(box, url, onChange) {
     this.#box = box;
     this.#url = url;
+    this.#onChange = onChange;
     this.#selects = Object.fromEntries(
       FIELDS.map((name) => [name, box.querySelector(`select[name=${name}]`)]),
     );
     this.#detect = box.querySelector("#detect");
     for (const [name, select] of Object.entries(this.#selects)) {
-      select.addEventListener("change", () => {
-        // Another delimiter gives other columns.
-        if (name === "delimiter") delete this.#chosen.column;
-        this.#chosen[name] = select.value;
-        onChange();
-      });
+      select.addEventListener("change", () => this.#choose(name, select.value));
     }
+    box.querySelector("#others button").addEventListener("click", (event) => {
+      this.#choose("column", event.target.value);
+      this.#selects.column.focus(); // because the button may be hidden then
+    });
+    box.querySelector("tbody").addEventListener("click", (event) => {
+      if (event.target.value) this.#choose("header", event.target.value);
+    });
     this.#detect.addEventListener("click", () => {
       this.#chosen = {};
       onChange();
@@ -67,52 +81,89 @@ export class Preview {
   async show({ file, text }) {
     this.#abort.abort();
     this.#abort = new AbortController();
+    const { signal } = this.#abort;
     const form = this.addTo(new FormData());
     if (file) {
-      const part = isWorkbook(file) ? file : file.slice(0, PART_BYTES);
-      form.append("file", part, file.name);
+      form.append("file", await partOf(file), file.name);
       form.append("size", file.size);
     } else {
       form.append("text", text);
     }
-    const { signal } = this.#abort;
     const found = await postForm(this.#url, form, signal);
     if (signal.aborted) throw new Cancelled();
     this.#draw(found);
   }
 
-  #draw({ kind, encoding, delimiter, header, column, columns, rows }) {
-    showWhen(this.#box, "csv", kind === "csv");
-    this.#selects.column.replaceChildren(...columns.map((each) => this.#option(each)));
-    this.#selects.column.value = column;
-    this.#selects.header.value = header ? "yes" : "no";
-    if (kind === "csv") {
-      this.#selects.encoding.value = encoding.replace("utf-8-sig", "utf-8");
-      this.#selects.delimiter.value = this.#nameOf(delimiter);
+  // Another sheet or delimiter gives other columns and lines.
+  #choose(name, value) {
+    if (name === "sheet" || name === "delimiter") {
+      delete this.#chosen.column;
+      delete this.#chosen.header;
     }
+    this.#chosen[name] = value;
+    this.#onChange();
+  }
+
+  #draw(found) {
+    const { kind, sheets, counts, others, problem, text, why, summary } = found;
+    const when = {
+      csv: kind === "csv",
+      text: found.encoding !== null,
+      table: kind !== "list",
+      sheets: sheets.length > 1,
+      several: counts.furtherAddresses > 0 || "split" in this.#chosen,
+    };
+    for (const [name, shown] of Object.entries(when)) showWhen(this.#box, name, shown);
+    this.#fill(found);
     this.#detect.hidden = Object.keys(this.#chosen).length === 0;
-    const addresses = columns[column - 1]?.addresses ?? 0;
-    const read = kind === "csv" ? `CSV, ${encoding}, ${this.#nameOf(delimiter)}` : "Excel workbook";
     write(
       this.#box.querySelector("#detected"),
-      `Read as ${read}. The addresses are in column ${column} (${count(addresses)} in the first rows).`,
+      `Read as ${text}${why ? `, ${why}` : ""}. ${summary}`,
     );
-    this.#drawRows(columns, column, rows);
+    complain(this.#box.querySelector("#preview-problem"), problem ?? "");
+    const offer = this.#box.querySelector("#others");
+    offer.hidden = !others;
+    if (others) {
+      const name = found.columns[others.column - 1].name;
+      const button = offer.querySelector("button");
+      write(offer.querySelector("span"), `${others.text}.`);
+      write(button, `Take column ${others.column}${name ? `, “${name}”,` : ""} instead`);
+      button.value = others.column;
+    }
+    this.#drawRows(found);
     this.#box.hidden = this.#box.disabled = false;
   }
 
-  #option({ index, name, addresses }) {
-    const option = element("option", `${index}${name ? `: ${name}` : ""} (${count(addresses)} with @)`);
-    option.value = index;
-    return option;
-  }
-
-  #nameOf(delimiter) {
+  // Fill the selects with what there is to choose, and select what the server has found.
+  #fill({ sheet, sheets, encoding, delimiter, column, columns, headerLine, above, lines }) {
+    const { column: columnsOf, header, sheet: sheetsOf, split } = this.#selects;
+    columnsOf.replaceChildren(
+      ...columns.map(({ index, name, addresses }) =>
+        optionOf(index, `${index}${name ? `: ${name}` : ""} (${count(addresses)} with @)`),
+      ),
+    );
+    columnsOf.value = column;
+    const first = [...above.map(({ line }) => line), headerLine, ...lines].filter(Boolean);
+    header.replaceChildren(
+      optionOf("no", "none"),
+      ...first.sort((a, b) => a - b).map((line) => optionOf(line, `line ${count(line)}`)),
+    );
+    header.value = headerLine ?? "no";
+    sheetsOf.replaceChildren(
+      ...sheets.map(({ name, hidden, rows, addresses }) => {
+        const numbers = rows === null ? "" : ` (${count(rows)} rows, ${count(addresses)} addresses)`;
+        return optionOf(name, `${name}${hidden ? ", hidden" : ""}${numbers}`);
+      }),
+    );
+    sheetsOf.value = sheet;
+    split.value = this.#chosen.split ?? "yes";
+    this.#selects.encoding.value = encoding?.replace("utf-8-sig", "utf-8") ?? "";
     const options = [...this.#selects.delimiter.options];
-    return options.find((option) => option.dataset.character === delimiter)?.value ?? "";
+    const known = options.find((option) => option.dataset.character === delimiter);
+    this.#selects.delimiter.value = known?.value ?? "";
   }
 
-  #drawRows(columns, column, rows) {
+  #drawRows({ kind, columns, column, headerLine, above, rows, lines }) {
     const first = Math.max(0, Math.min(column - 1 - SHOWN / 2, columns.length - SHOWN));
     const shown = columns.slice(first, first + SHOWN);
     const classOf = (index) => (index === column ? "chosen" : "");
@@ -122,12 +173,32 @@ export class Preview {
       if (index === column) head.append(" ", element("span", "addresses", "badge"));
       return head;
     });
-    const lines = rows.map((row) => {
-      const line = document.createElement("tr");
-      line.append(...shown.map(({ index }) => element("td", row[index - 1] ?? "", classOf(index))));
-      return line;
-    });
-    this.#box.querySelector("thead tr").replaceChildren(...heads);
-    this.#box.querySelector("tbody").replaceChildren(...lines);
+    const corner = element("th", headerLine ? `Line ${count(headerLine)}` : "Line", "line");
+    corner.scope = "col";
+    const lineOf = (line, cells, name) => {
+      const row = document.createElement("tr");
+      row.className = name;
+      const head = element("th", "", "line");
+      head.scope = "row";
+      head.append(this.#numberOf(line, kind));
+      row.append(head, ...shown.map(({ index }) => element("td", cells[index - 1] ?? "", classOf(index))));
+      return row;
+    };
+    this.#box.querySelector("thead tr").replaceChildren(corner, ...heads);
+    this.#box.querySelector("tbody").replaceChildren(
+      ...above.map(({ line, cells }) => lineOf(line, cells, "above")),
+      ...rows.map((cells, position) => lineOf(lines[position], cells, "")),
+    );
+  }
+
+  // A line's number, which makes that line the header when it is clicked; in a list it is a text.
+  #numberOf(line, kind) {
+    const number = element(kind === "list" ? "span" : "button", count(line));
+    if (kind === "list") return number;
+    number.type = "button";
+    number.value = line;
+    number.title = `Line ${count(line)} is the header`;
+    number.setAttribute("aria-label", number.title);
+    return number;
   }
 }

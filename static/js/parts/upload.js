@@ -7,9 +7,10 @@ import { Preview } from "./preview.js";
 
 // The time from the last key press in the text to its preview.
 const TYPING_MS = 400;
+const SEVERAL = "Each file becomes a batch of its own. Drop them one by one, and upload each.";
 
 // Show a zone over the whole page while a file is dragged over it.
-function wireDrop(zone, isBusy, onFile) {
+function wireDrop(zone, isBusy, onFiles) {
   const hasFile = (event) => event.dataTransfer?.types.includes("Files") && !isBusy();
   addEventListener("dragenter", (event) => {
     if (hasFile(event)) zone.hidden = false;
@@ -24,7 +25,7 @@ function wireDrop(zone, isBusy, onFile) {
     zone.hidden = true;
     if (!hasFile(event)) return;
     event.preventDefault();
-    onFile(event.dataTransfer.files[0]);
+    onFiles(event.dataTransfer.files);
   });
 }
 
@@ -57,7 +58,8 @@ export class Upload {
     text.addEventListener("input", () => this.#paste());
     wireDrop(zone, () => this.#busy, (dropped) => {
       input.value = "";
-      this.#choose(dropped);
+      this.#choose(dropped.length === 1 ? dropped[0] : null);
+      if (dropped.length > 1) complain(this.#elements.error, SEVERAL);
     });
     // A browser keeps the file or the text over a reload.
     if (input.files[0]) this.#choose(input.files[0]);

@@ -1,0 +1,116 @@
+"""Shows how an upload of a file would be read, and what would become of its rows."""
+
+from __future__ import annotations
+
+import codecs
+import io
+from itertools import zip_longest
+from typing import Any, BinaryIO
+
+from batches import accounting
+from batches.accounting import Rows
+from batches.as_json import counts_json, format_json
+from runtime import phrases
+from tabular import columns, reader, workbook
+from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
+
+# The first part of a file that is looked at: bytes of a text, rows of any file.
+PART_BYTES = 1 << 20
+PART_ROWS = 50_000
+# The most rows that are shown, and the most of those above the header.
+ROWS, ABOVE = 10, 10
+
+
+def show(
+    file: BinaryIO, length: int, overrides: Overrides, max_rows: int, *, cut: bool
+) -> dict[str, Any]:
+    """Return how the file, or its first part, would be read, as JSON. Raises IntakeError.
+
+    length: bytes of the file.
+    cut: whether it is only the first part of the file that would be uploaded.
+    """
+    if not workbook.is_workbook(file):
+        cut = cut or length > PART_BYTES
+        file = io.BytesIO(_first_part(file, cut))
+    try:
+        table = reader.read(file, overrides, cut=cut)
+    except IntakeError as error:
+        if cut and error.code == "broken_workbook":
+            raise IntakeError(
+                "partial_workbook",
+                "A workbook can't be read in part. Send the whole file for its preview.",
+            ) from None
+        raise
+    counted = accounting.count(table, PART_ROWS, max_rows)
+    partial = cut or not counted.whole
+    shown = _table_json(table, overrides)
+    return shown | {
+        "sheets": [sheet._asdict() for sheet in table.sheets],
+        "partial": partial,
+        "counts": counts_json(counted.rows),
+        "summary": _summary(counted.rows, partial),
+        "others": _others(shown, counted.rows),
+        "problem": None if partial else counted.problem,
+    }
+
+
+def _summary(rows: Rows, partial: bool) -> str:
+    """Return what becomes of the rows, in words."""
+    parts = [
+        (rows.emails, "email", ""),
+        (rows.duplicates, "duplicate", ""),
+        (rows.without_address, "row without an address", "rows without an address"),
+        (rows.blank, "blank row", ""),
+    ]
+    named = ", ".join(phrases.several(*part) for part in parts if part[0])
+    start = f"The first {rows.total:,} rows" if partial else phrases.several(rows.total, "row")
+    return f"{start}: {named or 'nothing'}."
+
+
+def _first_part(file: BinaryIO, cut: bool) -> bytes:
+    """Return the first PART_BYTES; if the file is cut, without half a character at the end."""
+    part = file.read(PART_BYTES)
+    if not cut:
+        return part
+    utf_16 = part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8")("ignore")
+    decoder.decode(part)
+    return part[: len(part) - len(decoder.getstate()[0])]
+
+
+def _table_json(table: reader.Table, overrides: Overrides) -> dict[str, Any]:
+    """Return the table's format and its first rows."""
+    found, index = table.format, table.format.header_index
+    above, below = table.sample[:index], table.sample[index:]
+    header_line = None
+    if found.header is not None:
+        header_line = below[0][0]
+        below = below[1:]
+    names = found.header or ()
+    counts = columns.count_addresses([cells for _, cells in table.sample], found.columns, names)
+    return format_json(found) | {
+        "why": columns.why(found, counts, overrides),
+        "columns": _columns_json(found, counts),
+        "headerLine": header_line,
+        "above": [{"line": line, "cells": cut_row(cells)} for line, cells in above[-ABOVE:]],
+        "rows": [cut_row(cells) for _, cells in below[:ROWS]],
+        "lines": [line for line, _ in below[:ROWS]],
+    }
+
+
+def _others(table_json: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
+    """Return how many rows have addresses in other columns, in words, and the best of these."""
+    others = [each for each in table_json["columns"] if each["index"] != table_json["column"]]
+    best = max(others, key=lambda each: each["addresses"], default=None)
+    if not rows.others or best is None or not best["addresses"]:
+        return None
+    return {"text": phrases.further_addresses(rows.others), "column": best["index"]}
+
+
+def _columns_json(found: Format, counts: list[int]) -> list[dict[str, Any]]:
+    return [
+        {"index": index, "name": name, "addresses": count}
+        for index, (count, name) in enumerate(
+            zip_longest(counts[:CELLS], cut_row(found.header or ())), start=1
+        )
+    ]
