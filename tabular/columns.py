@@ -148,9 +148,11 @@ def why(found: Format, counts: Sequence[int], overrides: Overrides) -> str | Non
 
 def _choose(names: tuple[str, ...], counts: list[int], rows: Sequence[Row]) -> int:
     ranks = [*map(rank, names), *[Rank.NOTHING] * (len(counts) - len(names))]
+    # A name such as "Private mail" says little if another column has many more addresses.
+    enough = {Rank.NOTHING: 0, Rank.PART: max(counts) / 2, Rank.EXACT: 1}
     best = max(
         range(len(counts)),
-        key=lambda column: (ranks[column] * bool(counts[column]), counts[column]),
+        key=lambda n: (ranks[n] * (counts[n] >= enough[ranks[n]]), counts[n]),
     )
     if counts[best]:
         return best

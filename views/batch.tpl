@@ -2,6 +2,7 @@
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split = batch["verdicts"], batch["rows"]
+% further = split["furtherAddresses"]
 % again = ("was" if ended else "is") if retried == 1 else "were" if ended else "are"
 % percent = phrases.percent(processed, total)
 <nav class="back" aria-label="Breadcrumb"><a href="/">All batches</a></nav>
@@ -32,11 +33,7 @@
     </div>
   </div>
   <p class="accounting">
-    <a href="{{path}}#emails" data-filter data-label="">{{phrases.several(split["total"], "row")}}</a>
-    % if split["furtherAddresses"]:
-    + {{phrases.several(split["furtherAddresses"], "further address", "further addresses")}}
-    % end
-    =
+    <a href="{{path}}#emails" data-filter data-label="">{{phrases.several(split["total"], "row")}}</a>{{f" + {phrases.several(further, 'further address', 'further addresses')}" if further else ""}} =
     <a href="{{path}}#emails" data-filter data-label="">{{count(split["emails"])}} <span data-field="word">{{"checked" if status == "completed" else "email" if split["emails"] == 1 else "emails"}}</span></a>
     % for kind, name, words in (("duplicate", "duplicates", "duplicates"), ("without_address", "withoutAddress", "without an address"), ("blank", "blank", "blank")):
     + <a href="{{path}}?kind={{kind}}#emails" data-filter data-label="{{words}}">{{count(split[name])}} {{"duplicate" if name == "duplicates" and split[name] == 1 else words}}</a>

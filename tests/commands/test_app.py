@@ -41,6 +41,7 @@ class TestUpload:
                 "header": ["email"],
                 "column": 1,
                 "sheet": None,
+                "text": "CSV, utf-8, comma; addresses in column 1, “email”",
             },
             "liveUpdates": True,
         }
@@ -177,6 +178,7 @@ class TestReading:
                 "header": None,
                 "column": 1,
                 "sheet": None,
+                "text": "CSV, utf-8, comma; addresses in column 1",
             },
             "startedAt": None,
             "completedAt": None,

@@ -33,6 +33,9 @@ TABLES = {
     "the column with most": (("a|b", "x@x.de|", "y@x.de|z@x.de", "|u@x.de", "|v@x.de"), (("a", "b"), 0, 1)),
     "the leftmost of equals": (("a@x.de|b@x.de", "c@x.de|d@x.de"), (None, 0, 0)),
     "the known wording of two": (("other|e-mail", "a@x.de|b@x.de", "c@x.de|"), (("other", "e-mail"), 0, 1)),
+    "a word for email, and few addresses": (("old mail|who", "|a@x.de", "|b@x.de", "c@x.de|d@x.de"), (("old mail", "who"), 0, 1)),
+    "a word for email, and half of the most": (("old mail|who", "|a@x.de", "c@x.de|d@x.de"), (("old mail", "who"), 0, 0)),
+    "a known wording, and few addresses": (("mail|who", "|a@x.de", "|b@x.de", "c@x.de|d@x.de"), (("mail", "who"), 0, 0)),
     "a known wording without addresses": (("mail id|contact", "7|a@x.de"), (("mail id", "contact"), 0, 1)),
     "known, and malformed": (("name|email", "Anna|a@@x"), (("name", "email"), 0, 1)),
     "handles are no addresses": (("h|m", "@anna|a@x.de"), (("h", "m"), 0, 1)),
@@ -47,6 +50,23 @@ TABLES = {
 @pytest.mark.parametrize(("rows", "due"), TABLES.values(), ids=TABLES)
 def test_header_and_column(rows, due):
     assert found(*rows) == due
+
+
+@pytest.mark.parametrize(
+    ("rows", "overrides", "due"),
+    [
+        (["mail|who", "a@x.de|b@x.de"], {}, "because of its header"),
+        (["contact|who", "a@x.de|Bob"], {}, "because it has the most addresses"),
+        (["contact|who", "a@x.de|Bob"], {"column": "2"}, "as you chose"),
+        (["contact|who", "Ann|Bob"], {}, "by its position"),
+        (["mail", "a@x.de"], {}, None),
+    ],
+)
+def test_why_a_column_is_taken(rows, overrides, due):
+    cells = [row.split("|") for row in rows]
+    complete = completed(cells, **overrides)
+    counts = columns.count_addresses(cells, complete.columns, complete.header or ())
+    assert columns.why(complete, counts, Overrides(**overrides)) == due
 
 
 def test_what_is_said_is_taken():

@@ -160,7 +160,7 @@ def test_the_api_and_what_is_watched(project):
                 project.await_quiet()
             project.type(command)
         results = [path.name for path in project.folder.glob("people.results*")]
-        assert len(results) == 2
+        assert len(results) == 3
         assert app.stop() == 0
     finally:
         assert worker.stop() == 0
