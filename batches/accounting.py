@@ -14,7 +14,7 @@ from batches.duplicates import AddressSet
 from batches.kept_files import SkippedRows
 from tabular import columns
 from tabular.addresses import addresses_in, are_plain, is_blank
-from tabular.formats import IntakeError
+from tabular.formats import IntakeError, naming_sheet
 from tabular.reader import Table
 
 # The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
@@ -92,7 +92,7 @@ def read_addresses(
     Two addresses that differ in case only are the same. Raises IntakeError.
     """
     at_sign_seen = False
-    with closing(AddressSet()) as known:
+    with closing(AddressSet()) as known, naming_sheet(table.format.sheet):
         for piece in _all_addresses(table, counts, max_rows, skipped):
             addresses, lines = piece.addresses, piece.lines
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)

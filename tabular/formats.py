@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -41,6 +42,17 @@ class IntakeError(ValueError):
         super().__init__(message if line is None else f"Line {line:,}: {message}")
         self.code = code
         self.line = line
+
+
+@contextmanager
+def naming_sheet(sheet: str | None) -> Iterator[None]:
+    """Name the sheet in an IntakeError of one of its lines; None for a file that is no workbook."""
+    try:
+        yield
+    except IntakeError as error:
+        if sheet is not None and error.line is not None:
+            error.args = (f"Sheet {sheet!r}, l{str(error)[1:]}",)
+        raise
 
 
 Kind = Literal["csv", "list", "html", "vcard", "xlsx", "xlsm", "xlsb", "xls", "ods"]

@@ -12,7 +12,7 @@ from itertools import chain
 from typing import BinaryIO
 
 from tabular import columns, detect, documents, headers, kinds, workbook
-from tabular.formats import Format, IntakeError, Overrides
+from tabular.formats import Format, IntakeError, Overrides, naming_sheet
 from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
 
 # The most rows of a sample, and the characters at which it ends.
@@ -60,23 +60,29 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
         kind = _text_kind(file, overrides)
         rest = blocks(file, kind, cut=cut)
     try:
-        first, sample, ended = _first_rows(rest, kind)
-        if not sample:
-            what = f"The sheet {kind.sheet!r}" if kind.sheet else "The file"
-            raise IntakeError(
-                "empty_file", f"{what} is empty. Choose one with an address per line."
-            )
-        if cut and ended and len(sample) > 1:
-            sample.pop()
-        numbers, cells = zip(*sample, strict=True)
-        if cut and ended:
-            first = [Block(numbers, rows=cells)]
-        columns.width_of(numbers, cells)
-        found = columns.complete(kind, numbers, cells, overrides)
+        with naming_sheet(kind.sheet):
+            found, sample, first = _look(rest, kind, overrides, cut=cut)
     except BaseException:
         rest.close()
         raise
     return Table(found, sheets, sample, first, rest)
+
+
+def _look(
+    rest: Iterator[Block], kind: Format, overrides: Overrides, *, cut: bool
+) -> tuple[Format, list[tuple[int, list[str]]], list[Block]]:
+    """Return the whole format, the sample, and the blocks that it comes from."""
+    first, sample, ended = _first_rows(rest, kind)
+    if not sample:
+        what = f"The sheet {kind.sheet!r}" if kind.sheet else "The file"
+        raise IntakeError("empty_file", f"{what} is empty. Choose one with an address per line.")
+    if cut and ended and len(sample) > 1:
+        sample.pop()
+    numbers, cells = zip(*sample, strict=True)
+    if cut and ended:
+        first = [Block(numbers, rows=cells)]
+    columns.width_of(numbers, cells)
+    return columns.complete(kind, numbers, cells, overrides), sample, first
 
 
 def _text_kind(file: BinaryIO, overrides: Overrides) -> Format:

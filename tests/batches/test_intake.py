@@ -11,7 +11,7 @@ from batches import accounting, intake, kept_files
 from batches.accounting import Rows
 from batches.intake import IntakeError
 from harness.books import assert_books_balance, emails, query
-from harness.files import csv_of, rows_of
+from harness.files import csv_of, rows_of, workbook
 from tabular import reader, text
 from tabular.formats import Format, Overrides
 from web import uploads
@@ -144,6 +144,14 @@ def test_a_file_that_cannot_be_a_batch_is_refused_whole(database, content, code,
     assert (error.code, uploads.status_of(error.code), error.line) == (code, status, line)
     assert str(error).startswith(f"Line {line:,}: ") if line else "Line" not in str(error)
     assert query("SELECT (SELECT count(*) FROM batch), (SELECT count(*) FROM email)") == [(0, 0)]
+
+
+def test_an_error_in_a_workbook_names_the_sheet(database):
+    rows = [["mail"], *[[f"user{n}@x.de"] for n in range(12)]]
+    with pytest.raises(IntakeError) as caught:
+        store(workbook({"Read me": [["Hello"]], "Members": rows}), max_rows=10)
+    assert str(caught.value).startswith("Sheet 'Members', line 12: the file has more than 10 rows")
+    assert caught.value.line == 12
 
 
 def test_junk_is_refused_and_never_an_accident(database):
