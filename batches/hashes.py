@@ -53,7 +53,12 @@ class HashSet:
         if not len(hashes):
             return
         places, bits = _filtered(hashes)
-        np.bitwise_or.at(self._filter, places, bits)
+        # Of bits for the same byte, this keeps one, and the others come next. bitwise_or.at() takes
+        # four times as long.
+        while len(places):
+            self._filter[places] |= bits
+            lost = self._filter[places] & bits == 0
+            places, bits = places[lost], bits[lost]
         run = np.sort(hashes & _HASH | numbers)
         self._held += len(run)
         full = self._held > _MOST

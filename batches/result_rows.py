@@ -69,7 +69,7 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
         return block
     rows = block.cells(found.delimiter or ",")
     cells = address_cells(rows, found)
-    if are_plain(cells):
+    if are_plain("\n".join(cells), len(cells)):
         return block
     there = [addresses_in(cell, split=found.splits) or [""] for cell in cells]
     for position in range(min(above, len(rows))):

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from runtime.phrases import shorten
@@ -104,7 +105,7 @@ class Format:
         """Whether this is a results file of the product that was uploaded again."""
         return bool(self.result_columns)
 
-    @property
+    @cached_property
     def result_columns(self) -> tuple[int, ...]:
         return result_columns(self.header or ())
 
