@@ -31,6 +31,10 @@ _LABEL = re.compile(r"[^\W\d_][\w -]{0,40}:\s*(?=[^\s:])")
 # one piece.
 _PIECE = re.compile(r'(?:"(?:\\.|[^"\\])*+"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])++', re.S)
 _IN_BRACKETS = re.compile(r"<([^<>]*@[^<>]*)>")
+_SEPARATOR = re.compile(r"[,;\r\n\t]")
+# Characters of a cell with which it is worth while to look first whether all addresses are plain: a
+# million on a line take less than a second instead of 13.
+LONG = 1000
 # As Google separates several values in a cell.
 _GOOGLE = " ::: "
 
@@ -60,6 +64,10 @@ def addresses_in(cell: str, *, split: bool = True) -> list[str]:
 
     split: whether a cell may have several.
     """
+    if split and len(cell) > LONG:
+        plain = [*filter(None, map(str.strip, _SEPARATOR.split(cell)))]
+        if are_plain("\n".join(plain), len(plain)):
+            return plain
     pieces = _pieces(cell) if split else [cell]
     found = [address for piece in pieces for address in _in_piece(piece, split)]
     # A part of a name before a comma, as in `Smith, Anna <a@x.de>`, is no address.
@@ -70,6 +78,9 @@ def addresses_in(cell: str, *, split: bool = True) -> list[str]:
 
 def end_of_complete(text: str) -> int:
     """Return where the last piece with an address ends that more text can't change; 0 for none."""
+    if not any(opening in text for opening in '"<('):  # nothing reaches over a separator
+        end = max(map(text.rfind, ",;\r\n\t")) + 1
+        return end if "@" in text[:end] else 0
     end = before = 0
     for found in _PIECE.finditer(text):
         end = before

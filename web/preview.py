@@ -63,8 +63,8 @@ def _summary(rows: Rows, partial: bool) -> str:
         (rows.blank, "blank row", ""),
     ]
     named = ", ".join(phrases.several(*part) for part in parts if part[0])
-    start = f"The first {rows.total:,} rows" if partial else phrases.several(rows.total, "row")
-    return f"{start}: {named or 'nothing'}."
+    where = " in the first part" if partial else ""
+    return f"{phrases.several(rows.total, 'row')}{where}: {named or 'nothing'}."
 
 
 def _first_part(file: BinaryIO, cut: bool) -> bytes:

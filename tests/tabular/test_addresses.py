@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tabular import addresses
 from tabular.addresses import addresses_in, are_plain, cleaned, is_blank
 
 CELLS = {
@@ -77,3 +78,13 @@ def test_whatever_is_in_a_cell_no_address_is_blank_and_none_changes_again(cell):
 def test_many_cells_are_plain_only_if_each_is(cells):
     if are_plain("\n".join(cells), len(cells)):
         assert all(addresses_in(cell) == [cell] for cell in cells if cell)
+
+
+@given(
+    st.lists(st.sampled_from(["a@x.de", "b@y.de", "", " ", "Bob <c@z.de>", "d@x.de.", "é@x.de"]))
+)
+def test_a_long_cell_is_taken_apart_as_a_short_one_is(pieces):
+    short = ",".join(pieces)
+    long = short + "," * addresses.LONG
+    if any("@" in piece for piece in pieces):
+        assert addresses_in(long) == addresses_in(short)
