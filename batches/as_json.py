@@ -150,7 +150,7 @@ def email_json(found: Found) -> dict[str, Any]:
         "status": found.status,
         "verdict": reasons.verdict(found.status, found.reason),
         "reason": found.reason,
-        "explanation": reasons.explanation(found.reason),
+        "explanation": reasons.explanation(found.reason, found.email),
         "suggestion": risks.suggestion(found.email, found.reason),
         "normalized": "" if found.reason in syntax.MALFORMED else syntax.normalized(found.email),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 from isal import isal_zlib
@@ -124,17 +124,16 @@ class _KeptFile(io.RawIOBase):
 
 
 def skipped(
-    batch_id: int, kind: str | None, after: tuple[int, int], limit: int
+    batch_id: int, kinds: Sequence[str], after: tuple[int, int], limit: int
 ) -> list[SkippedRow]:
     """Return the first `limit` rows that became no emails after a line and the part of its row.
 
-    kind: one of KINDS, or None for all.
+    kinds: those of KINDS that are wanted.
     """
     line, part = after
     query = SkippedRow.select().where(
         SkippedRow.batch_id == batch_id,
         Tuple(SkippedRow.row_number, SkippedRow.part) > Tuple(line, part),
+        SkippedRow.kind.in_(kinds),
     )
-    if kind is not None:
-        query = query.where(SkippedRow.kind == kind)
     return list(query.order_by(SkippedRow.row_number, SkippedRow.part).limit(limit))

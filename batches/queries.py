@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from peewee import SQL
 
+from batches.filters import CONTAINS, EMAIL, Filter
 from models import Action, Batch
 from postgres.database import fetch_value, pool
-from processors import reasons
 from processors.syntax import MAX_CHARACTERS
 from runtime.phrases import shorten
 
@@ -58,10 +58,6 @@ def actions(batch_id: int) -> list[Action]:
     return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
 
 
-# Whether one text contains another, ignoring case. ILIKE starts a comparison at each character: ten
-# times as slow in a long text that repeats the beginning of the search term.
-_CONTAINS = "strpos(lower({}), lower({})) > 0"
-
 # The most batches that one call of find_batches() examines, so that it is never slow.
 MAX_BATCHES = 10_000
 
@@ -91,7 +87,7 @@ def find_batches(
     if status:
         query = query.where(Batch.status == status)
     if containing:
-        query = query.where(SQL(_CONTAINS.format("filename", "%s"), (containing,)))
+        query = query.where(SQL(CONTAINS.format("filename", "%s"), (containing,)))
     found = list(query.limit(limit + 1))
     if len(found) > limit:
         return found[:limit], found[limit - 1].id
@@ -116,30 +112,6 @@ MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
 PIECE = 5_000
 
-# The part of an address that is searched; all of an endless one would take long.
-_EMAIL = f"left(email, {MAX_CHARACTERS})"
-# Each filter is a pair: a condition on an email, and a condition on the chunks that may have such
-# emails. There is no index on an email's outcome, but a chunk has counts by reason. The reasons of
-# a team's own processor are in no catalogue and may stand for failed or for risky emails.
-_NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
-_NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
-_ANY = "true"
-_STATUS = {
-    "pending": ("status = 'pending'", "done <= last_id - first_id"),
-    # A chunk that is being retried may have processed emails although its `done` is 0.
-    "processed": ("status = 'processed'", _ANY),
-    "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
-}
-_VERDICT = {
-    "ok": ("status = 'processed' AND reason IS NULL", _ANY),
-    "risky": (
-        "status = 'processed' AND reason <> ALL (%(unknown)s)",
-        "reasons - %(not_risky)s::text[] <> '{}'",
-    ),
-    "unknown": ("reason = ANY (%(unknown)s)", "reasons ?| %(unknown)s"),
-    "invalid": _STATUS["failed"],
-}
-
 
 @dataclass(frozen=True)
 class Found:
@@ -157,38 +129,17 @@ class Found:
 
 
 def find_emails(
-    batch_id: int,
-    *,
-    status: str | None = None,
-    verdict: str | None = None,
-    reason: str | None = None,
-    containing: str | None = None,
-    after: int = 0,
-    limit: int,
+    batch_id: int, wanted: Filter, *, after: int = 0, limit: int
 ) -> tuple[list[Found], int | None]:
-    """Return the emails of a batch that match every argument, by id, and the next page's `after`.
+    """Return the emails of a batch that are wanted, by id, and the next page's `after`.
 
     A page may be short or empty although there is a next one, because at most MAX_SCANNED emails
-    are examined, for about MAX_SECONDS. `containing` is a part of the address; case is ignored.
-    Only the first MAX_CHARACTERS of an address are searched and returned.
+    are examined, for about MAX_SECONDS. Only the first MAX_CHARACTERS of an address are returned.
     """
-    conditions = [_STATUS[status]] if status else []
-    conditions += [_VERDICT[verdict]] if verdict else []
-    conditions += [("reason = %(reason)s", "reasons ? %(reason)s")] if reason else []
-    conditions += [(_CONTAINS.format(_EMAIL, "%(containing)s"), _ANY)] if containing else []
-    email_condition = " AND ".join(email for email, _ in conditions) or _ANY
-    parameters = {
-        "batch_id": batch_id,
-        "reason": reason,
-        "containing": containing,
-        "unknown": list(reasons.UNKNOWN),
-        "not_failed": _NOT_FAILED,
-        "not_risky": _NOT_RISKY,
-        "after": after,
-    }
+    email_condition, chunk_condition, parameters = wanted.conditions()
+    parameters |= {"batch_id": batch_id, "after": after}
     found: list[Found] = []
     scanned, deadline = 0, time.monotonic() + MAX_SECONDS
-    chunk_condition = " AND ".join(chunk for _, chunk in conditions) or _ANY
     for number, first_id, last_id in _pieces(chunk_condition, parameters, after):
         late = scanned and time.monotonic() >= deadline
         if scanned >= MAX_SCANNED or number == MAX_CHUNKS or late:
@@ -237,7 +188,7 @@ MAX_DOMAINS = 100
 # Reads each chunk as a range of the primary key. OFFSET 0 keeps the planner to that: a new batch
 # has no statistics, which could lead it to another plan.
 _TYPO_DOMAINS = f"""
-SELECT lower(substring({_EMAIL} FROM '[^@]*$')) AS domain, count(*) AS number
+SELECT lower(substring({EMAIL} FROM '[^@]*$')) AS domain, count(*) AS number
 FROM chunk CROSS JOIN LATERAL (
   SELECT email FROM email
   WHERE batch_id = %(batch_id)s AND id BETWEEN first_id AND last_id AND reason = 'likely_typo'

@@ -48,8 +48,9 @@ class RowResult(NamedTuple):
         return self.status in reasons.STATUSES
 
     @property
-    def verdict(self) -> str | None:
-        return reasons.verdict(self.status, self.reason) if self.is_email else None
+    def is_plain(self) -> bool:
+        """Whether this is an email that was processed without a reason."""
+        return self.status == "processed" and self.reason is None
 
 
 # Rows of a block that are not emails processed without a reason: the position of each, in order,
@@ -109,7 +110,7 @@ class ResultWriter:
         self._old = frozenset(found.result_columns)
         self._width = found.columns - len(self._old)
         self._joined = self._delimiter.join
-        self._ok = self._joined(["", _outcome("processed", None, self._delimiter), "", ""])
+        self._ok = self._joined(["", _outcome("processed", None, "", self._delimiter), "", ""])
 
     @property
     def width(self) -> int:
@@ -122,32 +123,22 @@ class ResultWriter:
         names[self._format.column] = "email"
         return f"{self._joined([*names, *RESULT_COLUMNS])}\n".encode()
 
-    def pieces(self, block: Block, others: Others, verdict: str | None) -> Iterator[bytes]:
-        """Yield the block's rows, or only the header and the emails with this verdict.
-
-        A piece has MAX_CELLS cells at most, or one row.
-        """
+    def pieces(self, block: Block, others: Others) -> Iterator[bytes]:
+        """Yield the block's rows. A piece has MAX_CELLS cells at most, or one row."""
         for start in range(0, len(block), self._rows):
             stop = start + self._rows
             begin, end = (bisect_left(others, at, key=itemgetter(0)) for at in (start, stop))
             here = [(position - start, result) for position, result in others[begin:end]]
-            text = self._text(block.part(start, stop), here, verdict)
-            if text:
-                yield self._encoded(text)
+            yield self._encoded(self._text(block.part(start, stop), here))
 
-    def _text(self, block: Block, others: Others, verdict: str | None) -> str:
+    def _text(self, block: Block, others: Others) -> str:
         lines, addresses = self._lines(block)
         # Each row has four parts: its line, its result columns, its normal form and a line break.
-        parts = [""] * 4 * len(lines)
-        if verdict in (None, "ok"):
-            parts = ["", self._ok, "", "\n"] * len(lines)
-            parts[::4] = lines
-            parts[2::4] = self._normal_forms(addresses, others)
+        parts = ["", self._ok, "", "\n"] * len(lines)
+        parts[::4] = lines
+        parts[2::4] = self._normal_forms(addresses, others)
         for position, result in others:
-            row = [""] * 4
-            if result is None or verdict in (None, result.verdict):
-                row = [lines[position], self._columns(result, addresses[position]), "", "\n"]
-            parts[4 * position : 4 * position + 4] = row
+            parts[4 * position + 1] = self._columns(result, addresses[position])
         text = "".join(parts)
         # Only a workbook's cells have a CR. Spreadsheets read it right if all cells are in quotes.
         return "".join(_quoted_lines(text, self._delimiter)) if "\r" in text else text
@@ -210,7 +201,8 @@ class ResultWriter:
         if result.is_email and result.reason not in syntax.MALFORMED:
             suggestion = self._cell(risks.suggestion(address, result.reason))
             form = self._cell(syntax.normalized(address))
-        outcome = _outcome(result.status, result.reason, self._delimiter)
+        explanation = reasons.explanation(result.reason, address)
+        outcome = _outcome(result.status, result.reason, explanation, self._delimiter)
         return self._joined(["", outcome, suggestion, form])
 
     def _cell(self, address: str) -> str:
@@ -219,7 +211,7 @@ class ResultWriter:
 
 
 @lru_cache(1 << 10)
-def _outcome(status: str, reason: str | None, delimiter: str) -> str:
+def _outcome(status: str, reason: str | None, explanation: str, delimiter: str) -> str:
     """Return the status, verdict, reason and explanation of a row other than a duplicate."""
     if status == "blank":
         cells = ["", "", "", ""]
@@ -227,7 +219,7 @@ def _outcome(status: str, reason: str | None, delimiter: str) -> str:
         cells = [status, "", "", "This row has no address."]
     else:
         verdict = reasons.verdict(status, reason) or ""
-        cells = [status, verdict, reason or "", reasons.explanation(reason)]
+        cells = [status, verdict, reason or "", explanation]
     return next(_csv_lines([cells], delimiter))
 
 

@@ -14,13 +14,14 @@ from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from itertools import chain
+from itertools import chain, islice
 from operator import itemgetter
 from typing import Any
 
 import models
 from batches import kept_files, snapshots
-from batches.as_json import email_json
+from batches.as_json import email_json, skipped_json
+from batches.filters import Filter
 from batches.queries import Found
 from batches.result_rows import ResultWriter, RowResult, taken_apart
 from models import Batch
@@ -30,8 +31,6 @@ from tabular import reader, workbook_writer
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.text import Block
 
-# The parts of the results that can be downloaded by themselves, each with its verdict.
-ONLY = {"failed": "invalid", "ok": "ok", "risky": "risky", "unknown": "unknown"}
 # The most emails or skipped rows in a page, and the bytes of addresses at which a page of emails
 # ends.
 PAGE, PAGE_BYTES = 4_000, 1 << 20
@@ -53,36 +52,32 @@ class IncompleteError(Exception):
     """Rows of the batch are missing, because it is being deleted."""
 
 
-def jsonl_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
-    """Yield a line of JSON for each email, by id, or for those of one part. Raises IncompleteError.
+def jsonl_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
+    """Yield a line of JSON for each wanted email, by id, or for each wanted row without one.
 
-    `only` is a key of ONLY.
+    Raises IncompleteError.
     """
-    verdict = ONLY[only] if only else None
-    for page in _pages(batch):
-        lines = [
-            json.dumps(email_json(found), ensure_ascii=False) + "\n"
-            for found in page
-            if verdict is None or reasons.verdict(found.status, found.reason) == verdict
-        ]
+    pages = _skipped_json(batch, wanted) if wanted.kind else _emails_json(batch, wanted)
+    for page in pages:
+        lines = [json.dumps(each, ensure_ascii=False) + "\n" for each in page]
         yield "".join(lines).encode()
 
 
-def csv_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
-    """Yield the file's rows with RESULT_COLUMNS added, or the header and the rows of one part.
+def csv_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
+    """Yield the header and the wanted rows of the file, with RESULT_COLUMNS added.
 
-    `only` is a key of ONLY. Raises FileNotKeptError and IncompleteError.
+    Raises FileNotKeptError and IncompleteError.
     """
     writer = ResultWriter(_format(batch), defuses=True)
-    with closing(_text(batch, writer, only)) as pieces:
+    with closing(_text(batch, writer, wanted)) as pieces:
         yield BOM_UTF8 + next(pieces, b"")  # tells Excel that the file is UTF-8
         yield from pieces
 
 
-def xlsx_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
+def xlsx_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
     """Yield a workbook with the rows of csv_pieces().
 
-    Raises TooLargeError as well if they don't fit into a sheet.
+    Raises TooLargeError as well if the file's rows don't fit into a sheet.
     """
     found = _format(batch)
     writer = ResultWriter(found, defuses=False)
@@ -90,8 +85,12 @@ def xlsx_pieces(batch: Batch, only: str | None) -> Iterator[bytes]:
     if rows > workbook_writer.MAX_ROWS or writer.width > workbook_writer.MAX_COLUMNS:
         raise TooLargeError(f"batch {batch.id}: {rows} rows of {writer.width} columns")
     verdicts = {writer.width - len(RESULT_COLUMNS) + 1: {name: name for name in reasons.VERDICTS}}
-    header = 0 if found.header is None or only else found.header_index
-    with closing(_text(batch, writer, only)) as pieces:
+    header = 0
+    if found.header is not None and found.header_index:
+        # The rows above the header are those without an email that come first.
+        above = islice(chain.from_iterable(_skipped(batch)), found.header_index)
+        header = sum(result.status in wanted.kinds for result in above)
+    with closing(_text(batch, writer, wanted)) as pieces:
         lines = chain.from_iterable(io.StringIO(each.decode(), newline="") for each in pieces)
         table = csv.reader(lines, delimiter=found.delimiter or ",")
         yield from workbook_writer.pieces(table, header, verdicts)
@@ -103,13 +102,13 @@ def _format(batch: Batch) -> Format:
     return Format.from_json(batch.format)
 
 
-def _text(batch: Batch, writer: ResultWriter, only: str | None) -> Generator[bytes, None, None]:
+def _text(batch: Batch, writer: ResultWriter, wanted: Filter) -> Generator[bytes, None, None]:
     found = _format(batch)
     with (
         closing(kept_files.open_kept(batch.id)) as file,
         closing(reader.blocks(file, found)) as blocks,
     ):
-        yield from _rows(blocks, found, batch, writer, ONLY[only] if only else None)
+        yield from _rows(blocks, found, batch, writer, wanted)
 
 
 def _rows(
@@ -117,14 +116,14 @@ def _rows(
     found: Format,
     batch: Batch,
     writer: ResultWriter,
-    verdict: str | None,
+    wanted: Filter,
 ) -> Iterator[bytes]:
-    """Yield the header and the rows, or only the rows with the verdict.
+    """Yield the header and the wanted rows.
 
-    Most rows are emails that were processed without a reason; only the results of the others are
-    read from the database.
+    Most rows are emails that were processed without a reason; unless these are filtered, only the
+    results of the others are read from the database.
     """
-    marked, skipped = _ByLine(_read_ahead(_marked(batch))), _ByLine(_skipped(batch))
+    marked, skipped = _ByLine(_read_ahead(_marked(batch, wanted))), _ByLine(_skipped(batch))
     emails = 0
     # Rows above the header, or above the data, counted from the block's first row.
     above, first = found.header_index, True
@@ -133,22 +132,40 @@ def _rows(
         block = taken_apart(rows, found, max(above, header + 1))
         last = block.numbers[-1]
         others = _skipped_rows(block, skipped.until(last), header)
-        reasons_here = marked.until(last)
-        places = _places([each.id - 1 - emails for each in reasons_here], others)
+        marked_here = marked.until(last)
+        places = _places([each.id - 1 - emails for each in marked_here], others)
         there = [block.numbers[place] for place in places if place < len(block)]
-        if there != [each.line for each in reasons_here]:
+        if there != [each.line for each in marked_here]:
             raise IncompleteError(f"batch {batch.id}: rows of its file are not where they were")
         emails += len(block) - len(others)
         above -= len(rows)
-        others = sorted([*others, *zip(places, reasons_here, strict=True)], key=itemgetter(0))
+        others = sorted([*others, *zip(places, marked_here, strict=True)], key=itemgetter(0))
         # Only after the first results are read: an error before the first piece becomes a response.
         if found.header is None and first:
             yield writer.header()
         first = False
-        yield from writer.pieces(block, others, verdict)
+        if wanted.name:
+            block, others = _only(block, others, wanted)
+        yield from writer.pieces(block, others)
     rest = marked.until(models.MAX_LINE) + skipped.until(models.MAX_LINE)
     if rest or emails != batch.total_emails:
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
+
+
+def _only(
+    block: Block, others: list[tuple[int, RowResult | None]], wanted: Filter
+) -> tuple[Block, list[tuple[int, RowResult | None]]]:
+    """Return the header, the emails in `others` and the wanted rows without an email."""
+    kept = [
+        (position, result)
+        for position, result in others
+        if result is None or result.is_email or result.status in wanted.kinds
+    ]
+    picked = enumerate(result for _, result in kept)
+    return (
+        block.picked([position for position, _ in kept]),
+        [(n, result) for n, result in picked if result is None or not result.is_plain],
+    )
 
 
 def _skipped_rows(
@@ -205,16 +222,25 @@ def _read_ahead(pages: Iterator[list[RowResult]]) -> Iterator[list[RowResult]]:
             yield page
 
 
-def _marked(batch: Batch) -> Iterator[list[RowResult]]:
-    """Yield the emails with a reason and the pending ones, by line. Raises IncompleteError."""
+def _marked(batch: Batch, wanted: Filter) -> Iterator[list[RowResult]]:
+    """Yield the wanted emails by line, or, if all are, those with a reason and the pending ones.
+
+    Raises IncompleteError.
+    """
+    if wanted.kind:
+        return
+    condition, _, parameters = wanted.conditions()
+    if not wanted.name:
+        condition = "(reason IS NOT NULL OR status = 'pending')"
     for first in range(1, batch.total_emails + 1, MARKED_PAGE):
         rows = _read(
             batch,
             "SELECT row_number, status, reason, NULL, 0, id FROM email"
-            " WHERE batch_id = %s AND id BETWEEN %s AND %s"
-            " AND (reason IS NOT NULL OR status = 'pending') ORDER BY id",
-            first,
-            first + MARKED_PAGE - 1,
+            " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            f" AND {condition} ORDER BY id",
+            **parameters,
+            first=first,
+            last=first + MARKED_PAGE - 1,
         )
         yield [*map(RowResult._make, rows)]
 
@@ -225,41 +251,60 @@ def _skipped(batch: Batch) -> Iterator[list[RowResult]]:
     while rows := _read(
         batch,
         "SELECT row_number, kind, NULL, first_row, part, 0 FROM skipped_row"
-        " WHERE batch_id = %s AND (row_number, part) > (%s, %s)"
-        " ORDER BY row_number, part LIMIT %s",
-        *after,
-        PAGE,
+        " WHERE batch_id = %(batch_id)s AND (row_number, part) > %(after)s"
+        " ORDER BY row_number, part LIMIT %(most)s",
+        after=after,
+        most=PAGE,
     ):
         yield [*map(RowResult._make, rows)]
         after = rows[-1][0], rows[-1][4]
 
 
-def _pages(batch: Batch) -> Iterator[list[Found]]:
-    """Yield all emails of the batch in pages. Raises IncompleteError if one is missing."""
+def _skipped_json(batch: Batch, wanted: Filter) -> Iterator[list[dict[str, Any]]]:
+    """Yield the wanted rows without an email, in pages. Raises IncompleteError."""
+    after = (0, 0)
+    while True:
+        with session():
+            rows = kept_files.skipped(batch.id, wanted.kinds, after, PAGE)
+            _refuse_deleted(batch)
+        if not rows:
+            return
+        yield [*map(skipped_json, rows)]
+        after = rows[-1].row_number, rows[-1].part
+
+
+def _emails_json(batch: Batch, wanted: Filter) -> Iterator[list[dict[str, Any]]]:
+    """Yield the wanted emails, in pages. Raises IncompleteError if an email is missing."""
+    condition, _, parameters = wanted.conditions()
     last = 0
     while last < batch.total_emails:
         rows = _read(
             batch,
-            "SELECT id, email, row_number, status, reason FROM ("
+            f"SELECT {condition}, id, email, row_number, status, reason FROM ("
             "  SELECT *,"
             "   sum(octet_length(email)) OVER (ORDER BY id) - octet_length(email) AS before"
-            "  FROM email WHERE batch_id = %s AND id BETWEEN %s AND %s"
-            ") AS page WHERE before < %s ORDER BY id",
-            last + 1,
-            last + PAGE,
-            PAGE_BYTES,
+            "  FROM email WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            ") AS page WHERE before < %(bytes)s ORDER BY id",
+            **parameters,
+            first=last + 1,
+            last=last + PAGE,
+            bytes=PAGE_BYTES,
         )
         if not rows:
             raise IncompleteError(f"batch {batch.id}: it has no email {last + 1}")
-        yield [Found(*row) for row in rows]
-        last = rows[-1][0]
+        yield [email_json(Found(*row)) for is_wanted, *row in rows if is_wanted]
+        last = rows[-1][1]
 
 
-def _read(batch: Batch, sql: str, *parameters: int) -> list[Any]:
+def _read(batch: Batch, sql: str, **parameters: object) -> list[Any]:
     """Return rows of the batch. Raises IncompleteError if the batch is being deleted."""
     with session():
-        rows = list(pool.execute_sql(sql, (batch.id, *parameters)).fetchall())
-        # Looked up afterwards: a batch is marked as deleted before its first row is removed.
-        if not snapshots.present([batch.id]):
-            raise IncompleteError(f"batch {batch.id} has been deleted")
+        rows = list(pool.execute_sql(sql, {**parameters, "batch_id": batch.id}).fetchall())
+        _refuse_deleted(batch)
     return rows
+
+
+def _refuse_deleted(batch: Batch) -> None:
+    # Looked up afterwards: a batch is marked as deleted before its first row is removed.
+    if not snapshots.present([batch.id]):
+        raise IncompleteError(f"batch {batch.id} has been deleted")

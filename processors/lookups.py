@@ -124,6 +124,27 @@ def _nameserver(text: str) -> _Nameserver:
         return _Nameserver(parts.hostname or "", parts.port or 53)
 
 
+def _host(record: Any) -> str:
+    """Return the name or address that an MX, A or AAAA record gives; empty for a Null MX."""
+    if record.rdtype == MX:
+        name: str = record.exchange.to_text(omit_final_dot=True).lower()
+        return name.removeprefix(".")
+    return str(record.address)
+
+
+def _is_nowhere(host: str) -> bool:
+    """Return whether no mail can be sent to the host: it is nothing, or the sender's own machine.
+
+    Domains that are parked, or blocked by the resolver, have such addresses.
+    """
+    try:
+        address: Any = ipaddress.ip_address(host)
+    except ValueError:
+        return host in ("", "localhost", "localhost.localdomain") or host.endswith(".localhost")
+    address = getattr(address, "ipv4_mapped", None) or address
+    return bool(address.is_loopback or address.is_unspecified)
+
+
 def _text(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
@@ -284,9 +305,13 @@ class Lookups:
             for kind in (MX, A, AAAA):
                 answer = await self._resolver.resolve(name, kind, raise_on_no_answer=False)
                 ttl = min(ttl, answer.chaining_result.minimum_ttl)
-                if answer.rrset is not None:
-                    null = kind == MX and all(mx.exchange == dns.name.root for mx in answer.rrset)
-                    return ("null_mx" if null else None), ttl
+                if answer.rrset is None:
+                    continue
+                hosts = [_host(record) for record in answer.rrset]
+                if not all(map(_is_nowhere, hosts)):
+                    return None, ttl
+                if kind == MX:  # which counts alone, whatever the domain's own addresses are
+                    return ("null_mx" if not any(hosts) else "no_mail_server"), ttl
         except dns.resolver.NXDOMAIN as error:
             responses = error.kwargs["responses"].values()
             ttls = (response.resolve_chaining().minimum_ttl for response in responses)

@@ -11,6 +11,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from runtime import characters
+
 STATUSES = ("pending", "processed", "failed")
 VERDICTS = ("ok", "risky", "unknown", "invalid")
 # The key for the sum of a batch's rarer reasons if there are too many; no processor may yield it.
@@ -119,10 +121,15 @@ def verdict(status: str, reason: str | None) -> str | None:
     return "unknown" if reason in UNKNOWN else "risky"
 
 
-def explanation(reason: str | None) -> str:
-    """Return the reason as a sentence, made of its words if it isn't built in; empty for None."""
+def explanation(reason: str | None, address: str = "") -> str:
+    """Return the reason as a sentence, made of its words if it isn't built in; empty for None.
+
+    With the address, the sentence names what can't be seen there.
+    """
     if not reason:
         return ""
+    if reason == "invisible_characters" and (found := characters.named(address)):
+        return f"{CATALOGUE[reason].explanation.rstrip('.')}: {found}."
     if reason in CATALOGUE:
         return CATALOGUE[reason].explanation
     words = " ".join(reason.replace("_", " ").split())

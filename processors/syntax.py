@@ -26,7 +26,7 @@ from email_validator import (
 
 from processors import as_lines
 from processors.mailboxes import ROLES, pattern_of
-from runtime.characters import INVISIBLE
+from runtime.characters import has_invisible
 
 
 class Syntax(NamedTuple):
@@ -88,12 +88,6 @@ _REASONS = (
 _TOO_LONG = Syntax("too_long", None, None)
 # All reasons for a malformed address.
 MALFORMED = frozenset(code for _, code in _REASONS) | {"bad_syntax", "invisible_characters"}
-_INVISIBLE = re.compile(f"[{INVISIBLE}]")
-
-
-def invisible(address: str) -> list[str]:
-    """Return the invisible characters in an address, each as U+…, in their order."""
-    return [f"U+{ord(each):04X}" for each in _INVISIBLE.findall(address)]
 
 
 def _size(text: str) -> int:
@@ -113,7 +107,7 @@ def by_library(address: str) -> Syntax:
     try:
         valid = validate_email(address, check_deliverability=False)
     except EmailNotValidError as error:
-        reason = "invisible_characters" if invisible(address) else _reason(error)
+        reason = "invisible_characters" if has_invisible(address) else _reason(error)
         return Syntax(reason, None, None)
     return Syntax(None, valid.normalized, valid.ascii_domain)
 

@@ -221,7 +221,7 @@ class Settings:
     """All settings.
 
     `path` is the file that they came from.
-    `lacking` has the default of each setting that the file doesn't name, by section and key.
+    `lacking` has the default of each setting that nothing names, by section and key.
     `own` is the section of the team's own processor, if the file has one; it may hold a password.
     """
 
@@ -319,14 +319,15 @@ def load(
         for section, cls in SECTIONS.items()
         for key in fields(cls)
     }
-    named = _read(path)
-    sources = {place: (str(path), value) for place, value in {**defaults, **named}.items()}
+    sources = {place: (str(path), value) for place, value in _read(path).items()}
     for name, place in ENVIRONMENT.items():
         if environ.get(name):
             sources[place] = (f"environment variable {name}", environ[name])
     for place, flag in (overrides or {}).items():
         if flag is not None:
             sources[place] = (f"--{place[1]}", flag)
+    lacking = {place: text for place, text in defaults.items() if place not in sources}
+    sources |= {place: (str(path), text) for place, text in lacking.items()}
     sections = {}
     for section, cls in SECTIONS.items():
         parsed = {}
@@ -340,7 +341,6 @@ def load(
     _refuse_open_secrets(path, sources)
     theirs = own_section(sections["worker"].processor)
     own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    lacking = {place: text for place, text in defaults.items() if place not in named}
     settings = Settings(**sections, path=path, lacking=lacking, own=own)
     _refuse_contradictions(settings)
     _refuse_broken_folder(settings)

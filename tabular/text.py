@@ -11,7 +11,7 @@ import io
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from tabular.addresses import addresses_in, end_of_complete
 from tabular.formats import Format, IntakeError
@@ -30,6 +30,9 @@ BLOCK_ROWS = 2_000
 
 # Undecodable bytes become NUL, which no text file contains, when their line is looked for.
 codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: ignore[attr-defined]
+
+
+Item = TypeVar("Item")
 
 
 @dataclass
@@ -76,6 +79,16 @@ class Block:
             self.parts and self.parts[here],
         )
 
+    def picked(self, positions: list[int]) -> Block:
+        """Return the rows at these positions as a block."""
+        return Block(
+            _picked(self.numbers, positions),
+            self.lines and _picked(self.lines, positions),
+            self.rows and _picked(self.rows, positions),
+            self.addresses and _picked(self.addresses, positions),
+            self.parts and _picked(self.parts, positions),
+        )
+
     def positions(self, keys: list[tuple[int, int]]) -> list[int] | None:
         """Return the positions of the rows with these lines and parts; None if one is missing."""
         if self.parts is not None:
@@ -88,6 +101,10 @@ class Block:
             found = [bisect_left(self.numbers, number) for number, _ in keys]
         there = [(self.numbers[position], 0) for position in found if 0 <= position < len(self)]
         return found if there == keys else None
+
+
+def _picked(items: Sequence[Item], positions: list[int]) -> list[Item]:
+    return [items[position] for position in positions]
 
 
 class _Apart:

@@ -111,8 +111,15 @@
       <button class="quiet">Search</button>
     </form>
   </div>
-  <p class="shown" role="status"><span data-field="shown">{{f"Only: {shown}" if shown else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</span>
+  <div class="shown">
+  <p role="status"><span data-field="shown">{{f"Only: {shown}" if shown else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</span>
     <a id="clear" href="{{path}}#emails" data-filter data-label=""{{"" if later or any(query.values()) else " hidden"}}>Show all</a></p>
+  <p id="these"{{"" if filtered else " hidden"}}>Download these:
+    % for ending, words in these:
+    <a href="/api/batches/{{batch["id"]}}/results.{{ending}}?{{filtered}}" aria-label="Download these as {{words}}" download>{{words}}</a>
+    % end
+  </p>
+  </div>
   <p class="error" id="emails-error" role="alert" hidden></p>
   <table class="fitting" id="rows" aria-labelledby="emails-heading"{{"" if rows else " hidden"}}>
     <thead><tr><th scope="col" class="number line">Line</th><th scope="col" class="address">Address</th><th scope="col" class="state">Status</th><th scope="col" class="reason">Reason</th></tr></thead>

@@ -14,6 +14,7 @@ import models
 from batches import changes, kept_files, queries, removal, results, snapshots
 from batches.as_json import action_json, batch_json, email_json, skipped_json, typo_json
 from batches.changes import StateError
+from batches.filters import SKIPPED, WORDS, Filter
 from models import Batch, Snapshot
 from postgres import database
 from postgres.database import Session
@@ -22,7 +23,15 @@ from relay import hub
 from runtime import logs, phrases
 from web import downloads, forms, uploads
 from web.access import sign_in
-from web.parameters import bad_parameter, choice_from_query, number_from_query, text_from_query
+from web.parameters import (
+    MAX_SEARCHED,
+    bad_parameter,
+    choice_from_query,
+    filter_of_emails,
+    filter_of_rows,
+    number_from_query,
+    text_from_query,
+)
 from web.problems import Problem
 from web.services import Services
 
@@ -30,8 +39,6 @@ from web.services import Services
 MAX_PAGE, PAGE = 100, 20
 # Emails or skipped rows on one page, at most and by default.
 MAX_EMAILS, EMAILS = 500, 50
-# The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
-MAX_SEARCHED = 254
 # Seconds that a retry may take for one chunk, and a removal for one piece.
 PIECE_SECONDS = 10.0
 # Seconds that one statement of a search may take.
@@ -169,20 +176,12 @@ class Batches:
         `next` is the `after` of the next page, or null. One request searches a limited number of
         emails, so a page may have fewer than `limit`, or none, and a next page all the same.
         """
-        reason = request.query.getunicode("reason") or None
-        if reason is not None and not reasons.is_code(reason):
-            raise bad_parameter("reason", "be the code of a reason, such as no_at_sign")
-        wanted: dict[str, Any] = {
-            "status": choice_from_query("status", reasons.STATUSES),
-            "verdict": choice_from_query("verdict", reasons.VERDICTS),
-            "reason": reason,
-            "containing": text_from_query("q", MAX_SEARCHED),
-            "after": number_from_query("after", 0, models.MAX_LINE, least=0),
-            "limit": number_from_query("limit", EMAILS, MAX_EMAILS),
-        }
+        wanted = filter_of_emails()
+        after = number_from_query("after", 0, models.MAX_LINE, least=0)
+        limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         self.find(batch_id)
-        with self._search(wanted["containing"]):
-            found, following = queries.find_emails(batch_id, **wanted)
+        with self._search(wanted.containing):
+            found, following = queries.find_emails(batch_id, wanted, after=after, limit=limit)
         return {"emails": [email_json(each) for each in found], "next": following}
 
     def rows(self, batch_id: int) -> dict[str, Any]:
@@ -190,13 +189,13 @@ class Batches:
 
         `next` and `nextPart` are the `after` and `afterPart` of the next page, or null.
         """
-        kind = choice_from_query("kind", kept_files.KINDS)
+        wanted = Filter(kind=choice_from_query("kind", WORDS["kind"]) or SKIPPED)
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         part = number_from_query("afterPart", models.MAX_LINE, models.MAX_LINE, least=0)
         self.find(batch_id)
         with self._connect():
-            found = kept_files.skipped(batch_id, kind, (after, part), limit + 1)
+            found = kept_files.skipped(batch_id, wanted.kinds, (after, part), limit + 1)
         last = found[limit - 1] if len(found) > limit else None
         return {
             "rows": [skipped_json(row) for row in found[:limit]],
@@ -215,27 +214,27 @@ class Batches:
             return queries.typo_domains(batch_id)
 
     def results_csv(self, batch_id: int) -> Iterator[bytes]:
-        """GET /api/batches/{id}/results.csv?only=: the uploaded file with outcomes."""
+        """GET /api/batches/{id}/results.csv?only=…: the uploaded file with outcomes."""
         return self._results(batch_id, "csv", results.csv_pieces)
 
     def results_xlsx(self, batch_id: int) -> Iterator[bytes]:
-        """GET /api/batches/{id}/results.xlsx?only=: the rows of results.csv as a workbook."""
+        """GET /api/batches/{id}/results.xlsx?only=…: the rows of results.csv as a workbook."""
         return self._results(batch_id, "xlsx", results.xlsx_pieces)
 
     def results_jsonl(self, batch_id: int) -> Iterator[bytes]:
-        """GET /api/batches/{id}/results.jsonl?only=: a JSON object for each email."""
+        """GET /api/batches/{id}/results.jsonl?only=…: a JSON object for each email or row."""
         return self._results(batch_id, "jsonl", results.jsonl_pieces)
 
     def _results(
-        self, batch_id: int, suffix: str, pieces: Callable[[Batch, str | None], Iterator[bytes]]
+        self, batch_id: int, suffix: str, pieces: Callable[[Batch, Filter], Iterator[bytes]]
     ) -> Iterator[bytes]:
-        only = choice_from_query("only", results.ONLY)
         batch = self.find(batch_id)
-        downloads.set_headers(batch, only, suffix)
+        wanted = filter_of_rows(batch.reasons)
+        downloads.set_headers(batch, wanted, suffix)
         # A download may last as long as a stream, so it takes a slot and no request thread.
         try:
             with uploads.problems_of_files():
-                return self._streams.hold(pieces(batch, only), sign_in.holder())
+                return self._streams.hold(pieces(batch, wanted), sign_in.holder())
         except results.FileNotKeptError as error:
             detail = "This batch was uploaded before files were kept. Take results.jsonl instead."
             raise Problem(404, "file_not_kept", detail) from error

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from bottle import response
 
+from batches.filters import Filter
 from models import Batch
 
 MEDIA_TYPES = {
@@ -14,13 +15,19 @@ MEDIA_TYPES = {
     "jsonl": "application/x-ndjson",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
+# Characters that some system allows in no file's name, or that would make it a path.
+_UNUSABLE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
 
 
-def set_headers(batch: Batch, only: str | None, suffix: str) -> None:
-    """Set the media type and the file name, which says if emails are still to be processed."""
+def set_headers(batch: Batch, wanted: Filter, suffix: str) -> None:
+    """Set the media type and the file name.
+
+    The name tells the filter, and whether emails are still to be processed.
+    """
     stem = batch.filename.rpartition(".")[0] or batch.filename
     partial = ".partial" if batch.processed_count < batch.total_emails else ""
-    name = f"{stem}.{only or 'results'}{partial}.{suffix}"
+    part = _UNUSABLE.sub("_", wanted.name) or "results"
+    name = f"{stem}.{part}{partial}.{suffix}"
     ascii_name = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     response.content_type = MEDIA_TYPES[suffix]
     # RFC 6266: the name itself is in UTF-8, and the other one for programs that can't read that.

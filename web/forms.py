@@ -6,11 +6,12 @@ No other module may read a body: Bottle's own properties, such as `forms`, have 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from io import BytesIO
 from typing import BinaryIO
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 import multipart
 from bottle import request
@@ -24,6 +25,10 @@ MAX_TEXT = 100_000
 # No other charset is looked up: some of Python's codecs are very slow, and Python remembers every
 # name that it has looked up.
 _CHARSETS = ("utf-8", "utf8")
+
+# The parameter `filename*` of a Content-Disposition (RFC 8187): charset, language, escaped name.
+_EXTENDED = re.compile(r""";[ \t]*filename\*[ \t]*=[ \t]*((?:[^;']*'[^;']*')?)([^;]*)""", re.I)
+_QUOTED = re.compile(r'"(?:\\.|[^\\"])*+"')
 
 _JSON = "application/json"
 _URLENCODED = "application/x-www-form-urlencoded"
@@ -46,9 +51,24 @@ def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
         spool_limit=MAX_TEXT,
     )
     for part in parser:
+        _read_extended_filename(part)
         yield part
         if not part.filename:  # a file's encoding shows in its bytes
             _check_charset(part.charset)
+
+
+def _read_extended_filename(part: multipart.MultipartPart) -> None:
+    """Take the name of a part's file from `filename*`, which some clients send alone.
+
+    A damaged one is read as far as possible, because it is only a name.
+    """
+    found = _EXTENDED.search(_QUOTED.sub('""', part.disposition))
+    if found is not None:
+        charset = "iso-8859-1" if found[1].lower().startswith("iso-8859-1'") else "utf-8"
+        name = unquote(found[2].strip(), charset, "replace")
+        if part.filename is None or "\ufffd" not in name:
+            # Not empty: without a name, the file would count as a text.
+            part.filename = name or part.filename or " "
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import models
-from batches import kept_files, results
+from batches import kept_files
+from batches.filters import WORDS
 from processors import reasons
 from runtime.settings import VERSION
-from web import batches, downloads, problems
+from web import batches, downloads, parameters, problems
 from web.schemas import (
     FORMAT,
     ID,
@@ -189,7 +190,7 @@ _describe(
     requestBody=_form_with_file(**_FORM, size=TEXT),
 )
 
-_SEARCH = {"type": "string", "maxLength": batches.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}
+_SEARCH = {"type": "string", "maxLength": parameters.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}
 _LIMIT = _query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
 _AFTER = _query("after", whole(0, models.MAX_LINE), "`next` of the previous page.")
 _EVENT = {
@@ -237,23 +238,24 @@ _describe(
         "204": {"description": "The batch has ended, and Last-Event-ID is its last revision."},
     },
 )
+_OF_EMAILS = [
+    _query("status", _one_of(*WORDS["status"]), "Only emails of this status."),
+    _query("verdict", _one_of(*WORDS["verdict"]), "Only emails with this verdict."),
+    _query(
+        "reason",
+        {"type": "string", "pattern": f"^({reasons.CODE})?$"},
+        "Only emails with this reason.",
+    ),
+    _query("q", _SEARCH, "A part of the address."),
+]
+_KIND = _query("kind", _one_of(*WORDS["kind"]), "Only rows of this kind, which are no emails.")
+
 _describe(
     f"GET {_BATCH}/emails",
     "emails",
     "List the emails of the batch by number.",
     _ok(object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page."),
-    parameters=[
-        _query("status", _one_of(*reasons.STATUSES), "Only emails of this status."),
-        _query("verdict", _one_of(*reasons.VERDICTS), "Only emails with this verdict."),
-        _query(
-            "reason",
-            {"type": "string", "pattern": f"^({reasons.CODE})?$"},
-            "Only emails with this reason.",
-        ),
-        _query("q", _SEARCH, "A part of the address."),
-        _AFTER,
-        _LIMIT,
-    ],
+    parameters=[*_OF_EMAILS, _AFTER, _LIMIT],
 )
 _ROW = object_of(
     line=whole(),
@@ -267,7 +269,7 @@ _describe(
     "List the rows that did not become emails, by line.",
     _ok(object_of(rows=list_of(_ROW), next=or_null(whole()), nextPart=or_null(whole())), "A page."),
     parameters=[
-        _query("kind", _one_of(*kept_files.KINDS), "Only rows of this kind."),
+        _KIND,
         _AFTER,
         _query("afterPart", whole(0, models.MAX_LINE), "`nextPart` of the previous page."),
         _LIMIT,
@@ -280,18 +282,24 @@ _describe(
     "List the domains that are probably mistyped, the most frequent first.",
     _ok(object_of(typos=list_of(_TYPO)), "The domains."),
 )
-for _suffix, _summary in (
+_ONLY = _query(
+    "only",
+    _one_of(*(word for words in WORDS.values() for word in words), *reasons.CATALOGUE),
+    "A verdict, a status, a kind or a reason, also one of the batch's own, in place of the"
+    " parameter of that name. `unknown` is the verdict. Beside it, there may be `q` for emails.",
+)
+for _suffix, _summary, *_refused in (
     ("csv", "Download the uploaded file with the outcome of each row."),
-    ("xlsx", "Download the same rows as a workbook."),
-    ("jsonl", "Download a JSON object for each email."),
+    ("xlsx", "Download the same rows as a workbook.", 409),
+    ("jsonl", "Download a JSON object for each email, or for each row of a kind."),
 ):
     _describe(
         f"GET {_BATCH}/results.{_suffix}",
         f"results_{_suffix}",
         _summary,
         _ok(TEXT, "The file.", downloads.MEDIA_TYPES[_suffix].partition(";")[0]),
-        409,
-        parameters=[_query("only", _one_of(*results.ONLY), "Only rows of this kind.")],
+        *_refused,
+        parameters=[_ONLY, *_OF_EMAILS, _KIND],
     )
 
 _WHICH = {"type": "string", "pattern": f"^{reasons.CODE}$"}

@@ -27,15 +27,12 @@ from tabular.workbook_writer import MAX_ROWS
 from web.access import sign_in
 from web.batches import Batches
 from web.health import SILENT, Health
-from web.parameters import number_from_query
+from web.parameters import FILTERS, OF_EMAILS, number_from_query
 from web.uploads import Uploads
 
 STATIC = ROOT / "static"
 # The Cache-Control of an address with the version in it: its content never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
-
-# Parameters of a batch's page that filter the table of its rows.
-FILTERS = ("verdict", "reason", "status", "kind", "q")
 
 bottle.TEMPLATE_PATH[:] = [str(ROOT / "views")]
 
@@ -138,6 +135,8 @@ class Pages:
             entries=_reasons(batch["reasons"]),
             ended=batch["status"] in models.TERMINAL,
             downloads=_downloads(batch),
+            filtered=urlencode(_filter(query)),
+            these=_THESE if _fits(batch) else _THESE[:-1],
         )
 
     def icon(self, version: str, percent: int) -> str:
@@ -195,13 +194,28 @@ def _address(path: str, query: dict[str, str], fragment: str = "", **place: int 
     return f"{path}?{urlencode(parameters)}{fragment}"
 
 
+def _filter(query: dict[str, str]) -> dict[str, str]:
+    """Return the filter of the rows that are shown: with a kind, no other parameter counts."""
+    names = ["kind"] if query["kind"] else OF_EMAILS
+    return {name: query[name] for name in names if query[name]}
+
+
+# The downloads of the rows that are shown: the file's ending, and a word.
+_THESE = (("csv", "CSV"), ("jsonl", "JSON lines"), ("xlsx", "XLSX"))
+
+
+def _fits(batch: dict[str, Any]) -> bool:
+    """Return whether the batch's rows fit into a sheet of a workbook."""
+    rows: dict[str, int] = batch["rows"]
+    return rows["total"] + rows["furtherAddresses"] < MAX_ROWS
+
+
 def _downloads(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the results' downloads: the file's ending, the emails by verdict, and a word.
 
     A batch that came as a workbook gets workbooks first; one with too many rows for them, none.
     """
-    rows, found = batch["rows"], batch["format"]
-    fits = rows["total"] + rows["furtherAddresses"] < MAX_ROWS
+    found, fits = batch["format"], _fits(batch)
     first, second = "csv", "xlsx"
     if found and found["kind"] in workbook.KINDS and fits:
         first, second = second, first

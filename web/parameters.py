@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TypeVar
 
 from bottle import request
 
+from batches.filters import WORDS, Filter
+from processors import reasons
 from web.problems import Problem
 
 Default = TypeVar("Default", int, None)
+
+# The longest text to search for, in characters: no address is longer (RFC 3696, erratum 1690).
+MAX_SEARCHED = 254
+# The parameters that filter the emails of a batch, and those that filter all of its rows.
+OF_EMAILS = ("verdict", "reason", "status", "q")
+FILTERS = (*OF_EMAILS, "kind")
 
 
 def whole_number(text: str) -> int | None:
@@ -45,6 +54,41 @@ def text_from_query(name: str, most: int) -> str:
     if len(text) > most or "\0" in text:
         raise bad_parameter(name, f"have at most {most} characters, and no NUL")
     return text
+
+
+def filter_of_emails() -> Filter:
+    """Return the filter that the parameters OF_EMAILS make. Raises Problem."""
+    reason = request.query.getunicode("reason") or None
+    if reason is not None and not reasons.is_code(reason):
+        raise bad_parameter("reason", "be the code of a reason, such as no_at_sign")
+    return Filter(
+        status=choice_from_query("status", WORDS["status"]),
+        verdict=choice_from_query("verdict", WORDS["verdict"]),
+        reason=reason,
+        containing=text_from_query("q", MAX_SEARCHED),
+    )
+
+
+def filter_of_rows(own: Collection[str]) -> Filter:
+    """Return the filter that the parameters FILTERS make, or `only`, a word for one of them.
+
+    own: reasons that `only` may name beside those of the catalogue. Raises Problem.
+    """
+    emails = filter_of_emails()
+    kind = choice_from_query("kind", WORDS["kind"])
+    only = request.query.getunicode("only") or ""
+    if not only and not kind:
+        return emails
+    word = Filter.named(only, own) if only else Filter(kind=kind)
+    if word is None:
+        words = ", ".join(word for words in WORDS.values() for word in words)
+        raise bad_parameter("only", f"be one of {words}, or a reason, such as no_at_sign")
+    if only and (kind or replace(emails, containing="") != Filter()):
+        raise bad_parameter("only", "come without verdict, reason, status and kind")
+    if word.kind and emails != Filter():
+        condition = "come without q, verdict, reason and status if it names rows without an email"
+        raise bad_parameter("only" if only else "kind", condition)
+    return replace(word, containing=emails.containing)
 
 
 def bad_parameter(name: str, condition: str) -> Problem:

@@ -10,7 +10,8 @@ from admin import checks
 from admin.checks import OK, PROBLEM, WARNING
 from harness import servers as own
 from harness.books import query
-from harness.config import write_config
+from harness.config import ROOT, write_config
+from harness.processes import run_to_end
 from harness.servers import RIGHTS
 from harness.site import PASSWORD
 from postgres.database import init
@@ -77,6 +78,23 @@ def test_a_check_that_cannot_be_made_hides_nothing(found, monkeypatch, tmp_path)
     assert told["versions"].level == PROBLEM
     assert told["versions"].text.startswith("it can't be checked: FileNotFoundError: ")
     assert told["Redis"].level == OK
+
+
+def test_settings_that_the_configuration_lacks_are_listed_with_their_defaults(
+    servers, database, client, tmp_path
+):
+    path = tmp_path / "config.ini"
+    path.write_text("[check]\ndns = off\n[upload]\nmax_megabytes = 7\n")
+    command = (sys.executable, ROOT / "manage.py", "--config", path, "check", "--json")
+    ended = run_to_end(*command, **servers.environment)
+    told = {finding["part"]: finding for finding in json.loads(ended.stdout)["findings"]}
+    assert (ended.returncode, told["configuration"]["level"]) == (0, OK)
+    assert "config.ini lacks settings, which have their defaults: " in told["configuration"]["text"]
+    assert ", [upload] max_rows = 5000000, " in told["configuration"]["text"]
+    assert not any(
+        given in told["configuration"]["text"] for given in ("dns =", "megabytes", "url")
+    )
+    assert (told["PostgreSQL"]["level"], told["Redis"]["level"]) == (OK, OK)
 
 
 def test_a_configuration_that_everybody_can_change(found, tmp_path):

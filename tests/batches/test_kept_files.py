@@ -83,13 +83,17 @@ def test_skipped_rows_are_found_page_by_page_and_by_kind(database):
         skipped.without_address(9000, ["a\nb", "ü" * 500])
         skipped.copy(current)
     with session():
-        assert [row.row_number for row in kept_files.skipped(7, None, (0, 0), 3)] == [2, 3, 4]
-        assert [row.row_number for row in kept_files.skipped(7, "blank", (2, 0), 2)] == [4, 6]
-        (row,) = kept_files.skipped(7, "duplicate", (0, 0), 1)
+        assert [row.row_number for row in kept_files.skipped(7, kept_files.KINDS, (0, 0), 3)] == [
+            2,
+            3,
+            4,
+        ]
+        assert [row.row_number for row in kept_files.skipped(7, ["blank"], (2, 0), 2)] == [4, 6]
+        (row,) = kept_files.skipped(7, ["duplicate"], (0, 0), 1)
         assert (row.row_number, row.first_row, row.content) == (3, 1, "b2\t\\@x.de")
-        (row,) = kept_files.skipped(7, "without_address", (0, 0), 10)
+        (row,) = kept_files.skipped(7, ["without_address"], (0, 0), 10)
         assert row.content == ("a\nb, " + "ü" * 500)[:200]
-        assert kept_files.skipped(8, None, (0, 0), 10) == []
+        assert kept_files.skipped(8, kept_files.KINDS, (0, 0), 10) == []
 
 
 def test_postgresql_does_not_compress_what_is_compressed(database):

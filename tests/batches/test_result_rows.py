@@ -39,6 +39,10 @@ ADDRESSES = st.sampled_from(
 )
 
 
+def verdict_on(result):
+    return reasons.verdict(result.status, result.reason) if result.is_email else None
+
+
 def expected_row(cells, address, result, width):
     status, reason = result.status, result.reason
     form = suggestion = ""
@@ -50,9 +54,9 @@ def expected_row(cells, address, result, width):
     explanation = {
         "duplicate": f"This address is on line {result.first_row} already.",
         "without_address": "This row has no address.",
-    }.get(status, reasons.explanation(reason))
+    }.get(status, reasons.explanation(reason, address))
     shown = "" if status == "blank" else status
-    columns = [shown, result.verdict or "", reason or "", explanation, suggestion, form]
+    columns = [shown, verdict_on(result) or "", reason or "", explanation, suggestion, form]
     return [*cells, *[""] * (width - len(cells)), *columns]
 
 
@@ -83,18 +87,20 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_result(
     text = b""
     due = [["=one", "email", "", "", *RESULT_COLUMNS]] if header else []
     for block in Text(io.BytesIO(file.getvalue().encode()), found).blocks():
-        others = []
+        kept, others = [], []
         for position, line in enumerate(block.numbers):
             if header and line == 1:
-                others.append((position, None))
+                kept.append(position)
+                others.append((0, None))
                 continue
             first, address, rest, (status, reason) = rows[line - 1 - header]
             result = RowResult(line, status, reason, 1 if status == "duplicate" else None)
-            if (status, reason) != ("processed", None):
-                others.append((position, result))
-            if verdict in (None, result.verdict):
+            if verdict in (None, verdict_on(result)):
+                if not result.is_plain:
+                    others.append((len(kept), result))
+                kept.append(position)
                 due.append(expected_row([first, address, *rest], address.strip(), result, 4))
-        text += b"".join(writer.pieces(block, others, verdict))
+        text += b"".join(writer.pieces(block.picked(kept), others))
     reader = csv.reader(io.StringIO(text.decode(), newline=""), delimiter=delimiter)
     assert [[*map(undefused, row)] for row in reader] == due
 
@@ -102,7 +108,7 @@ def test_whatever_is_in_a_row_it_is_there_again_with_its_result(
 def written(content, delimiter, columns, others=()):
     found = Format("csv", "utf-8", delimiter, None, 0, 1, columns)
     (block,) = Text(io.BytesIO(content), found).blocks()
-    return b"".join(ResultWriter(found, defuses=True).pieces(block, others, None))
+    return b"".join(ResultWriter(found, defuses=True).pieces(block, others))
 
 
 def test_reasons_of_a_team_are_defused_though_they_need_quotes():
@@ -141,7 +147,7 @@ def test_what_is_written_at_once_is_bounded_whatever_the_width():
                 (position, RowResult(line, "pending"))
                 for position, line in enumerate(block.numbers)
             ]
-            for piece in writer.pieces(block.part(0, 100), others[50:100], None):
+            for piece in writer.pieces(block.part(0, 100), others[50:100]):
                 assert len(piece) < 200_000
                 lines += piece.count(b"\n")
         assert lines == 200

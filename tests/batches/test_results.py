@@ -3,14 +3,18 @@
 import csv
 import io
 import json
+import re
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from threading import Event
+from urllib.parse import unquote
+from zipfile import ZipFile
 
 import pytest
 
 from batches import intake, results
+from batches.filters import Filter
 from harness.batches import take_turns
 from harness.books import query
 from harness.polling import eventually
@@ -94,33 +98,110 @@ def test_rows_longer_than_the_header_keep_their_cells(site):
     assert rows[-1] == ["c@x.de", "more", "and more", *OK, "c@x.de"]
 
 
+MIXED = (
+    "Members of 2024;\n"
+    ";\n"
+    "Name;E-Mail\n"
+    "Anna;anna@x.de\n"
+    "Bob;bob\n"
+    "Cleo;Cleo@x.de, anna@x.de, cléo@x.de\n"
+    "Dora;\n"
+    ";\n"
+    "Eve;eve@y.de\n"
+    "Flo;ANNA@x.de\n"
+    "Gil;gil@y.de\n"
+)
+OF_MIXED = [
+    (2, "failed", "no_at_sign"),
+    (3, "processed", "role_account"),
+    (4, "processed", "dns_timeout"),
+    (5, "processed", "good"),
+]
+
+
+def test_what_a_list_shows_by_a_filter_can_be_downloaded(site, monkeypatch):
+    monkeypatch.setattr(text_module, "BLOCK", 40)
+    monkeypatch.setattr(results, "PAGE", 2)
+    monkeypatch.setattr(results, "MARKED_PAGE", 2)
+    batch_id = stored(MIXED.encode(), marked=OF_MIXED)
+    for filtered, names in {
+        "": ["Members of 2024", "", "Anna", "Bob", "Cleo", "Cleo", "Cleo", "Dora", "", "Eve",
+             "Flo", "Gil"],
+        "verdict=ok": ["Anna", "Gil"],
+        "verdict=unknown": ["Cleo"],
+        "verdict=risky": ["Cleo", "Eve"],
+        "status=failed": ["Bob"],
+        "status=processed": ["Anna", "Cleo", "Cleo", "Eve", "Gil"],
+        "status=pending": [],
+        "reason=good": ["Eve"],
+        "q=%C3%A9O@X": ["Cleo"],
+        "q=y.de": ["Eve", "Gil"],
+        "q=y.de&verdict=ok": ["Gil"],
+        "kind=duplicate": ["Cleo", "Flo"],
+        "kind=blank": ["", ""],
+        "kind=without_address": ["Members of 2024", "Dora"],
+        "kind=skipped": ["Members of 2024", "", "Cleo", "Dora", "", "Flo"],
+        "only=ok": ["Anna", "Gil"],
+        "only=failed": ["Bob"],
+        "only=skipped": ["Members of 2024", "", "Cleo", "Dora", "", "Flo"],
+        "only=good": ["Eve"],  # a reason of this batch
+        "only=processed&q=y.de": ["Eve", "Gil"],
+    }.items():  # fmt: skip
+        rows = results_of(site, batch_id, ";", f"?{filtered}")
+        header = rows.index(["Name", "E-Mail", *ADDED])
+        assert [row[0] for row in rows if row[0] != "Name"] == names, filtered
+        assert {row[1] for row in rows[:header]} <= {""}
+        lines = site.get(f"/api/batches/{batch_id}/results.jsonl?{filtered}").body.splitlines()
+        found = [json.loads(line) for line in lines]
+        if filtered.startswith("only"):
+            assert len(found) == len(names)
+            continue
+        kind = "rows" if "kind" in filtered else "emails"
+        assert found == site.get(f"/api/batches/{batch_id}/{kind}?{filtered}").json[kind], filtered
+        book = workbook_of(site, batch_id, f"?{filtered}")
+        full = [[*row, *[""] * (8 - len(row))] for row in book if row]
+        assert full == [row for row in rows if any(row)]
+
+
 @pytest.mark.parametrize(
-    ("only", "addresses"),
-    [
-        ("failed", ["b"]),
-        ("ok", ["a@x.de", "e@x.de"]),
-        ("risky", ["c@x.de"]),
-        ("unknown", ["d@x.de"]),
-    ],
-)  # fmt: skip
-def test_only_a_part_of_it(site, only, addresses):
-    content = b"email\na@x.de\nb\nc@x.de\nd@x.de\ne@x.de\na@x.de\n"
-    marked = [
-        (2, "failed", "no_at_sign"),
-        (3, "processed", "role_account"),
-        (4, "processed", "dns_timeout"),
-    ]  # fmt: skip
-    batch_id = stored(content, marked=marked)
-    header, *rows = results_of(site, batch_id, query_string=f"?only={only}")
-    assert header == ["email", *ADDED]
-    assert [row[0] for row in rows] == addresses
-    lines = site.get(f"/api/batches/{batch_id}/results.jsonl?only={only}").body.splitlines()
-    assert [json.loads(line)["email"] for line in lines] == addresses
+    ("filtered", "header"),
+    [("", 3), ("kind=without_address", 2), ("kind=skipped", 3), ("only=ok", 1), ("kind=blank", 2)],
+)
+def test_the_header_of_a_workbook_stays_in_view_wherever_it_is(site, filtered, header):
+    batch_id = stored(MIXED.encode(), marked=OF_MIXED)
+    body = site.get(f"/api/batches/{batch_id}/results.xlsx?{filtered}").body
+    with ZipFile(BytesIO(body)) as archive:
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    assert f'ySplit="{header}"' in sheet
+    bold = re.search(r'<row r="(\d+)"><c s="1" t="inlineStr"><is><t xml:space="preserve">Na', sheet)
+    assert int(bold[1]) == header
+
+
+REFUSED = [
+    ("only=good", "only must be one of ok, risky, unknown, invalid, pending, processed, failed,"),
+    ("only=Failed", "skipped, duplicate, without_address, blank, or a reason, such as no_at_sign."),
+    ("verdict=good", "verdict must be one of ok, risky, unknown, invalid."),
+    ("status=completed", "status must be one of pending, processed, failed."),
+    ("reason=Not%20one", "reason must be the code of a reason, such as no_at_sign."),
+    ("kind=email", "kind must be one of skipped, duplicate, without_address, blank."),
+    ("kind=blank&q=a", "kind must come without q, verdict, reason and status if it names rows"),
+    ("only=blank&q=a", "only must come without q, verdict, reason and status if it names rows"),
+    ("only=ok&verdict=ok", "only must come without verdict, reason, status and kind."),
+    ("only=ok&kind=blank", "only must come without verdict, reason, status and kind."),
+]
+
+
+def test_a_filter_that_is_none_is_refused_by_a_sentence_with_the_right_ones(site):
+    batch_id = stored(b"a@x.de\n")
+    for filtered, said in REFUSED:
+        for ending in ("csv", "jsonl", "xlsx"):
+            answer = site.get(f"/api/batches/{batch_id}/results.{ending}?{filtered}")
+            document = problem(answer, 400, "bad_parameter")
+            assert said in document["detail"]
+            assert document["parameter"] == filtered.partition("=")[0]
 
 
 def test_what_is_not_there_cannot_be_asked_for(site):
-    batch_id = stored(b"a@x.de\n")
-    problem(site.get(f"/api/batches/{batch_id}/results.csv?only=good"), 400, "bad_parameter")
     problem(site.get("/api/batches/99/results.csv"), 404, "batch_not_found")
 
 
@@ -133,6 +214,20 @@ def test_json_lines(site):
     assert [(email["line"], email["email"]) for email in emails] == [
         (2, "anna@x.de"), (4, "roe"), (8, "last@GMIAL.com"),
     ]  # fmt: skip
+
+
+def test_what_cannot_be_seen_in_an_address_is_named_everywhere(site):
+    invisible = [(1, "failed", "invisible_characters"), (2, "failed", "invisible_characters")]
+    batch_id = stored("an\u202ena@x.de\nb\u2066ö\u00adb@x.de\n".encode(), marked=invisible)
+    expected = [
+        "There are invisible characters in the address: U+202E.",
+        "There are invisible characters in the address: U+2066, U+00AD.",
+    ]
+    assert [row[4] for row in results_of(site, batch_id)[1:]] == expected
+    emails = site.get(f"/api/batches/{batch_id}/emails").json["emails"]
+    assert [email["explanation"] for email in emails] == expected
+    page = site.get(f"/batches/{batch_id}").body.decode()
+    assert all(explanation in page for explanation in expected)
 
 
 FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "＝1+1", "=cmd@x.de"]
@@ -197,6 +292,19 @@ def test_the_name_to_save_it_by(site, filename, header):
     assert response.headers["Content-Disposition"] == header
 
 
+def test_the_name_tells_the_filter(site):
+    batch_id = stored(b"a@x.de")
+    for filtered, part in {
+        "only=failed": "failed",
+        "kind=skipped": "skipped",
+        "verdict=unknown&reason=dns_timeout": "unknown.dns_timeout",
+        "reason=likely_typo&q=@gmial.com": "likely_typo.@gmial.com",
+        "q=../%22a%0Db%5C": "..__a_b_",
+    }.items():
+        headers = site.get(f"/api/batches/{batch_id}/results.jsonl?{filtered}").headers
+        assert unquote(headers["Content-Disposition"].rpartition("'")[2]) == f"people.{part}.jsonl"
+
+
 def test_results_of_a_running_batch_are_called_partial(site):
     batch = intake.store(BytesIO(b"a@x.de\nb@x.de\n"), "people.csv", chunk_size=1, max_rows=10)
     response = site.get(f"/api/batches/{batch.id}/results.csv")
@@ -222,7 +330,7 @@ def test_downloads_of_wide_files_take_little_memory(database):
     batch.format["columns"] = 200_001
     tracemalloc.start()
     try:
-        downloads = [results.csv_pieces(batch, None) for _ in range(20)]
+        downloads = [results.csv_pieces(batch, Filter()) for _ in range(20)]
         for _ in range(10):
             assert max(len(next(download)) for download in downloads) < 500_000
         assert tracemalloc.get_traced_memory()[1] < 80_000_000
@@ -235,7 +343,7 @@ def test_downloads_of_wide_files_take_little_memory(database):
 def test_pieces_of_json_lines_have_few_long_addresses(database):
     addresses = [f"user{number}@{'x' * 100_000}.de" for number in range(40)]
     batch = intake.Batch.get_by_id(stored("\n".join(addresses).encode()))
-    pieces = list(results.jsonl_pieces(batch, None))
+    pieces = list(results.jsonl_pieces(batch, Filter()))
     assert max(map(len, pieces)) < 2_000_000
     lines = b"".join(pieces).splitlines()
     assert [json.loads(line)["email"] for line in lines] == addresses
@@ -245,13 +353,13 @@ def test_a_download_breaks_off_when_its_batch_is_deleted(database, monkeypatch):
     monkeypatch.setattr(results, "PAGE", 10)
     batch_id = stored("".join(f"user{number}@x.de\n" for number in range(100)).encode())
     batch = intake.Batch.get_by_id(batch_id)
-    pieces = results.jsonl_pieces(batch, None)
+    pieces = results.jsonl_pieces(batch, Filter())
     next(pieces)
     query("UPDATE batch SET deleted_at = now() WHERE id = %s RETURNING 1", batch_id)
     with pytest.raises(results.IncompleteError, match="has been deleted"):
         list(pieces)
     with pytest.raises(results.IncompleteError, match="has been deleted"):
-        list(results.csv_pieces(batch, None))
+        list(results.csv_pieces(batch, Filter()))
 
 
 @pytest.mark.parametrize(
@@ -295,7 +403,7 @@ def test_a_file_that_is_not_what_was_counted_is_not_passed_off_as_whole(
     batch = intake.Batch.get_by_id(stored(content, marked=[(2, "failed", "no_at_sign")]))
     query("UPDATE email SET row_number = %s WHERE id = 2 RETURNING 1", line)
     with pytest.raises(results.IncompleteError, match=message):
-        list(results.csv_pieces(batch, None))
+        list(results.csv_pieces(batch, Filter()))
 
 
 def test_downloads_take_a_slot_of_the_streams_and_give_it_back(database):

@@ -167,5 +167,10 @@ class TestBatch:
         rows = page.locator("#rows tbody tr")
         expect(rows).to_have_count(1)
         expect(rows).to_contain_text("120,000")
+        with page.expect_download() as downloading:
+            page.get_by_role("link", name="Download these as JSON lines").click()
+        assert downloading.value.suggested_filename == "list.user119999@.partial.jsonl"
+        assert downloading.value.path().read_bytes().count(b"\n") == 1
         page.get_by_role("link", name="Show all").click()
         expect(rows).to_have_count(50)
+        expect(page.get_by_text("Download these")).to_be_hidden()

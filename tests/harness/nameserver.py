@@ -58,11 +58,12 @@ class Nameserver:
         ]
         self._answers[name] = lambda query, reply: self._add(query, reply, "MX", records)
 
-    def host(self, name: str, kind: str = "A", ttl: int = 300) -> None:
-        """Give the name an address, A or AAAA, and no mail server."""
-        address = "192.0.2.1" if kind == "A" else "2001:db8::1"
-        (record,) = RR.fromZone(f"{name}. {ttl} IN {kind} {address}")
-        self._answers[name] = lambda query, reply: self._add(query, reply, kind, [record])
+    def host(self, name: str, kind: str = "A", *addresses: str, ttl: int = 300) -> None:
+        """Give the name an address, A or AAAA, or several, and no mail server."""
+        addresses = addresses or ("192.0.2.1" if kind == "A" else "2001:db8::1",)
+        zone = "\n".join(f"{name}. {ttl} IN {kind} {address}" for address in addresses)
+        records = RR.fromZone(zone)
+        self._answers[name] = lambda query, reply: self._add(query, reply, kind, records)
 
     def nothing(self, name: str, *, negative_ttl: int | None = None) -> None:
         """Let the name exist without any record that is asked for."""

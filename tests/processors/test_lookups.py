@@ -54,6 +54,30 @@ def test_one_that_cannot_is_told_from_the_others(nameserver, make_lookups):
     assert ask(lookups, "null.example.net") == "null_mx"
 
 
+def test_one_whose_servers_are_the_senders_own_machine_cannot(nameserver, make_lookups):
+    any_of_ours = "0.0.0.0"  # noqa: S104
+    names = ("localhost", "LocalHost.LocalDomain", "mail.localhost", any_of_ours, "127.0.0.1")
+    for number, name in enumerate(names):
+        nameserver.mx(f"mx{number}.example.net", name)
+    nameserver.mx("several.example.net", ".", "localhost")
+    nameserver.host("a.example.net", "A", "127.0.0.1", any_of_ours)
+    nameserver.host("aaaa.example.net", "AAAA", "::1", "::", "::ffff:7f00:1")
+    lookups = make_lookups()
+    first = [f"mx{number}" for number in range(len(names))]
+    found = {each: ask(lookups, f"{each}.example.net") for each in (*first, "several", "a", "aaaa")}
+    assert found == dict.fromkeys(found, "no_mail_server")
+
+
+def test_one_with_a_mail_server_elsewhere_too_can_receive_mail(nameserver, make_lookups):
+    nameserver.mx("mx.example.net", "localhost", ".", "mx.example.org")
+    nameserver.mx("number.example.net", "192.0.2.1")
+    nameserver.mx("name.example.net", "localhost.example.org")
+    nameserver.host("a.example.net", "A", "127.0.0.1", "192.0.2.1")
+    lookups = make_lookups()
+    domains = [f"{name}.example.net" for name in ("mx", "number", "name", "a")]
+    assert [ask(lookups, domain) for domain in domains] == [None] * 4
+
+
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"])
 def test_an_error_of_the_nameserver_is_unknown(nameserver, make_lookups, rcode):
     nameserver.code("example.net", rcode)

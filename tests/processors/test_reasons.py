@@ -54,6 +54,21 @@ def test_explanations():
 
 
 @pytest.mark.parametrize(
+    ("address", "named"),
+    [
+        ("a\u200bb@x.de", ": U+200B."),
+        ("a\u200b\u00ad\u200b@x.de", ": U+200B, U+00AD."),
+        ("\x01\x02\x03\U000e0041\ufeff@x.de", ": U+0001, U+0002, U+0003 and 2 more."),
+        ("a@x.de", "."),
+    ],
+)
+def test_invisible_characters_are_named(address, named):
+    sentence = "There are invisible characters in the address"
+    assert explanation("invisible_characters", address) == sentence + named
+    assert explanation("no_at_sign", address) == "There is no @-sign."
+
+
+@pytest.mark.parametrize(
     ("status", "reason"),
     [
         ("processed", "no_at_sign"),

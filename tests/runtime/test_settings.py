@@ -269,3 +269,37 @@ def test_a_file_of_before_has_the_defaults_of_what_it_lacks(tmp_path):
     assert loaded.check == ours.check
     assert loaded.lacking[("upload", "max_rows")] == "5000000"
     assert ("worker", "threads") not in loaded.lacking
+
+
+def test_an_empty_file_means_all_defaults(tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_text("")
+    loaded, ours = settings.load(path, environ={}), settings.load(environ={})
+    assert loaded == replace(ours, path=path, lacking=loaded.lacking)
+    assert [*loaded.lacking] == KEYS
+
+
+def test_what_the_environment_or_a_flag_gives_is_not_lacking(tmp_path):
+    path = tmp_path / "config.ini"
+    path.write_text("")
+    loaded = settings.load(path, {("worker", "threads"): "2"}, {"PORT": "1234"})
+    places = {("worker", "threads"), ("server", "port")}
+    assert places == {*KEYS} - {*loaded.lacking}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[server]\nprot = 80\n", "[server] prot is not a known setting; remove it."),
+        ("[sever]\n", "[sever] is not a known section; remove it."),
+        ("[worker]\nthreads = two\n", "[worker] threads must be a whole number"),
+        ("[worker]\nthreads =\n", "[worker] threads must be a whole number"),
+        ("[worker]\nturn_timeout_seconds = 1\n", "turn_timeout_seconds must be greater than"),
+    ],
+)
+def test_an_incomplete_file_may_have_nothing_wrong_either(tmp_path, text, sentence):
+    path = tmp_path / "config.ini"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as caught:
+        settings.load(path, environ={})
+    assert sentence in str(caught.value)

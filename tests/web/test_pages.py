@@ -115,6 +115,23 @@ class TestBatch:
         assert ("Show all" in text) == bool(parameters)
         assert ("No matching rows." in text) == (not expected)
 
+    @pytest.mark.parametrize(
+        ("parameters", "of_these"),
+        [
+            ("reason=too_long&q=%C3%A4&after=2", "reason=too_long&q=%C3%A4"),
+            ("kind=duplicate&q=a", "kind=duplicate"),
+            ("kind=skipped", "kind=skipped"),
+        ],
+    )
+    def test_the_rows_that_are_shown_can_be_downloaded(self, site, parameters, of_these):
+        batch_id = completed()
+        document = html.unescape(page(site, f"/batches/{batch_id}?{parameters}"))
+        for ending in ("csv", "jsonl", "xlsx"):
+            path = f"/api/batches/{batch_id}/results.{ending}?{of_these}"
+            assert f'<a href="{path}"' in document
+        assert 'id="these">' in document
+        assert 'id="these" hidden>' in page(site, f"/batches/{batch_id}?after=2")
+
     def test_the_rows_that_are_no_emails(self, site):
         batch_id = site.upload(b"a@x.de,1\n,2\nA@x.de,3\nb@x.de,4\n").json["batchId"]
         document = page(site, f"/batches/{batch_id}?kind=duplicate")

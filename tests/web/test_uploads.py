@@ -206,6 +206,26 @@ class TestUpload:
         assert site.get("/api/batches/1").json["format"] is None
 
 
+# What names a file in a form, and the name that its batch has.
+NAMES = [
+    ("filename*=UTF-8''K%C3%A4se%20und%20Brot.csv", "Käse und Brot.csv"),
+    ("FileName* = utf-8'de'..%2F..%2Fb%00%C3%BC.csv", "b ü.csv"),
+    ("filename*=iso-8859-1''K%E4se.csv", "Käse.csv"),
+    # The name in another alphabet is the true one, if both are there.
+    ("filename=\"Kase.csv\"; filename*=UTF-8''K%C3%A4se.csv", "Käse.csv"),
+    ("filename*=UTF-8''K%C3%A4se.csv; filename=\"Kase.csv\"", "Käse.csv"),
+    # It is only a name, so a damaged one is no reason to refuse the file.
+    ("filename*=UTF-8''K%E4se%C3%.csv", "K\ufffdse\ufffd%.csv"),
+    ("filename=\"Kase.csv\"; filename*=UTF-8''K%E4se.csv", "Kase.csv"),
+    ("filename*=koi8-r''list.csv", "list.csv"),
+    ("filename*=list.csv", "list.csv"),
+    ("filename*=", "unnamed.csv"),
+    ("filename*=''; x=1", "unnamed.csv"),
+    # Within quotes, it is a part of a name.
+    ("filename=\"a; filename*=UTF-8''b.csv\"", "a; filename*=UTF-8''b.csv"),
+]
+
+
 class TestAttacks:
     @pytest.mark.parametrize("path", ["/api/upload", "/api/preview"])
     @pytest.mark.parametrize(
@@ -248,6 +268,14 @@ class TestAttacks:
 
     def test_a_name_with_control_characters_is_kept_without_them(self, site):
         assert site.upload(b"a@x.de", filename="a\0b.csv").json["filename"] == "a b.csv"
+
+    def test_a_name_in_any_alphabet_is_read(self, site):
+        kind = "multipart/form-data; boundary=b"
+        for names, kept in NAMES:
+            header = f'Content-Disposition: form-data; name="file"; {names}'
+            form = f"--b\r\n{header}\r\n\r\na@x.de\r\n--b--"
+            response = site.request("POST", "/api/upload", form.encode(), Content_Type=kind)
+            assert (response.status, response.json["filename"]) == (201, kept), names
 
     def test_a_form_with_very_many_fields_is_a_problem(self, site):
         for name in ("x", "file"):

@@ -5,7 +5,7 @@ import { complain, copyOf, setText } from "../lib/dom.js";
 import { count } from "../lib/format.js";
 
 const PAGE = 50;
-const PARAMETERS = ["verdict", "reason", "status", "q"];
+const OF_EMAILS = ["verdict", "reason", "status", "q"];
 
 export class Emails {
   #card;
@@ -89,8 +89,19 @@ export class Emails {
     this.#load(this.#filter.get("after"), true);
   }
 
-  // Mark the links whose filter is on.
+  // The filter in the parameters of the API.
+  #parameters() {
+    const names = this.#filter.get("kind") ? ["kind"] : OF_EMAILS;
+    const given = names.filter((name) => this.#filter.get(name));
+    return new URLSearchParams(given.map((name) => [name, this.#filter.get(name)]));
+  }
+
+  // Mark the links whose filter is on, and let the downloads of these rows have it.
   #mark() {
+    const these = this.#card.querySelector("#these");
+    const parameters = this.#parameters();
+    these.hidden = parameters.size === 0;
+    for (const link of these.querySelectorAll("a")) link.search = parameters;
     const filtered = [...this.#filter.keys()].some((name) => name !== "retried");
     this.#card.querySelector("#clear").hidden = !filtered;
     for (const link of document.querySelectorAll("a[data-filter]")) {
@@ -103,12 +114,10 @@ export class Emails {
   }
 
   #address(after) {
-    const kind = this.#filter.get("kind");
-    const query = new URLSearchParams({ limit: PAGE });
-    if (kind) query.set("kind", kind);
-    else for (const name of PARAMETERS) if (this.#filter.get(name)) query.set(name, this.#filter.get(name));
+    const query = this.#parameters();
+    query.set("limit", PAGE);
     if (after) query.set("after", after);
-    return `${this.#card.dataset.api}/${kind ? "rows" : "emails"}?${query}`;
+    return `${this.#card.dataset.api}/${query.has("kind") ? "rows" : "emails"}?${query}`;
   }
 
   // Load a page of rows. Where matches are rare, it takes several answers: each has the next `after`.

@@ -1,0 +1,111 @@
+"""Filters of a batch's rows: the same words for its page, its lists and its results."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass
+from typing import Any
+
+from batches.kept_files import KINDS
+from processors import reasons
+from processors.syntax import MAX_CHARACTERS
+
+# Stands for all KINDS of rows that became no emails.
+SKIPPED = "skipped"
+# The words that a filter of one field may be named by, by the field; a reason's code is one, too.
+WORDS = {
+    "verdict": reasons.VERDICTS,
+    "status": reasons.STATUSES,
+    "kind": (SKIPPED, *KINDS),
+}
+
+# Whether one text contains another, ignoring case. ILIKE starts a comparison at each character: ten
+# times as slow in a long text that repeats the beginning of the search term.
+CONTAINS = "strpos(lower({}), lower({})) > 0"
+# The part of an address that is searched; all of an endless one would take long.
+EMAIL = f"left(email, {MAX_CHARACTERS})"
+# Each field of an email is a pair: a condition on an email, and a condition on the chunks that may
+# have such emails. There is no index on an email's outcome, but a chunk has counts by reason. The
+# reasons of a team's own processor are in no catalogue and may stand for failed or for risky
+# emails.
+_NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
+_NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
+_ANY = "true"
+_STATUS = {
+    "pending": ("status = 'pending'", "done <= last_id - first_id"),
+    # A chunk that is being retried may have processed emails although its `done` is 0.
+    "processed": ("status = 'processed'", _ANY),
+    "failed": ("status = 'failed'", "reasons - %(not_failed)s::text[] <> '{}'"),
+}
+_VERDICT = {
+    "ok": ("status = 'processed' AND reason IS NULL", _ANY),
+    "risky": (
+        "status = 'processed' AND reason <> ALL (%(unknown)s)",
+        "reasons - %(not_risky)s::text[] <> '{}'",
+    ),
+    "unknown": ("reason = ANY (%(unknown)s)", "reasons ?| %(unknown)s"),
+    "invalid": _STATUS["failed"],
+}
+
+
+@dataclass(frozen=True)
+class Filter:
+    """What rows must be to be shown; a field that is None or empty allows any.
+
+    status, verdict, reason: of an email.
+    containing: a part of an email's address; case is ignored. Only the first MAX_CHARACTERS of an
+        address are searched.
+    kind: of a row that became no email, one of KINDS, or SKIPPED. Without it, only emails match,
+        unless no field is set. With it, the other fields don't count.
+    """
+
+    status: str | None = None
+    verdict: str | None = None
+    reason: str | None = None
+    containing: str = ""
+    kind: str | None = None
+
+    @classmethod
+    def named(cls, word: str, own: Container[str]) -> Filter | None:
+        """Return the filter that a single word stands for; None if it stands for none.
+
+        own: reasons that are words beside those of the catalogue.
+        """
+        for field, words in WORDS.items():
+            if word in words:
+                return cls(**{field: word})
+        return cls(reason=word) if word in reasons.CATALOGUE or word in own else None
+
+    @property
+    def name(self) -> str:
+        """The filter as a part of a file's name; empty if it allows all rows."""
+        parts = (self.status, self.verdict, self.reason, self.containing)
+        return self.kind or ".".join(filter(None, parts))
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of rows without an email that match."""
+        if self.kind in KINDS:
+            return (self.kind,)
+        return KINDS if self.kind == SKIPPED or not self.name else ()
+
+    def conditions(self) -> tuple[str, str, dict[str, Any]]:
+        """Return conditions in SQL on emails and on chunks that may have them, and parameters."""
+        conditions = [_STATUS[self.status]] if self.status else []
+        conditions += [_VERDICT[self.verdict]] if self.verdict else []
+        conditions += [("reason = %(reason)s", "reasons ? %(reason)s")] if self.reason else []
+        if self.containing:
+            conditions.append((CONTAINS.format(EMAIL, "%(containing)s"), _ANY))
+        emails = " AND ".join(email for email, _ in conditions) or _ANY
+        chunks = " AND ".join(chunk for _, chunk in conditions) or _ANY
+        return (
+            emails,
+            chunks,
+            {
+                "reason": self.reason,
+                "containing": self.containing,
+                "unknown": list(reasons.UNKNOWN),
+                "not_failed": _NOT_FAILED,
+                "not_risky": _NOT_RISKY,
+            },
+        )
