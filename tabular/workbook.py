@@ -26,6 +26,7 @@ from typing import IO, BinaryIO, NamedTuple
 
 from tabular.formats import IntakeError
 from tabular.workbook_child import DISK_FULL, OLE, REFUSED
+from tabular.workbook_gaps import numbered
 
 _CHILD = Path(__file__).with_name("workbook_child.py").resolve()
 # The most children at once, because each may take a processor and some hundred megabytes; and the
@@ -92,8 +93,8 @@ def read(file: BinaryIO, choice: str = BEST) -> Reading:
     first = next(lines, "")
     if not first.endswith("\n"):  # the child has died, and what follows raises why
         first += "".join(lines)
-    kind, sheet, sheets = json.loads(first)
-    return Reading(kind, sheet, [*map(Sheet._make, sheets)], _rows(lines))
+    kind, sheet, sheets, left_out = json.loads(first)
+    return Reading(kind, sheet, [*map(Sheet._make, sheets)], _rows(lines, left_out))
 
 
 def named(text: str) -> str:
@@ -101,9 +102,11 @@ def named(text: str) -> str:
     return f"={text}"
 
 
-def _rows(lines: Generator[str, None, None]) -> Generator[tuple[int, list[str]], None, None]:
+def _rows(
+    lines: Generator[str, None, None], left_out: list[list[int]]
+) -> Generator[tuple[int, list[str]], None, None]:
     with closing(lines):
-        yield from enumerate(csv.reader(lines), start=1)
+        yield from numbered(csv.reader(lines), left_out)
 
 
 def _lines(file: BinaryIO, choice: str) -> Generator[str, None, None]:

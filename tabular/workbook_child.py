@@ -29,7 +29,14 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tabular import workbook_shown
+from tabular.workbook_gaps import Gaps, numbered
 
 REFUSED, DISK_FULL = 3, 4
 # The most that this process may use: bytes of memory, seconds of processor time.
@@ -64,6 +71,7 @@ _ODS = b"application/vnd.oasis.opendocument.spreadsheet"
 _ADDRESS = re.compile(r"[^@\s]@[^@\s]+\.[^@\s]")
 # The most sheets whose cells are counted, and the most that an error lists.
 MAX_SHEETS, LISTED = 50, 10
+_BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError)
 _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV."
 
 
@@ -89,11 +97,12 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_INFLATED, MAX_INFLATED))
     file = sys.stdin.buffer
     try:
-        kind, inflated = check(file)
+        kind, inflated, sparse = check(file)
+        file, gaps = _as_shown(file, kind, sparse)
         per_byte = MEMORY_PER_BYTE * (BINARY_TIMES if kind in ("xls", "xlsb") else 1)
         memory = min(MEMORY, LEAST_MEMORY + per_byte * inflated)
         resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
-        _write(file, kind, sys.argv[1])
+        _write(file, kind, sys.argv[1], gaps)
     except _RefusalError as refusal:
         print(f"\n{json.dumps(refusal.args)}", file=sys.stderr, flush=True)
         os._exit(REFUSED)
@@ -103,26 +112,35 @@ def main() -> None:
         os._exit(DISK_FULL)
 
 
-def check(file: BinaryIO) -> tuple[str, int]:
-    """Return the workbook's kind, and how many bytes it inflates to.
+def check(file: BinaryIO) -> tuple[str, int, set[str]]:
+    """Return the workbook's kind, how many bytes it inflates to, and which parts may be sparse.
 
     Raises _RefusalError if the file is no workbook, or exceeds the limits.
     """
     start = file.read(8)
     file.seek(0)
     if start == OLE:
-        return "xls", _size_of_old(file)
+        return "xls", _size_of_old(file), set()
     try:
         with zipfile.ZipFile(file) as archive:
             names = archive.namelist()
             if len(names) > MAX_PARTS:
                 raise _bomb(f"has {len(names):,} parts")
             kind = _kind(archive, names)
-            inflated = _inflate(archive)
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError):
+            inflated, sparse = _inflate(archive)
+    except _BROKEN:
         raise _broken() from None
     file.seek(0)
-    return kind, inflated
+    return kind, inflated, sparse
+
+
+def _as_shown(file: BinaryIO, kind: str, sparse: set[str]) -> tuple[BinaryIO, dict[str, Gaps]]:
+    try:
+        return workbook_shown.as_shown(file, kind, sparse)
+    except _BROKEN as error:
+        if getattr(error, "errno", None):  # the disk
+            raise
+        raise _broken() from None
 
 
 def _kind(archive: zipfile.ZipFile, names: list[str]) -> str:
@@ -147,9 +165,12 @@ def _kind(archive: zipfile.ZipFile, names: list[str]) -> str:
     raise _RefusalError("not_xlsx", f"The file is {what}. {_SAVE}")
 
 
-def _inflate(archive: zipfile.ZipFile) -> int:
-    """Inflate all parts and return the sum of their bytes; the declared sizes may be false."""
-    total = 0
+def _inflate(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
+    """Inflate all parts, and return the sum of their bytes, and the parts that may be sparse.
+
+    The declared sizes may be false.
+    """
+    total, sparse = 0, set()
     for part in archive.infolist():
         if part.flag_bits & 0x1:
             raise _encrypted()
@@ -158,14 +179,19 @@ def _inflate(archive: zipfile.ZipFile) -> int:
         expected = total + part.file_size
         part.file_size = sys.maxsize  # or else zipfile would not read beyond the declared size
         del part.CRC  # saves time: calamine checks the parts that it reads
+        look = workbook_shown.look_at(part.filename)
         with archive.open(part) as content:
             while block := content.read(_BLOCK):
                 total += len(block)
                 if total > MAX_INFLATED:
                     raise _bomb(f"inflates to more than {MAX_INFLATED // 1_000_000:,} MB")
+                if look:
+                    look.see(block)
+        if look and look.sparse:
+            sparse.add(part.filename)
         if total != expected:
             raise _broken()
-    return total
+    return total, sparse
 
 
 def _size_of_old(file: BinaryIO) -> int:
@@ -197,7 +223,7 @@ def _bomb(what: str) -> _RefusalError:
     )
 
 
-def _write(file: BinaryIO, kind: str, choice: str) -> None:
+def _write(file: BinaryIO, kind: str, choice: str, left_out: dict[str, Gaps]) -> None:
     """Write the line of JSON and the rows of a sheet."""
     from python_calamine import CalamineError, CalamineWorkbook, PasswordError
 
@@ -211,9 +237,13 @@ def _write(file: BinaryIO, kind: str, choice: str) -> None:
     except (CalamineError, ValueError, OSError):
         raise _broken() from None
     output = io.TextIOWrapper(sys.stdout.buffer, "utf-8", newline="")
-    output.write(f"{json.dumps([kind, name, sheets])}\n")
+    if not _has_address(sheet):
+        offered = [name] if choice.startswith("=") else [each[0] for each in sheets if not each[1]]
+        _check_formulas(file, kind, offered)
+    gaps = left_out.get(name, Gaps()).as_json()
+    output.write(f"{json.dumps([kind, name, sheets, gaps])}\n")
     if sheet.start is not None:
-        _write_rows(sheet, output)
+        _write_rows(sheet, output, gaps)
     output.flush()
 
 
@@ -242,6 +272,21 @@ def _count(sheet: Any) -> tuple[int, int]:
     return rows, addresses
 
 
+def _has_address(sheet: Any) -> bool:
+    return any(type(cell) is str and "@" in cell for row in sheet.iter_rows() for cell in row)
+
+
+def _check_formulas(file: BinaryIO, kind: str, names: list[str]) -> None:
+    """Refuse the workbook if formulas of these sheets, which have no address, lack a value."""
+    for name in names[:MAX_SHEETS]:
+        if workbook_shown.never_calculated(file, kind, name):
+            raise _RefusalError(
+                "uncalculated_formulas",
+                f"The sheet {name!r} has formulas that were never calculated, and so no addresses."
+                " Open the workbook in a spreadsheet, and save it there.",
+            )
+
+
 def _choose(sheets: list[_Sheet], choice: str) -> str:
     """Return the name of the sheet that is meant."""
     if not sheets:
@@ -266,11 +311,11 @@ def _named(sheets: list[_Sheet], text: str) -> str:
     raise _RefusalError("bad_sheet", f"There is no sheet {text!r}. The sheets are {listed}{more}.")
 
 
-def _write_rows(sheet: Any, output: io.TextIOWrapper) -> None:
+def _write_rows(sheet: Any, output: io.TextIOWrapper, gaps: list[tuple[int, int]]) -> None:
     _, column = sheet.start
     writer = csv.writer(output)  # quotes cells with CR or LF, because both are in its line end
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
-    for number, cells in enumerate(sheet.iter_rows(), start=1):
+    for number, cells in numbered(sheet.iter_rows(), gaps):
         # PostgreSQL's text can't contain a NUL, as a workbook's cell can.
         row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
         length = sum(map(len, row)) + column + len(row)

@@ -13,6 +13,7 @@ from harness import chromium
 # Programs, and the Debian packages that have them.
 PROGRAMS = {
     "nginx": "nginx",
+    "soffice": "libreoffice-calc-nogui",
     "systemd-analyze": "systemd",
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
