@@ -1,4 +1,4 @@
-"""Shows the numbers and dates of an XLSX workbook by the formats of their cells.
+"""Shows the numbers and dates of a workbook (XLSX, XLS) by the formats of their cells.
 
 Only plain formats are followed: those that pad whole numbers or put text around them (`00000`,
 `000-00-0000`), and dates and times of digits (`dd.mm.yyyy hh:mm`). Formats that round a number, or

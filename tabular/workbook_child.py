@@ -159,10 +159,8 @@ def _kind(archive: zipfile.ZipFile, names: list[str]) -> str:
             return kind
     if mimetype.startswith(_ODS):
         return "ods"
-    what = "an archive that is no workbook"
-    if mimetype or b"wordprocessingml" in types or b"presentationml" in types:
-        what = "a document that is no workbook"
-    raise _RefusalError("not_xlsx", f"The file is {what}. {_SAVE}")
+    is_document = mimetype or b"wordprocessingml" in types or b"presentationml" in types
+    raise _no_workbook("a document" if is_document else "an archive")
 
 
 def _inflate(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
@@ -210,6 +208,10 @@ def _encrypted() -> _RefusalError:
     return _RefusalError("encrypted_workbook", "The workbook has a password. Save it without.")
 
 
+def _no_workbook(what: str) -> _RefusalError:
+    return _RefusalError("not_xlsx", f"The file is {what} that is no workbook. {_SAVE}")
+
+
 def _broken() -> _RefusalError:
     return _RefusalError(
         "broken_workbook", f"The workbook is broken or not all of it is there. {_SAVE}"
@@ -225,10 +227,10 @@ def _bomb(what: str) -> _RefusalError:
 
 def _write(file: BinaryIO, kind: str, choice: str, left_out: dict[str, Gaps]) -> None:
     """Write the line of JSON and the rows of a sheet."""
-    from python_calamine import CalamineError, CalamineWorkbook, PasswordError
+    from python_calamine import CalamineError, PasswordError
 
     try:
-        workbook = CalamineWorkbook.from_filelike(file)
+        workbook = _opened(file, kind)
         sheets = _sheets(workbook, counted=choice == "best")
         name = _choose(sheets, choice)
         sheet = workbook.get_sheet_by_name(name)
@@ -245,6 +247,23 @@ def _write(file: BinaryIO, kind: str, choice: str, left_out: dict[str, Gaps]) ->
     if sheet.start is not None:
         _write_rows(sheet, output, gaps)
     output.flush()
+
+
+def _opened(file: BinaryIO, kind: str) -> Any:
+    if kind != "xls":
+        from python_calamine import CalamineWorkbook
+
+        return CalamineWorkbook.from_filelike(file)
+    from tabular import workbook_xls
+
+    try:
+        return workbook_xls.Workbook(file)
+    except MemoryError:
+        raise
+    except Exception as error:  # xlrd raises many kinds for a broken workbook
+        if "encrypted" in str(error):
+            raise _encrypted() from None
+        raise (_no_workbook("a document") if "find workbook" in str(error) else _broken()) from None
 
 
 def _sheets(workbook: Any, *, counted: bool) -> list[_Sheet]:

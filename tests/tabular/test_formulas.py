@@ -32,7 +32,7 @@ def formulas(text, delimiter):
 
 def results(block, delimiter):
     found = Format("csv", "utf-8", delimiter, None, 0, 3, 4)
-    return b"".join(ResultWriter(found, defuses=True).pieces(block, [], None)).decode()
+    return b"".join(ResultWriter(found, defuses=True).pieces(block, [])).decode()
 
 
 def assert_harmless(text, rows, delimiter):

@@ -18,15 +18,10 @@ from tabular import workbook
 from tabular.formulas import undefused
 
 FILES = ROOT / "tests" / "tabular" / "files"
-# XLS is read without the formats of its cells.
-SHOWN = {
-    "xlsx": [["04109", "01.03.2026"], ["80331", "31.12.1999"], ["00007", ""]],
-    "xls": [["4109", "2026-03-01"], ["80331", "1999-12-31"], ["7", ""]],
-}
-SHOWN["ods"] = SHOWN["xlsx"]
+KINDS = ("xlsx", "xls", "ods")
 
 
-@pytest.mark.parametrize("kind", SHOWN)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_workbook_of_each_kind_is_read_alike(kind):
     with (FILES / f"customers.{kind}").open("rb") as file:
         reading = workbook.read(file)
@@ -37,18 +32,17 @@ def test_a_workbook_of_each_kind_is_read_alike(kind):
         ("Kunden & Gäste", False, 4, 3),
         ("Alt", True, 9, 9),
     ]
-    assert [cells[2:4] for _, cells in rows if cells] == [["PLZ", "Seit"], *SHOWN[kind]]
-    assert [(number, cells[:2] + cells[4:]) for number, cells in rows] == [
-        (1, ["Name", "E-Mail", "Summe", "Notiz"]),
-        (2, ["Jörg Weiß", "joerg@books.example", "2.5", "calls\non Mondays"]),
-        (3, ["Łucja 🦊", "lucja@books.example", "5", ""]),
-        (4, []),
-        (5, []),
-        (6, ['"Ça, va" <b>', "cava@books.example; ca.va@books.example", "-0.125", "'=1+1"]),
+    joerg = ("Jörg Weiß", "joerg@books.example", "04109", "01.03.2026", "2.5")
+    ca_va = ('"Ça, va" <b>', "cava@books.example; ca.va@books.example", "00007", "", "-0.125")
+    assert [(number, cells) for number, cells in rows if cells] == [
+        (1, ["Name", "E-Mail", "PLZ", "Seit", "Summe", "Notiz"]),
+        (2, [*joerg, "calls\non Mondays"]),
+        (3, ["Łucja 🦊", "lucja@books.example", "80331", "31.12.1999", "5", ""]),
+        (6, [*ca_va, "'=1+1"]),
     ]
 
 
-@pytest.mark.parametrize("kind", SHOWN)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_workbook_of_each_kind_becomes_a_batch(site, kind):
     content = (FILES / f"customers.{kind}").read_bytes()
     assert site.upload(content, f"customers.{kind}").json["totalEmails"] == 4
