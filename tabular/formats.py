@@ -17,14 +17,30 @@ RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "n
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 # Python's names of the encodings that a file may have. Python's other codecs are no encodings of
-# text, or can be made to work for long.
+# text, or can be made to work for long. Of Asian encodings, these are the most complete variants.
 ENCODINGS = (
     *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1251", "cp1253"),
     *("cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "iso8859-1", "iso8859-2", "iso8859-5"),
-    *("iso8859-7", "iso8859-9", "iso8859-15", "koi8-r", "koi8-u", "mac-roman", "cp437", "cp850"),
-    *("cp852", "cp866", "cp932", "shift-jis", "euc-jp", "gb18030", "big5", "cp949", "euc-kr"),
-    *("cp874", "ascii"),
+    *("iso8859-7", "iso8859-9", "iso8859-13", "iso8859-15", "koi8-r", "koi8-u", "mac-roman"),
+    *("mac-latin2", "mac-cyrillic", "mac-greek", "mac-turkish", "cp437", "cp850", "cp852", "cp866"),
+    *("cp932", "euc-jp", "gb18030", "big5hkscs", "cp949", "cp874", "ascii"),
 )
+# Other names of them, beside those with windows, ibm or dos instead of cp.
+_ALIASES = {
+    **dict.fromkeys(("latin1", "latin-1"), "iso8859-1"),
+    **dict.fromkeys(("latin2", "latin-2"), "iso8859-2"),
+    **dict.fromkeys(("latin5", "latin-5"), "iso8859-9"),
+    **dict.fromkeys(("latin9", "latin-9"), "iso8859-15"),
+    **dict.fromkeys(("shift-jis", "shiftjis", "sjis", "ms932", "windows-31j"), "cp932"),
+    **dict.fromkeys(("gbk", "gb2312", "cp936"), "gb18030"),
+    **dict.fromkeys(("big5", "big5-hkscs", "cp950"), "big5hkscs"),
+    **dict.fromkeys(("euc-kr", "euckr", "uhc", "ks-c-5601-1987"), "cp949"),
+    **dict.fromkeys(("macintosh", "macroman", "x-mac-roman"), "mac-roman"),
+    **dict.fromkeys(("tis-620", "iso8859-11"), "cp874"),
+    "us-ascii": "ascii",
+    "ansi": "cp1252",
+    "eucjp": "euc-jp",
+}
 # The most of a header that is stored, or of a row that is shown: cells, characters of each, and
 # bytes of all together as JSON. It is little, because a list of batches has all their headers.
 CELLS, CELL_LENGTH, ROW_BYTES = 200, 200, 8_000
@@ -177,12 +193,11 @@ def _delimiter(text: str) -> str:
 
 
 def _encoding(text: str) -> str:
-    name = text.strip().lower().replace("_", "-").replace(" ", "-")
-    aliases = {"utf8": "utf-8", "utf16": "utf-16", "windows-": "cp", "iso-8859-": "iso8859-"}
-    aliases |= {"utf-8-sig": "utf-8", "latin-1": "iso8859-1", "latin1": "iso8859-1"}
-    for alias, meant in aliases.items():
-        if name.startswith(alias):
-            name = meant + name[len(alias) :]
+    name = shorten(text, 40).strip().lower().replace("_", "-").replace(" ", "-")
+    name = re.sub(r"^(?:windows|win|ibm|dos|cp)-?(?=\d+$)", "cp", name)
+    name = re.sub(r"^iso-?8859-?", "iso8859-", name)
+    name = re.sub(r"^utf-?(8|16)(?:-?(le|be)|-sig)?$", r"utf-\1-\2", name).removesuffix("-")
+    name = _ALIASES.get(name, name)
     if name not in ENCODINGS:
         raise IntakeError(
             "bad_encoding",

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
-from tabular import columns, detect, documents, headers, kinds, workbook
+from tabular import columns, detect, documents, encodings, headers, kinds, workbook
 from tabular.formats import Format, IntakeError, Overrides, naming_sheet
 from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
 
@@ -87,7 +87,7 @@ def _look(
 
 def _text_kind(file: BinaryIO, overrides: Overrides) -> Format:
     kind = kinds.text_kind(file)
-    encoding = detect.encoding_of(file, overrides.encoding)
+    encoding = encodings.encoding_of(file, overrides.encoding)
     if kind != "csv":
         return Format(kind, encoding)
     start = detect.start_of(file, encoding)

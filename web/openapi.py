@@ -175,6 +175,11 @@ _describe(
             rows=list_of(list_of(TEXT)),
             lines=list_of(whole(1)),
             sheets=list_of(_SHEET),
+            encodings={
+                **list_of(object_of(encoding=TEXT, texts=list_of(TEXT))),
+                "description": "The likeliest encodings, if none is certain, and how they read the"
+                " same pieces of the file.",
+            },
             partial={"type": "boolean"},
             counts=ref("Rows"),
             summary={**TEXT, "description": "The counts in words."},

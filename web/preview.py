@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any, BinaryIO
 
@@ -11,7 +12,7 @@ from batches import accounting
 from batches.accounting import Rows
 from batches.as_json import counts_json, format_json
 from runtime import phrases
-from tabular import columns, reader, workbook
+from tabular import columns, encodings, reader, workbook
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 
 # The first part of a file that is looked at: bytes of a text, rows of any file.
@@ -29,9 +30,11 @@ def show(
     length: bytes of the file.
     cut: whether it is only the first part of the file that would be uploaded.
     """
+    candidates = []
     if not workbook.is_workbook(file):
         cut = cut or length > PART_BYTES
         file = io.BytesIO(_first_part(file, cut))
+        candidates = encodings.candidates(file)
     try:
         table = reader.read(file, overrides, cut=cut)
     except IntakeError as error:
@@ -46,6 +49,7 @@ def show(
     shown = _table_json(table, overrides)
     return shown | {
         "sheets": [sheet._asdict() for sheet in table.sheets],
+        "encodings": [asdict(each) for each in candidates],
         "partial": partial,
         "counts": counts_json(counted.rows),
         "summary": _summary(counted.rows, partial),
@@ -72,10 +76,12 @@ def _first_part(file: BinaryIO, cut: bool) -> bytes:
     part = file.read(PART_BYTES)
     if not cut:
         return part
-    utf_16 = part.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    decoder = codecs.getincrementaldecoder("utf-16" if utf_16 else "utf-8")("ignore")
+    encoding = encodings.of_marks(part[: encodings.WIDE_SAMPLE]) or "utf-8"
+    decoder = codecs.getincrementaldecoder(encoding)("ignore")
     decoder.decode(part)
-    return part[: len(part) - len(decoder.getstate()[0])]
+    part = part[: len(part) - len(decoder.getstate()[0])]
+    # In other encodings, half a character is told by nothing, but a line ends with a whole one.
+    return part if encoding.startswith("utf-16") else part[: part.rfind(b"\n") + 1] or part
 
 
 def _table_json(table: reader.Table, overrides: Overrides) -> dict[str, Any]:

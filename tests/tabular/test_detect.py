@@ -8,7 +8,6 @@ from io import BytesIO
 import pytest
 
 from tabular import detect
-from tabular.formats import IntakeError
 
 NAMES = ("Anna", "O'Neil", "Zoë", "van Dijk", "Jean-Luc")
 
@@ -69,46 +68,6 @@ def test_uploads_at_the_same_time_do_not_disturb_one_another():
     finally:
         sys.setswitchinterval(interval)
     assert found == [","] * 400
-
-
-ENCODINGS = {
-    "utf-8": "jürgen@x.de\nŁódź\n",
-    "utf-8-sig": "jürgen@x.de\n",
-    "utf-16": "jürgen@x.de\n",
-    "cp1252": "Jürgen;à Ägypten;“Größe” – 5 €\nÉmile Zoé;Orléans;naïve\n",
-    "cp1250": "Wałęsa;Łódź;lech@x.pl\nŻółć;Kraków;a@b.pl\n",
-    "cp1251": "Иванов;Москва;ivan@x.ru\nПетров;Казань;p@x.ru\n",
-    "cp1253": "Γιώργος;Αθήνα;g@x.gr\nΜαρία;Πάτρα;m@x.gr\n",
-    "koi8-r": "Иванов;Москва;ivan@x.ru\nПетров;Казань;p@x.ru\n",
-    "cp932": "田中太郎;東京都;t@x.jp\n鈴木一郎;大阪府;s@x.jp\n",
-    "mac-roman": "Jürgen;Köln;j@x.de\nÉmile;Orléans;e@x.fr\n",
-}
-
-
-@pytest.mark.parametrize(("encoding", "text"), ENCODINGS.items(), ids=ENCODINGS)
-@pytest.mark.parametrize("before", [0, 200_000])
-def test_the_encoding_is_found_however_far_down_it_shows(encoding, text, before):
-    text = "a@x.de\n" * before + text
-    file = BytesIO(text.encode(encoding))
-    found = detect.encoding_of(file)
-    assert found == encoding
-    assert file.read().decode(found) == text
-
-
-@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
-@pytest.mark.parametrize("junk", [b"\xff\x00\x01", b"\x81\x02"])
-def test_what_is_no_text_is_refused_with_its_line(end, junk):
-    with pytest.raises(IntakeError) as caught:
-        detect.encoding_of(BytesIO(end.join([b"a@x.de"] * 200_000 + [junk])))
-    assert (caught.value.code, caught.value.line) == ("not_utf8", 200_001)
-
-
-def test_a_character_on_the_edge_of_a_block_is_no_mistake():
-    for before in range(detect.BLOCK - 3, detect.BLOCK + 1):
-        assert detect.encoding_of(BytesIO(b"a" * before + "€".encode())) == "utf-8"
-    cut = b"a" * (detect.BLOCK - 1) + "€".encode()[:2]
-    with pytest.raises(IntakeError):
-        detect.encoding_of(BytesIO(cut + b"\x01"))
 
 
 def test_a_long_word_is_shortened_for_its_time_only():

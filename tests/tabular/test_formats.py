@@ -150,6 +150,16 @@ def test_too_many_columns_are_refused():
         ({"encoding": "ISO-8859-1"}, Overrides(encoding="iso8859-1")),
         ({"encoding": "Latin1"}, Overrides(encoding="iso8859-1")),
         ({"encoding": "UTF_16_LE"}, Overrides(encoding="utf-16-le")),
+        ({"encoding": "utf16be"}, Overrides(encoding="utf-16-be")),
+        ({"encoding": "UTF-8-SIG"}, Overrides(encoding="utf-8")),
+        ({"encoding": "Windows 1257"}, Overrides(encoding="cp1257")),
+        ({"encoding": "IBM850"}, Overrides(encoding="cp850")),
+        ({"encoding": "iso_8859_2"}, Overrides(encoding="iso8859-2")),
+        ({"encoding": "Macintosh"}, Overrides(encoding="mac-roman")),
+        ({"encoding": "Shift_JIS"}, Overrides(encoding="cp932")),
+        ({"encoding": "GB2312"}, Overrides(encoding="gb18030")),
+        ({"encoding": "Big5"}, Overrides(encoding="big5hkscs")),
+        ({"encoding": "EUC-KR"}, Overrides(encoding="cp949")),
     ],
 )
 def test_overrides_are_read_from_texts(texts, due):
@@ -175,8 +185,9 @@ def test_a_wrong_override_says_what_would_be_right(texts, code):
 
 
 def test_every_encoding_is_one_of_pythons():
-    for name in formats.ENCODINGS:
+    for name in {*formats.ENCODINGS, *formats._ALIASES.values()}:
         assert "a@x.de".encode(name).decode(name) == "a@x.de"
+        assert Overrides.parse(encoding=name).encoding == name
 
 
 def test_a_format_comes_back_from_json():

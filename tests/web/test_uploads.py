@@ -43,6 +43,7 @@ class TestPreview:
             "rows": [[f"{i},5", f"user{i}@x.de"] for i in range(10)],
             "lines": [*range(2, 12)],
             "sheets": [],
+            "encodings": [],
             "partial": False,
             "counts": {
                 "total": 50,
@@ -121,6 +122,18 @@ class TestPreview:
             assert response.status == 200, end
             assert response.json["encoding"] == encoding
             assert response.json["column"] == 1
+
+    @pytest.mark.parametrize(
+        ("encoding", "name"),
+        [("cp932", "静岡県沼津市"), ("gb18030", "贵阳市"), ("utf-16-le", "Łódź")],
+    )
+    def test_of_a_part_may_end_with_half_a_character(self, site, encoding, name):
+        content = f"s@x.example;{name}\n".encode(encoding) * 30
+        for end in range(len(content) - 8, len(content)):
+            response = preview(site, content[:end], size=str(len(content)))
+            assert response.status == 200, end
+            assert response.json["encoding"] == encoding
+            assert response.json["rows"][0] == ["s@x.example", name]
 
     def test_of_a_large_file_uses_its_beginning(self, site):
         response = preview(site, csv_of(*["Ünal@x.de"] * 300_000) + b"\xff\0")
