@@ -39,6 +39,10 @@
         </select></label>
         <button type="button" class="quiet" id="detect" hidden>Detect again</button>
       </div>
+      <div class="encodings" id="encodings" role="group" aria-labelledby="encodings-heading" hidden>
+        <p id="encodings-heading">The letters beyond ASCII can be read in several ways. Choose the right one.</p>
+        <ul></ul>
+      </div>
       <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
       <p class="hint" data-when="table">If the header is on another line, click that line’s number.</p>
     </fieldset>

@@ -6,12 +6,12 @@
 <td class="number line" data-field="line">{{phrases.count(each["line"])}}</td>
 <th scope="row" class="address" data-field="email">{{each["content" if skipped else "email"]}}</th>
 <td class="state"><span class="badge" data-field="verdict" data-status="{{state}}">{{state.replace("_", " ")}}</span></td>
-<td class="reason"><span data-field="reason">{{reason}}</span> <span class="suggestion" data-field="suggestion">{{f"Meant: {each['suggestion']}" if each.get("suggestion") else ""}}</span></td>
+<td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Meant: {each['suggestion']}" if each.get("suggestion") else ""}}</span></td>
 % else:
 <tr>
 <td class="number line" data-field="line"></td>
 <th scope="row" class="address" data-field="email"></th>
 <td class="state"><span class="badge" data-field="verdict"></span></td>
-<td class="reason"><span data-field="reason"></span> <span class="suggestion" data-field="suggestion"></span></td>
+<td class="reason"><span data-field="reason"></span> <span data-field="suggestion"></span></td>
 % end
 </tr>

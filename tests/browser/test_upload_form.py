@@ -122,6 +122,19 @@ class TestUpload:
             page.get_by_role("link", name="Download all", exact=True).click()
         assert download.value.suggested_filename == "members.results.partial.xlsx"
 
+    def test_the_encoding_is_chosen_by_what_it_makes_of_the_names(self, page, site):
+        page.goto(site.url)
+        choose(page, "Имя;Почта\nИван;a@x.de\n".encode("cp1251"))
+        encodings = page.locator("#encodings li")
+        expect(encodings.first).to_have_text("cp1251 Имя · Почта · Иван")
+        page.get_by_role("button", name="mac-cyrillic").click()
+        expect(page.locator("#detected")).to_contain_text("CSV, mac-cyrillic, semicolon")
+        chosen = page.locator("#encodings [aria-pressed=true]")
+        expect(chosen).to_have_text("mac-cyrillic")
+        page.get_by_role("button", name="cp1251").click()
+        expect(chosen).to_have_text("cp1251")
+        expect(page.locator("#preview tbody")).to_contain_text("Иван")
+
     def test_several_files_are_not_taken_for_one(self, page, site):
         page.goto(site.url)
         event = page.evaluate_handle(

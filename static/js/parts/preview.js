@@ -54,9 +54,11 @@ export class Preview {
       this.#choose("column", event.target.value);
       this.#selects.column.focus(); // because the button may be hidden then
     });
-    box.querySelector("tbody").addEventListener("click", (event) => {
-      if (event.target.value) this.#choose("header", event.target.value);
-    });
+    for (const [place, name] of [["tbody", "header"], ["#encodings ul", "encoding"]]) {
+      box.querySelector(place).addEventListener("click", ({ target }) => {
+        if (target.value) this.#choose(name, target.value);
+      });
+    }
     this.#detect.addEventListener("click", () => {
       this.#chosen = {};
       onChange();
@@ -130,6 +132,7 @@ export class Preview {
       write(button, `Take column ${others.column}${name ? `, “${name}”,` : ""} instead`);
       button.value = others.column;
     }
+    this.#drawEncodings(found);
     this.#drawRows(found);
     this.#box.hidden = this.#box.disabled = false;
   }
@@ -161,6 +164,22 @@ export class Preview {
     const options = [...this.#selects.delimiter.options];
     const known = options.find((option) => option.dataset.character === delimiter);
     this.#selects.delimiter.value = known?.value ?? "";
+  }
+
+  // Show how each likely encoding reads the same pieces of the file.
+  #drawEncodings({ encoding, encodings }) {
+    const box = this.#box.querySelector("#encodings");
+    box.hidden = encodings.length === 0;
+    const lines = encodings.map((each) => {
+      const button = element("button", each.encoding, "quiet");
+      button.type = "button";
+      button.value = each.encoding;
+      button.setAttribute("aria-pressed", String(each.encoding === encoding));
+      const line = document.createElement("li");
+      line.append(button, " ", element("span", each.texts.join(" · ")));
+      return line;
+    });
+    box.querySelector("ul").replaceChildren(...lines);
   }
 
   #drawRows({ kind, columns, column, headerLine, above, rows, lines }) {
