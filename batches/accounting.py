@@ -16,7 +16,7 @@ import numpy as np
 from batches.duplicates import AddressSet
 from batches.kept_files import SkippedRows
 from tabular import columns
-from tabular.addresses import addresses_in, are_plain, is_blank
+from tabular.addresses import addresses_in, is_blank, odd_cells
 from tabular.formats import IntakeError, naming_sheet
 from tabular.reader import Table
 
@@ -183,14 +183,14 @@ def _all_addresses(
         further = sum(map(bool, each.parts or ()))
         counts.further += further
         total += len(each.cells) - further
-        plain = are_plain(text, len(each.cells))
-        if plain and "" not in each.cells and not further:
+        odd = odd_cells(text, len(each.cells))
+        if not odd and "" not in each.cells and not further:
             piece.extend(each.cells, each.numbers, len(text))
         elif each.parts is not None:
             _add_list(piece, each, each.parts, counts, skipped)
         else:
-            counts.plain = counts.plain and plain
-            _add_rows(piece, each, found.splits, counts, skipped)
+            counts.plain = counts.plain and not odd
+            _add_rows(piece, each, odd, found.splits, counts, skipped)
         if total + counts.further > max_rows:
             raise IntakeError(
                 "too_many_rows",
@@ -219,13 +219,21 @@ def _add_list(
             skipped.blank(line)
 
 
-def _add_rows(piece: Piece, table: _Cells, split: bool, counts: Rows, skipped: SkippedRows) -> None:
+def _add_rows(
+    piece: Piece, table: _Cells, odd: list[int], split: bool, counts: Rows, skipped: SkippedRows
+) -> None:
     """Add the addresses of rows of which some have none, or several, or are to be cleaned.
 
+    odd: the positions of those whose cells may be no single, clean address.
     split: whether a cell may have several.
     """
-    for line, row, cell in zip(table.numbers, table.rows, table.cells, strict=True):
-        if addresses := addresses_in(cell, split=split):
+    special = {*odd, *(n for n, cell in enumerate(table.cells) if not cell)}
+    start = 0
+    for position in sorted(special):
+        _add_plain(piece, table, start, position)
+        start = position + 1
+        line, row = table.numbers[position], table.rows[position]
+        if addresses := addresses_in(table.cells[position], split=split):
             _refuse_repetition(row, addresses, line)
             piece.add_row(addresses, line)
             counts.further += len(addresses) - 1
@@ -235,6 +243,13 @@ def _add_rows(piece: Piece, table: _Cells, split: bool, counts: Rows, skipped: S
         else:
             counts.without_address += 1
             skipped.without_address(line, row)
+    _add_plain(piece, table, start, len(table.cells))
+
+
+def _add_plain(piece: Piece, table: _Cells, start: int, stop: int) -> None:
+    """Add the rows from `start` to before `stop`, each of which has a plain address."""
+    cells = table.cells[start:stop]
+    piece.extend(cells, table.numbers[start:stop], sum(map(len, cells)))
 
 
 def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from processors import reasons, risks, syntax
-from tabular.addresses import addresses_in, are_plain
+from tabular.addresses import addresses_in, odd_cells
 from tabular.columns import address_cells
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.formulas import Defuser, undefused
@@ -70,17 +70,20 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
         return block
     rows = block.cells(found.delimiter or ",")
     cells = address_cells(rows, found)
-    if are_plain("\n".join(cells), len(cells)):
-        return block
-    there = [addresses_in(cell, split=found.splits) or [""] for cell in cells]
-    for position in range(min(above, len(rows))):
-        there[position] = [cells[position]]
-    if max(map(len, there)) == 1:
-        return replace(block, addresses=[addresses[0] for addresses in there])
+    there = {
+        position: addresses_in(cells[position], split=found.splits) or [""]
+        for position in odd_cells("\n".join(cells), len(cells))
+        if position >= above
+    }
+    if all(len(addresses) == 1 for addresses in there.values()):
+        for position, (address,) in there.items():
+            cells[position] = address
+        return replace(block, addresses=cells) if there else block
     numbers: list[int] = []
     lines: list[str] = []
     apart: list[list[str]] = []
-    for position, addresses in enumerate(there):
+    each_row = [there.get(position, [cell]) for position, cell in enumerate(cells)]
+    for position, addresses in enumerate(each_row):
         numbers += [block.numbers[position]] * len(addresses)
         if len(addresses) == 1:
             apart.append(rows[position])
@@ -90,8 +93,8 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
         several = [[*row[: found.column], each, *row[found.column + 1 :]] for each in addresses]
         apart += several
         lines += _csv_lines(several, found.delimiter or ",") if block.lines else []
-    parts = [part for addresses in there for part in range(len(addresses))]
-    return Block(numbers, lines or None, apart, [*chain.from_iterable(there)], parts)
+    parts = [part for addresses in each_row for part in range(len(addresses))]
+    return Block(numbers, lines or None, apart, [*chain.from_iterable(each_row)], parts)
 
 
 class ResultWriter:

@@ -1,6 +1,7 @@
 """The lists that are uploaded: invented, the same for the same size, each address once.
 
-5 % of the rows are malformed, in several ways; a few are risky. No DNS lookups are made.
+5 % of the rows are odd: malformed in several ways, or with a name around the address. A few are
+risky. No DNS lookups are made.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from itertools import islice
 from email_validator import EmailNotValidError, validate_email
 
 SEED = 20_240_229
-MALFORMED_SHARE = 0.05
+ODD_SHARE = 0.05
 # One row in so many has a role account, such as info@.
 ROLE_EVERY = 500
 # Rows that are joined at once, so that no list of a million strings is in memory.
@@ -47,9 +48,9 @@ _MALFORMED = (
     "{local}@intranet",
     "{local}@",
     "{local}@-bad.com",
-    "Somebody <{local}@{domain}>",
     "{local}@a-name-that-is-longer-than-any-part-of-a-domain-may-be-in-the-dns.com",
 )
+_ODD = (*_MALFORMED, "Somebody <{local}@{domain}>")
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ def _form_head(rows: int) -> bytes:
 def _people(rows: int) -> Iterator[tuple[str, str, bool]]:
     """Yield (address, the other columns, whether the address is malformed)."""
     chance = random.Random(SEED).random
-    roles = malformed = 0
+    roles = odd = 0
     for number in range(1, rows + 1):
         first = _FIRST[int(chance() * len(_FIRST))]
         last = _LAST[int(chance() * len(_LAST))]
@@ -114,10 +115,11 @@ def _people(rows: int) -> Iterator[tuple[str, str, bool]]:
             # A list longer than all pairs of roles and domains gets numbered roles.
             role = _ROLES[turn] if turn < len(_ROLES) else f"info{turn}"
             yield f"{role}@{DOMAINS[place]}", rest, False
-        elif chance() < MALFORMED_SHARE:
-            way = _MALFORMED[malformed % len(_MALFORMED)]
-            malformed += 1
-            yield way.format(local=f"{first}.{last}{number}", domain=domain), rest, True
+        elif chance() < ODD_SHARE:
+            way = _ODD[odd % len(_ODD)]
+            odd += 1
+            address = way.format(local=f"{first}.{last}{number}", domain=domain)
+            yield address, rest, way in _MALFORMED
         else:
             yield f"{first}.{last}{number}@{domain}", rest, False
 

@@ -1,7 +1,7 @@
 """Takes the addresses out of a cell: cleans them, and splits a cell that has several.
 
 Cells are cleaned of what programs and people leave around an address, and has no part in it. Most
-cells need none of it, which `are_plain` tells of many at once.
+cells need none of it: `odd_cells` finds the others among many at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,13 @@ import numpy as np
 from runtime.characters import INVISIBLE
 
 # Bytes that a plain cell is made of, and those of all other characters in UTF-8.
-_PLAIN = (ascii_letters + digits + "!#$%&'*+-/=?^_`{|}~.@\n").encode() + bytes(range(0x80, 0x100))
+_PLAIN_ASCII = (ascii_letters + digits + "!#$%&'*+-/=?^_`{|}~.@\n").encode()
+_PLAIN = _PLAIN_ASCII + bytes(range(0x80, 0x100))
+# For each byte, whether it makes a cell odd in ASCII and strange text, and at the cell's end.
+_ODD = np.isin(np.arange(256), list(_PLAIN_ASCII), invert=True)
+_ODD_END = np.isin(np.arange(256), list(b".'"))
+# Most of the plain cells, each by itself: 40 times as fast as taking it apart.
+_PLAIN_CELL = re.compile(r"[\w!#$%&'*+\-/=?^`{|}~.@]*[A-Za-z0-9]", re.ASCII)
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # Marks that reorder the characters after them: without them, an address would not be what it seems.
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -39,24 +45,26 @@ LONG = 1000
 _GOOGLE = " ::: "
 
 
-def are_plain(text: str, number: int) -> bool:
-    """Tell whether addresses_in() would leave each of these stripped cells as it is.
+def odd_cells(text: str, number: int) -> list[int]:
+    """Return the positions of the stripped cells that addresses_in() may not leave as they are.
 
     text: all cells, with a line break between each two.
     number: how many they are.
     """
     content = text.encode()
-    if content.translate(None, _PLAIN):
-        return False
     # NumPy finds the ends of 1,500 cells in 20 µs, str.count() and `in` in 100.
     characters = np.frombuffer(content, np.uint8)
-    ends = characters[np.flatnonzero(characters == ord("\n")) - 1]
-    return (
-        len(ends) == number - 1
-        and not ((ends == ord(".")) | (ends == ord("'"))).any()
-        and not text.endswith((".", "'"))
-        and (text.isascii() or not _STRANGE.search(text))
-    )
+    breaks = np.flatnonzero(characters == ord("\n"))
+    if len(breaks) != number - 1:
+        return [*range(number)]
+    odd = _ODD_END[characters[breaks - 1]].nonzero()[0]
+    if text.endswith((".", "'")):
+        odd = np.append(odd, number - 1)
+    strange = not text.isascii() and _STRANGE.search(text) is not None
+    if content.translate(None, _PLAIN_ASCII if strange else _PLAIN):
+        marks = _ODD[characters] & (strange | (characters < 0x80))
+        odd = np.union1d(odd, np.searchsorted(breaks, marks.nonzero()[0]))
+    return odd.tolist()
 
 
 def addresses_in(cell: str, *, split: bool = True) -> list[str]:
@@ -64,9 +72,11 @@ def addresses_in(cell: str, *, split: bool = True) -> list[str]:
 
     split: whether a cell may have several.
     """
+    if _PLAIN_CELL.fullmatch(cell):
+        return [cell]
     if split and len(cell) > LONG:
         plain = [*filter(None, map(str.strip, _SEPARATOR.split(cell)))]
-        if are_plain("\n".join(plain), len(plain)):
+        if not odd_cells("\n".join(plain), len(plain)):
             return plain
     pieces = _pieces(cell) if split else [cell]
     found = [address for piece in pieces for address in _in_piece(piece, split)]

@@ -25,6 +25,8 @@ MAX_LINE = 1 << 18
 # The most lines of a cell that have an address and a delimiter. With more, they are probably rows,
 # which a quotation mark that was left open has made a cell.
 MAX_SWALLOWED = 3
+# What programs of DOS, and some of today's, write at the end of a text.
+CTRL_Z = "\x1a"
 # Rows of a block, at most. A block also ends with the row that makes it BLOCK characters long.
 BLOCK_ROWS = 2_000
 
@@ -189,8 +191,9 @@ class Text:
     def _of_list(self, text: io.TextIOWrapper) -> Iterator[Block]:
         """Yield each address as a row of its own; a line may be as long as the file."""
         rest, part, ended = "", 0, False
+        pieces = self._read(text)
         while not ended:
-            read = text.read(BLOCK)
+            read = next(pieces, "")
             if "\0" in read:
                 raise _binary(read, self._line + read.count("\n", 0, read.index("\0")))
             ended = not read
@@ -313,7 +316,7 @@ class Text:
     def _parts(self, text: io.TextIOWrapper) -> Iterator[str]:
         """Yield the text in parts of whole lines. Raises IntakeError for NULs and endless lines."""
         rest, lines = "", 0
-        while block := text.read(BLOCK):
+        for block in self._read(text):
             if "\0" in block:
                 lines += block.count("\n", 0, block.index("\0")) + 1
                 raise _binary(block, lines)
@@ -332,6 +335,15 @@ class Text:
                 rest += block
         if rest:
             yield rest
+
+    def _read(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """Yield the text in pieces of BLOCK characters, without a Ctrl-Z at its end."""
+        held = ""
+        while read := text.read(BLOCK):
+            block = held + read
+            held = CTRL_Z if self._format.drops_ctrl_z and block.endswith(CTRL_Z) else ""
+            if block := block.removesuffix(held):
+                yield block
 
     def _undecodable_line(self) -> int:
         self._file.seek(0)

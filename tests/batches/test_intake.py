@@ -310,7 +310,7 @@ def test_the_format_is_stored_and_reads_the_kept_file_again(database):
     batch = store(content)
     ((stored,),) = query("SELECT format FROM batch")
     found = Format.from_json(stored)
-    assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2)
+    assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2, drops_ctrl_z=True)
     with kept_files.open_kept(batch.id) as file:
         assert rows_of(reader.blocks(file, found), found) == [
             (1, ["Kontakt", "Ort"]),

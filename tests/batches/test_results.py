@@ -438,6 +438,27 @@ def workbook_of(site, batch_id, query_string=""):
     return [cells for _, cells in workbook.read(BytesIO(answer.body)).rows]
 
 
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        (b"email\na@x.de\nroe\n\x1a", 2),
+        (b"a@x.de,1\r\nroe,2\r\n\x1a", 2),
+        ("\ufeffemail\na@x.de\nroe\x1a".encode("utf-16-le"), 2),
+        (b"a@x.de, b@x.de\nc@x.de\n\x1a", 2),
+    ],
+)
+def test_a_ctrl_z_at_the_end_is_no_row_here_either(site, content, rows):
+    batch_id = stored(content)
+    counts = site.get(f"/api/batches/{batch_id}").json["rows"]
+    emails = rows + counts["furtherAddresses"]
+    assert counts == {"total": rows, "emails": emails, "duplicates": 0, "blank": 0,
+                      "withoutAddress": 0, "furtherAddresses": emails - rows,
+                      "withOtherAddresses": 0}  # fmt: skip
+    found = results_of(site, batch_id)
+    assert len(found) == emails + 1
+    assert "\x1a" not in str(found)
+
+
 def test_a_row_with_several_addresses_comes_back_once_for_each(site):
     content = (
         b"name,email,note\n"

@@ -5,7 +5,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tabular import addresses
-from tabular.addresses import addresses_in, are_plain, cleaned, is_blank
+from tabular.addresses import addresses_in, cleaned, is_blank, odd_cells
 
 CELLS = {
     "one": ("anna@x.de", ["anna@x.de"]),
@@ -70,14 +70,19 @@ def test_whatever_is_in_a_cell_no_address_is_blank_and_none_changes_again(cell):
     assert all(address and address == address.strip() for address in addresses)
     for split in (True, False):
         stripped = cell.strip()
-        if are_plain(stripped, 1) and stripped:
+        if not odd_cells(stripped, 1) and stripped:
             assert addresses_in(stripped, split=split) == [stripped]
 
 
 @given(st.lists(st.text("aé@.\n'“x \u200b", max_size=4).map(str.strip), max_size=6))
-def test_many_cells_are_plain_only_if_each_is(cells):
-    if are_plain("\n".join(cells), len(cells)):
-        assert all(addresses_in(cell) == [cell] for cell in cells if cell)
+@example(["a@x.de", "b@x.de.", "", "c@x.de'", "d e", "“é"])
+def test_of_many_cells_those_that_are_not_plain_are_found(cells):
+    odd = odd_cells("\n".join(cells), len(cells))
+    assert odd == sorted(set(odd))
+    for position, cell in enumerate(cells):
+        assert position in odd or not cell or addresses_in(cell) == [cell]
+    if not any("\n" in cell for cell in cells):  # which nothing but the cells tells apart
+        assert not any(cells[position].isalpha() and cells[position].isascii() for position in odd)
 
 
 @given(

@@ -175,6 +175,24 @@ def test_the_addresses_of_a_list_are_those_of_its_lines_wherever_blocks_end(text
     ]
 
 
+@pytest.mark.parametrize("kind", ["csv", "list"])
+@pytest.mark.parametrize(
+    "text", ["a@x.de\nb@x.de\n", "a@x.de\r\nb@x.de", "\x1aa@x.de\n\x1a\nb", ""]
+)
+def test_a_ctrl_z_counts_as_nothing_at_the_end_of_a_text_and_only_there(monkeypatch, kind, text):
+    def rows_of(text, **more):
+        found = Format(kind, "utf-8", ",", **more)
+        read = text_module.Text(io.BytesIO(text.encode()), found).blocks()
+        return [row for part in read for row in zip(part.numbers, part.cells(","), strict=True)]
+
+    for block in (1, 2, len(text) + 1, 100):
+        monkeypatch.setattr(text_module, "BLOCK", block)
+        due = rows_of(text)
+        assert rows_of(text + "\x1a", drops_ctrl_z=True) == due
+        # As in batches that were stored before, whose rows are where they were.
+        assert kind == "list" or rows_of(f"{text}\n\x1a")[-1][1] == ["\x1a"]
+
+
 def test_a_line_of_a_list_may_be_as_long_as_the_file():
     addresses = [f"user{number}@example.com" for number in range(40_000)]
     file = io.BytesIO(", ".join(addresses).encode())
