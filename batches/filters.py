@@ -89,6 +89,22 @@ class Filter:
             return (self.kind,)
         return KINDS if self.kind == SKIPPED or not self.name else ()
 
+    @property
+    def takes_plain(self) -> bool:
+        """Whether every email that was processed without a reason matches."""
+        return not self.containing and self.takes("processed", None)
+
+    def takes(self, status: str, reason: str | None) -> bool:
+        """Return whether a row with this status or kind, and with this reason, may match."""
+        if status in KINDS:
+            return status in self.kinds
+        return (
+            not self.kind
+            and self.status in (None, status)
+            and self.verdict in (None, reasons.verdict(status, reason))
+            and self.reason in (None, reason)
+        )
+
     def conditions(self) -> tuple[str, str, dict[str, Any]]:
         """Return conditions in SQL on emails and on chunks that may have them, and parameters."""
         conditions = [_STATUS[self.status]] if self.status else []

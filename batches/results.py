@@ -120,7 +120,7 @@ def _rows(
 ) -> Iterator[bytes]:
     """Yield the header and the wanted rows.
 
-    Most rows are emails that were processed without a reason; unless these are filtered, only the
+    Most rows are plain: emails that were processed without a reason. If these are wanted, only the
     results of the others are read from the database.
     """
     marked, skipped = _ByLine(_read_ahead(_marked(batch, wanted))), _ByLine(_skipped(batch))
@@ -155,17 +155,22 @@ def _rows(
 def _only(
     block: Block, others: list[tuple[int, RowResult | None]], wanted: Filter
 ) -> tuple[Block, list[tuple[int, RowResult | None]]]:
-    """Return the header, the emails in `others` and the wanted rows without an email."""
+    """Return the header and the wanted rows: of `others`, and all plain emails if they are."""
     kept = [
         (position, result)
         for position, result in others
-        if result is None or result.is_email or result.status in wanted.kinds
+        if result is None or wanted.takes(result.status, result.reason)
     ]
-    picked = enumerate(result for _, result in kept)
-    return (
-        block.picked([position for position, _ in kept]),
-        [(n, result) for n, result in picked if result is None or not result.is_plain],
-    )
+    positions = [position for position, _ in kept]
+    if wanted.takes_plain:
+        dropped = {position for position, _ in others}.difference(positions)
+        positions = [position for position in range(len(block)) if position not in dropped]
+    places = {position: n for n, position in enumerate(positions)}
+    return block.picked(positions), [
+        (places[position], result)
+        for position, result in kept
+        if result is None or not result.is_plain
+    ]
 
 
 def _skipped_rows(
@@ -223,14 +228,14 @@ def _read_ahead(pages: Iterator[list[RowResult]]) -> Iterator[list[RowResult]]:
 
 
 def _marked(batch: Batch, wanted: Filter) -> Iterator[list[RowResult]]:
-    """Yield the wanted emails by line, or, if all are, those with a reason and the pending ones.
+    """Yield the wanted emails by line; or, if plain ones are wanted, all emails that are not plain.
 
     Raises IncompleteError.
     """
     if wanted.kind:
         return
     condition, _, parameters = wanted.conditions()
-    if not wanted.name:
+    if wanted.takes_plain:
         condition = "(reason IS NOT NULL OR status = 'pending')"
     for first in range(1, batch.total_emails + 1, MARKED_PAGE):
         rows = _read(
