@@ -7,10 +7,11 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from math import log10
 from typing import BinaryIO
 
 from tabular.formats import IntakeError
-from tabular.plausible import plausibility
+from tabular.plausible import is_punctuation, plausibility
 
 # Bytes that are read and decoded at once.
 BLOCK = 1 << 20
@@ -24,13 +25,11 @@ LONGEST_CELL, LONGEST_WORD = 200, 2_000
 ENOUGH = 8
 # Bytes that are looked through for the sample at once.
 SAMPLE_BLOCK = 1 << 16
-# The least plausibility of a text that may be what a person wrote.
-PLAUSIBLE = 0.05
 # The share of the sample that may be damaged.
 DAMAGED = 0.1
 # How likely a reading must be in proportion to the best one, to be compared with it at all, and to
 # be a candidate.
-COMPARED, DOUBT = 0.1, 0.3
+COMPARED, DOUBT = 0.1, 0.25
 CANDIDATES, EXAMPLES, EXAMPLE_LENGTH = 4, 3, 60
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
@@ -253,11 +252,19 @@ def _readings(sample: list[bytes]) -> list[_Reading]:
     sample = _undamaged(sample)
     if any(map(_CONTROLS.search, sample)):
         return []
+    if sample and all(_is_valid(piece, "cp1252") for piece in sample):
+        texts = [piece.decode("cp1252") for piece in sample]
+        if all(map(is_punctuation, texts)):
+            return [_Reading("cp1252", texts, 1)]
     readings = _scored(sample, _WEIGHTS)
     if not readings:
         return []
-    best = readings[0]
-    for other in readings[1:]:
+    for each in readings:
+        if each.encoding == "cp1252":
+            # The most usual encoding is the likeliest where a few pieces can't tell much.
+            each.score *= 1 + 1 / len(sample)
+    best, *others = sorted(readings, key=lambda each: -each.score)
+    for other in others:
         if _odds(sample, other, best) > 1:
             best = other
     odds = {each.encoding: _odds(sample, each, best) for each in readings if each is not best}
@@ -289,8 +296,7 @@ def _scored(sample: list[bytes], encodings: Collection[str]) -> list[_Reading]:
         if score <= COMPARED * best or not _is_valid(data, encoding):
             continue
         text = data.decode(encoding)
-        plausible = plausibility(text)
-        score *= plausible if plausible >= PLAUSIBLE else 0
+        score *= plausibility(text)
         alike, known = scores.get(text, (0.0, encoding))
         scores[text] = max(alike, score), min(known, encoding, key=[*_WEIGHTS].index)
         best = max(best, score)
@@ -326,17 +332,17 @@ def _by_chardet(data: bytes, encodings: Collection[str]) -> Iterator[tuple[str, 
 def _odds(sample: list[bytes], one: _Reading, other: _Reading) -> float:
     """Return how much likelier one reading is than another.
 
-    The pieces that both read differently count twice, because the others may be many.
+    Only the pieces that both read differently can tell. The fewer of the sample they are, the more
+    they count by themselves; the more they are, the surer is the answer.
     """
     pairs = zip(sample, one.texts, other.texts, strict=True)
     telling = [piece for piece, a, b in pairs if a != b]
-    scores = {
-        each.encoding: each.score for each in _scored(telling, (one.encoding, other.encoding))
-    }
-    nothing = 1e-9
-    return (one.score / other.score) * (
-        scores.get(one.encoding, nothing) / scores.get(other.encoding, nothing)
-    )
+    encodings = (one.encoding, other.encoding)
+    scores = dict.fromkeys(encodings, 1e-9)
+    scores |= {each.encoding: each.score for each in _scored(telling, encodings)}
+    apart = scores[one.encoding] / scores[other.encoding]
+    odds = one.score / other.score * apart ** (1 - len(telling) / len(sample))
+    return float(odds ** (1 + log10(len(telling))))
 
 
 def _telling(readings: list[_Reading]) -> list[int]:

@@ -30,8 +30,10 @@ _LESS = 0.85
 _SCRIPTS = {"LATIN": "Aa", "GREEK": "Gg", "CYRILLIC": "Cc", "HALFWIDTH": "ww"}
 _SCRIPTS |= {"HEBREW": "hh", "ARABIC": "rr", "THAI": "tt"}
 _OTHER_SCRIPT = "kk"
-_INSIDE = frozenset("’‘–\xad\u200b\u200e\u200f\ufeff、。「」・ー々〒：，．（）\u3000")
-_BESIDE = frozenset("“”„‚…«»‹›€°™©®¡¿№ªº\xa0")
+_INSIDE = frozenset("’´\xad\u200b\u200e\u200f\ufeff、。「」・ー々〒：，．（）\u3000")
+_BESIDE = frozenset("‘“”„‚–—…«»‹›€°™©®¡¿№ªº¹²³½¼¾µ\xa0")
+_BETWEEN_LETTERS = re.compile("[Uu][-q][Uu]")
+_POSSESSIVE = re.compile(r"’s\b")
 _ODD = re.compile(
     "(?=[uagc][AGC]|[agc][UAGC]|[UAGC][AGC][uagc]|[UAGC][agc][UAGC]"  # capitals
     "|[UuAao][GgCchrtw]|[GgCchrtw][UuAao]|uk|ku"  # scripts
@@ -46,8 +48,19 @@ def plausibility(text: str) -> float:
     if "x" in shapes:
         return 0
     beyond = sum(not character.isascii() for character in text)
-    odd = min(1, len(_ODD.findall(shapes)) / max(beyond, 1))
+    odd = min(0.8, len(_ODD.findall(shapes)) / max(beyond, 1))
     return float((1 - odd) ** 4 * _of_one_language(text) ** 2)
+
+
+def is_punctuation(text: str) -> bool:
+    """Tell whether all characters beyond ASCII are quotes, dashes and symbols outside of words.
+
+    An apostrophe before a final s is one as well.
+    """
+    shapes = "".join(map(_shape, _POSSESSIVE.sub("", text)))
+    return set(shapes) <= set("Uu -qs") and not (
+        _ODD.search(shapes) or _BETWEEN_LETTERS.search(shapes)
+    )
 
 
 def _of_one_language(text: str) -> float:
@@ -69,7 +82,7 @@ def _of_one_language(text: str) -> float:
 @lru_cache(maxsize=4096)
 def _shape(character: str) -> str:
     category = unicodedata.category(character)
-    if category in ("Lu", "Ll", "Lt", "Lo") and character not in "ªº":
+    if category in ("Lu", "Ll", "Lt", "Lo") and character not in "ªºµ":
         if character.isascii():
             return "U" if character.isupper() else "u"
         if character in "ßı":

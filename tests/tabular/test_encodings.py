@@ -118,6 +118,13 @@ def test_quotes_and_dashes_are_no_letters(before):
     assert decoded(text.encode("cp1252")) == text
 
 
+@pytest.mark.parametrize("text", ["5 €", "Berlin – Bonn", "m²", "“Anna’s”;Driver’s Guild", "© Roe"])
+def test_punctuation_is_that_of_windows(text):
+    content = f"note\n{text}\n".encode("cp1252")
+    assert decoded(content) == f"note\n{text}\n"
+    assert encodings.candidates(BytesIO(content)) == []
+
+
 @pytest.mark.parametrize("end", ["\r\n", "\r", ", ", "\t"])
 def test_any_line_end_will_do(end):
     _, header, people = CASES["Polish in cp1250"]

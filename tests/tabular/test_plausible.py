@@ -1,6 +1,6 @@
 import pytest
 
-from tabular.plausible import plausibility
+from tabular.plausible import is_punctuation, plausibility
 
 
 @pytest.mark.parametrize(
@@ -27,3 +27,14 @@ def test_every_language_is_plausible_and_no_control_character_is():
     assert {text: plausibility(text) for text in texts} == dict.fromkeys(texts, 1)
     assert plausibility("M\x81ller") == plausibility("\ue000") == 0
     assert plausibility("Anna Roe") == plausibility("") == 1
+
+
+@pytest.mark.parametrize("text", ["5 €", "“Roe” – ‘Doe’…", "m²", "Anna’s", "No. 7", "10 °"])
+def test_punctuation_stands_outside_of_words(text):
+    assert is_punctuation(text)
+    assert not is_punctuation(text + " é")
+
+
+@pytest.mark.parametrize("text", ["Gar–on", "K”ln", "Jos‚Maria", "Zo\x8e", "Roe±"])
+def test_what_stands_in_a_word_is_no_punctuation(text):
+    assert not is_punctuation(text)
