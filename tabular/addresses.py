@@ -26,21 +26,23 @@ _PLAIN_CELL = re.compile(r"[\w!#$%&'*+\-/=?^`{|}~.@]*[A-Za-z0-9]", re.ASCII)
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # Marks that reorder the characters after them: without them, an address would not be what it seems.
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
-_AROUND = re.compile(rf"\A[\s{INVISIBLE}]+|[\s{INVISIBLE}]+\Z")
+_BLANKS = re.compile(rf"[\s{INVISIBLE}]*+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "‚": "‘", "«": "»", "»": "«", "<": ">"}
 # In text that is not ASCII: what cleaned() may change.
 _STRANGE = re.compile(f"[{INVISIBLE}＠﹫{''.join(each for each in _QUOTES if not each.isascii())}]")
-_COMMENT = re.compile(r"\s*\([^()@]*\)\s*\Z|\A\([^()@]*\)\s*")
+_COMMENT = re.compile(r"\([^()@]*+\)\s*\Z|\A\([^()@]*+\)\s*")
 # A mail program's field or group before an address: `mailto:`, `To:`, `Friends:`.
 _LABEL = re.compile(r"[^\W\d_][\w -]{0,40}:\s*(?=[^\s:])")
 # A piece of a cell between separators. What is in quotes, angle brackets or parentheses belongs to
-# one piece.
-_PIECE = re.compile(r'(?:"(?:\\.|[^"\\])*+"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])++', re.S)
-_IN_BRACKETS = re.compile(r"<([^<>]*@[^<>]*)>")
+# one piece. The lengths here are limited so that no cell takes long, however it is made.
+_PIECE = re.compile(r'(?:"(?:\\.|[^"\\]){0,300}+"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])++', re.S)
+_IN_BRACKETS = re.compile(r"<([^<>@]*+@[^<>]*+)>")
 _SEPARATOR = re.compile(r"[,;\r\n\t]")
 # Characters of a cell with which it is worth while to look first whether all addresses are plain: a
 # million on a line take less than a second instead of 13.
 LONG = 1000
+# The most characters of an address with what may be around it, and how many times it is unwrapped.
+_LONGEST, _LAYERS = 1000, 10
 # As Google separates several values in a cell.
 _GOOGLE = " ::: "
 
@@ -107,7 +109,7 @@ def end_of_complete(text: str) -> int:
 
 def is_blank(cell: str) -> bool:
     """Tell whether nothing in the cell can be seen."""
-    return not _AROUND.sub("", cell)
+    return _BLANKS.fullmatch(cell) is not None
 
 
 def _pieces(cell: str) -> Iterator[str]:
@@ -134,11 +136,14 @@ def cleaned(cell: str) -> str:
     Those inside stay if they may matter: joiners in an address that is not ASCII, and marks that
     reorder what is displayed.
     """
-    text = _AROUND.sub("", cell)
-    before = None
-    while text != before:
+    text = _stripped(cell)
+    if len(text) > _LONGEST:
+        return text
+    for _ in range(_LAYERS):
         before = text
         text = _unwrapped(text)
+        if text == before:
+            break
     if "@" not in text:  # as in Chinese and Japanese text
         text = text.replace("＠", "@").replace("﹫", "@")
     bare = _INVISIBLE.sub("", text)
@@ -157,4 +162,10 @@ def _unwrapped(text: str) -> str:
         text = text[label.end() :]
         if label[0].lower() == "mailto:":
             text = unquote(text.partition("?")[0])
-    return _AROUND.sub("", _COMMENT.sub("", text).rstrip(",;."))
+    return _stripped(_COMMENT.sub("", text).rstrip(",;."))
+
+
+def _stripped(text: str) -> str:
+    """Return the text without what can't be seen around it."""
+    text = text[_BLANKS.match(text).end() :]  # type: ignore[union-attr]
+    return text[: len(text) - _BLANKS.match(text[::-1]).end()]  # type: ignore[union-attr]

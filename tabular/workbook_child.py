@@ -97,19 +97,31 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (MAX_INFLATED, MAX_INFLATED))
     file = sys.stdin.buffer
     try:
-        kind, inflated, sparse = check(file)
-        file, gaps = _as_shown(file, kind, sparse)
-        per_byte = MEMORY_PER_BYTE * (BINARY_TIMES if kind in ("xls", "xlsb") else 1)
-        memory = min(MEMORY, LEAST_MEMORY + per_byte * inflated)
-        resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
-        _write(file, kind, sys.argv[1], gaps)
+        _read(file, sys.argv[1])
     except _RefusalError as refusal:
-        print(f"\n{json.dumps(refusal.args)}", file=sys.stderr, flush=True)
-        os._exit(REFUSED)
+        _refuse(refusal)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         os._exit(DISK_FULL)
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # an assertion of python-calamine's
+            _refuse(_broken())
+        raise
+
+
+def _refuse(refusal: _RefusalError) -> None:
+    print(f"\n{json.dumps(refusal.args)}", file=sys.stderr, flush=True)
+    os._exit(REFUSED)
+
+
+def _read(file: BinaryIO, choice: str) -> None:
+    kind, inflated, sparse = check(file)
+    file, gaps = _as_shown(file, kind, sparse)
+    per_byte = MEMORY_PER_BYTE * (BINARY_TIMES if kind in ("xls", "xlsb") else 1)
+    memory = min(MEMORY, LEAST_MEMORY + per_byte * inflated)
+    resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
+    _write(file, kind, choice, gaps)
 
 
 def check(file: BinaryIO) -> tuple[str, int, set[str]]:

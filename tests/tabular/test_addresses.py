@@ -93,3 +93,20 @@ def test_a_long_cell_is_taken_apart_as_a_short_one_is(pieces):
     long = short + "," * addresses.LONG
     if any("@" in piece for piece in pieces):
         assert addresses_in(long) == addresses_in(short)
+
+
+@pytest.mark.parametrize(
+    "unit", [" ", "\u200b ", "<@", '"\\', '"', "a:", "(x) ", "( ", "@", ",", "<"]
+)
+@pytest.mark.parametrize(("start", "end"), [("", ""), ("a@x.de", "b"), ("<", "@x.de>"), ("=", "@")])
+def test_no_cell_takes_long_however_it_is_made(unit, start, end):
+    cell = (
+        start + unit * (130_000 // len(unit)) + end
+    )  # would take minutes if it were searched again
+    for split in (True, False):
+        addresses_in(cell, split=split)
+
+
+def test_an_address_is_found_far_inside_its_wrapping_and_in_long_cells():
+    assert cleaned(" " * 100_000 + "<\"(x) mailto:'a@x.de'\">,;" + "\u200b" * 100_000) == "a@x.de"
+    assert addresses_in("x" * 5000 + "; " + "é" * 400 + "; <a@x.de>") == ["a@x.de"]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import xlsxwriter
 
+from harness.config import ROOT
 from harness.files import workbook
 from harness.polling import eventually
 from tabular import reader, text, workbook_child
@@ -331,6 +332,7 @@ def archive_of(**parts):
 
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+CUSTOMERS = (ROOT / "tests" / "tabular" / "files" / "customers.xls").read_bytes()
 KIND = b"openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
 OTHERS = {
     "cut": (CONTENT[:-100], "broken_workbook", 422),
@@ -340,6 +342,7 @@ OTHERS = {
     "a document": (archive_of(mimetype="application/vnd.oasis.opendocument.text"), "not_xlsx", 415),
     "half a sheet of OpenDocument": (archive_of(mimetype=workbook_child._ODS), "broken_workbook", 422),
     "a broken XLS": (OLE + bytes(5000), "broken_workbook", 422),
+    "an XLS that is cut": (CUSTOMERS[:-20], "broken_workbook", 422),  # an assertion of python-calamine's
     "a password": (OLE + bytes(1 << 20) + "EncryptedPackage".encode("utf-16-le"), "encrypted_workbook", 422),
     "an encrypted archive": (encrypted(), "encrypted_workbook", 422),
     "no sheet": (rebuilt(lambda n, data: re.sub(b"<sheets>.*</sheets>", b"<sheets/>", data)), "no_sheet", 422),
