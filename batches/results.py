@@ -27,9 +27,10 @@ from batches.result_rows import ResultWriter, RowResult, taken_apart
 from models import Batch
 from postgres.database import pool, session
 from processors import reasons
-from tabular import reader, workbook_writer
+from tabular import reader
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.text import Block
+from tabular.workbooks import writer as workbook_writer
 
 # The most emails or skipped rows in a page, and the bytes of addresses at which a page of emails
 # ends.

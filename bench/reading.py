@@ -19,7 +19,7 @@ from ground import Ground, Program, timed
 from report import Row, percentile, say
 from samples import Sample
 
-from tabular.workbook_writer import MAX_ROWS
+from tabular.workbooks.writer import MAX_ROWS
 
 FIGURES = ("results", "emails-page")
 # Requests for each page.

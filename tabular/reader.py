@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import BinaryIO
 
-from tabular import columns, detect, documents, encodings, headers, kinds, workbook
+from tabular import columns, detect, documents, encodings, headers, kinds
 from tabular.formats import Format, IntakeError, Overrides, naming_sheet
 from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
+from tabular.workbooks import workbook
 
 # The most rows of a sample, and the characters at which it ends.
 SAMPLE_ROWS = 200

@@ -21,9 +21,9 @@ from processors import reasons
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
-from tabular import workbook
 from tabular.formats import DELIMITERS, ENCODINGS
-from tabular.workbook_writer import MAX_ROWS
+from tabular.workbooks import workbook
+from tabular.workbooks.writer import MAX_ROWS
 from web.access import sign_in
 from web.batches import Batches
 from web.health import SILENT, Health

@@ -12,8 +12,9 @@ from batches import accounting
 from batches.accounting import Rows
 from batches.as_json import counts_json, format_json
 from runtime import phrases
-from tabular import columns, encodings, reader, workbook
+from tabular import columns, encodings, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
+from tabular.workbooks import workbook
 
 # The first part of a file that is looked at: bytes of a text, rows of any file.
 PART_BYTES = 1 << 20

@@ -20,7 +20,7 @@ from harness.books import query
 from harness.polling import eventually
 from harness.site import problem
 from tabular import text as text_module
-from tabular import workbook
+from tabular.workbooks import workbook
 from web.streams import Slots, Streams
 
 ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]

@@ -1,6 +1,6 @@
 """Workbooks that LibreOffice wrote are read, and it reads ours.
 
-The files of tests/tabular/files were made in their folder:
+The files of tests/tabular/workbooks/files were made in their folder:
 for kind in ods xls xlsx; do soffice --headless --convert-to $kind customers.fods; done
 """
 
@@ -14,10 +14,10 @@ from batches import intake
 from harness.batches import take_turns
 from harness.config import ROOT
 from harness.processes import run_to_end
-from tabular import workbook
 from tabular.formulas import undefused
+from tabular.workbooks import workbook
 
-FILES = ROOT / "tests" / "tabular" / "files"
+FILES = ROOT / "tests" / "tabular" / "workbooks" / "files"
 KINDS = ("xlsx", "xls", "ods")
 
 

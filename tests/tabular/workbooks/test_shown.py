@@ -10,9 +10,10 @@ import xlsxwriter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabular import reader, workbook, workbook_gaps
+from tabular import reader
 from tabular.formats import IntakeError, Overrides
-from tabular.workbook_gaps import COLUMNS, Gaps
+from tabular.workbooks import workbook
+from tabular.workbooks.gaps import COLUMNS, Gaps, numbered, pieces
 
 LIST = [["name", "mail"], ["Anna", "a@x.de"], ["Bob", "b@x.de"]]
 LAST_ROW, LAST_COLUMN = 1_048_575, 16_383
@@ -298,8 +299,8 @@ def test_only_the_inside_of_long_runs_is_left_out_and_places_come_back(used):
     rows = [None] * (close[-1] + 1)
     for place in used:
         rows[gaps.moved(place)] = place + 1
-    numbered = workbook_gaps.numbered(rows, gaps.as_json())
-    assert all(row in (None, number) for number, row in numbered)
+    numbers = numbered(rows, gaps.as_json())
+    assert all(row in (None, number) for number, row in numbers)
 
 
 @settings(max_examples=30)
@@ -311,4 +312,4 @@ def test_pieces_are_the_whole(xml, size):
         def read(self, count=-1):
             return super().read(min(count, size))
 
-    assert b"".join(workbook_gaps.pieces(Slow(content))) == content
+    assert b"".join(pieces(Slow(content))) == content

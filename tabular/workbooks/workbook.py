@@ -1,4 +1,4 @@
-"""Reads a sheet of a workbook, of Excel or LibreOffice, through a child process, workbook_child.py.
+"""Reads a sheet of a workbook, of Excel or LibreOffice, through a child process, child.py.
 
 The library python-calamine keeps a whole sheet in memory, and a workbook may be made to do harm. So
 each is read by a child process with limited memory and time, and few run at once. The child writes
@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
 from tabular.formats import IntakeError
-from tabular.workbook_child import DISK_FULL, OLE, REFUSED
-from tabular.workbook_gaps import numbered
+from tabular.workbooks.child import DISK_FULL, OLE, REFUSED
+from tabular.workbooks.gaps import numbered
 
-_CHILD = Path(__file__).with_name("workbook_child.py").resolve()
+_CHILD = Path(__file__).with_name("child.py").resolve()
 # The most children at once, because each may take a processor and some hundred megabytes; and the
 # seconds that a request waits for a place among them.
 CHILDREN = 2

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from tabular import number_formats
+from tabular.workbooks import number_formats
 
 # 45000 is 15 March 2023 for Excel, counted from 1900 on.
 SHOWN = {

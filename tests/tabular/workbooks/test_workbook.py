@@ -16,9 +16,10 @@ import xlsxwriter
 from harness.config import ROOT
 from harness.files import workbook
 from harness.polling import eventually
-from tabular import reader, text, workbook_child
-from tabular import workbook as workbook_module
+from tabular import reader, text
 from tabular.formats import IntakeError, Overrides
+from tabular.workbooks import child
+from tabular.workbooks import workbook as workbook_module
 from web import uploads
 
 CONTENT = workbook([["name", "mail"], ["Anna", "a@x.de"]])
@@ -169,9 +170,7 @@ def bomb():
     """A part of real gigabytes, deflated."""
     deflater = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
     block = b"<row/>" * 200_000
-    pieces = [
-        deflater.compress(block) for _ in range(workbook_child.MAX_INFLATED // len(block) + 1)
-    ]
+    pieces = [deflater.compress(block) for _ in range(child.MAX_INFLATED // len(block) + 1)]
     return b"".join(pieces) + deflater.flush(), len(block) * len(pieces)
 
 
@@ -213,7 +212,7 @@ def test_a_size_that_is_a_lie_is_no_workbook():
 def test_too_many_parts_are_refused():
     buffer = io.BytesIO(CONTENT)
     with zipfile.ZipFile(buffer, "a") as archive:
-        for number in range(workbook_child.MAX_PARTS):
+        for number in range(child.MAX_PARTS):
             archive.writestr(f"{number}", b"")
     assert refused(buffer.getvalue()) == ("zip_bomb", 413)
 
@@ -332,7 +331,7 @@ def archive_of(**parts):
 
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
-CUSTOMERS = (ROOT / "tests" / "tabular" / "files" / "customers.xls").read_bytes()
+CUSTOMERS = (ROOT / "tests" / "tabular" / "workbooks" / "files" / "customers.xls").read_bytes()
 KIND = b"openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
 OTHERS = {
     "cut": (CONTENT[:-100], "broken_workbook", 422),
@@ -340,7 +339,7 @@ OTHERS = {
     "an empty archive": (archive_of(), "not_xlsx", 415),
     "another archive": (archive_of(a="b"), "not_xlsx", 415),
     "a document": (archive_of(mimetype="application/vnd.oasis.opendocument.text"), "not_xlsx", 415),
-    "half a sheet of OpenDocument": (archive_of(mimetype=workbook_child._ODS), "broken_workbook", 422),
+    "half a sheet of OpenDocument": (archive_of(mimetype=child._ODS), "broken_workbook", 422),
     "a broken XLS": (OLE + bytes(5000), "broken_workbook", 422),
     "an XLS that is cut": (CUSTOMERS[:-20], "broken_workbook", 422),  # an assertion of python-calamine's
     "a password": (OLE + bytes(1 << 20) + "EncryptedPackage".encode("utf-16-le"), "encrypted_workbook", 422),

@@ -33,10 +33,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tabular import workbook_shown
-from tabular.workbook_gaps import Gaps, numbered
+from tabular.workbooks import shown
+from tabular.workbooks.gaps import Gaps, numbered
 
 REFUSED, DISK_FULL = 3, 4
 # The most that this process may use: bytes of memory, seconds of processor time.
@@ -148,7 +148,7 @@ def check(file: BinaryIO) -> tuple[str, int, set[str]]:
 
 def _as_shown(file: BinaryIO, kind: str, sparse: set[str]) -> tuple[BinaryIO, dict[str, Gaps]]:
     try:
-        return workbook_shown.as_shown(file, kind, sparse)
+        return shown.as_shown(file, kind, sparse)
     except _BROKEN as error:
         if getattr(error, "errno", None):  # the disk
             raise
@@ -189,7 +189,7 @@ def _inflate(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
         expected = total + part.file_size
         part.file_size = sys.maxsize  # or else zipfile would not read beyond the declared size
         del part.CRC  # saves time: calamine checks the parts that it reads
-        look = workbook_shown.look_at(part.filename)
+        look = shown.look_at(part.filename)
         with archive.open(part) as content:
             while block := content.read(_BLOCK):
                 total += len(block)
@@ -266,10 +266,10 @@ def _opened(file: BinaryIO, kind: str) -> Any:
         from python_calamine import CalamineWorkbook
 
         return CalamineWorkbook.from_filelike(file)
-    from tabular import workbook_xls
+    from tabular.workbooks import xls
 
     try:
-        return workbook_xls.Workbook(file)
+        return xls.Workbook(file)
     except MemoryError:
         raise
     except Exception as error:  # xlrd raises many kinds for a broken workbook
@@ -310,7 +310,7 @@ def _has_address(sheet: Any) -> bool:
 def _check_formulas(file: BinaryIO, kind: str, names: list[str]) -> None:
     """Refuse the workbook if formulas of these sheets, which have no address, lack a value."""
     for name in names[:MAX_SHEETS]:
-        if workbook_shown.never_calculated(file, kind, name):
+        if shown.never_calculated(file, kind, name):
             raise _RefusalError(
                 "uncalculated_formulas",
                 f"The sheet {name!r} has formulas that were never calculated, and so no addresses."

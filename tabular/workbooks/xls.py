@@ -1,6 +1,6 @@
 """Reads workbooks of old Excel (XLS) by xlrd, which knows the formats of their cells.
 
-Workbook has those methods of python-calamine's that workbook_child uses.
+Workbook has those methods of python-calamine's that child.py uses.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import xlrd
 from python_calamine import SheetTypeEnum, SheetVisibleEnum
 
-from tabular import number_formats
+from tabular.workbooks import number_formats
 
 # The number of the first format that isn't built in.
 _FIRST_OWN_FORMAT = 164

@@ -14,20 +14,20 @@ import zipfile
 from collections.abc import Callable
 from typing import BinaryIO, cast
 
-from tabular import workbook_ods, workbook_xml
-from tabular.workbook_gaps import Gaps, pieces
+from tabular.workbooks import ods, xlsx
+from tabular.workbooks.gaps import Gaps, pieces
 
 # The kinds of workbooks that are changed.
 _KINDS = ("xlsx", "xlsm", "ods")
-Look = workbook_ods.Look | workbook_xml.Look
+Look = ods.Look | xlsx.Look
 
 
 def look_at(name: str) -> Look | None:
     """Return what looks at a part of a workbook, None if it need not be looked at."""
-    if name == workbook_ods.PART:
-        return workbook_ods.Look()
+    if name == ods.PART:
+        return ods.Look()
     if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-        return workbook_xml.Look()
+        return xlsx.Look()
     return None
 
 
@@ -44,10 +44,9 @@ def as_shown(file: BinaryIO, kind: str, sparse: set[str]) -> tuple[BinaryIO, dic
     with zipfile.ZipFile(file) as archive:
         changes: dict[str, Callable[[bytes], bytes]] = {}
         if kind != "ods":
-            changes = workbook_xml.changes(archive, sparse, gaps)
-        elif workbook_ods.PART in archive.NameToInfo:
-            ods = workbook_ods.Change(archive, gaps, sparse=bool(sparse))
-            changes = {workbook_ods.PART: ods}
+            changes = xlsx.changes(archive, sparse, gaps)
+        elif ods.PART in archive.NameToInfo:
+            changes = {ods.PART: ods.Change(archive, gaps, sparse=bool(sparse))}
         if changes:
             file = _changed(file, archive, changes)
     file.seek(0)
@@ -76,5 +75,5 @@ def never_calculated(file: BinaryIO, kind: str, sheet: str) -> bool:
         return False
     with zipfile.ZipFile(file) as archive:
         if kind == "ods":
-            return workbook_ods.never_calculated(archive, sheet)
-        return workbook_xml.never_calculated(archive, sheet)
+            return ods.never_calculated(archive, sheet)
+        return xlsx.never_calculated(archive, sheet)

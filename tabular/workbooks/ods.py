@@ -6,7 +6,7 @@ import re
 import zipfile
 from html import unescape
 
-from tabular.workbook_gaps import COLUMNS, MAX_COLUMNS, ROWS, Gaps, pieces
+from tabular.workbooks.gaps import COLUMNS, MAX_COLUMNS, ROWS, Gaps, pieces
 
 PART = "content.xml"
 # Bytes of a block that are looked at with the next one, because something may be in both.

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from functools import lru_cache
 from html import escape, unescape
 
-from tabular import number_formats
-from tabular.workbook_gaps import COLUMNS, MAX_COLUMNS, MAX_ROWS, ROWS, Gaps, pieces
+from tabular.workbooks import number_formats
+from tabular.workbooks.gaps import COLUMNS, MAX_COLUMNS, MAX_ROWS, ROWS, Gaps, pieces
 
 Change = Callable[[bytes], bytes]
 
