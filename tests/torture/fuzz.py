@@ -23,11 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.config import write_config
-from harness.files import FORM_TYPE, form, workbook
+from harness.files import FORM_TYPE, form
 from harness.processes import Process
 from harness.servers import bundled_servers, temporary_folder
 from harness.site import Site
 from tabular.formats import DELIMITERS, ENCODINGS
+from torture import damaged
 
 INPUTS = 100_000
 # Seconds that an answer may take, and megabytes that the app may have had at most in the end.
@@ -100,15 +101,6 @@ def spoiled(draw: st.DrawFn, content: bytes) -> bytes:
     return content
 
 
-BOOKS = [
-    workbook([["Email", "Name"], ["a@x.de", "A"], ["b@x.de", 7]]),
-    workbook([[]]),
-    workbook([["x" * 300, 1e300, True], [None, "a@x.de"]] * 20),
-    # A text that is in the file once, and in very many cells.
-    workbook([["a@x.de"], *[["@" * 32_000]] * 100]),
-]
-
-
 @st.composite
 def endless(draw: st.DrawFn) -> bytes:
     """A list with an address that is very long, of combining marks perhaps."""
@@ -136,8 +128,15 @@ def wide(draw: st.DrawFn) -> bytes:
 
 
 usual = st.one_of(tables(), tables(), tables(), st.binary(max_size=60))
-rare = {1: st.sampled_from(BOOKS).flatmap(spoiled), 2: endless(), 3: wide()}
+rare = {1: damaged.books, 2: endless(), 3: wide(), 4: damaged.markup, 5: damaged.packed(usual)}
 files = st.integers(1, RARE).flatmap(lambda number: rare.get(number, usual))
+# What may be sent instead of all.
+KINDS = {
+    "all": files,
+    "workbooks": damaged.books,
+    "markup": damaged.markup,
+    "packed": damaged.packed(usual | damaged.markup | damaged.books),
+}
 says = st.one_of(st.text(max_size=6), st.sampled_from(["1", "2", "yes", "no", "utf-8", "tab", "a"]))
 fields = st.dictionaries(
     st.sampled_from(["column", "delimiter", "encoding", "header", "size", "text"]), says, max_size=2
@@ -207,8 +206,10 @@ class Attack:
         return response.status, answer, time.monotonic() - begun
 
 
-def run(app: Process, count: int, seed: int, on_progress: object = None) -> Attack:
-    """Send so many files; what Hypothesis raises comes through."""
+def run(
+    app: Process, count: int, seed: int, kind: str = "all", *, on_progress: bool = False
+) -> Attack:
+    """Send so many files of a kind, one of KINDS; what Hypothesis raises comes through."""
     attack = Attack(app)
     begun = time.monotonic()
 
@@ -216,7 +217,7 @@ def run(app: Process, count: int, seed: int, on_progress: object = None) -> Atta
     @settings(
         max_examples=count, database=None, deadline=None, suppress_health_check=list(HealthCheck)
     )
-    @given(files, filenames, fields)
+    @given(KINDS[kind], filenames, fields)
     def attack_with(content: bytes, filename: str, texts: dict[str, str]) -> None:
         attack(content, filename, texts)
         if on_progress and attack.sent % 1000 == 0:
@@ -262,6 +263,7 @@ def run_chunk_lines(site: Site, count: int, seed: int) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description="Send files of nonsense to a running app.")
     parser.add_argument("--inputs", type=int, default=INPUTS, metavar="N")
+    parser.add_argument("--kind", choices=KINDS, default="all")
     parser.add_argument("--seed", type=int, default=int(time.time()), metavar="N")
     arguments = parser.parse_args()
     print(f"seed {arguments.seed}")
@@ -271,7 +273,7 @@ def main() -> int:
         app = Process("app.py", "--config", str(config), **environment)
         try:
             run_chunk_lines(app.site(), arguments.inputs // 100, arguments.seed)
-            attack = run(app, arguments.inputs, arguments.seed, on_progress=True)
+            attack = run(app, arguments.inputs, arguments.seed, arguments.kind, on_progress=True)
             peak = app.megabytes("VmHWM")
         finally:
             app.stop()
