@@ -44,17 +44,16 @@ class Piece:
     parts: dict[int, int] = field(default_factory=dict)
     characters: int = 0
 
-    def extend(self, addresses: list[str], lines: Iterable[int], characters: int) -> None:
-        """Add the only addresses of their rows, which have so many characters together."""
+    def extend(self, addresses: list[str], lines: Iterable[int]) -> None:
+        """Add the only addresses of their rows."""
         self.addresses += addresses
         self.lines += lines
-        self.characters += characters
 
     def add_apart(self, addresses: list[str], lines: Sequence[int], parts: Sequence[int]) -> None:
         """Add addresses with their places in their rows."""
         start = len(self.addresses)
         self.parts.update((n, part) for n, part in enumerate(parts, start) if part)
-        self.extend(addresses, lines, sum(map(len, addresses)))
+        self.extend(addresses, lines)
 
     def add_row(self, addresses: list[str], line: int) -> None:
         """Add all addresses of a row."""
@@ -99,7 +98,7 @@ def read_addresses(
         for piece in _all_addresses(table, counts, max_rows, skipped):
             addresses, lines = piece.addresses, piece.lines
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
-            repeated = known.add([*map(str.lower, addresses)], lines)
+            repeated = known.add(_lowered(addresses), lines)
             for position, first_line in sorted(repeated.items()):
                 part = piece.parts.get(position, 0)
                 skipped.duplicate(lines[position], part, first_line, addresses[position])
@@ -112,6 +111,12 @@ def read_addresses(
                 yield piece
     if not at_sign_seen:
         raise _no_address(table.format.sheet)
+
+
+def _lowered(addresses: list[str]) -> list[str]:
+    """Return the addresses in lower case; a look at all together takes a third of the time."""
+    joined = "".join(addresses)
+    return addresses if joined == joined.lower() else [*map(str.lower, addresses)]
 
 
 def _no_address(sheet: str | None) -> IntakeError:
@@ -184,8 +189,9 @@ def _all_addresses(
         counts.further += further
         total += len(each.cells) - further
         odd = odd_cells(text, len(each.cells))
+        piece.characters += len(text)
         if not odd and "" not in each.cells and not further:
-            piece.extend(each.cells, each.numbers, len(text))
+            piece.extend(each.cells, each.numbers)
         elif each.parts is not None:
             _add_list(piece, each, each.parts, counts, skipped)
         else:
@@ -227,13 +233,15 @@ def _add_rows(
     odd: the positions of those whose cells may be no single, clean address.
     split: whether a cell may have several.
     """
-    special = {*odd, *(n for n, cell in enumerate(table.cells) if not cell)}
+    cells, numbers = table.cells, table.numbers
+    if "" in cells:
+        odd = sorted({*odd, *(n for n, cell in enumerate(cells) if not cell)})
     start = 0
-    for position in sorted(special):
-        _add_plain(piece, table, start, position)
+    for position in odd:
+        piece.extend(cells[start:position], numbers[start:position])
         start = position + 1
-        line, row = table.numbers[position], table.rows[position]
-        if addresses := addresses_in(table.cells[position], split=split):
+        line, row = numbers[position], table.rows[position]
+        if addresses := addresses_in(cells[position], split=split):
             _refuse_repetition(row, addresses, line)
             piece.add_row(addresses, line)
             counts.further += len(addresses) - 1
@@ -243,13 +251,7 @@ def _add_rows(
         else:
             counts.without_address += 1
             skipped.without_address(line, row)
-    _add_plain(piece, table, start, len(table.cells))
-
-
-def _add_plain(piece: Piece, table: _Cells, start: int, stop: int) -> None:
-    """Add the rows from `start` to before `stop`, each of which has a plain address."""
-    cells = table.cells[start:stop]
-    piece.extend(cells, table.numbers[start:stop], sum(map(len, cells)))
+    piece.extend(cells[start:], numbers[start:])
 
 
 def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:

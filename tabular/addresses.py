@@ -15,14 +15,16 @@ import numpy as np
 
 from runtime.characters import INVISIBLE
 
-# Bytes that a plain cell is made of, and those of all other characters in UTF-8.
-_PLAIN_ASCII = (ascii_letters + digits + "!#$%&'*+-/=?^_`{|}~.@\n").encode()
-_PLAIN = _PLAIN_ASCII + bytes(range(0x80, 0x100))
-# For each byte, whether it makes a cell odd in ASCII and strange text, and at the cell's end.
-_ODD = np.isin(np.arange(256), list(_PLAIN_ASCII), invert=True)
-_ODD_END = np.isin(np.arange(256), list(b".'"))
-# Most of the plain cells, each by itself: 40 times as fast as taking it apart.
-_PLAIN_CELL = re.compile(r"[\w!#$%&'*+\-/=?^`{|}~.@]*[A-Za-z0-9]", re.ASCII)
+# The bytes of ASCII that plain cells are made of, with the line breaks between cells.
+_PLAIN = (ascii_letters + digits + "!#$%&'*+-/=?^_`{|}~.@\n").encode()
+# For each byte, 1 if it makes a cell odd: in any text, and in one with strange characters.
+_ODD = bytes(byte < 0x80 and byte not in _PLAIN for byte in range(0x100))
+_ODD_IF_STRANGE = bytes(byte not in _PLAIN for byte in range(0x100))
+_ODD_END = np.isin(np.arange(0x100), list(b".'"))
+# Most cells: plain ones or several words, and an address behind a name. To match them takes a tenth
+# of the time of taking them apart.
+_SPACED = re.compile(r"[\w!#$%&'*+\-/=?^`{|}~.@][\w!#$%&'*+\-/=?^`{|}~.@ ]*[A-Za-z0-9]", re.ASCII)
+_NAMED = re.compile(r"[\w .-]*<([\w!#$%&'*+\-/=?^`{|}~.]+@[\w.-]*[A-Za-z0-9])>", re.ASCII)
 _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # Marks that reorder the characters after them: without them, an address would not be what it seems.
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
@@ -63,9 +65,10 @@ def odd_cells(text: str, number: int) -> list[int]:
     if text.endswith((".", "'")):
         odd = np.append(odd, number - 1)
     strange = not text.isascii() and _STRANGE.search(text) is not None
-    if content.translate(None, _PLAIN_ASCII if strange else _PLAIN):
-        marks = _ODD[characters] & (strange | (characters < 0x80))
-        odd = np.union1d(odd, np.searchsorted(breaks, marks.nonzero()[0]))
+    marked = content.translate(_ODD_IF_STRANGE if strange else _ODD)
+    marks = np.frombuffer(marked, np.bool_).nonzero()[0]
+    if len(marks):
+        odd = np.union1d(odd, np.searchsorted(breaks, marks))
     return odd.tolist()
 
 
@@ -74,12 +77,19 @@ def addresses_in(cell: str, *, split: bool = True) -> list[str]:
 
     split: whether a cell may have several.
     """
-    if _PLAIN_CELL.fullmatch(cell):
+    if named := _NAMED.fullmatch(cell):
+        return [named[1]]
+    if _SPACED.fullmatch(cell) and (cell.count("@") < 2 or " " not in cell or not split):
         return [cell]
     if split and len(cell) > LONG:
         plain = [*filter(None, map(str.strip, _SEPARATOR.split(cell)))]
         if not odd_cells("\n".join(plain), len(plain)):
             return plain
+    return taken_apart(cell, split=split)
+
+
+def taken_apart(cell: str, *, split: bool) -> list[str]:
+    """Return what addresses_in() does of any cell; most cells need none of that."""
     pieces = _pieces(cell) if split else [cell]
     found = [address for piece in pieces for address in _in_piece(piece, split)]
     # A part of a name before a comma, as in `Smith, Anna <a@x.de>`, is no address.

@@ -160,7 +160,10 @@ class Text:
             for part in parts:
                 lines = part.removesuffix("\n").split("\n")
                 rows = None
-                if '"' in part or max(map(len, lines)) > csv.field_size_limit():
+                if '"' in part or (
+                    len(part) > csv.field_size_limit()
+                    and max(map(len, lines)) > csv.field_size_limit()
+                ):
                     rows = self._cells_in_quotes(lines) or self._cells(lines)
                     if rows is None:
                         yield from self._parsed(part, parts)

@@ -110,3 +110,12 @@ def test_no_cell_takes_long_however_it_is_made(unit, start, end):
 def test_an_address_is_found_far_inside_its_wrapping_and_in_long_cells():
     assert cleaned(" " * 100_000 + "<\"(x) mailto:'a@x.de'\">,;" + "\u200b" * 100_000) == "a@x.de"
     assert addresses_in("x" * 5000 + "; " + "é" * 400 + "; <a@x.de>") == ["a@x.de"]
+
+
+@given(st.text("a1@. <>-_'+,é", max_size=14), st.booleans())
+@example("Ann B. <a@x.de>", True)
+@example("a@x b@y", True)
+@example("a@x b@y", False)
+@example("'a@x.de", True)
+def test_what_is_matched_at_once_is_what_taking_it_apart_gives(cell, split):
+    assert addresses_in(cell, split=split) == addresses.taken_apart(cell, split=split)
