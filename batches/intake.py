@@ -135,16 +135,17 @@ def _copy_pieces(
 
     `go_on` is called before each piece, and may raise.
     """
-    number = 0
+    batch, first = f"{batch_id}\t", 1
     for piece in pieces:
         go_on()
         texts = escaped_all(piece.addresses)
         chunks.extend(texts)
+        numbers = range(first, first + len(texts))
         rows = [
-            f"{batch_id}\t{number}\t{text}\t{line}\n"
-            for number, (text, line) in enumerate(zip(texts, piece.lines, strict=True), number + 1)
+            f"{batch}{number}\t{text}\t{line}\n"
+            for number, text, line in zip(numbers, texts, piece.lines, strict=True)
         ]
-        number += len(rows)
+        first = numbers.stop
         if rows:
             yield "".join(rows).encode()
 
