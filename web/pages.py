@@ -219,7 +219,8 @@ def _downloads(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
     first, second = "csv", "xlsx"
     if found and found["kind"] in workbook.KINDS and fits:
         first, second = second, first
-    links = [(first, "", "all"), (first, "failed", "failed"), (first, "ok", "ok")]
+    whole = "all" if first == "csv" else "all as XLSX"
+    links = [(first, "", whole), (first, "failed", "failed"), (first, "ok", "ok")]
     return [*links, (second, "", f"all as {second.upper()}")] if fits else links
 
 

@@ -119,7 +119,7 @@ class TestUpload:
         page.get_by_role("button", name="Upload & process").click()
         page.wait_for_url("**/batches/1")
         with page.expect_download() as download:
-            page.get_by_role("link", name="Download all", exact=True).click()
+            page.get_by_role("link", name="Download all as XLSX").click()
         assert download.value.suggested_filename == "members.results.partial.xlsx"
 
     def test_the_encoding_is_chosen_by_what_it_makes_of_the_names(self, page, site):
