@@ -26,6 +26,9 @@ from tabular.reader import Table
 PIECE = 1400
 # Characters of addresses at which a piece ends, however few addresses it has.
 PIECE_CHARACTERS = 1 << 18
+# Rows after which a piece ends, though they have few addresses: whoever takes the pieces looks
+# between them whether to go on.
+PIECE_ROWS = 10_000
 # The most characters of a row in the results, where it comes once for each of its addresses.
 REPEATED_CHARACTERS = 4_000_000
 
@@ -180,7 +183,7 @@ def _all_addresses(
     """
     found = table.format
     piece = Piece()
-    total = 0
+    total = before = 0  # `before` is the total at the end of the last piece
     for each in _without_header(table, counts):
         text = "\n".join(each.cells)
         if each.signs > _signs(text):
@@ -203,9 +206,10 @@ def _all_addresses(
                 f"the file has more than {max_rows:,} rows. Split it into smaller files.",
                 line=each.numbers[min(max_rows - total, -1)],
             )
-        if len(piece.addresses) >= PIECE or piece.characters >= PIECE_CHARACTERS:
+        full = len(piece.addresses) >= PIECE or piece.characters >= PIECE_CHARACTERS
+        if full or total - before >= PIECE_ROWS:
             yield piece
-            piece = Piece()
+            piece, before = Piece(), total
     yield piece
 
 

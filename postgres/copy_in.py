@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 from tempfile import TemporaryFile
 
 from postgres.database import Session, pool
@@ -61,13 +62,16 @@ class _Stream:
         self.error: Exception | None = None
 
     def read(self, _size: int) -> bytes:
-        self._session.extend(STALL_SECONDS)
-        # A piece may be longer than `size`; psycopg2 passes on all of it.
+        # Making a piece may take long, if a file has very many rows that become no emails.
+        self._session.extend(inf)
         try:
-            return next(self._pieces, b"")
+            piece = next(self._pieces, b"")
         except Exception as error:
             self.error = error
             raise
+        finally:
+            self._session.extend(STALL_SECONDS)
+        return piece  # it may be longer than `size`; psycopg2 passes on all of it
 
 
 class Spool:

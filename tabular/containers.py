@@ -18,6 +18,8 @@ _BLOCK = 1 << 20
 # Parts that only workbooks and other documents have, and the folders that macOS adds.
 _DOCUMENT = ("[Content_Types].xml", "mimetype")
 _ADDED = "__MACOSX/"
+# How parts may be compressed. LZMA could be made to take gigabytes of memory.
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 # The most parts of an archive, and the names of them that an error lists.
 MAX_PARTS, LISTED = 1000, 5
 
@@ -62,8 +64,10 @@ def _list_of(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
     if len(names) > MAX_PARTS or any(name in names for name in _DOCUMENT):
         return None
     files = [part for part in archive.infolist() if not part.is_dir()]
-    files = [part for part in files if not part.filename.startswith(_ADDED)]
+    files = [part for part in files if not _is_hidden(part.filename)]
     if len(files) == 1 and not files[0].flag_bits & 1:
+        if files[0].compress_type not in _METHODS:
+            raise _broken("is packed in a way that can't be read here. Unpack it first")
         return files[0]
     if not files:
         raise IntakeError("empty_file", "The archive is empty.")
@@ -103,6 +107,12 @@ def _blocks(content: IO[bytes], cut: bool) -> Iterator[bytes]:
             yield block
     except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile):
         if not cut:
-            raise IntakeError(
-                "broken_archive", "The file can't be unpacked: it is broken, or not all is there."
-            ) from None
+            raise _broken("can't be unpacked: it is broken, or not all is there") from None
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(_ADDED) or PurePosixPath(name).name.startswith(".")
+
+
+def _broken(why: str) -> IntakeError:
+    return IntakeError("broken_archive", f"The file {why}.")

@@ -91,8 +91,8 @@ class Format:
     cells: how addresses are taken from their cells: "whole" (stripped only, as before this field
         was there), "clean", or "split" (cleaned, and there may be several).
     sheet: the name of a workbook's sheet; None if it is the first visible one.
-    drops_ctrl_z: whether a Ctrl-Z at the end of a text is no part of it (it was, before this field
-        was there).
+    strict: whether a Ctrl-Z at the end of a text is no part of it, and an open quote is refused;
+        False for the batches of before this field was there, whose rows must stay as they were.
     """
 
     kind: Kind
@@ -104,7 +104,7 @@ class Format:
     columns: int = 1
     cells: Literal["whole", "clean", "split"] = "whole"
     sheet: str | None = None
-    drops_ctrl_z: bool = False
+    strict: bool = False
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

@@ -24,6 +24,7 @@ _BINARY = {
     b"\xff\xd8\xff": _PICTURE,
     b"GIF8": _PICTURE,
     b"RIFF": _PICTURE,
+    GZIP: ("a packed file within another one", "Unpack it, and upload the list that is in it."),
     b"7z\xbc\xaf": ("a 7z archive", "Unpack it, and upload the list that is in it."),
     b"Rar!": ("a RAR archive", "Unpack it, and upload the list that is in it."),
     b"BZh": ("compressed by bzip2", "Unpack it, and upload the list that is in it."),

@@ -94,9 +94,9 @@ def _text_kind(file: BinaryIO, overrides: Overrides) -> Format:
     start = detect.start_of(file, encoding)
     whole = len(start) < detect.SAMPLE
     if overrides.can_be_list and headers.is_list(start, whole=whole):
-        return Format("list", encoding, drops_ctrl_z=True)
+        return Format("list", encoding, strict=True)
     delimiter = overrides.delimiter or detect.delimiter_of(file, encoding)
-    return Format("csv", encoding, delimiter, drops_ctrl_z=True)
+    return Format("csv", encoding, delimiter, strict=True)
 
 
 def _first_rows(

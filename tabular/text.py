@@ -143,7 +143,7 @@ class Text:
 
     def __init__(self, file: BinaryIO, found: Format, *, cut: bool = False) -> None:
         self._file = file
-        self._cut = cut
+        self._lets_quotes_open = cut or not found.strict
         self._format = found
         self._delimiter = found.delimiter or ","
         # The line that the next row begins on.
@@ -270,7 +270,7 @@ class Text:
                         line=self._line,
                     )
                 more = next(following, None)
-                if more is None and not self._cut:
+                if more is None and not self._lets_quotes_open:
                     raise self._open_quote("no quote closes it before the end of the file")
                 if more is None:
                     given[-1] += '"'
@@ -284,7 +284,7 @@ class Text:
         while start < len(given):
             rows.append(next(reader))
             end = start + first + reader.line_num - self._line
-            if end - start > 1:
+            if end - start > 1 and self._format.strict:
                 self._check_quotes(given[start:end], rows[-1])
             lines.append("".join(given[start:end]).removesuffix("\n"))
             numbers.append(self._line)
@@ -344,7 +344,7 @@ class Text:
         held = ""
         while read := text.read(BLOCK):
             block = held + read
-            held = CTRL_Z if self._format.drops_ctrl_z and block.endswith(CTRL_Z) else ""
+            held = CTRL_Z if self._format.strict and block.endswith(CTRL_Z) else ""
             if block := block.removesuffix(held):
                 yield block
 

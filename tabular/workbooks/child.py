@@ -1,9 +1,10 @@
 """The child process of workbook.py: reads a workbook on standard input, writes a sheet as CSV.
 
-The argument says which sheet: `first` (the first visible one), `best` (the visible one with most
-addresses), or `=` and its name or number. Before the rows comes a line of JSON: the workbook's
-kind, the sheet's name, and each sheet as a list of its name, whether it is hidden, and its numbers
-of rows and of cells with an address, null if nothing was counted.
+The argument says which sheet: `best` (the visible one with most addresses), `=` and its name or
+number as JSON, or `first`: the first visible one, with its cells and empty rows as they are in the
+file, as batches were read before there was a choice. Before the rows comes a line of JSON: the
+workbook's kind, the sheet's name, and each sheet as a list of its name, whether it is hidden, and
+its numbers of rows and of cells with an address, null if they weren't counted.
 
 Exit statuses:
 0: all rows are written.
@@ -117,7 +118,9 @@ def _refuse(refusal: _RefusalError) -> None:
 
 def _read(file: BinaryIO, choice: str) -> None:
     kind, inflated, sparse = check(file)
-    file, gaps = _as_shown(file, kind, sparse)
+    gaps: dict[str, Gaps] = {}
+    if choice != "first":
+        file, gaps = _as_shown(file, kind, sparse)
     per_byte = MEMORY_PER_BYTE * (BINARY_TIMES if kind in ("xls", "xlsb") else 1)
     memory = min(MEMORY, LEAST_MEMORY + per_byte * inflated)
     resource.setrlimit(resource.RLIMIT_AS, (memory, MEMORY))
@@ -172,7 +175,9 @@ def _kind(archive: zipfile.ZipFile, names: list[str]) -> str:
     if mimetype.startswith(_ODS):
         return "ods"
     is_document = mimetype or b"wordprocessingml" in types or b"presentationml" in types
-    raise _no_workbook("a document" if is_document else "an archive")
+    if is_document:
+        raise _no_workbook("a document")
+    raise _no_workbook("an archive", "Unpack it, and upload the list that is in it.")
 
 
 def _inflate(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
@@ -220,8 +225,8 @@ def _encrypted() -> _RefusalError:
     return _RefusalError("encrypted_workbook", "The workbook has a password. Save it without.")
 
 
-def _no_workbook(what: str) -> _RefusalError:
-    return _RefusalError("not_xlsx", f"The file is {what} that is no workbook. {_SAVE}")
+def _no_workbook(what: str, advice: str = _SAVE) -> _RefusalError:
+    return _RefusalError("not_xlsx", f"The file is {what} that is no workbook. {advice}")
 
 
 def _broken() -> _RefusalError:
@@ -284,9 +289,11 @@ def _sheets(workbook: Any, *, counted: bool) -> list[_Sheet]:
 
     found: list[_Sheet] = []
     all_sheets = [s for s in workbook.sheets_metadata if s.typ == SheetTypeEnum.WorkSheet]
+    if any("\0" in each.name for each in all_sheets):  # PostgreSQL's text can't contain one
+        raise _broken()
     for each in all_sheets:
         rows = addresses = None
-        if counted and 1 < len(all_sheets) <= MAX_SHEETS:
+        if counted and len(all_sheets) > 1 and len(found) < MAX_SHEETS:
             rows, addresses = _count(workbook.get_sheet_by_name(each.name))
         found.append((each.name, each.visible != SheetVisibleEnum.Visible, rows, addresses))
     return found
@@ -323,7 +330,7 @@ def _choose(sheets: list[_Sheet], choice: str) -> str:
     if not sheets:
         raise _RefusalError("no_sheet", "The workbook has no sheet with rows.")
     if choice.startswith("="):
-        return _named(sheets, choice[1:])
+        return _named(sheets, json.loads(choice[1:]))
     offered = [sheet for sheet in sheets if not sheet[1]] or sheets
     if choice == "best":
         return max(offered, key=lambda sheet: (sheet[3] or 0, bool(sheet[2])))[0]
@@ -332,9 +339,11 @@ def _choose(sheets: list[_Sheet], choice: str) -> str:
 
 def _named(sheets: list[_Sheet], text: str) -> str:
     names = [name for name, *_ in sheets]
-    for name in names:
-        if name.casefold() == text.casefold():
-            return name
+    # As it is written first: for Excel, Straße and Strasse are two names.
+    for alike in (str, str.casefold):
+        for name in names:
+            if alike(name) == alike(text):
+                return name
     if re.fullmatch(r"[0-9]{1,4}", text) and 1 <= int(text) <= len(names):
         return names[int(text) - 1]
     listed = ", ".join(f"{number} ({name})" for number, name in enumerate(names[:LISTED], start=1))

@@ -99,7 +99,7 @@ def read(file: BinaryIO, choice: str = BEST) -> Reading:
 
 def named(text: str) -> str:
     """Return the choice of a sheet by its name, or by its number from 1."""
-    return f"={text}"
+    return f"={json.dumps(text)}"  # an argument of a process can't have every character
 
 
 def _rows(

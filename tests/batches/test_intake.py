@@ -178,6 +178,18 @@ def test_a_file_whose_sender_goes_is_not_stored(database, monkeypatch):
     assert store(content, max_rows=10**5, abandoned=lambda: next(asked)).total_emails == 4000
 
 
+def test_rows_without_addresses_are_no_reason_to_go_on_for_long(database):
+    """Neither for a sender that goes, nor for a preview of the first rows."""
+    content = b"a@x.de\n" + b"\n" * 100_000
+    asked = []
+    store(content, max_rows=10**6, abandoned=lambda: bool(asked.append(None)))
+    assert len(asked) > 3
+    table = reader.read(BytesIO(content), Overrides())
+    counted = accounting.count(table, 1000, 10**6)
+    assert not counted.whole
+    assert counted.rows.total < 50_000
+
+
 def test_the_file_stays_open_for_its_owner(database):
     file = BytesIO(b"a@x.de\n")
     intake.store(file, "list.csv", chunk_size=1, max_rows=10)
@@ -310,7 +322,7 @@ def test_the_format_is_stored_and_reads_the_kept_file_again(database):
     batch = store(content)
     ((stored,),) = query("SELECT format FROM batch")
     found = Format.from_json(stored)
-    assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2, drops_ctrl_z=True)
+    assert found == Format("csv", "cp1252", ";", ("Kontakt", "Ort"), 0, 0, 2, strict=True)
     with kept_files.open_kept(batch.id) as file:
         assert rows_of(reader.blocks(file, found), found) == [
             (1, ["Kontakt", "Ort"]),

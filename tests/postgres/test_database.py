@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import nullcontext
 from io import BytesIO
+from math import inf
 
 import pytest
 
@@ -16,7 +17,7 @@ from harness.config import ROOT, modules
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.proxy import Proxy
-from postgres import connections, database
+from postgres import connections, copy_in, database
 from postgres.database import UNREACHABLE, pool, session
 from processors import one_by_one
 from web import uploads
@@ -47,6 +48,20 @@ def test_a_session_that_outlasts_its_time_is_cut(database):
         sleep(60)
     assert time.monotonic() - began < 10
     assert query("SELECT 1") == [(1,)]
+
+
+def test_a_copy_gives_time_to_the_database_and_not_to_whoever_makes_its_pieces(database):
+    """A million duplicates in a file may take longer than the database ever should."""
+    deadlines = []
+
+    def pieces(current):
+        deadlines.append(current.deadline)
+        yield b""
+
+    with session() as current, pool.atomic():
+        copy_in.copy("email (batch_id, id, email) FROM STDIN", pieces(current), current)
+        assert current.deadline < time.monotonic() + copy_in.STALL_SECONDS
+    assert deadlines == [inf]
 
 
 def test_what_the_server_said_last_is_what_is_raised(database, elsewhere):

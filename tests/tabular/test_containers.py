@@ -12,9 +12,9 @@ from tabular.formats import IntakeError
 LIST = b"a@x.de\nb@x.de\n"
 
 
-def zipped(**files):
+def zipped(method=zipfile.ZIP_DEFLATED, **files):
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w", method) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
     return file.getvalue()
@@ -30,6 +30,7 @@ def test_one_list_is_unpacked():
     assert result(gzip.compress(LIST), "list.csv.gz") == (LIST, "list.csv")
     archive = zipped(**{"lists/": b"", "lists/october.csv": LIST, "__MACOSX/._october.csv": b"x"})
     assert result(archive) == (LIST, "october.csv")
+    assert result(zipped(**{".DS_Store": b"x", "a.csv": LIST})) == (LIST, "a.csv")
 
 
 @pytest.mark.parametrize(
@@ -43,6 +44,7 @@ def test_other_files_stay_as_they_are(content):
 REFUSED = {
     "two files": (zipped(a=LIST, b=LIST), "several_files", "2 files: a, b."),
     "nothing": (zipped(), "empty_file", "The archive is empty"),
+    "another method": (zipped(zipfile.ZIP_LZMA, a=LIST), "broken_archive", "in a way"),
     "a bomb": (zipped(a=bytes(2000)), "zip_bomb", "when it is unpacked"),
     "a bomb of gzip": (gzip.compress(bytes(2000)), "zip_bomb", "when it is unpacked"),
     "half of gzip": (gzip.compress(LIST)[:-4], "broken_archive", "not all is there"),

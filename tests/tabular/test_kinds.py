@@ -25,6 +25,7 @@ REFUSED = {
         "a workbook in an old form",
     ),
     "database": (b"SQLite format 3\0", "a database"),
+    "gzip in gzip": (b"\x1f\x8b\x08", "a packed file"),
     "RAR": (b"Rar!\x1a\x07", "a RAR archive"),
 }
 

@@ -12,7 +12,7 @@ from tabular import text as text_module
 from tabular.addresses import addresses_in
 from tabular.formats import Format, IntakeError
 
-FORMAT = Format("csv", "utf-8", ",")
+FORMAT = Format("csv", "utf-8", ",", strict=True)
 
 
 def parsed(text):
@@ -110,6 +110,15 @@ def test_a_quote_left_open_is_refused_where_it_opens_but_closed_if_the_end_is_no
     assert (block.rows, block.lines) == ([["a", "b\nc\n"]], ['a,"b\nc\n"'])
 
 
+@pytest.mark.parametrize("text", ['a,"b\nc\n', 'a,"b\n"c",d\n', '"' + "a,b@x.de\n" * 9 + '"\n'])
+def test_a_batch_of_before_keeps_the_rows_that_an_open_quote_made(text):
+    before = Format("csv", "utf-8", ",")
+    (block,) = text_module.Text(io.BytesIO(text.encode()), before).blocks()
+    assert [*zip(block.numbers, block.rows, strict=True)] == list(parsed(text))
+    with pytest.raises(IntakeError):
+        blocks(text)
+
+
 def test_a_quote_that_a_later_one_closes_by_chance_is_refused():
     with pytest.raises(IntakeError, match=r"Line 2: .* no quote closes it where a cell may end"):
         blocks('name,email\n"Anna,a@x.de\n"Bob",b@x.de\n')
@@ -188,7 +197,7 @@ def test_a_ctrl_z_counts_as_nothing_at_the_end_of_a_text_and_only_there(monkeypa
     for block in (1, 2, len(text) + 1, 100):
         monkeypatch.setattr(text_module, "BLOCK", block)
         due = rows_of(text)
-        assert rows_of(text + "\x1a", drops_ctrl_z=True) == due
+        assert rows_of(text + "\x1a", strict=True) == due
         # As in batches that were stored before, whose rows are where they were.
         assert kind == "list" or rows_of(f"{text}\n\x1a")[-1][1] == ["\x1a"]
 

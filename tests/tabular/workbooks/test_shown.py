@@ -121,6 +121,16 @@ def test_cells_far_away_cost_neither_rows_nor_time():
     assert sum(map(len, blocks)) == 5  # the run of empty rows became a single one
 
 
+def test_a_batch_of_before_keeps_its_empty_rows_and_its_numbers():
+    content = book_of(
+        {(0, 0): "a@x.de", (0, 1): (7, "00000"), (2000, 0): "b@x.de", (2, 300): "far"}
+    )
+    rows = [*workbook.read(io.BytesIO(content), workbook.FIRST).rows]
+    assert [number for number, _ in rows] == [*range(1, 2002)]
+    assert rows[0][1][:2] == ["a@x.de", "7"]
+    assert (rows[2][1][300], rows[-1][1][0]) == ("far", "b@x.de")
+
+
 def test_empty_cells_with_a_format_are_nothing():
     content = book_of(listed() | {(LAST_ROW, LAST_COLUMN): (None, "0.00"), (9, 900): (None, "@")})
     assert rows_of(content) == [(n, row) for n, row in enumerate(LIST, start=1)]

@@ -128,7 +128,21 @@ def test_a_person_names_the_sheet(said):
     ]
 
 
-@pytest.mark.parametrize("said", ["4", "0", "Liste", "x" * 255])
+def test_names_that_differ_in_more_than_their_case_are_told_apart():
+    content = workbook({"Strasse": [["a"]], "Straße": [["b@x.de"]]})
+    assert workbook_module.read(io.BytesIO(content)).sheet == "Straße"
+    assert rows_of(content, workbook_module.named("Straße")) == [(1, ["b@x.de"])]
+    assert rows_of(content, workbook_module.named("STRASSE")) == [(1, ["a"])]
+
+
+def test_of_very_many_sheets_the_first_are_counted():
+    content = workbook({f"{n}": [["a@x.de"]] * n for n in range(child.MAX_SHEETS + 2)})
+    reading = workbook_module.read(io.BytesIO(content))
+    assert reading.sheet == f"{child.MAX_SHEETS - 1}"
+    assert [sheet.addresses for sheet in reading.sheets][-3:] == [child.MAX_SHEETS - 1, None, None]
+
+
+@pytest.mark.parametrize("said", ["4", "0", "Liste", "x" * 255, "\0", "-c"])
 def test_a_sheet_that_is_not_there_is_refused_and_those_there_are_listed(said):
     with pytest.raises(
         IntakeError, match=r"The sheets are 1 \(Empty\), 2 \(Help\), 3 \(List\)\.$"
@@ -342,6 +356,7 @@ OTHERS = {
     "half a sheet of OpenDocument": (archive_of(mimetype=child._ODS), "broken_workbook", 422),
     "a broken XLS": (OLE + bytes(5000), "broken_workbook", 422),
     "an XLS that is cut": (CUSTOMERS[:-20], "broken_workbook", 422),  # an assertion of python-calamine's
+    "a NUL in a sheet's name": (CUSTOMERS.replace(b"Kunden &", b"Kunden\0&"), "broken_workbook", 422),
     "a password": (OLE + bytes(1 << 20) + "EncryptedPackage".encode("utf-16-le"), "encrypted_workbook", 422),
     "an encrypted archive": (encrypted(), "encrypted_workbook", 422),
     "no sheet": (rebuilt(lambda n, data: re.sub(b"<sheets>.*</sheets>", b"<sheets/>", data)), "no_sheet", 422),
