@@ -17,7 +17,7 @@ from batches.duplicates import AddressSet
 from batches.kept_files import SkippedRows
 from tabular import columns
 from tabular.addresses import addresses_in, is_blank, odd_cells
-from tabular.formats import IntakeError, naming_sheet
+from tabular.formats import Format, IntakeError, naming_sheet
 from tabular.reader import Table
 
 # The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
@@ -113,7 +113,7 @@ def read_addresses(
             else:
                 yield piece
     if not at_sign_seen:
-        raise _no_address(table.format.sheet)
+        raise _no_address(table.format, counts.others)
 
 
 def _lowered(addresses: list[str]) -> list[str]:
@@ -122,7 +122,18 @@ def _lowered(addresses: list[str]) -> list[str]:
     return addresses if joined == joined.lower() else [*map(str.lower, addresses)]
 
 
-def _no_address(sheet: str | None) -> IntakeError:
+def _no_address(found: Format, others: int) -> IntakeError:
+    """Return the error for a table without an address in its column.
+
+    others: the rows that have addresses in other columns.
+    """
+    if others:
+        return IntakeError(
+            "no_address",
+            f"No email address was found in column {found.column + 1}. Other columns have some;"
+            " choose one of them.",
+        )
+    sheet = found.sheet
     where, needed = f"the sheet {sheet!r}", "a column with addresses"
     if sheet is None:
         where, needed = "the file", f"{needed}, separated by commas, semicolons, tabs or pipes"

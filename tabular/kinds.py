@@ -15,10 +15,10 @@ ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 GZIP = b"\x1f\x8b"
 _EXPORT = "Export the list as CSV or XLSX from the program that has it, and upload that."
-_PICTURE = "a picture", "Type or copy the addresses into the field for pasted addresses."
+_PICTURE = "a picture", "Type the addresses, or copy and paste them."
 # What a file is that begins with these bytes, and what to do.
 _BINARY = {
-    b"%PDF-": ("a PDF document", "Copy the addresses out of it into the field for pasted ones."),
+    b"%PDF-": ("a PDF document", "Copy the addresses out of it, and paste them."),
     b"{\\rtf": ("a text document (RTF)", "Save it as plain text, one address on each line."),
     b"\x89PNG": _PICTURE,
     b"\xff\xd8\xff": _PICTURE,
@@ -78,4 +78,4 @@ def _decoded(start: bytes) -> str:
 
 
 def _refusal(what: str, advice: str) -> IntakeError:
-    return IntakeError("not_a_list", f"The file is {what}, and no list. {advice}")
+    return IntakeError("not_a_list", f"The file is {what}, not a list. {advice}")

@@ -40,7 +40,7 @@
         <button type="button" class="quiet" id="detect" hidden>Detect again</button>
       </div>
       <div class="encodings" id="encodings" role="group" aria-labelledby="encodings-heading" hidden>
-        <p id="encodings-heading">The letters beyond ASCII can be read in several ways. Choose the right one.</p>
+        <p id="encodings-heading">The file doesn’t say how letters such as ä, ł or я are written in it. If another line looks right, choose it.</p>
         <ul></ul>
       </div>
       <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>

@@ -68,8 +68,9 @@ def _summary(rows: Rows, partial: bool) -> str:
         (rows.blank, "blank row", ""),
     ]
     named = ", ".join(phrases.several(*part) for part in parts if part[0])
-    where = " in the first part" if partial else ""
-    return f"{phrases.several(rows.total, 'row')}{where}: {named or 'nothing'}."
+    where = " in the first part of the file" if partial else ""
+    rest = " The rest is counted when it is uploaded." if partial else ""
+    return f"{phrases.several(rows.total, 'row')}{where}: {named or 'nothing'}.{rest}"
 
 
 def _first_part(file: BinaryIO, cut: bool) -> bytes:

@@ -23,18 +23,20 @@ const notify = new Notify(byId("notify"), isTerminal(card.dataset.status));
 let rowsDue = 0;
 
 function rereadRows() {
-  rowsDue ||= setTimeout(() => {
-    rowsDue = 0;
-    emails.refresh();
-  }, ROWS_MS);
+  clearTimeout(rowsDue);
+  rowsDue = 0;
+  emails.refresh();
 }
 
 function take(snapshot) {
   if (snapshot.batchId !== progress.batchId || !progress.take(snapshot)) return;
   if (snapshot.status === "deleted") return;
   outcomes.take(snapshot);
-  rereadRows();
-  if (!isTerminal(snapshot.status)) return;
+  if (!isTerminal(snapshot.status)) {
+    rowsDue ||= setTimeout(rereadRows, ROWS_MS);
+    return;
+  }
+  rereadRows(); // at once, so that no row is pending on the page of a batch that has ended
   refresh().catch(() => {}); // a lasting failure shows in the state of the connection
   const { processed, failed, total, status } = snapshot;
   const body = `${count(processed)} of ${count(total)} emails, ${count(failed)} failed.`;

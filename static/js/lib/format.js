@@ -6,7 +6,8 @@ const UNKNOWN = "–";
 
 export const count = (number) => integers.format(number);
 
-export const several = (number, name) => `${count(number)} ${name}${number === 1 ? "" : "s"}`;
+export const several = (number, name, plural = `${name}s`) =>
+  `${count(number)} ${number === 1 ? name : plural}`;
 
 export const isTerminal = (status) => TERMINAL.has(status);
 
@@ -26,8 +27,10 @@ export function clock(seconds) {
   return hours ? `${hours}:${two(minutes)}:${rest}` : `${minutes}:${rest}`;
 }
 
-export const size = (bytes) =>
-  bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
+export function size(bytes) {
+  if (bytes < 1e3) return several(bytes, "byte");
+  return bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
+}
 
 export const localTime = (iso) =>
   new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });

@@ -2,7 +2,7 @@
 
 import { Cancelled, postForm } from "../lib/api.js";
 import { complain, showWhen, write } from "../lib/dom.js";
-import { count } from "../lib/format.js";
+import { count, several } from "../lib/format.js";
 
 // Only so much of a text is sent. Workbooks and archives can only be read as a whole.
 const PART_BYTES = 1 << 20;
@@ -54,9 +54,9 @@ export class Preview {
       this.#choose("column", event.target.value);
       this.#selects.column.focus(); // because the button may be hidden then
     });
-    for (const [place, name] of [["tbody", "header"], ["#encodings ul", "encoding"]]) {
+    for (const place of ["tbody", "#encodings ul"]) {
       box.querySelector(place).addEventListener("click", ({ target }) => {
-        if (target.value) this.#choose(name, target.value);
+        if (target.value) this.#choose(target.name, target.value);
       });
     }
     this.#detect.addEventListener("click", () => {
@@ -103,10 +103,12 @@ export class Preview {
       delete this.#chosen.header;
     }
     this.#chosen[name] = value;
+    this.#detect.hidden = false; // the way back, even if the file can't be read like this
     this.#onChange();
   }
 
   #draw(found) {
+    const focused = document.activeElement;
     const { kind, sheets, counts, others, problem, text, why, summary } = found;
     const when = {
       csv: kind === "csv",
@@ -120,7 +122,7 @@ export class Preview {
     this.#detect.hidden = Object.keys(this.#chosen).length === 0;
     write(
       this.#box.querySelector("#detected"),
-      `Read as ${text}${why ? `, ${why}` : ""}. ${summary}`,
+      `Read as ${text}${why ? `, ${why}` : ""}.${problem ? "" : ` ${summary}`}`,
     );
     complain(this.#box.querySelector("#preview-problem"), problem ?? "");
     const offer = this.#box.querySelector("#others");
@@ -135,6 +137,25 @@ export class Preview {
     this.#drawEncodings(found);
     this.#drawRows(found);
     this.#box.hidden = this.#box.disabled = false;
+    this.#scrollToColumn();
+    if (!focused.isConnected) this.#refocus(focused);
+  }
+
+  // Scroll the table to its column of addresses if that is out of sight, as on a narrow screen.
+  #scrollToColumn() {
+    const scroll = this.#box.querySelector(".scroll");
+    const head = scroll.querySelector(".chosen");
+    const numbers = scroll.querySelector(".line");
+    const isCut = head.offsetLeft + head.offsetWidth > scroll.clientWidth;
+    scroll.scrollLeft = isCut ? head.offsetLeft - numbers.offsetWidth : 0;
+  }
+
+  // Focus the button that replaces another one, or the select for the same choice.
+  #refocus({ name, value }) {
+    const button = [...this.#box.querySelectorAll(`button[name="${name}"]`)].find(
+      (each) => each.value === value,
+    );
+    (button ?? this.#selects[name])?.focus({ preventScroll: true });
   }
 
   // Fill the selects with what there is to choose, and select what the server has found.
@@ -142,7 +163,10 @@ export class Preview {
     const { column: columnsOf, header, sheet: sheetsOf, split } = this.#selects;
     columnsOf.replaceChildren(
       ...columns.map(({ index, name, addresses }) =>
-        optionOf(index, `${index}${name ? `: ${name}` : ""} (${count(addresses)} with @)`),
+        optionOf(
+          index,
+          `${index}${name ? `: ${name}` : ""}${addresses ? ` (${count(addresses)} in the first rows)` : ""}`,
+        ),
       ),
     );
     columnsOf.value = column;
@@ -154,7 +178,8 @@ export class Preview {
     header.value = headerLine ?? "no";
     sheetsOf.replaceChildren(
       ...sheets.map(({ name, hidden, rows, addresses }) => {
-        const numbers = rows === null ? "" : ` (${count(rows)} rows, ${count(addresses)} addresses)`;
+        const numbers =
+          rows === null ? "" : ` (${several(rows, "row")}, ${several(addresses, "address", "addresses")})`;
         return optionOf(name, `${name}${hidden ? ", hidden" : ""}${numbers}`);
       }),
     );
@@ -173,6 +198,7 @@ export class Preview {
     const lines = encodings.map((each) => {
       const button = element("button", each.encoding, "quiet");
       button.type = "button";
+      button.name = "encoding";
       button.value = each.encoding;
       button.setAttribute("aria-pressed", String(each.encoding === encoding));
       const line = document.createElement("li");
@@ -187,9 +213,10 @@ export class Preview {
     const shown = columns.slice(first, first + SHOWN);
     const classOf = (index) => (index === column ? "chosen" : "");
     const heads = shown.map(({ index, name }) => {
-      const head = element("th", name ?? `Column ${index}`, classOf(index));
+      const unnamed = kind === "list" ? "Address" : `Column ${index}`;
+      const head = element("th", name ?? unnamed, classOf(index));
       head.scope = "col";
-      if (index === column) head.append(" ", element("span", "addresses", "badge"));
+      if (index === column && kind !== "list") head.append(" ", element("span", "addresses", "badge"));
       return head;
     });
     const corner = element("th", headerLine ? `Line ${count(headerLine)}` : "Line", "line");
@@ -215,8 +242,9 @@ export class Preview {
     const number = element(kind === "list" ? "span" : "button", count(line));
     if (kind === "list") return number;
     number.type = "button";
+    number.name = "header";
     number.value = line;
-    number.title = `Line ${count(line)} is the header`;
+    number.title = `Make line ${count(line)} the header`;
     number.setAttribute("aria-label", number.title);
     return number;
   }

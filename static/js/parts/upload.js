@@ -80,7 +80,7 @@ export class Upload {
     const { chosen, text, error, state } = this.#elements;
     this.#preview.clear();
     this.#file = file ?? null;
-    write(chosen, file ? `${file.name} (${size(file.size)})` : this.#prompt);
+    write(chosen, file ? `${file.name} (${size(file.size).replace(" ", "\u00a0")})` : this.#prompt);
     write(state, "");
     complain(error, "");
     if (!file) return;
