@@ -37,9 +37,9 @@ REPEATED_CHARACTERS = 4_000_000
 class Piece:
     """Addresses that follow one another in the file.
 
-    `lines` has the line that each address's row begins on.
-    `parts` has the place in its row, from 0, of each address that is not the first there; its keys
-    are positions in `addresses`.
+    lines: for each address, the line that its row begins on.
+    parts: for each address that is not the first of its row, its place there, from 0, by its
+        position in `addresses`.
     """
 
     addresses: list[str] = field(default_factory=list)
@@ -67,9 +67,10 @@ class Piece:
 class Rows:
     """The file's rows, counted by what they became. The header is not counted.
 
-    `further` counts the addresses that are not the first of their row: each is an email or a
-    duplicate, too.
-    `others` counts the rows that have addresses in other columns, which become no emails.
+    further: the addresses that are not the first of their row; each is an email or a duplicate.
+    others: the rows that have addresses in other columns, which become no emails.
+    width: the cells of the widest row.
+    plain: whether each cell with an address is the address, as it is.
     """
 
     emails: int = 0
@@ -78,7 +79,6 @@ class Rows:
     without_address: int = 0
     further: int = 0
     others: int = 0
-    # Cells of the widest row, and whether all cells with addresses are taken as they are.
     width: int = field(default=0, compare=False)
     plain: bool = field(default=True, compare=False)
 
@@ -90,11 +90,13 @@ class Rows:
 def read_addresses(
     table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
 ) -> Generator[Piece, None, None]:
-    """Yield each address of the table once, with its line.
+    """Yield each address of the table once, with its line. Raises IntakeError.
 
-    Every row but the header is counted in `counts`; rows without an address, and addresses that are
-    known already, go to `skipped`. Any text in the address column is an address, malformed or not.
-    Two addresses that differ in case only are the same. Raises IntakeError.
+    Any text in the address column is an address, malformed or not. Addresses that differ in case
+    only are the same.
+
+    counts: receives the numbers of rows, without the header.
+    skipped: receives the rows without an address, and the addresses that came before.
     """
     at_sign_seen = False
     with closing(AddressSet()) as known, naming_sheet(table.format.sheet):
@@ -147,7 +149,7 @@ def _no_address(found: Format, others: int) -> IntakeError:
 class Counted:
     """What becomes of a table's first rows.
 
-    whole: whether they are all of it.
+    whole: whether these rows are all of the table.
     problem: why the table can't be a batch as it is read; None if it can.
     """
 
@@ -172,9 +174,10 @@ def count(table: Table, most: int, max_rows: int) -> Counted:
 
 
 class _Cells(NamedTuple):
-    """The cells with the addresses of a block, and its rows with their lines.
+    """The rows of a block with their cells in the address column.
 
-    parts: those of a list, as in Block.
+    numbers: the line that each row begins on.
+    parts: the places of a list's addresses, as in Block; None for any other file.
     signs: the number of @ in the block.
     """
 
@@ -227,7 +230,7 @@ def _all_addresses(
 def _add_list(
     piece: Piece, list_: _Cells, parts: Sequence[int], counts: Rows, skipped: SkippedRows
 ) -> None:
-    """Add the addresses of a list, whose rows are apart already."""
+    """Add the addresses of a list, each of which is a row of the block already."""
     there = [*map(bool, list_.cells)]
     piece.add_apart(
         [*compress(list_.cells, there)],
@@ -245,8 +248,8 @@ def _add_rows(
 ) -> None:
     """Add the addresses of rows of which some have none, or several, or are to be cleaned.
 
-    odd: the positions of those whose cells may be no single, clean address.
-    split: whether a cell may have several.
+    odd: the positions of the cells that may be no single, clean address.
+    split: whether a cell may have several addresses.
     """
     cells, numbers = table.cells, table.numbers
     if "" in cells:
@@ -270,7 +273,7 @@ def _add_rows(
 
 
 def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:
-    """Raise IntakeError for a row that would be too much in the results."""
+    """Raise IntakeError if a row, repeated with each of its addresses, is too long for results."""
     others = sum(map(len, row)) + len(row) - sum(map(len, addresses))
     if len(addresses) > 1 and others * len(addresses) > REPEATED_CHARACTERS:
         raise IntakeError(

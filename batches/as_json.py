@@ -13,7 +13,7 @@ from processors import reasons, risks, syntax
 from runtime import phrases
 from tabular.formats import DELIMITERS, Format, cut_row
 
-# Kinds of files that are no workbooks, in words.
+# The kinds of files other than workbooks, in words.
 _KINDS = {"csv": "CSV", "list": "list of addresses", "html": "HTML table", "vcard": "vCard"}
 
 
@@ -26,12 +26,12 @@ def rows_json(batch: Batch) -> dict[str, int]:
     """Return the counts of a batch's rows, as counts_json() does."""
     return counts_json(
         Rows(
-            batch.total_emails,
-            batch.duplicate_rows,
-            batch.blank_rows,
-            batch.rows_without_address,
-            batch.further_addresses,
-            batch.rows_with_others,
+            emails=batch.total_emails,
+            duplicates=batch.duplicate_rows,
+            blank=batch.blank_rows,
+            without_address=batch.rows_without_address,
+            further=batch.further_addresses,
+            others=batch.rows_with_others,
         )
     )
 
@@ -39,8 +39,8 @@ def rows_json(batch: Batch) -> dict[str, int]:
 def counts_json(rows: Rows) -> dict[str, int]:
     """Return the counts of a file's rows.
 
-    `total` and `furtherAddresses`, those that are not the first of their row, are the sum of
-    emails, duplicates, blank rows and rows without an address.
+    total + furtherAddresses = emails + duplicates + blank + withoutAddress, where a further address
+    is one that is not the first of its row.
     """
     return {
         "total": rows.total,

@@ -1,4 +1,4 @@
-"""Filters of a batch's rows: the same words for its page, its lists and its results."""
+"""Filters of a batch's rows, which its page, its lists and its results have in common."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from batches.kept_files import KINDS
 from processors import reasons
 from processors.syntax import MAX_CHARACTERS
 
-# Stands for all KINDS of rows that became no emails.
+# The word for all KINDS of rows that became no emails.
 SKIPPED = "skipped"
-# The words that a filter of one field may be named by, by the field; a reason's code is one, too.
+# The words that name a filter of one field, by the field. The code of a reason names a filter, too.
 WORDS = {
     "verdict": reasons.VERDICTS,
     "status": reasons.STATUSES,
@@ -22,12 +22,11 @@ WORDS = {
 # Whether one text contains another, ignoring case. ILIKE starts a comparison at each character: ten
 # times as slow in a long text that repeats the beginning of the search term.
 CONTAINS = "strpos(lower({}), lower({})) > 0"
-# The part of an address that is searched; all of an endless one would take long.
+# The part of an address that is searched. To search all of a very long one would take long.
 EMAIL = f"left(email, {MAX_CHARACTERS})"
-# Each field of an email is a pair: a condition on an email, and a condition on the chunks that may
-# have such emails. There is no index on an email's outcome, but a chunk has counts by reason. The
-# reasons of a team's own processor are in no catalogue and may stand for failed or for risky
-# emails.
+# For each value of a field: a condition on an email, and one on the chunks that may have such an
+# email. There is no index on an email's outcome, but a chunk has counts by reason. The reasons of a
+# team's own processor are in no catalogue, and may stand for failed or for risky emails.
 _NOT_FAILED = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "invalid"]
 _NOT_RISKY = [code for code, reason in reasons.CATALOGUE.items() if reason.verdict != "risky"]
 _ANY = "true"
@@ -50,13 +49,15 @@ _VERDICT = {
 
 @dataclass(frozen=True)
 class Filter:
-    """What rows must be to be shown; a field that is None or empty allows any.
+    """What rows match. A field that is None or empty allows any value.
 
-    status, verdict, reason: of an email.
+    status: the status of an email.
+    verdict: the verdict on an email.
+    reason: the code of an email's reason.
     containing: a part of an email's address; case is ignored. Only the first MAX_CHARACTERS of an
         address are searched.
-    kind: of a row that became no email, one of KINDS, or SKIPPED. Without it, only emails match,
-        unless no field is set. With it, the other fields don't count.
+    kind: the kind of a row that became no email, one of KINDS, or SKIPPED. With a kind, the other
+        fields don't count. Without one, only emails match, unless no field is set.
     """
 
     status: str | None = None
@@ -67,9 +68,9 @@ class Filter:
 
     @classmethod
     def named(cls, word: str, own: Container[str]) -> Filter | None:
-        """Return the filter that a single word stands for; None if it stands for none.
+        """Return the filter that a word names, one of WORDS or a reason; None if it names none.
 
-        own: reasons that are words beside those of the catalogue.
+        own: reasons that may be named beside those of the catalogue.
         """
         for field, words in WORDS.items():
             if word in words:
@@ -95,7 +96,7 @@ class Filter:
         return not self.containing and self.takes("processed", None)
 
     def takes(self, status: str, reason: str | None) -> bool:
-        """Return whether a row with this status or kind, and with this reason, may match."""
+        """Return whether a row may match that has this reason, and this status or kind."""
         if status in KINDS:
             return status in self.kinds
         return (

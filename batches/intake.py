@@ -1,7 +1,7 @@
 """Stores an uploaded file as a batch: emails without duplicates, chunks, skipped rows, the file.
 
 Neither the file nor a list of its rows is ever in memory as a whole. Rows flow from the file into
-PostgreSQL's COPY in pieces, and each step takes a piece at once, which is faster than row by row.
+PostgreSQL's COPY in pieces.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ def store(
     """Store the seekable binary `file` as a batch in one transaction, and return the batch.
 
     uploaded_by: the name of the user, None if it is unknown.
-    abandoned: whether the client has closed its connection; asked before each piece and at the end.
+    abandoned: tells whether the client has closed its connection; called before each piece and at
+        the end.
 
     Raises UNREACHABLE, and IntakeError: `abandoned` if the client has gone, `database_lost` if the
     batch may be stored or not. After any other error nothing is stored.
@@ -111,7 +112,7 @@ def _store(
 
 
 def _stored_format(found: Format, counts: Rows) -> Format:
-    """Return the format with what all rows have shown of it."""
+    """Return the format with the width of the widest row, and how cells are to be read again."""
     cells = "whole" if counts.plain else found.cells  # spares results a look at each cell
     return replace(found, columns=max(found.columns, counts.width), cells=cells)
 

@@ -28,12 +28,12 @@ from tabular.text import Block
 class RowResult(NamedTuple):
     """The result of one row.
 
-    `line` is the line of the file that the row begins on.
-    `status` is the email's status, or the reason why the row has no email.
-    `reason` is the code of the email's reason, if there is one.
-    `first_row` is the line that a duplicate repeats.
-    `part` is the place of a duplicate in its row, from 0.
-    `id` is the email's, 0 for a row without an email.
+    line: the line of the file that the row begins on.
+    status: the status of the email, or the kind of a row without one.
+    reason: the code of the email's reason, if it has one.
+    first_row: the line that a duplicate repeats.
+    part: the place of a duplicate in its row, from 0.
+    id: the id of the email; 0 for a row without one.
     """
 
     line: int
@@ -63,8 +63,10 @@ MAX_CELLS = 1 << 16
 def taken_apart(block: Block, found: Format, above: int) -> Block:
     """Return the block with a row for each address; most blocks stay as they are.
 
-    A row with one address stays as it is written. One with several becomes as many, each with one
-    address in its cell. The first rows, `above` of them, are the header and those above it.
+    A row with one address stays as it is written. A row with several becomes as many rows, each
+    with one of the addresses in its cell.
+
+    above: how many rows of the block are the header or above it; these stay, too.
     """
     if found.cells == "whole" or block.parts is not None:
         return block
@@ -98,12 +100,13 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
 
 
 class ResultWriter:
-    """Writes the rows of one file as pieces of UTF-8 text.
-
-    `defuses` says whether formulas get an apostrophe before them.
-    """
+    """Writes the rows of one file as pieces of UTF-8 text."""
 
     def __init__(self, found: Format, *, defuses: bool) -> None:
+        """Prepare for a file of this format.
+
+        defuses: whether an apostrophe is put before each formula.
+        """
         self._format = found
         self._delimiter = found.delimiter or ","
         self._encoded = Defuser(self._delimiter).defused if defuses else str.encode

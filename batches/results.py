@@ -23,7 +23,7 @@ from batches import kept_files, snapshots
 from batches.as_json import email_json, skipped_json
 from batches.filters import Filter
 from batches.queries import Found
-from batches.result_rows import ResultWriter, RowResult, taken_apart
+from batches.result_rows import Others, ResultWriter, RowResult, taken_apart
 from models import Batch
 from postgres.database import pool, session
 from processors import reasons
@@ -33,9 +33,9 @@ from tabular.text import Block
 from tabular.workbooks import writer as workbook_writer
 
 # The most emails or skipped rows in a page, and the bytes of addresses at which a page of emails
-# ends.
+# ends, however few there are.
 PAGE, PAGE_BYTES = 4_000, 1 << 20
-# Emails among which one statement looks for those with a reason.
+# Emails among which one statement looks for those that _marked() yields.
 MARKED_PAGE = 25_000
 # Comes after the last page.
 _END = RowResult(1 << 62, "")
@@ -46,7 +46,7 @@ class FileNotKeptError(Exception):
 
 
 class TooLargeError(Exception):
-    """A sheet of a workbook can't have so many rows or columns."""
+    """The results have more rows or columns than a sheet of a workbook may have."""
 
 
 class IncompleteError(Exception):
@@ -78,7 +78,7 @@ def csv_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
 def xlsx_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
     """Yield a workbook with the rows of csv_pieces().
 
-    Raises TooLargeError as well if the file's rows don't fit into a sheet.
+    Raises what csv_pieces() raises, and TooLargeError if the file's rows don't fit into a sheet.
     """
     found = _format(batch)
     writer = ResultWriter(found, defuses=False)
@@ -104,6 +104,7 @@ def _format(batch: Batch) -> Format:
 
 
 def _text(batch: Batch, writer: ResultWriter, wanted: Filter) -> Generator[bytes, None, None]:
+    """Yield the wanted rows of the kept file, with RESULT_COLUMNS added."""
     found = _format(batch)
     with (
         closing(kept_files.open_kept(batch.id)) as file,
@@ -153,10 +154,12 @@ def _rows(
         raise IncompleteError(f"batch {batch.id}: {emails} of its emails are in its file")
 
 
-def _only(
-    block: Block, others: list[tuple[int, RowResult | None]], wanted: Filter
-) -> tuple[Block, list[tuple[int, RowResult | None]]]:
-    """Return the header and the wanted rows: of `others`, and all plain emails if they are."""
+def _only(block: Block, others: Others, wanted: Filter) -> tuple[Block, Others]:
+    """Return the header, the wanted rows among `others`, and all plain emails if they are wanted.
+
+    others: the positions of the rows that are no plain emails, with their results, as in the block;
+        those of plain emails may be among them.
+    """
     kept = [
         (position, result)
         for position, result in others
@@ -174,9 +177,7 @@ def _only(
     ]
 
 
-def _skipped_rows(
-    block: Block, skipped: list[RowResult], header: int
-) -> list[tuple[int, RowResult | None]]:
+def _skipped_rows(block: Block, skipped: list[RowResult], header: int) -> Others:
     """Return the positions of the rows that are no emails, with their results; the header's too."""
     positions = block.positions([(each.line, each.part) for each in skipped])
     if positions is None:
@@ -187,7 +188,7 @@ def _skipped_rows(
     return found
 
 
-def _places(ranks: list[int], others: list[tuple[int, RowResult | None]]) -> list[int]:
+def _places(ranks: list[int], others: Others) -> list[int]:
     """Return the positions of emails, given the number of emails before each in the block.
 
     Both are in order; `others` has the positions of the rows that are no emails.

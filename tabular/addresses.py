@@ -40,12 +40,12 @@ _LABEL = re.compile(r"[^\W\d_][\w -]{0,40}:\s*(?=[^\s:])")
 _PIECE = re.compile(r'(?:"(?:\\.|[^"\\]){0,300}+"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])++', re.S)
 _IN_BRACKETS = re.compile(r"<([^<>@]*+@[^<>]*+)>")
 _SEPARATOR = re.compile(r"[,;\r\n\t]")
-# Characters of a cell with which it is worth while to look first whether all addresses are plain: a
-# million on a line take less than a second instead of 13.
+# In a cell of more characters, addresses_in() first looks whether all addresses are plain. So a
+# million of them on a line take less than a second instead of 13.
 LONG = 1000
 # The most characters of an address with what may be around it, and how many times it is unwrapped.
 _LONGEST, _LAYERS = 1000, 10
-# As Google separates several values in a cell.
+# Google's separator of several values in a cell.
 _GOOGLE = " ::: "
 
 
@@ -99,7 +99,7 @@ def taken_apart(cell: str, *, split: bool) -> list[str]:
 
 
 def end_of_complete(text: str) -> int:
-    """Return where the last piece with an address ends that more text can't change; 0 for none."""
+    """Return the end of the last piece with an address that no further text can change, or 0."""
     if not any(opening in text for opening in '"<('):  # nothing reaches over a separator
         end = max(map(text.rfind, ",;\r\n\t")) + 1
         return end if "@" in text[:end] else 0

@@ -29,9 +29,9 @@ Row = Sequence[str]
 
 
 def complete(
-    kind: Format, numbers: Sequence[int], sample: Sequence[Row], overrides: Overrides
+    found: Format, numbers: Sequence[int], sample: Sequence[Row], overrides: Overrides
 ) -> Format:
-    """Return the Format `kind` with header, column and width added, as found in the first rows.
+    """Return the format with the header, the column and the width that the first rows show.
 
     numbers: the line that each row begins on.
 
@@ -44,7 +44,7 @@ def complete(
     names = tuple(cell.strip() for cell in sample[index])
     rows = sample[index + 1 :] if overrides.header or by_name else sample[index:]
     if overrides.header is False:
-        names, rows = (), sample
+        index, names, rows = 0, (), sample
     counts = count_addresses(rows, width, names)
     if overrides.column is None:
         column = _choose(names, counts, rows)
@@ -53,9 +53,9 @@ def complete(
     cells: Literal["split", "clean"] = "split" if overrides.split else "clean"
     has_header = bool(names) and (by_name or _is_header(names, rows, column, counts, overrides))
     return replace(
-        kind,
+        found,
         header=_stored(names) if has_header else None,
-        header_index=0 if overrides.header is False else index,
+        header_index=index,
         column=column,
         columns=width,
         cells=cells,
@@ -63,6 +63,7 @@ def complete(
 
 
 def _row_on(line: int, numbers: Sequence[int]) -> int:
+    """Return the position of the row that begins on this line."""
     if line in numbers:
         return numbers.index(line)
     raise IntakeError(
@@ -71,6 +72,7 @@ def _row_on(line: int, numbers: Sequence[int]) -> int:
 
 
 def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the header as Format has it."""
     header = [*cut_row(names), *[""] * (len(names) - CELLS)]
     for column in result_columns(names):
         header[column] = names[column]
@@ -90,7 +92,7 @@ def address_cells(rows: Sequence[Row], found: Format) -> list[str]:
 
 
 def count_others(rows: Sequence[Row], found: Format) -> int:
-    """Return the number of rows that have an address in another column than that of addresses."""
+    """Return the number of rows with an address in a column other than the address column."""
     skipped = {found.column, *found.result_columns}
     return sum(
         any("@" in cell and n not in skipped and has_address(cell) for n, cell in enumerate(row))
@@ -132,7 +134,7 @@ def count_addresses(rows: Sequence[Row], width: int, names: tuple[str, ...]) -> 
 
 
 def why(found: Format, counts: Sequence[int], overrides: Overrides) -> str | None:
-    """Say why this column is the one with the addresses; None if there is no other.
+    """Return why the format has this address column, in words; None if it has only one column.
 
     counts: how many cells of each column have an address.
     """
@@ -158,8 +160,9 @@ def _choose(names: tuple[str, ...], counts: list[int], rows: Sequence[Row]) -> i
         return best
     if any(ranks):
         return ranks.index(max(ranks))
-    signs = (n for row in rows for n, cell in enumerate(row) if "@" in cell.strip()[1:])
-    return min(signs, default=0)
+    # No cell has an address. One that begins with @ is rather the name of an account.
+    with_sign = (n for row in rows for n, cell in enumerate(row) if "@" in cell.strip()[1:])
+    return min(with_sign, default=0)
 
 
 def _named(text: str, names: tuple[str, ...], width: int) -> int:
@@ -188,9 +191,9 @@ def _is_header(
     counts: list[int],
     overrides: Overrides,
 ) -> bool:
-    """Tell whether the first row is a header, though its names don't say so."""
+    """Tell whether `names` are a header, though none of them is a word for email."""
     if overrides.header is not None:
-        return overrides.header is not False and any(names)
+        return any(names)
     name = names[column] if len(names) > column else ""
     if not name or "@" in name:
         return False

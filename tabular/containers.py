@@ -1,11 +1,10 @@
-"""Unpacks a list that is in a gzip file or in a ZIP archive."""
+"""Unpacks the list that is in a gzip file or in a ZIP archive."""
 
 from __future__ import annotations
 
 import gzip
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, BinaryIO, cast
@@ -15,7 +14,8 @@ from tabular import kinds
 from tabular.formats import IntakeError
 
 _BLOCK = 1 << 20
-# Parts that only workbooks and other documents have, and the folders that macOS adds.
+_BROKEN = (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile)
+# Parts that only workbooks and other documents have, and the folder that macOS adds to an archive.
 _DOCUMENT = ("[Content_Types].xml", "mimetype")
 _ADDED = "__MACOSX/"
 # How parts may be compressed. LZMA could be made to take gigabytes of memory.
@@ -24,13 +24,12 @@ _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 MAX_PARTS, LISTED = 1000, 5
 
 
-def unpacked(file: BinaryIO, name: str, limit: int, *, cut: bool = False) -> tuple[BinaryIO, str]:
-    """Return the list in a gzip file or a ZIP archive, and its name; other files as they are.
+def unpacked(file: BinaryIO, name: str, limit: int) -> tuple[BinaryIO, str]:
+    """Return the list in a gzip file or a ZIP archive, and its name; any other file as it is.
 
-    What is returned in place of `file` is a temporary file, to be closed by the caller.
+    The list is a temporary file, which the caller must close.
 
     limit: the most bytes that the list may have.
-    cut: whether `file` is only the first part of a file.
 
     Raises IntakeError.
     """
@@ -39,9 +38,9 @@ def unpacked(file: BinaryIO, name: str, limit: int, *, cut: bool = False) -> tup
     file.seek(0)
     if start.startswith(kinds.GZIP):
         with gzip.GzipFile(fileobj=file) as content:
-            copy = _copied(cast("IO[bytes]", content), limit, cut)
+            copy = _copied(cast("IO[bytes]", content), limit)
             return copy, name.removesuffix(".gz").removesuffix(".GZ")
-    if not start.startswith(kinds.ZIP) or cut:
+    if not start.startswith(kinds.ZIP):
         return file, name
     try:
         with zipfile.ZipFile(file) as archive:
@@ -50,11 +49,11 @@ def unpacked(file: BinaryIO, name: str, limit: int, *, cut: bool = False) -> tup
                 file.seek(0)
                 return file, name
             with archive.open(part) as content:
-                return _copied(content, limit, False), PurePosixPath(part.filename).name
+                return _copied(content, limit), PurePosixPath(part.filename).name
     except IntakeError:
         raise
     except (zipfile.BadZipFile, RuntimeError, NotImplementedError, ValueError, OSError):
-        file.seek(0)  # reading it as a workbook says what is wrong with it
+        file.seek(0)  # it will be read as a workbook, and refused with what is wrong
         return file, name
 
 
@@ -81,11 +80,12 @@ def _list_of(archive: zipfile.ZipFile) -> zipfile.ZipInfo | None:
     )
 
 
-def _copied(content: IO[bytes], limit: int, cut: bool) -> BinaryIO:
+def _copied(content: IO[bytes], limit: int) -> BinaryIO:
+    """Return a temporary file with the content. Raises IntakeError, also over the limit."""
     copy = TemporaryFile()  # noqa: SIM115  # the caller closes it
     size = 0
     try:
-        for block in _blocks(content, cut):
+        while block := content.read(_BLOCK):
             size += len(block)
             if size > limit:
                 raise IntakeError(
@@ -94,20 +94,14 @@ def _copied(content: IO[bytes], limit: int, cut: bool) -> BinaryIO:
                     " it into smaller ones.",
                 )
             copy.write(block)
+    except _BROKEN:
+        copy.close()
+        raise _broken("can't be unpacked: it is broken, or not all is there") from None
     except BaseException:
         copy.close()
         raise
     copy.seek(0)
     return copy
-
-
-def _blocks(content: IO[bytes], cut: bool) -> Iterator[bytes]:
-    try:
-        while block := content.read(_BLOCK):
-            yield block
-    except (EOFError, gzip.BadGzipFile, zlib.error, zipfile.BadZipFile):
-        if not cut:
-            raise _broken("can't be unpacked: it is broken, or not all is there") from None
 
 
 def _is_hidden(name: str) -> bool:

@@ -10,8 +10,8 @@ from typing import BinaryIO
 
 from tabular.formats import DELIMITERS
 
-# Characters from which the delimiter is guessed. Long words among them are cut short: they say
-# nothing of delimiters, and clevercsv takes time that grows with the third power of their length.
+# Characters from which the delimiter is guessed. Long words among them are cut short, because they
+# say nothing of delimiters, and clevercsv's time grows with the third power of their length.
 SAMPLE = 8000
 # clevercsv sets its longest cell to the length of its sample, for all threads at once.
 _detecting = threading.Lock()

@@ -10,7 +10,7 @@ from typing import BinaryIO
 
 from tabular.formats import IntakeError
 
-# Characters that are read at once, and the most of a row.
+# Characters that are read at once, and the most that a row may have.
 _BLOCK = 1 << 15
 MAX_ROW = 2 << 18
 
@@ -48,7 +48,7 @@ def _html_rows(text: io.TextIOWrapper) -> Iterator[NumberedRow]:
 
 
 class _Tables(HTMLParser):
-    """Collects the cells of the rows. Their ends may be missing, as HTML allows."""
+    """Collects the cells of rows. The end tags of cells and rows may be missing, as HTML allows."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -60,7 +60,7 @@ class _Tables(HTMLParser):
     def feed(self, data: str) -> None:
         """Read a piece of the document. Raises IntakeError for a tag or comment without end."""
         super().feed(data)
-        # All that is kept is searched again with each piece, which must not take ever longer.
+        # The parser keeps an unfinished tag, and searches all of it again with each piece.
         if len(self.rawdata) > MAX_ROW:
             raise _too_long(self.getpos()[0])
 

@@ -17,24 +17,25 @@ from tabular.plausible import is_punctuation, plausibility
 BLOCK = 1 << 20
 # Bytes that tell whether a text without a BOM is UTF-16.
 WIDE_SAMPLE = 4096
-# Bytes of the sample that an encoding is guessed from: half of them in pieces with rare bytes.
+# Bytes of the sample that an encoding is guessed from. Half of them are pieces with rare bytes.
 SAMPLE = 1 << 14
 # Bytes of the longest cell that is taken whole, and of the longest word of a longer one.
 LONGEST_CELL, LONGEST_WORD = 200, 2_000
-# The pieces that each byte is looked for in.
+# The pieces of the sample that each byte of the file is in, if the file has so many.
 ENOUGH = 8
-# Bytes that are looked through for the sample at once.
+# Bytes that are searched for pieces of the sample at once.
 SAMPLE_BLOCK = 1 << 16
 # The share of the sample that may be damaged.
 DAMAGED = 0.1
-# How likely a reading must be in proportion to the best one, to be compared with it at all, and to
+# How likely a reading must be in proportion to the best one: to be compared with it at all, and to
 # be a candidate.
 COMPARED, DOUBT = 0.1, 0.25
+# The most candidates, the most texts that show how each reads the file, and their longest.
 CANDIDATES, EXAMPLES, EXAMPLE_LENGTH = 4, 3, 60
 
 _BOMS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-# The encodings that are guessed; a person must name the others of formats.ENCODINGS. Each has the
-# weight of what chardet says of it. Of those that read the file alike, the first is taken.
+# The encodings that are guessed, with a factor for chardet's confidence in each. Of those that read
+# the file alike, the first is taken. A person must name the others of formats.ENCODINGS.
 _WEIGHTS = {
     "cp1252": 1.25,
     **dict.fromkeys(("cp1250", "cp1254", "cp1257", "cp1251", "cp1253", "cp1255", "cp1256"), 1),
@@ -44,20 +45,21 @@ _WEIGHTS = {
     **dict.fromkeys(("mac-latin2", "mac-cyrillic"), 0.9),
     "euc-jp": 0.6,
 }
-# The one name that chardet has another for.
+# The only encoding that chardet has another name for.
 _OF_CHARDET = {"euc_jis_2004": "euc-jp"}
 _TO_CHARDET = {"euc-jp": "euc_jis_2004"}
 _CONTROLS = re.compile(rb"[\x00-\x08\x0e-\x1f]")
-# Bytes that no encoding has inside of a character: those between cells, and those between words.
+# Bytes between cells, and between words. No encoding has these inside of a character.
 _BETWEEN_CELLS = re.compile(rb"[\r\n\t,;]+")
 _BETWEEN_WORDS = re.compile(rb"[ -/]+")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """An encoding that the file may be in, and texts of the file as this encoding reads them.
+    """An encoding that the file may be in.
 
-    texts: those that tell the candidates apart, EXAMPLES at most, the same for all candidates.
+    texts: pieces of the file, EXAMPLES at most, as this encoding reads them. They are the same
+        pieces for all candidates, which read them differently.
     """
 
     encoding: str
@@ -66,7 +68,7 @@ class Candidate:
 
 @dataclass
 class _Reading:
-    """What an encoding makes of the pieces of a sample, and how likely that is."""
+    """What an encoding makes of the pieces of a sample, and how likely that is right."""
 
     encoding: str
     texts: list[str]
@@ -132,7 +134,10 @@ def _start(file: BinaryIO) -> bytes:
 
 
 def of_marks(start: bytes) -> str | None:
-    """Return the encoding that the first bytes of a file show: by a BOM, or by UTF-16's NULs."""
+    """Return the encoding that a BOM or the NULs of UTF-16 show; None if there are none.
+
+    start: the first bytes of a file.
+    """
     return _bom(start) or _utf_16(start)
 
 
@@ -141,9 +146,10 @@ def _bom(start: bytes) -> str | None:
 
 
 def _utf_16(start: bytes) -> str | None:
-    """Return the UTF-16 encoding of a text without a BOM, in which many other bytes are NUL.
+    """Return the UTF-16 encoding of a text without a BOM, in which every other byte is often NUL.
 
-    ASCII has them. In a list of Asian names, it is less than half, but there are addresses.
+    Each character of ASCII has a NUL. In a list of Asian names fewer than half are of ASCII, but
+    among them is the @ of each address.
     """
     for encoding, high, at in (("utf-16-le", 1, b"@\0"), ("utf-16-be", 0, b"\0@")):
         nuls, others = start[high::2].count(0), start[1 - high :: 2].count(0)
@@ -182,8 +188,8 @@ def _line_of(file: BinaryIO, position: int) -> int:
 def _sample(file: BinaryIO) -> list[bytes]:
     """Return different pieces of the file that aren't ASCII, some SAMPLE bytes in all.
 
-    Each byte is in ENOUGH of them, if it is in as many, so that a letter of a few names among many
-    others is seen. The rest of the pieces are from everywhere in the file.
+    Each byte of the file is in ENOUGH of the pieces if the file has so many, so that a letter of a
+    few names among many others is seen. The other pieces are from everywhere in the file.
     """
     rare: dict[bytes, None] = {}
     common: dict[bytes, None] = {}
@@ -248,7 +254,10 @@ def _is_rather_utf8(sample: list[bytes]) -> bool:
 
 
 def _readings(sample: list[bytes]) -> list[_Reading]:
-    """Return what the likely encodings make of a sample, each another text, the likeliest first."""
+    """Return the readings of a sample by the likely encodings, the likeliest first.
+
+    No two of them have the same text.
+    """
     sample = _undamaged(sample)
     if any(map(_CONTROLS.search, sample)):
         return []
@@ -273,9 +282,9 @@ def _readings(sample: list[bytes]) -> list[_Reading]:
 
 
 def _undamaged(sample: list[bytes]) -> list[bytes]:
-    """Return the sample without the pieces that are rather damaged, if those are few.
+    """Return the sample without the pieces that are probably damaged, if those are few.
 
-    They have control characters, are UTF-8, or have a byte that cp1252 hasn't.
+    Such a piece has control characters, is UTF-8, or has a byte that cp1252 doesn't have.
     """
     sound = [
         piece
@@ -288,7 +297,7 @@ def _undamaged(sample: list[bytes]) -> list[bytes]:
 
 
 def _scored(sample: list[bytes], encodings: Collection[str]) -> list[_Reading]:
-    """Return the readings of a sample that are no nonsense, the likeliest first."""
+    """Return the readings of a sample that make sense, the likeliest first."""
     data = b"\n".join([b"", *sample])
     scores: dict[str, tuple[float, str]] = {}
     best = 0.0
@@ -309,7 +318,7 @@ def _scored(sample: list[bytes], encodings: Collection[str]) -> list[_Reading]:
 
 
 def _by_chardet(data: bytes, encodings: Collection[str]) -> Iterator[tuple[str, float]]:
-    """Yield encodings with how likely chardet finds them, weighted, the likeliest for it first."""
+    """Yield encodings with chardet's confidence in them, weighted. The surest comes first."""
     # Importing chardet takes a fifth of the app's start, and most files are UTF-8.
     from chardet import detect_all
 
@@ -319,7 +328,7 @@ def _by_chardet(data: bytes, encodings: Collection[str]) -> Iterator[tuple[str, 
         ignore_threshold=True,
         compat_names=False,
         include_encodings=names,
-        # It warns if its answers for such data are not among those that are looked for.
+        # chardet warns if what it answers for such data is not among include_encodings.
         no_match_encoding=names[0],
         empty_input_encoding=names[0],
     ):
@@ -332,8 +341,8 @@ def _by_chardet(data: bytes, encodings: Collection[str]) -> Iterator[tuple[str, 
 def _odds(sample: list[bytes], one: _Reading, other: _Reading) -> float:
     """Return how much likelier one reading is than another.
 
-    Only the pieces that both read differently can tell. The fewer of the sample they are, the more
-    they count by themselves; the more they are, the surer is the answer.
+    Only the pieces that they read differently can tell. The fewer of the sample those are, the more
+    they count by themselves. The more there are, the further the odds are from 1.
     """
     pairs = zip(sample, one.texts, other.texts, strict=True)
     telling = [piece for piece, a, b in pairs if a != b]

@@ -1,4 +1,4 @@
-"""The format of an uploaded file, the choices that overrule its detection, and IntakeError."""
+"""The format of an uploaded file, the choices that override its detection, and IntakeError."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from runtime.phrases import shorten
 RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
-# Python's names of the encodings that a file may have. Python's other codecs are no encodings of
-# text, or can be made to work for long. Of Asian encodings, these are the most complete variants.
+# The encodings that a file may have, by Python's names. Python's other codecs don't decode text, or
+# take very long over some files. Of Asian encodings, these are the most complete variants.
 ENCODINGS = (
     *("utf-8", "utf-16", "utf-16-le", "utf-16-be", "cp1252", "cp1250", "cp1251", "cp1253"),
     *("cp1254", "cp1255", "cp1256", "cp1257", "cp1258", "iso8859-1", "iso8859-2", "iso8859-5"),
@@ -25,7 +25,7 @@ ENCODINGS = (
     *("mac-latin2", "mac-cyrillic", "mac-greek", "mac-turkish", "cp437", "cp850", "cp852", "cp866"),
     *("cp932", "euc-jp", "gb18030", "big5hkscs", "cp949", "cp874", "ascii"),
 )
-# Other names of them, beside those with windows, ibm or dos instead of cp.
+# Other names of these encodings. The names with windows, ibm or dos in place of cp are known too.
 _ALIASES = {
     **dict.fromkeys(("latin1", "latin-1"), "iso8859-1"),
     **dict.fromkeys(("latin2", "latin-2"), "iso8859-2"),
@@ -45,7 +45,7 @@ _ALIASES = {
 # bytes of all together as JSON. It is little, because a list of batches has all their headers.
 CELLS, CELL_LENGTH, ROW_BYTES = 200, 200, 8_000
 # The most characters of a sheet's name that are looked at. Excel allows 31.
-MAX_NAME = 255
+MAX_SHEET_NAME = 255
 
 
 class IntakeError(ValueError):
@@ -63,11 +63,15 @@ class IntakeError(ValueError):
 
 @contextmanager
 def naming_sheet(sheet: str | None) -> Iterator[None]:
-    """Name the sheet in an IntakeError of one of its lines; None for a file that is no workbook."""
+    """Name the sheet in each IntakeError that names a line.
+
+    sheet: None for a file that is no workbook, whose errors stay as they are.
+    """
     try:
         yield
     except IntakeError as error:
         if sheet is not None and error.line is not None:
+            # The message begins with "Line" and the number.
             error.args = (f"Sheet {sheet!r}, l{str(error)[1:]}",)
         raise
 
@@ -80,19 +84,20 @@ class Format:
     """All that is needed to read the same bytes again with the same result; stored with the batch.
 
     encoding: one of Python's, `utf-8-sig` if there is a BOM; None for a workbook.
-    kind: "list" is a text of addresses, one or several on a line, that is no table.
+    kind: "list" is a text with nothing but addresses, one or several on a line.
     delimiter: None for a list and for a workbook.
-    header: the cells of the header as cut_row() leaves them, followed by empty ones up to its full
-        width; those of RESULT_COLUMNS are whole. None if there is no header.
+    header: the cells of the header as cut_row() leaves them, and empty ones for those that it
+        leaves out; the names of RESULT_COLUMNS are whole. None if there is no header.
     header_index: the number of rows above the header, or above the data if there is no header:
         titles, comments and blank rows.
     column: the column with the addresses, from 0.
     columns: the width of the widest row that was looked at.
-    cells: how addresses are taken from their cells: "whole" (stripped only, as before this field
-        was there), "clean", or "split" (cleaned, and there may be several).
+    cells: how addresses are taken from their cells: "whole" (the stripped cell is the address, as
+        in batches older than this field), "clean" (the cleaned cell is), or "split" (a cell may
+        have several addresses, each of which is cleaned).
     sheet: the name of a workbook's sheet; None if it is the first visible one.
-    strict: whether a Ctrl-Z at the end of a text is no part of it, and an open quote is refused;
-        False for the batches of before this field was there, whose rows must stay as they were.
+    strict: whether a Ctrl-Z at the end of a text is left out, and an open quote is refused; False
+        for the batches of before this field was there, whose rows must stay as they were.
     """
 
     kind: Kind
@@ -142,11 +147,11 @@ def result_columns(header: Sequence[str]) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Overrides:
-    """A person's choices in place of what would be detected; None leaves it to detection.
+    """A person's choices in place of what would be detected; where one is None, detection decides.
 
     column: the text of its header, or its number from 1.
     delimiter, encoding: as in Format.
-    header: whether there is one, or the line that it is on.
+    header: whether there is a header, or the line that it is on.
     split: whether a cell may have several addresses.
     sheet: the name of a workbook's sheet, or its number from 1.
     """
@@ -160,7 +165,7 @@ class Overrides:
 
     @property
     def can_be_list(self) -> bool:
-        """Whether the file may be no table: nothing is said of columns, and cells may be split."""
+        """Whether the file may be a list: no choice is about columns, and cells may be split."""
         return self.split and self.column is None and self.delimiter is None and not self.header
 
     @classmethod
@@ -181,7 +186,7 @@ class Overrides:
             encoding=_encoding(encoding) if encoding.strip() else None,
             header=_header(header.strip()) if header.strip() else None,
             split=_yes_or_no("split", split) if split.strip() else True,
-            sheet=sheet.strip()[:MAX_NAME] or None,
+            sheet=sheet.strip()[:MAX_SHEET_NAME] or None,
         )
 
 
@@ -231,8 +236,8 @@ def _yes_or_no(name: str, text: str) -> bool:
 def cut_row(row: Sequence[str]) -> list[str]:
     """Return the first CELLS of a row, each cut to CELL_LENGTH.
 
-    If they take more than ROW_BYTES together, each is cut to a half of that, a quarter, and so on,
-    so that every column still shows something.
+    If the cells take more than ROW_BYTES together, each is cut to a half of CELL_LENGTH, a quarter,
+    and so on, so that every column still shows something.
     """
     length = CELL_LENGTH
     cells = [shorten(cell, length) for cell in row[:CELLS]]

@@ -20,7 +20,7 @@ MAX_ADDRESS = 320
 
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
 _WORDS = re.compile(r"[^\W\d_]+")
-# Words for email in names, without hyphens and spaces: alone, and with a word for address.
+# Words for email, in lower case and without hyphens and spaces.
 _EMAIL = (
     *("email", "mail", "courriel", "mél", "correo", "correoelectrónico", "correoelectronico"),
     *("eposta", "epost", "epostadress", "epasts", "elpaštas", "sähköposti", "sahkoposti"),
@@ -30,6 +30,7 @@ _EMAIL = (
     *("メール", "eメール", "電子メール", "이메일", "전자우편", "메일", "อีเมล", "อีเมล์", "ईमेल"),
     *("البريدالإلكتروني", "البريدالالكتروني", "بريدإلكتروني", "ایمیل", "דואל", "דואראלקטרוני"),
 )
+# Words for address, which a name may have before or behind a word for email.
 _ADDRESS_WORDS = (
     *("address", "addresses", "addr", "adresse", "adressen", "adres", "adresi", "adresa", "adress"),
     *("indirizzo", "dirección", "direccion", "direcciónde", "direccionde", "endereço", "endereco"),
@@ -41,8 +42,9 @@ _EXACT = {
     *(email + word for email in _EMAIL for word in _ADDRESS_WORDS),
     *(word + email for email in _EMAIL for word in _ADDRESS_WORDS if len(word) > 2),
 }
-# A word of more than these letters is found within others; a shorter one must be a word by itself.
-_SHORT = 4
+# A word of more letters that isn't ASCII is found within others, too; any other one must be a word
+# by itself.
+_SHORT = 5
 
 Row = Sequence[str]
 
@@ -65,7 +67,7 @@ def rank(name: str) -> Rank:
         return Rank.EXACT
     alone = {*words, *map("".join, pairwise(words))}
     for word in _EMAIL:
-        if word in alone or (len(word) > _SHORT + 1 and not word.isascii() and word in joined):
+        if word in alone or (len(word) > _SHORT and not word.isascii() and word in joined):
             return Rank.PART
     return Rank.NOTHING
 
@@ -82,10 +84,10 @@ def has_address(cell: str) -> bool:
 
 
 def is_list(start: str, *, whole: bool) -> bool:
-    """Tell whether a text is no table: its lines have addresses only, and some have several.
+    """Tell whether a text is a list: its lines have addresses only, and some have several.
 
-    start: its first characters.
-    whole: whether they are all of it; if not, the last line may go on.
+    start: the first characters of the text.
+    whole: whether `start` is all of the text; if not, its last line may go on.
     """
     several = False
     *lines, last = start.split("\n")
@@ -99,14 +101,15 @@ def is_list(start: str, *, whole: bool) -> bool:
 
 
 def header_index(sample: Sequence[Row], column: str | None) -> tuple[int, bool]:
-    """Return the position of the first row that is no title, comment or blank, if there is one.
+    """Return the position of the header, and True if its names show that it is one.
 
-    column: the name of a column that a person has named, None if nobody has.
+    They do if one is a word for email, or is the column that a person named. Without such names
+    return the position of the first row that is no title, comment or blank, and False.
 
-    If there is a header whose names say so, it is that, and True is returned with it.
+    column: what a person named the column with the addresses by; None if nobody did.
     """
     wanted = column.casefold() if column else None
-    rows = _first(sample)
+    rows = _first_rows(sample)
     data = next((n for n, row in enumerate(rows) if any(map(has_address, row))), len(rows))
     for position in range(data - 1, -1, -1):
         row = rows[position]
@@ -115,13 +118,12 @@ def header_index(sample: Sequence[Row], column: str | None) -> tuple[int, bool]:
     widest = max(map(_filled, rows), default=0)
     for position, row in enumerate(rows[:data]):
         filled = _filled(row)
-        title = filled == 1 < widest or row[0].startswith("#") if filled else True
-        if not title:
+        if filled and not (filled == 1 < widest or row[0].startswith("#")):
             return position, False
     return (data if data < len(rows) else 0), False
 
 
-def _first(sample: Sequence[Row]) -> list[Row]:
+def _first_rows(sample: Sequence[Row]) -> list[Row]:
     """Return the first rows, fewer if they have very many cells."""
     rows: list[Row] = []
     cells = 0

@@ -1,4 +1,4 @@
-"""Tells what a file is by its first bytes, and refuses what is no list with what to do instead."""
+"""Tells what a file is by its first bytes, and refuses a file that is no list."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import BinaryIO, Literal
 
 from tabular.formats import IntakeError
 
-# Bytes that are looked at.
+# The bytes at the beginning of a file that are looked at.
 LOOKED_AT = 4096
 
+# What archives begin with: ZIP, also without a file in it, and gzip.
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 GZIP = b"\x1f\x8b"
 _EXPORT = "Export the list as CSV or XLSX from the program that has it, and upload that."
 _PICTURE = "a picture", "Type the addresses, or copy and paste them."
-# What a file is that begins with these bytes, and what to do.
+# The first bytes of files that are refused: what each file is, and what to do instead.
 _BINARY = {
     b"%PDF-": ("a PDF document", "Copy the addresses out of it, and paste them."),
     b"{\\rtf": ("a text document (RTF)", "Save it as plain text, one address on each line."),
@@ -33,12 +33,14 @@ _BINARY = {
     b"MZ": ("a program", _EXPORT),
     b"\x7fELF": ("a program", _EXPORT),
 }
+# The beginnings of texts that are refused, with the same.
 _TEXT = (
     (r"BEGIN:VCALENDAR", "a calendar (iCalendar)", _EXPORT),
     (r"[\[{]\s*[\[{\"]", "JSON", "Write it as CSV, one address on each line."),
     (r"(?:[A-Z][A-Za-z-]*: [^\n]*\n(?:[ \t][^\n]*\n)*){3}", "an email message", _EXPORT),
     (r"<\?xml[^>]*>", "XML", _EXPORT),
 )
+# Fields that an email message has, and hardly a list of recipients.
 _HEADERS = re.compile(r"^(?:received|message-id|mime-version|return-path): ", re.I | re.M)
 _SPREADSHEET_ML = "urn:schemas-microsoft-com:office:spreadsheet"
 _HTML = re.compile(

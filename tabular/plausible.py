@@ -19,9 +19,10 @@ _OTHER = (
     " ąčęėįšųūž āčēģīķļņšūž äõöüšž çë"
 )
 _ALPHABETS = [frozenset(letters) for letters in f"{_WESTERN} {_OTHER}".split()]
-# A list with names of many countries.
+# The letters of a list with names of many Western countries, and how plausible such a list is. A
+# list in a single language is 1.
 _MIXED = frozenset(_WESTERN)
-_LESS = 0.85
+_OF_MIXED = 0.85
 
 # What a character is: a letter of ASCII (U, u), of Latin beyond it (A, a; o if it may stand among
 # capitals as well), or of another script; m for a mark on the letter before it; - for what may
@@ -55,7 +56,7 @@ def plausibility(text: str) -> float:
 def is_punctuation(text: str) -> bool:
     """Tell whether all characters beyond ASCII are quotes, dashes and symbols outside of words.
 
-    An apostrophe before a final s is one as well.
+    An apostrophe before a final s counts as outside.
     """
     shapes = "".join(map(_shape, _POSSESSIVE.sub("", text)))
     return set(shapes) <= set("Uu -qs") and not (
@@ -76,11 +77,12 @@ def _of_one_language(text: str) -> float:
 
     if not weights:
         return 1
-    return max(_LESS * known(_MIXED), *map(known, _ALPHABETS)) / sum(weights.values())
+    return max(_OF_MIXED * known(_MIXED), *map(known, _ALPHABETS)) / sum(weights.values())
 
 
 @lru_cache(maxsize=4096)
 def _shape(character: str) -> str:
+    """Return the letter or mark that stands for what a character is, as said above."""
     category = unicodedata.category(character)
     if category in ("Lu", "Ll", "Lt", "Lo") and character not in "ªºµ":
         if character.isascii():

@@ -25,8 +25,8 @@ SAMPLE_CHARACTERS = 1 << 20
 class Table:
     """A file that was looked at, ready to be read once. Must be closed.
 
-    format: with header and column.
-    sheets: those of a workbook.
+    format: the format of the file, complete.
+    sheets: the sheets of a workbook; empty for any other file.
     sample: the first rows, each with its number.
     """
 
@@ -55,14 +55,14 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
         choice = workbook.named(overrides.sheet) if overrides.sheet else workbook.BEST
         reading = workbook.read(file, choice)
         sheets = reading.sheets
-        kind = Format(reading.kind, sheet=reading.sheet)  # type: ignore[arg-type]
+        found = Format(reading.kind, sheet=reading.sheet)  # type: ignore[arg-type]
         rest = _blocks_of(reading.rows)
     else:
-        kind = _text_kind(file, overrides)
-        rest = blocks(file, kind, cut=cut)
+        found = _text_format(file, overrides)
+        rest = blocks(file, found, cut=cut)
     try:
-        with naming_sheet(kind.sheet):
-            found, sample, first = _look(rest, kind, overrides, cut=cut)
+        with naming_sheet(found.sheet):
+            found, sample, first = _look(rest, found, overrides, cut=cut)
     except BaseException:
         rest.close()
         raise
@@ -70,23 +70,24 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
 
 
 def _look(
-    rest: Iterator[Block], kind: Format, overrides: Overrides, *, cut: bool
+    rest: Iterator[Block], found: Format, overrides: Overrides, *, cut: bool
 ) -> tuple[Format, list[tuple[int, list[str]]], list[Block]]:
-    """Return the whole format, the sample, and the blocks that it comes from."""
-    first, sample, ended = _first_rows(rest, kind)
+    """Return the complete format, the sample, and the blocks that the sample comes from."""
+    first, sample, ended = _first_rows(rest, found)
     if not sample:
-        what = f"The sheet {kind.sheet!r}" if kind.sheet else "The file"
+        what = f"The sheet {found.sheet!r}" if found.sheet else "The file"
         raise IntakeError("empty_file", f"{what} is empty. Choose one with an address per line.")
     if cut and ended and len(sample) > 1:
         sample.pop()
     numbers, cells = zip(*sample, strict=True)
     if cut and ended:
         first = [Block(numbers, rows=cells)]
-    columns.width_of(numbers, cells)
-    return columns.complete(kind, numbers, cells, overrides), sample, first
+    columns.width_of(numbers, cells)  # refuses a row that is too wide
+    return columns.complete(found, numbers, cells, overrides), sample, first
 
 
-def _text_kind(file: BinaryIO, overrides: Overrides) -> Format:
+def _text_format(file: BinaryIO, overrides: Overrides) -> Format:
+    """Return the format of a file that is no workbook, as far as it is known without its rows."""
     kind = kinds.text_kind(file)
     encoding = encodings.encoding_of(file, overrides.encoding)
     if kind != "csv":
@@ -100,13 +101,13 @@ def _text_kind(file: BinaryIO, overrides: Overrides) -> Format:
 
 
 def _first_rows(
-    rest: Iterator[Block], kind: Format
+    rest: Iterator[Block], found: Format
 ) -> tuple[list[Block], list[tuple[int, list[str]]], bool]:
     """Return the first blocks, the sample of their rows, and whether that is all of the file."""
     first, sample, characters = [], [], 0
     for block in rest:
         first.append(block)
-        for number, cells in zip(block.numbers, block.cells(kind.delimiter or ","), strict=True):
+        for number, cells in zip(block.numbers, block.cells(found.delimiter or ","), strict=True):
             sample.append((number, cells))
             characters += sum(map(len, cells)) + len(cells)
             if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:

@@ -1,4 +1,4 @@
-"""Reads the rows of a text file, CSV with any delimiter.
+"""Reads the rows of a text file: CSV with any delimiter, or a list of addresses.
 
 Most files have no quotes, or few. Lines without quotes need no parser: they are passed on whole.
 """
@@ -22,15 +22,15 @@ BLOCK = 1 << 15
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
 # step of reading, checking or writing such a line takes more than some 5 ms.
 MAX_LINE = 1 << 18
-# The most lines of a cell that have an address and a delimiter. With more, they are probably rows,
-# which a quotation mark that was left open has made a cell.
+# The most lines of a cell that have an address and a delimiter. More such lines are probably rows
+# that a quotation mark has swallowed because it was left open.
 MAX_SWALLOWED = 3
-# What programs of DOS, and some of today's, write at the end of a text.
+# The character that programs of DOS, and some of today's, write at the end of a text.
 CTRL_Z = "\x1a"
 # Rows of a block, at most. A block also ends with the row that makes it BLOCK characters long.
 BLOCK_ROWS = 2_000
 
-# Undecodable bytes become NUL, which no text file contains, when their line is looked for.
+# An error handler that puts NUL, which no text file has, for undecodable bytes, to find their line.
 codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: ignore[attr-defined]
 
 
@@ -41,12 +41,12 @@ Item = TypeVar("Item")
 class Block:
     """Rows that follow one another.
 
-    `numbers` has the line that each row begins on, in order.
-    `lines` has the rows as they are written, each with its quotes closed; None for a workbook's.
-    `rows` has the cells of each row; None if splitting the lines at the delimiter gives them.
-    `addresses` has the address of each row, if it is not the stripped cell.
-    `parts` has the place of that address in its row of the file, from 0, if rows of the file with
-    several addresses are several rows here.
+    numbers: the line that each row begins on, in order.
+    lines: the rows as they are written, each with its quotes closed; None if the file is no CSV.
+    rows: the cells of each row; None if splitting the lines at the delimiter gives the cells.
+    addresses: the address of each row; None if it is the stripped cell in the address column.
+    parts: the place of each address in its row of the file, from 0, where a row of the file with
+        several addresses is several rows here; None if each is a single row.
     """
 
     numbers: Sequence[int]
@@ -71,7 +71,7 @@ class Block:
         return sum(sum(map(len, row)) + len(row) for row in self.rows or ())
 
     def part(self, start: int, stop: int) -> Block:
-        """Return the rows at these positions as a block."""
+        """Return the rows from position `start` to before `stop` as a block."""
         here = slice(start, stop)
         return Block(
             self.numbers[here],
@@ -109,8 +109,8 @@ def _picked(items: Sequence[Item], positions: list[int]) -> list[Item]:
     return [items[position] for position in positions]
 
 
-class _Apart:
-    """The addresses of a list's lines, each with its line and its place there."""
+class _ListRows:
+    """The addresses of a list, each with its line and its place on that line."""
 
     def __init__(self) -> None:
         self._numbers: list[int] = []
@@ -154,19 +154,19 @@ class Text:
         text = io.TextIOWrapper(self._file, self._format.encoding, newline=None)
         try:
             if self._format.kind == "list":
-                yield from self._of_list(text)
+                yield from self._list_blocks(text)
                 return
-            parts = self._parts(text)
-            for part in parts:
-                lines = part.removesuffix("\n").split("\n")
+            pieces = self._whole_lines(text)
+            for piece in pieces:
+                lines = piece.removesuffix("\n").split("\n")
                 rows = None
-                if '"' in part or (
-                    len(part) > csv.field_size_limit()
+                if '"' in piece or (
+                    len(piece) > csv.field_size_limit()
                     and max(map(len, lines)) > csv.field_size_limit()
                 ):
                     rows = self._cells_in_quotes(lines) or self._cells(lines)
                     if rows is None:
-                        yield from self._parsed(part, parts)
+                        yield from self._parsed(piece, pieces)
                         continue
                 yield self._block(lines, rows)
         except UnicodeError:
@@ -191,7 +191,7 @@ class Text:
         self._line += len(lines)
         return Block(range(first, self._line), lines, rows)
 
-    def _of_list(self, text: io.TextIOWrapper) -> Iterator[Block]:
+    def _list_blocks(self, text: io.TextIOWrapper) -> Iterator[Block]:
         """Yield each address as a row of its own; a line may be as long as the file."""
         rest, part, ended = "", 0, False
         pieces = self._read(text)
@@ -203,9 +203,9 @@ class Text:
             *lines, rest = (rest + read).split("\n")
             if ended:
                 lines, rest = [rest] if rest else [], ""
-            apart = _Apart()
+            rows = _ListRows()
             for line in lines:
-                apart.add(line, self._line, part)
+                rows.add(line, self._line, part)
                 self._line, part = self._line + 1, 0
             if len(rest) >= BLOCK:
                 end = end_of_complete(rest)
@@ -217,9 +217,9 @@ class Text:
                         line=self._line,
                     )
                 if end:
-                    part += apart.add(rest[:end], self._line, part)
+                    part += rows.add(rest[:end], self._line, part)
                     rest = rest[end:]
-            if block := apart.block():
+            if block := rows.block():
                 yield block
 
     def _cells(self, lines: list[str]) -> list[list[str]] | None:
@@ -232,9 +232,9 @@ class Text:
         return rows[:-1] if len(rows) == len(lines) + 1 else None
 
     def _cells_in_quotes(self, lines: list[str]) -> list[list[str]] | None:
-        """Return the cells of each line, in half the time; None if there is another kind of line.
+        """Return what _cells() does, in half the time; None if a line is of another kind.
 
-        Each line must be empty or have all cells in quotes, and no quote within a cell.
+        Each line must be empty, or have all cells in quotes and no quote within a cell.
         """
         full = [line for line in lines if line]
         text = "\n".join(full)
@@ -253,10 +253,10 @@ class Text:
             return None
         return rows
 
-    def _parsed(self, part: str, following: Iterator[str]) -> Iterator[Block]:
-        """Yield the rows of a part, and of the parts that its last row reaches into."""
+    def _parsed(self, piece: str, following: Iterator[str]) -> Iterator[Block]:
+        """Yield the rows of a piece, and of the pieces that its last row reaches into."""
         # Lines that the parser was given; those from `start` on are not in `lines` yet.
-        given, start = _split(part), 0
+        given, start = _split(piece), 0
 
         def source() -> Iterator[str]:
             added = given.copy()
@@ -297,7 +297,7 @@ class Text:
                 start = 0
 
     def _check_quotes(self, lines: list[str], row: list[str]) -> None:
-        """Raise IntakeError for a row on several lines that is rather several rows."""
+        """Raise IntakeError if a row over several lines is probably several rows."""
         try:
             # Strict: a quote that closes a cell must be followed by a delimiter or a line end.
             list(csv.reader(lines, delimiter=self._delimiter, strict=True))
@@ -316,8 +316,8 @@ class Text:
             line=self._line,
         )
 
-    def _parts(self, text: io.TextIOWrapper) -> Iterator[str]:
-        """Yield the text in parts of whole lines. Raises IntakeError for NULs and endless lines."""
+    def _whole_lines(self, text: io.TextIOWrapper) -> Iterator[str]:
+        """Yield the text in pieces of whole lines. Raises IntakeError for NULs and long lines."""
         rest, lines = "", 0
         for block in self._read(text):
             if "\0" in block:
@@ -340,7 +340,7 @@ class Text:
             yield rest
 
     def _read(self, text: io.TextIOWrapper) -> Iterator[str]:
-        """Yield the text in pieces of BLOCK characters, without a Ctrl-Z at its end."""
+        """Yield the text, up to BLOCK characters at a time, without a Ctrl-Z at its end."""
         held = ""
         while read := text.read(BLOCK):
             block = held + read
@@ -358,9 +358,9 @@ class Text:
         return lines + block.partition("\0")[0].count("\n")
 
 
-def _split(part: str) -> list[str]:
-    """Return the lines of a part with their line breaks."""
-    return list(io.StringIO(part, newline="\n"))
+def _split(piece: str) -> list[str]:
+    """Return the lines of a piece with their line breaks."""
+    return list(io.StringIO(piece, newline="\n"))
 
 
 def _binary(block: str, line: int) -> IntakeError:

@@ -16,25 +16,22 @@ from tabular import columns, encodings, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from tabular.workbooks import workbook
 
-# The first part of a file that is looked at: bytes of a text, rows of any file.
+# The first part of a file that is looked at: bytes of a text, and rows of any file.
 PART_BYTES = 1 << 20
 PART_ROWS = 50_000
 # The most rows that are shown, and the most of those above the header.
 ROWS, ABOVE = 10, 10
 
 
-def show(
-    file: BinaryIO, length: int, overrides: Overrides, max_rows: int, *, cut: bool
-) -> dict[str, Any]:
+def show(file: BinaryIO, overrides: Overrides, max_rows: int, *, cut: bool) -> dict[str, Any]:
     """Return how the file, or its first part, would be read, as JSON. Raises IntakeError.
 
-    length: bytes of the file.
-    cut: whether it is only the first part of the file that would be uploaded.
+    cut: whether `file` is only the first part of the file that would be uploaded.
     """
     candidates = []
     if not workbook.is_workbook(file):
-        cut = cut or length > PART_BYTES
-        file = io.BytesIO(_first_part(file, cut))
+        part, cut = _first_part(file, cut)
+        file = io.BytesIO(part)
         candidates = encodings.candidates(file)
     try:
         table = reader.read(file, overrides, cut=cut)
@@ -73,17 +70,19 @@ def _summary(rows: Rows, partial: bool) -> str:
     return f"{phrases.several(rows.total, 'row')}{where}: {named or 'nothing'}.{rest}"
 
 
-def _first_part(file: BinaryIO, cut: bool) -> bytes:
-    """Return the first PART_BYTES; if the file is cut, without half a character at the end."""
+def _first_part(file: BinaryIO, cut: bool) -> tuple[bytes, bool]:
+    """Return the first PART_BYTES, and whether there is more; if so, without half a character."""
     part = file.read(PART_BYTES)
-    if not cut:
-        return part
+    if not cut and not file.read(1):
+        return part, False
     encoding = encodings.of_marks(part[: encodings.WIDE_SAMPLE]) or "utf-8"
     decoder = codecs.getincrementaldecoder(encoding)("ignore")
     decoder.decode(part)
     part = part[: len(part) - len(decoder.getstate()[0])]
-    # In other encodings, half a character is told by nothing, but a line ends with a whole one.
-    return part if encoding.startswith("utf-16") else part[: part.rfind(b"\n") + 1] or part
+    # In other encodings nothing shows half a character, but before a line break there is none.
+    if not encoding.startswith("utf-16"):
+        part = part[: part.rfind(b"\n") + 1] or part
+    return part, True
 
 
 def _table_json(table: reader.Table, overrides: Overrides) -> dict[str, Any]:
@@ -107,7 +106,10 @@ def _table_json(table: reader.Table, overrides: Overrides) -> dict[str, Any]:
 
 
 def _others(table_json: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
-    """Return how many rows have addresses in other columns, in words, and the best of these."""
+    """Return how many rows have addresses in other columns, in words, and the column with most.
+
+    None if there are no such rows, or the columns that are shown have none of these addresses.
+    """
     others = [each for each in table_json["columns"] if each["index"] != table_json["column"]]
     best = max(others, key=lambda each: each["addresses"], default=None)
     if not rows.others or best is None or not best["addresses"]:

@@ -25,7 +25,8 @@ from web.services import Services
 
 logger = logs.Logger("app")
 
-# The fields of a form beside its file, each a short text: the file's format, and its length.
+# The fields of a form beside its file, each a short text: choices for reading the file, and the
+# length of a file of which only the first part is sent.
 _FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
 _FIELDS = (*_FORMAT, "size")
 
@@ -33,7 +34,7 @@ _FIELDS = (*_FORMAT, "size")
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
 
-# The HTTP status of each code of an IntakeError; every other code has 422.
+# The HTTP statuses of codes of an IntakeError; every other code has 422.
 _STATUSES = {
     **dict.fromkeys(("too_many_rows", "workbook_too_large", "zip_bomb"), 413),
     **dict.fromkeys(("binary_file", "not_xlsx"), 415),
@@ -97,31 +98,19 @@ class Form:
         for part in self._parts:
             part.close()
 
-    def unpack(self, limit_megabytes: int) -> int:
-        """Take the list out of an archive, and return the file's length in bytes.
-
-        Raises Problem if either is over the limit, and IntakeError.
-        """
-        length = self._length(limit_megabytes)
-        cut = self.is_cut()
+    def unpack(self, limit_megabytes: int) -> None:
+        """Take the list out of an archive. Raises Problem for a large file, and IntakeError."""
         limit = limit_megabytes * 1_000_000
-        file, self.filename = containers.unpacked(self.file, self.filename, limit, cut=cut)
+        if self._length() > limit:
+            detail = f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones."
+            raise Problem(413, "content_too_large", detail)
+        file, self.filename = containers.unpacked(self.file, self.filename, limit)
         if file is not self.file:
             self.file = self._unpacked = file
-            length = self._length(limit_megabytes)
-        return length
 
     def overrides(self) -> Overrides:
         """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
-
-    def _length(self, limit_megabytes: int) -> int:
-        length = self.file.seek(0, os.SEEK_END)
-        self.file.seek(0)
-        if length > limit_megabytes * 1_000_000:
-            detail = f"The file is larger than {limit_megabytes:,} MB. Split it into smaller ones."
-            raise Problem(413, "content_too_large", detail)
-        return length
 
     def is_cut(self) -> bool:
         """Tell whether the file is only the first part of one, by the field `size`.
@@ -129,7 +118,10 @@ class Form:
         For a preview, a browser sends only the first part of a large file.
         """
         whole = whole_number(self._texts.get("size", "").strip()) or 0
-        return whole > self.file.seek(0, os.SEEK_END)
+        return whole > self._length()
+
+    def _length(self) -> int:
+        return self.file.seek(0, os.SEEK_END)
 
 
 def _clean_filename(name: str) -> str:
@@ -203,5 +195,5 @@ class Uploads:
         with closing(Form()) as form, problems_of_files():
             limits = self._settings.upload
             cut = form.is_cut()
-            length = form.unpack(limits.max_megabytes)
-            return preview.show(form.file, length, form.overrides(), limits.max_rows, cut=cut)
+            form.unpack(limits.max_megabytes)
+            return preview.show(form.file, form.overrides(), limits.max_rows, cut=cut)

@@ -47,8 +47,9 @@ SECONDS = 120
 # Without this limit a small file would fill the memory: a text in very many cells is in the file
 # once, but in memory once a cell. Usual sheets of 3 to 10 columns take 14 MB, and 1.5 to 2.3 bytes
 # for each inflated byte.
-# Binary workbooks (XLSB, XLS) take fewer bytes for a cell.
-LEAST_MEMORY, MEMORY_PER_BYTE, BINARY_TIMES = 300_000_000, 4, 4
+LEAST_MEMORY, MEMORY_PER_BYTE = 300_000_000, 4
+# Binary workbooks (XLSB, XLS) take fewer bytes for a cell. Each byte may take so many times more.
+BINARY_TIMES = 4
 # The most characters of a row, and of a cell, the same as in a text file.
 MAX_ROW = 2 << 18
 MAX_CELL = csv.field_size_limit()
@@ -74,8 +75,6 @@ _ADDRESS = re.compile(r"[^@\s]@[^@\s]+\.[^@\s]")
 MAX_SHEETS, LISTED = 50, 10
 _BROKEN = (zipfile.BadZipFile, zlib.error, OSError, EOFError, ValueError, NotImplementedError)
 _SAVE = "Open it in the program that made it, and save the sheet as XLSX or CSV."
-
-
 # A sheet's name, whether it is hidden, and its numbers of rows and of cells with an address.
 _Sheet = tuple[str, bool, int | None, int | None]
 
@@ -194,15 +193,15 @@ def _inflate(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
         expected = total + part.file_size
         part.file_size = sys.maxsize  # or else zipfile would not read beyond the declared size
         del part.CRC  # saves time: calamine checks the parts that it reads
-        look = shown.look_at(part.filename)
+        detector = shown.sparse_detector(part.filename)
         with archive.open(part) as content:
             while block := content.read(_BLOCK):
                 total += len(block)
                 if total > MAX_INFLATED:
                     raise _bomb(f"inflates to more than {MAX_INFLATED // 1_000_000:,} MB")
-                if look:
-                    look.see(block)
-        if look and look.sparse:
+                if detector:
+                    detector.feed(block)
+        if detector and detector.sparse:
             sparse.add(part.filename)
         if total != expected:
             raise _broken()
@@ -210,7 +209,7 @@ def _inflate(archive: zipfile.ZipFile) -> tuple[int, set[str]]:
 
 
 def _size_of_old(file: BinaryIO) -> int:
-    """Return the bytes of an XLS file, or raise _RefusalError for an encrypted workbook."""
+    """Return the number of bytes of an XLS file. Raises _RefusalError for an encrypted workbook."""
     previous, size = b"", 0
     while block := file.read(_BLOCK):
         if "EncryptedPackage".encode("utf-16-le") in previous + block:
@@ -267,6 +266,7 @@ def _write(file: BinaryIO, kind: str, choice: str, left_out: dict[str, Gaps]) ->
 
 
 def _opened(file: BinaryIO, kind: str) -> Any:
+    """Return a workbook of python-calamine's, or of xls.py, which has the same methods."""
     if kind != "xls":
         from python_calamine import CalamineWorkbook
 
@@ -326,7 +326,7 @@ def _check_formulas(file: BinaryIO, kind: str, names: list[str]) -> None:
 
 
 def _choose(sheets: list[_Sheet], choice: str) -> str:
-    """Return the name of the sheet that is meant."""
+    """Return the name of the sheet that the argument of this process chooses."""
     if not sheets:
         raise _RefusalError("no_sheet", "The workbook has no sheet with rows.")
     if choice.startswith("="):

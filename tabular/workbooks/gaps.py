@@ -14,7 +14,7 @@ from typing import IO, TypeVar
 
 Row = TypeVar("Row")
 
-# Longer runs of empty rows and columns are left out, each but for one.
+# Of longer runs of empty rows and columns, all but one row or column is left out.
 ROWS, COLUMNS = 1000, 100
 # The most rows and columns of a sheet.
 MAX_ROWS, MAX_COLUMNS = 1_048_576, 16_384
@@ -22,13 +22,13 @@ _BLOCK = 1 << 20
 
 
 class Gaps:
-    """The long runs of empty rows, or of columns, that are left out, each but for one."""
+    """The long runs of empty rows, or of empty columns, of which all but one are left out."""
 
     def __init__(self, used: bytearray | None = None, longest: int = 0) -> None:
         """Find the runs.
 
         used: for each row or column, from 0, whether something is in it.
-        longest: how many may be empty one after the other.
+        longest: how many may be empty one after another.
         """
         self._ends: list[int] = []
         self._left_out: list[int] = []
@@ -36,7 +36,7 @@ class Gaps:
             self.leave_out(run.end(), run.end() - run.start() - 1)
 
     def leave_out(self, end: int, length: int) -> None:
-        """Leave out so many before the position `end`, which is behind those known so far."""
+        """Leave out `length` positions before `end`, which is behind all those left out so far."""
         self._ends.append(end)
         self._left_out.append(length + (self._left_out[-1] if self._left_out else 0))
 
@@ -44,13 +44,13 @@ class Gaps:
         return bool(self._ends)
 
     def moved(self, position: int) -> int:
-        """Return what becomes of a position."""
+        """Return where a position is without those that are left out."""
         run = bisect_right(self._ends, position)
         new = position - (self._left_out[run - 1] if run else 0)
         return min(new, self._ends[run] - self._left_out[run]) if run < len(self._ends) else new
 
     def as_json(self) -> list[tuple[int, int]]:
-        """Return where rows follow a run, as they are counted afterwards, and how many are out."""
+        """Return for each run the new position of what follows it, and how many are out before."""
         return [(end - out, out) for end, out in zip(self._ends, self._left_out, strict=True)]
 
 

@@ -49,7 +49,7 @@ _MINUTES = {"mm": "{0:%M}", "m": "{0.minute}"}
 
 
 def shows(styles: bytes, *, since_1904: bool) -> dict[int, Show]:
-    """Return how numbers are shown, by the number of the style; only of those with such a format.
+    """Return how a cell of each style shows numbers; only styles with a plain format are in it.
 
     styles: the part xl/styles.xml.
     since_1904: whether days are counted from 1904 on, as old Macs did.

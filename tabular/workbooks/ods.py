@@ -12,12 +12,13 @@ PART = "content.xml"
 # Bytes of a block that are looked at with the next one, because something may be in both.
 _OVERLAP = 4096
 _EMPTY_CELL = rb"(?:<table:(?:covered-)?table-cell\b(?![^<>]*\soffice:)[^<>]*/>)"
+# A cell with something in it, at most 50 cells behind a run of at least 100 empty columns.
 _FAR = re.compile(
     rb'columns-repeated="[0-9]{3,}"[^<>]*/>'
     + _EMPTY_CELL
     + rb"{0,50}<table:table-cell\b[^<>]*\soffice:"
 )
-# What says that a cell has a number or a date, if it has the text that it shows, too.
+# The type of a cell with a number, a date or a time, and its text, if that is a single paragraph.
 _SHOWN = re.compile(rb'office:value-type="(date|time|float)"([^<>]*)>(?=<text:p>([^<]*)</text:p>)')
 _VALUE = re.compile(rb'\soffice:(?:date-|time-)?value="([^"]*)"')
 _PADDED = re.compile(rb"[^0-9]*0[0-9]")
@@ -36,24 +37,28 @@ _NEVER_CALCULATED = re.compile(
 )
 
 
-class Look:
+class SparseDetector:
     """Tells from the XML, block by block, whether cells may be far to the right of the others."""
 
     def __init__(self) -> None:
         self._before = b""
         self.sparse = False
 
-    def see(self, block: bytes) -> None:
+    def feed(self, block: bytes) -> None:
         """Look at the next block."""
         self.sparse = self.sparse or bool(_FAR.search(self._before + block))
         self._before = block[-_OVERLAP:]
 
 
 class Change:
-    """Changes the pieces of the XML, in their order; `sheets` receives the rows left out."""
+    """Changes the pieces of the XML, which must come in their order."""
 
-    def __init__(self, archive: zipfile.ZipFile, sheets: dict[str, Gaps], *, sparse: bool) -> None:
-        self._sheets = sheets
+    def __init__(self, archive: zipfile.ZipFile, gaps: dict[str, Gaps], *, sparse: bool) -> None:
+        """Look for columns to leave out, if the XML is `sparse`.
+
+        gaps: receives the rows that are left out of each sheet, by the sheet's name.
+        """
+        self._gaps = gaps
         self._columns, self._wide = _columns(archive) if sparse else ({}, [])
         self._piece = 0
         self._sheet = ""
@@ -72,20 +77,20 @@ class Change:
             self._row += count
             self._column = 0
             if tag.endswith(b"</table:table-row>") and count > ROWS:
-                self._sheets[self._sheet].leave_out(self._row, count - 1)
+                self._gaps[self._sheet].leave_out(self._row, count - 1)
                 return _REPEATED.sub(rb"\g<1>1", tag, count=1)
             return tag
         if _is_sheet(tag):
             self._sheet = _name(tag)
-            self._sheets[self._sheet] = Gaps()
+            self._gaps[self._sheet] = Gaps()
             self._row = self._column = 0
             return tag
         return self._cell(tag)
 
     def _cell(self, tag: bytes) -> bytes:
         count = _repeated(tag)
-        gaps = self._columns.get(self._sheet) or Gaps()
-        new = gaps.moved(self._column + count) - gaps.moved(self._column)
+        columns = self._columns.get(self._sheet) or Gaps()
+        new = columns.moved(self._column + count) - columns.moved(self._column)
         self._column += count
         if new == count or not _is_empty(tag):
             return tag
@@ -106,7 +111,7 @@ def never_calculated(archive: zipfile.ZipFile, sheet: str) -> bool:
 
 
 def _as_text(found: re.Match[bytes]) -> bytes:
-    """Say that a cell has a text, without its value, if the text says more."""
+    """Make the cell a text without a value, if its text says more than the value."""
     kind, attributes, text = found.groups()
     value = _VALUE.search(attributes)
     if kind == b"float" and not (
@@ -120,7 +125,7 @@ def _as_text(found: re.Match[bytes]) -> bytes:
 
 
 def _columns(archive: zipfile.ZipFile) -> tuple[dict[str, Gaps], list[bool]]:
-    """Return the columns to leave out of each sheet, and which pieces have cells behind such."""
+    """Return the columns to leave out of each sheet, and which pieces may have cells in them."""
     used: dict[str, bytearray] = {}
     columns = bytearray(MAX_COLUMNS)
     wide = []

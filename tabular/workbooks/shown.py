@@ -3,7 +3,7 @@
 python-calamine gives numbers without the formats of their cells, so the text that a cell shows is
 written in its place. And it keeps a sheet in memory as a rectangle, in which one cell far from the
 others takes room for millions, so long runs of empty rows and columns are left out. XLSX, XLSM and
-ODS are changed; all others, and those that need no change, stay as they are.
+ODS are changed if they have to be; all others stay as they are.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from tabular.workbooks.gaps import Gaps, pieces
 
 # The kinds of workbooks that are changed.
 _KINDS = ("xlsx", "xlsm", "ods")
-Look = ods.Look | xlsx.Look
+SparseDetector = ods.SparseDetector | xlsx.SparseDetector
 
 
-def look_at(name: str) -> Look | None:
-    """Return what looks at a part of a workbook, None if it need not be looked at."""
+def sparse_detector(name: str) -> SparseDetector | None:
+    """Return a detector of long empty runs for a part of a workbook; None if it is no sheet."""
     if name == ods.PART:
-        return ods.Look()
+        return ods.SparseDetector()
     if name.startswith("xl/worksheets/") and name.endswith(".xml"):
-        return xlsx.Look()
+        return xlsx.SparseDetector()
     return None
 
 
 def as_shown(file: BinaryIO, kind: str, sparse: set[str]) -> tuple[BinaryIO, dict[str, Gaps]]:
-    """Return the workbook as it is, or changed, in a temporary file.
+    """Return the workbook, in a temporary file if it is changed, and the rows left out of it.
+
+    The rows are those of each changed sheet, by its name. Raises zipfile's errors.
 
     sparse: the parts that may have long empty runs.
-
-    With it comes which rows are left out, by the names of the sheets. Raises zipfile's errors.
     """
     gaps: dict[str, Gaps] = {}
     if kind not in _KINDS:

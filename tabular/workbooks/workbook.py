@@ -2,7 +2,7 @@
 
 The library python-calamine keeps a whole sheet in memory, and a workbook may be made to do harm. So
 each is read by a child process with limited memory and time, and few run at once. The child writes
-the rows to a file, from which rows() reads them meanwhile, so that a slow download keeps no child.
+the rows to a file, which is read meanwhile, so that no child has to wait for a slow download.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, NamedTuple
 
+from tabular import kinds
 from tabular.formats import IntakeError
 from tabular.workbooks.child import DISK_FULL, OLE, REFUSED
 from tabular.workbooks.gaps import numbered
@@ -35,12 +36,11 @@ CHILDREN = 2
 WAIT_SECONDS = 3
 # Seconds after which to look again whether a child has written more.
 _POLL = 0.01
-# Which sheet: the visible one with most addresses; the first visible one, as batches were read
-# before there was a choice.
+# The choices of a sheet: the visible one with most addresses; and the first visible one, as batches
+# were read before there was a choice.
 BEST, FIRST = "best", "first"
 KINDS = ("xlsx", "xlsm", "xlsb", "xls", "ods")
 _places = threading.BoundedSemaphore(CHILDREN)
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def is_workbook(file: BinaryIO) -> bool:
@@ -51,14 +51,16 @@ def is_workbook(file: BinaryIO) -> bool:
     file.seek(0)
     start = file.read(8)
     file.seek(0)
-    return start.startswith((*_ZIP, OLE))
+    return start.startswith((*kinds.ZIP, OLE))
 
 
 class Sheet(NamedTuple):
     """A sheet of a workbook.
 
-    rows, addresses: how many rows have something in them, and how many cells have an address; None
-        if nothing was counted, because it is the only sheet.
+    rows: how many rows have something in them; None if nothing was counted.
+    addresses: how many cells have an address; None if nothing was counted.
+
+    Nothing is counted if a person chose the sheet, if it is the only one, or if there are too many.
     """
 
     name: str
@@ -71,9 +73,10 @@ class Sheet(NamedTuple):
 class Reading:
     """A sheet that is being read by a child, until its rows are closed.
 
-    kind: the workbook's, one of KINDS.
+    kind: the kind of the workbook, one of KINDS.
     sheet: the name of the sheet.
-    sheets: all of the workbook.
+    sheets: all sheets of the workbook.
+    rows: the rows of the sheet, each with its number.
     """
 
     kind: str
@@ -83,11 +86,11 @@ class Reading:
 
 
 def read(file: BinaryIO, choice: str = BEST) -> Reading:
-    """Begin to read a sheet: its rows come with their numbers. Raises IntakeError.
+    """Begin to read a sheet. Raises IntakeError.
 
     choice: BEST, FIRST, or named() of a sheet's name or number.
 
-    The rows raise IntakeError, too, and OSError if the disk is full.
+    Reading the rows raises IntakeError, too, and OSError if the disk is full.
     """
     lines = _lines(file, choice)
     first = next(lines, "")
@@ -182,6 +185,7 @@ class _Output(io.RawIOBase):
 
 
 def _error(status: int, errors: IO[bytes]) -> Exception:
+    """Return the error that a child's exit status and standard error tell."""
     if status == REFUSED:
         errors.seek(0)
         code, message, row = json.loads(errors.read().splitlines()[-1])

@@ -1,6 +1,6 @@
 """Reads workbooks of old Excel (XLS) by xlrd, which knows the formats of their cells.
 
-Workbook has those methods of python-calamine's that child.py uses.
+Workbook and Sheet have the methods of python-calamine's that child.py uses.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _FIRST_OWN_FORMAT = 164
 
 
 class Workbook:
-    """A workbook. Opening it raises xlrd.XLRDError, and any other error if it is broken."""
+    """A workbook. Opening a broken one raises xlrd.XLRDError, or nearly any other error."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._book = xlrd.open_workbook(

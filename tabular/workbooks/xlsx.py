@@ -22,7 +22,7 @@ _LOOKED_AT = 16 << 20
 _DIMENSION = re.compile(rb'<(?:\w+:)?dimension ref="[A-Z]+[0-9]+:([A-Z]{1,3})')
 _WIDE = re.compile(rb'r="[A-Z]{2,3}[0-9]')
 _LAST_ROW = re.compile(rb'row r="([0-9]{1,7})"')
-# A cell with something in it, and its column and row; a cell that doesn't say first where it is.
+# A cell with something in it, and its column and row; a cell that doesn't begin with its place.
 _USED = re.compile(rb'<(?:\w+:)?c r="([A-Z]{1,3})([0-9]{1,7})"[^<>]*(?<!/)>(?!</)')
 _LOST = re.compile(rb"<(?:\w+:)?c[\s/>](?!r=)")
 # The place of a row or a cell; or of a cell in one of some columns.
@@ -39,7 +39,7 @@ _CELL = (
 )
 
 
-class Look:
+class SparseDetector:
     """Tells from a sheet's XML, block by block, whether it may have long empty runs."""
 
     def __init__(self) -> None:
@@ -47,7 +47,7 @@ class Look:
         self._wide = False
         self._rows = self._last = 0
 
-    def see(self, block: bytes) -> None:
+    def feed(self, block: bytes) -> None:
         """Look at the next block."""
         if self._trusted is None:
             # What a sheet says of its size may be too much, because of empty cells with a format.
@@ -73,13 +73,11 @@ def never_calculated(archive: zipfile.ZipFile, sheet: str) -> bool:
         return any(_NEVER_CALCULATED.search(piece) for piece in pieces(part))
 
 
-def changes(
-    archive: zipfile.ZipFile, sparse: set[str], sheets: dict[str, Gaps]
-) -> dict[str, Change]:
-    """Return what to change in the pieces of which parts.
+def changes(archive: zipfile.ZipFile, sparse: set[str], gaps: dict[str, Gaps]) -> dict[str, Change]:
+    """Return the changes to make in the pieces of parts, by the names of the parts.
 
     sparse: the parts that may have long empty runs.
-    sheets: receives the rows that are left out, by the names of the sheets.
+    gaps: receives the rows that are left out of each sheet, by the sheet's name.
     """
     as_text = _as_text(archive)
     found: dict[str, Change] = {}
@@ -88,7 +86,7 @@ def changes(
             found[part] = as_text
         if part in sparse:
             rows, columns, far = _gaps(archive, part)
-            sheets[name] = rows
+            gaps[name] = rows
             if rows or columns:
                 found[part] = _moved(rows, columns, far, as_text)
     return found
@@ -124,7 +122,7 @@ def _attribute(tag: bytes, name: bytes) -> str:
 
 
 def _as_text(archive: zipfile.ZipFile) -> Change | None:
-    """Return what writes the texts of numbers with a format; None if there are no such formats."""
+    """Return a change of numbers into texts by their formats; None if no style has a plain one."""
     shows = number_formats.shows(
         _read(archive, "xl/styles.xml"),
         since_1904=b' date1904="1"' in _read(archive, "xl/workbook.xml"),
@@ -157,7 +155,7 @@ def _as_text(archive: zipfile.ZipFile) -> Change | None:
 
 
 def _gaps(archive: zipfile.ZipFile, part: str) -> tuple[Gaps, Gaps, list[bytes]]:
-    """Return the rows and the columns of a sheet to leave out, and the columns behind those."""
+    """Return the rows and the columns of a sheet to leave out, and the letters of moved columns."""
     rows, columns = bytearray(MAX_ROWS), bytearray(MAX_COLUMNS)
     with archive.open(part) as source:
         for piece in pieces(source):
@@ -174,7 +172,11 @@ def _gaps(archive: zipfile.ZipFile, part: str) -> tuple[Gaps, Gaps, list[bytes]]
 
 
 def _moved(rows: Gaps, columns: Gaps, far: list[bytes], first: Change | None) -> Change:
-    """Return what writes the new places of rows and cells, after another change."""
+    """Return a change of the places of rows and cells into the new ones.
+
+    far: the letters of the columns that move.
+    first: a change to make before this one.
+    """
     place_in = re.compile(_PLACE_IN % b"|".join(far)) if far else None
 
     def moved(found: re.Match[bytes]) -> bytes:

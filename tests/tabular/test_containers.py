@@ -20,8 +20,8 @@ def zipped(method=zipfile.ZIP_DEFLATED, **files):
     return file.getvalue()
 
 
-def result(content, name="list.bin", limit=1000, **options):
-    file, name = unpacked(io.BytesIO(content), name, limit, **options)
+def result(content, name="list.bin", limit=1000):
+    file, name = unpacked(io.BytesIO(content), name, limit)
     with file:
         return file.read(), name
 
@@ -48,15 +48,10 @@ REFUSED = {
     "a bomb": (zipped(a=bytes(2000)), "zip_bomb", "when it is unpacked"),
     "a bomb of gzip": (gzip.compress(bytes(2000)), "zip_bomb", "when it is unpacked"),
     "half of gzip": (gzip.compress(LIST)[:-4], "broken_archive", "not all is there"),
-    "a broken part": (zipped(a=LIST).replace(LIST[:3], b"xxx", 1), None, None),
 }
 
 
-@pytest.mark.parametrize(
-    ("content", "code", "text"),
-    [each for each in REFUSED.values() if each[1]],
-    ids=[name for name, each in REFUSED.items() if each[1]],
-)
+@pytest.mark.parametrize(("content", "code", "text"), REFUSED.values(), ids=REFUSED)
 def test_what_cannot_be_unpacked_says_why(content, code, text):
     with pytest.raises(IntakeError) as caught:
         result(content)
@@ -74,9 +69,3 @@ def test_a_part_that_was_damaged_is_never_taken_for_the_list():
         except IntakeError:
             continue
         assert found in (LIST * 10, bytes(damaged))
-
-
-def test_the_first_part_of_a_gzip_file_is_enough_for_a_preview():
-    content = gzip.compress(LIST * 1000, mtime=0)[:-20]
-    found, _ = result(content, limit=10**6, cut=True)
-    assert (LIST * 1000).startswith(found)

@@ -1,3 +1,5 @@
+import gzip
+
 import pytest
 
 from batches import kept_files
@@ -211,6 +213,11 @@ class TestUpload:
             found = Format.from_json(document)
             rows = rows_of(reader.blocks(file, found), found)
         assert rows == [(1, ["id", "mail"]), (2, ["1", "a@x.de"])]
+
+    def test_half_of_an_archive_is_a_problem_whatever_length_is_declared(self, site):
+        content = gzip.compress(b"a@x.de\nb@x.de\n" * 1000)[:-4]
+        problem(site.upload(content, size="1000000"), 422, "broken_archive")
+        problem(preview(site, content, size="1000000"), 422, "broken_archive")
 
     def test_a_batch_from_before_files_were_kept_has_no_format(self, site):
         site.upload(b"a@x.de\n")
