@@ -37,7 +37,7 @@ class SkippedRows(Spool):
         self.add(f"{self._batch_id}\t{line}\t{part}\tduplicate\t{first_line}\t{content}\n")
 
     def without_address(self, line: int, cells: list[str]) -> None:
-        content = escaped(", ".join(cells)[:CONTENT_LENGTH])
+        content = escaped(", ".join(cells).rstrip(", ")[:CONTENT_LENGTH])
         self.add(f"{self._batch_id}\t{line}\t0\twithout_address\t\\N\t{content}\n")
 
     def blank(self, line: int) -> None:
