@@ -118,7 +118,8 @@ def _described(found: Format) -> str:
     kind = _KINDS.get(found.kind) or f"{found.kind.upper()} workbook"
     delimiter = next((n for n, character in DELIMITERS.items() if character == found.delimiter), "")
     sheet = f"sheet “{found.sheet}”" if found.sheet else ""
-    text = ", ".join(filter(None, (kind, found.encoding, delimiter, sheet)))
+    encoding = (found.encoding or "").removesuffix("-sig")
+    text = ", ".join(filter(None, (kind, encoding, delimiter, sheet)))
     if found.kind == "list":
         return text
     name = (*(found.header or ()), *[""] * found.columns)[found.column]

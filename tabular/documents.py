@@ -20,7 +20,8 @@ NumberedRow = tuple[int, list[str]]
 def rows(file: BinaryIO, kind: str, encoding: str) -> Generator[NumberedRow, None, None]:
     """Yield the rows of an HTML document or of vCards, each with the line that it begins on.
 
-    The file stays open. Raises IntakeError.
+    Where several rows of HTML begin on a line, the further ones have the next numbers. The file
+    stays open. Raises IntakeError.
     """
     text = io.TextIOWrapper(file, encoding, errors="replace", newline=None)
     try:
@@ -79,7 +80,8 @@ class _Tables(HTMLParser):
         self._hidden = tag in ("script", "style")
         if tag == "tr":
             self.end_row()
-            self._row, self._line = [], self.getpos()[0]
+            # Rows on the same line would have the same number, by which a batch tells them apart.
+            self._row, self._line = [], max(self.getpos()[0], self._line + 1)
         elif tag in ("td", "th") and self._row is not None:
             self._row.append([])
         elif tag == "br":
@@ -111,6 +113,7 @@ def _vcard_rows(text: io.TextIOWrapper) -> Iterator[NumberedRow]:
             name, addresses, began = "", [], line
         elif kind == "END:VCARD":
             yield began, [name, "\n".join(addresses)]
+            name, addresses, began = "", [], line + 1  # or else a second END would repeat the row
         elif found := _PROPERTY.fullmatch(content):
             value = re.sub(r"\\([,;\\])", r"\1", found[2]).strip()
             if found[1].upper() == "FN":

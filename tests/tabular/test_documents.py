@@ -26,6 +26,16 @@ def test_a_table_of_html():
     ]
 
 
+def test_rows_on_one_line_have_numbers_of_their_own():
+    table = "<table><tr><td>a@x.de<tr><tr>\n<tr><td>b@x.de\n\n<tr><td>c@x.de</table>"
+    assert [number for number, _ in rows(table, "html")] == [1, 2, 3, 4, 5]
+
+
+def test_no_card_comes_twice():
+    found = rows("BEGIN:VCARD\nEMAIL:a@x.de\nEND:VCARD\nEND:VCARD\n", "vcard")
+    assert found[1:] == [(1, ["", "a@x.de"]), (4, ["", ""])]
+
+
 def test_a_document_without_a_table_has_no_rows():
     assert rows("<html><p>a@x.de", "html") == []
 
@@ -77,7 +87,7 @@ def test_whatever_is_in_a_document_its_rows_can_be_read(text):
     except IntakeError as error:
         assert error.code == "bad_html"  # noqa: PT017
         return
-    assert [number for number, _ in found] == sorted(number for number, _ in found)
+    assert [number for number, _ in found] == sorted({number for number, _ in found})
     assert all(cell == " ".join(cell.split()) for _, cells in found for cell in cells)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from harness.config import ROOT
 from harness.files import workbook
 
-_FILES = ROOT / "tests" / "tabular" / "files"
+_FILES = ROOT / "tests" / "tabular" / "workbooks" / "files"
 BOOKS = [
     workbook([["Email", "Name"], ["a@x.de", "A"], ["b@x.de", 7]]),
     workbook([[]]),

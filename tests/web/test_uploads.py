@@ -214,6 +214,12 @@ class TestUpload:
             rows = rows_of(reader.blocks(file, found), found)
         assert rows == [(1, ["id", "mail"]), (2, ["1", "a@x.de"])]
 
+    def test_takes_html_with_all_rows_on_one_line(self, site):
+        row = b"<tr><td>a@x.de</td></tr><tr></tr>"
+        answer = site.upload(b"<table>" + row * 3 + b"</table>")
+        assert (answer.status, answer.json["rows"]["duplicates"]) == (201, 2)
+        assert site.get("/api/batches/1/results.csv").body.count(b"a@x.de") == 4
+
     def test_half_of_an_archive_is_a_problem_whatever_length_is_declared(self, site):
         content = gzip.compress(b"a@x.de\nb@x.de\n" * 1000)[:-4]
         problem(site.upload(content, size="1000000"), 422, "broken_archive")

@@ -1,12 +1,13 @@
-// The preview of a file or text: how the server reads it, which a person can change; its first rows.
+// The preview of a file or text: its first rows, and how the server reads it, which a person can change.
 
 import { Cancelled, postForm } from "../lib/api.js";
 import { complain, showWhen, write } from "../lib/dom.js";
 import { count, several } from "../lib/format.js";
 
-// Only so much of a text is sent. Workbooks and archives can only be read as a whole.
+// The bytes of a text that are sent.
 const PART_BYTES = 1 << 20;
-const WHOLE = ["PK", "\xd0\xcf", "\x1f\x8b"]; // how they begin
+// The first characters of workbooks and archives, which can only be read as a whole.
+const WHOLE = ["PK", "\xd0\xcf", "\x1f\x8b"];
 const FIELDS = ["sheet", "column", "header", "split", "delimiter", "encoding"];
 // The most columns that are shown; the column with the addresses is always among them.
 const SHOWN = 12;
@@ -96,7 +97,7 @@ export class Preview {
     this.#draw(found);
   }
 
-  // Another sheet or delimiter gives other columns and lines.
+  // Another sheet or delimiter gives other columns and lines, so the choices of these are forgotten.
   #choose(name, value) {
     if (name === "sheet" || name === "delimiter") {
       delete this.#chosen.column;
@@ -221,9 +222,9 @@ export class Preview {
     });
     const corner = element("th", headerLine ? `Line ${count(headerLine)}` : "Line", "line");
     corner.scope = "col";
-    const lineOf = (line, cells, name) => {
+    const rowOf = (line, cells, className) => {
       const row = document.createElement("tr");
-      row.className = name;
+      row.className = className;
       const head = element("th", "", "line");
       head.scope = "row";
       head.append(this.#numberOf(line, kind));
@@ -232,12 +233,12 @@ export class Preview {
     };
     this.#box.querySelector("thead tr").replaceChildren(corner, ...heads);
     this.#box.querySelector("tbody").replaceChildren(
-      ...above.map(({ line, cells }) => lineOf(line, cells, "above")),
-      ...rows.map((cells, position) => lineOf(lines[position], cells, "")),
+      ...above.map(({ line, cells }) => rowOf(line, cells, "above")),
+      ...rows.map((cells, position) => rowOf(lines[position], cells, "")),
     );
   }
 
-  // A line's number, which makes that line the header when it is clicked; in a list it is a text.
+  // Return a line's number: a button that makes the line the header, or in a list a mere text.
   #numberOf(line, kind) {
     const number = element(kind === "list" ? "span" : "button", count(line));
     if (kind === "list") return number;
