@@ -95,9 +95,13 @@ def _size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode("utf-8", "surrogatepass"))
 
 
-def _reason(error: EmailNotValidError) -> str:
+def _reason(error: EmailNotValidError, address: str) -> str:
+    if has_invisible(address):
+        return "invisible_characters"
     sentence = str(error)
-    return next((reason for words, reason in _REASONS if words in sentence), "bad_syntax")
+    reason = next((reason for words, reason in _REASONS if words in sentence), "bad_syntax")
+    # An @-sign behind an open quote counts as none for the package.
+    return "bad_local_part" if reason == "no_at_sign" and "@" in address else reason
 
 
 def by_library(address: str) -> Syntax:
@@ -107,8 +111,7 @@ def by_library(address: str) -> Syntax:
     try:
         valid = validate_email(address, check_deliverability=False)
     except EmailNotValidError as error:
-        reason = "invisible_characters" if has_invisible(address) else _reason(error)
-        return Syntax(reason, None, None)
+        return Syntax(_reason(error, address), None, None)
     return Syntax(None, valid.normalized, valid.ascii_domain)
 
 

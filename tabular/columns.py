@@ -40,7 +40,7 @@ def complete(
     width = max(map(len, sample), default=1) or 1
     index, by_name = header_index(sample, overrides.column)
     if isinstance(overrides.header, int) and not isinstance(overrides.header, bool):
-        index = _row_on(overrides.header, numbers)
+        index = _row_on(overrides.header, numbers, sample)
     names = tuple(cell.strip() for cell in sample[index])
     rows = sample[index + 1 :] if overrides.header or by_name else sample[index:]
     if overrides.header is False:
@@ -62,10 +62,13 @@ def complete(
     )
 
 
-def _row_on(line: int, numbers: Sequence[int]) -> int:
-    """Return the position of the row that begins on this line."""
+def _row_on(line: int, numbers: Sequence[int], rows: Sequence[Row]) -> int:
+    """Return the position of the row that begins on this line, which must not be blank."""
     if line in numbers:
-        return numbers.index(line)
+        position = numbers.index(line)
+        if any(map(str.strip, rows[position])):
+            return position
+        raise IntakeError("bad_header", f"Line {line:,} is blank, so it is no header.")
     raise IntakeError(
         "bad_header", f"header is yes, no, or the line of a row up to line {numbers[-1]:,}."
     )

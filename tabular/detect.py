@@ -16,14 +16,19 @@ SAMPLE = 8000
 # clevercsv sets its longest cell to the length of its sample, for all threads at once.
 _detecting = threading.Lock()
 _LONG_WORD = re.compile(r'([^,;\t|"\n]{64})[^,;\t|"\n]+')
+_SAID = re.compile(r'"?sep=([,;\t|])"?\n', re.I)
 
 
 def delimiter_of(file: BinaryIO, encoding: str) -> str:
     """Return the delimiter of a CSV file, a comma if it has one column.
 
+    A first line such as `sep=;` says it, by which Excel lets itself be told.
+
     The file is left at its beginning.
     """
-    return guess_delimiter(start_of(file, encoding).lstrip("\n")[:SAMPLE])
+    start = start_of(file, encoding).lstrip("\n")[:SAMPLE]
+    said = _SAID.match(start)
+    return said[1] if said else guess_delimiter(start)
 
 
 def start_of(file: BinaryIO, encoding: str) -> str:

@@ -80,9 +80,11 @@ class _Tables(HTMLParser):
         self._hidden = tag in ("script", "style")
         if tag == "tr":
             self.end_row()
-            # Rows on the same line would have the same number, by which a batch tells them apart.
+        if tag == "tr" or (tag in ("td", "th") and self._row is None):
+            # A cell behind a table within its row, or without a row, begins one. Rows on the same
+            # line would have the same number, by which a batch tells them apart.
             self._row, self._line = [], max(self.getpos()[0], self._line + 1)
-        elif tag in ("td", "th") and self._row is not None:
+        if tag in ("td", "th") and self._row is not None:
             self._row.append([])
         elif tag == "br":
             self.handle_data(" ")
@@ -106,20 +108,21 @@ _PROPERTY = re.compile(r"(?:[^.;:]*\.)?(FN|EMAIL)(?:;[^:]*)?:(.*)", re.I | re.S)
 def _vcard_rows(text: io.TextIOWrapper) -> Iterator[NumberedRow]:
     """Yield a header, and a row for each card (RFC 6350): the name and the addresses."""
     yield 0, ["name", "email"]
-    name, addresses, began = "", list[str](), 1
+    name, addresses, began, is_open = "", list[str](), 1, False
     for line, content in _unfolded(text):
         kind = content.strip().upper()
-        if kind == "BEGIN:VCARD":
-            name, addresses, began = "", [], line
-        elif kind == "END:VCARD":
-            yield began, [name, "\n".join(addresses)]
-            name, addresses, began = "", [], line + 1  # or else a second END would repeat the row
+        if kind in ("BEGIN:VCARD", "END:VCARD"):
+            if is_open:  # by the card's begin, whose end may be missing
+                yield began, [name, "\n".join(addresses)]
+            name, addresses, began, is_open = "", [], line, kind == "BEGIN:VCARD"
         elif found := _PROPERTY.fullmatch(content):
             value = re.sub(r"\\([,;\\])", r"\1", found[2]).strip()
             if found[1].upper() == "FN":
                 name = value
             else:
                 addresses.append(value)
+    if is_open:
+        yield began, [name, "\n".join(addresses)]
 
 
 def _unfolded(text: io.TextIOWrapper) -> Iterator[tuple[int, str]]:

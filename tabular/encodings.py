@@ -42,7 +42,8 @@ _WEIGHTS = {
     **dict.fromkeys(("iso8859-2", "koi8-r", "koi8-u", "cp866", "cp874", "mac-roman"), 1),
     **dict.fromkeys(("cp932", "gb18030", "big5hkscs", "cp949"), 1),
     **dict.fromkeys(("cp850", "cp437", "cp852"), 0.95),
-    **dict.fromkeys(("mac-latin2", "mac-cyrillic"), 0.9),
+    "mac-latin2": 0.9,
+    "mac-cyrillic": 0.75,  # differs from cp1251 in capitals only, and hardly any list has it
     "euc-jp": 0.6,
 }
 # The only encoding that chardet has another name for.

@@ -44,7 +44,7 @@ _TEXT = (
 _HEADERS = re.compile(r"^(?:received|message-id|mime-version|return-path): ", re.I | re.M)
 _SPREADSHEET_ML = "urn:schemas-microsoft-com:office:spreadsheet"
 _HTML = re.compile(
-    r"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|table|meta)\b", re.I | re.S
+    r"(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype html|html|table|meta)[\s/>]", re.I | re.S
 )
 
 

@@ -16,7 +16,7 @@ MEDIA_TYPES = {
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
 }
 # Characters that some system allows in no file's name, or that would make it a path.
-_UNUSABLE = re.compile(r'[\x00-\x1f\x7f<>:"/\\|?*]')
+_UNUSABLE = re.compile(r'[<>:"/\\|?*]')
 
 
 def set_headers(batch: Batch, wanted: Filter, suffix: str) -> None:
@@ -26,7 +26,8 @@ def set_headers(batch: Batch, wanted: Filter, suffix: str) -> None:
     """
     stem = batch.filename.rpartition(".")[0] or batch.filename
     partial = ".partial" if batch.processed_count < batch.total_emails else ""
-    part = _UNUSABLE.sub("_", wanted.name) or "results"
+    part = "".join(each if each.isprintable() else "_" for each in wanted.name)
+    part = _UNUSABLE.sub("_", part) or "results"
     name = f"{stem}.{part}{partial}.{suffix}"
     ascii_name = re.sub(r"[^A-Za-z0-9._ -]", "_", name)
     response.content_type = MEDIA_TYPES[suffix]

@@ -65,7 +65,7 @@ def _read_extended_filename(part: multipart.MultipartPart) -> None:
     found = _EXTENDED.search(_QUOTED.sub('""', part.disposition))
     if found is not None:
         charset = "iso-8859-1" if found[1].lower().startswith("iso-8859-1'") else "utf-8"
-        name = unquote(found[2].strip(), charset, "replace")
+        name = unquote(found[2].strip(' \t"'), charset, "replace")
         if part.filename is None or "\ufffd" not in name:
             # Not empty: without a name, the file would count as a text.
             part.filename = name or part.filename or " "

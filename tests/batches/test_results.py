@@ -300,6 +300,7 @@ def test_the_name_tells_the_filter(site):
         "verdict=unknown&reason=dns_timeout": "unknown.dns_timeout",
         "reason=likely_typo&q=@gmial.com": "likely_typo.@gmial.com",
         "q=../%22a%0Db%5C": "..__a_b_",
+        "q=%E2%80%AEgpj": "_gpj",  # would turn the rest of the name around
     }.items():
         headers = site.get(f"/api/batches/{batch_id}/results.jsonl?{filtered}").headers
         assert unquote(headers["Content-Disposition"].rpartition("'")[2]) == f"people.{part}.jsonl"

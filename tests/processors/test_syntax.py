@@ -197,6 +197,7 @@ def test_a_hard_address_among_plain_ones_has_its_normal_form(address):
     ("address", "reason"),
     [
         ("anna", "no_at_sign"),
+        ('an"na@example.com', "bad_local_part"),  # it has an @-sign, though behind an open quote
         ("@example.com", "no_local_part"),
         ("anna@", "no_domain"),
         ("an na@example.com", "bad_local_part"),

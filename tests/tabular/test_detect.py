@@ -72,3 +72,9 @@ def test_uploads_at_the_same_time_do_not_disturb_one_another():
 
 def test_a_long_word_is_shortened_for_its_time_only():
     assert re.sub(detect._LONG_WORD, r"\1", "b" * 100 + ",c") == "b" * 64 + ",c"
+
+
+@pytest.mark.parametrize("first", ["sep=;\n", "SEP=;\r\n", '"sep=;"\n'])
+def test_a_first_line_may_say_the_delimiter(first):
+    content = f"{first}name;mail\nx, y, z;a@x.de\nu, v, w;b@x.de\n".encode()
+    assert detect.delimiter_of(BytesIO(content), "utf-8") == ";"

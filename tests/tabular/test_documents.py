@@ -33,7 +33,12 @@ def test_rows_on_one_line_have_numbers_of_their_own():
 
 def test_no_card_comes_twice():
     found = rows("BEGIN:VCARD\nEMAIL:a@x.de\nEND:VCARD\nEND:VCARD\n", "vcard")
-    assert found[1:] == [(1, ["", "a@x.de"]), (4, ["", ""])]
+    assert found[1:] == [(1, ["", "a@x.de"])]
+
+
+def test_a_cell_behind_a_table_in_a_cell_begins_a_row():
+    text = "<table><tr><td>a<table><tr><td>b@x.de</table></td>\n<td>c@x.de</td></tr></table>"
+    assert rows(text, "html") == [(1, ["a"]), (2, ["b@x.de"]), (3, ["c@x.de"])]
 
 
 def test_a_document_without_a_table_has_no_rows():
@@ -59,6 +64,17 @@ def test_cards(line_end):
         (0, ["name", "email"]),
         (1, ["Smith, Anna", "anna@x.de\nanna@y.de"]),
         (8, ["Bob", ""]),
+    ]
+
+
+def test_a_card_without_end_is_a_card():
+    text = (
+        "BEGIN:VCARD\nEMAIL:a@x.de\nBEGIN:VCARD\nEMAIL:b@x.de\nEND:VCARD\nBEGIN:VCARD\nEMAIL:c@x.de"
+    )
+    assert rows(text, "vcard")[1:] == [
+        (1, ["", "a@x.de"]),
+        (3, ["", "b@x.de"]),
+        (6, ["", "c@x.de"]),
     ]
 
 

@@ -47,6 +47,7 @@ def test_what_is_no_list_is_called_by_its_name(content, what):
         (b"To: anna@x.de\nCc: bob@x.de\nBcc: cleo@x.de\n", "csv"),
         (b"[anna@x.de]\n", "csv"),
         (b"<anna@x.de>\n<bob@x.de>\n", "csv"),
+        (b"<table@x.de>\n<bob@x.de>\n", "csv"),
         (b"\n  <!-- made by x -->\n<TABLE><tr><td>anna@x.de", "html"),
         ("\ufeff<html><body>".encode("utf-16"), "html"),
         (b"begin:vcard\nEMAIL:anna@x.de\n", "vcard"),

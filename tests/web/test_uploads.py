@@ -247,6 +247,7 @@ NAMES = [
     ("filename*=list.csv", "list.csv"),
     ("filename*=", "unnamed.csv"),
     ("filename*=''; x=1", "unnamed.csv"),
+    ("filename*=\"UTF-8''list.csv\"", "unnamed.csv"),
     # Within quotes, it is a part of a name.
     ("filename=\"a; filename*=UTF-8''b.csv\"", "a; filename*=UTF-8''b.csv"),
 ]
