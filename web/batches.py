@@ -239,7 +239,7 @@ class Batches:
             detail = "This batch was uploaded before files were kept. Take results.jsonl instead."
             raise Problem(404, "file_not_kept", detail) from error
         except results.TooLargeError as error:
-            detail = "A sheet of a workbook can't have so many rows. Take results.csv instead."
+            detail = "A sheet can't have so many rows or columns. Take results.csv instead."
             raise Problem(409, "too_large_for_workbook", detail) from error
         except (results.IncompleteError, FileNotFoundError):
             self.find(batch_id)  # raises Problem if the batch has been deleted since

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import csv
 import ctypes
-import datetime
 import errno
 import io
 import json
@@ -29,15 +28,14 @@ import signal
 import sys
 import zipfile
 import zlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tabular.workbooks import shown
-from tabular.workbooks.gaps import Gaps, numbered
+from tabular.workbooks import number_formats, shown
+from tabular.workbooks.gaps import MAX_ROWS, Gaps, numbered
 
 REFUSED, DISK_FULL = 3, 4
 # The most that this process may use: bytes of memory, seconds of processor time.
@@ -249,7 +247,7 @@ def _write(file: BinaryIO, kind: str, choice: str, left_out: dict[str, Gaps]) ->
         workbook = _opened(file, kind)
         sheets = _sheets(workbook, counted=choice == "best")
         name = _choose(sheets, choice)
-        sheet = workbook.get_sheet_by_name(name)
+        sheet = _sheet(workbook, name)
     except PasswordError:
         raise _encrypted() from None
     except (CalamineError, ValueError, OSError):
@@ -294,9 +292,20 @@ def _sheets(workbook: Any, *, counted: bool) -> list[_Sheet]:
     for each in all_sheets:
         rows = addresses = None
         if counted and len(all_sheets) > 1 and len(found) < MAX_SHEETS:
-            rows, addresses = _count(workbook.get_sheet_by_name(each.name))
+            rows, addresses = _count(_sheet(workbook, each.name))
         found.append((each.name, each.visible != SheetVisibleEnum.Visible, rows, addresses))
     return found
+
+
+def _sheet(workbook: Any, name: str) -> Any:
+    """Return a sheet, or raise _RefusalError if it claims a row that no sheet has.
+
+    python-calamine would go through the four billion empty rows before it.
+    """
+    sheet = workbook.get_sheet_by_name(name)
+    if sheet.end is not None and sheet.end[0] >= MAX_ROWS:
+        raise _broken()
+    return sheet
 
 
 def _count(sheet: Any) -> tuple[int, int]:
@@ -357,7 +366,10 @@ def _write_rows(sheet: Any, output: io.TextIOWrapper, gaps: list[tuple[int, int]
     left = [""] * column  # iter_rows() begins with the first row, but not with the first column
     for number, cells in numbered(sheet.iter_rows(), gaps):
         # PostgreSQL's text can't contain a NUL, as a workbook's cell can.
-        row = [cell.replace("\0", "") if type(cell) is str else _text(cell) for cell in cells]
+        row = [
+            cell.replace("\0", "") if type(cell) is str else number_formats.plain(cell)
+            for cell in cells
+        ]
         length = sum(map(len, row)) + column + len(row)
         if length > MAX_CELL and (refusal := _too_long(length, row, number)):
             output.flush()  # the parent may find an error in an earlier row, and report that
@@ -375,25 +387,6 @@ def _too_long(length: int, row: list[str], number: int) -> _RefusalError | None:
         return _RefusalError("cell_too_long", f"{what}. Shorten it or delete it.", number)
     return None
 
-
-def _text(cell: Any) -> str:
-    """Return the text of a cell, about as a spreadsheet shows it."""
-    return _TEXTS.get(type(cell), str)(cell)
-
-
-def _number(cell: float) -> str:
-    return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
-
-
-def _moment(cell: datetime.datetime) -> str:
-    return str(cell.date() if cell.time() == datetime.time() else cell)
-
-
-_TEXTS: dict[type, Callable[[Any], str]] = {
-    float: _number,
-    bool: lambda cell: "TRUE" if cell else "FALSE",
-    datetime.datetime: _moment,
-}
 
 if __name__ == "__main__":
     main()

@@ -12,6 +12,7 @@ import datetime
 import re
 from collections.abc import Callable
 from html import unescape
+from typing import Any
 
 # Returns the text that a cell shows; None if the number is better shown as it is.
 Show = Callable[[float], str | None]
@@ -160,3 +161,23 @@ def _piece(known: list[str], at: int) -> str:
     if token in _TWELVE and "am/pm" in known:
         return _TWELVE[token]
     return _DATE[token]
+
+
+def plain(cell: Any) -> str:
+    """Return the text of a cell without a format, about as a spreadsheet shows it."""
+    return _TEXTS.get(type(cell), str)(cell)
+
+
+def _number(cell: float) -> str:
+    return str(int(cell)) if cell.is_integer() and abs(cell) < 1e15 else repr(cell)
+
+
+def _moment(cell: datetime.datetime) -> str:
+    return str(cell.date() if cell.time() == datetime.time() else cell)
+
+
+_TEXTS: dict[type, Callable[[Any], str]] = {
+    float: _number,
+    bool: lambda cell: "TRUE" if cell else "FALSE",
+    datetime.datetime: _moment,
+}

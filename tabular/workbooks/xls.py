@@ -77,6 +77,7 @@ class Sheet:
         self._workbook = workbook
         self._sheet = sheet
         self.start = (0, 0) if sheet.nrows else None
+        self.end = (sheet.nrows - 1, sheet.ncols - 1) if sheet.nrows else None
 
     def iter_rows(self) -> Iterator[list[Any]]:
         width = self._sheet.ncols

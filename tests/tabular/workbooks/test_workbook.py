@@ -346,6 +346,7 @@ def archive_of(**parts):
 
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 CUSTOMERS = (ROOT / "tests" / "tabular" / "workbooks" / "files" / "customers.xls").read_bytes()
+FAR = b'<sheetData><row r="4294967295"><c r="A4294967295"><v>1</v></c></row></sheetData>'
 KIND = b"openxmlformats-officedocument.spreadsheetml.sheet.main+xml"
 OTHERS = {
     "cut": (CONTENT[:-100], "broken_workbook", 422),
@@ -360,6 +361,7 @@ OTHERS = {
     "a password": (OLE + bytes(1 << 20) + "EncryptedPackage".encode("utf-16-le"), "encrypted_workbook", 422),
     "an encrypted archive": (encrypted(), "encrypted_workbook", 422),
     "no sheet": (rebuilt(lambda n, data: re.sub(b"<sheets>.*</sheets>", b"<sheets/>", data)), "no_sheet", 422),
+    "a row that no sheet has": (rebuilt(lambda n, data: re.sub(b"<sheetData>.*</sheetData>", FAR, data)), "broken_workbook", 422),
     "a broken sheet": (rebuilt(lambda n, data: data[:-80] if "sheet1" in n else data), "broken_workbook", 422),
 }  # fmt: skip
 
