@@ -75,8 +75,11 @@ def _look(
     """Return the complete format, the sample, and the blocks that the sample comes from."""
     first, sample, ended = _first_rows(rest, found)
     if not sample:
-        what = f"The sheet {found.sheet!r}" if found.sheet else "The file"
-        raise IntakeError("empty_file", f"{what} is empty. Choose one with an address per line.")
+        what = f"sheet {found.sheet!r}" if found.sheet else "file"
+        message = f"The {what} is empty. Choose one with an address per line."
+        if found.kind == "html":
+            message = "The web page has no table. Copy its addresses, and paste them."
+        raise IntakeError("empty_file", message)
     if cut and ended and len(sample) > 1:
         sample.pop()
     numbers, cells = zip(*sample, strict=True)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tabular import documents
-from tabular.formats import IntakeError
+from tabular import documents, reader
+from tabular.formats import IntakeError, Overrides
 
 
 def rows(text, kind):
@@ -43,6 +43,8 @@ def test_a_cell_behind_a_table_in_a_cell_begins_a_row():
 
 def test_a_document_without_a_table_has_no_rows():
     assert rows("<html><p>a@x.de", "html") == []
+    with pytest.raises(IntakeError, match="has no table"):
+        reader.read(io.BytesIO(b"<html><p>a@x.de"), Overrides())
 
 
 CARDS = """BEGIN:VCARD
