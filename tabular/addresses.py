@@ -29,10 +29,12 @@ _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 # Marks that reorder the characters after them: without them, an address would not be what it seems.
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _BLANKS = re.compile(rf"[\s{INVISIBLE}]*+")
+# What may be around an address: not U+202E, which displays all that follows in reverse.
+_AROUND = re.compile(rf"(?:(?!\u202e)[\s{INVISIBLE}])*+")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "‚": "‘", "«": "»", "»": "«", "<": ">"}
 # In text that is not ASCII: what cleaned() may change.
 _STRANGE = re.compile(f"[{INVISIBLE}＠﹫{''.join(each for each in _QUOTES if not each.isascii())}]")
-_COMMENT = re.compile(r"\([^()@]*+\)\s*\Z|\A\([^()@]*+\)\s*")
+_COMMENT = re.compile(r"\s\([^()@]*+\)\s*\Z|\A\([^()@]*+\)\s*")
 # A mail program's field or group before an address: `mailto:`, `To:`, `Friends:`.
 _LABEL = re.compile(r"[^\W\d_][\w -]{0,40}:\s*(?=[^\s:])")
 # A piece of a cell between separators. What is in quotes, angle brackets or parentheses belongs to
@@ -177,5 +179,7 @@ def _unwrapped(text: str) -> str:
 
 def _stripped(text: str) -> str:
     """Return the text without what can't be seen around it."""
-    text = text[_BLANKS.match(text).end() :]  # type: ignore[union-attr]
-    return text[: len(text) - _BLANKS.match(text[::-1]).end()]  # type: ignore[union-attr]
+    if is_blank(text):
+        return ""
+    text = text[_AROUND.match(text).end() :]  # type: ignore[union-attr]
+    return text[: len(text) - _AROUND.match(text[::-1]).end()]  # type: ignore[union-attr]

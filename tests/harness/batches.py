@@ -34,7 +34,7 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
         "list.csv",
         chunk_size=chunk_size,
         max_rows=10**6,
-        overrides=Overrides(header=False),
+        overrides=Overrides(header=False, split=False),
     )
     return Snapshot.of(batch)
 

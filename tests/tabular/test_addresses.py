@@ -57,7 +57,12 @@ def test_invisible_characters_go_where_they_cannot_matter(mark):
 
 def test_invisible_characters_stay_where_they_can_matter():
     # A joiner in Persian makes another word; a reordering mark, another address to the eye.
-    for address in ("می\u200cخواهم@مثال.ایران", "anna\u202e@x.de", "a\u2066b@x.de"):
+    for address in (
+        "می\u200cخواهم@مثال.ایران",
+        "anna\u202e@x.de",
+        "\u202emoc.live@x.de",
+        "a\u2066b@x.de",
+    ):
         assert cleaned(f"\u200b{address} ") == address
 
 

@@ -23,6 +23,8 @@ def test_from_a_file_to_completed(processes):
         "duplicates": 1,
         "blank": 1,
         "withoutAddress": 1,
+        "furtherAddresses": 0,
+        "withOtherAddresses": 0,
     }
     batch_id = uploaded["batchId"]
     with site.stream(batch_id) as stream:
