@@ -7,6 +7,7 @@ publish by the same script, in which Redis compares the revisions.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -158,7 +159,8 @@ class Publisher:
             self._send(snapshot)
 
     def _is_due(self, batch_id: int, now: float) -> bool:
-        return now >= self._last.get(batch_id, 0.0) + PUBLISH_SECONDS
+        # The clock may begin with the machine, so that 0 may be a moment ago.
+        return now >= self._last.get(batch_id, -math.inf) + PUBLISH_SECONDS
 
     def _send(self, snapshot: Snapshot) -> None:
         # The lock is held while Redis answers, so that an older snapshot can't be published after a
