@@ -18,6 +18,11 @@ ALIVE_SECONDS = 1.0
 _alive = Every(ALIVE_SECONDS)
 
 
+def is_service() -> bool:
+    """Return whether systemd started this process, as a service that reports its state."""
+    return bool(os.environ.get("NOTIFY_SOCKET"))
+
+
 def _send(message: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:

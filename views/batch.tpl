@@ -6,7 +6,6 @@
 % again = ("was" if ended else "is") if retried == 1 else "were" if ended else "are"
 % percent = phrases.percent(processed, total)
 <nav class="back" aria-label="Breadcrumb"><a href="/">All batches</a></nav>
-% include("health")
 <section class="card status" id="status" aria-labelledby="filename" data-batch="{{batch["id"]}}" data-url="/api/batches/{{batch["id"]}}"
          data-revision="{{batch["revision"]}}" data-status="{{status}}" data-processed="{{processed}}" data-icon="{{static}}/progress/">
   <div class="status-line">
@@ -16,7 +15,7 @@
   </div>
   <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{f"{phrases.several(retried, 'email')} {again} processed again." if retried else ""}}</p>
   <div role="progressbar" id="bar" aria-label="Emails processed" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{{percent}}">
-    % include("bar", parts=(("ok", processed - failed), ("failed", failed)), whole=total)
+    % include("bar", parts=tuple(verdicts.items()), whole=total)
   </div>
   <div class="numbers">
     <p class="fraction"><b class="running" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></b> / <span data-field="total">{{count(total)}}</span></p>

@@ -10,7 +10,7 @@
   <td class="number rows" data-field="rows">{{phrases.count(each["rows"]["total"]) if each else ""}}</td>
   <td class="done">\\
 % done, failed = (each["processedCount"], each["failedCount"]) if each else (0, 0)
-% include("bar", parts=(("ok", done - failed), ("failed", failed)), whole=each["totalEmails"] if each else 0)
+% include("bar", parts=tuple((each["verdicts"] if each else dict.fromkeys(("ok", "risky", "unknown", "invalid"), 0)).items()), whole=each["totalEmails"] if each else 0)
 <span class="share" data-field="percent">{{f"{phrases.percent(done, each['totalEmails'])}%" if each else ""}}</span> <span class="failed" data-field="failed">{{f"{failed:,} failed" if failed else ""}}</span></td>
   <td class="state"><span class="badge" data-field="status" data-status="{{each["status"] if each else ""}}">{{each["status"] if each else ""}}</span></td>
   <td class="number rate" data-field="rate">{{phrases.rate(each.get("rate")) if each else ""}}</td>

@@ -1,5 +1,4 @@
 % rebase("layout", title="Email batches", styles=("upload", "batches"))
-% include("health")
 % if deleted:
 <p class="message" role="status">Batch {{deleted}} has been deleted.</p>
 % end

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 import threading
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bottle import response
@@ -19,13 +22,13 @@ from relay import presence
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.presence import Worker, Workers
-from runtime import metrics
+from runtime import metrics, systemd
 from runtime.logs import Outage
+from runtime.paths import ROOT
 from runtime.phrases import duration, several
-from runtime.settings import VERSION, Settings
+from runtime.settings import DEFAULT_PATH, VERSION, Settings
 from web.problems import RETRY_AFTER
 
-START_WORKER = "python worker.py --threads 4"
 # Seconds that pages and streams share a report.
 RECENT_SECONDS = 1.0
 
@@ -57,6 +60,7 @@ class Health:
         self._queue = BatchQueue(doorbell.client, doorbell.key)
         self._max_streams = settings.server.max_streams
         self._postgres = postgres
+        self._start_worker = start_worker(settings.path)
         self._lock = threading.Lock()
         self._recent: dict[str, Any] | None = None
         self._recent_until = 0.0
@@ -71,7 +75,7 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """Return the body of /api/health. A value is null where its server is away."""
-        return _report(self.status())
+        return _report(self.status(), self._start_worker)
 
     def status(self) -> Status:
         """Ask PostgreSQL and Redis now."""
@@ -115,7 +119,17 @@ class Health:
         return answer
 
 
-def _report(status: Status) -> dict[str, Any]:
+def start_worker(config: Path) -> str:
+    """Return the command that starts a worker of this installation, with this configuration."""
+    if systemd.is_service():
+        return "systemctl start email-batch-worker@1"
+    python = Path(sys.executable)
+    script = python.relative_to(ROOT) if python.is_relative_to(ROOT) else "python"
+    named = "" if config == DEFAULT_PATH else f" --config {shlex.quote(str(config))}"
+    return f"{script} worker.py{named} --threads 4"
+
+
+def _report(status: Status, start_worker: str = "") -> dict[str, Any]:
     backlog, workers = status.backlog, status.workers
     database = "unreachable" if backlog is None else "ok"
     report = {
@@ -128,7 +142,7 @@ def _report(status: Status) -> dict[str, Any]:
         "unfinishedBatches": None if backlog is None else backlog.unfinished,
         "version": VERSION,
         "schemaVersion": status.schema_version,
-        "notice": _notice(status),
+        "notice": _notice(status, start_worker),
     }
     return report | {"texts": _texts(report)}
 
@@ -194,7 +208,7 @@ def _oldest_json(backlog: Backlog | None) -> dict[str, Any] | None:
     }
 
 
-def _notice(status: Status) -> dict[str, str | None] | None:
+def _notice(status: Status, start_worker: str) -> dict[str, str | None] | None:
     """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
     level, command = "error", None
     late = "Uploads are processed, but updates arrive late."
@@ -208,22 +222,26 @@ def _notice(status: Status) -> dict[str, str | None] | None:
     elif status.workers is None:
         level, text = "warning", f"Redis can't be reached. {late}"
     elif not status.workers.alive:
-        text, command = "No worker is running, so batches wait.", START_WORKER
+        text, command = "No worker is running, so batches wait.", start_worker
     else:
         return None
     return {"level": level, "text": text, "command": command}
 
 
+# The state of the servers in a word, at the top of each page.
+_LEVELS = {"ok": "All systems normal", "warning": "Updates are late", "error": "Not working"}
+
+
 def _texts(report: dict[str, Any]) -> dict[str, str]:
-    """Return the texts of the strip on the pages, by data-field."""
+    """Return the texts of the state of the servers on the pages, by data-field."""
     notice = report["notice"] or {"level": "ok", "text": "", "command": None}
     workers, depth = report["workers"], report["queueDepth"]
     rate = sum(worker["rate"] for worker in workers or ())
     return {
-        "level": {"ok": "OK", "warning": "Degraded", "error": "Problem"}[notice["level"]],
+        "level": _LEVELS[notice["level"]],
         "workers": _workers_text(report),
         "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
-        "queue": "queue unknown" if depth is None else f"{depth:,} in the queue",
+        "queue": _queue_text(depth),
         "oldest": _oldest_text(report),
         "database": f"PostgreSQL {report['database']}",
         "redis": f"Redis {report['redis']}",
@@ -231,6 +249,12 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
         "lastSeen": _last_seen_text(report),
         "command": notice["command"] or "",
     }
+
+
+def _queue_text(depth: int | None) -> str:
+    if depth is None:
+        return "queue unknown"
+    return f"{depth:,} in the queue" if depth else "queue empty"
 
 
 def _workers_text(report: dict[str, Any]) -> str:

@@ -1,8 +1,10 @@
 // Puts the parts of a batch's page together.
 
 import { getJson, snapshotOf } from "./lib/api.js";
+import { wireDialogs } from "./lib/dialogs.js";
 import { byId } from "./lib/dom.js";
 import { count, isTerminal } from "./lib/format.js";
+import { wireMenus } from "./lib/menus.js";
 import { CONNECTION, listen } from "./live/live.js";
 import { Emails } from "./parts/emails.js";
 import { Health } from "./parts/health.js";
@@ -13,6 +15,8 @@ import { Progress } from "./parts/progress.js";
 // The time between two requests for the rows while they are processed.
 const ROWS_MS = 2000;
 
+wireMenus();
+wireDialogs();
 const card = byId("status");
 const rows = byId("emails");
 const health = new Health(byId("health"));

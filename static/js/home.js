@@ -1,11 +1,13 @@
 // Puts the parts of the home page together.
 
 import { byId, setText } from "./lib/dom.js";
+import { wireMenus } from "./lib/menus.js";
 import { CONNECTION, listen } from "./live/live.js";
 import { Batches } from "./parts/batches.js";
 import { Health } from "./parts/health.js";
 import { Upload } from "./parts/upload.js";
 
+wireMenus();
 const health = new Health(byId("health"));
 const batches = new Batches(byId("recent"));
 new Upload(byId("upload"), byId("dropzone"));

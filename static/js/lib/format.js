@@ -1,7 +1,13 @@
 // Numbers and times as text, in the words of runtime/phrases.py. Nothing here touches the page.
 
 const TERMINAL = new Set(["completed", "failed", "cancelled", "deleted"]);
-const integers = new Intl.NumberFormat("en");
+// One locale for numbers and times, because the texts are English, too.
+const LOCALE = "en-GB";
+const integers = new Intl.NumberFormat(LOCALE);
+const times = new Intl.DateTimeFormat(LOCALE, {
+  day: "numeric", month: "short", year: "numeric",
+  hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+});
 const UNKNOWN = "–";
 
 export const count = (number) => integers.format(number);
@@ -32,5 +38,5 @@ export function size(bytes) {
   return bytes < 1e5 ? `${(bytes / 1e3).toFixed(1)} KB` : `${(bytes / 1e6).toFixed(1)} MB`;
 }
 
-export const localTime = (iso) =>
-  new Date(iso).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+// The date and time in the browser's time zone, which is named: 28 Nov 2026, 11:43 CET.
+export const localTime = (iso) => times.format(new Date(iso));

@@ -157,11 +157,11 @@ export class Batches {
   }
 
   #fill(row, snapshot) {
-    const { revision, status, processed, failed, total } = snapshot;
+    const { revision, status, processed, failed, total, verdicts } = snapshot;
     row.dataset.revision = revision;
     row.dataset.status = status;
     this.#heard.set(row, performance.now());
-    drawBar(row.querySelector(".bar"), total, { ok: processed - failed, failed });
+    drawBar(row.querySelector(".bar"), total, verdicts);
     setText(row, "percent", `${percent(processed, total)}%`);
     setText(row, "failed", failed ? `${count(failed)} failed` : "");
     setStatus(row, status);

@@ -87,7 +87,7 @@ export class Progress {
     const { status, processed, failed, total, verdicts } = this.#newest;
     const card = this.#card;
     const bar = card.querySelector("#bar");
-    drawBar(bar.querySelector(".bar"), total, { ok: processed - failed, failed });
+    drawBar(bar.querySelector(".bar"), total, verdicts);
     bar.setAttribute("aria-valuenow", percent(processed, total));
     setStatus(card, status);
     setText(card, "processed", count(processed));
