@@ -263,7 +263,7 @@ def _batch_line(batch: dict[str, Any]) -> str:
     percent = phrases.percent(batch["processedCount"], batch["totalEmails"])
     return (
         f"batch {batch['id']}  {batch['status']}  {batch['processedCount']:,} of"
-        f" {batch['totalEmails']:,} ({percent}%), {batch['failedCount']:,} failed"
+        f" {batch['totalEmails']:,} ({percent}%), {batch['failedCount']:,} invalid"
         f"  {batch['filename']}"
     )
 

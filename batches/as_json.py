@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -91,6 +92,32 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "startedAt": _iso(batch.started_at),
         "completedAt": _iso(batch.completed_at),
     }
+
+
+def reason_details_json(
+    counts: Mapping[str, int], statuses: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Return verdict, explanation and count of each reason, the most frequent first.
+
+    counts: the number of emails by reason.
+    statuses: the status of the emails, by reasons of a team's own processor. The verdict of a
+        reason that is missing there is null, and so is that of the sum of rare reasons.
+    """
+    return [
+        {
+            "reason": reason,
+            "verdict": _verdict_of(reason, statuses.get(reason)),
+            "explanation": reasons.explanation(reason),
+            "count": count,
+        }
+        for reason, count in sorted(counts.items(), key=lambda item: -item[1])
+    ]
+
+
+def _verdict_of(reason: str, status: str | None) -> str | None:
+    if reason in reasons.CATALOGUE:
+        return reasons.CATALOGUE[reason].verdict or None
+    return status and reasons.verdict(status, reason)
 
 
 def typo_json(domain: str, count: int) -> dict[str, Any]:

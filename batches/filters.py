@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from batches.kept_files import KINDS
+from models import Batch
 from processors import reasons
 from processors.syntax import MAX_CHARACTERS
 
@@ -45,6 +46,24 @@ _VERDICT = {
     "unknown": ("reason = ANY (%(unknown)s)", "reasons ?| %(unknown)s"),
     "invalid": _STATUS["failed"],
 }
+
+
+def _counts(batch: Batch) -> dict[str, int]:
+    """Return how many rows of the batch each of WORDS names."""
+    processed, failed = batch.processed_count, batch.failed_count
+    skipped = {
+        "duplicate": batch.duplicate_rows,
+        "without_address": batch.rows_without_address,
+        "blank": batch.blank_rows,
+    }
+    return {
+        **reasons.verdicts(processed, failed, batch.reasons),
+        "pending": batch.total_emails - processed,
+        "processed": processed - failed,
+        "failed": failed,
+        **skipped,
+        SKIPPED: sum(skipped.values()),
+    }
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,21 @@ class Filter:
             and self.verdict in (None, reasons.verdict(status, reason))
             and self.reason in (None, reason)
         )
+
+    def matches_of(self, batch: Batch) -> int | None:
+        """Return how many rows of the batch match, or None if its counts don't tell.
+
+        Without any field set, only emails are counted.
+        """
+        given = [self.kind] if self.kind else [self.status, self.verdict, self.reason]
+        named = [word for word in given if word]
+        if self.containing or len(named) > 1:
+            return None
+        counts = _counts(batch)
+        if self.reason:
+            rest = reasons.OTHER_REASONS in batch.reasons
+            return None if rest else batch.reasons.get(self.reason, 0)
+        return counts[named[0]] if named else batch.total_emails
 
     def conditions(self) -> tuple[str, str, dict[str, Any]]:
         """Return conditions in SQL on emails and on chunks that may have them, and parameters."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 from peewee import SQL
@@ -103,6 +103,23 @@ def elapsed_seconds(batch_id: int) -> float | None:
         (batch_id,),
     )
     return seconds
+
+
+# For each reason, the status of one of its emails.
+_STATUS_OF_REASONS = """
+SELECT reason, (
+  SELECT email.status FROM chunk JOIN email ON email.batch_id = chunk.batch_id
+    AND email.id BETWEEN chunk.first_id AND chunk.last_id
+  WHERE chunk.batch_id = %(batch_id)s AND chunk.reasons ? reason AND email.reason = named.reason
+  LIMIT 1
+) FROM unnest(%(reasons)s::text[]) AS named (reason)
+"""
+
+
+def status_of_reasons(batch_id: int, reasons: Collection[str]) -> dict[str, str]:
+    """Return for each reason the status of one of its emails; a reason without one is left out."""
+    rows = pool.execute_sql(_STATUS_OF_REASONS, {"batch_id": batch_id, "reasons": [*reasons]})
+    return {reason: status for reason, status in rows.fetchall() if status}
 
 
 # Limits of one call of find_emails(), so that it is never slow: emails examined, chunks examined,

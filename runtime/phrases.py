@@ -21,6 +21,14 @@ def percent(part: int, whole: int) -> int:
     return 100 * part // whole
 
 
+def proportion(part: int, whole: int) -> str:
+    """A part of a whole above 0 in rounded percent: neither 0% for some nor 100% for most."""
+    rounded = (200 * part + whole) // (2 * whole)
+    if part and not rounded:
+        return "<1%"
+    return ">99%" if part < whole and rounded == 100 else f"{rounded}%"
+
+
 def rate(per_second: float | None) -> str:
     """Emails per second; a dash if unknown."""
     return "–" if per_second is None else f"{int(per_second):,}/s"
@@ -33,6 +41,25 @@ def clock(seconds: float | None) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def length(seconds: float) -> str:
+    """A length of time in its largest units: 0.4 s, 12 s, 3 min 20 s, 1 h 5 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds >= 0.05 else "under 0.1 s"
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def ending(status: str, processed: int, total: int, seconds: float | None) -> str:
+    """How a batch with this status came to its end; empty before its end."""
+    if status == "completed":
+        return f"Checked in {length(seconds or 0)}"
+    how = {"cancelled": "Cancelled", "failed": "Broke off"}.get(status)
+    return f"{how} after {count(processed)} of {several(total, 'email')}" if how else ""
 
 
 def duration(seconds: float) -> str:
@@ -63,13 +90,22 @@ def done(action: str, user: str | None, which: str | None, emails: int | None) -
     what = action.capitalize() + by(user)
     if emails is None:
         return what
-    return f"{what}: {several(emails, 'email')} ({(which or '').replace('_', ' ')})"
+    kind = "invalid" if which == "failed" else (which or "").replace("_", " ")
+    return f"{what}: {several(emails, 'email')} ({kind})"
 
 
 def further_addresses(rows: int) -> str:
     """The rows that have addresses in columns which nobody looks at."""
     have = "has" if rows == 1 else "have"
     return f"{several(rows, 'row')} {have} further addresses in other columns"
+
+
+def shown(rows: int, matching: int | None) -> str:
+    """How many of the matching rows are shown; empty if there are none."""
+    if not rows:
+        return ""
+    all_of_them = "shown" if matching is None else f"of {count(max(rows, matching))}"
+    return f"{count(rows)} {all_of_them}"
 
 
 def shorten(text: str, length: int) -> str:

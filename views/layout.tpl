@@ -29,7 +29,7 @@
       <a class="brand" href="/"><img src="{{static}}/icon.svg" alt="" width="28" height="28"> Email batches</a>
       % if health:
       <details class="menu health">
-        <summary data-field="level">{{texts["level"]}}</summary>
+        <summary class="button plain" data-field="level">{{texts["level"]}}</summary>
         <ul class="panel">
           % for name in ("workers", "rate", "queue", "oldest", "database", "redis"):
           <li data-field="{{name}}">{{texts[name]}}</li>

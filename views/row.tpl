@@ -2,15 +2,18 @@
 % skipped = "kind" in each
 % state = each["kind"] if skipped else each["verdict"] or "pending"
 % reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
+% content = each["content" if skipped else "email"]
 <tr data-line="{{each["line"]}}">
+<td class="pick"><input type="checkbox" aria-label="Select {{content}}"></td>
 <td class="number line" data-field="line">{{phrases.count(each["line"])}}</td>
-<th scope="row" class="address" data-field="email">{{each["content" if skipped else "email"]}}</th>
+<th scope="row" class="address"><span data-field="email" dir="auto">{{content}}</span><button type="button" class="plain copy" aria-label="Copy {{content}}"></button></th>
 <td class="state"><span class="badge" data-field="verdict" data-status="{{state}}">{{state.replace("_", " ")}}</span></td>
-<td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Meant: {each['suggestion']}" if each.get("suggestion") else ""}}</span></td>
+<td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Did you mean {each['suggestion']}?" if each.get("suggestion") else ""}}</span></td>
 % else:
 <tr>
+<td class="pick"><input type="checkbox"></td>
 <td class="number line" data-field="line"></td>
-<th scope="row" class="address" data-field="email"></th>
+<th scope="row" class="address"><span data-field="email" dir="auto"></span><button type="button" class="plain copy"></button></th>
 <td class="state"><span class="badge" data-field="verdict"></span></td>
 <td class="reason"><span data-field="reason"></span> <span data-field="suggestion"></span></td>
 % end

@@ -12,7 +12,14 @@ from bottle import request, response
 
 import models
 from batches import changes, kept_files, queries, removal, results, snapshots
-from batches.as_json import action_json, batch_json, email_json, skipped_json, typo_json
+from batches.as_json import (
+    action_json,
+    batch_json,
+    email_json,
+    reason_details_json,
+    skipped_json,
+    typo_json,
+)
 from batches.changes import StateError
 from batches.filters import SKIPPED, WORDS, Filter
 from models import Batch, Snapshot
@@ -127,13 +134,19 @@ class Batches:
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
     def batch(self, batch_id: int) -> dict[str, Any]:
-        """GET /api/batches/{id}: a batch with its elapsed time, rates and history."""
+        """GET /api/batches/{id}: a batch with its elapsed time, reasons, rates and history."""
         batch = self.find(batch_id)
         with self._connect():
             elapsed = queries.elapsed_seconds(batch_id)
             history = queries.actions(batch_id)
+            own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
+            statuses = queries.status_of_reasons(batch_id, own) if own else {}
         return self._summary(batch) | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
+            "ending": phrases.ending(
+                batch.status, batch.processed_count, batch.total_emails, elapsed
+            ),
+            "reasonDetails": reason_details_json(batch.reasons, statuses),
             "rates": self._rates.history(batch_id),
             "history": [action_json(action) for action in history],
         }
@@ -173,16 +186,21 @@ class Batches:
     def emails(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/emails?status=&verdict=&reason=&q=&after=&limit=: by number.
 
-        `next` is the `after` of the next page, or null. One request searches a limited number of
+        `next` is the `after` of the next page, or null; `matching` says how many match in all, or
+        is null if only a search of all emails could tell. One request searches a limited number of
         emails, so a page may have fewer than `limit`, or none, and a next page all the same.
         """
         wanted = filter_of_emails()
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
-        self.find(batch_id)
+        batch = self.find(batch_id)
         with self._search(wanted.containing):
             found, following = queries.find_emails(batch_id, wanted, after=after, limit=limit)
-        return {"emails": [email_json(each) for each in found], "next": following}
+        return {
+            "emails": [email_json(each) for each in found],
+            "next": following,
+            "matching": wanted.matches_of(batch),
+        }
 
     def rows(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}/rows?kind=&after=&afterPart=&limit=: rows that became no emails.
@@ -193,7 +211,7 @@ class Batches:
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         part = number_from_query("afterPart", models.MAX_LINE, models.MAX_LINE, least=0)
-        self.find(batch_id)
+        batch = self.find(batch_id)
         with self._connect():
             found = kept_files.skipped(batch_id, wanted.kinds, (after, part), limit + 1)
         last = found[limit - 1] if len(found) > limit else None
@@ -201,6 +219,7 @@ class Batches:
             "rows": [skipped_json(row) for row in found[:limit]],
             "next": last and last.row_number,
             "nextPart": last and last.part,
+            "matching": wanted.matches_of(batch),
         }
 
     def typos(self, batch_id: int) -> dict[str, Any]:

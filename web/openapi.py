@@ -259,7 +259,12 @@ _describe(
     f"GET {_BATCH}/emails",
     "emails",
     "List the emails of the batch by number.",
-    _ok(object_of(emails=list_of(ref("Email")), next=or_null(whole())), "A page."),
+    _ok(
+        object_of(
+            emails=list_of(ref("Email")), next=or_null(whole()), matching=or_null(whole())
+        ),
+        "A page.",
+    ),
     parameters=[*_OF_EMAILS, _AFTER, _LIMIT],
 )
 _ROW = object_of(
@@ -272,7 +277,15 @@ _describe(
     f"GET {_BATCH}/rows",
     "rows",
     "List the rows that did not become emails, by line.",
-    _ok(object_of(rows=list_of(_ROW), next=or_null(whole()), nextPart=or_null(whole())), "A page."),
+    _ok(
+        object_of(
+            rows=list_of(_ROW),
+            next=or_null(whole()),
+            nextPart=or_null(whole()),
+            matching=or_null(whole()),
+        ),
+        "A page.",
+    ),
     parameters=[
         _KIND,
         _AFTER,

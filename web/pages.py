@@ -17,7 +17,6 @@ import bottle
 from bottle import request, response
 
 import models
-from processors import reasons
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
@@ -83,7 +82,7 @@ class Pages:
             "user": sign_in.user(),
         }
 
-    def _render(self, template: str, **values: Any) -> str:
+    def _render(self, template: str, **values: Any) -> bytes:
         body: str = bottle.template(
             template,
             script=template,
@@ -94,9 +93,15 @@ class Pages:
             **values,
             **self.layout(),
         )
-        return body
+        # The size of a compressed page with a search term would tell whoever sees only the size
+        # whether the term is on the page a second time.
+        if request.query_string or not _takes_gzip():
+            return body.encode()
+        response.set_header("Content-Encoding", "gzip")
+        response.add_header("Vary", "Accept-Encoding")
+        return gzip.compress(body.encode(), compresslevel=4, mtime=0)
 
-    def home(self) -> str:
+    def home(self) -> bytes:
         """GET /?q=&status=&before=: the upload form, and a page of the batches."""
         batch_id = number_from_query("batch", None, models.MAX_ID)
         if batch_id:  # the address of a batch's page in earlier versions
@@ -116,27 +121,28 @@ class Pages:
             encodings=ENCODINGS,
         )
 
-    def batch(self, batch_id: int) -> str:
+    def batch(self, batch_id: int) -> bytes:
         """GET /batches/{id}: progress, counts of outcomes, and the rows, filtered by FILTERS."""
         batch = self._batches.batch(batch_id)
         query = {name: request.query.getunicode(name) or "" for name in FILTERS}
         skipped = bool(query["kind"])
         found = self._batches.rows(batch_id) if skipped else self._batches.emails(batch_id)
+        rows = found["rows"] if skipped else found["emails"]
         path = f"/batches/{batch_id}"
+        place = {"after": found["next"]} | ({"afterPart": found["nextPart"]} if skipped else {})
         return self._render(
             "batch",
             batch=batch,
             query=query,
             path=path,
-            rows=found["rows"] if skipped else found["emails"],
-            more=_address(path, query, "#emails", after=found["next"]),
+            rows=rows,
+            matching=found["matching"],
+            more=_address(path, query, "#emails", **place),
             later=bool(request.query.get("after")),
             retried=number_from_query("retried", None, models.MAX_LINE),
-            entries=_reasons(batch["reasons"]),
             ended=batch["status"] in models.TERMINAL,
-            downloads=_downloads(batch),
+            endings=_endings(batch),
             filtered=urlencode(_filter(query)),
-            these=_THESE if _fits(batch) else _THESE[:-1],
         )
 
     def icon(self, version: str, percent: int) -> str:
@@ -156,8 +162,7 @@ class Pages:
         if file.status_code == 200:
             file.set_header("Cache-Control", _FOR_EVER)
             file.set_header("Vary", "Accept-Encoding")
-            accepted = request.environ.get("HTTP_ACCEPT_ENCODING", "")
-            if request.method == "GET" and "gzip" in accepted:
+            if request.method == "GET" and _takes_gzip():
                 with file.body as plain:
                     file.body = gzip.compress(plain.read(), mtime=0)
                 file.set_header("Content-Encoding", "gzip")
@@ -186,6 +191,10 @@ class Pages:
         bottle.redirect(f"/?deleted={batch_id}", 303)
 
 
+def _takes_gzip() -> bool:
+    return "gzip" in request.environ.get("HTTP_ACCEPT_ENCODING", "")
+
+
 def _address(path: str, query: dict[str, str], fragment: str = "", **place: int | None) -> str:
     """Return the address of the next page of a list, beginning at `place`; empty if it is None."""
     if None in place.values():
@@ -200,38 +209,14 @@ def _filter(query: dict[str, str]) -> dict[str, str]:
     return {name: query[name] for name in names if query[name]}
 
 
-# The downloads of the rows that are shown: the file's ending, and a word.
-_THESE = (("csv", "CSV"), ("jsonl", "JSON lines"), ("xlsx", "XLSX"))
+def _endings(batch: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the endings of the results' files with their names, the batch's own kind first.
 
-
-def _fits(batch: dict[str, Any]) -> bool:
-    """Return whether the batch's rows fit into a sheet of a workbook."""
-    rows: dict[str, int] = batch["rows"]
-    return rows["total"] + rows["furtherAddresses"] < MAX_ROWS
-
-
-def _downloads(batch: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """Return the results' downloads: the file's ending, the emails by verdict, and a word.
-
-    A batch that came as a workbook gets workbooks first; one with too many rows for them, none.
+    A batch with too many rows for a sheet has no workbook.
     """
-    found, fits = batch["format"], _fits(batch)
-    first, second = "csv", "xlsx"
-    if found and found["kind"] in workbook.KINDS and fits:
-        first, second = second, first
-    whole = "all" if first == "csv" else "all as XLSX"
-    links = [(first, "", whole), (first, "failed", "failed"), (first, "ok", "ok")]
-    return [*links, (second, "", f"all as {second.upper()}")] if fits else links
-
-
-def _reasons(counts: dict[str, int]) -> list[tuple[str, str, str, int]]:
-    """Return code, verdict, explanation and count of each reason.
-
-    First come all reasons of the catalogue, so that scripts have an entry to show when the first
-    email has one; then the reasons of a team's own processor.
-    """
-    verdicts = {code: reason.verdict for code, reason in reasons.CATALOGUE.items()}
-    return [
-        (code, verdicts.get(code, ""), reasons.explanation(code), counts.get(code, 0))
-        for code in (verdicts | counts)
-    ]
+    rows, found = batch["rows"], batch["format"]
+    workbooks = [("xlsx", "XLSX")] if rows["total"] + rows["furtherAddresses"] < MAX_ROWS else []
+    texts = [("csv", "CSV"), ("jsonl", "JSON lines")]
+    if found and found["kind"] in workbook.KINDS:
+        return workbooks + texts
+    return [texts[0], *workbooks, texts[1]]

@@ -105,6 +105,15 @@ SCHEMAS: dict[str, Schema] = {
     "WholeBatch": object_of(
         **_SUMMARY,
         elapsedSeconds=or_null(NUMBER),
+        ending={**TEXT, "description": "How the batch ended, in words; empty before its end."},
+        reasonDetails=list_of(
+            object_of(
+                reason=TEXT,
+                verdict=or_null({"enum": [*reasons.VERDICTS]}),
+                explanation=TEXT,
+                count=whole(1),
+            )
+        ),
         rates=or_null(object_of(interval=NUMBER, points=list_of(NUMBER))),
         history=list_of(ref("Action")),
     ),
@@ -157,7 +166,7 @@ SCHEMAS: dict[str, Schema] = {
             notice=or_null({"type": "object"}),
             texts={
                 "type": "object",
-                "description": "The texts of the status strip of the pages.",
+                "description": "The texts of the state of the servers on the pages.",
                 "additionalProperties": TEXT,
             },
         ),

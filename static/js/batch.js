@@ -9,11 +9,13 @@ import { CONNECTION, listen } from "./live/live.js";
 import { Emails } from "./parts/emails.js";
 import { Health } from "./parts/health.js";
 import { Notify } from "./parts/notify.js";
-import { Outcomes } from "./parts/outcomes.js";
 import { Progress } from "./parts/progress.js";
+import { Reasons } from "./parts/reasons.js";
 
 // The time between two requests for the rows while they are processed.
 const ROWS_MS = 2000;
+// The time from the first email with a new reason to the request for what the reason means.
+const DETAILS_MS = 300;
 
 wireMenus();
 wireDialogs();
@@ -21,10 +23,11 @@ const card = byId("status");
 const rows = byId("emails");
 const health = new Health(byId("health"));
 const progress = new Progress(card);
-const outcomes = new Outcomes(byId("outcomes"), rows.dataset.path);
+const reasons = new Reasons(byId("outcomes"), rows.dataset.path, refreshSoon);
 const emails = new Emails(rows);
-const notify = new Notify(byId("notify"), isTerminal(card.dataset.status));
+const notify = new Notify(byId("notify"), progress.batchId, isTerminal(card.dataset.status));
 let rowsDue = 0;
+let refreshDue = 0;
 
 function rereadRows() {
   clearTimeout(rowsDue);
@@ -35,24 +38,31 @@ function rereadRows() {
 function take(snapshot) {
   if (snapshot.batchId !== progress.batchId || !progress.take(snapshot)) return;
   if (snapshot.status === "deleted") return;
-  outcomes.take(snapshot);
+  reasons.take(snapshot);
   if (!isTerminal(snapshot.status)) {
     rowsDue ||= setTimeout(rereadRows, ROWS_MS);
     return;
   }
   rereadRows(); // at once, so that no row is pending on the page of a batch that has ended
   refresh().catch(() => {}); // a lasting failure shows in the state of the connection
-  const { processed, failed, total, status } = snapshot;
-  const body = `${count(processed)} of ${count(total)} emails, ${count(failed)} failed.`;
-  notify.tell(`${card.querySelector("h1").textContent}: ${status}`, body);
+  const found = Object.entries(snapshot.verdicts).filter(([, number]) => number);
+  const body = found.map(([verdict, number]) => `${count(number)} ${verdict}`).join(" · ");
+  notify.tell(`${card.querySelector("h1").textContent}: ${snapshot.status}`, body);
 }
 
 async function refresh() {
   const batch = await getJson(card.dataset.url);
   take(snapshotOf(batch));
-  progress.setElapsed(batch.elapsedSeconds);
-  progress.setHistory(batch.history);
-  if (isTerminal(batch.status)) await outcomes.showTypos(batch.reasons.likely_typo ?? 0);
+  progress.takeWhole(batch);
+  reasons.takeDetails(batch.reasonDetails);
+  if (isTerminal(batch.status)) await reasons.showTypos(batch.reasons.likely_typo ?? 0);
+}
+
+function refreshSoon() {
+  refreshDue ||= setTimeout(() => {
+    refreshDue = 0;
+    refresh().catch(() => {}); // a lasting failure shows in the state of the connection
+  }, DETAILS_MS);
 }
 
 // The message about a retry is not shown again on a reload.

@@ -26,14 +26,14 @@ def test_status_tells_of_servers_workers_and_batches(run_manage, document, proce
     assert told["health"]["schemaVersion"] == NEWEST
     assert [batch["filename"] for batch in told["batches"]] == ["list.csv"]
     said = run_manage("status").stdout
-    assert "No worker is running, so batches wait. python worker.py --threads 4" in said
-    assert "batch 1  pending  0 of 2 (0%), 0 failed  list.csv" in said
+    assert re.search(r"No worker is running, so batches wait\. .*worker\.py .*--threads 4\n", said)
+    assert "batch 1  pending  0 of 2 (0%), 0 invalid  list.csv" in said
     worker = processes("worker.py")
     worker.await_line("worker started")
     said = eventually(lambda: (found := run_manage("status").stdout).count("worker ") and found)
     assert re.search(rf"^worker \S+:{worker.pid}  4 threads  [\d,]+/s  ", said, re.M)
     eventually(lambda: snapshot(1).status == "completed")
-    assert "batch 1  completed  2 of 2 (100%), 1 failed" in run_manage("status").stdout
+    assert "batch 1  completed  2 of 2 (100%), 1 invalid" in run_manage("status").stdout
 
 
 def test_status_shows_what_is_unfinished_however_old(document, run_manage):

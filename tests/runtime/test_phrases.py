@@ -32,6 +32,38 @@ def test_a_share_is_never_rounded_up_to_all():
     assert phrases.percent(7, 7) == 100
 
 
+@pytest.mark.parametrize(
+    ("part", "whole", "text"),
+    [(0, 1, "0%"), (1, 1000, "<1%"), (1, 200, "1%"), (1, 3, "33%"), (999, 1000, ">99%"),
+     (199, 200, ">99%"), (7, 7, "100%")],
+)  # fmt: skip
+def test_a_proportion_is_neither_nothing_nor_all_if_it_is_some(part, whole, text):
+    assert phrases.proportion(part, whole) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.0, "under 0.1 s"), (0.4, "0.4 s"), (9.94, "9.9 s"), (12.7, "12 s"), (200.0, "3 min 20 s"),
+     (3900.0, "1 h 5 min")],
+)  # fmt: skip
+def test_how_long_something_took(seconds, text):
+    assert phrases.length(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("ended", "text"),
+    [
+        (("completed", 5, 5, 0.4), "Checked in 0.4 s"),
+        (("completed", 5, 5, None), "Checked in under 0.1 s"),
+        (("cancelled", 1200, 5000, 3.0), "Cancelled after 1,200 of 5,000 emails"),
+        (("failed", 0, 1, None), "Broke off after 0 of 1 email"),
+        (("processing", 1, 2, 3.0), ""),
+    ],
+)
+def test_how_a_batch_ended(ended, text):
+    assert phrases.ending(*ended) == text
+
+
 def test_a_bar_without_anything_is_empty():
     assert phrases.share(0, 0) == 0.0
     assert phrases.share(1, 4) == 250.0
@@ -43,9 +75,9 @@ def test_the_scripts_say_the_same(page, site):
     script = page.locator("script").get_attribute("src")
     said = page.evaluate(
         """async ([path, numbers]) => {
-            const { clock, count, percent, rate, several } = await import(path);
-            const each = (n) => [count(n), several(n, "email"), percent(n, 1234567), rate(n + 0.9),
-                                 clock(n + 0.9)];
+            const { clock, count, percent, proportion, rate, several } = await import(path);
+            const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
+                                 proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9)];
             return [...numbers.map(each), [rate(null), clock(null)]];
         }""",
         [script.replace("home.js", "lib/format.js"), numbers],
@@ -56,6 +88,7 @@ def test_the_scripts_say_the_same(page, site):
                 phrases.count(n),
                 phrases.several(n, "email"),
                 phrases.percent(n, 1_234_567),
+                phrases.proportion(n, 1_234_567),
                 phrases.rate(n + 0.9),
                 phrases.clock(n + 0.9),
             ]
@@ -69,7 +102,7 @@ def test_the_scripts_say_the_same(page, site):
     ("action", "text"),
     [
         (("cancelled", None, None, None), "Cancelled"),
-        (("retried", "alice", "failed", 1), "Retried by alice: 1 email (failed)"),
+        (("retried", "alice", "failed", 1), "Retried by alice: 1 email (invalid)"),
         (("retried", "böb", "no_at_sign", 1_234), "Retried by böb: 1,234 emails (no at sign)"),
     ],
 )

@@ -53,6 +53,7 @@ class TestEmails:
                 },
             ],
             "next": None,
+            "matching": 3,
         }  # fmt: skip
 
     @pytest.mark.parametrize(
@@ -80,6 +81,31 @@ class TestEmails:
     def test_filters(self, site, parameters, expected):
         assert ids(site, completed(), **parameters) == expected
 
+    @pytest.mark.parametrize(
+        "parameters",
+        ["", "status=pending", "status=processed", "status=failed", "verdict=ok", "verdict=risky",
+         "verdict=unknown", "verdict=invalid", "reason=too_long", "reason=never_given"],
+    )  # fmt: skip
+    def test_how_many_match_is_told_with_the_first_page(self, site, parameters):
+        path = f"/api/batches/{completed()}/emails?limit=1&{parameters}"
+        matching = site.get(path).json["matching"]
+        assert matching == len(site.get(path.replace("limit=1", "limit=500")).json["emails"])
+
+    @pytest.mark.parametrize("parameters", ["q=user", "verdict=ok&status=processed"])
+    def test_how_many_match_is_not_told_if_only_a_search_could_tell(self, site, parameters):
+        path = f"/api/batches/{completed()}/emails?{parameters}"
+        assert site.get(path).json["matching"] is None
+
+    def test_of_rare_reasons_that_are_counted_together_nobody_knows_how_many_match(self, site):
+        batch_id = completed()
+        query("""UPDATE batch SET reasons = '{"other_reasons": 5}' RETURNING 1""")
+        answer = site.get(f"/api/batches/{batch_id}/emails?reason=too_long").json
+        assert answer["matching"] is None
+        (details,) = site.get(f"/api/batches/{batch_id}").json["reasonDetails"]
+        assert details == {
+            "reason": "other_reasons", "verdict": None, "explanation": "Other reasons.", "count": 5,
+        }  # fmt: skip
+
     def test_of_endless_ones_the_beginning_is_told_and_searched(self, site):
         endless = ["a" * 130_000 + "@x.de", "b" + "\u0301" * 130_000 + "@x.de"]
         batch_id = store(*endless, "c@x.de").batch_id
@@ -102,6 +128,10 @@ class TestEmails:
         batch_id = completed(marked)
         assert ids(site, batch_id, verdict="invalid") == [2]
         assert ids(site, batch_id, verdict="risky") == [7]
+        assert site.get(f"/api/batches/{batch_id}").json["reasonDetails"] == [
+            {"reason": "on_leave", "verdict": "risky", "explanation": "On leave.", "count": 1},
+            {"reason": "not_staff", "verdict": "invalid", "explanation": "Not staff.", "count": 1},
+        ]
 
     def test_pending_ones(self, site):
         assert ids(site, store(*ADDRESSES).batch_id, status="pending") == list(range(1, 11))

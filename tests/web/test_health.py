@@ -2,6 +2,10 @@ import html
 import json
 import os
 import socket
+import sys
+from pathlib import Path
+
+import pytest
 
 from harness.batches import start, store
 from harness.books import query
@@ -10,6 +14,8 @@ from postgres import schema
 from postgres.database import pool
 from relay.presence import Presence, ThreadReport
 from runtime import logs
+from runtime.paths import ROOT
+from runtime.settings import DEFAULT_PATH
 from web import health
 
 
@@ -74,7 +80,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
     }
     assert strip_on_page(site) == texts
     assert texts == {
-        "level": "OK",
+        "level": "All systems normal",
         "workers": "1 worker, 2 threads",
         "rate": "1,234 emails/s",
         "queue": "1 in the queue",
@@ -99,15 +105,17 @@ def test_a_batch_under_way_is_unfinished_and_waits_no_more(site):
 
 def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, client):
     report = site.get("/api/health").json
+    command = report["notice"].pop("command")
+    assert command.endswith("--threads 4")
     assert report["notice"] == {
         "level": "error",
         "text": "No worker is running, so batches wait.",
-        "command": "python worker.py --threads 4",
     }
     assert (report["workersAlive"], report["workerThreads"], report["workers"]) == (0, 0, [])
     assert report["lastWorkerSeen"] is None
     texts = strip_on_page(site)
-    assert (texts["level"], texts["workers"]) == ("Problem", "no worker")
+    assert (texts["level"], texts["workers"]) == ("Not working", "no worker")
+    assert texts["command"] == command
     assert (texts["rate"], texts["lastSeen"]) == ("0 emails/s", "")
 
     announce(client).withdraw()
@@ -117,6 +125,24 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
     here = f"{socket.gethostname()}:{os.getpid()}"
     assert texts["lastSeen"] == f"One was last seen 3 min ago on {here}."
     assert 'data-level="error"' in site.get("/").body.decode()
+
+
+@pytest.mark.parametrize(
+    ("executable", "config", "notify", "command"),
+    [
+        (ROOT / ".venv/bin/python", DEFAULT_PATH, "", ".venv/bin/python worker.py --threads 4"),
+        ("/usr/bin/python3", DEFAULT_PATH, "", "python worker.py --threads 4"),
+        ("/usr/bin/python3", Path("/etc/a b.ini"), "",
+         "python worker.py --config '/etc/a b.ini' --threads 4"),
+        ("/usr/bin/python3", Path("/etc/a.ini"), "/run/n", "systemctl start email-batch-worker@1"),
+    ],
+)  # fmt: skip
+def test_the_command_for_a_worker_is_that_of_the_installation(
+    monkeypatch, executable, config, notify, command
+):
+    monkeypatch.setattr(sys, "executable", str(executable))
+    monkeypatch.setenv("NOTIFY_SOCKET", notify)
+    assert health.start_worker(config) == command
 
 
 def test_without_redis_it_is_degraded(serve, no_redis):
@@ -136,7 +162,7 @@ def test_without_redis_it_is_degraded(serve, no_redis):
         "command": None,
     }
     texts = strip_on_page(site)
-    assert (texts["level"], texts["workers"]) == ("Degraded", "workers unknown")
+    assert (texts["level"], texts["workers"]) == ("Updates are late", "workers unknown")
     assert (texts["rate"], texts["queue"]) == ("rate unknown", "queue unknown")
     assert 'data-level="warning"' in site.get("/").body.decode()
 
@@ -175,7 +201,7 @@ def test_a_page_has_the_texts_for_a_server_that_is_away(site):
     silent = json.loads(health.SILENT)
     assert silent["notice"]["level"] == "error"
     assert list(silent["texts"].values()) == [
-        *("Problem", "workers unknown", "rate unknown", "queue unknown", "waiting unknown"),
+        *("Not working", "workers unknown", "rate unknown", "queue unknown", "waiting unknown"),
         *("PostgreSQL unknown", "Redis unknown", silent["notice"]["text"], "", ""),
     ]
     page = html.unescape(site.get("/").body.decode())

@@ -20,6 +20,13 @@ export const isTerminal = (status) => TERMINAL.has(status);
 // Rounded down, so that 100 means all.
 export const percent = (part, whole) => Math.floor((100 * part) / whole);
 
+// Rounded percent of a whole above 0: neither 0% for some nor 100% for most.
+export function proportion(part, whole) {
+  const rounded = Math.round((100 * part) / whole);
+  if (part > 0 && rounded === 0) return "<1%";
+  return part < whole && rounded === 100 ? ">99%" : `${rounded}%`;
+}
+
 export const rate = (perSecond) =>
   perSecond === null ? UNKNOWN : `${count(Math.floor(perSecond))}/s`;
 

@@ -1,8 +1,9 @@
 // The table of a batch's rows: filtered by links and by a search, page by page.
 
 import { Cancelled, getJson } from "../lib/api.js";
-import { complain, copyOf, setText } from "../lib/dom.js";
+import { byId, complain, copyOf, setText } from "../lib/dom.js";
 import { count } from "../lib/format.js";
+import { wireCopying } from "./copying.js";
 
 const PAGE = 50;
 const OF_EMAILS = ["verdict", "reason", "status", "q"];
@@ -14,7 +15,7 @@ export class Emails {
   #more;
   #filter = new URLSearchParams(location.search);
   #label = "";
-  #next = null;
+  #next = null; // the parameters of the next page
   #abort = new AbortController();
 
   constructor(card) {
@@ -23,7 +24,8 @@ export class Emails {
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
     this.#label = card.querySelector('[data-field="shown"]').textContent.replace(/ ?containing.*/, "");
-    if (!this.#more.hidden) this.#next = new URL(this.#more.href).searchParams.get("after");
+    if (!this.#more.hidden) this.#next = this.#placeIn(new URL(this.#more.href).searchParams);
+    wireCopying(card.querySelector("table"));
     document.addEventListener("click", (event) => this.#click(event));
     this.#form.addEventListener("submit", (event) => this.#search(event));
     this.#more.addEventListener("click", (event) => {
@@ -36,6 +38,12 @@ export class Emails {
       this.#open();
     });
     this.#mark();
+  }
+
+  // The place of a page among the parameters: several rows without an email may be of one line.
+  #placeIn(parameters) {
+    const names = ["after", "afterPart"].filter((name) => parameters.has(name));
+    return names.length ? Object.fromEntries(names.map((name) => [name, parameters.get(name)])) : null;
   }
 
   // Load the rows again, unless more than the first page is shown.
@@ -59,7 +67,7 @@ export class Emails {
   #search(event) {
     event.preventDefault();
     const searched = new FormData(this.#form).get("q").trim();
-    this.#filter.delete("after");
+    for (const name of ["after", "afterPart"]) this.#filter.delete(name);
     if (this.#filter.has("kind")) this.#label = ""; // only emails can be searched
     this.#filter.delete("kind");
     if (searched) this.#filter.set("q", searched);
@@ -86,7 +94,7 @@ export class Emails {
     const containing = searched && !this.#filter.has("kind") ? ` containing “${searched}”` : "";
     setText(this.#card, "shown", this.#label + containing);
     this.#mark();
-    this.#load(this.#filter.get("after"), true);
+    this.#load(this.#placeIn(this.#filter), true);
   }
 
   // The filter in the parameters of the API.
@@ -98,7 +106,7 @@ export class Emails {
 
   // Mark the links whose filter is on, and let the downloads of these rows have it.
   #mark() {
-    const these = this.#card.querySelector("#these");
+    const these = byId("these"); // in the menu of downloads
     const parameters = this.#parameters();
     these.hidden = parameters.size === 0;
     for (const link of these.querySelectorAll("a")) link.search = parameters;
@@ -113,30 +121,34 @@ export class Emails {
     }
   }
 
-  #address(after) {
+  #address(place) {
     const query = this.#parameters();
     query.set("limit", PAGE);
-    if (after) query.set("after", after);
+    for (const [name, value] of Object.entries(place ?? {})) query.set(name, value);
     return `${this.#card.dataset.api}/${query.has("kind") ? "rows" : "emails"}?${query}`;
   }
 
-  // Load a page of rows. Where matches are rare, it takes several answers: each has the next `after`.
-  async #load(after, afresh = false) {
+  // Load a page of rows. Where matches are rare, it takes several answers: each has the next place.
+  async #load(place, afresh = false) {
     this.#abort.abort();
     this.#abort = new AbortController();
     const { signal } = this.#abort;
     const found = [];
+    let matching;
     this.#card.setAttribute("aria-busy", "true");
     try {
       do {
-        const answer = await getJson(this.#address(after), signal);
+        const answer = await getJson(this.#address(place), signal);
         found.push(...(answer.emails ?? answer.rows));
-        after = answer.next;
-        const looking = after && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
+        ({ matching } = answer);
+        const { next: after, nextPart: afterPart } = answer;
+        place = after === null ? null : afterPart === undefined ? { after } : { after, afterPart };
+        const looking = place && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
         setText(this.#card, "looked", looking);
-      } while (after && found.length < PAGE);
+      } while (place && found.length < PAGE);
       complain(this.#card.querySelector("#emails-error"), "");
-      this.#show(found, after, afresh);
+      this.#show(found, place, afresh);
+      this.#showCount(matching);
     } catch (problem) {
       if (problem instanceof Cancelled) return;
       complain(this.#card.querySelector("#emails-error"), problem.message);
@@ -155,11 +167,17 @@ export class Emails {
     this.#next = next;
     this.#more.hidden = next === null;
     const following = new URLSearchParams(this.#filter);
-    following.set("after", next);
+    for (const [name, value] of Object.entries(next ?? {})) following.set(name, value);
     this.#more.href = `${this.#card.dataset.path}?${following}#emails`;
     const empty = this.#body.rows.length === 0;
     this.#card.querySelector("table").hidden = empty;
     this.#card.querySelector("#no-rows").hidden = !empty;
+  }
+
+  #showCount(matching) {
+    const shown = this.#body.rows.length;
+    const all = matching === null ? "shown" : `of ${count(Math.max(shown, matching))}`;
+    setText(this.#card, "of", shown ? `${count(shown)} ${all}` : "");
   }
 
   // Return whether the table has exactly these lines, so that only their cells can have changed.
@@ -173,10 +191,13 @@ export class Emails {
     const reason = each.firstLine ? `First on line ${count(each.firstLine)}.` : (each.explanation ?? "");
     row.dataset.line = each.line;
     setText(row, "line", count(each.line));
-    setText(row, "email", each.email ?? each.content);
+    const content = each.email ?? each.content;
+    setText(row, "email", content);
+    row.querySelector(".copy").ariaLabel = `Copy ${content}`;
+    row.querySelector(".pick input").ariaLabel = `Select ${content}`;
     setText(row, "verdict", status.replace("_", " ")).dataset.status = status;
     setText(row, "reason", reason);
-    setText(row, "suggestion", each.suggestion ? `Meant: ${each.suggestion}` : "");
+    setText(row, "suggestion", each.suggestion ? `Did you mean ${each.suggestion}?` : "");
     return row;
   }
 }

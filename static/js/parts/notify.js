@@ -1,21 +1,32 @@
-// The button for a notification at the end of the batch.
+// The button for a notification at the end of the batch. The wish outlives a reload of the tab.
 
 export class Notify {
   #button;
-  #wanted = false;
+  #key; // of the wish, in the tab's storage
 
-  constructor(button, isEnded) {
+  constructor(button, batchId, isEnded) {
     this.#button = button;
+    this.#key = `notify-${batchId}`;
     // Browsers offer notifications over HTTPS and on localhost only.
     const possible = "Notification" in window && window.isSecureContext;
     button.toggleAttribute("data-off", !possible);
     button.hidden = isEnded;
     button.addEventListener("click", () => this.#ask());
+    if (possible && this.#isWanted && Notification.permission === "granted") this.#say(true);
+  }
+
+  get #isWanted() {
+    return sessionStorage.getItem(this.#key) !== null;
   }
 
   async #ask() {
-    this.#wanted = (await Notification.requestPermission()) === "granted";
-    this.#button.textContent = this.#wanted
+    const granted = (await Notification.requestPermission()) === "granted";
+    if (granted) sessionStorage.setItem(this.#key, "");
+    this.#say(granted);
+  }
+
+  #say(granted) {
+    this.#button.textContent = granted
       ? "You will be notified"
       : "This browser doesn’t allow notifications";
     this.#button.disabled = true;
@@ -23,8 +34,8 @@ export class Notify {
 
   tell(title, body) {
     this.#button.hidden = true;
-    if (!this.#wanted) return;
-    this.#wanted = false;
+    if (!this.#isWanted) return;
+    sessionStorage.removeItem(this.#key);
     new Notification(title, { body }).addEventListener("click", () => window.focus());
   }
 }

@@ -1,9 +1,9 @@
-// The card of one batch: its live progress, which the tab's title and icon show too.
+// The card of one batch: what came out so far, and its course, which the tab's title and icon show too.
 
 import {
   complain, copyOf, localize, oncePerFrame, setStatus, setText, showWhen, write,
 } from "../lib/dom.js";
-import { clock, count, isTerminal, localTime, percent, several } from "../lib/format.js";
+import { clock, count, isTerminal, localTime, percent, proportion, several } from "../lib/format.js";
 import { CONNECTION } from "../live/live.js";
 import { drawBar } from "./bar.js";
 import { Chart } from "./chart.js";
@@ -14,7 +14,7 @@ const ICON_STEP = 5;
 
 export class Progress {
   #card;
-  #chart;
+  #chart = null;
   #title = document.title;
   #newest = null;
   #draw = oncePerFrame(() => this.#drawNewest());
@@ -25,7 +25,8 @@ export class Progress {
 
   constructor(card) {
     this.#card = card;
-    this.#chart = new Chart(card.querySelector("#chart"));
+    const chart = card.querySelector("#chart");
+    if (chart) this.#chart = new Chart(chart);
     this.#ended = isTerminal(card.dataset.status);
     localize(card);
     setInterval(() => this.#tick(), 1000);
@@ -46,25 +47,21 @@ export class Progress {
     this.#heard = performance.now();
     if (status === "pending") this.#began = null;
     if (status === "processing") this.#began ??= performance.now();
-    if (status === "processing" && snapshot.rate !== null) this.#chart.add(snapshot.rate);
+    if (status === "processing" && snapshot.rate !== null) this.#chart?.add(snapshot.rate);
     this.#newest = snapshot;
     this.#draw();
     this.#markTab(snapshot); // at once: a hidden tab gets no frames
     return true;
   }
 
-  // Takes `elapsedSeconds` of /api/batches/{id}.
-  setElapsed(seconds) {
-    if (seconds !== null) this.#began = performance.now() - seconds * 1000;
-    setText(this.#card, "elapsed", clock(seconds));
-  }
-
-  // Takes `history` of /api/batches/{id}.
-  setHistory(actions) {
-    const list = this.#card.querySelector("#history");
+  // Takes the batch as /api/batches/{id} has it, with what snapshots don't have.
+  takeWhole({ elapsedSeconds, ending, history }) {
+    if (elapsedSeconds !== null) this.#began = performance.now() - elapsedSeconds * 1000;
+    setText(this.#card, "elapsed", clock(elapsedSeconds));
+    setText(this.#card, "ending", ending);
     const template = this.#card.querySelector("#action");
-    list.replaceChildren(
-      ...actions.map(({ at, text }) => {
+    this.#card.querySelector("#history").replaceChildren(
+      ...history.map(({ at, text }) => {
         const item = copyOf(template);
         write(item.querySelector("span"), text);
         write(item.querySelector("time"), localTime(at)).dateTime = at;
@@ -80,35 +77,38 @@ export class Progress {
     const again = Number(message.dataset.again);
     const [one, more] = this.#ended ? ["was", "were"] : ["is", "are"];
     if (status === "deleted") complain(message, "This batch has been deleted.");
-    else if (again) complain(message, `${several(again, "email")} ${again === 1 ? one : more} processed again.`);
+    else if (again) complain(message, `${several(again, "email")} ${again === 1 ? one : more} checked again.`);
   }
 
   #drawNewest() {
-    const { status, processed, failed, total, verdicts } = this.#newest;
+    const { status, processed, total, verdicts } = this.#newest;
     const card = this.#card;
     const bar = card.querySelector("#bar");
     drawBar(bar.querySelector(".bar"), total, verdicts);
     bar.setAttribute("aria-valuenow", percent(processed, total));
+    for (const [verdict, number] of Object.entries(verdicts)) {
+      const shown = write(card.querySelector(`[data-verdict="${verdict}"]`), count(number));
+      shown.closest("li").toggleAttribute("data-none", number === 0);
+      const share = `(${proportion(number, Math.max(processed, 1))})`;
+      write(card.querySelector(`[data-share="${verdict}"]`), share);
+    }
     setStatus(card, status);
     setText(card, "processed", count(processed));
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
-    setText(card, "failed", count(failed));
     showPace(card, this.#newest);
-    setText(card, "word", status === "completed" ? "checked" : total === 1 ? "email" : "emails");
-    card.querySelector("#waiting").hidden = status !== "pending";
     this.connection(this.#connection);
-    this.#offer(status, processed === total, { failed, unknown: verdicts.unknown });
+    this.#offer(status, verdicts);
   }
 
-  // Show only the buttons that the status allows.
-  #offer(status, whole, counts) {
-    showWhen(this.#card, "partial", !whole);
-    showWhen(this.#card, "completed", status === "completed");
+  // Show only what the status allows.
+  #offer(status, counts) {
+    for (const each of ["pending", "processing"]) showWhen(this.#card, each, status === each);
+    showWhen(this.#card, "again", status === "completed" && counts.invalid + counts.unknown > 0);
     showWhen(this.#card, "unfinished", !this.#ended);
     showWhen(this.#card, "ended", this.#ended && status !== "deleted");
-    for (const [which, number] of Object.entries(counts)) {
-      const shown = this.#card.querySelector(`[data-count="${which}"]`);
+    for (const shown of this.#card.querySelectorAll("[data-count]")) {
+      const number = counts[shown.dataset.count];
       write(shown, count(number)).closest("button").hidden = number === 0;
     }
   }
@@ -130,7 +130,7 @@ export class Progress {
 
   // Takes the number of unfinished batches, the reason why this batch may wait.
   showUnfinished(number) {
-    setText(this.#card, "unfinished", number ? `Unfinished batches in all: ${count(number)}.` : "");
+    setText(this.#card, "unfinished", number ? `· ${count(number)} unfinished` : "");
   }
 
   // Takes the text for the state of the connection. After the end of the batch, "live" isn't shown.

@@ -1,0 +1,97 @@
+// The card of the reasons: how many emails have which, and likely typos.
+
+import { getJson } from "../lib/api.js";
+import { copyOf, oncePerFrame, setText } from "../lib/dom.js";
+import { count, proportion } from "../lib/format.js";
+
+// The most reasons that are shown at once; the others are one click away.
+const SHOWN = 8;
+
+export class Reasons {
+  #card;
+  #path; // of the page
+  #onUnknown;
+  #details = new Map(); // verdict and explanation, by reason
+  #order = []; // the reasons as they are shown
+  #newest = null;
+  #draw = oncePerFrame(() => this.#drawNewest());
+  #typos = -1; // the number of typos when they were last asked for
+
+  // Calls onUnknown() when there is a reason whose details takeDetails() has not been told yet.
+  constructor(card, path, onUnknown) {
+    this.#card = card;
+    this.#path = path;
+    this.#onUnknown = onUnknown;
+  }
+
+  take({ reasons, processed }) {
+    this.#newest = { reasons, processed };
+    if (Object.keys(reasons).some((reason) => !this.#details.has(reason))) this.#onUnknown();
+    this.#draw();
+  }
+
+  // Takes `reasonDetails` of /api/batches/{id}, the most frequent first. In between, a new reason comes
+  // last, so that nothing moves under the pointer.
+  takeDetails(details) {
+    for (const each of details) this.#details.set(each.reason, each);
+    this.#order = details.map(({ reason }) => reason);
+    this.#draw();
+  }
+
+  #drawNewest() {
+    if (!this.#newest) return;
+    const { reasons } = this.#newest;
+    const known = this.#order.filter((reason) => reasons[reason]);
+    const more = Object.keys(reasons).filter((reason) => this.#details.has(reason));
+    this.#order = [...new Set([...known, ...more])];
+    this.#fill(this.#card.querySelector("#reasons"), this.#order.slice(0, SHOWN));
+    const rest = this.#card.querySelector("#more-reasons");
+    rest.hidden = this.#order.length <= SHOWN;
+    this.#fill(rest.querySelector("ul"), this.#order.slice(SHOWN));
+    setText(rest, "more", count(Math.max(this.#order.length - SHOWN, 0)));
+    this.#card.querySelector("#no-reasons").hidden = this.#order.length > 0;
+  }
+
+  // Write these reasons into the list's entries, of which none is replaced: that would move the focus.
+  #fill(list, shown) {
+    while (list.children.length > shown.length) list.lastElementChild.remove();
+    while (list.children.length < shown.length) {
+      list.append(copyOf(this.#card.querySelector("#reason")));
+    }
+    const { reasons, processed } = this.#newest;
+    shown.forEach((reason, i) => {
+      const entry = list.children[i];
+      const { verdict, explanation } = this.#details.get(reason);
+      setText(entry, "count", count(reasons[reason]));
+      setText(entry, "share", proportion(reasons[reason], processed));
+      if (entry.dataset.reason === reason) return;
+      entry.dataset.reason = reason;
+      entry.querySelector(".swatch").dataset.part = verdict ?? "left";
+      const link = setText(entry, "explanation", explanation).closest("a");
+      link.dataset.label = explanation;
+      link.href = `${this.#path}?reason=${reason}#emails`;
+    });
+  }
+
+  // Show the likely typos by domain. Only after the end: the server reads all emails for it.
+  async showTypos(number) {
+    if (number === this.#typos) return;
+    this.#typos = number;
+    const box = this.#card.querySelector("#typos");
+    box.hidden = true;
+    if (number === 0) return;
+    const { typos } = await getJson(box.dataset.url);
+    const template = box.querySelector("template");
+    const entries = typos.map(({ domain, count: times, suggestion }) => {
+      const entry = copyOf(template);
+      const link = entry.querySelector("a");
+      const query = new URLSearchParams({ reason: "likely_typo", q: `@${domain}` });
+      link.href = `${this.#path}?${query}#emails`;
+      link.dataset.label = "likely typos";
+      link.textContent = `${domain} × ${count(times)} → ${suggestion}`;
+      return entry;
+    });
+    box.querySelector("ul").replaceChildren(...entries);
+    box.hidden = entries.length === 0;
+  }
+}

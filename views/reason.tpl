@@ -1,0 +1,5 @@
+% if each:
+<li data-reason="{{each["reason"]}}"><a href="{{path}}?reason={{each["reason"]}}#emails" data-filter data-label="{{each["explanation"]}}"><span class="swatch" data-part="{{each["verdict"] or "left"}}"></span> <span data-field="explanation">{{each["explanation"]}}</span> <span class="soft" data-field="share">{{phrases.proportion(each["count"], processed)}}</span> <b data-field="count">{{count(each["count"])}}</b></a></li>
+% else:
+<li><a data-filter><span class="swatch"></span> <span data-field="explanation"></span> <span class="soft" data-field="share"></span> <b data-field="count"></b></a></li>
+% end
