@@ -260,9 +260,7 @@ _describe(
     "emails",
     "List the emails of the batch by number.",
     _ok(
-        object_of(
-            emails=list_of(ref("Email")), next=or_null(whole()), matching=or_null(whole())
-        ),
+        object_of(emails=list_of(ref("Email")), next=or_null(whole()), matching=or_null(whole())),
         "A page.",
     ),
     parameters=[*_OF_EMAILS, _AFTER, _LIMIT],

@@ -20,9 +20,21 @@ LOOKS = [
 ]
 
 
+# What can be hit by a finger, and is too small for it.
+SMALL = """
+() => [...document.querySelectorAll("a[href], button, input, select, summary, textarea")]
+    .filter((each) => each.checkVisibility({ visibilityProperty: true }) && each.type !== "file")
+    .map((each) => [each.outerHTML.slice(0, 80), each.getBoundingClientRect()])
+    .filter(([, { width, height }]) => width < 43.5 || height < 43.5)
+    .map(([html, { width, height }]) => `${html} ${Math.round(width)} x ${Math.round(height)}`)
+"""
+
+
 def look_at(page, width):
-    """The page must not be wider than its window, and axe-core must find nothing to object to."""
+    """The page must fit its window and fingers, and axe-core must find nothing to object to."""
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    if width == PHONE["width"]:
+        assert page.evaluate(SMALL) == []
     found = Axe().run(page).response
     assert found["passes"]
     assert [
@@ -127,6 +139,10 @@ def test_all_by_keyboard(page, site, processes, tmp_path):
     press(page, "Shift+Tab", "Delete…")
     page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Keep it")).to_be_focused()
+    for _ in range(6):
+        page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.closest('dialog:modal, body')") is not None
+        assert page.evaluate("!document.activeElement.closest('main > :not(:has(dialog))')")
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("Enter")

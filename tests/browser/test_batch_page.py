@@ -1,4 +1,4 @@
-"""The page of a batch, in Chromium: progress, retries, what else happens to the batch, its rows."""
+"""The page of a batch, in Chromium: progress, retries, what else happens to the batch, reasons."""
 
 import re
 
@@ -17,8 +17,17 @@ from harness.browsing import (
     list_of,
     upload,
 )
-from harness.files import csv_of
 from harness.polling import eventually
+
+# Twelve reasons, the even ones of risky emails, the odd ones of failed ones; the last has two.
+OWN = """
+from processors import one_by_one, risky
+
+@one_by_one
+def each_its_own(address):
+    number = min(int(address[4:].partition("@")[0]), 12)
+    return f"own_{number}" if number % 2 else risky(f"own_{number}")
+"""
 
 
 class TestBatch:
@@ -172,24 +181,29 @@ class TestBatch:
         eventually(lambda: page.evaluate("window.told.length"))
         assert page.evaluate("window.told") == [["list.csv: completed", "1 ok · 1 invalid"]]
 
-    def test_rows_of_a_rare_kind_are_found_among_many(self, page, site):
-        addresses = [f"user{n}@example.com" for n in range(120_000)]
-        batch_id = site.upload(csv_of(*addresses)).json["batchId"]
+    def test_the_most_frequent_reasons_are_shown_and_the_rare_ones_are_a_click_away(
+        self, page, site, processes, tmp_path
+    ):
+        batch_id = store(*(f"user{n}@x.de" for n in range(1, 14))).batch_id
         page.goto(f"{site.url}/batches/{batch_id}")
-        page.get_by_label("Address contains").fill("user119999@")
-        page.get_by_role("button", name="Search").click()
-        rows = page.locator("#rows tbody tr")
-        expect(rows).to_have_count(1)
-        expect(rows).to_contain_text("120,000")
-        with page.expect_download() as downloading:
-            page.get_by_label("Other downloads").click()
-            page.get_by_role("link", name="Download what is shown below as JSON lines").click()
-        assert downloading.value.suggested_filename == "list.user119999@.partial.jsonl"
-        assert downloading.value.path().read_bytes().count(b"\n") == 1
-        page.get_by_role("link", name="Show all").click()
-        expect(rows).to_have_count(50)
-        page.get_by_label("Other downloads").click()
-        expect(page.get_by_text("what is shown below")).to_be_hidden()
-        page.keyboard.press("Escape")
-        expect(page.get_by_label("Download all as CSV")).to_be_hidden()
-        expect(page.get_by_label("Other downloads")).to_be_focused()
+        is_live(page)
+        (tmp_path / "own.py").write_text(OWN)
+        processes("worker.py", worker__processor="own:each_its_own")
+        await_completed(page)
+        more = page.locator("#more-reasons")
+        for _ in ("live", "rendered by the server"):
+            expect(page.locator("#reasons li")).to_have_count(8)
+            expect(page.locator("#reasons li").first).to_have_text(
+                re.compile(r"Own 12\.\s+15%\s+2")
+            )
+            expect(more.locator("summary")).to_have_text("4 more")
+            expect(more.locator("li").first).to_be_hidden()
+            assert {
+                (int(each.get_attribute("data-reason")[4:]) % 2,
+                 each.locator(".swatch").get_attribute("data-part"))
+                for each in page.locator("li[data-reason]").all()
+            } == {(0, "risky"), (1, "invalid")}  # fmt: skip
+            more.locator("summary").click()
+            more.get_by_role("link").last.click()
+            expect(page.locator("#rows tbody tr")).to_have_count(1)
+            page.reload()

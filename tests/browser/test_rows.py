@@ -1,0 +1,86 @@
+"""The table of a batch's rows, in Chromium: found, counted, shown page by page, copied."""
+
+import re
+
+import pytest
+from playwright.sync_api import expect
+
+from harness.batches import ADDRESSES, completed, store
+from harness.browsing import field
+from harness.files import csv_of
+
+
+def test_rows_of_a_rare_kind_are_found_among_many(page, site):
+    addresses = [f"user{n}@example.com" for n in range(120_000)]
+    batch_id = site.upload(csv_of(*addresses)).json["batchId"]
+    page.goto(f"{site.url}/batches/{batch_id}")
+    page.get_by_label("Address contains").fill("user119999@")
+    page.get_by_role("button", name="Search").click()
+    rows = page.locator("#rows tbody tr")
+    expect(rows).to_have_count(1)
+    expect(rows).to_contain_text("120,000")
+    with page.expect_download() as downloading:
+        page.get_by_label("Other downloads").click()
+        page.get_by_role("link", name="Download what is shown below as JSON lines").click()
+    assert downloading.value.suggested_filename == "list.user119999@.partial.jsonl"
+    assert downloading.value.path().read_bytes().count(b"\n") == 1
+    page.get_by_role("link", name="Show all").click()
+    expect(rows).to_have_count(50)
+    page.get_by_label("Other downloads").click()
+    expect(page.get_by_text("what is shown below")).to_be_hidden()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Download all as CSV")).to_be_hidden()
+    expect(page.get_by_label("Other downloads")).to_be_focused()
+
+
+@pytest.mark.parametrize("scripts", [True, False])
+def test_no_duplicate_of_a_line_is_lost_between_two_pages(open_page, site, scripts):
+    page = open_page(java_script_enabled=scripts)
+    batch_id = site.upload(b"; ".join([b"a@x.de"] * 120) + b"\nb@x.de\n").json["batchId"]
+    page.goto(f"{site.url}/batches/{batch_id}?kind=duplicate")
+    rows, seen = page.locator("#rows tbody tr"), 0
+    for number in (50, 100, 119):
+        expect(rows).to_have_count(number if scripts else number - seen)
+        expect(field(page, "of", "#emails")).to_have_text(f"{rows.count()} of 119")
+        seen = number
+        if number < 119:
+            page.get_by_role("link", name="Show more").click()
+    expect(page.get_by_role("link", name="Show more")).to_be_hidden()
+
+
+def test_the_head_stays_in_sight(page, site):
+    page.goto(f"{site.url}/batches/{store(*(f'user{n}@x.de' for n in range(50))).batch_id}")
+    page.locator("#rows tbody tr").nth(40).scroll_into_view_if_needed()
+    head = page.locator("#rows thead .address")
+    expect(head).to_be_in_viewport()
+    assert head.evaluate("head => head.getBoundingClientRect().top") == 0
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_addresses_are_copied(open_page, site, secure):
+    """Over plain HTTP, browsers have no clipboard for scripts."""
+    page = open_page(permissions=["clipboard-read", "clipboard-write"])
+    if not secure:
+        page.add_init_script("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    page.goto(f"{site.url}/batches/{completed()}")
+    search = page.get_by_label("Address contains")
+
+    def pasted():
+        search.fill("")
+        search.press("Control+V")
+        return search.input_value()
+
+    page.get_by_label("Copy user3@x.de").click()
+    expect(page.get_by_label("Copy user3@x.de")).to_have_attribute("data-copied", "")
+    assert pasted() == "user3@x.de"
+    page.get_by_label("Select user4@x.de").check()
+    page.get_by_label("Select user9@x.de").check()
+    page.get_by_role("button", name="Copy 2 addresses").click()
+    expect(page.get_by_role("button", name="Copied")).to_be_visible()
+    assert re.split(r"\s+", pasted()) == ["user4@x.de", "user9@x.de"]
+    page.get_by_label("Select all that are shown").check()
+    expect(page.get_by_role("button", name="Copy 10 addresses")).to_be_visible()
+    page.get_by_role("link", name="invalid").first.click()
+    expect(page.locator("#rows tbody tr")).to_have_count(3)
+    expect(page.locator("#copy-picked")).to_be_hidden()
+    assert len(ADDRESSES) == 10
