@@ -139,7 +139,7 @@
   <p class="error" id="emails-error" role="alert" hidden></p>
   <table class="fitting" id="rows" aria-labelledby="emails-heading"{{"" if rows else " hidden"}}>
     <thead><tr>
-      <td class="pick"><input type="checkbox" id="pick-all" aria-label="Select all that are shown"></td>
+      <th scope="col" class="pick"><input type="checkbox" id="pick-all" aria-label="Select all that are shown"></th>
       <th scope="col" class="number line">Line</th>
       <th scope="col" class="address">Address <button type="button" class="quiet" id="copy-picked" hidden></button></th>
       <th scope="col" class="state">Result</th>

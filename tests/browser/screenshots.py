@@ -132,21 +132,28 @@ class Studio:
         with self.page("/batches/2") as page, self.page("/", scheme="dark") as home:
             expect(page.locator("#chart")).not_to_have_attribute("data-empty", "", timeout=60_000)
             expect(field(page, "percent")).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
-            self.take("page", page)
+            self.take("running", page)
             self.take("home-dark", home)
 
     def _take_completed(self) -> None:
         with self.page("/batches/2") as page:
             await_completed(page, seconds=90)
+            page.reload()
             expect(page.locator("#typos")).to_be_visible()
+            self.take("completed", page)
+            page.get_by_label("Other downloads").click()
+            self.take("downloads", page)
+            page.keyboard.press("Escape")
             page.get_by_role("link", name="risky").click()
             expect(page.locator("#rows tbody tr")).to_have_count(50)
-            page.evaluate("scrollTo(0, 0)")
-            self.take("completed", page)
+            for number in range(2):
+                page.locator("#rows .pick input").nth(number + 3).check()
+            self.take("filtered", page)
             page.get_by_label("Address contains").fill("nobody")
             page.get_by_role("button", name="Search").click()
             expect(page.locator("#no-rows")).to_be_visible()
-            self.take("nothing-fits", page)
+            page.evaluate("scrollTo(0, 0)")
+            self.take("no-matches", page)
             page.get_by_role("button", name="Delete…").click()
             self.take("question", page)
 
