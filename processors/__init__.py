@@ -25,13 +25,14 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from processors import reasons
+from runtime.phrases import shorten
 
 
 class Outcome(NamedTuple):
     """The result for one email.
 
     `status` is `processed` or `failed`.
-    `reason` is a code such as `no_at_sign`: at most 40 lower-case letters, digits and underscores.
+    `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
     A failed email must have a reason. A processed email with a reason is risky or unknown.
     """
 
@@ -55,12 +56,18 @@ AT_ONCE = 24_000
 
 # Outcomes that checked() accepts without a closer look: MAX_ACCEPTED at most, because a processor
 # may invent any number of reasons.
-_accepted = {PROCESSED}
+_accepted: set[Outcome] = set()
 MAX_ACCEPTED = 1000
+# The most characters of a reason that isn't allowed that its error shows.
+MAX_SHOWN = 100
 
 
 class ProcessorError(Exception):
     """A processor can't be loaded, or has yielded something other than a valid Outcome."""
+
+
+class ReasonError(ProcessorError):
+    """A processor has given a reason that isn't allowed. The message is for its author."""
 
 
 def failed(reason: str) -> Outcome:
@@ -74,23 +81,38 @@ def risky(reason: str) -> Outcome:
 
 
 def checked(outcome: object) -> Outcome:
-    """Return the outcome if it is valid. Raises ProcessorError otherwise.
+    """Return the outcome if it is valid.
 
-    A reason in the CATALOGUE is valid with one status only, so that verdicts can be counted by
-    reason.
+    Raises ReasonError if only its reason isn't allowed, or ProcessorError.
     """
-    if type(outcome) is Outcome and outcome in _accepted:
+    if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
+        raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
+    status, reason = outcome
+    if outcome == PROCESSED or (type(reason) is str and outcome in _accepted):
         return outcome
-    match outcome:
-        case Outcome("processed", None):
-            return outcome
-        case Outcome("processed" | "failed" as status, str(reason)) if reasons.is_code(reason):
-            if not reasons.allowed(status, reason):
-                raise ProcessorError(f"no {status} email has the reason {reason!r}")
-            if len(_accepted) < MAX_ACCEPTED:
-                _accepted.add(outcome)
-            return outcome
-    raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
+    if not isinstance(reason, str) or not reasons.is_code(reason):
+        shown = shorten(repr(reason), MAX_SHOWN)
+        raise ReasonError(f"the reason {shown} is not allowed; {reasons.RULE}")
+    if not reasons.allowed(status, reason):
+        raise ReasonError(
+            f"the reason {reason!r} is not allowed for a {status} email; it is one of the"
+            " product's own, for other emails, so choose another word"
+        )
+    if len(_accepted) < MAX_ACCEPTED:
+        _accepted.add(outcome)
+    return outcome
+
+
+def _accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome:
+    """Return the outcome, or ERROR if its reason isn't allowed, after telling `on_error`.
+
+    The processor isn't interrupted, because its other outcomes may be right.
+    """
+    try:
+        return checked(outcome)
+    except ReasonError as error:
+        on_error(error)
+        return ERROR
 
 
 @dataclass
@@ -119,7 +141,8 @@ def process(
     """Process addresses until the `deadline` (monotonic), one at least, and return the findings.
 
     If the processor raises an exception, the email whose outcome was due fails, `on_error` is
-    called, and the processor is called again for the addresses after it.
+    called, and the processor is called again for the addresses after it. An email whose reason
+    isn't allowed fails, too, and `on_error` is called with a ReasonError.
     """
     findings = Findings()
     while findings.count < len(addresses):
@@ -130,7 +153,7 @@ def process(
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
-                    findings.add(checked(outcome))
+                    findings.add(_accepted_or_error(outcome, on_error))
                 if time.monotonic() > deadline:
                     return findings
             if findings.count < len(addresses):
@@ -150,11 +173,15 @@ def as_lines(addresses: Sequence[str]) -> str | None:
 
 
 def process_lines(
-    of_lines: Callable[[str], Mapping[int, Outcome]], text: str, deadline: float
+    of_lines: Callable[[str], Mapping[int, Outcome]],
+    text: str,
+    deadline: float,
+    on_error: Callable[[Exception], None],
 ) -> Findings:
     """Process addresses, one a line, like process().
 
-    Raises ProcessorError and the errors of `of_lines`.
+    `on_error` is called for reasons that aren't allowed. Raises ProcessorError and the errors of
+    `of_lines`.
     """
     findings = Findings()
     start = 0
@@ -165,8 +192,9 @@ def process_lines(
         for line, outcome in sorted(of_lines(lines).items()):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
-            if checked(outcome).reason is not None:
-                findings.others.append((findings.count + line, outcome))
+            accepted = _accepted_or_error(outcome, on_error)
+            if accepted.reason is not None:
+                findings.others.append((findings.count + line, accepted))
         findings.count += count
         if time.monotonic() > deadline:
             break

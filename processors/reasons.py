@@ -21,8 +21,9 @@ OTHER_REASONS = "other_reasons"
 # team's own processor may invent any number of reasons.
 MAX_REASONS = 100
 
-# A regular expression for a reason's code.
+# A regular expression for a reason's code, and the same for people.
 CODE = "[a-z0-9_]{1,40}"
+RULE = "a reason has 1 to 40 characters, each of them a-z, 0-9 or _, as in not_staff"
 
 
 class Reason(NamedTuple):

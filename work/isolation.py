@@ -22,7 +22,7 @@ from subprocess import PIPE
 from typing import Any
 
 import processors
-from processors import CRASHED, PROCESSED, TIMED_OUT, Findings, Outcome, ProcessorError
+from processors import CRASHED, PROCESSED, TIMED_OUT, Findings, Outcome, ProcessorError, ReasonError
 from runtime import child, logs
 
 # Deaths in a row on one email until it counts as the culprit; a single one may have another cause.
@@ -48,6 +48,7 @@ def process(
     turn_seconds: float,
     limit: float,
     alive: Callable[[], None],
+    on_error: Callable[[Exception], None],
 ) -> Findings:
     """Process addresses for about `turn_seconds`, one at least, and return the findings.
 
@@ -55,6 +56,7 @@ def process(
     `limit` is the time in seconds after which an address fails with `timed_out`. An address that
     kills the child fails with `worker_crashed`.
     `alive` is called several times within `limit`; an error that it raises ends the processing.
+    `on_error` is called for reasons that aren't allowed; the child logs all other errors.
     Raises ProcessorError if a child doesn't get as far as its first address.
     """
     findings = Findings()
@@ -63,7 +65,7 @@ def process(
     while findings.count < len(addresses) and (findings.count == 0 or time.monotonic() < deadline):
         before = findings.count
         with _child(name, options, addresses[before:], deadline - time.monotonic()) as pipe:
-            died = _read(pipe, findings, limit, alive)
+            died = _read(pipe, findings, limit, alive, on_error)
         if not died:
             continue
         deaths = deaths + 1 if findings.count == before else 1
@@ -92,7 +94,13 @@ def _child(
                 process.kill()
 
 
-def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]) -> bool:
+def _read(
+    pipe: int,
+    findings: Findings,
+    limit: float,
+    alive: Callable[[], None],
+    on_error: Callable[[Exception], None],
+) -> bool:
     """Add the child's outcomes until it ends, and return whether it died too early.
 
     An address without an outcome after `limit` seconds fails, and no more is read. A child that
@@ -125,7 +133,11 @@ def _read(pipe: int, findings: Findings, limit: float, alive: Callable[[], None]
             lines.pop()
             ended = True
         for line in lines:
-            findings.add(Outcome(*json.loads(line)))
+            answer = json.loads(line)
+            if isinstance(answer, str):
+                on_error(ReasonError(answer))
+            else:
+                findings.add(Outcome(*answer))
     if not ready:
         raise ProcessorError("a child process ended as it started; the log says why")
     return not ended
@@ -146,7 +158,9 @@ def main(name: str, seconds: float) -> None:
     logged: set[type] = set()
 
     def on_error(error: Exception) -> None:
-        if type(error) not in logged:
+        if isinstance(error, ReasonError):
+            os.write(output, json.dumps(str(error)).encode() + b"\n")
+        elif type(error) not in logged:
             logged.add(type(error))
             logger.error("processor failed", error=type(error).__name__, exc_info=error)
 

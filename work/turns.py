@@ -12,13 +12,14 @@ import random
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 
 import processors
 from batches import claims, snapshots
 from batches.claims import Claim
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
-from processors import CRASHED, TIMED_OUT, Findings, Processor
+from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
 from relay.batch_queue import BatchQueue
@@ -68,13 +69,27 @@ class Services:
         self.served = 0
         # Pairs of a batch and a kind of processor error that have been logged.
         self._logged = BoundedDict[tuple[int, str], None](MAX_LOGGED)
+        # Acquired by the thread that logs the first reason that isn't allowed, and never released.
+        self._wrong_reason = threading.Lock()
 
     def ring(self, *batch_ids: int) -> None:
         """Ring for the batches; without Redis, threads find them in PostgreSQL."""
         self.doorbell.use(lambda: self.queue.enqueue(*batch_ids))
 
     def log_error(self, batch_id: int, error: Exception) -> None:
-        """Log an error of the processor, each kind of error once a batch."""
+        """Log an error of the processor, each kind of error once a batch.
+
+        A reason that isn't allowed is logged once only, because the processor would give such
+        reasons in every batch.
+        """
+        if isinstance(error, ReasonError):
+            if self._wrong_reason.acquire(blocking=False):
+                logger.error(
+                    "the processor gives a wrong reason; such emails fail with the reason error",
+                    batch=batch_id,
+                    error=error,
+                )
+            return
         kind = (batch_id, type(error).__name__)
         if kind not in self._logged:
             self._logged[kind] = None
@@ -213,14 +228,18 @@ class Turns(threading.Thread):
                 lost=claim.lost,
                 isolated=isolated,
             )
+
+        def on_error(error: Exception) -> None:
+            self._services.log_error(claim.batch_id, error)
+
         if isolated:
-            return self._process_isolated(claim.addresses, current)
+            return self._process_isolated(claim.addresses, current, on_error)
         processor = self._services.processor
         deadline = time.monotonic() + self._settings.turn_seconds
         of_lines = getattr(processor, "of_lines", None)
         if of_lines is not None and claim.text is not None:
             try:
-                return processors.process_lines(of_lines, claim.text, deadline)
+                return processors.process_lines(of_lines, claim.text, deadline, on_error)
             except Exception as error:
                 # If one address is to blame, only its own outcome is an error then.
                 self._services.no_lines.warning(
@@ -228,14 +247,11 @@ class Turns(threading.Thread):
                     batch=claim.batch_id,
                     error=repr(error),
                 )
-        return processors.process(
-            processor,
-            claim.addresses,
-            deadline,
-            lambda error: self._services.log_error(claim.batch_id, error),
-        )
+        return processors.process(processor, claim.addresses, deadline, on_error)
 
-    def _process_isolated(self, addresses: list[str], current: Session) -> Findings:
+    def _process_isolated(
+        self, addresses: list[str], current: Session, on_error: Callable[[Exception], None]
+    ) -> Findings:
         timeout = self._settings.turn_timeout_seconds
 
         def alive() -> None:
@@ -252,6 +268,7 @@ class Turns(threading.Thread):
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,
+            on_error=on_error,
         )
 
     def _next_batch(self) -> int | None:

@@ -6,7 +6,16 @@ import pytest
 import processors
 from harness.config import ROOT
 from harness.processors import listed
-from processors import PROCESSED, Outcome, ProcessorError, failed, one_by_one, process, risky
+from processors import (
+    PROCESSED,
+    Outcome,
+    ProcessorError,
+    ReasonError,
+    failed,
+    one_by_one,
+    process,
+    risky,
+)
 from runtime import settings
 
 
@@ -95,22 +104,27 @@ def test_outcomes_are_accepted(outcome):
     assert processors.checked(outcome) == outcome
 
 
-@pytest.mark.parametrize(
-    "outcome",
-    [
-        None,
-        True,
-        ("processed", None),
-        Outcome("failed"),
-        Outcome("pending"),
-        failed("Not a code"),
-        failed(""),
-        failed("x" * 41),
-    ],
-)
+@pytest.mark.parametrize("outcome", [None, True, ("processed", None), Outcome("pending")])
 def test_what_is_no_outcome_is_refused(outcome):
     with pytest.raises(ProcessorError, match="a processor yields Outcome objects"):
         processors.checked(outcome)
+
+
+@pytest.mark.parametrize(
+    "reason", [None, True, ["x"], "", "Not staff", "not-staff", "ärger", "a\n", "x" * 41]
+)
+def test_a_reason_of_another_form_is_named_with_what_is_allowed(reason):
+    with pytest.raises(ReasonError) as raised:
+        processors.checked(failed(reason))
+    assert str(raised.value) == (
+        f"the reason {reason!r} is not allowed;"
+        " a reason has 1 to 40 characters, each of them a-z, 0-9 or _, as in not_staff"
+    )
+
+
+def test_a_very_long_reason_is_cut():
+    with pytest.raises(ReasonError, match=r"^the reason 'x{98}… is not allowed;"):
+        processors.checked(failed("x" * 1000))
 
 
 class TestProcess:
@@ -154,6 +168,19 @@ class TestProcess:
         assert outcomes == [PROCESSED, failed("error"), PROCESSED, PROCESSED]
         assert [type(error) for error in errors] == [ProcessorError]
 
+    def test_a_wrong_reason_fails_one_email_and_the_processor_goes_on(self):
+        calls = []
+
+        @one_by_one
+        def wordy(address):
+            calls.append(address)
+            return {"b": "Has a b", "c": risky("no_at_sign"), "d": "has_d"}.get(address)
+
+        outcomes, errors = self.run(wordy)
+        assert outcomes == [PROCESSED, failed("error"), failed("error"), failed("has_d")]
+        assert [type(error) for error in errors] == [ReasonError] * 2
+        assert calls == self.ADDRESSES
+
     def test_a_processor_that_ends_early_fails_what_it_left_and_one_that_goes_on_is_cut(self):
         outcomes, errors = self.run(lambda emails: iter([PROCESSED]))
         assert outcomes == [PROCESSED, failed("error"), PROCESSED, failed("error")]
@@ -182,7 +209,9 @@ class TestProcessLines:
             asked.append(lines)
             return said(lines.split("\n"))
 
-        return listed(processors.process_lines(of_lines, text, deadline)), asked
+        self.errors = []
+        findings = processors.process_lines(of_lines, text, deadline, self.errors.append)
+        return listed(findings), asked
 
     def test_takes_whole_lines_and_puts_each_outcome_in_its_place(self):
         outcomes, asked = self.run(
@@ -206,10 +235,15 @@ class TestProcessLines:
         with pytest.raises(ProcessorError, match=f"line {line} of 2"):
             self.run(lambda lines: {line: failed("odd")}, "a\nb")
 
-    @pytest.mark.parametrize("outcome", [None, "odd", Outcome("failed")])
+    @pytest.mark.parametrize("outcome", [None, "odd", Outcome("pending")])
     def test_what_is_no_outcome_is_refused(self, outcome):
         with pytest.raises(ProcessorError, match="yields Outcome objects"):
             self.run(lambda lines: {0: outcome})
+
+    def test_a_wrong_reason_fails_one_email(self):
+        outcomes, _ = self.run(lambda lines: {0: failed("So odd"), 1: failed("odd")}, "a\nb")
+        assert outcomes == [failed("error"), failed("odd")]
+        assert [type(error) for error in self.errors] == [ReasonError]
 
     def test_stops_at_the_deadline_but_not_before_the_first_lines(self):
         assert self.run(lambda lines: {}, deadline=0.0) == ([PROCESSED] * 2, ["a\nbb"])

@@ -5,7 +5,7 @@ from collections import Counter
 import pytest
 
 from harness.config import ROOT
-from processors import Outcome, ProcessorError, checked, reasons, syntax
+from processors import Outcome, ReasonError, checked, reasons, syntax
 from processors.reasons import CATALOGUE, UNKNOWN, VERDICTS, explanation, verdict, verdicts
 
 
@@ -79,7 +79,7 @@ def test_invisible_characters_are_named(address, named):
     ],
 )
 def test_a_code_of_ours_with_the_wrong_status_is_refused(status, reason):
-    with pytest.raises(ProcessorError, match=f"no {status} email has the reason '{reason}'"):
+    with pytest.raises(ReasonError, match=f"the reason '{reason}' is not allowed for a {status}"):
         checked(Outcome(status, reason))
 
 

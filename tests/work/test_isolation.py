@@ -8,7 +8,7 @@ import pytest
 
 from harness.polling import eventually
 from harness.processors import listed
-from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, failed
+from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, ReasonError, failed
 from work import isolation
 
 PROCESSOR = """
@@ -42,7 +42,7 @@ def trap(address):
         open(os.environ["ONCE"], "w").close()
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("SLOW", "0")))
-    return "bad" if kind == "bad" else None
+    return {"bad": "bad", "wordy": "So bad"}.get(kind)
 """
 
 
@@ -53,7 +53,11 @@ def trap(tmp_path, monkeypatch):
     monkeypatch.setenv("ONCE", str(tmp_path / "once"))
 
 
-def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
+def no_error(error):
+    raise error
+
+
+def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None, on_error=no_error):
     addresses = [f"{kind}@x.de" for kind in kinds]
     return listed(
         isolation.process(
@@ -63,6 +67,7 @@ def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
             turn_seconds=turn_seconds,
             limit=limit,
             alive=alive,
+            on_error=on_error,
         )
     )
 
@@ -70,6 +75,14 @@ def process(*kinds, turn_seconds=60.0, limit=60.0, alive=lambda: None):
 def test_it_says_what_the_processor_says():
     outcomes = process("ok", "bad", "raise", "ü\n")
     assert outcomes == [PROCESSED, failed("bad"), ERROR, PROCESSED]
+
+
+def test_a_wrong_reason_fails_its_email_and_is_told_to_the_parent():
+    errors = []
+    outcomes = process("wordy", "ok", "wordy", on_error=errors.append)
+    assert outcomes == [ERROR, PROCESSED, ERROR]
+    assert [type(error) for error in errors] == [ReasonError] * 2
+    assert str(errors[0]).startswith("the reason 'So bad' is not allowed; ")
 
 
 def test_it_has_its_options_but_nobody_sees_them():
@@ -81,6 +94,7 @@ def test_it_has_its_options_but_nobody_sees_them():
         turn_seconds=60,
         limit=60,
         alive=lambda: None,
+        on_error=no_error,
     )
     assert listed(findings) == [failed("s3cret")] * 2
 
@@ -134,7 +148,13 @@ def test_what_alive_raises_ends_it_and_the_child(tmp_path):
 def test_a_processor_that_cannot_be_loaded_is_no_address_to_blame():
     with pytest.raises(ProcessorError, match="as it started"):
         isolation.process(
-            "nowhere:x", ["a"], options={}, turn_seconds=1, limit=1, alive=lambda: None
+            "nowhere:x",
+            ["a"],
+            options={},
+            turn_seconds=1,
+            limit=1,
+            alive=lambda: None,
+            on_error=no_error,
         )
 
 

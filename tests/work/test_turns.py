@@ -1,4 +1,5 @@
 import itertools
+import json
 import logging
 import threading
 
@@ -126,6 +127,31 @@ def test_errors_of_a_processor_are_logged_once_a_batch(make_turns, queue, caplog
         f"processor failed batch={batch_id} error=ValueError"
     ]
     assert logged[0].exc_info[1].args == ("no such thing",)
+
+
+def test_a_wrong_reason_of_a_processor_is_logged_once_a_worker(make_turns, queue, caplog):
+    @one_by_one
+    def wordy(address):
+        return f"Not staff, {address}"
+
+    turns = make_turns(wordy)
+    first, second = (store(*addresses(3), chunk_size=2).batch_id for _ in range(2))
+    queue.enqueue(first, second)
+    while turns.run_once():
+        pass
+    for batch_id in (first, second):
+        assert snapshot(batch_id).reasons == {"error": 3}
+    (logged,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not logged.exc_info
+    event, _, error = logged.getMessage().partition(" error=")
+    name, _, batch_id = event.partition(" batch=")
+    assert name == "the processor gives a wrong reason; such emails fail with the reason error"
+    assert int(batch_id) in (first, second)
+    assert json.loads(error) == (
+        "the reason 'Not staff, … is not allowed;"
+        " a reason has 1 to 40 characters, each of them a-z, 0-9 or _, as in not_staff"
+    )
+    assert_books_balance()
 
 
 def test_a_processor_of_lines_gets_lines_and_what_they_cannot_say_is_asked_one_by_one(
