@@ -3,6 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
+# Without pip's advice to upgrade itself.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement
+
 .DEFAULT_GOAL := help
 # Rows of a large list, for bench.
 ROWS ?= 1000000
@@ -67,15 +70,15 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/runtime: requirements.txt | $(VENV)/made
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	$(INSTALL) requirements.txt
 	@touch $@
 
 $(VENV)/dev: requirements/dev.txt | $(VENV)/made
-	$(BIN)/python -m pip install --quiet --requirement requirements/dev.txt
+	$(INSTALL) requirements/dev.txt
 	@touch $@ $(VENV)/runtime
 
 $(VENV)/peers: requirements/peers.txt | $(VENV)/made
-	$(BIN)/python -m pip install --quiet --requirement requirements/peers.txt
+	$(INSTALL) requirements/peers.txt
 	@touch $@ $(VENV)/dev $(VENV)/runtime
 
 $(VENV)/made:

@@ -6,6 +6,7 @@ Events. worker.py processes the emails.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import threading
@@ -143,6 +144,9 @@ def serve(
     hub.start()
     logger.info("serving", url=server.url, pid=os.getpid())
     systemd.ready(f"serving {server.url}")
+    if not systemd.is_service():  # somebody watches the start
+        with contextlib.suppress(OSError):  # the output can't be written, which harms nobody
+            print(f"Open {server.local_url}", flush=True)
     server.serve(stopping)
     hub.stop()
     logger.info("stopped")

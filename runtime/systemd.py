@@ -24,9 +24,9 @@ def is_service() -> bool:
 
 
 def _send(message: str) -> None:
-    address = os.environ.get("NOTIFY_SOCKET", "")
-    if not address:
+    if not is_service():
         return
+    address = os.environ["NOTIFY_SOCKET"]
     if address.startswith("@"):  # a name in the abstract namespace
         address = "\0" + address[1:]
     # A systemd that can't be reached is no reason to stop working.

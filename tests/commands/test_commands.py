@@ -17,6 +17,7 @@ from harness.polling import eventually
 from harness.processes import run_to_end
 from harness.processors import write_slow_processor
 from harness.servers import running, temporary_folder
+from harness.site import Site
 from postgres import schema
 from postgres.database import disconnect, init, pool
 from postgres.schema import SchemaError
@@ -75,6 +76,17 @@ def test_a_port_in_use_is_one_sentence_and_status_2(processes):
         app = processes("app.py", "--port", str(taken.getsockname()[1]))
         assert app.wait() == 2
     assert "Can't listen on 127.0.0.1" in app.lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [("127.0.0.1", "127.0.0.1"), ("127.0.0.2", "127.0.0.2"), ("0.0.0.0", "127.0.0.1")],  # noqa: S104
+)
+def test_the_app_ends_its_start_with_the_address_to_open(processes, host, here):
+    app = processes("app.py", "--host", host, access__allow_anonymous="yes")
+    port = app.await_line(r"^Open http://[\d.]+:(\d+)/$")[1]
+    assert app.lines[-1] == f"Open http://{here}:{port}/"
+    assert Site(f"http://{here}:{port}").get("/").status == 200
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

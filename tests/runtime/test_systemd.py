@@ -51,6 +51,7 @@ def test_it_is_told_that_they_are_ready_alive_and_stopping(processes, systemd, s
     await_lines(systemd, "WATCHDOG=1")
     assert process.stop() == 0
     assert "STOPPING=1" in systemd()
+    assert "Open http" not in process.output  # nobody watches the start
 
 
 def test_a_worker_that_waits_for_postgresql_is_ready_and_alive_and_says_so(run, systemd, tmp_path):

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from ipaddress import ip_address
 from typing import Any
 
 from waitress.server import TcpWSGIServer
@@ -139,8 +140,17 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
 
     @property
     def url(self) -> str:
-        host = f"[{self.effective_host}]" if ":" in self.effective_host else self.effective_host
-        return f"http://{host}:{self.effective_port}/"
+        return self._url(self.effective_host)
+
+    @property
+    def local_url(self) -> str:
+        """The URL for a browser on this machine, also if the server listens on all addresses."""
+        on_all = ip_address(self.effective_host).is_unspecified
+        loopback = "::1" if ":" in self.effective_host else "127.0.0.1"
+        return self._url(loopback if on_all else self.effective_host)
+
+    def _url(self, host: str) -> str:
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.effective_port}/"
 
     def readable(self) -> bool:
         """Return whether to accept connections: not while there are too many, and none is idle."""
