@@ -9,7 +9,7 @@ import io
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape  # nosec B406
 
 # The limits of a sheet, and the most characters of a cell (ECMA-376, and Excel's documentation).
 MAX_ROWS, MAX_COLUMNS, MAX_CELL = 1_048_576, 16_384, 32_767

@@ -159,6 +159,8 @@ class Studio:
 
 
 def main() -> None:
+    if chromium.executable() is None:
+        sys.exit(chromium.MISSING)
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     (folder / "slowly.py").write_text(SLOW)
     changes = {"worker__processor": "slowly:check", "worker__turn_seconds": 0.2}

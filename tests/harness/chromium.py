@@ -14,6 +14,8 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 FLAGS = ["--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
 
+MISSING = "There is no Chromium; `make system` installs it, or says how."
+
 
 def executable() -> str | None:
     """Return the path in CHROMIUM, one on PATH, or Playwright's own; None if there is none."""
@@ -31,6 +33,6 @@ def launch(playwright: Playwright) -> Browser:
     """Launch Chromium without a window. Raises RuntimeError if there is none."""
     path = executable()
     if path is None:
-        raise RuntimeError("No Chromium: run make system.")
+        raise RuntimeError(MISSING)
     sandbox = [] if os.geteuid() else ["--no-sandbox"]  # which root can't use
     return playwright.chromium.launch(executable_path=path, args=FLAGS + sandbox)

@@ -32,6 +32,12 @@ from harness.site import Response, Site, basic
 HOST = "batches.test"
 PASSWORD = "a password for the trial"
 BASIC = basic("alice", PASSWORD)
+# Programs that the trial needs, and the Debian packages that have them.
+PROGRAMS = {
+    "debootstrap": "debootstrap",
+    "systemd-nspawn": "systemd-container",
+    "nsenter": "util-linux",
+}
 # Rows of the lists that are uploaded: some seconds of work.
 ROWS = 1_500_000
 APP, WORKER = "email-batch-app", "email-batch-worker@1"
@@ -41,6 +47,14 @@ def commands() -> str:
     """All that docs/deploy.md says to type, as one script."""
     blocks = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/deploy.md").read_text(), re.M | re.S)
     return "set -ex\n" + "".join(blocks)
+
+
+def lacking() -> str:
+    """Return in a sentence what the trial needs and doesn't have; empty if it has all."""
+    packages = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
+    if packages:
+        return f"The trial needs more of the system. On Debian 12: apt install {' '.join(packages)}"
+    return "" if os.geteuid() == 0 else "The trial boots a Debian, which only root can do."
 
 
 def run(*command: object) -> None:
@@ -206,6 +220,8 @@ def main() -> int:
         help="a file or folder of this machine that it needs to reach the registries",
     )
     arguments = parser.parse_args()
+    if sentence := lacking():
+        sys.exit(sentence)
     arguments.folder.mkdir(parents=True, exist_ok=True)
     machine = Machine(arguments.folder, arguments.copy)
     try:

@@ -123,6 +123,21 @@ def test_what_is_made_can_be_made():
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("tests/whole/deploy_trial.py", "apt install debootstrap systemd-container util-linux"),
+        ("tests/browser/screenshots.py", "There is no Chromium; `make system` installs it"),
+    ],
+)
+def test_what_needs_a_program_of_the_system_says_so_in_a_sentence(tmp_path, script, sentence):
+    nowhere = {"PATH": str(tmp_path), "PLAYWRIGHT_BROWSERS_PATH": str(tmp_path), "CHROMIUM": ""}
+    done = run_to_end(sys.executable, ROOT / script, **nowhere)
+    assert done.returncode == 1
+    assert sentence in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_links_lead_somewhere():
     for path in PAGES:
         for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
