@@ -44,7 +44,7 @@ PIECE_SECONDS = 60.0
 PURGED = 100_000
 # Batches that a dry run names at most.
 NAMED = 20
-CHECK = "python manage.py check says more."
+CHECK = "manage.py check says more."
 
 T = TypeVar("T")
 # Shows a text about a verb's progress.

@@ -172,8 +172,9 @@ class Postgres(_Server):
             there = " and ".join(map(str, sorted(bundled)))
             raise BundledServerError(
                 f"its data in {self.folder} is of PostgreSQL {major}, and bundled are {there}. Run"
-                " python manage.py backup FILE with the earlier version of this program; move the"
-                " folder away, and run python manage.py restore FILE with this version"
+                " .venv/bin/python manage.py backup FILE with the earlier version of this program;"
+                " move the folder away, and run .venv/bin/python manage.py restore FILE with this"
+                " version"
             )
         return bundled[major]
 

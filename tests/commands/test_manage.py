@@ -61,7 +61,7 @@ def test_status_without_postgresql_tells_of_the_rest(document, run_manage, tmp_p
     assert told["batches"] is None
     said = run_manage("status", **away).stdout
     assert said.startswith("PostgreSQL unreachable · Redis ok · ")
-    assert said.endswith("\npython manage.py check says more.\n")
+    assert said.endswith("\nmanage.py check says more.\n")
 
 
 def test_status_without_redis_says_so(document, tmp_path):

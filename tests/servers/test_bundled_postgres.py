@@ -82,7 +82,7 @@ def test_a_half_made_database_is_made_again(folder):
         ),
         (
             "12",
-            r"is of PostgreSQL 12, and bundled are 16 and 18\. Run python manage\.py backup FILE",
+            r"PostgreSQL 12, and bundled are 16 and 18\. Run \.venv/bin/python manage\.py backup",
         ),
     ],
 )

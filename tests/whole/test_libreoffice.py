@@ -6,6 +6,7 @@ for kind in ods xls xlsx; do soffice --headless --convert-to $kind customers.fod
 
 import csv
 import io
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from batches import intake
 from harness.batches import take_turns
 from harness.config import ROOT
 from harness.processes import run_to_end
+from harness.servers import required
 from tabular.formulas import undefused
 from tabular.workbooks import workbook
 
@@ -53,7 +55,8 @@ def converted(file: Path, target: str) -> Path:
     kind = target.partition(":")[0]
     written = file.with_suffix(f".{kind}")
     profile = f"-env:UserInstallation={(file.parent / 'profile').as_uri()}"
-    command = ("soffice", profile, "--headless", "--convert-to", target, "--outdir", file.parent)
+    program = shutil.which("soffice") or required(ROOT / "soffice", "libreoffice-calc-nogui")
+    command = (program, profile, "--headless", "--convert-to", target, "--outdir", file.parent)
     done = run_to_end(*command, file, HOME=str(file.parent))
     assert written.exists(), done
     return written

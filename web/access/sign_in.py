@@ -164,10 +164,10 @@ class Access:
         ):
             raise SettingsError(
                 "Nobody has to sign in, so anybody who reaches"
-                f" {settings.server.host} could see all batches. Run python app.py --add-user NAME"
-                " to add a user; or set [access] trusted_user_header and trusted_proxies for a"
-                " proxy that signs people in; or set [access] allow_anonymous = yes to let"
-                " everybody in."
+                f" {settings.server.host} could see all batches. Run .venv/bin/python app.py"
+                " --add-user NAME to add a user; or set [access] trusted_user_header and"
+                " trusted_proxies for a proxy that signs people in; or set [access] allow_anonymous"
+                " = yes to let everybody in."
             )
 
     def admit(self) -> None:

@@ -129,8 +129,8 @@ def _read(path: Path) -> dict[str, str]:
             continue
         if not is_name(name) or not _is_hash(known):
             raise UsersError(
-                f"{path}, line {number}: this is not a user. Delete the line, and run python app.py"
-                " --add-user NAME"
+                f"{path}, line {number}: this is not a user. Delete the line, and run"
+                " .venv/bin/python app.py --add-user NAME"
             )
         found[name] = known
     return found

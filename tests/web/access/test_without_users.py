@@ -14,7 +14,8 @@ def test_without_users_only_this_machine_is_served(make_settings):
         Access(make_settings(server__host=host))
     for host in (EVERYWHERE, "::", "192.0.2.1", "example.org"):
         with pytest.raises(
-            SettingsError, match=f"who reaches {host} could see all batches. Run python app.py"
+            SettingsError,
+            match=f"reaches {host} could see all batches. Run .venv/bin/python app.py",
         ):
             Access(make_settings(server__host=host))
         Access(make_settings(server__host=host, access__allow_anonymous="yes"))
