@@ -185,8 +185,8 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
     reader, version = _read(source, choices)
     if version > NEWEST:
         raise BackupError(
-            f"The backup's tables are of version {version}, and this code knows them up to"
-            f" {NEWEST}. Install the version that it is from"
+            f"The backup's tables are of version {version}, and this code knows versions up to"
+            f" {NEWEST}. Install the version that made the backup"
         )
     writer = next((each for each in (reader, *choices) if each.can_connect), None)
     if writer is None:
@@ -203,7 +203,9 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
         pool.execute_sql("ANALYZE batch, chunk")
         wrong = invariants.violations()
         if wrong:
-            raise BackupError(f"It is restored, but is not as it should be: {wrong[0][:-1]}")
+            raise BackupError(
+                f"The backup is restored, but something in it is wrong: {wrong[0][:-1]}"
+            )
         return _contents()
 
 
@@ -212,7 +214,7 @@ def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
     with source.open("rb") as file:
         file.seek(max(0, source.stat().st_size - len(_END)))
         if file.read() != _END:
-            raise BackupError(f"{source} is no backup by manage.py, or its end is missing")
+            raise BackupError(f"{source} is not a backup by manage.py, or its end is missing")
     why = ""
     for tools in choices:
         try:

@@ -26,7 +26,7 @@ from postgres.schema import NEWEST
 from processors import ProcessorError
 from relay import presence
 from relay.doorbell import Doorbell
-from runtime import logs
+from runtime import logs, phrases
 from runtime.paths import ROOT
 from runtime.settings import BUNDLED, VERSION, Settings, SettingsError
 from servers import connect
@@ -109,15 +109,15 @@ def _access(settings: Settings) -> Iterator[Diagnostic]:
         return
     if header := access.trusted_user_header:
         proxies = " ".join(map(str, access.trusted_proxies))
-        text = f"users whom the proxy at {proxies} names by {header} may come in."
+        text = f"the proxy at {proxies} signs users in, and names them in {header}."
     elif users := Users(settings.users_path).present():
-        text = f"{len(users)} in {settings.users_path} may sign in."
+        text = f"{phrases.several(len(users), 'user')} of {settings.users_path} may sign in."
     elif access.allow_anonymous:
         text = f"everybody who reaches {settings.server.host} may come in."
         yield Diagnostic(WARNING, "access", text, "Add users, if that is not what you want.")
         return
     else:
-        text = "nobody has to sign in, and this machine only is served."
+        text = "nobody has to sign in, and only this machine is served."
     yield Diagnostic(OK, "access", text)
     if not is_loopback(settings.server.host) and not access.trusted_proxies:
         advice = "Put a proxy with HTTPS in front, and name it by [access] trusted_proxies."
@@ -220,7 +220,7 @@ def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
         yield Diagnostic(PROBLEM, "PostgreSQL", f"its encoding is {encoding}, not UTF8.", advice)
     if read_only:
         advice = "Name the server that it follows, or see default_transaction_read_only."
-        yield Diagnostic(PROBLEM, "PostgreSQL", "it can be read only, as a standby can.", advice)
+        yield Diagnostic(PROBLEM, "PostgreSQL", "it accepts no writes, like a standby.", advice)
     yield _clock("PostgreSQL", offset)
     yield _tables(bool(may_create))
     yield _connections(settings)
@@ -231,12 +231,18 @@ def _tables(may_create: bool) -> Diagnostic:
     if present == NEWEST:
         return Diagnostic(OK, "tables", f"they are of version {present}, the newest.")
     if present is not None and present > NEWEST:
-        text = f"they are of version {present}, and this code knows them up to {NEWEST}."
+        text = f"they are of version {present}, and this code knows versions up to {NEWEST}."
         return Diagnostic(PROBLEM, "tables", text, "Install the newer version of this code.")
-    text = f"they are of version {present}" if present else "they are not there yet, or unnumbered"
+    text = (
+        f"they are of version {present}"
+        if present
+        else "there are none yet, or they have no version"
+    )
     if not may_create:
-        advice = "Make its user the owner of the database: ALTER DATABASE … OWNER TO …"
-        return Diagnostic(PROBLEM, "tables", f"{text}, and its user may make none.", advice)
+        advice = "Make this user the owner of the database: ALTER DATABASE … OWNER TO …"
+        return Diagnostic(
+            PROBLEM, "tables", f"{text}, and this user may not create tables.", advice
+        )
     text += f"; the next app or worker that starts brings them to {NEWEST}."
     return Diagnostic(WARNING if present else OK, "tables", text)
 
@@ -281,7 +287,7 @@ def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
     try:
         info: Any = client.info()
     except redis.exceptions.NoPermissionError:  # app and workers don't need that right
-        text = "it doesn't tell this user its version and settings, and"
+        text = "this user may not see its version and settings; it"
         yield _answering("Redis", text, seconds)
     else:
         yield from _redis_settings(info, seconds)

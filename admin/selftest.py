@@ -217,6 +217,6 @@ def _judge(batch_id: int, say: Callable[[str], None]) -> bool:
         return False
     say(
         f"All {ROWS:,} rows came out exactly once: {ROWS - malformed:,} processed, {malformed:,}"
-        " failed because they are malformed, as they should. None is lost, none counted twice."
+        " failed, as expected, because they are malformed. None is lost, none counted twice."
     )
     return True

@@ -210,9 +210,11 @@ def _refuse(target: Path | None, *, force: bool) -> None:
     """Raise ManageError if this is no place for a backup. None is standard output."""
     if target is None:
         if sys.stdout.isatty():
-            raise ManageError("A backup is nothing to read. Send it to a file, or to a command.")
+            raise ManageError(
+                "A backup can't be read on a terminal. Send it to a file or a command."
+            )
     elif target.exists() and not target.is_file():
-        raise ManageError(f"{target} is no file that could be replaced; name another.")
+        raise ManageError(f"{target} is not a regular file, so it can't be replaced; name another.")
     elif target.exists() and not force:
         raise ManageError(f"{target} is there already; name another file, or say --force.")
 
@@ -243,7 +245,7 @@ def _shown() -> list[dict[str, Any]]:
 
 def _worker_line(worker: dict[str, Any]) -> str:
     busy = [
-        f"batch {thread['batchId']} from email {thread['firstId']:,} since {thread['seconds']} s"
+        f"batch {thread['batchId']} from email {thread['firstId']:,} for {thread['seconds']} s"
         for thread in worker["activity"]
         if thread["batchId"] is not None
     ]
@@ -320,7 +322,7 @@ def run(arguments: argparse.Namespace, settings: Settings, meter: Meter) -> Repo
         raise ManageError(f"{error.filename or verb}: {error.strerror}.") from error
     except UNREACHABLE as error:
         if database.is_limit(error) or database.is_read_only(error):
-            raise ManageError(f"PostgreSQL doesn't do that: {logs.said(error)}.") from error
+            raise ManageError(f"PostgreSQL refused that: {logs.said(error)}.") from error
         raise ManageError(
             f"PostgreSQL can't be reached: {logs.said(error)}. See [database] url, or DATABASE_URL;"
             f" {CHECK}"

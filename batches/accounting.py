@@ -278,8 +278,8 @@ def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:
     if len(addresses) > 1 and others * len(addresses) > REPEATED_CHARACTERS:
         raise IntakeError(
             "too_many_addresses",
-            f"the row has {len(addresses):,} addresses, and too much beside them to be repeated"
-            " with each. Put one address on each line.",
+            f"the row has {len(addresses):,} addresses, and too much other text to be repeated"
+            " with each of them. Put one address on each line.",
             line=line,
         )
 

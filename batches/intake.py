@@ -124,8 +124,8 @@ def _was_committed(transaction: int) -> bool:
     except UNREACHABLE as error:
         raise IntakeError(
             "database_lost",
-            "The database was lost at the moment when the file was stored. Before you upload it"
-            " again, look whether it is among the recent batches.",
+            "The connection to the database was lost while the file was stored. Before you upload"
+            " the file again, see whether it is among the recent batches.",
         ) from error
 
 

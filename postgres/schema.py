@@ -90,9 +90,9 @@ def _migrate_once() -> bool:
             present = _begin_to_number()
         if present > NEWEST:
             raise SchemaError(
-                f"The database's tables are of version {present}, and this code knows them up to"
-                f" {NEWEST}: it is older than the program that ran last. Install the newer version,"
-                " or restore a backup from before it"
+                f"The database's tables are of version {present}, and this code knows versions up"
+                f" to {NEWEST}: it is older than the program that ran last. Install the newer"
+                " version, or restore a backup from before it"
             )
         if present == NEWEST:
             return False

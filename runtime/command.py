@@ -23,7 +23,7 @@ def argument_parser(description: str, epilog: str) -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--config", metavar="FILE", help=f"the configuration (default: {DEFAULT_PATH.name} here)"
+        "--config", metavar="FILE", help=f"the configuration (default: {DEFAULT_PATH})"
     )
     parser.add_argument("--version", action="version", version=VERSION)
     return parser

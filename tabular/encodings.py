@@ -102,8 +102,8 @@ def encoding_of(file: BinaryIO, given: str | None = None) -> str:
     else:
         raise IntakeError(
             "not_utf8",
-            "this is not UTF-8 text, nor any other that could be recognised. Save the file as CSV"
-            " in UTF-8 and upload it again, or name its encoding.",
+            "this is not UTF-8 text, nor text in another encoding that could be recognized. Save"
+            " the file as CSV in UTF-8 and upload it again, or name its encoding.",
             line=_line_of(file, position),
         )
     file.seek(0)

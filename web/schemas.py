@@ -149,7 +149,7 @@ SCHEMAS: dict[str, Schema] = {
         normalized=or_null(TEXT),
     ),
     "Health": {
-        "description": "Values that a server out of reach would have told are null.",
+        "description": "The values that come from a server are null if it can't be reached.",
         **open_object(
             status={"enum": ["ok", "degraded"]},
             database={"enum": ["ok", "unreachable", "read-only"]},

@@ -157,7 +157,9 @@ class Supervisor:
         if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
             return False
         self._doorbell.use(queue.clear)
-        logger.warning("list cleared of ids that stand for nothing", ids=depth, batches=unfinished)
+        logger.warning(
+            "list cleared, because most of its ids have no batch", ids=depth, batches=unfinished
+        )
         return True
 
     def _start_or_replace(self, number: int) -> None:
@@ -185,7 +187,7 @@ class Supervisor:
 
     def _shut_down(self) -> bool:
         if self.worn_out:
-            logger.error("too many threads hang; the worker ends its turns and starts itself anew")
+            logger.error("too many threads hang; the worker ends its turns and restarts itself")
         else:
             logger.info("stopping: the threads end their turns")
             systemd.stopping()

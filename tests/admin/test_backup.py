@@ -105,14 +105,16 @@ def test_a_backup_to_standard_output_is_whole_and_what_is_said_of_it_is_aside(
         os.close(ours)
         os.close(terminal)
     assert refused.returncode == 1
-    assert refused.stderr.startswith(b"A backup is nothing to read.")
+    assert refused.stderr.startswith(b"A backup can't be read on a terminal.")
 
 
 def test_what_is_no_file_is_never_replaced(servers, database, manage, tmp_path):
     os.mkfifo(tmp_path / "pipe")
     done = manage("backup", "--force", str(tmp_path / "pipe"), url=servers.database_url)
     assert done.returncode == 1
-    assert done.stderr.endswith("pipe is no file that could be replaced; name another.\n")
+    assert done.stderr.endswith(
+        "pipe is not a regular file, so it can't be replaced; name another.\n"
+    )
     assert (tmp_path / "pipe").is_fifo()
 
 

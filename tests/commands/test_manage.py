@@ -49,7 +49,7 @@ def test_status_says_what_workers_do(client, run_manage, database):
         Presence(client, "email-queue").announce([ThreadReport(1, 7, 20_001, 0.3)], 1234.5)
         return run_manage("status").stdout
 
-    line = "  1 thread  1,234/s  batch 7 from email 20,001 since 0.3 s\n"
+    line = "  1 thread  1,234/s  batch 7 from email 20,001 for 0.3 s\n"
     eventually(lambda: line in said(), 60)
 
 

@@ -211,7 +211,7 @@ def test_a_database_newer_than_the_code_is_refused(processes, script):
     finally:
         run(f"DELETE FROM schema_version WHERE version > {NEWEST}")
     assert process.lines[-1] == (
-        f"The database's tables are of version {NEWEST + 1}, and this code knows them up to"
+        f"The database's tables are of version {NEWEST + 1}, and this code knows versions up to"
         f" {NEWEST}: it is older than the program that ran last. Install the newer version, or"
         " restore a backup from before it."
     )

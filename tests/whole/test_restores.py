@@ -222,8 +222,8 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
     done = manage("restore", str(newer), url=other)
     assert done.returncode == 1
     assert done.stderr == (
-        f"The backup's tables are of version {NEWEST + 1}, and this code knows them up to"
-        f" {NEWEST}. Install the version that it is from.\n"
+        f"The backup's tables are of version {NEWEST + 1}, and this code knows versions up to"
+        f" {NEWEST}. Install the version that made the backup.\n"
     )
     assert rows(other, "SELECT to_regclass('batch')") == [(None,)]
     with database_of_its_own(servers.database_url, "past") as past:
@@ -258,6 +258,6 @@ def test_counts_that_are_wrong_in_a_backup_are_told(servers, database, manage, t
     done = manage("restore", str(path), url=other)
     assert done.returncode == 1
     assert done.stderr == (
-        "It is restored, but is not as it should be: Batch 1: its counts are not those of its"
-        " emails.\n"
+        "The backup is restored, but something in it is wrong: Batch 1: its counts are not those"
+        " of its emails.\n"
     )
