@@ -72,18 +72,22 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(VENV)/runtime: requirements.txt | $(VENV)/made
-	$(INSTALL) requirements.txt
+	@echo "Installing the packages of $<"
+	@$(INSTALL) requirements.txt
 	@touch $@
 
 $(VENV)/dev: requirements/dev.txt | $(VENV)/made
-	$(INSTALL) requirements/dev.txt
+	@echo "Installing the packages of $<"
+	@$(INSTALL) requirements/dev.txt
 	@touch $@ $(VENV)/runtime
 
 $(VENV)/peers: requirements/peers.txt | $(VENV)/made
-	$(INSTALL) requirements/peers.txt
+	@echo "Installing the packages of $<"
+	@$(INSTALL) requirements/peers.txt
 	@touch $@ $(VENV)/dev $(VENV)/runtime
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which by make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'
-	$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv"; exit 1)
+	@echo "Making the virtual environment $(VENV)"
+	@$(PYTHON) -m venv $(VENV) || (rm -rf $(VENV); echo "On Debian and Ubuntu: apt install python3-venv"; exit 1)
 	@touch $@

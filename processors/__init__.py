@@ -85,10 +85,12 @@ def checked(outcome: object) -> Outcome:
 
     Raises ReasonError if only its reason isn't allowed, or ProcessorError.
     """
+    if type(outcome) is Outcome and type(outcome.reason) is str and outcome in _accepted:
+        return outcome
     if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
         raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
     status, reason = outcome
-    if outcome == PROCESSED or (type(reason) is str and outcome in _accepted):
+    if outcome == PROCESSED:
         return outcome
     if not isinstance(reason, str) or not reasons.is_code(reason):
         shown = shorten(repr(reason), MAX_SHOWN)
