@@ -77,6 +77,30 @@ class TestConnection:
             processes("worker.py")
             await_completed(page)
 
+    def test_a_tab_opens_a_stream_of_its_own_only_when_the_shared_one_is_silent(
+        self, open_page, site
+    ):
+        """Not because the tab was hidden or asleep, when its timers may not have run."""
+        batch_id = site.upload(csv_of("a@x.de")).json["batchId"]
+        page = open_page()
+        streams = []  # of its own: those of a worker are none of the page's requests
+        page.on("request", lambda it: it.url.endswith("/stream") and streams.append(it.url))
+        page.clock.install()
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+        page.clock.fast_forward(60_000)  # as after a sleep: each timer runs once
+        is_live(page)
+        hide(page)
+        page.clock.run_for(60_000)  # in which no message comes, because it takes no time
+        is_live(page)
+        assert streams == []
+        hide(page, hidden=False)
+        page.clock.run_for(7_000)
+        is_live(page)
+        assert len(streams) == 1
+        site.request("POST", f"/api/batches/{batch_id}/cancel")
+        expect(field(page, "status")).to_have_text("cancelled")
+
     def test_the_page_reconnects_when_the_app_comes_back(self, open_page, processes):
         app = processes("app.py")
         site = app.site()

@@ -5,6 +5,9 @@ import { getJson } from "../lib/api.js";
 import { Source } from "./source.js";
 
 const POLL_MS = 2000;
+// The shared worker sends something every 2 s. After this many ticks without, it is gone.
+const SILENT_TICKS = 6;
+const TICK_MS = 1000;
 
 // The text for each state of the connection.
 export const CONNECTION = {
@@ -13,19 +16,37 @@ export const CONNECTION = {
   polling: "updates every 2 seconds",
 };
 
-function throughWorker(script, url, on) {
-  const worker = new SharedWorker(script, { type: "module" });
+// The stream of the worker that all tabs share. Calls onGone() if the worker can't be started (a
+// browser may have shared workers, but not for modules), and if nothing comes from it any more: no
+// browser tells a page that a shared worker has ended.
+function throughWorker(script, url, on, onGone) {
+  const worker = new SharedWorker(script, { type: "module", name: url });
   const { port } = worker;
+  let silent = 0;
+  // Counts ticks, not time: a tab that was frozen, or whose computer slept, had none meanwhile. A
+  // hidden tab doesn't count, because the browser may hold back its timers and the worker's.
+  const watchdog = setInterval(() => {
+    silent = document.hidden ? 0 : silent + 1;
+    if (silent >= SILENT_TICKS) onGone();
+  }, TICK_MS);
+  worker.onerror = onGone;
   port.addEventListener("message", ({ data }) => {
+    silent = 0;
     for (const [kind, value] of Object.entries(data)) on[kind](value);
   });
   port.start();
-  port.postMessage({ url });
-  return { worker, close: () => port.postMessage({ leave: true }) };
+  return {
+    close() {
+      clearInterval(watchdog);
+      worker.onerror = null;
+      port.postMessage({ leave: true });
+      port.close();
+    },
+  };
 }
 
-// Without shared workers each visible tab has a stream of its own. Hidden tabs have none, because a
-// browser opens only six connections to one host.
+// Without a shared worker, each visible tab has a stream of its own. Hidden tabs have none, because
+// a browser opens only six connections to one host.
 function alone(url, on) {
   let source = null;
   function update() {
@@ -44,9 +65,10 @@ function alone(url, on) {
 
 function open(script, url, on) {
   if (!("SharedWorker" in window)) return alone(url, on);
-  let line = throughWorker(script, url, on);
-  line.worker.addEventListener("error", () => {
-    line = alone(url, on); // the browser has shared workers, but not for modules
+  let line = throughWorker(script, url, on, () => {
+    line.close();
+    on.state("reconnecting");
+    line = alone(url, on);
   });
   return { close: () => line.close() };
 }
