@@ -19,8 +19,8 @@ PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras
 run: $(VENV)/runtime ## Start app, worker and bundled servers (PORT=8081 for another port); Ctrl-C stops them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
-# Four processes even on two cores, because tests mostly wait; each has its own servers and browser.
-test: $(VENV)/dev system ## Run all tests, on real servers and a real browser
+# Four processes even on two cores, because tests mostly wait; each has its own servers and browsers.
+test: $(VENV)/dev system ## Run all tests, on real servers and real browsers
 	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/dev ## Upload and preview 100,000 malformed files; nothing may break, hang or use ever more memory
@@ -62,7 +62,7 @@ format: $(VENV)/dev ## Format the code, and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-system: $(VENV)/dev ## Install the system packages for the tests: Chromium, nginx, PgBouncer, PostgreSQL 15, LibreOffice
+system: $(VENV)/dev ## Install the system packages for the tests: browsers, nginx, PgBouncer, PostgreSQL 15, LibreOffice
 	@$(BIN)/python tests/packages.py
 
 clean: ## Remove the virtual environment and caches (not var/, which holds the data)

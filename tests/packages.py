@@ -12,6 +12,9 @@ from harness import chromium
 
 # Programs, and the Debian packages that have them.
 PROGRAMS = {
+    "WebKitWebDriver": "webkit2gtk-driver",
+    "Xvfb": "xvfb",
+    "firefox-esr": "firefox-esr",
     "nginx": "nginx",
     "soffice": "libreoffice-calc-nogui",
     "systemd-analyze": "systemd",
