@@ -5,6 +5,14 @@ static/js/lib/format.js has some of these for scripts.
 
 from __future__ import annotations
 
+from datetime import datetime
+
+# As browsers abbreviate them in British English.
+_MONTHS = (
+    *("Jan", "Feb", "Mar", "Apr", "May", "Jun"),
+    *("Jul", "Aug", "Sept", "Oct", "Nov", "Dec"),
+)
+
 
 def count(number: int) -> str:
     """A whole number with commas between its thousands."""
@@ -78,6 +86,33 @@ def share(part: int, whole: int) -> float:
 def moment(time: str) -> str:
     """The date and time of day of an ISO 8601 time in UTC."""
     return f"{time[:16].replace('T', ' ')} UTC"
+
+
+def ago(time: str, now: datetime) -> str:
+    """An ISO 8601 time as seen from `now`: `just now`, `3 minutes ago`; after a week, its day."""
+    then = datetime.fromisoformat(time)
+    minutes = int((now - then).total_seconds() // 60)
+    if minutes < 1:
+        return "just now"
+    if minutes < 60:
+        return f"{several(minutes, 'minute')} ago"
+    hours = minutes // 60
+    if hours < 24:
+        return f"{several(hours, 'hour')} ago"
+    days = hours // 24
+    if days < 7:
+        return "yesterday" if days == 1 else f"{days} days ago"
+    return f"{then.day} {_MONTHS[then.month - 1]} {then.year}"
+
+
+def pace(done: int, total: int, per_second: float | None, left: float | None) -> str:
+    """How far a batch is, without what is unknown: `42% · 1,200/s · 0:12 left`."""
+    parts = [f"{percent(done, total)}%"]
+    if per_second is not None:
+        parts.append(rate(per_second))
+    if left is not None:
+        parts.append(f"{clock(left)} left")
+    return " · ".join(parts)
 
 
 def by(name: str | None) -> str:

@@ -1,18 +1,27 @@
+% verdicts = each["verdicts"] if each else dict.fromkeys(("ok", "risky", "unknown", "invalid"), 0)
+% total, done = (each["totalEmails"], each["processedCount"]) if each else (0, 0)
 % if each:
 <tr data-batch="{{each["id"]}}" data-revision="{{each["revision"]}}" data-status="{{each["status"]}}">
-  <th scope="row" class="file"><a data-field="filename" href="/batches/{{each["id"]}}">{{each["filename"]}}</a></th>
-  <td class="when"><time data-field="created" datetime="{{each["createdAt"]}}">{{phrases.moment(each["createdAt"])}}</time><span class="by" data-field="by">{{phrases.by(each["uploadedBy"])}}</span></td>
+<th scope="row" class="file"><a data-field="filename" dir="auto" title="{{each["filename"]}}" href="/batches/{{each["id"]}}">{{each["filename"]}}</a></th>
+<td class="when"><time datetime="{{each["createdAt"]}}" title="{{phrases.moment(each["createdAt"])}}">{{phrases.ago(each["createdAt"], now)}}</time><span data-field="by">{{phrases.by(each["uploadedBy"])}}</span></td>
 % else:
 <tr>
-  <th scope="row" class="file"><a data-field="filename"></a></th>
-  <td class="when"><time data-field="created"></time><span class="by" data-field="by"></span></td>
+<th scope="row" class="file"><a data-field="filename" dir="auto"></a></th>
+<td class="when"><time></time><span data-field="by"></span></td>
 % end
-  <td class="number rows" data-field="rows">{{phrases.count(each["rows"]["total"]) if each else ""}}</td>
-  <td class="done">\\
-% done, failed = (each["processedCount"], each["failedCount"]) if each else (0, 0)
-% include("bar", parts=tuple((each["verdicts"] if each else dict.fromkeys(("ok", "risky", "unknown", "invalid"), 0)).items()), whole=each["totalEmails"] if each else 0)
-<span class="share" data-field="percent">{{f"{phrases.percent(done, each['totalEmails'])}%" if each else ""}}</span> <span class="failed" data-field="failed">{{f"{failed:,} failed" if failed else ""}}</span></td>
-  <td class="state"><span class="badge" data-field="status" data-status="{{each["status"] if each else ""}}">{{each["status"] if each else ""}}</span></td>
-  <td class="number rate" data-field="rate">{{phrases.rate(each.get("rate")) if each else ""}}</td>
-  <td class="number left" data-field="left">{{phrases.clock(each.get("secondsLeft")) if each else ""}}</td>
+<td class="number total" data-field="total" data-unit="{{"email" if total == 1 else "emails"}}">{{phrases.count(total)}}</td>
+% for name, number in verdicts.items():
+<td class="number" data-field="{{name}}" data-unit="{{name}}"{{"" if number else " data-zero"}}>{{phrases.count(number)}}</td>
+% end
+<td class="state"><span class="badge" data-field="status" data-status="{{each["status"] if each else ""}}">{{each["status"] if each else ""}}</span> <span class="pace" data-field="pace">\\
+% if each and each["status"] == "processing":
+{{phrases.pace(done, total, each["rate"], each["secondsLeft"])}}\\
+% elif 0 < done < total:
+{{phrases.pace(done, total, None, None)}}\\
+% end
+</span>\\
+% if not each or each["status"] == "processing":
+% include("bar", parts=tuple(verdicts.items()), whole=total)
+% end
+</td>
 </tr>

@@ -4,61 +4,74 @@
 % end
 <section class="card upload" aria-labelledby="upload-heading">
   <h1 id="upload-heading">Upload a list</h1>
+  % if first and checks:
+  <p class="intro">Each address is checked: its syntax, whether its domain takes mail, and what is risky about it. Nothing is sent to anybody.</p>
+  % end
   <form id="upload" action="/upload" method="post" enctype="multipart/form-data" data-api="/api/upload"
         data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
-    <label class="drop" for="file">
+    <label class="drop{{"" if first else " small"}}" for="file">
       <span class="drop-title" id="chosen">Choose a CSV or Excel file, or drop it anywhere on this page</span>
       <span class="drop-hint">Addresses in any column; CSV, text, XLSX, XLS or ODS, up to {{max_megabytes}} MB</span>
       <input type="file" id="file" name="file">
     </label>
-    <details class="paste" id="paste">
-      <summary>or paste addresses</summary>
-      <label for="text">Addresses, one a line or separated by commas</label>
-      <textarea id="text" name="text" rows="5" spellcheck="false" autocomplete="off"></textarea>
-    </details>
+    <ul class="files" id="files" aria-label="Chosen files" hidden></ul>
+    <div class="instead">
+      <details class="paste" id="paste">
+        <summary>or paste addresses</summary>
+        <label for="text">Addresses, one a line or separated by commas</label>
+        <textarea id="text" name="text" rows="5" dir="auto" spellcheck="false" autocomplete="off"></textarea>
+      </details>
+      % if first:
+      <a id="sample" href="{{static}}/sample.csv" download="Sample list.csv">Try it with a sample list</a>
+      % end
+    </div>
     <p class="error" id="upload-error" role="alert" hidden></p>
-    <fieldset class="preview" id="preview" aria-label="Preview" disabled hidden>
-      <p class="detected" id="detected" role="status"></p>
-      <p class="error" id="preview-problem" role="alert" hidden></p>
-      <p class="others" id="others" hidden><span></span> <button type="button" class="quiet"></button></p>
-      <div class="guesses">
-        <label data-when="sheets">Sheet <select name="sheet"></select></label>
-        <label data-when="table">Address column <select name="column"></select></label>
-        <label data-when="table">Header <select name="header"></select></label>
-        <label data-when="several">Several addresses in a cell <select name="split"><option value="yes">are an email each</option><option value="no">stay together</option></select></label>
-        <label data-when="csv">Delimiter <select name="delimiter">
-          % for name, character in delimiters.items():
-          <option value="{{name}}" data-character="{{character}}">{{name}}</option>
-          % end
-        </select></label>
-        <label data-when="text">Encoding <select name="encoding">
-          % for name in encodings:
-          <option>{{name}}</option>
-          % end
-        </select></label>
-        <button type="button" class="quiet" id="detect" hidden>Detect again</button>
-      </div>
-      <div class="encodings" id="encodings" role="group" aria-labelledby="encodings-heading" hidden>
-        <p id="encodings-heading">The file doesn’t say how letters such as ä, ł or я are written in it. If another line looks right, choose it.</p>
-        <ul></ul>
-      </div>
-      <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
-      <p class="hint" data-when="table">If the header is on another line, click that line’s number.</p>
-    </fieldset>
-    <div class="actions">
+    <p class="headline" id="headline" role="status"></p>
+    <p class="error" id="preview-problem" role="alert" hidden></p>
+    <div class="actions" id="upload-actions">
       <button type="submit">Upload &amp; process</button>
       <button type="button" class="quiet" id="cancel-upload" hidden>Cancel</button>
       <progress id="upload-progress" max="1" value="0" aria-label="Upload" hidden></progress>
       <span id="upload-state" role="status"></span>
     </div>
+    <fieldset class="preview" id="preview" aria-label="Preview" disabled hidden>
+      <p class="detected" id="detected"></p>
+      <details class="change" id="change">
+        <summary>Change how the file is read</summary>
+        <p class="others" id="others" hidden><span></span> <button type="button" class="quiet"></button></p>
+        <div class="encodings" id="encodings" role="group" aria-labelledby="encodings-heading" hidden>
+          <p id="encodings-heading">The file doesn’t say how letters such as ä, ł or я are written in it. If another line looks right, choose it.</p>
+          <ul></ul>
+        </div>
+        <div class="guesses">
+          <label data-when="sheets">Sheet <select name="sheet"></select></label>
+          <label data-when="table">Address column <select name="column"></select></label>
+          <label data-when="table">Header <select name="header"></select></label>
+          <label data-when="several">Several addresses in a cell <select name="split"><option value="yes">are an email each</option><option value="no">stay together</option></select></label>
+          <label data-when="csv">Delimiter <select name="delimiter">
+            % for name, character in delimiters.items():
+            <option value="{{name}}" data-character="{{character}}">{{name}}</option>
+            % end
+          </select></label>
+          <label data-when="text">Encoding <select name="encoding">
+            % for name in encodings:
+            <option>{{name}}</option>
+            % end
+          </select></label>
+          <button type="button" class="quiet" id="detect" hidden>Detect again</button>
+        </div>
+        <p class="hint" data-when="table">If the header is on another line, click that line’s number below.</p>
+      </details>
+      <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
+    </fieldset>
   </form>
 </section>
 
-<section class="card batches" id="recent" data-url="/api/batches" data-page="/batches/" aria-labelledby="batches-heading">
+<section class="card batches{{" by-users" if user else ""}}" id="recent" data-url="/api/batches" data-page="/batches/" data-now="{{now.isoformat()}}" aria-labelledby="batches-heading">
   <div class="heading">
-    <h2 id="batches-heading">Recent Batches</h2>
+    <h2 id="batches-heading">Recent batches</h2>
     <span class="connection" data-field="connection" role="status"></span>
-    <form id="filter" action="/" role="search">
+    <form id="filter" action="/" role="search"{{" hidden" if first else ""}}>
       <input type="search" name="q" value="{{query["q"]}}" maxlength="254" placeholder="File name" aria-label="File name contains">
       <select name="status" aria-label="Status">
         <option value="">any status</option>
@@ -72,7 +85,15 @@
   <p class="error" id="batches-error" role="alert" hidden></p>
   <table class="fitting" id="batches" aria-labelledby="batches-heading"{{"" if batches else " hidden"}}>
     <thead>
-      <tr><th scope="col">File</th><th scope="col" class="when">Uploaded</th><th scope="col" class="number rows">Rows</th><th scope="col" class="done">Progress</th><th scope="col" class="state">Status</th><th scope="col" class="number rate">Rate</th><th scope="col" class="number left">Left</th></tr>
+      <tr>
+        <th scope="col" class="file" data-sort="text">File</th>
+        <th scope="col" class="when" data-sort="age">Uploaded</th>
+        <th scope="col" class="number" data-sort="number">Emails</th>
+        % for verdict in verdicts:
+        <th scope="col" class="number" data-sort="number" data-part="{{verdict}}">{{verdict}}</th>
+        % end
+        <th scope="col" class="state" data-sort="text">Status</th>
+      </tr>
     </thead>
     <tbody>
       % for each in batches:
@@ -80,10 +101,10 @@
       % end
     </tbody>
   </table>
-  <p class="empty" id="no-batches"{{" hidden" if batches else ""}}><span data-when="unfiltered"{{" hidden" if any(query.values()) or older else ""}}>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"{{"" if any(query.values()) or older else " hidden"}}>No matching batches. <a href="/">Show all</a></span></p>
+  <p class="empty" id="no-batches"{{" hidden" if batches else ""}}><span data-when="unfiltered"{{" hidden" if filtered else ""}}>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"{{"" if filtered else " hidden"}}>No matching batches. <a href="/">Show all</a></span></p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show older batches</a></p>
   <template id="batch-row">
     % include("batch_row", each=None)
   </template>
 </section>
-<div class="dropzone" id="dropzone" hidden>Drop the file to see what is in it</div>
+<div class="dropzone" id="dropzone" hidden>Drop your file to see what is in it</div>

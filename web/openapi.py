@@ -182,6 +182,12 @@ _describe(
             },
             partial={"type": "boolean"},
             counts=ref("Rows"),
+            headline={
+                **object_of(before=TEXT, column=or_null(TEXT), after=TEXT),
+                "description": "The number of rows, estimated if `partial`, and where their"
+                " addresses are, in words: three texts to be shown as one, of which `column` is"
+                " the name of the address column.",
+            },
             summary={**TEXT, "description": "The counts in words."},
             others={
                 **or_null(object_of(text=TEXT, column=whole(1))),

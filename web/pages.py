@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -17,6 +18,7 @@ import bottle
 from bottle import request, response
 
 import models
+from processors import reasons
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
@@ -108,13 +110,18 @@ class Pages:
             bottle.redirect(f"/batches/{batch_id}", 303)
         found = self._batches.batches()
         query = {name: request.query.getunicode(name) or "" for name in ("q", "status")}
+        filtered = any(query.values()) or bool(request.query.get("before"))
         return self._render(
             "home",
             batches=found["batches"],
             query=query,
             more=_address("/", query, before=found["next"]),
             statuses=models.STATUSES,
-            older=bool(request.query.get("before")),
+            verdicts=reasons.VERDICTS,
+            filtered=filtered,
+            first=not found["batches"] and not filtered,
+            checks=self._settings.worker.processor == "check",
+            now=datetime.now(UTC),
             deleted=number_from_query("deleted", None, models.MAX_ID),
             max_megabytes=self._settings.upload.max_megabytes,
             delimiters=DELIMITERS,

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any, BinaryIO
 
 from batches import accounting
-from batches.accounting import Rows
+from batches.accounting import Counted, Rows
 from batches.as_json import counts_json, format_json
 from runtime import phrases
 from tabular import columns, encodings, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
 from tabular.workbooks import workbook
+from web import headline
 
 # The first part of a file that is looked at: bytes of a text, and rows of any file.
 PART_BYTES = 1 << 20
@@ -23,13 +25,18 @@ PART_ROWS = 50_000
 ROWS, ABOVE = 10, 10
 
 
-def show(file: BinaryIO, overrides: Overrides, max_rows: int, *, cut: bool) -> dict[str, Any]:
+def show(
+    file: BinaryIO, overrides: Overrides, max_rows: int, *, size: int | None = None
+) -> dict[str, Any]:
     """Return how the file, or its first part, would be read, as JSON. Raises IntakeError.
 
-    cut: whether `file` is only the first part of the file that would be uploaded.
+    size: the length of the file that would be uploaded, if `file` is only its first part.
     """
+    cut = size is not None
     candidates = []
+    part = b""
     if not workbook.is_workbook(file):
+        size = size or _length(file)
         part, cut = _first_part(file, cut)
         file = io.BytesIO(part)
         candidates = encodings.candidates(file)
@@ -43,6 +50,7 @@ def show(file: BinaryIO, overrides: Overrides, max_rows: int, *, cut: bool) -> d
             ) from None
         raise
     counted = accounting.count(table, PART_ROWS, max_rows)
+    times = _times_in_text(counted, part, size or 0) if part else _times_in_sheet(counted, table)
     partial = cut or not counted.whole
     shown = _table_json(table, overrides)
     return shown | {
@@ -50,10 +58,38 @@ def show(file: BinaryIO, overrides: Overrides, max_rows: int, *, cut: bool) -> d
         "encodings": [asdict(each) for each in candidates],
         "partial": partial,
         "counts": counts_json(counted.rows),
+        "headline": headline.of(shown, counted, times),
         "summary": _summary(counted.rows, partial),
         "others": _others(shown, counted.rows),
         "problem": None if partial else counted.problem,
     }
+
+
+def _length(file: BinaryIO) -> int:
+    """Return the length of the file, which is left at its beginning."""
+    length = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return length
+
+
+def _times_in_text(counted: Counted, part: bytes, size: int) -> float:
+    """Return how many times the rows that were counted are in the text: 1.0 if they are all.
+
+    part: the beginning of the text, in which the rows were counted.
+    size: the length of the text.
+    """
+    in_part = 1.0
+    if not counted.whole:
+        in_part = max(part.count(b"\n"), part.count(b"\r")) / counted.rows.total
+    return in_part * size / len(part)
+
+
+def _times_in_sheet(counted: Counted, table: reader.Table) -> float | None:
+    """Return how many times the rows that were counted are in the sheet; None if unknown."""
+    if counted.whole:
+        return 1.0
+    rows = next((each.rows for each in table.sheets if each.name == table.format.sheet), None)
+    return rows / counted.rows.total if rows else None
 
 
 def _summary(rows: Rows, partial: bool) -> str:

@@ -112,13 +112,14 @@ class Form:
         """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
-    def is_cut(self) -> bool:
-        """Tell whether the file is only the first part of one, by the field `size`.
+    def size_of_whole(self) -> int | None:
+        """Return the length, by the field `size`, of the file whose first part this is.
 
-        For a preview, a browser sends only the first part of a large file.
+        None if this is the whole file. For a preview, a browser sends only the first part of a
+        large file.
         """
         whole = whole_number(self._texts.get("size", "").strip()) or 0
-        return whole > self._length()
+        return whole if whole > self._length() else None
 
     def _length(self) -> int:
         return self.file.seek(0, os.SEEK_END)
@@ -194,6 +195,6 @@ class Uploads:
         """POST /api/preview: how an upload of this file would be read; nothing is stored."""
         with closing(Form()) as form, problems_of_files():
             limits = self._settings.upload
-            cut = form.is_cut()
+            size = form.size_of_whole()
             form.unpack(limits.max_megabytes)
-            return preview.show(form.file, form.overrides(), limits.max_rows, cut=cut)
+            return preview.show(form.file, form.overrides(), limits.max_rows, size=size)

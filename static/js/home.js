@@ -10,7 +10,7 @@ import { Upload } from "./parts/upload.js";
 wireMenus();
 const health = new Health(byId("health"));
 const batches = new Batches(byId("recent"));
-new Upload(byId("upload"), byId("dropzone"));
+new Upload(byId("upload"), byId("dropzone"), () => batches.refresh().catch(() => {}));
 
 // The message about a deleted batch is not shown again on a reload.
 if (new URLSearchParams(location.search).has("deleted")) history.replaceState(null, "", "/");

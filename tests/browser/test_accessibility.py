@@ -122,8 +122,10 @@ def test_all_by_keyboard(page, site, processes, tmp_path):
     press(page, "Tab", "Choose a CSV")
     page.keyboard.press("Space")
     expect(page.locator("#preview")).to_be_visible()
+    press(page, "Tab", "Change how the file is read")
+    page.keyboard.press("Enter")
     press(page, "Tab", "Address column")
-    press(page, "Tab", "Upload & process")
+    press(page, "Shift+Tab", "Upload & process")
     page.keyboard.press("Enter")
     page.wait_for_url("**/batches/1")
     await_completed(page)
@@ -159,8 +161,11 @@ def test_what_happens_is_announced(page, site):
     for name in ("status", "connection"):
         assert field(page, name).get_attribute("role") == "status"
     page.goto(site.url)
-    page.get_by_role("button", name="Upload & process").click()
-    expect(page.get_by_role("alert")).to_have_text("Choose a file, or paste addresses, first.")
+    for name in ("headline", "upload-state"):
+        expect(page.locator(f"#{name}")).to_have_attribute("role", "status")
+    choose(page, b"name\nAnn\n")
+    expect(page.get_by_role("alert")).to_contain_text("No email address was found in the file.")
+    expect(page.get_by_role("button", name="Upload & process")).to_be_disabled()
 
 
 def test_without_scripts_forms_and_numbers_still_work(open_page, site, processes):

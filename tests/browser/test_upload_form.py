@@ -2,11 +2,15 @@
 
 import re
 
+import pytest
 from playwright.sync_api import expect
 
 from harness.books import query
 from harness.browsing import REFUSED, await_completed, choose, field, list_of, upload
 from harness.files import csv_of, workbook
+from harness.polling import eventually
+
+CHANGE = "Change how the file is read"
 
 
 class TestUpload:
@@ -56,17 +60,20 @@ class TestUpload:
     def test_the_preview_shows_what_was_detected_and_each_guess_can_be_changed(self, page, site):
         page.goto(site.url)
         choose(page, "Nr;Müller;Kontakt\n1;Jörg;a@x.de\n2;b@x.de;c@x.de\n".encode("cp1252"))
+        expect(page.locator("#headline")).to_have_text("2 rows; addresses in Kontakt")
+        expect(page.locator("#headline strong")).to_have_text("Kontakt")
         expect(page.locator("#detected")).to_contain_text(
             "Read as CSV, cp1252, semicolon; addresses in column 3, “Kontakt”,"
             " because it has the most addresses. 2 rows: 2 emails."
         )
-        head = page.locator("#preview thead")
+        head = page.locator("#preview thead")  # the choices are open: a row has a second address
         expect(head.locator(".chosen")).to_have_text("Kontakt addresses")
         expect(page.locator("#preview tbody tr")).to_have_count(2)
         page.locator("#preview select[name=header]").select_option("none")
         expect(page.locator("#preview tbody tr")).to_have_count(3)
         page.get_by_label("Address column").select_option("2")
         expect(head.locator(".chosen")).to_have_text("Column 2 addresses")
+        expect(page.locator("#headline")).to_have_text("3 rows; addresses in column 2")
         page.get_by_label("Encoding").select_option("cp1251")
         expect(page.locator("#preview tbody")).to_contain_text("Jцrg")
         page.get_by_role("button", name="Detect again").click()
@@ -106,6 +113,9 @@ class TestUpload:
         page.goto(site.url)
         choose(page, content, "members.dat")
         detected = page.locator("#detected")
+        expect(page.locator("#headline")).to_have_text(
+            "3 rows; addresses in mail, several in some cells"
+        )
         expect(detected).to_contain_text("XLSX workbook, sheet “Members”; addresses in column 1")
         expect(detected).to_contain_text("3 rows: 4 emails.")
         expect(page.locator("#others")).to_contain_text(
@@ -114,7 +124,9 @@ class TestUpload:
         page.get_by_role("button", name="Take column 2, “private”, instead").click()
         expect(detected).to_contain_text("3 rows: 2 emails, 1 row without an address.")
         page.get_by_label("Sheet").select_option(label="Read me (1 row, 0 addresses)")
+        expect(page.locator("#headline")).to_have_text("No address found")
         expect(page.locator("#preview-problem")).to_contain_text("in the sheet 'Read me'")
+        expect(page.get_by_role("button", name="Upload & process")).to_be_disabled()
         page.get_by_role("button", name="Detect again").click()
         page.get_by_label("Several addresses in a cell").select_option("stay together")
         expect(detected).to_contain_text("3 rows: 3 emails.")
@@ -138,35 +150,124 @@ class TestUpload:
         expect(chosen).to_have_text("cp1251")
         expect(page.locator("#preview tbody")).to_contain_text("Иван")
 
-    def test_several_files_are_not_taken_for_one(self, page, site):
+    @pytest.mark.parametrize(
+        ("content", "is_open"),
+        [
+            (b"name,mail\nAnn,a@x.de\n", False),
+            (b"name,mail,private\nAnn,a@x.de,a@y.de\n", True),
+            ("Имя;Почта\nИван;a@x.de\n".encode("cp1251"), True),
+            (b"name\nAnn\n", True),
+            (workbook({"A": [["a@x.de"], ["b@x.de"]], "B": [["c@x.de"]]}), True),
+            (workbook({"A": [["a@x.de"], ["b@x.de"]], "B": [["Hello"]]}), False),
+        ],
+    )
+    def test_the_choices_are_open_if_there_is_one_to_make(self, page, site, content, is_open):
         page.goto(site.url)
-        event = page.evaluate_handle(
-            """() => {
-                const transfer = new DataTransfer();
-                transfer.items.add(new File(["a@x.de"], "one.csv"));
-                transfer.items.add(new File(["b@x.de"], "two.csv"));
-                return transfer;
-            }"""
-        )
-        page.dispatch_event("#recent", "drop", {"dataTransfer": event})
-        expect(page.locator("#upload-error")).to_contain_text("Drop them one by one")
-        expect(page.locator("#preview")).to_be_hidden()
+        choose(page, content)
+        expect(page.locator("#preview")).to_be_visible()
+        assert page.evaluate("change.open") == is_open
 
-    def test_a_file_can_be_dropped_anywhere(self, page, site):
+    def test_the_button_comes_with_the_preview(self, page, site):
         page.goto(site.url)
-        event = page.evaluate_handle(
+        button = page.get_by_role("button", name="Upload & process")
+        expect(page.locator("#upload")).to_have_attribute("data-live", "")
+        expect(button).to_be_hidden()
+        held = []
+        page.route("**/api/preview", lambda route: held.append(route))
+        choose(page, b"a@x.de\n")
+        expect(page.locator("#upload-state")).to_have_text("Reading the file…")
+        expect(button).to_be_hidden()
+        eventually(lambda: page.wait_for_timeout(1) or held)
+        held[0].continue_()
+        expect(button).to_be_enabled()
+        expect(page.locator("#upload-state")).to_be_empty()
+        expect(page.locator("#headline")).to_have_text("1 address")
+
+    def test_a_sample_list_is_there_for_the_first_try(self, page, site):
+        page.goto(site.url)
+        expect(page.locator(".intro")).to_contain_text("Nothing is sent to anybody.")
+        page.get_by_role("link", name="Try it with a sample list").click()
+        expect(page.locator("#chosen")).to_contain_text("Sample list.csv")
+        expect(page.locator("#headline")).to_have_text(
+            "33 rows; addresses in Email, several in some cells, 2 rows without, 1 duplicate,"
+            " 1 blank row"
+        )
+        page.get_by_role("button", name="Upload & process").click()
+        page.wait_for_url("**/batches/1")
+        page.goto(site.url)
+        expect(page.locator("#batches tbody tr")).to_have_count(1)
+        expect(page.locator("#sample")).to_have_count(0)
+
+    def test_texts_from_right_to_left_are_shown_so(self, page, site):
+        page.goto(site.url)
+        choose(page, "שם,דואל\nדנה (1),a@x.de\n".encode(), "רשימה.csv")
+        cell = page.locator("#preview tbody td").first
+        expect(cell).to_have_text("דנה (1)")
+        assert cell.evaluate("each => getComputedStyle(each).direction") == "rtl"
+        expect(page.locator("#chosen bdi")).to_have_text("רשימה.csv")
+
+    def test_each_of_several_files_becomes_a_batch(self, open_page, site):
+        page = open_page(allowed=REFUSED)
+        page.goto(site.url)
+        names = ["one.csv", "none.csv", "three.csv"]
+        contents = [b"a@x.de\n", b"name\nAnn\n", b"b@x.de\nc@x.de\n"]
+        page.set_input_files(
+            "#file",
+            [
+                {"name": name, "mimeType": "text/csv", "buffer": content}
+                for name, content in zip(names, contents, strict=True)
+            ],
+        )
+        expect(page.locator("#chosen")).to_have_text("3 files: each becomes a batch of its own")
+        expect(page.locator("#files li")).to_have_text(
+            ["one.csv (7 bytes)", "none.csv (9 bytes)", "three.csv (14 bytes)"]
+        )
+        expect(page.locator("#preview")).to_be_hidden()
+        page.evaluate(
             """() => {
-                const transfer = new DataTransfer();
-                transfer.items.add(new File(["a@x.de\\nb@x.de\\n"], "dropped.csv"));
-                return transfer;
+                const state = document.querySelector("#upload-state");
+                window.said = [];
+                new MutationObserver(() => window.said.push(state.textContent))
+                    .observe(state, { childList: true });
             }"""
         )
-        page.dispatch_event("#recent", "dragenter", {"dataTransfer": event})
-        expect(page.locator("#dropzone")).to_be_visible()
-        page.dispatch_event("#recent", "drop", {"dataTransfer": event})
-        expect(page.locator("#dropzone")).to_be_hidden()
-        expect(page.locator("#chosen")).to_contain_text("dropped.csv")
-        expect(page.locator("#preview tbody tr")).to_have_count(2)
+        page.get_by_role("button", name="Upload & process 3 files").click()
+        expect(page.locator("#upload-error")).to_have_text(
+            re.compile(r"^none\.csv: No email address was found in the file\.")
+        )
+        expect(page.locator("#upload-state")).to_have_text(
+            "2 files uploaded. The batches are in the list below."
+        )
+        rows = page.locator("#batches tbody .file")
+        expect(rows).to_have_text(["three.csv", "one.csv"])
+        said = page.evaluate("window.said")
+        begun = [n for n in (1, 2, 3) if any(each.startswith(f"{n} of 3 · ") for each in said)]
+        assert begun == [1, 2, 3]
+        assert query("SELECT filename, total_emails FROM batch ORDER BY id") == [
+            ("one.csv", 1),
+            ("three.csv", 2),
+        ]
+        choose(page, b"d@x.de\n")  # the form is ready for the next
+        expect(page.locator("#files")).to_be_hidden()
+        page.get_by_role("button", name="Upload & process", exact=True).click()
+        page.wait_for_url("**/batches/*")
+
+    def test_the_files_that_are_left_can_be_sent_after_a_cancel(self, page, site, elsewhere):
+        page.goto(site.url)
+        files = [
+            {"name": f"{n}.csv", "mimeType": "text/csv", "buffer": list_of(10_000)}
+            for n in range(1, 4)
+        ]
+        page.set_input_files("#file", files)
+        elsewhere.execute("BEGIN; LOCK TABLE email IN SHARE MODE")  # so that storing takes its time
+        page.get_by_role("button", name="Upload & process 3 files").click()
+        state = page.locator("#upload-state")
+        expect(state).to_have_text("1 of 3 · Sent; the rows are being stored…")
+        page.get_by_role("button", name="Cancel").click()
+        expect(state).to_have_text("Cancelled. If the batch was stored by then, it shows below.")
+        elsewhere.execute("COMMIT")
+        expect(page.locator("#files li")).to_have_count(3)
+        expect(page.get_by_role("button", name="Upload & process 3 files")).to_be_enabled()
 
     def test_addresses_can_be_pasted(self, page, site):
         page.goto(site.url)
@@ -180,13 +281,10 @@ class TestUpload:
     def test_what_is_wrong_with_a_file_is_said_at_the_file(self, open_page, site):
         page = open_page(allowed=REFUSED)
         page.goto(site.url)
-        page.get_by_role("button", name="Upload & process").click()
         error = page.locator("#upload-error")
-        expect(error).to_have_text("Choose a file, or paste addresses, first.")
         choose(page, b'a@x.de\n"' + b"b" * 200_000)
         expect(error).to_contain_text("Line 2: this can't be read as CSV")
-        page.get_by_role("button", name="Upload & process").click()
-        expect(error).to_contain_text("Line 2: this can't be read as CSV")
+        expect(page.get_by_role("button", name="Upload & process")).to_be_hidden()
         choose(page, b"a@x.de\n")
         expect(error).to_be_hidden()
         expect(page.locator("#preview tbody tr")).to_have_count(1)

@@ -1,6 +1,10 @@
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from runtime import phrases
+
+NOON = datetime(2026, 11, 28, 12, tzinfo=UTC)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,38 @@ def test_a_length_of_time_is_said_in_its_largest_unit(seconds, text):
 )
 def test_a_clock(seconds, text):
     assert phrases.clock(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("passed", "text"),
+    [
+        (timedelta(seconds=-5), "just now"),
+        (timedelta(seconds=59), "just now"),
+        (timedelta(seconds=60), "1 minute ago"),
+        (timedelta(minutes=59, seconds=59), "59 minutes ago"),
+        (timedelta(hours=1), "1 hour ago"),
+        (timedelta(hours=23, minutes=59), "23 hours ago"),
+        (timedelta(days=1), "yesterday"),
+        (timedelta(days=2), "2 days ago"),
+        (timedelta(days=6, hours=23), "6 days ago"),
+        (timedelta(days=7), "21 Nov 2026"),
+        (timedelta(days=61), "28 Sept 2026"),
+    ],
+)
+def test_a_time_that_has_passed(passed, text):
+    assert phrases.ago((NOON - passed).isoformat(), NOON) == text
+
+
+@pytest.mark.parametrize(
+    ("rate", "left", "text"),
+    [
+        (None, None, "42%"),
+        (0.0, None, "42% · 0/s"),
+        (1234.5, 12.9, "42% · 1,234/s · 0:12 left"),
+    ],
+)
+def test_a_pace_leaves_out_what_is_unknown(rate, left, text):
+    assert phrases.pace(42, 100, rate, left) == text
 
 
 def test_a_share_is_never_rounded_up_to_all():
@@ -69,18 +105,30 @@ def test_a_bar_without_anything_is_empty():
     assert phrases.share(1, 4) == 250.0
 
 
-def test_the_scripts_say_the_same(page, site):
+def test_the_scripts_say_the_same(open_page, site):
     numbers = [0, 1, 7, 59, 60, 3599, 3600, 3723, 90_000, 1_234_567]
+    days = [*range(9), *range(30, 400, 30)]
+    times = [NOON - timedelta(days=day, hours=hour) for day in days for hour in (0, 1, 5)]
+    times += [NOON - timedelta(minutes=minutes) for minutes in (-1, 0, 1, 2, 59, 61)]
+    page = open_page(timezone_id="UTC")
     page.goto(site.url)
     script = page.locator("script").get_attribute("src")
     said = page.evaluate(
-        """async ([path, numbers]) => {
-            const { clock, count, percent, proportion, rate, several } = await import(path);
+        """async ([path, numbers, times, now]) => {
+            const { ago, clock, count, pace, percent, proportion, rate, several } =
+                await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
-                                 proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9)];
-            return [...numbers.map(each), [rate(null), clock(null)]];
+                                 proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
+                                 pace(n, 1234567, n + 0.9, n)];
+            return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null)],
+                    ...times.map((time) => ago(time, Date.parse(now)))];
         }""",
-        [script.replace("home.js", "lib/format.js"), numbers],
+        [
+            script.replace("home.js", "lib/format.js"),
+            numbers,
+            [time.isoformat() for time in times],
+            NOON.isoformat(),
+        ],
     )
     assert said == [
         *(
@@ -91,10 +139,12 @@ def test_the_scripts_say_the_same(page, site):
                 phrases.proportion(n, 1_234_567),
                 phrases.rate(n + 0.9),
                 phrases.clock(n + 0.9),
+                phrases.pace(n, 1_234_567, n + 0.9, n),
             ]
             for n in numbers
         ),
-        [phrases.rate(None), phrases.clock(None)],
+        [phrases.rate(None), phrases.clock(None), phrases.pace(1, 2, None, None)],
+        *(phrases.ago(time.isoformat(), NOON) for time in times),
     ]
 
 

@@ -48,7 +48,7 @@ class TestHome:
         site.upload(b"a@x.de\n\n", filename="first.csv")
         site.upload(b"a@x.de\nb@x.de\n", filename="second.csv")
         document = page(site)
-        assert document.index("Upload &amp; process") < document.index("Recent Batches")
+        assert document.index("Upload &amp; process") < document.index("Recent batches")
         assert 'data-batch="2" data-revision="1" data-status="pending"' in document
         assert document.rindex("second.csv") < document.rindex("first.csv")
         assert "No worker is running" in text_of(document)

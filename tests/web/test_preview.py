@@ -43,6 +43,7 @@ def test_says_what_was_detected_and_stores_nothing(site):
             "furtherAddresses": 0,
             "withOtherAddresses": 0,
         },
+        "headline": {"before": "50 rows; addresses in ", "column": "Kontakt", "after": ""},
         "summary": "50 rows: 50 emails.",
         "others": None,
         "problem": None,
@@ -86,6 +87,72 @@ def test_counts_the_first_rows_of_a_long_file(site):
     shown = preview(site, csv_of(*(f"u{n}@x.de" for n in range(100_000)))).json
     assert shown["partial"] is True
     assert 50_000 <= shown["counts"]["emails"] < 60_000
+
+
+def headline(site, content, **texts):
+    """The first line of a preview, with its column in asterisks."""
+    line = preview(site, content, **texts).json["headline"]
+    column = "" if line["column"] is None else f"*{line['column']}*"
+    return f"{line['before']}{column}{line['after']}"
+
+
+@pytest.mark.parametrize(
+    ("rows", "line"),
+    [
+        (["Name,Mail", "Ann,a@x.de"], "1 row; addresses in *Mail*"),
+        (["Ann,a@x.de", "Bob,b@x.de"], "2 rows; addresses in *column 2*"),
+        (
+            ["Name,Mail", "Ann,a@x.de; b@x.de", "Bob,B@x.de", "Cid,", ",", "Eve,"],
+            "5 rows; addresses in *Mail*, several in some cells, 2 rows without, 1 duplicate,"
+            " 1 blank row",
+        ),
+        (["a@x.de", "b@x.de", "A@x.de", "c@x.de"], "4 addresses, with 1 duplicate"),
+        (["a@x.de; b@x.de", "Ann <c@x.de>"], "3 addresses"),
+        (["a@x.de"], "1 address"),
+        (["mail", "a@x.de"], "1 row; addresses in *mail*"),
+        (["name", "Ann"], "No address found"),
+        (["Name,Mail" + "l" * 80, "Ann,a@x.de"], f"1 row; addresses in *Mail{'l' * 55}…*"),
+    ],
+)
+def test_begins_with_what_a_person_needs(site, rows, line):
+    assert headline(site, csv_of(*rows)) == line
+
+
+class TestEstimate:
+    """Of the rows of a large file, by its beginning."""
+
+    def test_by_the_size_of_the_whole_file(self, site):
+        lines = ["Name,Mail", *(f"Ann,user{n:05}@x.de" for n in range(20_000))]
+        lines[100:300] = ["Ann,"] * 200
+        lines[500] = lines[499]
+        content = csv_of(*lines)
+        part = content[: len(content) // 2]
+        line = headline(site, part, size=str(len(content)))
+        assert line == "About 20,000 rows; addresses in *Mail*, 400 rows without, some duplicates"
+
+    def test_of_more_rows_than_are_counted(self, site):
+        content = csv_of(*(f"{n}@x.de" for n in range(100_000)))
+        assert headline(site, content) == "About 100,000 addresses"
+
+    def test_of_a_part_without_any_address(self, site):
+        shown = preview(site, b"id,name\n" + b"1,Ann\n" * 100, size="100000").json
+        assert shown["headline"]["before"] == "No address in the first part of the file"
+        assert shown["problem"] is None  # because there may be some in the rest
+
+    @pytest.mark.parametrize(
+        ("sheets", "line"),
+        [
+            (("Members",), "More than 50,000 rows; addresses in *mail*, some rows without"),
+            (
+                ("Members", "Read me"),
+                "About 70,000 rows; addresses in *mail*, 18,000 rows without",
+            ),
+        ],
+    )
+    def test_of_a_large_sheet(self, site, sheets, line):
+        rows = [["name", "mail"], *(["Ann", f"u{n}@x.de" if n % 4 else ""] for n in range(70_000))]
+        content = workbook(dict(zip(sheets, [rows, [["Hello"]]], strict=False)))
+        assert headline(site, content) == line
 
 
 def test_says_that_no_address_is_there(site):

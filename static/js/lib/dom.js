@@ -17,6 +17,15 @@ export function setStatus(root, status) {
   setText(root, "status", status).dataset.status = status;
 }
 
+// Return a new element; `dir` is auto for a text of unknown direction.
+export function element(name, text, className = "", dir = "") {
+  const made = document.createElement(name);
+  made.textContent = text;
+  if (className) made.className = className;
+  if (dir) made.dir = dir;
+  return made;
+}
+
 // Show an error message in its element; an empty message hides the element.
 export function complain(element, message) {
   write(element, message);

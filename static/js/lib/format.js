@@ -8,6 +8,7 @@ const times = new Intl.DateTimeFormat(LOCALE, {
   day: "numeric", month: "short", year: "numeric",
   hour: "2-digit", minute: "2-digit", timeZoneName: "short",
 });
+const days = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", year: "numeric" });
 const UNKNOWN = "–";
 
 export const count = (number) => integers.format(number);
@@ -47,3 +48,24 @@ export function size(bytes) {
 
 // The date and time in the browser's time zone, which is named: 28 Nov 2026, 11:43 CET.
 export const localTime = (iso) => times.format(new Date(iso));
+
+// A time as seen from `now`, in milliseconds: just now, 3 minutes ago; after a week, its day.
+export function ago(iso, now) {
+  const then = new Date(iso);
+  const minutes = Math.floor((now - then) / 60_000);
+  if (minutes < 1) return "just now";
+  if (minutes < 60) return `${several(minutes, "minute")} ago`;
+  const hours = Math.floor(minutes / 60);
+  if (hours < 24) return `${several(hours, "hour")} ago`;
+  const passed = Math.floor(hours / 24);
+  if (passed < 7) return passed === 1 ? "yesterday" : `${passed} days ago`;
+  return days.format(then);
+}
+
+// How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.
+export function pace(done, total, perSecond, secondsLeft) {
+  const parts = [`${percent(done, total)}%`];
+  if (perSecond !== null) parts.push(rate(perSecond));
+  if (secondsLeft !== null) parts.push(`${clock(secondsLeft)} left`);
+  return parts.join(" · ");
+}

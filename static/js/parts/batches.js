@@ -1,26 +1,30 @@
-// The card "Recent Batches": a live table, filtered by the form above it.
+// The card "Recent batches": a live table, filtered by the form above it.
 
 import { getJson, snapshotOf } from "../lib/api.js";
-import {
-  complain, copyOf, localize, oncePerFrame, setStatus, setText, showWhen,
-} from "../lib/dom.js";
-import { count, localTime, percent } from "../lib/format.js";
-import { drawBar } from "./bar.js";
-import { isStill, showPace } from "./pace.js";
+import { complain, oncePerFrame, showWhen } from "../lib/dom.js";
+import { localTime } from "../lib/format.js";
+import { fill, idOf, rowOf, showAge, showPace } from "./batch_row.js";
+import { Order } from "./order.js";
+import { isStill } from "./pace.js";
 
 // The time from a snapshot that may change which batches belong in the list to its next request.
 const RELIST_MS = 1000;
 // The time from the last key press in the form to the request.
 const TYPING_MS = 150;
+// The time between two looks at how long ago the batches were uploaded.
+const AGES_MS = 30_000;
 
 export class Batches {
   #card;
   #table;
   #body;
+  #template;
   #form;
   #more;
   #changed = new Map(); // snapshots to be drawn, by batch id
-  #heard = new WeakMap(); // the time of a batch's newest snapshot, by row
+  #newest = new WeakMap(); // a batch's newest snapshot and its time, by row
+  #order;
+  #ahead; // how far this clock is ahead of the server's, in milliseconds
   #draw = oncePerFrame(() => this.#drawChanged());
   #relist = 0;
   #asking = 0;
@@ -30,9 +34,12 @@ export class Batches {
     this.#card = card;
     this.#table = card.querySelector("table");
     this.#body = this.#table.tBodies[0];
+    this.#template = card.querySelector("template");
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
-    localize(card);
+    this.#order = new Order(this.#table);
+    this.#ahead = Date.now() - Date.parse(card.dataset.now);
+    for (const time of card.querySelectorAll("time")) time.title = localTime(time.dateTime);
     this.#form.addEventListener("submit", (event) => {
       event.preventDefault();
       this.#applyFilter();
@@ -46,6 +53,7 @@ export class Batches {
       if (seen.isIntersecting && !this.#more.hidden && this.#older) this.#showOlder();
     }).observe(this.#more);
     setInterval(() => this.#markStill(), 1000);
+    setInterval(() => this.#showAges(this.#body.rows), AGES_MS);
   }
 
   get #filter() {
@@ -94,19 +102,34 @@ export class Batches {
     const same = this.#card.dataset.filter === text || this.#card.dataset.filter === undefined;
     this.#card.dataset.filter = text;
     const last = batches.at(-1)?.id ?? 0;
-    const below = same && next ? [...this.#body.rows].filter((row) => this.#id(row) < last) : [];
-    const rows = [...batches.map((batch) => this.#rowOf(batch)), ...below];
+    const below = same && next ? [...this.#body.rows].filter((row) => idOf(row) < last) : [];
+    const rows = this.#inOrder([...batches.map((batch) => this.#rowFor(batch)), ...below]);
     // Replacing rows would lose the keyboard's focus.
     if (rows.length !== this.#body.rows.length || rows.some((row, i) => row !== this.#body.rows[i])) {
       this.#body.replaceChildren(...rows);
     }
+    this.#showAges(rows);
     if (below.length === 0) this.#follow(next, filter);
     this.#showEmpty(filter.size > 0);
+  }
+
+  // Return the rows, newest first, as they are to be shown: if a person has sorted them, those that
+  // are there stay in their places, and the others follow.
+  #inOrder(rows) {
+    if (this.#order.isDefault) return rows;
+    const there = [...this.#body.rows].filter((row) => rows.includes(row));
+    return [...there, ...rows.filter((row) => !there.includes(row))];
+  }
+
+  #showAges(rows) {
+    const now = Date.now() - this.#ahead;
+    for (const row of rows) showAge(row, now);
   }
 
   #showEmpty(filtered) {
     const empty = this.#body.rows.length === 0;
     this.#table.hidden = empty;
+    this.#form.hidden &&= empty; // nothing is there to be found
     this.#card.querySelector("#no-batches").hidden = !empty;
     showWhen(this.#card, "filtered", filtered);
     showWhen(this.#card, "unfiltered", !filtered);
@@ -124,7 +147,9 @@ export class Batches {
     this.#more.hidden = true; // so that nobody asks twice
     try {
       const { batches, next } = await this.#ask(searchParams);
-      this.#body.append(...batches.map((batch) => this.#rowOf(batch)));
+      const rows = batches.map((batch) => this.#rowFor(batch));
+      this.#body.append(...rows);
+      this.#showAges(rows);
       this.#follow(next, searchParams);
       this.#older = true;
     } catch (error) {
@@ -133,39 +158,20 @@ export class Batches {
     }
   }
 
-  #id(row) {
-    return Number(row.dataset.batch);
-  }
-
   #row(batchId) {
     return this.#body.querySelector(`tr[data-batch="${batchId}"]`);
   }
 
-  #rowOf(batch) {
-    let row = this.#row(batch.id);
-    if (!row) {
-      row = copyOf(this.#card.querySelector("template"));
-      row.dataset.batch = batch.id;
-      row.dataset.revision = 0;
-      setText(row, "filename", batch.filename).href = `${this.#card.dataset.page}${batch.id}`;
-      setText(row, "created", localTime(batch.createdAt)).dateTime = batch.createdAt;
-      setText(row, "by", batch.uploadedBy ? ` by ${batch.uploadedBy}` : "");
-      setText(row, "rows", count(batch.rows.total));
-    }
+  #rowFor(batch) {
+    const { page } = this.#card.dataset;
+    const row = this.#row(batch.id) ?? rowOf(batch, this.#template, page);
     if (batch.revision >= Number(row.dataset.revision)) this.#fill(row, snapshotOf(batch));
     return row;
   }
 
   #fill(row, snapshot) {
-    const { revision, status, processed, failed, total, verdicts } = snapshot;
-    row.dataset.revision = revision;
-    row.dataset.status = status;
-    this.#heard.set(row, performance.now());
-    drawBar(row.querySelector(".bar"), total, verdicts);
-    setText(row, "percent", `${percent(processed, total)}%`);
-    setText(row, "failed", failed ? `${count(failed)} failed` : "");
-    setStatus(row, status);
-    showPace(row, snapshot);
+    this.#newest.set(row, { snapshot, at: performance.now() });
+    fill(row, snapshot, this.#template);
   }
 
   // Takes a snapshot of any batch, whether the table has it or not.
@@ -197,8 +203,7 @@ export class Batches {
 
   // Return whether a batch that isn't in the table may belong there.
   #belongs(batchId) {
-    const [newest] = this.#body.rows;
-    return this.#filter.size > 0 || !newest || batchId > this.#id(newest);
+    return this.#filter.size > 0 || [...this.#body.rows].every((row) => batchId > idOf(row));
   }
 
   #relistSoon() {
@@ -207,7 +212,8 @@ export class Batches {
 
   #markStill() {
     for (const row of this.#body.querySelectorAll('tr[data-status="processing"]')) {
-      if (isStill(this.#heard.get(row) ?? 0)) showPace(row, { rate: 0 });
+      const { snapshot, at } = this.#newest.get(row) ?? {};
+      if (snapshot && isStill(at)) showPace(row, { ...snapshot, rate: 0, secondsLeft: null });
     }
   }
 }

@@ -1,7 +1,7 @@
 // The preview of a file or text: its first rows, and how the server reads it, which a person can change.
 
 import { Cancelled, postForm } from "../lib/api.js";
-import { complain, showWhen, write } from "../lib/dom.js";
+import { complain, element, showWhen, write } from "../lib/dom.js";
 import { count, several } from "../lib/format.js";
 
 // The bytes of a text that are sent.
@@ -17,17 +17,16 @@ async function partOf(file) {
   return WHOLE.includes(start) ? file : file.slice(0, PART_BYTES);
 }
 
-function element(name, text, className) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
-}
-
 function optionOf(value, text) {
   const made = element("option", text);
   made.value = value;
   return made;
+}
+
+// Return whether there is something that a person had better decide.
+function isOpenQuestion({ encodings, others, problem, sheets }) {
+  const withAddresses = sheets.filter(({ addresses }) => addresses > 0);
+  return Boolean(encodings.length > 0 || others || problem || withAddresses.length > 1);
 }
 
 export class Preview {
@@ -36,11 +35,14 @@ export class Preview {
   #onChange;
   #selects;
   #detect;
+  #change; // what encloses the choices
+  #line; // the first line, which stands above the box with its problem
+  #problem;
   #chosen = {}; // a person's choices, by field; the server detects the rest
   #abort = new AbortController();
 
   // Calls onChange() after a person changed a guess.
-  constructor(box, url, onChange) {
+  constructor({ box, line, problem }, url, onChange) {
     this.#box = box;
     this.#url = url;
     this.#onChange = onChange;
@@ -48,6 +50,9 @@ export class Preview {
       FIELDS.map((name) => [name, box.querySelector(`select[name=${name}]`)]),
     );
     this.#detect = box.querySelector("#detect");
+    this.#change = box.querySelector("#change");
+    this.#line = line;
+    this.#problem = problem;
     for (const [name, select] of Object.entries(this.#selects)) {
       select.addEventListener("change", () => this.#choose(name, select.value));
     }
@@ -67,11 +72,30 @@ export class Preview {
     });
   }
 
+  get isShown() {
+    return !this.#box.hidden;
+  }
+
+  // Whether what is shown would be refused if it were uploaded.
+  get hasProblem() {
+    return !this.#problem.hidden;
+  }
+
+  get hasChoices() {
+    return Object.keys(this.#chosen).length > 0;
+  }
+
+  disable(disabled) {
+    this.#box.disabled = disabled || this.#box.hidden;
+  }
+
   // Hide the preview and forget the choices for the last file.
   clear() {
     this.#abort.abort();
     this.#chosen = {};
     this.#box.hidden = this.#box.disabled = true;
+    write(this.#line, "");
+    complain(this.#problem, "");
   }
 
   // Add a person's choices to a form.
@@ -110,7 +134,7 @@ export class Preview {
 
   #draw(found) {
     const focused = document.activeElement;
-    const { kind, sheets, counts, others, problem, text, why, summary } = found;
+    const { kind, sheets, counts, headline, others, problem, text, why, summary } = found;
     const when = {
       csv: kind === "csv",
       text: found.encoding !== null,
@@ -120,12 +144,14 @@ export class Preview {
     };
     for (const [name, shown] of Object.entries(when)) showWhen(this.#box, name, shown);
     this.#fill(found);
-    this.#detect.hidden = Object.keys(this.#chosen).length === 0;
-    write(
-      this.#box.querySelector("#detected"),
-      `Read as ${text}${why ? `, ${why}` : ""}.${problem ? "" : ` ${summary}`}`,
-    );
-    complain(this.#box.querySelector("#preview-problem"), problem ?? "");
+    this.#detect.hidden = !this.hasChoices;
+    const column = headline.column === null ? "" : element("strong", headline.column, "", "auto");
+    this.#line.replaceChildren(headline.before, column, headline.after);
+    this.#line.toggleAttribute("data-bad", Boolean(problem));
+    complain(this.#problem, problem ?? "");
+    const detected = this.#box.querySelector("#detected");
+    detected.hidden = Boolean(problem);
+    write(detected, `Read as ${text}${why ? `, ${why}` : ""}. ${summary}`);
     const offer = this.#box.querySelector("#others");
     offer.hidden = !others;
     if (others) {
@@ -137,6 +163,8 @@ export class Preview {
     }
     this.#drawEncodings(found);
     this.#drawRows(found);
+    if (isOpenQuestion(found)) this.#change.open = true;
+    else if (this.#box.hidden) this.#change.open = false;
     this.#box.hidden = this.#box.disabled = false;
     this.#scrollToColumn();
     if (!focused.isConnected) this.#refocus(focused);
@@ -156,6 +184,7 @@ export class Preview {
     const button = [...this.#box.querySelectorAll(`button[name="${name}"]`)].find(
       (each) => each.value === value,
     );
+    this.#change.open ||= !button; // a select in it is to be reached
     (button ?? this.#selects[name])?.focus({ preventScroll: true });
   }
 
@@ -203,7 +232,7 @@ export class Preview {
       button.value = each.encoding;
       button.setAttribute("aria-pressed", String(each.encoding === encoding));
       const line = document.createElement("li");
-      line.append(button, " ", element("span", each.texts.join(" · ")));
+      line.append(button, " ", element("span", each.texts.join(" · "), "", "auto"));
       return line;
     });
     box.querySelector("ul").replaceChildren(...lines);
@@ -215,7 +244,7 @@ export class Preview {
     const classOf = (index) => (index === column ? "chosen" : "");
     const heads = shown.map(({ index, name }) => {
       const unnamed = kind === "list" ? "Address" : `Column ${index}`;
-      const head = element("th", name ?? unnamed, classOf(index));
+      const head = element("th", name ?? unnamed, classOf(index), "auto");
       head.scope = "col";
       if (index === column && kind !== "list") head.append(" ", element("span", "addresses", "badge"));
       return head;
@@ -228,7 +257,8 @@ export class Preview {
       const head = element("th", "", "line");
       head.scope = "row";
       head.append(this.#numberOf(line, kind));
-      row.append(head, ...shown.map(({ index }) => element("td", cells[index - 1] ?? "", classOf(index))));
+      const cellOf = ({ index }) => element("td", cells[index - 1] ?? "", classOf(index), "auto");
+      row.append(head, ...shown.map(cellOf));
       return row;
     };
     this.#box.querySelector("thead tr").replaceChildren(corner, ...heads);

@@ -1,160 +1,197 @@
-// The card "Upload a list": choose, drop or paste a list; see its preview; send it.
+// The card "Upload a list": choose, drop or paste a list; see its preview; send it. Several files are
+// sent one after another.
 
-import { Cancelled, upload } from "../lib/api.js";
-import { complain, write } from "../lib/dom.js";
-import { clock, size } from "../lib/format.js";
+import { Cancelled } from "../lib/api.js";
+import { complain, element, write } from "../lib/dom.js";
+import { several, size } from "../lib/format.js";
+import { DropZone } from "./drop.js";
 import { Preview } from "./preview.js";
+import { Sending } from "./sending.js";
 
 // The time from the last key press in the text to its preview.
 const TYPING_MS = 400;
-const SEVERAL = "Each file becomes a batch of its own. Drop them one by one, and upload each.";
 
-// Show a zone over the whole page while a file is dragged over it.
-function wireDrop(zone, isBusy, onFiles) {
-  const hasFile = (event) => event.dataTransfer?.types.includes("Files") && !isBusy();
-  addEventListener("dragenter", (event) => {
-    if (hasFile(event)) zone.hidden = false;
-  });
-  addEventListener("dragover", (event) => {
-    if (hasFile(event)) event.preventDefault(); // or the browser opens the file itself
-  });
-  addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) zone.hidden = true; // the pointer left the window
-  });
-  addEventListener("drop", (event) => {
-    zone.hidden = true;
-    if (!hasFile(event)) return;
-    event.preventDefault();
-    onFiles(event.dataTransfer.files);
-  });
+// Show a file's name, which may be written from right to left, and its size.
+function showFile(place, { name, size: bytes }) {
+  place.replaceChildren(element("bdi", name), ` (${size(bytes).replace(" ", "\u00a0")})`);
+  return place;
 }
 
 export class Upload {
   #form;
   #preview;
+  #sending;
+  #onStored;
   #elements;
   #prompt; // the label while no file is chosen
-  #file = null;
+  #label; // the text of the button
+  #files = [];
   #busy = false;
   #typing = 0;
 
-  constructor(form, zone) {
+  // Calls onStored() after several files were sent.
+  constructor(form, zone, onStored) {
     const byId = (id) => form.querySelector(`#${id}`);
     this.#form = form;
-    this.#preview = new Preview(byId("preview"), form.dataset.preview, () => this.#look());
+    this.#onStored = onStored;
+    const places = {
+      box: byId("preview"), line: byId("headline"), problem: byId("preview-problem"),
+    };
+    this.#preview = new Preview(places, form.dataset.preview, () => this.#look());
+    this.#sending = new Sending(form, byId("upload-progress"), byId("upload-state"));
     this.#elements = {
       input: byId("file"),
       chosen: byId("chosen"),
+      list: byId("files"),
       text: byId("text"),
       error: byId("upload-error"),
-      bar: byId("upload-progress"),
+      actions: byId("upload-actions"),
+      submit: form.querySelector("[type=submit]"),
       state: byId("upload-state"),
       cancel: byId("cancel-upload"),
     };
-    const { input, chosen, text } = this.#elements;
+    const { input, chosen, text, cancel, submit } = this.#elements;
     this.#prompt = chosen.textContent;
+    this.#label = submit.textContent;
+    input.multiple = true; // without scripts, the form takes one file
     form.addEventListener("submit", (event) => this.#submit(event));
-    input.addEventListener("change", () => this.#choose(input.files[0]));
+    input.addEventListener("change", () => this.#choose([...input.files]));
     text.addEventListener("input", () => this.#paste());
-    wireDrop(zone, () => this.#busy, (dropped) => {
+    cancel.addEventListener("click", () => this.#sending.cancel());
+    byId("sample")?.addEventListener("click", (event) => this.#trySample(event));
+    new DropZone(zone, () => this.#busy, (files) => {
       input.value = "";
-      this.#choose(dropped.length === 1 ? dropped[0] : null);
-      if (dropped.length > 1) complain(this.#elements.error, SEVERAL);
+      this.#choose(files);
     });
     // A browser keeps the file or the text over a reload.
-    if (input.files[0]) this.#choose(input.files[0]);
-    else if (text.value.trim()) this.#look();
+    this.#choose([...input.files]);
+    if (text.value.trim()) this.#look();
+  }
+
+  // Show as much of the row with the button as there is use for.
+  #act(state, { ready = false } = {}) {
+    const { actions, submit } = this.#elements;
+    write(this.#elements.state, state);
+    submit.hidden = !ready;
+    submit.disabled = this.#preview.hasProblem;
+    actions.hidden = !ready && !state;
+    this.#form.dataset.live = ""; // until then, the row is hidden by the style
   }
 
   async #look() {
     const { text, error } = this.#elements;
     complain(error, "");
+    this.#act("Reading the file…", { ready: this.#preview.isShown });
     try {
-      await this.#preview.show({ file: this.#file, text: text.value });
+      await this.#preview.show({ file: this.#files[0], text: text.value });
+      this.#act("", { ready: true });
     } catch (problem) {
-      if (!(problem instanceof Cancelled)) complain(error, problem.message);
+      if (problem instanceof Cancelled) return;
+      // It is of another file or text, unless a choice was made, which must have a way back.
+      if (!this.#preview.hasChoices) this.#preview.clear();
+      this.#act("", { ready: this.#preview.isShown });
+      complain(error, problem.message);
     }
   }
 
-  #choose(file) {
-    const { chosen, text, error, state } = this.#elements;
+  #choose(files) {
+    const { chosen, list, text, error, submit } = this.#elements;
     this.#preview.clear();
-    this.#file = file ?? null;
-    write(chosen, file ? `${file.name} (${size(file.size).replace(" ", "\u00a0")})` : this.#prompt);
-    write(state, "");
+    this.#files = files;
+    const many = files.length > 1;
+    const names = many ? files : [];
+    list.hidden = !many;
+    list.replaceChildren(...names.map((file) => showFile(document.createElement("li"), file)));
+    write(submit, many ? `${this.#label} ${several(files.length, "file")}` : this.#label);
     complain(error, "");
-    if (!file) return;
+    this.#act("", { ready: many });
+    if (files.length === 0) {
+      write(chosen, this.#prompt);
+      return;
+    }
     text.value = "";
-    const { maxMegabytes } = this.#form.dataset;
-    if (file.size > maxMegabytes * 1e6) {
-      complain(error, `The file is larger than ${maxMegabytes} MB. Split it into smaller ones.`);
-      this.#file = null;
+    if (many) {
+      write(chosen, `${several(files.length, "file")}: each becomes a batch of its own`);
+      return;
+    }
+    showFile(chosen, files[0]);
+    const tooLarge = this.#sending.tooLarge(files[0]);
+    if (tooLarge) {
+      this.#files = [];
+      complain(error, tooLarge);
     } else {
       this.#look();
     }
   }
 
+  // The preview of the text before stays until there is one of this text.
   #paste() {
     const { input, text } = this.#elements;
     clearTimeout(this.#typing);
-    this.#choose(null);
+    if (this.#files.length > 0 || !text.value.trim()) this.#choose([]);
     input.value = "";
     if (text.value.trim()) this.#typing = setTimeout(() => this.#look(), TYPING_MS);
   }
 
-  #setBusy(busy) {
-    const { bar, cancel } = this.#elements;
-    this.#busy = busy;
-    bar.hidden = cancel.hidden = !busy;
-    const fields = this.#form.querySelectorAll("input, select, textarea, #detect, [type=submit]");
-    for (const each of fields) each.disabled = busy;
-    if (busy) bar.value = 0;
-  }
-
-  // Return a function that shows how far the upload is, how fast, and the time that is left.
-  #progress() {
-    const { bar, state } = this.#elements;
-    const began = performance.now();
-    return (sent, total) => {
-      bar.value = total ? sent / total : 0;
-      if (sent >= total) {
-        write(state, "Sent; the rows are being stored…");
-        bar.removeAttribute("value"); // the time that this takes is unknown
-        return;
-      }
-      const perSecond = sent / Math.max((performance.now() - began) / 1000, 0.001);
-      const left = clock(Math.ceil((total - sent) / perSecond));
-      write(state, `${size(sent)} of ${size(total)}, ${size(perSecond)}/s, ${left} left`);
-    };
-  }
-
-  #submit(event) {
-    const { text, error } = this.#elements;
+  async #trySample(event) {
+    const link = event.currentTarget;
     event.preventDefault();
-    if (this.#file || text.value.trim()) this.#send();
-    else if (error.hidden) complain(error, "Choose a file, or paste addresses, first.");
+    try {
+      const answer = await fetch(link.href);
+      this.#choose([new File([await answer.blob()], link.download)]);
+    } catch {
+      location.assign(link.href); // the browser says what is wrong
+    }
   }
 
-  async #send() {
-    const { text, error, state, cancel } = this.#elements;
-    const body = this.#preview.addTo(new FormData());
-    if (this.#file) body.append("file", this.#file);
-    else body.append("text", text.value);
-    const abort = new AbortController();
-    cancel.onclick = () => abort.abort();
-    this.#setBusy(true);
+  #setBusy(busy) {
+    const { input, text, submit, cancel } = this.#elements;
+    this.#busy = busy;
+    cancel.hidden = !busy;
+    this.#preview.disable(busy);
+    input.disabled = text.disabled = busy;
+    submit.disabled = busy || this.#preview.hasProblem;
+  }
+
+  async #submit(event) {
+    event.preventDefault();
+    const { text, error } = this.#elements;
+    if (this.#files.length === 0 && !text.value.trim()) {
+      complain(error, "Choose a file, or paste addresses, first.");
+      return;
+    }
     complain(error, "");
+    this.#setBusy(true);
+    await (this.#files.length > 1 ? this.#sendAll() : this.#sendOne());
+    this.#setBusy(false);
+  }
+
+  async #sendOne() {
+    const { text, error } = this.#elements;
+    const body = this.#preview.addTo(new FormData());
+    if (this.#files.length > 0) body.append("file", this.#files[0]);
+    else body.append("text", text.value);
     try {
-      const options = { onProgress: this.#progress(), signal: abort.signal };
-      const { batchId } = await upload(this.#form.dataset.api, body, options);
+      const { batchId } = await this.#sending.send(body);
       location.assign(`${this.#form.dataset.batches}${batchId}`);
-      write(state, "Stored.");
+      this.#act("Stored.", { ready: true });
     } catch (problem) {
       const cancelled = problem instanceof Cancelled;
-      write(state, cancelled ? problem.message : "");
+      this.#act(cancelled ? problem.message : "", { ready: true });
       if (!cancelled) complain(error, problem.message);
-    } finally {
-      this.#setBusy(false);
     }
+  }
+
+  async #sendAll() {
+    const { input, error } = this.#elements;
+    const { stored, failures, left, message } = await this.#sending.sendAll(this.#files);
+    input.value = "";
+    this.#choose(left);
+    const files = several(stored, "file");
+    this.#act(message || `${files} uploaded. The batches are in the list below.`, {
+      ready: left.length > 1,
+    });
+    complain(error, failures.join("\n"));
+    this.#onStored();
   }
 }

@@ -1,0 +1,99 @@
+"""The first line of a preview: how many rows a file has, and where their addresses are."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from batches.accounting import Counted, Rows
+from runtime import phrases
+
+# The most characters of a column's name.
+MAX_NAME = 60
+
+
+def of(shown: dict[str, Any], counted: Counted, times: float | None) -> dict[str, str | None]:
+    """Return the line in three texts, to be shown with nothing between them.
+
+    `before` and `after` are around `column`, which is the name of the address column; None if the
+    file has no columns or no address.
+
+    shown: the preview's format and columns.
+    times: how many times the rows that were counted are in the file: 1.0 if they are all, None if
+        unknown.
+    """
+    numbers = _Numbers(times)
+    if counted.problem is not None:
+        where = "found" if numbers.exact else "in the first part of the file"
+        return {"before": f"No address {where}", "column": None, "after": ""}
+    rows = counted.rows
+    if shown["kind"] == "list" or (shown["header"] is None and len(shown["columns"]) == 1):
+        addresses = numbers.whole(rows.emails + rows.duplicates, "address", "addresses")
+        duplicates = numbers.duplicates(rows.duplicates)
+        after = f", with {duplicates}" if duplicates else ""
+        return {"before": addresses, "column": None, "after": after}
+    before = f"{numbers.whole(rows.total, 'row', 'rows')}; addresses in "
+    return {"before": before, "column": _column(shown), "after": _listed(_more(rows, numbers))}
+
+
+def _more(rows: Rows, numbers: _Numbers) -> list[str]:
+    return [
+        "several in some cells" if rows.further else "",
+        numbers.part(rows.without_address, "row without", "rows without"),
+        numbers.duplicates(rows.duplicates),
+        numbers.part(rows.blank, "blank row", "blank rows"),
+    ]
+
+
+def _listed(texts: list[str]) -> str:
+    return "".join(f", {text}" for text in texts if text)
+
+
+def _column(shown: dict[str, Any]) -> str:
+    """Return the name of the address column in its header, or `column 2` if it has none."""
+    column = shown["column"]
+    name = next((each["name"] for each in shown["columns"] if each["index"] == column), None)
+    return phrases.shorten(name, MAX_NAME) if name else f"column {column}"
+
+
+def _rounded(number: float) -> int:
+    """Return the number with two significant digits."""
+    return int(float(f"{number:.2g}"))
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """Numbers of rows as words, estimated from those that were counted.
+
+    times: as for of().
+    """
+
+    times: float | None
+
+    @property
+    def exact(self) -> bool:
+        return self.times == 1.0
+
+    def whole(self, number: int, *names: str) -> str:
+        """Return the number of all rows; where it is unknown, several ten thousand are counted."""
+        if self.exact:
+            return phrases.several(number, *names)
+        if self.times is None:
+            return f"More than {phrases.several(number - number % 10_000, *names)}"
+        return f"About {phrases.several(_rounded(number * self.times), *names)}"
+
+    def part(self, number: int, name: str, plural: str) -> str:
+        """Return a number of some of the rows; empty if there are none."""
+        if not number:
+            return ""
+        if self.times is None:
+            return f"some {plural}"
+        return phrases.several(
+            number if self.exact else _rounded(number * self.times), name, plural
+        )
+
+    def duplicates(self, number: int) -> str:
+        """Return a number of duplicates. Those in the rest of a file can't be estimated."""
+        if not number:
+            return ""
+        return phrases.several(number, "duplicate") if self.exact else "some duplicates"
