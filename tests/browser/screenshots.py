@@ -17,9 +17,9 @@ from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwr
 
 from harness import chromium
 from harness.browsing import await_completed, choose, field, is_live
-from harness.config import ROOT, write_config
+from harness.config import ROOT, copy_project, write_config
 from harness.polling import eventually
-from harness.processes import Process
+from harness.processes import Running
 from harness.site import Site
 
 DOCS = ROOT / "docs"
@@ -83,7 +83,7 @@ class Studio:
         page.screenshot(path=DOCS / f"{name}.png", full_page=whole)
         print(f"docs/{name}.png", flush=True)  # noqa: T201
 
-    def take_all(self, app: Process, start_worker: Callable[[], Process]) -> None:
+    def take_all(self, app: Running, start_worker: Callable[[], Running]) -> None:
         """All pictures, in the order of what happens."""
         self._take_upload()
         for name in ("spring.csv", "people.csv", "autumn.csv"):
@@ -124,6 +124,16 @@ class Studio:
             self.take("uploading", page, whole=True)
             page.get_by_role("button", name="Cancel").click()
             network.send("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+            choose(page, b"Name;City\nAnna;Paris\nBob;Bonn\n", "people.csv")
+            expect(page.locator("#headline")).to_have_text("No address found")
+            self.take("no-address", page)
+            files = [
+                {"name": f"{name}.csv", "mimeType": "text/csv", "buffer": people(500)}
+                for name in ("spring", "autumn")
+            ]
+            page.set_input_files("#file", files)
+            expect(page.locator("#files li")).to_have_count(2)
+            self.take("several-files", page)
             choose(page, b'a\n"' + b"b" * 150_000, "wrong.csv")
             expect(page.locator("#upload-error")).to_be_visible()
             self.take("refused", page)
@@ -134,6 +144,10 @@ class Studio:
             expect(field(page, "percent")).to_have_text(re.compile(r"[4-9]\d%"), timeout=90_000)
             self.take("running", page)
             self.take("home-dark", home)
+        for path, name in (("/batches/2", "phone-running"), ("/", "phone-home")):
+            with self.page(path, PHONE) as page:
+                is_live(page, "#recent" if path == "/" else "#status")
+                self.take(name, page)
 
     def _take_completed(self) -> None:
         with self.page("/batches/2") as page:
@@ -162,24 +176,33 @@ def main() -> None:
     if chromium.executable() is None:
         sys.exit(chromium.MISSING)
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
-    (folder / "slowly.py").write_text(SLOW)
-    changes = {"worker__processor": "slowly:check", "worker__turn_seconds": 0.2}
-    config = write_config(folder, server__port=0, embedded__folder=folder / "var", **changes)
+    folder.chmod(0o755)  # if root starts PostgreSQL, its user must reach .venv
+    # A copy of the project, so that the pictures show its commands as they are in an installation.
+    copy, slow = folder / "project", folder / "slow"
+    copy_project(copy)
+    slow.mkdir()
+    (copy / ".venv").symlink_to(Path(sys.executable).parent.parent)
+    (slow / "slowly.py").write_text(SLOW)
+    servers = {"server__port": 0, "embedded__folder": folder / "var"}
+    write_config(copy, **servers)
+    config = write_config(
+        slow, worker__processor="slowly:check", worker__turn_seconds=0.2, **servers
+    )
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
 
-        def start(script: str) -> Process:
-            process = Process(script, "--config", str(config))
-            stack.callback(process.stop)
-            return process
+        def start(script: str, *arguments: str) -> Running:
+            running = Running([copy / ".venv/bin/python", script, *arguments], cwd=copy)
+            stack.callback(running.stop)
+            return running
 
         playwright = stack.enter_context(sync_playwright())
         browser = chromium.launch(playwright)
         stack.callback(browser.close)
         app = start("app.py")
-        studio = Studio(browser, app.site())
+        studio = Studio(browser, Site(app.await_line(r"serving url=(\S+)")[1]))
         eventually(lambda: studio.site.get("/api/health").status == 200, 60)
-        studio.take_all(app, lambda: start("worker.py"))
+        studio.take_all(app, lambda: start("worker.py", "--config", str(config)))
 
 
 if __name__ == "__main__":
