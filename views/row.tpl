@@ -3,7 +3,7 @@
 % state = each["kind"] if skipped else each["verdict"] or "pending"
 % reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
 % content = each["content" if skipped else "email"]
-<tr data-line="{{each["line"]}}">
+<tr{{!"" if skipped else f' data-email="{each["id"]}"'}}>
 <td class="pick"><input type="checkbox" aria-label="Select {{content}}"></td>
 <td class="number line" data-field="line">{{phrases.count(each["line"])}}</td>
 <th scope="row" class="address"><span data-field="email" dir="auto">{{content}}</span><button type="button" class="plain copy" aria-label="Copy {{content}}"></button></th>

@@ -5,8 +5,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import ADDRESSES, completed, store
-from harness.browsing import field
+from harness.batches import ADDRESSES, completed, store, take_turn
+from harness.browsing import await_completed, field
 from harness.files import csv_of
 
 
@@ -84,3 +84,42 @@ def test_addresses_are_copied(open_page, site, secure):
     expect(page.locator("#rows tbody tr")).to_have_count(3)
     expect(page.locator("#copy-picked")).to_be_hidden()
     assert len(ADDRESSES) == 10
+
+
+def test_what_is_ticked_stays_so_while_rows_come(page, site, processes):
+    batch_id = store(*ADDRESSES, chunk_size=3).batch_id
+    take_turn(batch_id, ())
+    page.goto(f"{site.url}/batches/{batch_id}?verdict=ok")
+    rows = page.locator("#rows tbody tr")
+    expect(rows).to_have_count(3)
+    box = page.get_by_label("Select user2@x.de")
+    box.check()
+    processes("worker.py")
+    expect(rows).to_have_count(10)
+    expect(box).to_be_checked()
+    expect(box).to_be_focused()
+    expect(page.get_by_role("button", name="Copy 1 address")).to_be_visible()
+    assert rows.locator(".address span").all_inner_texts() == ADDRESSES
+
+
+def test_rows_asked_for_come_even_if_the_batch_ends_meanwhile(page, site, processes):
+    batch_id = store(*(f"user{n}@x.de" for n in range(120))).batch_id
+    asked = []
+    page.route("**/emails?*after=50*", lambda route: asked.append(route), times=1)
+    page.goto(f"{site.url}/batches/{batch_id}")
+    page.get_by_role("link", name="Show more").click()
+    processes("worker.py")
+    await_completed(page)
+    asked[0].continue_()
+    rows = page.locator("#rows tbody tr")
+    expect(rows).to_have_count(100)
+    expect(rows.locator(".badge", has_text="ok")).to_have_count(100)
+
+
+def test_the_message_about_a_retry_is_in_no_later_address(page, site):
+    page.goto(f"{site.url}/batches/{completed()}?retried=3")
+    expect(page.locator("#message")).to_have_text("3 emails were checked again.")
+    page.get_by_label("Address contains").fill("user1")
+    page.get_by_role("button", name="Search").click()
+    expect(page.locator("#rows tbody tr")).to_have_count(2)
+    assert page.url.endswith("?q=user1#emails")

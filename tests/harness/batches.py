@@ -65,15 +65,21 @@ def start(batch_id: int) -> Snapshot | None:
     return claim and claim.started
 
 
+def take_turn(batch_id: int, marked: Marks = MARKED) -> bool:
+    """Process the batch's next chunk, with these (id, status, reason); False if there is none."""
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        if claim is None:
+            return False
+        mine = [mark for mark in marked if mark[0] in claim.ids]
+        claims.commit_outcomes(claim, findings(claim, mine))
+        return True
+
+
 def take_turns(batch_id: int, marked: Marks = MARKED) -> None:
     """Process the batch to its end, with these (id, status, reason)."""
-    while True:
-        with session(), pool.atomic():
-            claim = claim_next(batch_id)
-            if claim is None:
-                return
-            mine = [mark for mark in marked if mark[0] in claim.ids]
-            claims.commit_outcomes(claim, findings(claim, mine))
+    while take_turn(batch_id, marked):
+        pass
 
 
 def completed(marked: Marks = MARKED, chunk_size: int = 3) -> int:

@@ -40,7 +40,7 @@ def post(site, path, **fields):
 
 def lines(document):
     """The line numbers of the rows in the table."""
-    return [int(line) for line in re.findall(r'<tr data-line="(\d+)"', document)]
+    return [int(line) for line in re.findall(r'data-field="line">(\d+)<', document)]
 
 
 class TestHome:

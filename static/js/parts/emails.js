@@ -6,6 +6,8 @@ import { count } from "../lib/format.js";
 import { wireCopying } from "./copying.js";
 
 const PAGE = 50;
+// The most rows that the server sends at once.
+const MOST = 500;
 const OF_EMAILS = ["verdict", "reason", "status", "q"];
 
 export class Emails {
@@ -16,6 +18,7 @@ export class Emails {
   #filter = new URLSearchParams(location.search);
   #label = "";
   #next = null; // the parameters of the next page
+  #stale = false; // whether the rows are to be loaded again after those that are being loaded
   #abort = new AbortController();
 
   constructor(card) {
@@ -30,7 +33,7 @@ export class Emails {
     this.#form.addEventListener("submit", (event) => this.#search(event));
     this.#more.addEventListener("click", (event) => {
       event.preventDefault();
-      this.#load(this.#next);
+      this.#load(this.#next, "add");
     });
     addEventListener("popstate", () => {
       this.#filter = new URLSearchParams(location.search);
@@ -46,9 +49,13 @@ export class Emails {
     return names.length ? Object.fromEntries(names.map((name) => [name, parameters.get(name)])) : null;
   }
 
-  // Load the rows again, unless more than the first page is shown.
+  // Load the rows again that are shown. A load under way isn't broken off for it: a person asked for
+  // those rows, and a long search would never end. Rows without an email never change.
   refresh() {
-    if (this.#body.rows.length <= PAGE && !this.#filter.has("after")) this.#load(null, true);
+    this.#stale = this.#card.hasAttribute("aria-busy");
+    if (this.#stale || this.#filter.get("kind")) return;
+    const number = Math.max(this.#body.rows.length, PAGE);
+    this.#load(this.#placeIn(this.#filter), "update", number);
   }
 
   #click(event) {
@@ -94,7 +101,7 @@ export class Emails {
     const containing = searched && !this.#filter.has("kind") ? ` containing “${searched}”` : "";
     setText(this.#card, "shown", this.#label + containing);
     this.#mark();
-    this.#load(this.#placeIn(this.#filter), true);
+    this.#load(this.#placeIn(this.#filter), "replace");
   }
 
   // The filter in the parameters of the API.
@@ -110,8 +117,7 @@ export class Emails {
     const parameters = this.#parameters();
     these.hidden = parameters.size === 0;
     for (const link of these.querySelectorAll("a")) link.search = parameters;
-    const filtered = [...this.#filter.keys()].some((name) => name !== "retried");
-    this.#card.querySelector("#clear").hidden = !filtered;
+    this.#card.querySelector("#clear").hidden = this.#filter.size === 0;
     for (const link of document.querySelectorAll("a[data-filter]")) {
       if (link.id === "clear") continue;
       const own = new URL(link.href).searchParams;
@@ -121,15 +127,16 @@ export class Emails {
     }
   }
 
-  #address(place) {
+  #address(place, limit) {
     const query = this.#parameters();
-    query.set("limit", PAGE);
+    query.set("limit", limit);
     for (const [name, value] of Object.entries(place ?? {})) query.set(name, value);
     return `${this.#card.dataset.api}/${query.has("kind") ? "rows" : "emails"}?${query}`;
   }
 
-  // Load a page of rows. Where matches are rare, it takes several answers: each has the next place.
-  async #load(place, afresh = false) {
+  // Load a number of rows, which `how` adds to those that are shown, replaces these by, or updates.
+  // Where matches are rare, it takes several answers: each has the next place.
+  async #load(place, how, number = PAGE) {
     this.#abort.abort();
     this.#abort = new AbortController();
     const { signal } = this.#abort;
@@ -138,16 +145,17 @@ export class Emails {
     this.#card.setAttribute("aria-busy", "true");
     try {
       do {
-        const answer = await getJson(this.#address(place), signal);
+        const limit = Math.min(number - found.length, MOST);
+        const answer = await getJson(this.#address(place, limit), signal);
         found.push(...(answer.emails ?? answer.rows));
         ({ matching } = answer);
         const { next: after, nextPart: afterPart } = answer;
         place = after === null ? null : afterPart === undefined ? { after } : { after, afterPart };
         const looking = place && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
         setText(this.#card, "looked", looking);
-      } while (place && found.length < PAGE);
+      } while (place && found.length < number);
       complain(this.#card.querySelector("#emails-error"), "");
-      this.#show(found, place, afresh);
+      this.#show(found, place, how);
       this.#showCount(matching);
     } catch (problem) {
       if (problem instanceof Cancelled) return;
@@ -155,15 +163,14 @@ export class Emails {
       setText(this.#card, "looked", "");
     }
     this.#card.removeAttribute("aria-busy");
+    if (this.#stale) this.refresh();
   }
 
-  #show(found, next, afresh) {
-    if (afresh && this.#isShown(found)) found.forEach((each, i) => this.#fill(this.#body.rows[i], each));
-    else {
-      const rows = found.map((each) => this.#fill(copyOf(this.#card.querySelector("template")), each));
-      if (afresh) this.#body.replaceChildren(...rows);
-      else this.#body.append(...rows);
-    }
+  #show(found, next, how) {
+    if (how === "replace") this.#body.replaceChildren();
+    const rows = found.map((each) => this.#fill(this.#rowFor(each), each));
+    if (how === "update") this.#update(rows);
+    else this.#body.append(...rows);
     this.#next = next;
     this.#more.hidden = next === null;
     const following = new URLSearchParams(this.#filter);
@@ -180,16 +187,26 @@ export class Emails {
     setText(this.#card, "of", shown ? `${count(shown)} ${all}` : "");
   }
 
-  // Return whether the table has exactly these lines, so that only their cells can have changed.
-  #isShown(found) {
-    const { rows } = this.#body;
-    return found.length === rows.length && found.every(({ line }, i) => rows[i].dataset.line === `${line}`);
+  // Return the row of this email if it is shown, because it may be ticked; otherwise a new one.
+  #rowFor({ id }) {
+    const present = id === undefined ? null : this.#body.querySelector(`[data-email="${id}"]`);
+    return present ?? copyOf(this.#card.querySelector("template"));
+  }
+
+  // Show these rows and no others. Those that stay aren't moved: that would lose the keyboard's focus.
+  #update(rows) {
+    const staying = new Set(rows);
+    for (const row of [...this.#body.rows]) if (!staying.has(row)) row.remove();
+    rows.forEach((row, i) => {
+      const present = this.#body.rows[i] ?? null;
+      if (row !== present) this.#body.insertBefore(row, present);
+    });
   }
 
   #fill(row, each) {
     const status = each.kind ?? each.verdict ?? "pending";
     const reason = each.firstLine ? `First on line ${count(each.firstLine)}.` : (each.explanation ?? "");
-    row.dataset.line = each.line;
+    if (each.id !== undefined) row.dataset.email = each.id;
     setText(row, "line", count(each.line));
     const content = each.email ?? each.content;
     setText(row, "email", content);
