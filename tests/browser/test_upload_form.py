@@ -233,7 +233,7 @@ class TestUpload:
         )
         page.get_by_role("button", name="Upload & process 3 files").click()
         expect(page.locator("#upload-error")).to_have_text(
-            re.compile(r"^none\.csv: No email address was found in the file\.")
+            re.compile(r"^\u2068none\.csv\u2069: No email address was found in the file\.")
         )
         expect(page.locator("#upload-state")).to_have_text(
             "2 files uploaded. The batches are in the list below."

@@ -58,7 +58,7 @@ export class Sending {
       } catch (problem) {
         const { message } = problem;
         if (problem instanceof Cancelled) return { stored, failures, left: files.slice(index), message };
-        failures.push(`${file.name}: ${message}`);
+        failures.push(`\u2068${file.name}\u2069: ${message}`); // a name may turn what follows it around
       }
     }
     return { stored, failures, left: [], message: "" };
