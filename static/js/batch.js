@@ -55,8 +55,19 @@ function take(snapshot) {
   notify.tell(`${card.querySelector("h1").textContent}: ${snapshot.status}`, body);
 }
 
+// Return the batch as it is now. If it was deleted while nothing came from the server, the page is
+// loaded again, which says who has deleted it.
+async function present() {
+  try {
+    return await getJson(card.dataset.url);
+  } catch (error) {
+    if (error.code === "batch_not_found") location.reload();
+    throw error;
+  }
+}
+
 async function refresh() {
-  const batch = await getJson(card.dataset.url);
+  const batch = await present();
   take(snapshotOf(batch));
   progress.takeWhole(batch);
   reasons.takeDetails(batch.reasonDetails);

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import completed, store
+from harness.batches import ADDRESSES, completed, store, take_turn
 from harness.books import query
 from harness.browsing import (
     WATCH_SHIFTS,
@@ -206,4 +206,32 @@ class TestBatch:
             more.locator("summary").click()
             more.get_by_role("link").last.click()
             expect(page.locator("#rows tbody tr")).to_have_count(1)
+            page.reload()
+
+    def test_the_mark_of_the_filter_follows_its_reason(self, page, site, processes, tmp_path):
+        batch_id = store(*ADDRESSES, chunk_size=1).batch_id
+        take_turn(batch_id, [(1, "failed", "rare")])
+        page.goto(f"{site.url}/batches/{batch_id}?reason=rare")
+        expect(page.locator("#reasons a[aria-current]")).to_contain_text("Rare")
+        (tmp_path / "own.py").write_text(
+            'from processors import one_by_one\nfrequent = one_by_one(lambda address: "frequent")\n'
+        )
+        processes("worker.py", worker__processor="own:frequent")
+        await_completed(page)
+        expect(page.locator("#reasons a").first).to_contain_text("Frequent")
+        expect(page.locator("#reasons a[aria-current]")).to_contain_text("Rare")
+
+    def test_the_sum_of_rare_reasons_is_no_link(self, page, site, processes, tmp_path):
+        page.goto(f"{site.url}/batches/{store(*(f'user{n}@x.de' for n in range(103))).batch_id}")
+        (tmp_path / "own.py").write_text(
+            "from processors import one_by_one\n"
+            'each_its_own = one_by_one(lambda address: f"own_{address[4:-5]}")\n'
+        )
+        processes("worker.py", worker__processor="own:each_its_own")
+        await_completed(page)
+        for _ in ("live", "rendered by the server"):
+            expect(page.locator("#reasons li").first).to_have_text(
+                re.compile(r"Other reasons\.\s+3%\s+3")
+            )
+            expect(page.get_by_role("link", name="Other reasons.")).to_have_count(0)
             page.reload()

@@ -5,6 +5,7 @@ import signal
 import pytest
 from playwright.sync_api import expect
 
+from harness.batches import completed
 from harness.browsing import AWAY, await_completed, field, is_live, list_of
 from harness.files import csv_of
 
@@ -52,6 +53,17 @@ class TestConnection:
         page.close()
         home.goto(site.url)
         expect(field(home, "connection", "#recent")).to_have_text("live", timeout=40_000)
+
+    def test_a_batch_that_is_deleted_while_nothing_comes_says_so(self, open_page, processes):
+        site = processes("app.py", server__max_streams=1).site()
+        batch_id = completed()
+        page = open_page(allowed=AWAY + "|responded with a status of 404")
+        with site.stream() as stream:
+            next(stream.all_events())
+            page.goto(f"{site.url}/batches/{batch_id}")
+            expect(field(page, "connection")).to_have_text("updates every 2 seconds")
+            assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
+            expect(page.locator("main")).to_contain_text(f"Batch {batch_id} was deleted on")
 
     @pytest.mark.parametrize("texts", [None, {"later": "x"}])
     def test_a_page_understands_an_app_of_another_version(self, open_page, processes, texts):

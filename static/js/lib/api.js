@@ -1,4 +1,5 @@
-// Requests to the server. Every failure is an Error whose message a person can read.
+// Requests to the server. Every failure is an Error whose message a person can read; its code is the
+// name that the API has for it.
 
 const UNREACHABLE = "The server can't be reached. Is app.py running?";
 
@@ -7,9 +8,10 @@ export class Cancelled extends Error {}
 
 function problem(text, status) {
   try {
-    return JSON.parse(text).detail;
+    const { detail, code } = JSON.parse(text);
+    return Object.assign(new Error(detail), { code });
   } catch {
-    return `The server answered with status ${status}.`;
+    return new Error(`The server answered with status ${status}.`);
   }
 }
 
@@ -24,7 +26,7 @@ async function json(url, options) {
   }
   // A degraded health report has status 503, and is an answer all the same.
   if (!response.ok && !response.headers.get("Content-Type")?.startsWith("application/json")) {
-    throw new Error(problem(text, response.status));
+    throw problem(text, response.status);
   }
   return JSON.parse(text);
 }
@@ -53,7 +55,7 @@ export function upload(url, form, { onProgress, signal }) {
     request.upload.addEventListener("load", () => (isSent = true));
     request.addEventListener("load", () => {
       if (request.status === 201) resolve(JSON.parse(request.responseText));
-      else reject(new Error(problem(request.responseText, request.status)));
+      else reject(problem(request.responseText, request.status));
     });
     request.addEventListener("error", () => {
       const message = isSent

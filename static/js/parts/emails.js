@@ -8,7 +8,17 @@ import { wireCopying } from "./copying.js";
 const PAGE = 50;
 // The most rows that the server sends at once.
 const MOST = 500;
+// The links that filter the rows.
+const LINKS = "a[data-filter][href]";
 const OF_EMAILS = ["verdict", "reason", "status", "q"];
+
+// Mark the link if its filter is on.
+export function mark(link, filter) {
+  const own = new URLSearchParams(link.search);
+  const on = own.size > 0 && [...own].every(([name, value]) => filter.get(name) === value);
+  if (on) link.setAttribute("aria-current", "true");
+  else link.removeAttribute("aria-current");
+}
 
 export class Emails {
   #card;
@@ -59,7 +69,7 @@ export class Emails {
   }
 
   #click(event) {
-    const link = event.target.closest("a[data-filter]");
+    const link = event.target.closest(LINKS);
     // With one of these keys, a click opens a new tab or window.
     if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
@@ -91,7 +101,7 @@ export class Emails {
         (name) => searchParams.get(name) === filter.get(name),
       );
     };
-    const link = [...document.querySelectorAll("a[data-filter]")].find(isSame);
+    const link = [...document.querySelectorAll(LINKS)].find(isSame);
     return link?.dataset.label ? `Only: ${link.dataset.label}` : "";
   }
 
@@ -118,12 +128,8 @@ export class Emails {
     these.hidden = parameters.size === 0;
     for (const link of these.querySelectorAll("a")) link.search = parameters;
     this.#card.querySelector("#clear").hidden = this.#filter.size === 0;
-    for (const link of document.querySelectorAll("a[data-filter]")) {
-      if (link.id === "clear") continue;
-      const own = new URL(link.href).searchParams;
-      const on = own.size > 0 && [...own].every(([name, value]) => this.#filter.get(name) === value);
-      if (on) link.setAttribute("aria-current", "true");
-      else link.removeAttribute("aria-current");
+    for (const link of document.querySelectorAll(LINKS)) {
+      if (link.id !== "clear") mark(link, this.#filter);
     }
   }
 

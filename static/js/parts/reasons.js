@@ -3,6 +3,7 @@
 import { getJson } from "../lib/api.js";
 import { copyOf, oncePerFrame, setText } from "../lib/dom.js";
 import { count, proportion } from "../lib/format.js";
+import { mark } from "./emails.js";
 
 // The most reasons that are shown at once; the others are one click away.
 const SHOWN = 8;
@@ -69,7 +70,10 @@ export class Reasons {
       entry.querySelector(".swatch").dataset.part = verdict ?? "left";
       const link = setText(entry, "explanation", explanation).closest("a");
       link.dataset.label = explanation;
-      link.href = `${this.#path}?reason=${reason}#emails`;
+      // The sum of rare reasons has no verdict, and no link, because no email has it as its reason.
+      if (verdict) link.href = `${this.#path}?reason=${reason}#emails`;
+      else link.removeAttribute("href");
+      mark(link, new URLSearchParams(location.search));
     });
   }
 
