@@ -154,6 +154,16 @@ class TestBatch:
         expect(home.locator("#no-batches")).to_be_visible()
         expect(page.locator("#message")).to_have_text("This batch has been deleted.")
 
+    def test_a_question_goes_when_its_batch_ends(self, page, site, processes):
+        page.goto(f"{site.url}/batches/{store('a@x.de').batch_id}")
+        page.get_by_role("button", name="Cancel…").click()
+        expect(page.get_by_role("dialog")).to_be_visible()
+        processes("worker.py")
+        await_completed(page)
+        expect(page.locator("dialog[open]")).to_have_count(0)
+        page.get_by_label("Other downloads").click()
+        expect(page.get_by_label("Download all as CSV")).to_be_visible()
+
     def test_a_person_is_notified_who_wants_to_be(self, open_page, site, processes):
         page = open_page(permissions=["notifications"])
         # The system's notification centre is outside; what it would show is noted.

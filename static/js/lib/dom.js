@@ -32,9 +32,13 @@ export function complain(element, message) {
   element.hidden = !message;
 }
 
-// Show or hide the elements with this data-when.
+// Show or hide the elements with this data-when. A dialog that is hidden without being closed would
+// block the whole page.
 export function showWhen(root, name, shown) {
-  for (const each of root.querySelectorAll(`[data-when="${name}"]`)) each.hidden = !shown;
+  for (const each of root.querySelectorAll(`[data-when="${name}"]`)) {
+    each.hidden = !shown;
+    if (!shown) each.querySelector("dialog")?.close();
+  }
 }
 
 // Write the times that the server rendered in the browser's time zone and language.
