@@ -183,6 +183,8 @@ class TestReading:
             "startedAt": None,
             "completedAt": None,
             "elapsedSeconds": None,
+            "ending": "",
+            "reasonDetails": [],
             "rate": None,
             "secondsLeft": None,
             "rates": None,
