@@ -33,6 +33,7 @@ const emails = new Emails(rows);
 const notify = new Notify(byId("notify"), progress.batchId, isTerminal(card.dataset.status));
 let rowsDue = 0;
 let refreshDue = 0;
+let known = null; // the batch as the server has last told it
 
 function rereadRows() {
   clearTimeout(rowsDue);
@@ -55,23 +56,25 @@ function take(snapshot) {
   notify.tell(`${card.querySelector("h1").textContent}: ${snapshot.status}`, body);
 }
 
-// Return the batch as it is now. If it was deleted while nothing came from the server, the page is
-// loaded again, which says who has deleted it.
-async function present() {
-  try {
-    return await getJson(card.dataset.url);
-  } catch (error) {
-    if (error.code === "batch_not_found") location.reload();
-    throw error;
-  }
+// Tell that the batch was deleted while nothing came from the server.
+function takeDeletion() {
+  if (known) take({ ...snapshotOf(known), status: "deleted", revision: Infinity });
+  else location.reload();
 }
 
 async function refresh() {
-  const batch = await present();
-  take(snapshotOf(batch));
-  progress.takeWhole(batch);
-  reasons.takeDetails(batch.reasonDetails);
-  if (isTerminal(batch.status)) await reasons.showTypos(batch.reasons.likely_typo ?? 0);
+  if (card.dataset.status === "deleted") return;
+  try {
+    known = await getJson(card.dataset.url);
+  } catch (error) {
+    if (error.code !== "batch_not_found") throw error;
+    takeDeletion();
+    return;
+  }
+  take(snapshotOf(known));
+  progress.takeWhole(known);
+  reasons.takeDetails(known.reasonDetails);
+  if (isTerminal(known.status)) await reasons.showTypos(known.reasons.likely_typo ?? 0);
 }
 
 function refreshSoon() {

@@ -153,6 +153,7 @@ class TestBatch:
         expect(row).to_have_count(0)
         expect(home.locator("#no-batches")).to_be_visible()
         expect(page.locator("#message")).to_have_text("This batch has been deleted.")
+        expect(page.get_by_role("link", name="Download results")).to_be_hidden()
 
     def test_a_question_goes_when_its_batch_ends(self, page, site, processes):
         page.goto(f"{site.url}/batches/{store('a@x.de').batch_id}")

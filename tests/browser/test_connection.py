@@ -63,7 +63,9 @@ class TestConnection:
             page.goto(f"{site.url}/batches/{batch_id}")
             expect(field(page, "connection")).to_have_text("updates every 2 seconds")
             assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
-            expect(page.locator("main")).to_contain_text(f"Batch {batch_id} was deleted on")
+            expect(page.locator("#message")).to_have_text("This batch has been deleted.")
+            expect(field(page, "status")).to_have_text("deleted")
+            expect(field(page, "connection")).to_have_text("updates every 2 seconds")
 
     @pytest.mark.parametrize("texts", [None, {"later": "x"}])
     def test_a_page_understands_an_app_of_another_version(self, open_page, processes, texts):

@@ -49,6 +49,13 @@ class TestHome:
         assert numbers == ["2000", "1900", "0", "0", "100"]
         expect(row).not_to_contain_text("failed")
 
+    def test_nothing_moves_when_its_scripts_begin(self, page, site):
+        store("a@x.de")
+        page.add_init_script(WATCH_SHIFTS)
+        page.goto(site.url)
+        is_live(page, "#recent")
+        assert page.evaluate("window.shifts") == []
+
     @pytest.mark.parametrize("width", [360, 1440])
     def test_nothing_moves_while_its_numbers_run(self, open_page, site, processes, slow, width):
         processes("worker.py", **slow)

@@ -86,6 +86,21 @@ def test_addresses_are_copied(open_page, site, secure):
     assert len(ADDRESSES) == 10
 
 
+def test_a_browser_that_forbids_copying_is_told_of(page, site):
+    page.add_init_script(
+        """
+        navigator.clipboard.writeText = () => Promise.reject(new DOMException());
+        document.execCommand = () => false;
+        """
+    )
+    page.goto(f"{site.url}/batches/{completed()}")
+    page.get_by_label("Copy user3@x.de").click()
+    expect(page.locator("#emails-error")).to_have_text(
+        "The browser doesn't allow that text is copied."
+    )
+    expect(page.get_by_label("Copy user3@x.de")).not_to_have_attribute("data-copied", "")
+
+
 def test_what_is_ticked_stays_so_while_rows_come(page, site, processes):
     batch_id = store(*ADDRESSES, chunk_size=3).batch_id
     take_turn(batch_id, ())

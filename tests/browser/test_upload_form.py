@@ -322,3 +322,12 @@ class TestUpload:
         elsewhere.execute("COMMIT")
         app.await_line("Client disconnected while serving /api/upload")
         assert query("SELECT * FROM batch") == query("SELECT * FROM email") == []
+
+    def test_a_folder_is_refused_in_words(self, page, site):
+        page.goto(site.url)
+        # As browsers treat a folder that is dropped: it is a file that can't be read.
+        page.evaluate("() => { Blob.prototype.arrayBuffer = () => Promise.reject(new Error()); }")
+        choose(page, b"")
+        expect(page.locator("#upload-error")).to_have_text(
+            "The browser can't read that. If it is a folder, choose the files in it."
+        )

@@ -1,7 +1,6 @@
 // Copying texts. Over plain HTTP, browsers have no navigator.clipboard, but the old command.
 
-export async function copyText(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+function copyByCommand(text) {
   const area = document.createElement("textarea");
   area.value = text;
   const focused = document.activeElement;
@@ -10,5 +9,15 @@ export async function copyText(text) {
   const done = document.execCommand("copy");
   area.remove();
   focused?.focus();
-  if (!done) throw new Error("The browser didn't let the text be copied.");
+  return done;
+}
+
+// Throws an Error if the browser forbids it.
+export async function copyText(text) {
+  try {
+    if (navigator.clipboard) return await navigator.clipboard.writeText(text);
+  } catch {
+    // The old command may be allowed all the same.
+  }
+  if (!copyByCommand(text)) throw new Error("The browser doesn't allow that text is copied.");
 }

@@ -7,19 +7,27 @@ import { several } from "../lib/format.js";
 // The time for which a button says that it has copied.
 const COPIED_MS = 1500;
 
-async function copy(button, text) {
-  await copyText(text);
-  button.dataset.copied = "";
-  setTimeout(() => delete button.dataset.copied, COPIED_MS);
-}
-
-export function wireCopying(table) {
+// Calls onError(message) if copying fails; the message is empty if it doesn't.
+export function wireCopying(table, onError) {
   const [body] = table.tBodies;
   const all = table.querySelector("#pick-all");
   const button = table.querySelector("#copy-picked");
   const boxes = () => [...body.querySelectorAll(".pick input")];
   const addressIn = (row) => row.querySelector('[data-field="email"]').textContent;
   const picked = () => boxes().filter((box) => box.checked);
+
+  async function copy(clicked, text) {
+    try {
+      await copyText(text);
+    } catch (problem) {
+      onError(problem.message);
+      return;
+    }
+    onError("");
+    clicked.dataset.copied = "";
+    setTimeout(() => delete clicked.dataset.copied, COPIED_MS);
+    if (clicked === button) write(button, "Copied");
+  }
 
   function show() {
     const number = picked().length;
@@ -36,9 +44,8 @@ export function wireCopying(table) {
   table.addEventListener("click", ({ target }) => {
     if (target.matches(".copy")) copy(target, addressIn(target.closest("tr")));
   });
-  button.addEventListener("click", async () => {
-    await copy(button, picked().map((box) => addressIn(box.closest("tr"))).join("\n"));
-    write(button, "Copied");
+  button.addEventListener("click", () => {
+    copy(button, picked().map((box) => addressIn(box.closest("tr"))).join("\n"));
   });
   // Other rows came, or some went.
   new MutationObserver(show).observe(body, { childList: true });

@@ -38,7 +38,7 @@ export class Emails {
     this.#more = card.querySelector("#more");
     this.#label = card.querySelector('[data-field="shown"]').textContent.replace(/ ?containing.*/, "");
     if (!this.#more.hidden) this.#next = this.#placeIn(new URL(this.#more.href).searchParams);
-    wireCopying(card.querySelector("table"));
+    wireCopying(card.querySelector("table"), (message) => this.#complain(message));
     document.addEventListener("click", (event) => this.#click(event));
     this.#form.addEventListener("submit", (event) => this.#search(event));
     this.#more.addEventListener("click", (event) => {
@@ -160,16 +160,20 @@ export class Emails {
         const looking = place && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
         setText(this.#card, "looked", looking);
       } while (place && found.length < number);
-      complain(this.#card.querySelector("#emails-error"), "");
+      this.#complain("");
       this.#show(found, place, how);
       this.#showCount(matching);
     } catch (problem) {
       if (problem instanceof Cancelled) return;
-      complain(this.#card.querySelector("#emails-error"), problem.message);
+      this.#complain(problem.message);
       setText(this.#card, "looked", "");
     }
     this.#card.removeAttribute("aria-busy");
     if (this.#stale) this.refresh();
+  }
+
+  #complain(message) {
+    complain(this.#card.querySelector("#emails-error"), message);
   }
 
   #show(found, next, how) {

@@ -12,8 +12,15 @@ const FIELDS = ["sheet", "column", "header", "split", "delimiter", "encoding"];
 // The most columns that are shown; the column with the addresses is always among them.
 const SHOWN = 12;
 
+// Return as much of the file as its preview takes. Throws an Error for a folder.
 async function partOf(file) {
-  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 2).arrayBuffer()));
+  let bytes;
+  try {
+    bytes = await file.slice(0, 2).arrayBuffer();
+  } catch {
+    throw new Error("The browser can't read that. If it is a folder, choose the files in it.");
+  }
+  const start = String.fromCharCode(...new Uint8Array(bytes));
   return WHOLE.includes(start) ? file : file.slice(0, PART_BYTES);
 }
 
