@@ -73,7 +73,7 @@ async function refresh() {
   }
   take(snapshotOf(known));
   progress.takeWhole(known);
-  reasons.takeDetails(known.reasonDetails);
+  reasons.takeDetails(known.reasonDetails, isTerminal(known.status));
   if (isTerminal(known.status)) await reasons.showTypos(known.reasons.likely_typo ?? 0);
 }
 

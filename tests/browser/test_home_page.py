@@ -17,6 +17,7 @@ from harness.browsing import (
     list_of,
 )
 from harness.files import csv_of
+from harness.polling import eventually
 
 # How far and how fast a batch is, and how long it still takes.
 RUNNING = re.compile(r"^\d+% · [1-9][\d,]*/s · \d+:\d\d left$")
@@ -159,8 +160,10 @@ class TestHome:
         page.goto(site.url)
         expect(page.locator("#batches [data-field=total]")).to_have_text("3")
 
-    def test_all_of_a_card_on_a_phone_can_be_hit(self, open_page, site):
+    def test_all_of_a_card_on_a_phone_can_be_hit(self, open_page, site, processes):
         site.upload(list_of(3), filename="people.csv")
+        processes("worker.py")
+        eventually(lambda: site.get("/api/health").json["workersAlive"])
         page = open_page(viewport={"width": 360, "height": 740}, has_touch=True)
         page.goto(site.url)
         row = page.locator("#batches tbody tr")

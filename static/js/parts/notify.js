@@ -1,5 +1,18 @@
 // The button for a notification at the end of the batch. The wish outlives a reload of the tab.
 
+// Return whether a page may make notifications: over HTTPS and on localhost only, and on a phone not
+// without a service worker. One that isn't allowed yet is never shown.
+function isPossible() {
+  if (!("Notification" in window) || !window.isSecureContext) return false;
+  if (Notification.permission === "granted") return true;
+  try {
+    new Notification("");
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 export class Notify {
   #button;
   #key; // of the wish, in the tab's storage
@@ -7,8 +20,7 @@ export class Notify {
   constructor(button, batchId, isEnded) {
     this.#button = button;
     this.#key = `notify-${batchId}`;
-    // Browsers offer notifications over HTTPS and on localhost only.
-    const possible = "Notification" in window && window.isSecureContext;
+    const possible = isPossible();
     button.toggleAttribute("data-off", !possible);
     button.hidden = isEnded;
     button.addEventListener("click", () => this.#ask());

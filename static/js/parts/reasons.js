@@ -13,7 +13,7 @@ export class Reasons {
   #path; // of the page
   #onUnknown;
   #details = new Map(); // verdict and explanation, by reason
-  #order = []; // the reasons as they are shown
+  #order; // the reasons as they are shown
   #newest = null;
   #draw = oncePerFrame(() => this.#drawNewest());
   #typos = -1; // the number of typos when they were last asked for
@@ -23,6 +23,12 @@ export class Reasons {
     this.#card = card;
     this.#path = path;
     this.#onUnknown = onUnknown;
+    for (const entry of card.querySelectorAll("li[data-reason]")) {
+      const verdict = entry.querySelector(".swatch").dataset.part;
+      const explanation = entry.querySelector('[data-field="explanation"]').textContent;
+      this.#details.set(entry.dataset.reason, { verdict, explanation });
+    }
+    this.#order = [...this.#details.keys()];
   }
 
   take({ reasons, processed }) {
@@ -31,11 +37,11 @@ export class Reasons {
     this.#draw();
   }
 
-  // Takes `reasonDetails` of /api/batches/{id}, the most frequent first. In between, a new reason comes
-  // last, so that nothing moves under the pointer.
-  takeDetails(details) {
+  // Takes `reasonDetails` of /api/batches/{id}, the most frequent first. In that order they are shown
+  // at first and once the batch has ended; else a new one comes last, and nothing moves.
+  takeDetails(details, isFinal) {
     for (const each of details) this.#details.set(each.reason, each);
-    this.#order = details.map(({ reason }) => reason);
+    if (isFinal) this.#order = details.map(({ reason }) => reason);
     this.#draw();
   }
 

@@ -138,6 +138,7 @@ export class Upload {
     event.preventDefault();
     try {
       const answer = await fetch(link.href);
+      if (!answer.ok) throw new Error(answer.statusText);
       this.#choose([new File([await answer.blob()], link.download)]);
     } catch {
       location.assign(link.href); // the browser says what is wrong
