@@ -30,8 +30,8 @@ def percent(part: int, whole: int) -> int:
 
 
 def proportion(part: int, whole: int) -> str:
-    """A part of a whole above 0 in rounded percent: neither 0% for some nor 100% for most."""
-    rounded = (200 * part + whole) // (2 * whole)
+    """A part in rounded percent: neither 0% for some nor 100% for most; 0% of nothing."""
+    rounded = (200 * part + whole) // (2 * whole) if whole else 0
     if part and not rounded:
         return "<1%"
     return ">99%" if part < whole and rounded == 100 else f"{rounded}%"
@@ -121,7 +121,7 @@ def by(name: str | None) -> str:
 
 
 def done(action: str, user: str | None, which: str | None, emails: int | None) -> str:
-    """An action on a batch: `Retried by alice: 2 emails (failed)`, `Cancelled by bob`."""
+    """An action on a batch: `Retried by alice: 2 emails (invalid)`, `Cancelled by bob`."""
     what = action.capitalize() + by(user)
     if emails is None:
         return what

@@ -16,7 +16,7 @@
   <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{f"{phrases.several(retried, 'email')} {again} checked again." if retried else ""}}</p>
   <ul class="verdicts">
     % for verdict, number in verdicts.items():
-    <li data-part="{{verdict}}"{{"" if number else " data-none"}}><a href="{{path}}?verdict={{verdict}}#emails" data-filter data-label="{{verdict}}"><b data-verdict="{{verdict}}">{{count(number)}}</b> {{verdict}} <span data-share="{{verdict}}">({{phrases.proportion(number, max(processed, 1))}})</span></a></li>
+    <li data-part="{{verdict}}"{{"" if number else " data-none"}}><a href="{{path}}?verdict={{verdict}}#emails" data-filter data-label="{{verdict}}"><b data-verdict="{{verdict}}">{{count(number)}}</b> {{verdict}} <span data-share="{{verdict}}">({{phrases.proportion(number, processed)}})</span></a></li>
     % end
   </ul>
   <div role="progressbar" id="bar" aria-label="Emails checked" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{{percent}}">
@@ -153,7 +153,7 @@
   </table>
   <p class="empty" id="no-rows"{{" hidden" if rows or more else ""}}>No matching emails</p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show more</a> <span data-field="looked" role="status"></span></p>
-  <template id="row">
+  <template>
     % include("row", each=None)
   </template>
 </section>

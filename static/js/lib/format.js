@@ -21,9 +21,9 @@ export const isTerminal = (status) => TERMINAL.has(status);
 // Rounded down, so that 100 means all.
 export const percent = (part, whole) => Math.floor((100 * part) / whole);
 
-// Rounded percent of a whole above 0: neither 0% for some nor 100% for most.
+// Rounded percent: neither 0% for some nor 100% for most; 0% of nothing.
 export function proportion(part, whole) {
-  const rounded = Math.round((100 * part) / whole);
+  const rounded = whole ? Math.round((100 * part) / whole) : 0;
   if (part > 0 && rounded === 0) return "<1%";
   return part < whole && rounded === 100 ? ">99%" : `${rounded}%`;
 }

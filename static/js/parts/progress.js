@@ -89,7 +89,7 @@ export class Progress {
     for (const [verdict, number] of Object.entries(verdicts)) {
       const shown = write(card.querySelector(`[data-verdict="${verdict}"]`), count(number));
       shown.closest("li").toggleAttribute("data-none", number === 0);
-      const share = `(${proportion(number, Math.max(processed, 1))})`;
+      const share = `(${proportion(number, processed)})`;
       write(card.querySelector(`[data-share="${verdict}"]`), share);
     }
     setStatus(card, status);
