@@ -37,9 +37,9 @@
   <div class="facts">
     <p>
       {{phrases.several(split["total"], "row")}}{{f" + {phrases.several(split['furtherAddresses'], 'further address', 'further addresses')}" if split["furtherAddresses"] else ""}} = <a href="{{path}}#emails" data-filter data-label="">{{phrases.several(split["emails"], "email")}}</a>
-      % for kind, name, words in (("duplicate", "duplicates", "duplicates"), ("without_address", "withoutAddress", "without an address"), ("blank", "blank", "blank")):
+      % for kind, name in (("duplicate", "duplicates"), ("without_address", "withoutAddress"), ("blank", "blank")):
       % if split[name]:
-      + <a href="{{path}}?kind={{kind}}#emails" data-filter data-label="{{words}}">{{count(split[name])}} {{"duplicate" if name == "duplicates" and split[name] == 1 else words}}</a>
+      + <a href="{{path}}?kind={{kind}}#emails" data-filter data-label="{{kinds[kind][1]}}">{{phrases.several(split[name], *kinds[kind])}}</a>
       % end
       % end
     </p>
@@ -67,8 +67,8 @@
       <details class="menu">
         <summary class="button" aria-label="Other downloads"><span aria-hidden="true">▾</span></summary>
         <table class="panel">
-          % for words, only in (("all", ""), *((verdict, f"only={verdict}") for verdict in verdicts), ("what is shown below", filtered)):
-          <tr{{!"" if only or words == "all" else ' hidden'}}{{!' id="these"' if words.startswith("what") else ""}}><th scope="row">{{words}}</th>
+          % for row, words, only in (("", "all", ""), *(("", verdict, f"only={verdict}") for verdict in verdicts), ("these", "what is shown below", filtered)):
+          <tr{{!' id="these"' if row else ""}}{{" hidden" if row and not only else ""}}><th scope="row">{{words}}</th>
             % for ending, name in endings:
             <td><a href="{{api}}/results.{{ending}}{{f"?{only}" if only else ""}}" aria-label="Download {{words}} as {{name}}" download>{{name}}</a></td>
             % end
@@ -119,7 +119,6 @@
   </div>
 </section>
 
-% label = query["kind"].replace("_", " ") or query["verdict"] or query["status"] or next((each["explanation"] for each in details if each["reason"] == query["reason"]), query["reason"])
 <section class="card emails" id="emails" aria-labelledby="emails-heading" data-api="{{api}}" data-path="{{path}}">
   <div class="heading">
     <h2 id="emails-heading" tabindex="-1">Emails</h2>
@@ -134,7 +133,7 @@
       <button class="quiet">Search</button>
     </form>
   </div>
-  <p class="shown" role="status"><b data-field="shown">{{f"Only: {label}" if label else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</b>
+  <p class="shown" role="status"><b data-field="shown" data-label="{{label}}">{{f"Only: {label}" if label else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</b>
     <a id="clear" href="{{path}}#emails" data-filter data-label=""{{"" if later or any(query.values()) else " hidden"}}>Show all</a></p>
   <p class="error" id="emails-error" role="alert" hidden></p>
   <table class="fitting" id="rows" aria-labelledby="emails-heading"{{"" if rows else " hidden"}}>

@@ -17,6 +17,11 @@ const ROWS_MS = 2000;
 // The time from the first email with a new reason to the request for what the reason means.
 const DETAILS_MS = 300;
 
+// The message about a retry is not shown again on a reload.
+if (new URLSearchParams(location.search).has("retried")) {
+  history.replaceState(null, "", location.pathname);
+}
+
 wireMenus();
 wireDialogs();
 const card = byId("status");
@@ -65,10 +70,6 @@ function refreshSoon() {
   }, DETAILS_MS);
 }
 
-// The message about a retry is not shown again on a reload.
-if (new URLSearchParams(location.search).has("retried")) {
-  history.replaceState(null, "", location.pathname);
-}
 listen(byId("health").dataset, {
   health(report) {
     health.show(report);

@@ -137,6 +137,7 @@ class TestBatch:
         document = page(site, f"/batches/{batch_id}?kind=duplicate")
         assert lines(document) == [3]
         assert "A@x.de duplicate First on line 1." in text_of(document)
+        assert "Only: duplicates Show all" in text_of(document)
         assert lines(page(site, f"/batches/{batch_id}?kind=without_address")) == [2]
 
     def test_more_rows_are_a_link_away(self, site):

@@ -7,6 +7,20 @@ import { wireCopying } from "./copying.js";
 
 const PAGE = 50;
 const OF_EMAILS = ["verdict", "reason", "status", "q"];
+// The parameters with the place of a page; several rows without an email may be of one line.
+const PLACE = ["after", "afterPart"];
+
+// Return the place in the parameters of a page; null in those of the first.
+function placeIn(parameters) {
+  const names = PLACE.filter((name) => parameters.has(name));
+  return names.length ? Object.fromEntries(names.map((name) => [name, parameters.get(name)])) : null;
+}
+
+// Return the place of the page after an answer of the server; null if there is none.
+function placeAfter({ next, nextPart }) {
+  if (next === null) return null;
+  return nextPart === undefined ? { after: next } : { after: next, afterPart: nextPart };
+}
 
 export class Emails {
   #card;
@@ -14,7 +28,7 @@ export class Emails {
   #form;
   #more;
   #filter = new URLSearchParams(location.search);
-  #label = "";
+  #label; // the filter in words, without what is searched
   #next = null; // the parameters of the next page
   #abort = new AbortController();
 
@@ -23,8 +37,10 @@ export class Emails {
     this.#body = card.querySelector("tbody");
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
-    this.#label = card.querySelector('[data-field="shown"]').textContent.replace(/ ?containing.*/, "");
-    if (!this.#more.hidden) this.#next = this.#placeIn(new URL(this.#more.href).searchParams);
+    this.#label = card.querySelector('[data-field="shown"]').dataset.label;
+    // Each entry of the history has the label of its filter.
+    history.replaceState({ label: this.#label }, "");
+    if (!this.#more.hidden) this.#next = placeIn(new URL(this.#more.href).searchParams);
     wireCopying(card.querySelector("table"));
     document.addEventListener("click", (event) => this.#click(event));
     this.#form.addEventListener("submit", (event) => this.#search(event));
@@ -32,18 +48,12 @@ export class Emails {
       event.preventDefault();
       this.#load(this.#next);
     });
-    addEventListener("popstate", () => {
+    addEventListener("popstate", ({ state }) => {
       this.#filter = new URLSearchParams(location.search);
-      this.#label = this.#labelOf(this.#filter);
+      this.#label = state?.label ?? "";
       this.#open();
     });
     this.#mark();
-  }
-
-  // The place of a page among the parameters: several rows without an email may be of one line.
-  #placeIn(parameters) {
-    const names = ["after", "afterPart"].filter((name) => parameters.has(name));
-    return names.length ? Object.fromEntries(names.map((name) => [name, parameters.get(name)])) : null;
   }
 
   // Load the rows again, unless more than the first page is shown.
@@ -57,8 +67,8 @@ export class Emails {
     if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
     this.#filter = new URL(link.href).searchParams;
-    this.#label = link.dataset.label && `Only: ${link.dataset.label}`;
-    history.pushState(null, "", link.href);
+    this.#label = link.dataset.label;
+    history.pushState({ label: this.#label }, "", link.href);
     this.#open();
     this.#card.scrollIntoView({ block: "start" });
     this.#card.querySelector("h2").focus({ preventScroll: true });
@@ -67,34 +77,22 @@ export class Emails {
   #search(event) {
     event.preventDefault();
     const searched = new FormData(this.#form).get("q").trim();
-    for (const name of ["after", "afterPart"]) this.#filter.delete(name);
+    for (const name of PLACE) this.#filter.delete(name);
     if (this.#filter.has("kind")) this.#label = ""; // only emails can be searched
     this.#filter.delete("kind");
     if (searched) this.#filter.set("q", searched);
     else this.#filter.delete("q");
-    history.pushState(null, "", `${this.#card.dataset.path}?${this.#filter}#emails`);
+    history.pushState({ label: this.#label }, "", `${this.#card.dataset.path}?${this.#filter}#emails`);
     this.#open();
-  }
-
-  // The label of the link that has this filter.
-  #labelOf(filter) {
-    const isSame = (link) => {
-      const { searchParams } = new URL(link.href);
-      return ["verdict", "reason", "status", "kind"].every(
-        (name) => searchParams.get(name) === filter.get(name),
-      );
-    };
-    const link = [...document.querySelectorAll("a[data-filter]")].find(isSame);
-    return link?.dataset.label ? `Only: ${link.dataset.label}` : "";
   }
 
   #open() {
     const searched = this.#filter.get("q") ?? "";
     this.#form.elements.q.value = searched;
     const containing = searched && !this.#filter.has("kind") ? ` containing “${searched}”` : "";
-    setText(this.#card, "shown", this.#label + containing);
+    setText(this.#card, "shown", (this.#label && `Only: ${this.#label}`) + containing);
     this.#mark();
-    this.#load(this.#placeIn(this.#filter), true);
+    this.#load(placeIn(this.#filter), true);
   }
 
   // The filter in the parameters of the API.
@@ -110,8 +108,7 @@ export class Emails {
     const parameters = this.#parameters();
     these.hidden = parameters.size === 0;
     for (const link of these.querySelectorAll("a")) link.search = parameters;
-    const filtered = [...this.#filter.keys()].some((name) => name !== "retried");
-    this.#card.querySelector("#clear").hidden = !filtered;
+    this.#card.querySelector("#clear").hidden = this.#filter.size === 0;
     for (const link of document.querySelectorAll("a[data-filter]")) {
       if (link.id === "clear") continue;
       const own = new URL(link.href).searchParams;
@@ -141,9 +138,8 @@ export class Emails {
         const answer = await getJson(this.#address(place), signal);
         found.push(...(answer.emails ?? answer.rows));
         ({ matching } = answer);
-        const { next: after, nextPart: afterPart } = answer;
-        place = after === null ? null : afterPart === undefined ? { after } : { after, afterPart };
-        const looking = place && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
+        place = placeAfter(answer);
+        const looking = place && found.length < PAGE ? `Looked at ${count(place.after)} emails so far…` : "";
         setText(this.#card, "looked", looking);
       } while (place && found.length < PAGE);
       complain(this.#card.querySelector("#emails-error"), "");
