@@ -1,7 +1,7 @@
 // The table of a batch's rows: filtered by links and by a search, page by page.
 
 import { Cancelled, getJson } from "../lib/api.js";
-import { byId, complain, copyOf, setText } from "../lib/dom.js";
+import { byId, copyOf, setText, showMessage } from "../lib/dom.js";
 import { count } from "../lib/format.js";
 import { wireCopying } from "./copying.js";
 
@@ -142,12 +142,12 @@ export class Emails {
         const looking = place && found.length < PAGE ? `Looked at ${count(place.after)} emails so far…` : "";
         setText(this.#card, "looked", looking);
       } while (place && found.length < PAGE);
-      complain(this.#card.querySelector("#emails-error"), "");
+      showMessage(this.#card.querySelector("#emails-error"), "");
       this.#show(found, place, afresh);
       this.#showCount(matching);
     } catch (problem) {
       if (problem instanceof Cancelled) return;
-      complain(this.#card.querySelector("#emails-error"), problem.message);
+      showMessage(this.#card.querySelector("#emails-error"), problem.message);
       setText(this.#card, "looked", "");
     }
     this.#card.removeAttribute("aria-busy");
