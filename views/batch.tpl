@@ -92,7 +92,7 @@
   </div>
 </section>
 
-<div class="columns"{{"" if ended else " data-live"}}>
+<div class="columns">
 <section class="card reasons" id="outcomes" aria-labelledby="outcomes-heading">
   <h2 id="outcomes-heading">Reasons</h2>
   <p class="empty" id="no-reasons"{{" hidden" if details else ""}}>Each email that isn’t ok has a reason, which is counted here.</p>
