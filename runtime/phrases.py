@@ -143,6 +143,12 @@ def shown(rows: int, matching: int | None) -> str:
     return f"{count(rows)} {all_of_them}"
 
 
+def checked_again(emails: int, ended: bool) -> str:
+    """Emails of a retry, while they are processed or after the end."""
+    one, more = ("was", "were") if ended else ("is", "are")
+    return f"{several(emails, 'email')} {one if emails == 1 else more} checked again."
+
+
 def shorten(text: str, length: int) -> str:
     """The text, cut to `length` characters with an ellipsis as the last."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -2,7 +2,6 @@
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
-% again = ("was" if ended else "is") if retried == 1 else "were" if ended else "are"
 % percent = phrases.percent(processed, total)
 % api = f"/api/batches/{batch['id']}"
 <nav class="back" aria-label="Breadcrumb"><a href="/">All batches</a></nav>
@@ -13,7 +12,7 @@
     <span class="badge" role="status" data-field="status" data-status="{{status}}">{{status}}</span>
     <span class="connection" data-field="connection" role="status"></span>
   </div>
-  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{f"{phrases.several(retried, 'email')} {again} checked again." if retried else ""}}</p>
+  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{phrases.checked_again(retried, ended) if retried else ""}}</p>
   <ul class="verdicts">
     % for verdict, number in verdicts.items():
     <li data-part="{{verdict}}"{{"" if number else " data-none"}}><a href="{{path}}?verdict={{verdict}}#emails" data-filter data-label="{{verdict}}"><b data-verdict="{{verdict}}">{{count(number)}}</b> {{verdict}} <span data-share="{{verdict}}">({{phrases.proportion(number, processed)}})</span></a></li>

@@ -115,11 +115,12 @@ def test_the_scripts_say_the_same(open_page, site):
     script = page.locator("script").get_attribute("src")
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
-            const { ago, clock, count, pace, percent, proportion, rate, several } =
-                await import(path);
+            const { ago, checkedAgain, clock, count, pace, percent, proportion, rate, several,
+                    shown } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
-                                 pace(n, 1234567, n + 0.9, n)];
+                                 pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
+                                 checkedAgain(n, false), checkedAgain(n, true)];
             return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
                      proportion(0, 0)],
                     ...times.map((time) => ago(time, Date.parse(now)))];
@@ -141,6 +142,10 @@ def test_the_scripts_say_the_same(open_page, site):
                 phrases.rate(n + 0.9),
                 phrases.clock(n + 0.9),
                 phrases.pace(n, 1_234_567, n + 0.9, n),
+                phrases.shown(n, None),
+                phrases.shown(n, 60),
+                phrases.checked_again(n, False),
+                phrases.checked_again(n, True),
             ]
             for n in numbers
         ),

@@ -62,6 +62,18 @@ export function ago(iso, now) {
   return days.format(then);
 }
 
+// How many of the matching rows are shown; empty if there are none.
+export function shown(rows, matching) {
+  if (rows === 0) return "";
+  return `${count(rows)} ${matching === null ? "shown" : `of ${count(Math.max(rows, matching))}`}`;
+}
+
+// Emails of a retry, while they are processed or after the end.
+export function checkedAgain(emails, ended) {
+  const [one, more] = ended ? ["was", "were"] : ["is", "are"];
+  return `${several(emails, "email")} ${emails === 1 ? one : more} checked again.`;
+}
+
 // How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.
 export function pace(done, total, perSecond, secondsLeft) {
   const parts = [`${percent(done, total)}%`];

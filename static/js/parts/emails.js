@@ -2,7 +2,7 @@
 
 import { Cancelled, getJson } from "../lib/api.js";
 import { byId, copyOf, setText, showMessage } from "../lib/dom.js";
-import { count } from "../lib/format.js";
+import { count, shown } from "../lib/format.js";
 import { wireCopying } from "./copying.js";
 
 const PAGE = 50;
@@ -144,7 +144,7 @@ export class Emails {
       } while (place && found.length < PAGE);
       showMessage(this.#card.querySelector("#emails-error"), "");
       this.#show(found, place, afresh);
-      this.#showCount(matching);
+      setText(this.#card, "of", shown(this.#body.rows.length, matching));
     } catch (problem) {
       if (problem instanceof Cancelled) return;
       showMessage(this.#card.querySelector("#emails-error"), problem.message);
@@ -168,12 +168,6 @@ export class Emails {
     const empty = this.#body.rows.length === 0;
     this.#card.querySelector("table").hidden = empty;
     this.#card.querySelector("#no-rows").hidden = !empty;
-  }
-
-  #showCount(matching) {
-    const shown = this.#body.rows.length;
-    const all = matching === null ? "shown" : `of ${count(Math.max(shown, matching))}`;
-    setText(this.#card, "of", shown ? `${count(shown)} ${all}` : "");
   }
 
   // Return whether the table has exactly these lines, so that only their cells can have changed.

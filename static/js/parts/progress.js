@@ -4,7 +4,7 @@ import {
   copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
 } from "../lib/dom.js";
 import {
-  clock, count, isTerminal, localTime, percent, proportion, rate, several,
+  checkedAgain, clock, count, isTerminal, localTime, percent, proportion, rate,
 } from "../lib/format.js";
 import { CONNECTION, isStill } from "../live/live.js";
 import { drawBar } from "./bar.js";
@@ -76,12 +76,8 @@ export class Progress {
     const message = this.#card.querySelector("#message");
     if (processed < before) message.dataset.again = before - processed;
     const again = Number(message.dataset.again);
-    const [one, more] = this.#ended ? ["was", "were"] : ["is", "are"];
     if (status === "deleted") showMessage(message, "This batch has been deleted.");
-    else if (again) {
-      const emails = several(again, "email");
-      showMessage(message, `${emails} ${again === 1 ? one : more} checked again.`);
-    }
+    else if (again) showMessage(message, checkedAgain(again, this.#ended));
   }
 
   #drawNewest() {
