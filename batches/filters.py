@@ -130,12 +130,14 @@ class Filter:
 
         Without any field set, only emails are counted.
         """
-        given = [self.kind] if self.kind else [self.status, self.verdict, self.reason]
-        named = [word for word in given if word]
+        counts = _counts(batch)
+        if self.kind:
+            return counts[self.kind]
+        named = [word for word in (self.status, self.verdict, self.reason) if word]
         if self.containing or len(named) > 1:
             return None
-        counts = _counts(batch)
         if self.reason:
+            # A reason may be among the rest, which is counted together.
             rest = reasons.OTHER_REASONS in batch.reasons
             return None if rest else batch.reasons.get(self.reason, 0)
         return counts[named[0]] if named else batch.total_emails

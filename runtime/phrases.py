@@ -30,8 +30,8 @@ def percent(part: int, whole: int) -> int:
 
 
 def proportion(part: int, whole: int) -> str:
-    """A part of a whole above 0 in rounded percent: neither 0% for some nor 100% for most."""
-    rounded = (200 * part + whole) // (2 * whole)
+    """A part in rounded percent: neither 0% for some nor 100% for most; 0% of nothing."""
+    rounded = (200 * part + whole) // (2 * whole) if whole else 0
     if part and not rounded:
         return "<1%"
     return ">99%" if part < whole and rounded == 100 else f"{rounded}%"
@@ -121,7 +121,7 @@ def by(name: str | None) -> str:
 
 
 def done(action: str, user: str | None, which: str | None, emails: int | None) -> str:
-    """An action on a batch: `Retried by alice: 2 emails (failed)`, `Cancelled by bob`."""
+    """An action on a batch: `Retried by alice: 2 emails (invalid)`, `Cancelled by bob`."""
     what = action.capitalize() + by(user)
     if emails is None:
         return what
@@ -141,6 +141,12 @@ def shown(rows: int, matching: int | None) -> str:
         return ""
     all_of_them = "shown" if matching is None else f"of {count(max(rows, matching))}"
     return f"{count(rows)} {all_of_them}"
+
+
+def checked_again(emails: int, ended: bool) -> str:
+    """Emails of a retry, while they are processed or after the end."""
+    one, more = ("was", "were") if ended else ("is", "are")
+    return f"{several(emails, 'email')} {one if emails == 1 else more} checked again."
 
 
 def shorten(text: str, length: int) -> str:

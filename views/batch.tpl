@@ -2,7 +2,6 @@
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
-% again = ("was" if ended else "is") if retried == 1 else "were" if ended else "are"
 % percent = phrases.percent(processed, total)
 % api = f"/api/batches/{batch['id']}"
 <nav class="back" aria-label="Breadcrumb"><a href="/">All batches</a></nav>
@@ -13,10 +12,10 @@
     <span class="badge" role="status" data-field="status" data-status="{{status}}">{{status}}</span>
     <span class="connection" data-field="connection" role="status"></span>
   </div>
-  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{f"{phrases.several(retried, 'email')} {again} checked again." if retried else ""}}</p>
+  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{phrases.checked_again(retried, ended) if retried else ""}}</p>
   <ul class="verdicts">
     % for verdict, number in verdicts.items():
-    <li data-part="{{verdict}}"{{"" if number else " data-none"}}><a href="{{path}}?verdict={{verdict}}#emails" data-filter data-label="{{verdict}}"><b data-verdict="{{verdict}}">{{count(number)}}</b> {{verdict}} <span data-share="{{verdict}}">({{phrases.proportion(number, max(processed, 1))}})</span></a></li>
+    <li data-part="{{verdict}}"{{"" if number else " data-none"}}><a href="{{path}}?verdict={{verdict}}#emails" data-filter data-label="{{verdict}}"><b data-verdict="{{verdict}}">{{count(number)}}</b> {{verdict}} <span data-share="{{verdict}}">({{phrases.proportion(number, processed)}})</span></a></li>
     % end
   </ul>
   <div role="progressbar" id="bar" aria-label="Emails checked" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{{percent}}">
@@ -37,9 +36,9 @@
   <div class="facts">
     <p>
       {{phrases.several(split["total"], "row")}}{{f" + {phrases.several(split['furtherAddresses'], 'further address', 'further addresses')}" if split["furtherAddresses"] else ""}} = <a href="{{path}}#emails" data-filter data-label="">{{phrases.several(split["emails"], "email")}}</a>
-      % for kind, name, words in (("duplicate", "duplicates", "duplicates"), ("without_address", "withoutAddress", "without an address"), ("blank", "blank", "blank")):
+      % for kind, name in (("duplicate", "duplicates"), ("without_address", "withoutAddress"), ("blank", "blank")):
       % if split[name]:
-      + <a href="{{path}}?kind={{kind}}#emails" data-filter data-label="{{words}}">{{count(split[name])}} {{"duplicate" if name == "duplicates" and split[name] == 1 else words}}</a>
+      + <a href="{{path}}?kind={{kind}}#emails" data-filter data-label="{{kinds[kind][1]}}">{{phrases.several(split[name], *kinds[kind])}}</a>
       % end
       % end
     </p>
@@ -67,8 +66,8 @@
       <details class="menu">
         <summary class="button" aria-label="Other downloads"><span aria-hidden="true">▾</span></summary>
         <table class="panel">
-          % for words, only in (("all", ""), *((verdict, f"only={verdict}") for verdict in verdicts), ("what is shown below", filtered)):
-          <tr{{!"" if only or words == "all" else ' hidden'}}{{!' id="these"' if words.startswith("what") else ""}}><th scope="row">{{words}}</th>
+          % for row, words, only in (("", "all", ""), *(("", verdict, f"only={verdict}") for verdict in verdicts), ("these", "what is shown below", filtered)):
+          <tr{{!' id="these"' if row else ""}}{{" hidden" if row and not only else ""}}><th scope="row">{{words}}</th>
             % for ending, name in endings:
             <td><a href="{{api}}/results.{{ending}}{{f"?{only}" if only else ""}}" aria-label="Download {{words}} as {{name}}" download>{{name}}</a></td>
             % end
@@ -92,7 +91,7 @@
   </div>
 </section>
 
-<div class="columns"{{"" if ended else " data-live"}}>
+<div class="columns">
 <section class="card reasons" id="outcomes" aria-labelledby="outcomes-heading">
   <h2 id="outcomes-heading">Reasons</h2>
   <p class="empty" id="no-reasons"{{" hidden" if details else ""}}>Each email that isn’t ok has a reason, which is counted here.</p>
@@ -119,7 +118,6 @@
   </div>
 </section>
 
-% label = query["kind"].replace("_", " ") or query["verdict"] or query["status"] or next((each["explanation"] for each in details if each["reason"] == query["reason"]), query["reason"])
 <section class="card emails" id="emails" aria-labelledby="emails-heading" data-api="{{api}}" data-path="{{path}}">
   <div class="heading">
     <h2 id="emails-heading" tabindex="-1">Emails</h2>
@@ -134,7 +132,7 @@
       <button class="quiet">Search</button>
     </form>
   </div>
-  <p class="shown" role="status"><b data-field="shown">{{f"Only: {label}" if label else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</b>
+  <p class="shown" role="status"><b data-field="shown" data-label="{{label}}">{{f"Only: {label}" if label else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</b>
     <a id="clear" href="{{path}}#emails" data-filter data-label=""{{"" if later or any(query.values()) else " hidden"}}>Show all</a></p>
   <p class="error" id="emails-error" role="alert" hidden></p>
   <table class="fitting" id="rows" aria-labelledby="emails-heading"{{"" if rows else " hidden"}}>
@@ -153,7 +151,7 @@
   </table>
   <p class="empty" id="no-rows"{{" hidden" if rows or more else ""}}>No matching emails</p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show more</a> <span data-field="looked" role="status"></span></p>
-  <template id="row">
+  <template>
     % include("row", each=None)
   </template>
 </section>

@@ -38,7 +38,7 @@
       <p class="detected" id="detected"></p>
       <details class="change" id="change">
         <summary>Change how the file is read</summary>
-        <p class="others" id="others" hidden><span></span> <button type="button" class="quiet"></button></p>
+        <p id="others" hidden><span></span> <button type="button" class="quiet"></button></p>
         <div class="encodings" id="encodings" role="group" aria-labelledby="encodings-heading" hidden>
           <p id="encodings-heading">The file doesn’t say how letters such as ä, ł or я are written in it. If another line looks right, choose it.</p>
           <ul></ul>
@@ -79,7 +79,7 @@
         <option{{" selected" if status == query["status"] else ""}}>{{status}}</option>
         % end
       </select>
-      <button class="quiet" id="refresh">Refresh</button>
+      <button class="quiet">Refresh</button>
     </form>
   </div>
   <p class="error" id="batches-error" role="alert" hidden></p>
@@ -103,7 +103,7 @@
   </table>
   <p class="empty" id="no-batches"{{" hidden" if batches else ""}}><span data-when="unfiltered"{{" hidden" if filtered else ""}}>Nothing has been uploaded so far. Your batches show here, with their progress.</span><span data-when="filtered"{{"" if filtered else " hidden"}}>No matching batches. <a href="/">Show all</a></span></p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show older batches</a></p>
-  <template id="batch-row">
+  <template>
     % include("batch_row", each=None)
   </template>
 </section>

@@ -1,4 +1,5 @@
-% if each:
+% # Without an email or row, this is what scripts copy and fill.
+% each = each or {"line": 0, "email": "", "verdict": "", "explanation": ""}
 % skipped = "kind" in each
 % state = each["kind"] if skipped else each["verdict"] or "pending"
 % reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
@@ -9,12 +10,4 @@
 <th scope="row" class="address"><span data-field="email" dir="auto">{{content}}</span><button type="button" class="plain copy" aria-label="Copy {{content}}"></button></th>
 <td class="state"><span class="badge" data-field="verdict" data-status="{{state}}">{{state.replace("_", " ")}}</span></td>
 <td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Did you mean {each['suggestion']}?" if each.get("suggestion") else ""}}</span></td>
-% else:
-<tr>
-<td class="pick"><input type="checkbox"></td>
-<td class="number line" data-field="line"></td>
-<th scope="row" class="address"><span data-field="email" dir="auto"></span><button type="button" class="plain copy"></button></th>
-<td class="state"><span class="badge" data-field="verdict"></span></td>
-<td class="reason"><span data-field="reason"></span> <span data-field="suggestion"></span></td>
-% end
 </tr>

@@ -60,7 +60,7 @@ class Health:
         self._queue = BatchQueue(doorbell.client, doorbell.key)
         self._max_streams = settings.server.max_streams
         self._postgres = postgres
-        self._start_worker = start_worker(settings.path)
+        self._worker_command = worker_command(settings.path)
         self._lock = threading.Lock()
         self._recent: dict[str, Any] | None = None
         self._recent_until = 0.0
@@ -75,7 +75,7 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """Return the body of /api/health. A value is null where its server is away."""
-        return _report(self.status(), self._start_worker)
+        return _report(self.status(), self._worker_command)
 
     def status(self) -> Status:
         """Ask PostgreSQL and Redis now."""
@@ -119,17 +119,17 @@ class Health:
         return answer
 
 
-def start_worker(config: Path) -> str:
+def worker_command(config: Path) -> str:
     """Return the command that starts a worker of this installation, with this configuration."""
     if systemd.is_service():
         return "systemctl start email-batch-worker@1"
-    python = Path(sys.executable)
-    script = python.relative_to(ROOT) if python.is_relative_to(ROOT) else "python"
+    own = Path(sys.executable)
+    python = own.relative_to(ROOT) if own.is_relative_to(ROOT) else "python"
     named = "" if config == DEFAULT_PATH else f" --config {shlex.quote(str(config))}"
-    return f"{script} worker.py{named} --threads 4"
+    return f"{python} worker.py{named} --threads 4"
 
 
-def _report(status: Status, start_worker: str = "") -> dict[str, Any]:
+def _report(status: Status, worker_command: str = "") -> dict[str, Any]:
     backlog, workers = status.backlog, status.workers
     database = "unreachable" if backlog is None else "ok"
     report = {
@@ -142,7 +142,7 @@ def _report(status: Status, start_worker: str = "") -> dict[str, Any]:
         "unfinishedBatches": None if backlog is None else backlog.unfinished,
         "version": VERSION,
         "schemaVersion": status.schema_version,
-        "notice": _notice(status, start_worker),
+        "notice": _notice(status, worker_command),
     }
     return report | {"texts": _texts(report)}
 
@@ -208,7 +208,7 @@ def _oldest_json(backlog: Backlog | None) -> dict[str, Any] | None:
     }
 
 
-def _notice(status: Status, start_worker: str) -> dict[str, str | None] | None:
+def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None:
     """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
     level, command = "error", None
     late = "Uploads are processed, but updates arrive late."
@@ -222,7 +222,7 @@ def _notice(status: Status, start_worker: str) -> dict[str, str | None] | None:
     elif status.workers is None:
         level, text = "warning", f"Redis can't be reached. {late}"
     elif not status.workers.alive:
-        text, command = "No worker is running, so batches wait.", start_worker
+        text, command = "No worker is running, so batches wait.", worker_command
     else:
         return None
     return {"level": level, "text": text, "command": command}

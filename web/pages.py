@@ -32,6 +32,13 @@ from web.parameters import FILTERS, OF_EMAILS, number_from_query
 from web.uploads import Uploads
 
 STATIC = ROOT / "static"
+# The kinds of rows that became no emails, in words: for one row and for more.
+_KINDS = {
+    "duplicate": ("duplicate", "duplicates"),
+    "without_address": ("without an address", "without an address"),
+    "blank": ("blank", "blank"),
+    "skipped": ("without an email", "without an email"),
+}
 # The Cache-Control of an address with the version in it: its content never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -146,6 +153,8 @@ class Pages:
             matching=found["matching"],
             more=_address(path, query, "#emails", **place),
             later=bool(request.query.get("after")),
+            kinds=_KINDS,
+            label=_label(query, batch),
             retried=number_from_query("retried", None, models.MAX_LINE),
             ended=batch["status"] in models.TERMINAL,
             endings=_endings(batch),
@@ -208,6 +217,15 @@ def _address(path: str, query: dict[str, str], fragment: str = "", **place: int 
         return ""
     parameters = {name: value for name, value in query.items() if value} | place
     return f"{path}?{urlencode(parameters)}{fragment}"
+
+
+def _label(query: dict[str, str], batch: dict[str, Any]) -> str:
+    """Return the filter of the rows that are shown in words, without its search term."""
+    if query["kind"]:
+        return _KINDS[query["kind"]][1]
+    explained = {each["reason"]: each["explanation"] for each in batch["reasonDetails"]}
+    reason = query["reason"]
+    return query["verdict"] or query["status"] or explained.get(reason, reason)
 
 
 def _filter(query: dict[str, str]) -> dict[str, str]:

@@ -48,6 +48,23 @@ def test_no_duplicate_of_a_line_is_lost_between_two_pages(open_page, site, scrip
     expect(page.get_by_role("link", name="Show more")).to_be_hidden()
 
 
+def test_the_filter_is_named_alike_by_page_and_script_and_when_gone_back_to(page, site):
+    batch_id = site.upload(b"a@x.de,1\n,2\n").json["batchId"]
+    page.goto(f"{site.url}/batches/{batch_id}?status=pending")
+    shown = field(page, "shown", "#emails")
+    expect(shown).to_have_text("Only: pending")
+    page.get_by_role("link", name="1 without an address").click()
+    expect(shown).to_have_text("Only: without an address")
+    page.reload()
+    expect(shown).to_have_text("Only: without an address")
+    page.get_by_label("Address contains").fill("a@")
+    page.get_by_role("button", name="Search").click()
+    expect(shown).to_have_text("containing “a@”")
+    for words in ("Only: without an address", "Only: pending"):
+        page.go_back()
+        expect(shown).to_have_text(words)
+
+
 def test_the_head_stays_in_sight(page, site):
     page.goto(f"{site.url}/batches/{store(*(f'user{n}@x.de' for n in range(50))).batch_id}")
     page.locator("#rows tbody tr").nth(40).scroll_into_view_if_needed()

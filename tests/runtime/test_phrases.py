@@ -70,8 +70,8 @@ def test_a_share_is_never_rounded_up_to_all():
 
 @pytest.mark.parametrize(
     ("part", "whole", "text"),
-    [(0, 1, "0%"), (1, 1000, "<1%"), (1, 200, "1%"), (1, 3, "33%"), (999, 1000, ">99%"),
-     (199, 200, ">99%"), (7, 7, "100%")],
+    [(0, 0, "0%"), (0, 1, "0%"), (1, 1000, "<1%"), (1, 200, "1%"), (1, 3, "33%"),
+     (999, 1000, ">99%"), (199, 200, ">99%"), (7, 7, "100%")],
 )  # fmt: skip
 def test_a_proportion_is_neither_nothing_nor_all_if_it_is_some(part, whole, text):
     assert phrases.proportion(part, whole) == text
@@ -115,12 +115,14 @@ def test_the_scripts_say_the_same(open_page, site):
     script = page.locator("script").get_attribute("src")
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
-            const { ago, clock, count, pace, percent, proportion, rate, several } =
-                await import(path);
+            const { ago, checkedAgain, clock, count, pace, percent, proportion, rate, several,
+                    shown } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
-                                 pace(n, 1234567, n + 0.9, n)];
-            return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null)],
+                                 pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
+                                 checkedAgain(n, false), checkedAgain(n, true)];
+            return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
+                     proportion(0, 0)],
                     ...times.map((time) => ago(time, Date.parse(now)))];
         }""",
         [
@@ -140,10 +142,19 @@ def test_the_scripts_say_the_same(open_page, site):
                 phrases.rate(n + 0.9),
                 phrases.clock(n + 0.9),
                 phrases.pace(n, 1_234_567, n + 0.9, n),
+                phrases.shown(n, None),
+                phrases.shown(n, 60),
+                phrases.checked_again(n, False),
+                phrases.checked_again(n, True),
             ]
             for n in numbers
         ),
-        [phrases.rate(None), phrases.clock(None), phrases.pace(1, 2, None, None)],
+        [
+            phrases.rate(None),
+            phrases.clock(None),
+            phrases.pace(1, 2, None, None),
+            phrases.proportion(0, 0),
+        ],
         *(phrases.ago(time.isoformat(), NOON) for time in times),
     ]
 

@@ -142,7 +142,7 @@ def test_the_command_for_a_worker_is_that_of_the_installation(
 ):
     monkeypatch.setattr(sys, "executable", str(executable))
     monkeypatch.setenv("NOTIFY_SOCKET", notify)
-    assert health.start_worker(config) == command
+    assert health.worker_command(config) == command
 
 
 def test_without_redis_it_is_degraded(serve, no_redis):

@@ -26,8 +26,8 @@ export function element(name, text, className = "", dir = "") {
   return made;
 }
 
-// Show an error message in its element; an empty message hides the element.
-export function complain(element, message) {
+// Show a message in its element; an empty message hides the element.
+export function showMessage(element, message) {
   write(element, message);
   element.hidden = !message;
 }

@@ -21,9 +21,9 @@ export const isTerminal = (status) => TERMINAL.has(status);
 // Rounded down, so that 100 means all.
 export const percent = (part, whole) => Math.floor((100 * part) / whole);
 
-// Rounded percent of a whole above 0: neither 0% for some nor 100% for most.
+// Rounded percent: neither 0% for some nor 100% for most; 0% of nothing.
 export function proportion(part, whole) {
-  const rounded = Math.round((100 * part) / whole);
+  const rounded = whole ? Math.round((100 * part) / whole) : 0;
   if (part > 0 && rounded === 0) return "<1%";
   return part < whole && rounded === 100 ? ">99%" : `${rounded}%`;
 }
@@ -60,6 +60,18 @@ export function ago(iso, now) {
   const passed = Math.floor(hours / 24);
   if (passed < 7) return passed === 1 ? "yesterday" : `${passed} days ago`;
   return days.format(then);
+}
+
+// How many of the matching rows are shown; empty if there are none.
+export function shown(rows, matching) {
+  if (rows === 0) return "";
+  return `${count(rows)} ${matching === null ? "shown" : `of ${count(Math.max(rows, matching))}`}`;
+}
+
+// Emails of a retry, while they are processed or after the end.
+export function checkedAgain(emails, ended) {
+  const [one, more] = ended ? ["was", "were"] : ["is", "are"];
+  return `${several(emails, "email")} ${emails === 1 ? one : more} checked again.`;
 }
 
 // How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.

@@ -9,6 +9,12 @@ const POLL_MS = 2000;
 const SILENT_TICKS = 6;
 const TICK_MS = 1000;
 
+// A processing batch without a snapshot for this long stands still.
+const STILL_MS = 6000;
+
+// Takes the time of a batch's newest snapshot, as performance.now().
+export const isStill = (heard) => performance.now() - heard >= STILL_MS;
+
 // The text for each state of the connection.
 export const CONNECTION = {
   live: "live",

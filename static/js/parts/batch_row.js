@@ -1,6 +1,6 @@
 // A row of the list of batches.
 
-import { copyOf, setStatus, setText } from "../lib/dom.js";
+import { copyOf, setStatus, setText, write } from "../lib/dom.js";
 import { ago, count, localTime, pace } from "../lib/format.js";
 import { drawBar } from "./bar.js";
 
@@ -16,7 +16,9 @@ export function rowOf(batch, template, path) {
   const link = setText(row, "filename", batch.filename);
   link.href = `${path}${batch.id}`;
   link.title = batch.filename;
-  row.querySelector("time").dateTime = batch.createdAt;
+  const time = row.querySelector("time");
+  time.dateTime = batch.createdAt;
+  time.title = localTime(batch.createdAt);
   setText(row, "by", batch.uploadedBy ? ` by ${batch.uploadedBy}` : "");
   const { totalEmails: total } = batch;
   setText(row, "total", count(total)).dataset.unit = total === 1 ? "email" : "emails";
@@ -53,10 +55,8 @@ export function showPace(row, { status, processed, total, rate = null, secondsLe
   setText(row, "pace", text);
 }
 
-// Show how long ago the batch was uploaded; the time itself is what a pointer over it shows.
+// Show how long ago the batch was uploaded.
 export function showAge(row, now) {
   const time = row.querySelector("time");
-  const text = ago(time.dateTime, now);
-  if (time.textContent !== text) time.textContent = text;
-  time.title ||= localTime(time.dateTime);
+  write(time, ago(time.dateTime, now));
 }

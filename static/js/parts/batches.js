@@ -1,11 +1,11 @@
 // The card "Recent batches": a live table, filtered by the form above it.
 
 import { getJson, snapshotOf } from "../lib/api.js";
-import { complain, oncePerFrame, showWhen } from "../lib/dom.js";
+import { oncePerFrame, showMessage, showWhen } from "../lib/dom.js";
 import { localTime } from "../lib/format.js";
+import { isStill } from "../live/live.js";
 import { fill, idOf, rowOf, showAge, showPace } from "./batch_row.js";
 import { Order } from "./order.js";
-import { isStill } from "./pace.js";
 
 // The time from a snapshot that may change which batches belong in the list to its next request.
 const RELIST_MS = 1000;
@@ -28,6 +28,7 @@ export class Batches {
   #draw = oncePerFrame(() => this.#drawChanged());
   #relist = 0;
   #asking = 0;
+  #listed; // the filter of the batches in the table
   #older = false; // whether older batches were asked for; then scrolling loads more
 
   constructor(card) {
@@ -38,6 +39,7 @@ export class Batches {
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
     this.#order = new Order(this.#table);
+    this.#listed = String(this.#filter);
     this.#ahead = Date.now() - Date.parse(card.dataset.now);
     for (const time of card.querySelectorAll("time")) time.title = localTime(time.dateTime);
     this.#form.addEventListener("submit", (event) => {
@@ -64,7 +66,7 @@ export class Batches {
   }
 
   #applyFilter() {
-    history.replaceState(null, "", "/");
+    history.replaceState(null, "", "/"); // another list begins at its newest batch
     const filter = this.#filter;
     if (filter.size) history.replaceState(null, "", `?${filter}`);
     clearTimeout(this.#relist);
@@ -94,13 +96,13 @@ export class Batches {
   }
 
   #complain(message) {
-    complain(this.#card.querySelector("#batches-error"), message);
+    showMessage(this.#card.querySelector("#batches-error"), message);
   }
 
   #list({ batches, next }, filter) {
-    const text = String(filter);
-    const same = this.#card.dataset.filter === text || this.#card.dataset.filter === undefined;
-    this.#card.dataset.filter = text;
+    const listed = String(filter);
+    const same = this.#listed === listed;
+    this.#listed = listed;
     const last = batches.at(-1)?.id ?? 0;
     const below = same && next ? [...this.#body.rows].filter((row) => idOf(row) < last) : [];
     const rows = this.#inOrder([...batches.map((batch) => this.#rowFor(batch)), ...below]);

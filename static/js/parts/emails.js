@@ -1,8 +1,8 @@
 // The table of a batch's rows: filtered by links and by a search, page by page.
 
 import { Cancelled, getJson } from "../lib/api.js";
-import { byId, complain, copyOf, setText } from "../lib/dom.js";
-import { count } from "../lib/format.js";
+import { byId, copyOf, setText, showMessage } from "../lib/dom.js";
+import { count, shown } from "../lib/format.js";
 import { wireCopying } from "./copying.js";
 
 const PAGE = 50;
@@ -11,6 +11,20 @@ const MOST = 500;
 // The links that filter the rows.
 const LINKS = "a[data-filter][href]";
 const OF_EMAILS = ["verdict", "reason", "status", "q"];
+// The parameters with the place of a page; several rows without an email may be of one line.
+const PLACE = ["after", "afterPart"];
+
+// Return the place in the parameters of a page; null in those of the first.
+function placeIn(parameters) {
+  const names = PLACE.filter((name) => parameters.has(name));
+  return names.length ? Object.fromEntries(names.map((name) => [name, parameters.get(name)])) : null;
+}
+
+// Return the place of the page after an answer of the server; null if there is none.
+function placeAfter({ next, nextPart }) {
+  if (next === null) return null;
+  return nextPart === undefined ? { after: next } : { after: next, afterPart: nextPart };
+}
 
 // Mark the link if its filter is on.
 export function mark(link, filter) {
@@ -26,7 +40,7 @@ export class Emails {
   #form;
   #more;
   #filter = new URLSearchParams(location.search);
-  #label = "";
+  #label; // the filter in words, without what is searched
   #next = null; // the parameters of the next page
   #stale = false; // whether the rows are to be loaded again after those that are being loaded
   #abort = new AbortController();
@@ -36,8 +50,10 @@ export class Emails {
     this.#body = card.querySelector("tbody");
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
-    this.#label = card.querySelector('[data-field="shown"]').textContent.replace(/ ?containing.*/, "");
-    if (!this.#more.hidden) this.#next = this.#placeIn(new URL(this.#more.href).searchParams);
+    this.#label = card.querySelector('[data-field="shown"]').dataset.label;
+    // Each entry of the history has the label of its filter.
+    history.replaceState({ label: this.#label }, "");
+    if (!this.#more.hidden) this.#next = placeIn(new URL(this.#more.href).searchParams);
     wireCopying(card.querySelector("table"), (message) => this.#complain(message));
     document.addEventListener("click", (event) => this.#click(event));
     this.#form.addEventListener("submit", (event) => this.#search(event));
@@ -45,18 +61,12 @@ export class Emails {
       event.preventDefault();
       this.#load(this.#next, "add");
     });
-    addEventListener("popstate", () => {
+    addEventListener("popstate", ({ state }) => {
       this.#filter = new URLSearchParams(location.search);
-      this.#label = this.#labelOf(this.#filter);
+      this.#label = state?.label ?? "";
       this.#open();
     });
     this.#mark();
-  }
-
-  // The place of a page among the parameters: several rows without an email may be of one line.
-  #placeIn(parameters) {
-    const names = ["after", "afterPart"].filter((name) => parameters.has(name));
-    return names.length ? Object.fromEntries(names.map((name) => [name, parameters.get(name)])) : null;
   }
 
   // Load the rows again that are shown. A load under way isn't broken off for it: a person asked for
@@ -65,7 +75,7 @@ export class Emails {
     this.#stale = this.#card.hasAttribute("aria-busy");
     if (this.#stale || this.#filter.get("kind")) return;
     const number = Math.max(this.#body.rows.length, PAGE);
-    this.#load(this.#placeIn(this.#filter), "update", number);
+    this.#load(placeIn(this.#filter), "update", number);
   }
 
   #click(event) {
@@ -74,8 +84,8 @@ export class Emails {
     if (!link || event.metaKey || event.ctrlKey || event.shiftKey) return;
     event.preventDefault();
     this.#filter = new URL(link.href).searchParams;
-    this.#label = link.dataset.label && `Only: ${link.dataset.label}`;
-    history.pushState(null, "", link.href);
+    this.#label = link.dataset.label;
+    history.pushState({ label: this.#label }, "", link.href);
     this.#open();
     this.#card.scrollIntoView({ block: "start" });
     this.#card.querySelector("h2").focus({ preventScroll: true });
@@ -84,34 +94,22 @@ export class Emails {
   #search(event) {
     event.preventDefault();
     const searched = new FormData(this.#form).get("q").trim();
-    for (const name of ["after", "afterPart"]) this.#filter.delete(name);
+    for (const name of PLACE) this.#filter.delete(name);
     if (this.#filter.has("kind")) this.#label = ""; // only emails can be searched
     this.#filter.delete("kind");
     if (searched) this.#filter.set("q", searched);
     else this.#filter.delete("q");
-    history.pushState(null, "", `${this.#card.dataset.path}?${this.#filter}#emails`);
+    history.pushState({ label: this.#label }, "", `${this.#card.dataset.path}?${this.#filter}#emails`);
     this.#open();
-  }
-
-  // The label of the link that has this filter.
-  #labelOf(filter) {
-    const isSame = (link) => {
-      const { searchParams } = new URL(link.href);
-      return ["verdict", "reason", "status", "kind"].every(
-        (name) => searchParams.get(name) === filter.get(name),
-      );
-    };
-    const link = [...document.querySelectorAll(LINKS)].find(isSame);
-    return link?.dataset.label ? `Only: ${link.dataset.label}` : "";
   }
 
   #open() {
     const searched = this.#filter.get("q") ?? "";
     this.#form.elements.q.value = searched;
     const containing = searched && !this.#filter.has("kind") ? ` containing “${searched}”` : "";
-    setText(this.#card, "shown", this.#label + containing);
+    setText(this.#card, "shown", (this.#label && `Only: ${this.#label}`) + containing);
     this.#mark();
-    this.#load(this.#placeIn(this.#filter), "replace");
+    this.#load(placeIn(this.#filter), "replace");
   }
 
   // The filter in the parameters of the API.
@@ -155,14 +153,13 @@ export class Emails {
         const answer = await getJson(this.#address(place, limit), signal);
         found.push(...(answer.emails ?? answer.rows));
         ({ matching } = answer);
-        const { next: after, nextPart: afterPart } = answer;
-        place = after === null ? null : afterPart === undefined ? { after } : { after, afterPart };
-        const looking = place && found.length < PAGE ? `Looked at ${count(after)} emails so far…` : "";
+        place = placeAfter(answer);
+        const looking = place && found.length < PAGE ? `Looked at ${count(place.after)} emails so far…` : "";
         setText(this.#card, "looked", looking);
       } while (place && found.length < number);
       this.#complain("");
       this.#show(found, place, how);
-      this.#showCount(matching);
+      setText(this.#card, "of", shown(this.#body.rows.length, matching));
     } catch (problem) {
       if (problem instanceof Cancelled) return;
       this.#complain(problem.message);
@@ -173,7 +170,7 @@ export class Emails {
   }
 
   #complain(message) {
-    complain(this.#card.querySelector("#emails-error"), message);
+    showMessage(this.#card.querySelector("#emails-error"), message);
   }
 
   #show(found, next, how) {
@@ -189,12 +186,6 @@ export class Emails {
     const empty = this.#body.rows.length === 0;
     this.#card.querySelector("table").hidden = empty;
     this.#card.querySelector("#no-rows").hidden = !empty;
-  }
-
-  #showCount(matching) {
-    const shown = this.#body.rows.length;
-    const all = matching === null ? "shown" : `of ${count(Math.max(shown, matching))}`;
-    setText(this.#card, "of", shown ? `${count(shown)} ${all}` : "");
   }
 
   // Return the row of this email if it is shown, because it may be ticked; otherwise a new one.

@@ -1,7 +1,7 @@
 // The preview of a file or text: its first rows, and how the server reads it, which a person can change.
 
 import { Cancelled, postForm } from "../lib/api.js";
-import { complain, element, showWhen, write } from "../lib/dom.js";
+import { element, showMessage, showWhen, write } from "../lib/dom.js";
 import { count, several } from "../lib/format.js";
 
 // The bytes of a text that are sent.
@@ -24,10 +24,21 @@ async function partOf(file) {
   return WHOLE.includes(start) ? file : file.slice(0, PART_BYTES);
 }
 
-function optionOf(value, text) {
-  const made = element("option", text);
-  made.value = value;
-  return made;
+// Offer the choices, pairs of a value and its text, in a select, and select a value.
+function offer(select, choices, selected) {
+  select.replaceChildren(...choices.map(([value, text]) => new Option(text, value)));
+  select.value = selected;
+}
+
+function textOfColumn({ index, name, addresses }) {
+  const number = addresses ? ` (${count(addresses)} in the first rows)` : "";
+  return `${index}${name ? `: ${name}` : ""}${number}`;
+}
+
+function textOfSheet({ name, hidden, rows, addresses }) {
+  const shown = `${name}${hidden ? ", hidden" : ""}`;
+  if (rows === null) return shown;
+  return `${shown} (${several(rows, "row")}, ${several(addresses, "address", "addresses")})`;
 }
 
 // Return whether there is something that a person had better decide.
@@ -102,7 +113,7 @@ export class Preview {
     this.#chosen = {};
     this.#box.hidden = this.#box.disabled = true;
     write(this.#line, "");
-    complain(this.#problem, "");
+    showMessage(this.#problem, "");
   }
 
   // Add a person's choices to a form.
@@ -141,7 +152,7 @@ export class Preview {
 
   #draw(found) {
     const focused = document.activeElement;
-    const { kind, sheets, counts, headline, others, problem, text, why, summary } = found;
+    const { kind, sheets, counts, problem, text, why, summary } = found;
     const when = {
       csv: kind === "csv",
       text: found.encoding !== null,
@@ -152,22 +163,11 @@ export class Preview {
     for (const [name, shown] of Object.entries(when)) showWhen(this.#box, name, shown);
     this.#fill(found);
     this.#detect.hidden = !this.hasChoices;
-    const column = headline.column === null ? "" : element("strong", headline.column, "", "auto");
-    this.#line.replaceChildren(headline.before, column, headline.after);
-    this.#line.toggleAttribute("data-bad", Boolean(problem));
-    complain(this.#problem, problem ?? "");
+    this.#drawHeadline(found);
     const detected = this.#box.querySelector("#detected");
     detected.hidden = Boolean(problem);
     write(detected, `Read as ${text}${why ? `, ${why}` : ""}. ${summary}`);
-    const offer = this.#box.querySelector("#others");
-    offer.hidden = !others;
-    if (others) {
-      const name = found.columns[others.column - 1].name;
-      const button = offer.querySelector("button");
-      write(offer.querySelector("span"), `${others.text}.`);
-      write(button, `Take column ${others.column}${name ? `, “${name}”,` : ""} instead`);
-      button.value = others.column;
-    }
+    this.#drawOthers(found);
     this.#drawEncodings(found);
     this.#drawRows(found);
     if (isOpenQuestion(found)) this.#change.open = true;
@@ -175,6 +175,25 @@ export class Preview {
     this.#box.hidden = this.#box.disabled = false;
     this.#scrollToColumn();
     if (!focused.isConnected) this.#refocus(focused);
+  }
+
+  #drawHeadline({ headline, problem }) {
+    const column = headline.column === null ? "" : element("strong", headline.column, "", "auto");
+    this.#line.replaceChildren(headline.before, column, headline.after);
+    this.#line.toggleAttribute("data-bad", Boolean(problem));
+    showMessage(this.#problem, problem ?? "");
+  }
+
+  // Offer the other column that has addresses, if there is one.
+  #drawOthers({ others, columns }) {
+    const place = this.#box.querySelector("#others");
+    place.hidden = !others;
+    if (!others) return;
+    const { name } = columns[others.column - 1];
+    const button = place.querySelector("button");
+    write(place.querySelector("span"), `${others.text}.`);
+    write(button, `Take column ${others.column}${name ? `, “${name}”,` : ""} instead`);
+    button.value = others.column;
   }
 
   // Scroll the table to its column of addresses if that is out of sight, as on a narrow screen.
@@ -197,35 +216,17 @@ export class Preview {
 
   // Fill the selects with what there is to choose, and select what the server has found.
   #fill({ sheet, sheets, encoding, delimiter, column, columns, headerLine, above, lines }) {
-    const { column: columnsOf, header, sheet: sheetsOf, split } = this.#selects;
-    columnsOf.replaceChildren(
-      ...columns.map(({ index, name, addresses }) =>
-        optionOf(
-          index,
-          `${index}${name ? `: ${name}` : ""}${addresses ? ` (${count(addresses)} in the first rows)` : ""}`,
-        ),
-      ),
-    );
-    columnsOf.value = column;
+    const selects = this.#selects;
+    offer(selects.column, columns.map((each) => [each.index, textOfColumn(each)]), column);
     const first = [...above.map(({ line }) => line), headerLine, ...lines].filter(Boolean);
-    header.replaceChildren(
-      optionOf("no", "none"),
-      ...first.sort((a, b) => a - b).map((line) => optionOf(line, `line ${count(line)}`)),
-    );
-    header.value = headerLine ?? "no";
-    sheetsOf.replaceChildren(
-      ...sheets.map(({ name, hidden, rows, addresses }) => {
-        const numbers =
-          rows === null ? "" : ` (${several(rows, "row")}, ${several(addresses, "address", "addresses")})`;
-        return optionOf(name, `${name}${hidden ? ", hidden" : ""}${numbers}`);
-      }),
-    );
-    sheetsOf.value = sheet;
-    split.value = this.#chosen.split ?? "yes";
-    this.#selects.encoding.value = encoding?.replace("utf-8-sig", "utf-8") ?? "";
-    const options = [...this.#selects.delimiter.options];
+    const heads = first.sort((a, b) => a - b).map((line) => [line, `line ${count(line)}`]);
+    offer(selects.header, [["no", "none"], ...heads], headerLine ?? "no");
+    offer(selects.sheet, sheets.map((each) => [each.name, textOfSheet(each)]), sheet);
+    selects.split.value = this.#chosen.split ?? "yes";
+    selects.encoding.value = encoding?.replace("utf-8-sig", "utf-8") ?? "";
+    const options = [...selects.delimiter.options];
     const known = options.find((option) => option.dataset.character === delimiter);
-    this.#selects.delimiter.value = known?.value ?? "";
+    selects.delimiter.value = known?.value ?? "";
   }
 
   // Show how each likely encoding reads the same pieces of the file.

@@ -1,13 +1,14 @@
 // The card of one batch: what came out so far, and its course, which the tab's title and icon show too.
 
 import {
-  complain, copyOf, localize, oncePerFrame, setStatus, setText, showWhen, write,
+  copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
 } from "../lib/dom.js";
-import { clock, count, isTerminal, localTime, percent, proportion, several } from "../lib/format.js";
-import { CONNECTION } from "../live/live.js";
+import {
+  checkedAgain, clock, count, isTerminal, localTime, percent, proportion, rate,
+} from "../lib/format.js";
+import { CONNECTION, isStill } from "../live/live.js";
 import { drawBar } from "./bar.js";
 import { Chart } from "./chart.js";
-import { isStill, showPace } from "./pace.js";
 
 // The percentage between two icons. There are few, because the browser loads and keeps each.
 const ICON_STEP = 5;
@@ -75,9 +76,8 @@ export class Progress {
     const message = this.#card.querySelector("#message");
     if (processed < before) message.dataset.again = before - processed;
     const again = Number(message.dataset.again);
-    const [one, more] = this.#ended ? ["was", "were"] : ["is", "are"];
-    if (status === "deleted") complain(message, "This batch has been deleted.");
-    else if (again) complain(message, `${several(again, "email")} ${again === 1 ? one : more} checked again.`);
+    if (status === "deleted") showMessage(message, "This batch has been deleted.");
+    else if (again) showMessage(message, checkedAgain(again, this.#ended));
   }
 
   #drawNewest() {
@@ -89,14 +89,14 @@ export class Progress {
     for (const [verdict, number] of Object.entries(verdicts)) {
       const shown = write(card.querySelector(`[data-verdict="${verdict}"]`), count(number));
       shown.closest("li").toggleAttribute("data-none", number === 0);
-      const share = `(${proportion(number, Math.max(processed, 1))})`;
+      const share = `(${proportion(number, processed)})`;
       write(card.querySelector(`[data-share="${verdict}"]`), share);
     }
     setStatus(card, status);
     setText(card, "processed", count(processed));
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
-    showPace(card, this.#newest);
+    this.#showPace(this.#newest);
     this.connection(this.#connection);
     this.#offer(status, verdicts);
   }
@@ -125,7 +125,13 @@ export class Progress {
   #tick() {
     if (this.#ended || this.#began === null) return;
     setText(this.#card, "elapsed", clock((performance.now() - this.#began) / 1000));
-    if (isStill(this.#heard)) showPace(this.#card, { rate: 0 });
+    if (isStill(this.#heard)) this.#showPace({ rate: 0 });
+  }
+
+  // Takes a snapshot; an unknown value is null or missing.
+  #showPace({ rate: perSecond = null, secondsLeft = null }) {
+    setText(this.#card, "rate", rate(perSecond));
+    setText(this.#card, "left", clock(secondsLeft));
   }
 
   // Takes the number of unfinished batches, the reason why this batch may wait.

@@ -24,7 +24,8 @@ export class Reasons {
     this.#path = path;
     this.#onUnknown = onUnknown;
     for (const entry of card.querySelectorAll("li[data-reason]")) {
-      const verdict = entry.querySelector(".swatch").dataset.part;
+      const { part } = entry.querySelector(".swatch").dataset;
+      const verdict = part === "left" ? null : part;
       const explanation = entry.querySelector('[data-field="explanation"]').textContent;
       this.#details.set(entry.dataset.reason, { verdict, explanation });
     }

@@ -2,7 +2,7 @@
 // sent one after another.
 
 import { Cancelled } from "../lib/api.js";
-import { complain, element, write } from "../lib/dom.js";
+import { element, showMessage, write } from "../lib/dom.js";
 import { several, size } from "../lib/format.js";
 import { DropZone } from "./drop.js";
 import { Preview } from "./preview.js";
@@ -80,7 +80,7 @@ export class Upload {
 
   async #look() {
     const { text, error } = this.#elements;
-    complain(error, "");
+    showMessage(error, "");
     this.#act("Reading the file…", { ready: this.#preview.isShown });
     try {
       await this.#preview.show({ file: this.#files[0], text: text.value });
@@ -90,7 +90,7 @@ export class Upload {
       // It is of another file or text, unless a choice was made, which must have a way back.
       if (!this.#preview.hasChoices) this.#preview.clear();
       this.#act("", { ready: this.#preview.isShown });
-      complain(error, problem.message);
+      showMessage(error, problem.message);
     }
   }
 
@@ -103,7 +103,7 @@ export class Upload {
     list.hidden = !many;
     list.replaceChildren(...names.map((file) => showFile(document.createElement("li"), file)));
     write(submit, many ? `${this.#label} ${several(files.length, "file")}` : this.#label);
-    complain(error, "");
+    showMessage(error, "");
     this.#act("", { ready: many });
     if (files.length === 0) {
       write(chosen, this.#prompt);
@@ -118,7 +118,7 @@ export class Upload {
     const tooLarge = this.#sending.tooLarge(files[0]);
     if (tooLarge) {
       this.#files = [];
-      complain(error, tooLarge);
+      showMessage(error, tooLarge);
     } else {
       this.#look();
     }
@@ -158,10 +158,10 @@ export class Upload {
     event.preventDefault();
     const { text, error } = this.#elements;
     if (this.#files.length === 0 && !text.value.trim()) {
-      complain(error, "Choose a file, or paste addresses, first.");
+      showMessage(error, "Choose a file, or paste addresses, first.");
       return;
     }
-    complain(error, "");
+    showMessage(error, "");
     this.#setBusy(true);
     await (this.#files.length > 1 ? this.#sendAll() : this.#sendOne());
     this.#setBusy(false);
@@ -179,7 +179,7 @@ export class Upload {
     } catch (problem) {
       const cancelled = problem instanceof Cancelled;
       this.#act(cancelled ? problem.message : "", { ready: true });
-      if (!cancelled) complain(error, problem.message);
+      if (!cancelled) showMessage(error, problem.message);
     }
   }
 
@@ -192,7 +192,7 @@ export class Upload {
     this.#act(message || `${files} uploaded. The batches are in the list below.`, {
       ready: left.length > 1,
     });
-    complain(error, failures.join("\n"));
+    showMessage(error, failures.join("\n"));
     this.#onStored();
   }
 }
