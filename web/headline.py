@@ -61,6 +61,12 @@ def _rounded(number: float) -> int:
     return int(float(f"{number:.2g}"))
 
 
+def _rounded_down(number: int) -> int:
+    """Return the number with its first two digits, and zeros behind them."""
+    unit = int(10 ** max(len(str(number)) - 2, 0))
+    return number - number % unit
+
+
 @dataclass(frozen=True)
 class _Numbers:
     """Numbers of rows as words, estimated from those that were counted.
@@ -75,11 +81,11 @@ class _Numbers:
         return self.times == 1.0
 
     def whole(self, number: int, *names: str) -> str:
-        """Return the number of all rows; where it is unknown, several ten thousand are counted."""
+        """Return the number of all rows; where it is unknown, the least that it can be."""
         if self.exact:
             return phrases.several(number, *names)
         if self.times is None:
-            return f"More than {phrases.several(number - number % 10_000, *names)}"
+            return f"At least {phrases.several(_rounded_down(number), *names)}"
         return f"About {phrases.several(_rounded(number * self.times), *names)}"
 
     def part(self, number: int, name: str, plural: str) -> str:
