@@ -11,7 +11,7 @@ from dns.rdataclass import CH
 from dns.rdatatype import CNAME, DNAME, NS, TXT
 from hypothesis import given, settings
 
-from harness import dns_messages
+from harness import dns_messages, nsd
 from harness.dns_messages import (
     EXPLANATION,
     NXDOMAIN,
@@ -29,9 +29,12 @@ from processors.domains import wire
 from processors.domains.unusual import judge
 from processors.domains.wire import (
     AAAA,
+    ERROR,
     FOUND,
     MX,
     NO_DATA,
+    NO_DOMAIN,
+    TRUNCATED,
     UNUSUAL,
     A,
     Answer,
@@ -236,3 +239,46 @@ def test_the_largest_messages_take_little_time_and_memory(counts, record):
     finally:
         tracemalloc.stop()
     assert (answer.result == UNUSUAL) == (counts[0] == 255)
+
+
+ZONE = """
+mail MX 10 mx.mail
+several MX 20 b.example.org.
+several MX 10 a.example.org.
+null MX 0 .
+*.wild MX 10 mx.example.net.
+host A 192.0.2.1
+host A 192.0.2.2
+host AAAA 2001:db8::1
+text TXT "a"
+"""
+MANY = [f"mail-server-{number}.example{number}.org" for number in range(20)]
+ZONE += "".join(f"many MX {number} {host}.\n" for number, host in enumerate(MANY))
+TOLD = {
+    ("mail", MX): Answer(FOUND, ("mx.mail.example.net",), 300),
+    ("several", MX): Answer(FOUND, ("a.example.org", "b.example.org"), 300),
+    ("null", MX): Answer(FOUND, ("",), 300),
+    ("a.b.wild", MX): Answer(FOUND, ("mx.example.net",), 300),
+    ("many", MX): Answer(FOUND, tuple(MANY), 300),
+    ("host", A): Answer(FOUND, ("192.0.2.1", "192.0.2.2"), 300),
+    ("host", AAAA): Answer(FOUND, ("2001:db8::1",), 300),
+    **{(name, MX): Answer(NO_DATA, (), 120) for name in ("host", "text", "wild")},
+    **{("mail", kind): Answer(NO_DATA, (), 120) for kind in (A, AAAA)},
+    **{("missing", kind): Answer(NO_DOMAIN, (), 120) for kind in (MX, A, AAAA)},
+}
+
+
+@pytest.mark.parametrize("minimal", ["no", "yes"])
+def test_the_answers_of_a_real_nameserver_are_plain(minimal):
+    with nsd.start(ZONE, minimal_responses=minimal) as server:
+        for (host, kind), expected in TOLD.items():
+            name = f"{host}.{NAME}"
+            received = nsd.exchange(server.url, wire.query(name, kind, 7))
+            assert assert_agree(received, name, kind) == expected
+        refused = nsd.exchange(server.url, wire.query("example.org", MX, 7))
+        assert assert_agree(refused, "example.org") == Answer(ERROR, rcode=REFUSED)
+        # Without an OPT record, an answer may have 512 bytes.
+        query = wire.query(f"many.{NAME}", MX, 7)
+        short = query[:10] + b"\0\0" + query[wire.QUESTION]
+        received = nsd.exchange(server.url, short)
+        assert assert_agree(received, f"many.{NAME}") == Answer(TRUNCATED)
