@@ -65,12 +65,12 @@ class Check:
         """
         wholes, domains = split_lines(text)
         found = {}
-        for line, outcome in enumerate(map(self._known.get, domains)):
-            if outcome is PROCESSED:
-                continue
+        outcomes = [*map(self._known.get, domains)]
+        for line in [n for n, outcome in enumerate(outcomes) if outcome is not PROCESSED]:
+            outcome = outcomes[line]
             whole = wholes[line]
             if outcome is None and whole is None:
-                outcome = self._learn(domains[line])
+                outcome = self._known.get(domains[line]) or self._learn(domains[line])
             if outcome is None:
                 outcome = self.check_one(text.split("\n")[line] if whole is None else whole)
             if outcome is not PROCESSED:
