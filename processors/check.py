@@ -14,6 +14,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from processors import PROCESSED, Outcome, Processor, ProcessorError, configured, risks
+from processors.disposable import ListError, is_disposable, read_list
 from processors.mailboxes import is_role
 from processors.reasons import CATALOGUE, UNKNOWN
 from processors.syntax import of_domain, parts, split_lines
@@ -103,7 +104,7 @@ class Check:
     def _judge_domain(self, domain: str) -> Outcome:
         if domain in risks.TYPOS:
             return _OUTCOMES["likely_typo"]
-        if risks.is_disposable(domain, self._disposable):
+        if is_disposable(domain, self._disposable):
             return _OUTCOMES["disposable"]
         return PROCESSED
 
@@ -206,8 +207,8 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
     """
     path = options["disposable_domains"]
     try:
-        own = risks.read_list(Path(path)) if path else frozenset()
-    except risks.ListError as error:
+        own = read_list(Path(path)) if path else frozenset()
+    except ListError as error:
         raise ProcessorError(f"[check] disposable_domains: {error}") from error
     return Check(own, _lookups(options))
 

@@ -1,17 +1,13 @@
-"""Risky addresses: likely typos, domains for throw-away addresses, odd characters.
+"""Risky addresses: likely typos and odd characters.
 
-The results depend on the address alone (and on the team's own list), so that other processes come
-to the same results later.
+The results depend on the address alone, so that other processes come to the same results later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
 from functools import lru_cache
-from pathlib import Path
 from unicodedata import category
 
-from disposable_email_domains import blocklist
 from rapidfuzz.distance import OSA
 
 from processors import syntax
@@ -56,19 +52,6 @@ POPULAR = tuple(_POPULAR.split())
 _UNREACHABLE = ("no_such_domain", "no_mail_server", "null_mx")
 
 
-class ListError(Exception):
-    """The team's own list of disposable domains can't be used; the message says why."""
-
-
-def is_disposable(domain: str, own: Container[str] = ()) -> bool:
-    """Return whether the domain or one of its parents is on the package's list or in `own`."""
-    while "." in domain:
-        if domain in blocklist or domain in own:
-            return True
-        domain = domain.partition(".")[2]
-    return False
-
-
 def is_odd(local: str) -> bool:
     """Return whether a local part has a sign that hardly any mailbox has, such as “ or •.
 
@@ -77,26 +60,6 @@ def is_odd(local: str) -> bool:
     return not local.isascii() and any(
         not character.isascii() and category(character)[0] not in "LMN" for character in local
     )
-
-
-def read_list(path: Path) -> frozenset[str]:
-    """Return the domains in a file, one a line, without empty lines and comments (#).
-
-    Raises ListError.
-    """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ListError(f"{path} can't be read: {error}") from error
-    domains = set()
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if text:
-            domain = syntax.parse(f"a@{text}").domain
-            if domain is None:
-                raise ListError(f"{path}, line {number}: {text!r} is not a domain")
-            domains.add(domain)
-    return frozenset(domains)
 
 
 @lru_cache(maxsize=1 << 14)
