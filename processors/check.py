@@ -102,7 +102,7 @@ class Check:
         return _of_local(local) if outcome is PROCESSED else outcome
 
     def _judge_domain(self, domain: str) -> Outcome:
-        if domain in risks.TYPOS:
+        if risks.meant(domain):
             return _OUTCOMES["likely_typo"]
         if is_disposable(domain, self._disposable):
             return _OUTCOMES["disposable"]

@@ -9,22 +9,14 @@ from disposable_email_domains import blocklist
 from MailChecker import MailChecker
 
 from processors import syntax
+from processors.providers import FREE
 
-# Domains on mailchecker's list that are not for throw-away addresses. First those that mail.com
-# offers for mailboxes to keep.
-_MAIL_COM = """
-    alumni.com birdlover.com blader.com collector.org consultant.com contractor.net cutey.com
-    discofan.com dr.com dutchmail.com fastservice.com mexicomail.com mindless.com myself.com
-    optician.com pacific-ocean.com photographer.net presidency.com priest.com protestant.com
-    qualityservice.com salesperson.net snakebite.com techie.com uymail.com writeme.com
-"""
-# Other mail providers; firms, persons and a university with addresses of their own.
+# Domains on mailchecker's list that are not for throw-away addresses, beside the free providers.
+# First other mail providers; firms, persons and a university with addresses of their own.
 _OWNED = """
-    airmail.cc animail.net bluebottle.com deal-maker.com email.org firemail.cc hush.ai hush.com
-    keemail.me latinmail.com lavabit.com mail15.com mail2world.com movemail.com safe-mail.net
-    sibmail.com tom.com vfemail.net yifan.net
-    8848.net afternic.com brainonfire.net feedspot.com lsmu.com nus.edu.sg test.com test.de
-    ubuntu.org yandex.net
+    8848.net afternic.com animail.net bluebottle.com brainonfire.net deal-maker.com email.org
+    feedspot.com firemail.cc hush.ai lavabit.com lsmu.com movemail.com nus.edu.sg test.com test.de
+    ubuntu.org yandex.net yifan.net
 """
 # Relays, which forward to the mailbox of one person for as long as that person wants.
 _RELAYS = """
@@ -38,7 +30,7 @@ _SUFFIXES = """
     dnsabr.com dynu.net f5.si gleeze.com hopto.org kirt.er kozow.com msk.ru nom.za pp.ua sytes.net
     za.com zp.ua
 """
-_REAL = frozenset(f"{_MAIL_COM} {_OWNED} {_RELAYS} {_SUFFIXES}".split())
+_REAL = FREE.union(f"{_OWNED} {_RELAYS} {_SUFFIXES}".split())
 
 
 class ListError(Exception):

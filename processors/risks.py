@@ -11,6 +11,7 @@ from unicodedata import category
 from rapidfuzz.distance import OSA
 
 from processors import syntax
+from processors.providers import is_free
 
 # Mistyped domains and the domains meant. Most of them have a mail server, run by people who wait
 # for just these mistakes. A domain that anybody may really use is not listed, such as mail.com,
@@ -20,21 +21,32 @@ TYPOS = {
     for domain, typos in {
         "gmail.com": "gmial.com gmal.com gmai.com gmil.com gnail.com gamil.com gmaill.com"
         " ggmail.com gmali.com gmaik.com gmsil.com gmaul.com gmaol.com gimail.com gmeil.com"
-        " gmail.con gmail.cmo gmail.comm gmail.cm gmail.om gmail.co gmail.vom gmail.xom",
-        "googlemail.com": "googlemial.com googelmail.com googlemai.com googlemail.con",
+        " gmaii.com gmaio.com gmaiil.com gmaiol.com gmailo.com gmaail.com gmmail.com gmqil.com"
+        " gmzil.com gmael.com gemail.com gmail.cm gmail.om gmail.co",
+        "googlemail.com": "googlemial.com googelmail.com googlemai.com googlmail.com",
         "hotmail.com": "hotmial.com hotmal.com hotmai.com hotmil.com homtail.com hotamil.com"
-        " hormail.com hotmaill.com htomail.com hotnail.com hotmail.con hotmail.cmo hotmail.comm",
-        "yahoo.com": "yaho.com yahooo.com yhoo.com yahho.com yhaoo.com yaoo.com yahoo.con"
-        " yahoo.cmo yahoo.comm",
+        " hormail.com hotmaill.com htomail.com hotnail.com otmail.com hotmali.com hotmaul.com"
+        " hotmaio.com hotmaii.com hotmsil.com hottmail.com hotmmail.com hotmailo.com hptmail.com"
+        " hoymail.com hotail.com homail.com hotmail.cm hotmail.om",
+        "yahoo.com": "yaho.com yahooo.com yhoo.com yahho.com yhaoo.com yaoo.com yahoi.com"
+        " yahool.com yahop.com uahoo.com yahoo.co yahoo.cm yahoo.om",
         "outlook.com": "outlok.com outloook.com outllok.com oulook.com otulook.com outook.com"
-        " outlook.con outlook.cmo outlook.comm",
-        "icloud.com": "iclod.com icloud.con icloud.cmo iclould.com icoud.com icluod.com",
-        "live.com": "live.con live.cmo",
-        "aol.com": "aol.con aol.cmo",
-        "gmx.de": "gmx.ed gmx.dee",
+        " outloo.com outlool.com outlookk.com outlokk.com oitlook.com putlook.com outlook.cm"
+        " outlook.om",
+        "icloud.com": "iclod.com iclould.com icoud.com icluod.com icloude.com iclud.com"
+        " icloud.cm icloud.om",
+        "gmx.de": "gmx.ed",
         "t-online.de": "t-onlne.de t-onlin.de t-onlien.de t-online.ed",
     }.items()
     for typo in typos.split()
+}
+# Endings that no domain has, one slip away from the ending meant. Countries have .co, .cm and .om,
+# so these are no slips at any name.
+_ENDINGS = {
+    **dict.fromkeys(("con", "cmo", "ocm", "vom", "xom", "cim", "cpm", "comm", "coom"), "com"),
+    **dict.fromkeys(("nte", "ner", "nett"), "net"),
+    **dict.fromkeys(("ogr", "orgg"), "org"),
+    "dee": "de",
 }
 
 # The domains with the most users, the largest first.
@@ -62,12 +74,22 @@ def is_odd(local: str) -> bool:
     )
 
 
-@lru_cache(maxsize=1 << 14)
-def _meant(domain: str) -> str:
-    """Return the popular domain that differs by one slip of the keyboard; empty for none."""
+def meant(domain: str) -> str:
+    """Return the domain that a likely typo stands for; empty if the domain is none.
+
+    A domain with two slips is none, because nobody can tell what it stands for.
+    """
     if domain in TYPOS:
         return TYPOS[domain]
-    if domain in POPULAR:
+    name, _, ending = domain.rpartition(".")
+    other = f"{name}.{_ENDINGS[ending]}" if ending in _ENDINGS else ""
+    return "" if other in TYPOS else other
+
+
+@lru_cache(maxsize=1 << 14)
+def _similar(domain: str) -> str:
+    """Return the popular domain that differs by one slip of the keyboard; empty for none."""
+    if domain in POPULAR or is_free(domain):
         return ""
     for popular in POPULAR:
         if OSA.distance(domain, popular, score_cutoff=1) <= 1:
@@ -82,5 +104,5 @@ def suggestion(address: str, reason: str | None) -> str:
     _, normalized, domain = syntax.parse(address)
     if normalized is None or domain is None:
         return ""
-    meant = TYPOS.get(domain, "") if reason == "likely_typo" else _meant(domain)
-    return f"{normalized.rpartition('@')[0]}@{meant}" if meant else ""
+    other = meant(domain) or ("" if reason == "likely_typo" else _similar(domain))
+    return f"{normalized.rpartition('@')[0]}@{other}" if other else ""
