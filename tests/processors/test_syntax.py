@@ -234,6 +234,39 @@ def test_the_normal_form_and_the_domain_as_the_dns_has_it(address, normal, domai
     assert normalized(address) == normal
 
 
+LONG = [
+    ("a" * 64, None),
+    ("a" * 65, "too_long"),
+    ("a." * 32 + "a", "too_long"),
+    ("é" * 32, None),
+    ("é" * 33, "too_long"),
+    # Decomposed, 66 bytes as written and 44 in normal form; and the other way round.
+    ("e\u0301" * 22, "too_long"),
+    ("\u0958" * 11, "too_long"),
+    ("a" * 61 + NOTE, "too_long"),
+]
+
+
+@pytest.mark.parametrize(("local", "reason"), LONG)
+@pytest.mark.parametrize("domain", ["example.com", "Example.COM", "müller.de"])
+def test_a_local_part_of_more_than_64_bytes_is_too_long(local, reason, domain):
+    address = f"{local}@{domain}"
+    assert parse(address).reason == reason
+    assert_agree(address)
+
+
+@given(
+    st.lists(st.sampled_from(["a" * 20, "b.c", "é", "e\u0301", NOTE, "A-"]), max_size=9),
+    st.integers(50, 66),
+    st.sampled_from(["x.de", "müller.de", "b" * 63 + ".example.com"]),
+)
+def test_every_way_counts_the_bytes_of_a_local_part(parts_of_it, length, domain):
+    local = "".join(parts_of_it).ljust(length, "z")
+    assert_agree(f"{local}@{domain}")
+    if parse(f"{local}@{domain}").reason is None:
+        assert len(local.encode()) <= 64
+
+
 def test_what_is_malformed_has_no_normal_form():
     assert normalized("anna@@example.com") == ""
 
