@@ -66,12 +66,12 @@ class Check:
         """
         wholes, domains = split_lines(text)
         found = {}
-        outcomes = [*map(self._known.get, domains)]
-        for line in [n for n, outcome in enumerate(outcomes) if outcome is not PROCESSED]:
-            outcome = outcomes[line]
-            whole = wholes[line]
+        known = self._known.get
+        # Most lines are plain, and a comprehension passes over them in less time than a loop.
+        for line in [n for n, domain in enumerate(domains) if known(domain) is not PROCESSED]:
+            outcome, whole = known(domains[line]), wholes[line]
             if outcome is None and whole is None:
-                outcome = self._known.get(domains[line]) or self._learn(domains[line])
+                outcome = self._learn(domains[line])
             if outcome is None:
                 outcome = self.check_one(text.split("\n")[line] if whole is None else whole)
             if outcome is not PROCESSED:
