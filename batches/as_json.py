@@ -10,7 +10,7 @@ from typing import Any
 from batches.accounting import Rows
 from batches.queries import Found
 from models import Action, Batch, SkippedRow
-from processors import reasons, risks, syntax
+from processors import providers, reasons, risks, syntax
 from runtime import phrases
 from tabular.formats import DELIMITERS, Format, cut_row
 
@@ -181,4 +181,5 @@ def email_json(found: Found) -> dict[str, Any]:
         "explanation": reasons.explanation(found.reason, found.email),
         "suggestion": risks.suggestion(found.email, found.reason),
         "normalized": "" if found.reason in syntax.MALFORMED else syntax.normalized(found.email),
+        "freeProvider": providers.is_free_address(found.email),
     }

@@ -17,7 +17,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
-from processors import reasons, risks, syntax
+from processors import providers, reasons, risks, syntax
 from tabular.addresses import addresses_in, odd_cells
 from tabular.columns import address_cells
 from tabular.formats import RESULT_COLUMNS, Format
@@ -117,6 +117,8 @@ class ResultWriter:
         self._width = found.columns - len(self._old)
         self._joined = self._delimiter.join
         self._ok = self._joined(["", _outcome("processed", None, "", self._delimiter), "", ""])
+        # The end of a row, by whether its domain is a free provider's.
+        self._ends = tuple(f"{self._delimiter}{_told(is_free=free)}\n" for free in (False, True))
 
     @property
     def width(self) -> int:
@@ -139,10 +141,11 @@ class ResultWriter:
 
     def _text(self, block: Block, others: Others) -> str:
         lines, addresses = self._lines(block)
-        # Each row has four parts: its line, its result columns, its normal form and a line break.
+        # Each row has four parts: its line, its result columns, its normal form, and its last
+        # column with a line break. The second part of `others` has all columns.
         parts = ["", self._ok, "", "\n"] * len(lines)
         parts[::4] = lines
-        parts[2::4] = self._normal_forms(addresses, others)
+        parts[2::4], parts[3::4] = self._forms_and_ends(addresses, others)
         for position, result in others:
             parts[4 * position + 1] = self._columns(result, addresses[position])
         text = "".join(parts)
@@ -184,17 +187,20 @@ class ResultWriter:
         lines = [line[:-1] for line in _csv_lines(filled, self._delimiter)]
         return lines, [*map(str.strip, addresses)]
 
-    def _normal_forms(self, addresses: list[str], others: Others) -> list[str]:
-        """Return the normal form of each address, empty for `others`."""
-        forms = addresses.copy()
+    def _forms_and_ends(self, addresses: list[str], others: Others) -> tuple[list[str], list[str]]:
+        """Return the normal form and the end of each row; no form for `others`, and a bare end."""
+        plain = addresses.copy()
         for position, _ in reversed(others):
-            del forms[position]
-        forms = syntax.normal_forms(forms)
+            del plain[position]
+        forms, domains = syntax.normal_forms(plain)
+        unfree, free = self._ends
+        ends = [free if domain in providers.FREE else unfree for domain in domains]
         if self._delimiter == "|":
             forms = [*map(self._cell, forms)]
         for position, _ in others:
             forms.insert(position, "")
-        return forms
+            ends.insert(position, "\n")
+        return forms, ends
 
     def _columns(self, result: RowResult | None, address: str) -> str:
         """Return the result columns behind a row's line, or their names for the header."""
@@ -202,18 +208,26 @@ class ResultWriter:
             return self._joined(["", *RESULT_COLUMNS])
         if result.first_row is not None:
             explanation = f"This address is on line {result.first_row} already."
-            return self._joined(["", "duplicate", "", "", explanation, "", ""])
-        suggestion = form = ""
+            return self._joined(["", "duplicate", "", "", explanation, "", "", ""])
+        suggestion = form = free = ""
+        if result.is_email:
+            free = _told(is_free=False)
         if result.is_email and result.reason not in syntax.MALFORMED:
             suggestion = self._cell(risks.suggestion(address, result.reason))
             form = self._cell(syntax.normalized(address))
+            free = _told(is_free=providers.is_free_address(address))
         explanation = reasons.explanation(result.reason, address)
         outcome = _outcome(result.status, result.reason, explanation, self._delimiter)
-        return self._joined(["", outcome, suggestion, form])
+        return self._joined(["", outcome, suggestion, form, free])
 
     def _cell(self, address: str) -> str:
         """Return a well-formed address as a cell; of all delimiters, only | may be in one."""
         return f'"{address}"' if self._delimiter in address else address
+
+
+def _told(*, is_free: bool) -> str:
+    """Return a cell that says whether an address is one of a free provider."""
+    return "true" if is_free else "false"
 
 
 @lru_cache(1 << 10)

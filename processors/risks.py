@@ -1,20 +1,17 @@
-"""Risky addresses: likely typos, domains for throw-away addresses, odd characters.
+"""Risky addresses: likely typos and odd characters.
 
-The results depend on the address alone (and on the team's own list), so that other processes come
-to the same results later.
+The results depend on the address alone, so that other processes come to the same results later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container
 from functools import lru_cache
-from pathlib import Path
 from unicodedata import category
 
-from disposable_email_domains import blocklist
 from rapidfuzz.distance import OSA
 
 from processors import syntax
+from processors.providers import is_free
 
 # Mistyped domains and the domains meant. Most of them have a mail server, run by people who wait
 # for just these mistakes. A domain that anybody may really use is not listed, such as mail.com,
@@ -24,21 +21,32 @@ TYPOS = {
     for domain, typos in {
         "gmail.com": "gmial.com gmal.com gmai.com gmil.com gnail.com gamil.com gmaill.com"
         " ggmail.com gmali.com gmaik.com gmsil.com gmaul.com gmaol.com gimail.com gmeil.com"
-        " gmail.con gmail.cmo gmail.comm gmail.cm gmail.om gmail.co gmail.vom gmail.xom",
-        "googlemail.com": "googlemial.com googelmail.com googlemai.com googlemail.con",
+        " gmaii.com gmaio.com gmaiil.com gmaiol.com gmailo.com gmaail.com gmmail.com gmqil.com"
+        " gmzil.com gmael.com gemail.com gmail.cm gmail.om gmail.co",
+        "googlemail.com": "googlemial.com googelmail.com googlemai.com googlmail.com",
         "hotmail.com": "hotmial.com hotmal.com hotmai.com hotmil.com homtail.com hotamil.com"
-        " hormail.com hotmaill.com htomail.com hotnail.com hotmail.con hotmail.cmo hotmail.comm",
-        "yahoo.com": "yaho.com yahooo.com yhoo.com yahho.com yhaoo.com yaoo.com yahoo.con"
-        " yahoo.cmo yahoo.comm",
+        " hormail.com hotmaill.com htomail.com hotnail.com otmail.com hotmali.com hotmaul.com"
+        " hotmaio.com hotmaii.com hotmsil.com hottmail.com hotmmail.com hotmailo.com hptmail.com"
+        " hoymail.com hotail.com homail.com hotmail.cm hotmail.om",
+        "yahoo.com": "yaho.com yahooo.com yhoo.com yahho.com yhaoo.com yaoo.com yahoi.com"
+        " yahool.com yahop.com uahoo.com yahoo.co yahoo.cm yahoo.om",
         "outlook.com": "outlok.com outloook.com outllok.com oulook.com otulook.com outook.com"
-        " outlook.con outlook.cmo outlook.comm",
-        "icloud.com": "iclod.com icloud.con icloud.cmo iclould.com icoud.com icluod.com",
-        "live.com": "live.con live.cmo",
-        "aol.com": "aol.con aol.cmo",
-        "gmx.de": "gmx.ed gmx.dee",
+        " outloo.com outlool.com outlookk.com outlokk.com oitlook.com putlook.com outlook.cm"
+        " outlook.om",
+        "icloud.com": "iclod.com iclould.com icoud.com icluod.com icloude.com iclud.com"
+        " icloud.cm icloud.om",
+        "gmx.de": "gmx.ed",
         "t-online.de": "t-onlne.de t-onlin.de t-onlien.de t-online.ed",
     }.items()
     for typo in typos.split()
+}
+# Endings that no domain has, one slip away from the ending meant. Countries have .co, .cm and .om,
+# so these are no slips at any name.
+_ENDINGS = {
+    **dict.fromkeys(("con", "cmo", "ocm", "vom", "xom", "cim", "cpm", "comm", "coom"), "com"),
+    **dict.fromkeys(("nte", "ner", "nett"), "net"),
+    **dict.fromkeys(("ogr", "orgg"), "org"),
+    "dee": "de",
 }
 
 # The domains with the most users, the largest first.
@@ -56,19 +64,6 @@ POPULAR = tuple(_POPULAR.split())
 _UNREACHABLE = ("no_such_domain", "no_mail_server", "null_mx")
 
 
-class ListError(Exception):
-    """The team's own list of disposable domains can't be used; the message says why."""
-
-
-def is_disposable(domain: str, own: Container[str] = ()) -> bool:
-    """Return whether the domain or one of its parents is on the package's list or in `own`."""
-    while "." in domain:
-        if domain in blocklist or domain in own:
-            return True
-        domain = domain.partition(".")[2]
-    return False
-
-
 def is_odd(local: str) -> bool:
     """Return whether a local part has a sign that hardly any mailbox has, such as “ or •.
 
@@ -79,32 +74,22 @@ def is_odd(local: str) -> bool:
     )
 
 
-def read_list(path: Path) -> frozenset[str]:
-    """Return the domains in a file, one a line, without empty lines and comments (#).
+def meant(domain: str) -> str:
+    """Return the domain that a likely typo stands for; empty if the domain is none.
 
-    Raises ListError.
+    A domain with two slips is none, because nobody can tell what it stands for.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ListError(f"{path} can't be read: {error}") from error
-    domains = set()
-    for number, line in enumerate(lines, start=1):
-        text = line.partition("#")[0].strip()
-        if text:
-            domain = syntax.parse(f"a@{text}").domain
-            if domain is None:
-                raise ListError(f"{path}, line {number}: {text!r} is not a domain")
-            domains.add(domain)
-    return frozenset(domains)
+    if domain in TYPOS:
+        return TYPOS[domain]
+    name, _, ending = domain.rpartition(".")
+    other = f"{name}.{_ENDINGS[ending]}" if ending in _ENDINGS else ""
+    return "" if other in TYPOS else other
 
 
 @lru_cache(maxsize=1 << 14)
-def _meant(domain: str) -> str:
+def _similar(domain: str) -> str:
     """Return the popular domain that differs by one slip of the keyboard; empty for none."""
-    if domain in TYPOS:
-        return TYPOS[domain]
-    if domain in POPULAR:
+    if domain in POPULAR or is_free(domain):
         return ""
     for popular in POPULAR:
         if OSA.distance(domain, popular, score_cutoff=1) <= 1:
@@ -119,5 +104,5 @@ def suggestion(address: str, reason: str | None) -> str:
     _, normalized, domain = syntax.parse(address)
     if normalized is None or domain is None:
         return ""
-    meant = TYPOS.get(domain, "") if reason == "likely_typo" else _meant(domain)
-    return f"{normalized.rpartition('@')[0]}@{meant}" if meant else ""
+    other = meant(domain) or ("" if reason == "likely_typo" else _similar(domain))
+    return f"{normalized.rpartition('@')[0]}@{other}" if other else ""

@@ -12,8 +12,11 @@ from typing import Any, Literal
 
 from runtime.phrases import shorten
 
-# The last columns of each results file that the product writes, in this order.
-RESULT_COLUMNS = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
+# The last columns of each results file that the product writes, in this order. The last one is
+# newer than the others, by which a results file is known.
+_KNOWN_BY = ("status", "verdict", "reason", "explanation", "suggestion", "normalized")
+_NEWER = "free_provider"
+RESULT_COLUMNS = (*_KNOWN_BY, _NEWER)
 
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", "pipe": "|"}
 # The encodings that a file may have, by Python's names. Python's other codecs don't decode text, or
@@ -137,12 +140,16 @@ class Format:
 def result_columns(header: Sequence[str]) -> tuple[int, ...]:
     """Return the columns of RESULT_COLUMNS in a results file of the product; none in other files.
 
-    A spreadsheet may have put them into another order, or columns behind them.
+    A spreadsheet may have put them into another order, or columns behind them. A newer column that
+    stands before all others is the file's own, in results of before that column was there.
     """
-    if not set(RESULT_COLUMNS) <= set(header):
+    if not set(_KNOWN_BY) <= set(header):
         return ()
     last = {name: column for column, name in enumerate(header)}
-    return tuple(sorted(last[name] for name in RESULT_COLUMNS))
+    ours = [last[name] for name in _KNOWN_BY]
+    if last.get(_NEWER, -1) > min(ours):
+        ours.append(last[_NEWER])
+    return tuple(sorted(ours))
 
 
 @dataclass(frozen=True)

@@ -147,6 +147,7 @@ SCHEMAS: dict[str, Schema] = {
         explanation=or_null(TEXT),
         suggestion=or_null(TEXT),
         normalized=or_null(TEXT),
+        freeProvider={"type": "boolean"},
     ),
     "Health": {
         "description": "The values that come from a server are null if it can't be reached.",

@@ -59,6 +59,12 @@ FILES = {
     "UTF-16": ("\ufeffemail;ort\r\nmüller@x.de;Köln\r\n".encode("utf-16-le"), ["müller@x.de"], Rows(1, 0, 0, 0)),
     "a header of any wording in any column": (b"id;Kontakt\n1;a@x.de\n2;\n", ["a@x.de"], Rows(1, 0, 0, 1)),
     "a results file": (
+        b"Kontakt,free_provider,status,verdict,reason,explanation,suggestion,normalized,free_provider\n"
+        b"'=a@x.de,mine,failed,invalid,bad,no,b@x.de,,false\n'b'@x.de,,processed,valid,,,,b@x.de,true\n",
+        ["=a@x.de", "'b'@x.de"],
+        Rows(2, 0, 0, 0),
+    ),
+    "a results file of before free providers were told": (
         b"Kontakt,status,verdict,reason,explanation,suggestion,normalized\n"
         b"'=a@x.de,failed,invalid,bad,no,b@x.de,\n'b'@x.de,processed,valid,,,,b@x.de\n",
         ["=a@x.de", "'b'@x.de"],

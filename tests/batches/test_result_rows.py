@@ -35,7 +35,18 @@ CELLS = st.one_of(
     st.text("=+-@ax19.,;|\t'＝", max_size=5),
 )
 ADDRESSES = st.sampled_from(
-    ["a@x.de", " A@X.de ", "Info@gmial.com", "=a@x.de", "+b@x.de", "b|b@x.de", "no", "ä@ö.de", "-7"]
+    [
+        "a@x.de",
+        "b@GMX.de",
+        " A@X.de ",
+        "Info@gmial.com",
+        "=a@x.de",
+        "+b@x.de",
+        "b|b@x.de",
+        "no",
+        "ä@ö.de",
+        "-7",
+    ]
 )
 
 
@@ -45,9 +56,10 @@ def verdict_on(result):
 
 def expected_row(cells, address, result, width):
     status, reason = result.status, result.reason
-    form = suggestion = ""
+    form = suggestion = free = ""
     if status in {"pending", "processed", "failed"}:
         form = syntax.normalized(address) if reason not in syntax.MALFORMED else ""
+        free = "true" if "GMX" in address and reason not in syntax.MALFORMED else "false"
         suggestion = (
             "info@gmail.com" if (address, reason) == ("Info@gmial.com", "likely_typo") else ""
         )
@@ -56,7 +68,7 @@ def expected_row(cells, address, result, width):
         "without_address": "This row has no address.",
     }.get(status, reasons.explanation(reason, address))
     shown = "" if status == "blank" else status
-    columns = [shown, verdict_on(result) or "", reason or "", explanation, suggestion, form]
+    columns = [shown, verdict_on(result) or "", reason or "", explanation, suggestion, form, free]
     return [*cells, *[""] * (width - len(cells)), *columns]
 
 
@@ -113,26 +125,27 @@ def written(content, delimiter, columns, others=()):
 
 def test_reasons_of_a_team_are_defused_though_they_need_quotes():
     text = written(b"x,a@x.de\n", ",", 2, [(0, RowResult(1, "failed", "=1,2"))])
-    assert text == b'x,a@x.de,failed,invalid,"\'=1,2","\'=1,2.",,a@x.de\n'
+    assert text == b'x,a@x.de,failed,invalid,"\'=1,2","\'=1,2.",,a@x.de,false\n'
 
 
 def test_an_address_may_have_the_delimiter_in_it():
     text = written(b'x|"a|b@x.de"\n', "|", 2)
-    assert text == b'x|"a|b@x.de"|processed|ok||||"a|b@x.de"\n'
+    assert text == b'x|"a|b@x.de"|processed|ok||||"a|b@x.de"|false\n'
     text = written(b'"x"|"a|b@x.de"\n', "|", 2, [(0, RowResult(1, "processed", "dns_error"))])
     assert text.startswith(b'"x"|"a|b@x.de"|processed|unknown|dns_error|')
-    assert text.endswith(b'||"a|b@x.de"\n')
+    assert text.endswith(b'||"a|b@x.de"|false\n')
 
 
 def test_a_formula_behind_the_delimiter_within_quotes_is_defused():
     text = written(b'"\t=x"\ta@x.de\n', "\t", 2)
-    assert text == b'"\t\'=x"\ta@x.de\tprocessed\tok\t\t\t\ta@x.de\n'
+    assert text == b'"\t\'=x"\ta@x.de\tprocessed\tok\t\t\t\ta@x.de\tfalse\n'
 
 
 def test_a_row_with_quotes_stays_as_it_was_written():
     text = written(b'"x",a@x.de\n""\n"=1",b@x.de\n', ",", 3, [(1, RowResult(2, "blank"))])
     assert text == (
-        b'"x",a@x.de,,processed,ok,,,,a@x.de\n"",,,,,,,,\n"\'=1",b@x.de,,processed,ok,,,,b@x.de\n'
+        b'"x",a@x.de,,processed,ok,,,,a@x.de,false\n"",,,,,,,,,\n'
+        b'"\'=1",b@x.de,,processed,ok,,,,b@x.de,false\n'
     )
 
 
@@ -158,5 +171,21 @@ def test_what_is_written_at_once_is_bounded_whatever_the_width():
 
 def test_a_file_without_header_gets_one():
     found = Format("csv", "utf-8", ";", None, 0, 1, 3)
-    expected = b"column 1;email;column 3;status;verdict;reason;explanation;suggestion;normalized\n"
+    expected = (
+        b"column 1;email;column 3;"
+        b"status;verdict;reason;explanation;suggestion;normalized;free_provider\n"
+    )
     assert ResultWriter(found, defuses=True).header() == expected
+
+
+def test_free_providers_are_told_of_plain_addresses_and_others():
+    content = b"a@gmail.com\na@GMX.de\na@x.de\ninfo@web.de\na@@web.de\n"
+    others = [
+        (3, RowResult(4, "processed", "role_account")),
+        (4, RowResult(5, "failed", "bad_domain")),
+    ]
+    found = Format("csv", "utf-8", ",", None, 0, 0, 1)
+    (block,) = Text(io.BytesIO(content), found).blocks()
+    text = b"".join(ResultWriter(found, defuses=True).pieces(block, others)).decode()
+    last = [line.rpartition(",")[2] for line in text.splitlines()]
+    assert last == ["true", "true", "false", "true", "false"]

@@ -23,10 +23,10 @@ from tabular import text as text_module
 from tabular.workbooks import workbook
 from web.streams import Slots, Streams
 
-ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized"]
-NOTHING = [""] * 6
+ADDED = ["status", "verdict", "reason", "explanation", "suggestion", "normalized", "free_provider"]
+NOTHING = [""] * 7
 OK = ["processed", "ok", "", "", ""]
-NO_AT_SIGN = ["failed", "invalid", "no_at_sign", "There is no @-sign.", "", ""]
+NO_AT_SIGN = ["failed", "invalid", "no_at_sign", "There is no @-sign.", "", "", "false"]
 
 
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
@@ -70,14 +70,14 @@ def test_is_the_own_file_with_the_answers_beside_it(site):
     batch_id = stored(FILE.encode("cp1252"), marked=marked)
     assert results_of(site, batch_id, ";") == [
         ["Name", "E-Mail", "Town", *ADDED],
-        ["Anna", "anna@x.de", "Köln", *OK, "anna@x.de"],
+        ["Anna", "anna@x.de", "Köln", *OK, "anna@x.de", "false"],
         ["", "", "", *NOTHING],
         ["Roe; R.", "roe", "Bad\nTölz", *NO_AT_SIGN],
         ["Anna again", "ANNA@x.de", "",
-         "duplicate", "", "", "This address is on line 2 already.", "", ""],
-        ["Nobody", "", "Bonn", "without_address", "", "", "This row has no address.", "", ""],
+         "duplicate", "", "", "This address is on line 2 already.", "", "", ""],
+        ["Nobody", "", "Bonn", "without_address", "", "", "This row has no address.", "", "", ""],
         ["Last", "last@GMIAL.com", "", "processed", "risky", "likely_typo",
-         "The domain is probably mistyped.", "last@gmail.com", "last@gmial.com"],
+         "The domain is probably mistyped.", "last@gmail.com", "last@gmial.com", "false"],
     ]  # fmt: skip
 
 
@@ -85,8 +85,8 @@ def test_a_file_without_header_gets_one(site):
     batch_id = stored(b"1,a@x.de\n2,b@x.de\n")
     assert results_of(site, batch_id) == [
         ["column 1", "email", *ADDED],
-        ["1", "a@x.de", *OK, "a@x.de"],
-        ["2", "b@x.de", *OK, "b@x.de"],
+        ["1", "a@x.de", *OK, "a@x.de", "false"],
+        ["2", "b@x.de", *OK, "b@x.de", "false"],
     ]
 
 
@@ -95,7 +95,7 @@ def test_rows_longer_than_the_header_keep_their_cells(site):
     rows = results_of(site, batch_id)
     assert rows[0] == ["email", "", "", *ADDED]
     assert rows[1][:3] == ["a@x.de", "", ""]
-    assert rows[-1] == ["c@x.de", "more", "and more", *OK, "c@x.de"]
+    assert rows[-1] == ["c@x.de", "more", "and more", *OK, "c@x.de", "false"]
 
 
 MIXED = (
@@ -247,7 +247,7 @@ def test_formulas_are_defused_and_numbers_left_alone(site):
         *(f"'{note}" for note in FORMULAS), "-5", "+4.50", "hi;'=1\n'@x",
     ]  # fmt: skip
     assert [row[0] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
-    assert [row[-1] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
+    assert [row[-2] for row in found[-3:]] == ["'=a@x.de", "'+b@x.de", "c@x.de"]
 
 
 def test_what_somebody_wrote_behind_a_row_is_still_there_when_it_comes_back_again(site):
@@ -261,7 +261,20 @@ def test_what_somebody_wrote_behind_a_row_is_still_there_when_it_comes_back_agai
         ["b@x.de", "Bob", "a note", "another"],
         ["c@x.de", "", "", ""],
     ]
-    assert {len(row) for row in rows} == {10}
+    assert {len(row) for row in rows} == {11}
+
+
+@pytest.mark.parametrize("own", ["note", "free_provider"])
+def test_results_of_before_a_column_was_added_are_replaced_and_the_files_own_columns_stay(
+    site, own
+):
+    names = ["email", own, "status", "verdict", "reason", "explanation", "suggestion", "normalized"]
+    row = "a@gmail.com,mine,processed,unknown,dns_error,It is not known.,,a@gmail.com"
+    batch_id = stored(f"{','.join(names)}\n{row}\n".encode())
+    assert results_of(site, batch_id) == [
+        ["email", own, *ADDED],
+        ["a@gmail.com", "mine", *OK, "a@gmail.com", "true"],
+    ]
 
 
 def test_uploading_it_again_gives_the_same(site):
@@ -472,13 +485,13 @@ def test_a_row_with_several_addresses_comes_back_once_for_each(site):
     repeated = "This address is on line 2 already."
     assert results_of(site, batch_id) == [
         ["name", "email", "note", *ADDED],
-        ["Anna", "anna@x.de", "1", *OK, "anna@x.de"],
-        ["Anna", "ANNA@x.de", "1", "duplicate", "", "", repeated, "", ""],
-        ["Bob", "<bob@x.de>", "2", *OK, "bob@x.de"],
-        ["Cleo", "cleo@x.de", "3,4", *OK, "cleo@x.de"],
-        ["Cleo", "anna@x.de", "3,4", "duplicate", "", "", repeated, "", ""],
+        ["Anna", "anna@x.de", "1", *OK, "anna@x.de", "false"],
+        ["Anna", "ANNA@x.de", "1", "duplicate", "", "", repeated, "", "", ""],
+        ["Bob", "<bob@x.de>", "2", *OK, "bob@x.de", "false"],
+        ["Cleo", "cleo@x.de", "3,4", *OK, "cleo@x.de", "false"],
+        ["Cleo", "anna@x.de", "3,4", "duplicate", "", "", repeated, "", "", ""],
         ["Cleo", "dora", "3,4", *NO_AT_SIGN],
-        ["Eve", "", "5", "without_address", "", "", "This row has no address.", "", ""],
+        ["Eve", "", "5", "without_address", "", "", "This row has no address.", "", "", ""],
     ]  # fmt: skip
     assert [row[1] for row in results_of(site, batch_id, query_string="?only=ok")] == [
         "email", "anna@x.de", "<bob@x.de>", "cleo@x.de"
@@ -502,10 +515,10 @@ def test_a_workbook_has_the_same_rows_and_its_texts_stay_texts(site):
     batch_id = stored(content, marked=[(2, "failed", "no_at_sign")])
     assert workbook_of(site, batch_id) == [
         ["PLZ", "E-Mail", "Formel", *ADDED],
-        ["01067", "anna@x.de", "=1+1", *OK, "anna@x.de"],
+        ["01067", "anna@x.de", "=1+1", *OK, "anna@x.de", "false"],
         [],
         ["-5", "roe", "_x0041_ & <b>\x0b", *NO_AT_SIGN],
-        ["", "", "2024-02-29", "without_address", "", "", "This row has no address.", "", ""],
+        ["", "", "2024-02-29", "without_address", "", "", "This row has no address.", "", "", ""],
     ]
     assert [row[0] for row in workbook_of(site, batch_id, "?only=failed")] == ["PLZ", "-5"]
 

@@ -23,6 +23,7 @@ from processors.lookups import Lookups
 # What is looked at in different ways, to be mixed.
 MIXED = [
     *("anna@example.com", "anna@Example.com", "bob@example.org", "Info@example.com", "a@gmial.com"),
+    *("no.reply@example.com", "No.Body@example.com", "do_not_reply@example.com", "NO.REPLY@x.y"),
     *(
         "info@mailinator.com",
         "anna",
@@ -46,7 +47,8 @@ MIXED = [
 
 ANYTHING = st.builds(
     "{}{}{}".format,
-    st.text(st.sampled_from("aB0.-+'é \t@"), max_size=70) | st.sampled_from(["info", "No-Reply"]),
+    st.text(st.sampled_from("aB0.-+'é \t@"), max_size=70)
+    | st.sampled_from(["info", "No-Reply", "no.reply", "Do.not.Reply", "no_Reply", "nO.re"]),
     st.sampled_from(["@", "", "@@"]),
     st.text(st.sampled_from("aB0.-é @"), max_size=12).map("{}.com".format)
     | st.sampled_from(["gmial.com", "x.test", "", "example.com"]),

@@ -120,7 +120,8 @@ def test_what_is_too_long_is_not_looked_at(monkeypatch):
 def assert_agree(address):
     expected = by_library(address)
     assert parse(address) == expected
-    (form,) = normal_forms([address])
+    (form,), (its_domain,) = normal_forms([address])
+    assert its_domain == form.rpartition("@")[2]
     assert form == (expected.normalized or "")
     # It needs no quotes in a CSV file whose delimiter isn't in the address.
     assert set(form) & set(',;|\t\n"') <= set(address)
@@ -184,13 +185,16 @@ PARTS = st.lists(st.sampled_from(["a", "x.com", "y.com", "@", "\n", "..", "Info"
 @given(st.lists(PLAIN | PARTS.map("".join), max_size=80), st.integers(0, 80))
 def test_many_at_once_have_the_same_normal_forms(addresses, repeated):
     addresses += addresses[:1] * repeated
-    assert normal_forms(addresses) == [normalized(address) for address in addresses]
+    forms = [normalized(address) for address in addresses]
+    assert normal_forms(addresses) == (forms, [form.rpartition("@")[2] for form in forms])
 
 
 @pytest.mark.parametrize("address", HARD)
 def test_a_hard_address_among_plain_ones_has_its_normal_form(address):
     plain = [f"user{number}@example.com" for number in range(99)]
-    assert normal_forms([*plain, address, *plain]) == [*plain, normalized(address), *plain]
+    forms, domains = normal_forms([*plain, address, *plain])
+    assert forms == [*plain, normalized(address), *plain]
+    assert domains == [form.rpartition("@")[2] for form in forms]
 
 
 @pytest.mark.parametrize(
@@ -230,6 +234,39 @@ def test_the_normal_form_and_the_domain_as_the_dns_has_it(address, normal, domai
     assert normalized(address) == normal
 
 
+LONG = [
+    ("a" * 64, None),
+    ("a" * 65, "too_long"),
+    ("a." * 32 + "a", "too_long"),
+    ("é" * 32, None),
+    ("é" * 33, "too_long"),
+    # Decomposed, 66 bytes as written and 44 in normal form; and the other way round.
+    ("e\u0301" * 22, "too_long"),
+    ("\u0958" * 11, "too_long"),
+    ("a" * 61 + NOTE, "too_long"),
+]
+
+
+@pytest.mark.parametrize(("local", "reason"), LONG)
+@pytest.mark.parametrize("domain", ["example.com", "Example.COM", "müller.de"])
+def test_a_local_part_of_more_than_64_bytes_is_too_long(local, reason, domain):
+    address = f"{local}@{domain}"
+    assert parse(address).reason == reason
+    assert_agree(address)
+
+
+@given(
+    st.lists(st.sampled_from(["a" * 20, "b.c", "é", "e\u0301", NOTE, "A-"]), max_size=9),
+    st.integers(50, 66),
+    st.sampled_from(["x.de", "müller.de", "b" * 63 + ".example.com"]),
+)
+def test_every_way_counts_the_bytes_of_a_local_part(parts_of_it, length, domain):
+    local = "".join(parts_of_it).ljust(length, "z")
+    assert_agree(f"{local}@{domain}")
+    if parse(f"{local}@{domain}").reason is None:
+        assert len(local.encode()) <= 64
+
+
 def test_what_is_malformed_has_no_normal_form():
     assert normalized("anna@@example.com") == ""
 
@@ -256,7 +293,8 @@ def test_an_endless_address_is_too_long_before_anything_else_looks_at_it(address
     for ask in (by_library, parse):
         assert ask(address) == ("too_long", None, None)
     assert parts(address)[0] == "too_long"
-    assert normal_forms([address, "a@example.com", address]) == ["", "a@example.com", ""]
+    forms, domains = normal_forms([address, "a@example.com", address])
+    assert (forms, domains) == (["", "a@example.com", ""], ["", "example.com", ""])
     wholes, domains = split_lines(f"a@example.com\n{address}\na@example.org")
     assert len(wholes) == len(domains) == 3
     # Some thousandths; the package takes a second for some of these, and a minute for others.

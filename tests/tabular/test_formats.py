@@ -106,8 +106,8 @@ def test_a_long_cell_takes_no_time():
 def test_few_names_of_a_wide_header_are_kept():
     names = ["email", *(f"{number} " + "x" * 500 for number in range(5000)), *RESULT_COLUMNS]
     complete = completed([names, ["a@x.de"]], column="3001", header=True)
-    assert (complete.column, complete.columns, complete.is_results) == (3000, 5007, True)
-    assert len(complete.header) == 5007
+    assert (complete.column, complete.columns, complete.is_results) == (3000, 5008, True)
+    assert len(complete.header) == 5008
     assert complete.header[:2] == ("email", names[1][:24] + "…")
     assert len(json.dumps(complete.to_json())) < 50_000
 
@@ -193,3 +193,18 @@ def test_every_encoding_is_one_of_pythons():
 def test_a_format_comes_back_from_json():
     for each in (Format("xlsx"), Format("csv", "utf-8", "\t", ("a", "é"), 3, 1, 2)):
         assert Format.from_json(json.loads(json.dumps(each.to_json()))) == each
+
+
+@pytest.mark.parametrize(
+    ("header", "ours"),
+    [
+        (["email", *RESULT_COLUMNS], (1, 2, 3, 4, 5, 6, 7)),
+        (["email", *RESULT_COLUMNS[:-1]], (1, 2, 3, 4, 5, 6)),
+        (["free_provider", "email", *RESULT_COLUMNS[:-1]], (2, 3, 4, 5, 6, 7)),
+        (["free_provider", "email", *RESULT_COLUMNS], (2, 3, 4, 5, 6, 7, 8)),
+        (["email", *sorted(RESULT_COLUMNS)], (1, 2, 3, 4, 5, 6, 7)),
+        (["email", *RESULT_COLUMNS[1:]], ()),
+    ],
+)
+def test_columns_of_results_are_known_with_and_without_the_newer_one(header, ours):
+    assert formats.result_columns(header) == ours

@@ -30,7 +30,7 @@ def ids(site, batch_id, **parameters):
 
 class TestEmails:
     def test_each_comes_with_all_that_is_known_of_it(self, site):
-        batch_id = store("Anna@GMIAL.com", "anna", "b@x.de").batch_id
+        batch_id = store("Anna@GMIAL.com", "anna", "b@gmx.de").batch_id
         take_turns(batch_id, [(1, "processed", "likely_typo"), (2, "failed", "no_at_sign")])
         answer = site.get(f"/api/batches/{batch_id}/emails").json
         assert answer == {
@@ -40,16 +40,18 @@ class TestEmails:
                     "verdict": "risky", "reason": "likely_typo",
                     "explanation": "The domain is probably mistyped.",
                     "suggestion": "Anna@gmail.com", "normalized": "Anna@gmial.com",
+                    "freeProvider": False,
                 },
                 {
                     "id": 2, "line": 2, "email": "anna", "status": "failed",
                     "verdict": "invalid", "reason": "no_at_sign",
                     "explanation": "There is no @-sign.", "suggestion": "", "normalized": "",
+                    "freeProvider": False,
                 },
                 {
-                    "id": 3, "line": 3, "email": "b@x.de", "status": "processed",
+                    "id": 3, "line": 3, "email": "b@gmx.de", "status": "processed",
                     "verdict": "ok", "reason": None, "explanation": "", "suggestion": "",
-                    "normalized": "b@x.de",
+                    "normalized": "b@gmx.de", "freeProvider": True,
                 },
             ],
             "next": None,

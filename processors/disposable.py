@@ -1,0 +1,68 @@
+"""Domains for throw-away addresses: those of two packages, and of a list of the team's own."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+
+from disposable_email_domains import blocklist
+from MailChecker import MailChecker
+
+from processors import syntax
+from processors.providers import FREE
+
+# Domains on mailchecker's list that are not for throw-away addresses, beside the free providers.
+# First other mail providers; firms, persons and a university with addresses of their own.
+_OWNED = """
+    8848.net afternic.com animail.net bluebottle.com brainonfire.net deal-maker.com email.org
+    feedspot.com firemail.cc hush.ai lavabit.com lsmu.com movemail.com nus.edu.sg test.com test.de
+    ubuntu.org yandex.net yifan.net
+"""
+# Relays, which forward to the mailbox of one person for as long as that person wants.
+_RELAYS = """
+    8shield.net addy.io aleeas.com anonaddy.com anonaddy.me duck.com forwardemail.net improvmx.com
+    mozmail.com passfwd.com passinbox.com passmail.com passmail.net relay.firefox.com
+    simplelogin.co simplelogin.com slmail.me slmails.com
+"""
+# Public suffixes, below which anybody may register a domain (https://publicsuffix.org).
+_SUFFIXES = """
+    3utilities.com cloudns.asia cloudns.cc cloudns.cx ddns.net ddnsfree.com dns-cloud.net
+    dnsabr.com dynu.net f5.si gleeze.com hopto.org kirt.er kozow.com msk.ru nom.za pp.ua sytes.net
+    za.com zp.ua
+"""
+_REAL = FREE.union(f"{_OWNED} {_RELAYS} {_SUFFIXES}".split())
+
+
+class ListError(Exception):
+    """The team's own list of disposable domains can't be used; the message says why."""
+
+
+def is_disposable(domain: str, own: Container[str] = ()) -> bool:
+    """Return whether the domain or one of its parents is on a package's list or in `own`."""
+    while "." in domain:
+        if domain in blocklist or domain in own:
+            return True
+        if domain in MailChecker.blacklist and domain not in _REAL:
+            return True
+        domain = domain.partition(".")[2]
+    return False
+
+
+def read_list(path: Path) -> frozenset[str]:
+    """Return the domains in a file, one a line, without empty lines and comments (#).
+
+    Raises ListError.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ListError(f"{path} can't be read: {error}") from error
+    domains = set()
+    for number, line in enumerate(lines, start=1):
+        text = line.partition("#")[0].strip()
+        if text:
+            domain = syntax.parse(f"a@{text}").domain
+            if domain is None:
+                raise ListError(f"{path}, line {number}: {text!r} is not a domain")
+            domains.add(domain)
+    return frozenset(domains)
