@@ -1,5 +1,5 @@
 % # Without an email or row, this is what scripts copy and fill.
-% each = each or {"line": 0, "email": "", "verdict": "", "explanation": ""}
+% each = each or {"id": 0, "line": 0, "email": "", "verdict": "", "explanation": ""}
 % skipped = "kind" in each
 % state = each["kind"] if skipped else each["verdict"] or "pending"
 % reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
