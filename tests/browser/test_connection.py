@@ -62,6 +62,8 @@ class TestConnection:
             next(stream.all_events())
             page.goto(f"{site.url}/batches/{batch_id}")
             expect(field(page, "connection")).to_have_text("updates every 2 seconds")
+            for _ in range(2):  # when it asks again, it has taken the first answer
+                page.wait_for_event("request", lambda it: it.url.endswith(f"/batches/{batch_id}"))
             assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
             expect(page.locator("#message")).to_have_text("This batch has been deleted.")
             expect(field(page, "status")).to_have_text("deleted")
