@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import socket
 
+import dns.exception
 import dns.message
 import dns.name
+import dns.query
 from dns.rcode import NOERROR, NXDOMAIN
 from dns.rdatatype import AAAA, MX, RdataType
 from dns.rrset import RRset
@@ -70,3 +72,15 @@ def _values(records: RRset) -> tuple[str, ...]:
     # As the system writes it, because there are several ways to write an IPv6 address.
     packed = (socket.inet_pton(family, record.address) for record in records)
     return tuple(dict.fromkeys(socket.inet_ntop(family, each) for each in packed))
+
+
+def by_tcp(name: str, kind: int, address: str, port: int, seconds: float) -> Answer | None:
+    """Ask a nameserver by TCP, and return its answer; None if none comes in time."""
+    try:
+        query = dns.message.make_query(dns.name.from_text(name), RdataType(kind))
+        response = dns.query.tcp(query, address, seconds, port)
+    except dns.exception.Timeout:
+        return None
+    except Exception:  # of any kind, because the library parses packets from strangers
+        return Answer(MALFORMED)
+    return _conclusion(response)
