@@ -1,1 +1,0 @@
-"""What the DNS says of domains."""
