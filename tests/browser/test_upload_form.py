@@ -117,7 +117,8 @@ class TestUpload:
             "3 rows; addresses in mail, several in some cells"
         )
         expect(detected).to_contain_text("XLSX workbook, sheet “Members”; addresses in column 1")
-        expect(detected).to_contain_text("3 rows: 4 emails.")
+        expect(detected).to_contain_text("3 rows and 1 further address: 4 emails.")
+        expect(page.locator("#preview thead .badge")).to_have_text("addresses")
         expect(page.locator("#others")).to_contain_text(
             "2 rows have further addresses in other columns."
         )
@@ -126,6 +127,7 @@ class TestUpload:
         page.get_by_label("Sheet").select_option(label="Read me (1 row, 0 addresses)")
         expect(page.locator("#headline")).to_have_text("No address found")
         expect(page.locator("#preview-problem")).to_contain_text("in the sheet 'Read me'")
+        expect(page.locator("#preview thead .badge")).to_have_count(0)
         expect(page.get_by_role("button", name="Upload & process")).to_be_disabled()
         page.get_by_role("button", name="Detect again").click()
         page.get_by_label("Several addresses in a cell").select_option("stay together")
