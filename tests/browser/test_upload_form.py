@@ -274,7 +274,7 @@ class TestUpload:
     def test_addresses_can_be_pasted(self, page, site):
         page.goto(site.url)
         page.get_by_text("or paste addresses").click()
-        page.get_by_label("Addresses, one a line").fill("a@x.de, b@x.de; c@x.de")
+        page.get_by_label("Addresses, one per line").fill("a@x.de, b@x.de; c@x.de")
         expect(page.locator("#preview tbody tr")).to_have_count(3)
         page.get_by_role("button", name="Upload & process").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Pasted addresses.txt")
