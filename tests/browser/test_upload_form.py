@@ -187,7 +187,7 @@ class TestUpload:
 
     def test_a_sample_list_is_there_for_the_first_try(self, page, site):
         page.goto(site.url)
-        expect(page.locator(".intro")).to_contain_text("Nothing is sent to anybody.")
+        expect(page.locator("#upload-heading + p")).to_contain_text("Nothing is sent to anybody.")
         page.get_by_role("link", name="Try it with a sample list").click()
         expect(page.locator("#chosen")).to_contain_text("Sample list.csv")
         expect(page.locator("#headline")).to_have_text(
