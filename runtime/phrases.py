@@ -121,8 +121,9 @@ def by(name: str | None) -> str:
 
 
 def done(action: str, user: str | None, which: str | None, emails: int | None) -> str:
-    """An action on a batch: `Retried by alice: 2 emails (invalid)`, `Cancelled by bob`."""
-    what = action.capitalize() + by(user)
+    """An action on a batch: `Checked again by alice: 2 emails (invalid)`, `Cancelled by bob`."""
+    name = "checked again" if action == "retried" else action
+    what = name.capitalize() + by(user)
     if emails is None:
         return what
     kind = "invalid" if which == "failed" else (which or "").replace("_", " ")

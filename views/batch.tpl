@@ -4,6 +4,8 @@
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
 % percent = phrases.percent(processed, total)
 % api = f"/api/batches/{batch['id']}"
+% containing = f"containing “{query['q']}”" if query["q"] and not query["kind"] else ""
+% narrowed = " · ".join(filter(None, (label, containing)))
 <nav class="back" aria-label="Breadcrumb"><a href="/">All batches</a></nav>
 <section class="card status" id="status" aria-labelledby="filename" data-batch="{{batch["id"]}}" data-url="{{api}}"
          data-revision="{{batch["revision"]}}" data-status="{{status}}" data-processed="{{processed}}" data-icon="{{static}}/progress/"{{" data-ended" if ended else ""}}>
@@ -28,7 +30,7 @@
       <b class="percent" data-field="percent">{{percent}}%</b>
       <span class="fraction"><span class="place" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></span> of <span data-field="total">{{count(total)}}</span> checked</span>
       <span class="rate" data-field="rate">{{phrases.rate(batch.get("rate"))}}</span>
-      <span><span class="place" data-widest="0:00:00"><span data-field="left">{{phrases.clock(batch.get("secondsLeft"))}}</span></span> left</span>
+      <span class="left"{{" data-unknown" if batch.get("secondsLeft") is None else ""}}><span class="place" data-widest="0:00:00"><span data-field="left">{{phrases.clock(batch.get("secondsLeft"))}}</span></span> left</span>
       <span class="elapsed"><span class="place" data-widest="0:00:00"><span data-field="elapsed">{{phrases.clock(batch.get("elapsedSeconds"))}}</span></span> so far</span>
     </p>
     <p data-when="ended" data-field="ending"{{"" if ended else " hidden"}}>{{batch["ending"]}}</p>
@@ -86,7 +88,7 @@
       </form>
     </details>
     <button type="button" class="quiet" id="notify" data-off{{" hidden" if ended else ""}}>Notify me when done</button>
-    % include("question", when="unfinished", shown=not ended, name="cancel", verb="Cancel", otherwise="Keep running", question="Cancel this batch?", consequence="What is checked keeps its result. The rest won’t be checked, even by a retry.")
+    % include("question", when="unfinished", shown=not ended, name="cancel", verb="Cancel", otherwise="Keep running", question="Cancel this batch?", consequence="What has been checked keeps its result. To check the rest later, upload the file again.")
     % include("question", when="ended", shown=ended, name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their results are deleted for everybody. That can’t be undone.")
   </div>
 </section>
@@ -132,7 +134,7 @@
       <button class="quiet">Search</button>
     </form>
   </div>
-  <p class="shown" role="status"><b data-field="shown" data-label="{{label}}">{{f"Only: {label}" if label else ""}}{{f" containing “{query['q']}”" if query["q"] and not query["kind"] else ""}}</b>
+  <p class="shown" role="status"><b data-field="shown" data-label="{{label}}">{{f"Only: {narrowed}" if narrowed else ""}}</b>
     <a id="clear" href="{{path}}#emails" data-filter data-label=""{{"" if later or any(query.values()) else " hidden"}}>Show all</a></p>
   <p class="error" id="emails-error" role="alert" hidden></p>
   <table class="fitting" id="rows" aria-labelledby="emails-heading"{{"" if rows else " hidden"}}>

@@ -5,7 +5,7 @@
 <section class="card upload" aria-labelledby="upload-heading">
   <h1 id="upload-heading">Upload a list</h1>
   % if first and checks:
-  <p class="intro">Each address is checked: its syntax, whether its domain takes mail, and what is risky about it. Nothing is sent to anybody.</p>
+  <p>Each address is checked: its syntax, whether its domain takes mail, and what is risky about it. Nothing is sent to anybody.</p>
   % end
   <form id="upload" action="/upload" method="post" enctype="multipart/form-data" data-api="/api/upload"
         data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
@@ -18,7 +18,7 @@
     <div class="instead">
       <details class="paste" id="paste">
         <summary>or paste addresses</summary>
-        <label for="text">Addresses, one a line or separated by commas</label>
+        <label for="text">Addresses, one per line or separated by commas</label>
         <textarea id="text" name="text" rows="5" dir="auto" spellcheck="false" autocomplete="off"></textarea>
       </details>
       % if first:
@@ -79,7 +79,7 @@
         <option{{" selected" if status == query["status"] else ""}}>{{status}}</option>
         % end
       </select>
-      <button class="quiet">Refresh</button>
+      <button class="quiet">Search</button>
     </form>
   </div>
   <p class="error" id="batches-error" role="alert" hidden></p>

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from batches.accounting import Counted, Rows
 from runtime import phrases
+from tabular.workbooks.workbook import Sheet
 
 # The most characters of a column's name.
 MAX_NAME = 60
 
 
-def of(shown: dict[str, Any], counted: Counted, times: float | None) -> dict[str, str | None]:
+def of(
+    shown: dict[str, Any], counted: Counted, times: float | None, sheets: Sequence[Sheet]
+) -> dict[str, str | None]:
     """Return the line in three texts, to be shown with nothing between them.
 
     `before` and `after` are around `column`, which is the name of the address column; None if the
@@ -21,19 +25,32 @@ def of(shown: dict[str, Any], counted: Counted, times: float | None) -> dict[str
     shown: the preview's format and columns.
     times: how many times the rows that were counted are in the file: 1.0 if they are all, None if
         unknown.
+    sheets: the sheets of the workbook; none of another file.
     """
     numbers = _Numbers(times)
     if counted.problem is not None:
         where = "found" if numbers.exact else "in the first part of the file"
         return {"before": f"No address {where}", "column": None, "after": ""}
-    rows = counted.rows
+    rows, unread = counted.rows, _unread(sheets, shown["sheet"])
     if shown["kind"] == "list" or (shown["header"] is None and len(shown["columns"]) == 1):
         addresses = numbers.whole(rows.emails + rows.duplicates, "address", "addresses")
         duplicates = numbers.duplicates(rows.duplicates)
         after = f", with {duplicates}" if duplicates else ""
-        return {"before": addresses, "column": None, "after": after}
+        return {"before": addresses, "column": None, "after": after + unread}
     before = f"{numbers.whole(rows.total, 'row', 'rows')}; addresses in "
-    return {"before": before, "column": _column(shown), "after": _listed(_more(rows, numbers))}
+    return {
+        "before": before,
+        "column": _column(shown),
+        "after": _listed(_more(rows, numbers)) + unread,
+    }
+
+
+def _unread(sheets: Sequence[Sheet], chosen: str) -> str:
+    """Say how many other sheets have addresses, because an upload reads one sheet only."""
+    number = sum(bool(each.addresses) for each in sheets if each.name != chosen)
+    if not number:
+        return ""
+    return f"; {phrases.several(number, 'more sheet has', 'more sheets have')} addresses"
 
 
 def _more(rows: Rows, numbers: _Numbers) -> list[str]:

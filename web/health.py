@@ -270,7 +270,7 @@ def _oldest_text(report: dict[str, Any]) -> str:
         return f"oldest waiting: batch {oldest['batchId']} for {duration(oldest['seconds'])}"
     if unfinished is None:
         return "waiting unknown"
-    return f"{unfinished:,} unfinished" if unfinished else "nothing waits"
+    return f"{unfinished:,} unfinished" if unfinished else "nothing waiting"
 
 
 def _last_seen_text(report: dict[str, Any]) -> str:

@@ -58,7 +58,7 @@ def show(
         "encodings": [asdict(each) for each in candidates],
         "partial": partial,
         "counts": counts_json(counted.rows),
-        "headline": headline.of(shown, counted, times),
+        "headline": headline.of(shown, counted, times, table.sheets),
         "summary": _summary(counted.rows, partial),
         "others": _others(shown, counted.rows),
         "problem": None if partial else counted.problem,
@@ -101,9 +101,11 @@ def _summary(rows: Rows, partial: bool) -> str:
         (rows.blank, "blank row", ""),
     ]
     named = ", ".join(phrases.several(*part) for part in parts if part[0])
+    further = phrases.several(rows.further, "further address", "further addresses")
+    whole = phrases.several(rows.total, "row") + (f" and {further}" if rows.further else "")
     where = " in the first part of the file" if partial else ""
     rest = " The rest is counted when it is uploaded." if partial else ""
-    return f"{phrases.several(rows.total, 'row')}{where}: {named or 'nothing'}.{rest}"
+    return f"{whole}{where}: {named or 'nothing'}.{rest}"
 
 
 def _first_part(file: BinaryIO, cut: bool) -> tuple[bytes, bool]:

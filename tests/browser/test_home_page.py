@@ -103,7 +103,7 @@ class TestHome:
         page.mouse.wheel(0, 20_000)
         expect(rows).to_have_count(50)
         expect(page.locator("#more")).to_be_hidden()
-        page.get_by_role("button", name="Refresh").click()
+        page.get_by_role("button", name="Search").click()
         site.upload(csv_of("b@x.de"))
         expect(rows).to_have_count(51)
 

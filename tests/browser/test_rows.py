@@ -59,7 +59,7 @@ def test_the_filter_is_named_alike_by_page_and_script_and_when_gone_back_to(page
     expect(shown).to_have_text("Only: without an address")
     page.get_by_label("Address contains").fill("a@")
     page.get_by_role("button", name="Search").click()
-    expect(shown).to_have_text("containing “a@”")
+    expect(shown).to_have_text("Only: containing “a@”")
     for words in ("Only: without an address", "Only: pending"):
         page.go_back()
         expect(shown).to_have_text(words)

@@ -31,7 +31,7 @@ class TestStrip:
         health, notice = page.locator("#health"), page.locator("#notice")
         page.get_by_text("All systems normal").click()
         assert strip(page) == ["All systems normal", "1 worker, 2 threads", "96,000 emails/s",
-                               "queue empty", "nothing waits", "PostgreSQL ok",
+                               "queue empty", "nothing waiting", "PostgreSQL ok",
                                "Redis ok"]  # fmt: skip
         expect(notice).to_be_hidden()
         site.upload(csv_of("a@x.de"))

@@ -117,7 +117,8 @@ class TestUpload:
             "3 rows; addresses in mail, several in some cells"
         )
         expect(detected).to_contain_text("XLSX workbook, sheet “Members”; addresses in column 1")
-        expect(detected).to_contain_text("3 rows: 4 emails.")
+        expect(detected).to_contain_text("3 rows and 1 further address: 4 emails.")
+        expect(page.locator("#preview thead .badge")).to_have_text("addresses")
         expect(page.locator("#others")).to_contain_text(
             "2 rows have further addresses in other columns."
         )
@@ -126,6 +127,7 @@ class TestUpload:
         page.get_by_label("Sheet").select_option(label="Read me (1 row, 0 addresses)")
         expect(page.locator("#headline")).to_have_text("No address found")
         expect(page.locator("#preview-problem")).to_contain_text("in the sheet 'Read me'")
+        expect(page.locator("#preview thead .badge")).to_have_count(0)
         expect(page.get_by_role("button", name="Upload & process")).to_be_disabled()
         page.get_by_role("button", name="Detect again").click()
         page.get_by_label("Several addresses in a cell").select_option("stay together")
@@ -185,7 +187,7 @@ class TestUpload:
 
     def test_a_sample_list_is_there_for_the_first_try(self, page, site):
         page.goto(site.url)
-        expect(page.locator(".intro")).to_contain_text("Nothing is sent to anybody.")
+        expect(page.locator("#upload-heading + p")).to_contain_text("Nothing is sent to anybody.")
         page.get_by_role("link", name="Try it with a sample list").click()
         expect(page.locator("#chosen")).to_contain_text("Sample list.csv")
         expect(page.locator("#headline")).to_have_text(
@@ -272,7 +274,7 @@ class TestUpload:
     def test_addresses_can_be_pasted(self, page, site):
         page.goto(site.url)
         page.get_by_text("or paste addresses").click()
-        page.get_by_label("Addresses, one a line").fill("a@x.de, b@x.de; c@x.de")
+        page.get_by_label("Addresses, one per line").fill("a@x.de, b@x.de; c@x.de")
         expect(page.locator("#preview tbody tr")).to_have_count(3)
         page.get_by_role("button", name="Upload & process").click()
         expect(page.get_by_role("heading", level=1)).to_have_text("Pasted addresses.txt")

@@ -163,8 +163,11 @@ def test_the_scripts_say_the_same(open_page, site):
     ("action", "text"),
     [
         (("cancelled", None, None, None), "Cancelled"),
-        (("retried", "alice", "failed", 1), "Retried by alice: 1 email (invalid)"),
-        (("retried", "böb", "no_at_sign", 1_234), "Retried by böb: 1,234 emails (no at sign)"),
+        (("retried", "alice", "failed", 1), "Checked again by alice: 1 email (invalid)"),
+        (
+            ("retried", "böb", "no_at_sign", 1_234),
+            "Checked again by böb: 1,234 emails (no at sign)",
+        ),
     ],
 )
 def test_an_action_on_a_batch(action, text):

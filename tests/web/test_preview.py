@@ -118,6 +118,22 @@ def test_begins_with_what_a_person_needs(site, rows, line):
     assert headline(site, csv_of(*rows)) == line
 
 
+@pytest.mark.parametrize(
+    ("others", "line"),
+    [
+        ({"Read me": [["Hello"]]}, "2 rows; addresses in *mail*"),
+        ({"New": [["c@x.de"]]}, "2 rows; addresses in *mail*; 1 more sheet has addresses"),
+        (
+            {"New": [["c@x.de"]], "Old": [["d@x.de"]]},
+            "2 rows; addresses in *mail*; 2 more sheets have addresses",
+        ),
+    ],
+)
+def test_begins_with_what_is_left_out(site, others, line):
+    members = [["name", "mail"], ["Ann", "a@x.de"], ["Bob", "b@x.de"]]
+    assert headline(site, workbook({"Members": members, **others})) == line
+
+
 class TestEstimate:
     """Of the rows of a large file, by its beginning."""
 

@@ -106,8 +106,9 @@ export class Emails {
   #open() {
     const searched = this.#filter.get("q") ?? "";
     this.#form.elements.q.value = searched;
-    const containing = searched && !this.#filter.has("kind") ? ` containing “${searched}”` : "";
-    setText(this.#card, "shown", (this.#label && `Only: ${this.#label}`) + containing);
+    const containing = searched && !this.#filter.has("kind") ? `containing “${searched}”` : "";
+    const only = [this.#label, containing].filter(Boolean).join(" · ");
+    setText(this.#card, "shown", only && `Only: ${only}`);
     this.#mark();
     this.#load(placeIn(this.#filter), "replace");
   }

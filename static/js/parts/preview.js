@@ -246,7 +246,7 @@ export class Preview {
     box.querySelector("ul").replaceChildren(...lines);
   }
 
-  #drawRows({ kind, columns, column, headerLine, above, rows, lines }) {
+  #drawRows({ kind, columns, column, headerLine, above, rows, lines, problem }) {
     const first = Math.max(0, Math.min(column - 1 - SHOWN / 2, columns.length - SHOWN));
     const shown = columns.slice(first, first + SHOWN);
     const classOf = (index) => (index === column ? "chosen" : "");
@@ -254,7 +254,8 @@ export class Preview {
       const unnamed = kind === "list" ? "Address" : `Column ${index}`;
       const head = element("th", name ?? unnamed, classOf(index), "auto");
       head.scope = "col";
-      if (index === column && kind !== "list") head.append(" ", element("span", "addresses", "badge"));
+      const hasAddresses = index === column && kind !== "list" && !problem;
+      if (hasAddresses) head.append(" ", element("span", "addresses", "badge"));
       return head;
     });
     const corner = element("th", headerLine ? `Line ${count(headerLine)}` : "Line", "line");

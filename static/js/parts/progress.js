@@ -131,7 +131,8 @@ export class Progress {
   // Takes a snapshot; an unknown value is null or missing.
   #showPace({ rate: perSecond = null, secondsLeft = null }) {
     setText(this.#card, "rate", rate(perSecond));
-    setText(this.#card, "left", clock(secondsLeft));
+    const left = setText(this.#card, "left", clock(secondsLeft)).closest(".left");
+    left.toggleAttribute("data-unknown", secondsLeft === null);
   }
 
   // Takes the number of unfinished batches, the reason why this batch may wait.

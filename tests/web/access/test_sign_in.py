@@ -132,7 +132,7 @@ def test_who_retried_is_kept_too(closed, make_turns):
     assert done.json["requeued"] == 1
     (retried,) = alice.get("/api/batches/1").json["history"]
     del retried["at"]
-    assert retried.pop("text") == "Retried by alice: 1 email (invalid)"
+    assert retried.pop("text") == "Checked again by alice: 1 email (invalid)"
     assert retried == {"action": "retried", "by": "alice", "which": "failed", "emails": 1}
     page = alice.get("/batches/1").body.decode()
-    assert "<span>Retried by alice: 1 email (invalid)</span>" in page
+    assert "<span>Checked again by alice: 1 email (invalid)</span>" in page
