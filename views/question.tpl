@@ -3,7 +3,7 @@
   <h2 id="{{name}}-title">{{question}}</h2>
   <p>{{consequence}}</p>
   <form method="post" action="{{path}}/{{name}}" class="actions">
-    <button class="danger">{{verb}}</button>
+    <button class="danger">{{verb}} batch</button>
     <button type="button" class="quiet" popovertarget="{{name}}-question" autofocus>{{otherwise}}</button>
   </form>
 </dialog></span>

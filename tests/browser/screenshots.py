@@ -16,7 +16,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (2, 
 from playwright.sync_api import Browser, Page, ViewportSize, expect, sync_playwright
 
 from harness import chromium
-from harness.browsing import await_completed, choose, field, is_live
+from harness.browsing import await_completed, choose, choose_all, field, is_live
 from harness.config import ROOT, copy_project, write_config
 from harness.polling import eventually
 from harness.processes import Running
@@ -127,11 +127,7 @@ class Studio:
             choose(page, b"Name;City\nAnna;Paris\nBob;Bonn\n", "people.csv")
             expect(page.locator("#headline")).to_have_text("No address found")
             self.take("no-address", page)
-            files = [
-                {"name": f"{name}.csv", "mimeType": "text/csv", "buffer": people(500)}
-                for name in ("spring", "autumn")
-            ]
-            page.set_input_files("#file", files)
+            choose_all(page, {f"{name}.csv": people(500) for name in ("spring", "autumn")})
             expect(page.locator("#files li")).to_have_count(2)
             self.take("several-files", page)
             choose(page, b'a\n"' + b"b" * 150_000, "wrong.csv")

@@ -148,7 +148,7 @@ def test_all_by_keyboard(page, site, processes, tmp_path):
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("Enter")
-    press(page, "Shift+Tab", "Delete")
+    press(page, "Shift+Tab", "Delete batch")
     page.keyboard.press("Enter")
     expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
 
@@ -209,5 +209,5 @@ def test_without_scripts_forms_and_numbers_still_work(open_page, site, processes
         if field(page, "status").inner_text() == "completed":
             break
     page.get_by_role("button", name="Delete…").click()
-    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete batch").click()
     expect(page.locator(".message")).to_have_text("Batch 2 has been deleted.")

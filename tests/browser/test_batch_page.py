@@ -145,7 +145,7 @@ class TestBatch:
         page = open_page(home.context)
         page.goto(f"{site.url}/batches/{batch_id}")
         page.get_by_role("button", name="Cancel…").click()
-        page.get_by_role("button", name="Cancel", exact=True).click()
+        page.get_by_role("button", name="Cancel batch").click()
         expect(field(page, "status")).to_have_text("cancelled")
         row = home.locator("#batches tbody tr")
         expect(row).to_contain_text("cancelled")

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from harness.books import query
-from harness.browsing import REFUSED, await_completed, choose, field, list_of, upload
+from harness.browsing import REFUSED, await_completed, choose, choose_all, field, list_of, upload
 from harness.files import csv_of, workbook
 from harness.polling import eventually
 
@@ -53,7 +53,7 @@ class TestUpload:
         await_completed(page)
         page.get_by_role("button", name="Delete…").click()
         expect(page.get_by_role("dialog")).to_contain_text("That can’t be undone.")
-        page.get_by_role("button", name="Delete", exact=True).click()
+        page.get_by_role("button", name="Delete batch").click()
         expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
         expect(page.locator("#no-batches")).to_be_visible()
 
@@ -211,15 +211,8 @@ class TestUpload:
     def test_each_of_several_files_becomes_a_batch(self, open_page, site):
         page = open_page(allowed=REFUSED)
         page.goto(site.url)
-        names = ["one.csv", "none.csv", "three.csv"]
-        contents = [b"a@x.de\n", b"name\nAnn\n", b"b@x.de\nc@x.de\n"]
-        page.set_input_files(
-            "#file",
-            [
-                {"name": name, "mimeType": "text/csv", "buffer": content}
-                for name, content in zip(names, contents, strict=True)
-            ],
-        )
+        one, none, three = b"a@x.de\n", b"name\nAnn\n", b"b@x.de\nc@x.de\n"
+        choose_all(page, {"one.csv": one, "none.csv": none, "three.csv": three})
         expect(page.locator("#chosen")).to_have_text("3 files: each becomes a batch of its own")
         expect(page.locator("#files li")).to_have_text(
             ["one.csv (7 bytes)", "none.csv (9 bytes)", "three.csv (14 bytes)"]
@@ -256,11 +249,7 @@ class TestUpload:
 
     def test_the_files_that_are_left_can_be_sent_after_a_cancel(self, page, site, elsewhere):
         page.goto(site.url)
-        files = [
-            {"name": f"{n}.csv", "mimeType": "text/csv", "buffer": list_of(10_000)}
-            for n in range(1, 4)
-        ]
-        page.set_input_files("#file", files)
+        choose_all(page, {f"{n}.csv": list_of(10_000) for n in range(1, 4)})
         elsewhere.execute("BEGIN; LOCK TABLE email IN SHARE MODE")  # so that storing takes its time
         page.get_by_role("button", name="Upload & process 3 files").click()
         state = page.locator("#upload-state")

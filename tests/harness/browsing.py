@@ -14,7 +14,16 @@ def list_of(count):
 
 
 def choose(page, content, name="people.csv"):
-    page.set_input_files("#file", {"name": name, "mimeType": "text/csv", "buffer": content})
+    choose_all(page, {name: content})
+
+
+def choose_all(page, contents):
+    """Choose files, given as their contents by name."""
+    files = [
+        {"name": name, "mimeType": "text/csv", "buffer": content}
+        for name, content in contents.items()
+    ]
+    page.set_input_files("#file", files)
 
 
 def upload(page, site, content, name="people.csv"):
