@@ -5,7 +5,7 @@
 <section class="card upload" aria-labelledby="upload-heading">
   <h1 id="upload-heading">Upload a list</h1>
   % if first and checks:
-  <p>Each address is checked: its syntax, whether its domain takes mail, and what is risky about it. Nothing is sent to anybody.</p>
+  <p>Each address is checked: its syntax, its domain, and what is risky about it. Nothing is sent to anybody.</p>
   % end
   <form id="upload" action="/upload" method="post" enctype="multipart/form-data" data-api="/api/upload"
         data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
