@@ -14,7 +14,7 @@ at most.
 from __future__ import annotations
 
 import re
-from functools import lru_cache
+from functools import cache, lru_cache
 from string import ascii_letters, digits
 from typing import NamedTuple
 
@@ -270,26 +270,35 @@ def _are_normal(domains: list[str]) -> bool:
     return _normal_domains.issuperset(domains)
 
 
-# Names with a meaning, once in lower case, which most addresses are in and which takes half the
-# time, and once in any case. Most local parts have a character that no name has, and so fail the
-# first lookahead at once. A name with a full stop begins with one of two words.
-_NAMES = ROLES | _CASELESS
-_MEANS_MORE = (
-    rf"(?=[A-Za-z_-]++@)(?:{pattern_of(_NAMES, any_case=False)}"
-    rf"|(?=[a-z_-]*+[A-Z]){pattern_of(_NAMES, any_case=True)})@"
-)
-_MAY_HAVE_STOP = r"[nNdD][oO]\."
 # A plain local part that is short enough, and "@".
 _LOCAL = rf"(?![^@]{{{_MAX_LOCAL + 1}}}){_ATOM}(?:\.{_ATOM})*+@"
-# Matches a line's end, and behind it either the local part and "@" of an address whose outcome
-# depends on its domain alone, because it is no name with a meaning, or else the whole line.
-_BEFORE_DOMAIN = re.compile(
-    rf"\n(?:(?!{_MEANS_MORE})(?!{_MAY_HAVE_STOP}){_LOCAL}(?=[^@\n]++$)|([^\n]*+))", re.MULTILINE
-)
-# The same for the normal form, where roles are plain, too; the rest of the line may be anything.
+# Matches a line's end, and behind it the local part and "@" of an address whose normal form is
+# itself if its domain is normal, or else the whole line. The rest of the line may be anything.
 _DOMAINS = re.compile(
     rf"\n(?:(?!(?=[A-Za-z]++@){pattern_of(_CASELESS, any_case=True)}@){_LOCAL}|[^\n]*+)"
 )
+
+
+@cache
+def _before_domain() -> re.Pattern[str]:
+    """Return the pattern of split_lines(): it takes long to compile, and few processes need it.
+
+    It matches a line's end, and behind it either the local part and "@" of an address whose outcome
+    depends on its domain alone, because it is no name with a meaning, or else the whole line.
+    """
+    # Names with a meaning, once in lower case, which most addresses are in and which takes half the
+    # time, and once in any case. Most local parts have a character that no name has, and so fail
+    # the first lookahead at once. A name with a full stop begins with one of two words.
+    names = ROLES | _CASELESS
+    means_more = (
+        rf"(?=[A-Za-z_-]++@)(?:{pattern_of(names, any_case=False)}"
+        rf"|(?=[a-z_-]*+[A-Z]){pattern_of(names, any_case=True)})@"
+    )
+    may_have_stop = r"[nNdD][oO]\."
+    return re.compile(
+        rf"\n(?:(?!{means_more})(?!{may_have_stop}){_LOCAL}(?=[^@\n]++$)|([^\n]*+))",
+        re.MULTILINE,
+    )
 
 
 def split_lines(text: str) -> tuple[list[str | None], list[str]]:
@@ -299,7 +308,7 @@ def split_lines(text: str) -> tuple[list[str | None], list[str]]:
     and the second the domain, which may be malformed; otherwise the first has the address and the
     second "".
     """
-    pieces = _BEFORE_DOMAIN.split(f"\n{text}")
+    pieces = _before_domain().split(f"\n{text}")
     return pieces[1::2], pieces[2::2]
 
 
