@@ -135,19 +135,22 @@ class Batches:
 
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}: a batch with its elapsed time, reasons, rates and history."""
-        batch = self.find(batch_id)
+        return self.whole(self.find(batch_id))
+
+    def whole(self, batch: Batch) -> dict[str, Any]:
+        """Return the answer of batch()."""
         with self._connect():
-            elapsed = queries.elapsed_seconds(batch_id)
-            history = queries.actions(batch_id)
+            elapsed = queries.elapsed_seconds(batch.id)
+            history = queries.actions(batch.id)
             own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
-            statuses = queries.status_of_reasons(batch_id, own) if own else {}
+            statuses = queries.status_of_reasons(batch.id, own) if own else {}
         return self._summary(batch) | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
             "ending": phrases.ending(
                 batch.status, batch.processed_count, batch.total_emails, elapsed
             ),
             "reasonDetails": reason_details_json(batch.reasons, statuses),
-            "rates": self._rates.history(batch_id),
+            "rates": self._rates.history(batch.id),
             "history": [action_json(action) for action in history],
         }
 
@@ -190,12 +193,15 @@ class Batches:
         is null if only a search of all emails could tell. One request searches a limited number of
         emails, so a page may have fewer than `limit`, or none, and a next page all the same.
         """
+        return self.emails_of(self.find(batch_id))
+
+    def emails_of(self, batch: Batch) -> dict[str, Any]:
+        """Return the answer of emails(). Raises Problem."""
         wanted = filter_of_emails()
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
-        batch = self.find(batch_id)
         with self._search(wanted.containing):
-            found, following = queries.find_emails(batch_id, wanted, after=after, limit=limit)
+            found, following = queries.find_emails(batch.id, wanted, after=after, limit=limit)
         return {
             "emails": [email_json(each) for each in found],
             "next": following,
@@ -207,13 +213,16 @@ class Batches:
 
         `next` and `nextPart` are the `after` and `afterPart` of the next page, or null.
         """
+        return self.rows_of(self.find(batch_id))
+
+    def rows_of(self, batch: Batch) -> dict[str, Any]:
+        """Return the answer of rows(). Raises Problem."""
         wanted = Filter(kind=choice_from_query("kind", WORDS["kind"]) or SKIPPED)
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         part = number_from_query("afterPart", models.MAX_LINE, models.MAX_LINE, least=0)
-        batch = self.find(batch_id)
         with self._connect():
-            found = kept_files.skipped(batch_id, wanted.kinds, (after, part), limit + 1)
+            found = kept_files.skipped(batch.id, wanted.kinds, (after, part), limit + 1)
         last = found[limit - 1] if len(found) > limit else None
         return {
             "rows": [skipped_json(row) for row in found[:limit]],
