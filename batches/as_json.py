@@ -171,6 +171,7 @@ def skipped_json(row: SkippedRow) -> dict[str, Any]:
 
 def email_json(found: Found) -> dict[str, Any]:
     """Return an email and its outcome; verdict and reason are null while it is pending."""
+    _, normalized, domain = syntax.parsed(found.email, found.reason)
     return {
         "id": found.id,
         "line": found.row_number,
@@ -180,6 +181,6 @@ def email_json(found: Found) -> dict[str, Any]:
         "reason": found.reason,
         "explanation": reasons.explanation(found.reason, found.email),
         "suggestion": risks.suggestion(found.email, found.reason),
-        "normalized": "" if found.reason in syntax.MALFORMED else syntax.normalized(found.email),
-        "freeProvider": providers.is_free_address(found.email),
+        "normalized": normalized or "",
+        "freeProvider": providers.is_free(domain),
     }

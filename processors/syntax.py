@@ -233,6 +233,11 @@ def parts(address: str) -> tuple[str | None, str, str]:
     return reason, address.rpartition("@")[0], found or ""
 
 
+def parsed(address: str, reason: str | None) -> Syntax:
+    """Return parse() for an email that has this reason, which may say that it is malformed."""
+    return Syntax(reason, None, None) if reason in MALFORMED else parse(address)
+
+
 def normalized(address: str) -> str:
     """Return the normal form of an address; empty if it is malformed."""
     return parse(address).normalized or ""
