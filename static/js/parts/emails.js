@@ -176,7 +176,10 @@ export class Emails {
 
   #show(found, next, how) {
     if (how === "replace") this.#body.replaceChildren();
-    const rows = found.map((each) => this.#fill(this.#rowFor(each), each));
+    // The row of an email that is shown already is kept, because it may be ticked.
+    const present = new Map([...this.#body.rows].map((row) => [row.dataset.email, row]));
+    const template = this.#card.querySelector("template");
+    const rows = found.map((each) => this.#fill(present.get(`${each.id}`) ?? copyOf(template), each));
     if (how === "update") this.#update(rows);
     else this.#body.append(...rows);
     this.#next = next;
@@ -187,12 +190,6 @@ export class Emails {
     const empty = this.#body.rows.length === 0;
     this.#card.querySelector("table").hidden = empty;
     this.#card.querySelector("#no-rows").hidden = !empty;
-  }
-
-  // Return the row of this email if it is shown, because it may be ticked; otherwise a new one.
-  #rowFor({ id }) {
-    const present = id === undefined ? null : this.#body.querySelector(`[data-email="${id}"]`);
-    return present ?? copyOf(this.#card.querySelector("template"));
   }
 
   // Show these rows and no others. Those that stay aren't moved: that would lose the keyboard's focus.
