@@ -10,10 +10,8 @@
 <td class="number" data-field="{{name}}" data-unit="{{name}}"{{"" if number else " data-zero"}}>{{phrases.count(number)}}</td>
 % end
 <td class="state"><span class="badge" data-field="status" data-status="{{each["status"]}}">{{each["status"]}}</span> <span class="pace" data-field="pace">\\
-% if each["status"] == "processing":
+% if each["status"] == "processing" or 0 < done < total:
 {{phrases.pace(done, total, each["rate"], each["secondsLeft"])}}\\
-% elif 0 < done < total:
-{{phrases.pace(done, total, None, None)}}\\
 % end
 </span>\\
 % if has_bar:

@@ -47,12 +47,10 @@ function barOf(row, template) {
   return bar;
 }
 
-// Show how far the batch is, unless that is nothing or all of it; and how fast, while it is processed.
+// Show how far the batch is, unless that is nothing or all of it; and how fast, if that is known.
 export function showPace(row, { status, processed, total, rate = null, secondsLeft = null }) {
-  let text = "";
-  if (status === "processing") text = pace(processed, total, rate, secondsLeft);
-  else if (0 < processed && processed < total) text = pace(processed, total, null, null);
-  setText(row, "pace", text);
+  const isPartly = status === "processing" || (0 < processed && processed < total);
+  setText(row, "pace", isPartly ? pace(processed, total, rate, secondsLeft) : "");
 }
 
 // Show how long ago the batch was uploaded.

@@ -120,7 +120,7 @@ export class Batches {
   #inOrder(rows) {
     if (this.#order.isDefault) return rows;
     const there = [...this.#body.rows].filter((row) => rows.includes(row));
-    return [...there, ...rows.filter((row) => !there.includes(row))];
+    return [...new Set([...there, ...rows])];
   }
 
   #showAges(rows) {
