@@ -67,10 +67,10 @@ class Services:
         # The last batch served without Redis; the batches get their turns in the order of their
         # ids.
         self.served = 0
-        # Pairs of a batch and a kind of processor error that have been logged.
-        self._logged = BoundedDict[tuple[int, str], None](MAX_LOGGED)
-        # Acquired by the thread that logs the first reason that isn't allowed, and never released.
-        self._wrong_reason = threading.Lock()
+        # Pairs of a batch, or None for all batches, and a kind of processor error that have been
+        # logged. A thread that looks for a pair and adds it holds the lock.
+        self._logged = BoundedDict[tuple[int | None, str], None](MAX_LOGGED)
+        self._logging = threading.Lock()
 
     def ring(self, *batch_ids: int) -> None:
         """Ring for the batches; without Redis, threads find them in PostgreSQL."""
@@ -82,18 +82,20 @@ class Services:
         A reason that isn't allowed is logged once only, because the processor would give such
         reasons in every batch.
         """
-        if isinstance(error, ReasonError):
-            if self._wrong_reason.acquire(blocking=False):
-                logger.error(
-                    "the processor gives a wrong reason; such emails fail with the reason error",
-                    batch=batch_id,
-                    error=error,
-                )
-            return
-        kind = (batch_id, type(error).__name__)
-        if kind not in self._logged:
+        name, is_reason = type(error).__name__, isinstance(error, ReasonError)
+        kind = (None if is_reason else batch_id, name)
+        with self._logging:
+            if kind in self._logged:
+                return
             self._logged[kind] = None
-            logger.error("processor failed", batch=batch_id, error=kind[1], exc_info=error)
+        if is_reason:
+            logger.error(
+                "the processor gives a wrong reason; such emails fail with the reason error",
+                batch=batch_id,
+                error=error,
+            )
+        else:
+            logger.error("processor failed", batch=batch_id, error=name, exc_info=error)
 
 
 class Turns(threading.Thread):
