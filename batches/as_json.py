@@ -100,8 +100,8 @@ def reason_details_json(
     """Return verdict, explanation and count of each reason, the most frequent first.
 
     counts: the number of emails by reason.
-    statuses: the status of the emails, by reasons of a team's own processor. The verdict of a
-        reason that is missing there is null, and so is that of the sum of rare reasons.
+    statuses: by reason of a team's own processor, the status of its emails. A reason that is
+        missing there has the verdict None, and so has the sum of rare reasons.
     """
     return [
         {
@@ -117,7 +117,7 @@ def reason_details_json(
 def _verdict_of(reason: str, status: str | None) -> str | None:
     if reason in reasons.CATALOGUE:
         return reasons.CATALOGUE[reason].verdict or None
-    return status and reasons.verdict(status, reason)
+    return None if status is None else reasons.verdict(status, reason)
 
 
 def typo_json(domain: str, count: int) -> dict[str, Any]:
