@@ -19,15 +19,34 @@ from harness.browsing import (
 )
 from harness.polling import eventually
 
-# Twelve reasons, the even ones of risky emails, the odd ones of failed ones; the last has two.
+# Processors: one with twelve reasons, the even ones of risky emails, the odd ones of failed ones;
+# the last has two emails. One with a reason for each email. One with the same reason for all.
 OWN = """
 from processors import one_by_one, risky
 
 @one_by_one
-def each_its_own(address):
-    number = min(int(address[4:].partition("@")[0]), 12)
+def twelve(address):
+    number = min(number_in(address), 12)
     return f"own_{number}" if number % 2 else risky(f"own_{number}")
+
+@one_by_one
+def each_its_own(address):
+    return f"own_{number_in(address)}"
+
+@one_by_one
+def frequent(address):
+    return "frequent"
+
+def number_in(address):
+    return int(address[4:].partition("@")[0])
 """
+
+
+@pytest.fixture
+def start_own(processes, tmp_path):
+    """Start a worker with one of the processors in OWN."""
+    (tmp_path / "own.py").write_text(OWN)
+    return lambda name: processes("worker.py", worker__processor=f"own:{name}")
 
 
 class TestBatch:
@@ -193,13 +212,12 @@ class TestBatch:
         assert page.evaluate("window.told") == [["list.csv: completed", "1 ok · 1 invalid"]]
 
     def test_the_most_frequent_reasons_are_shown_and_the_rare_ones_are_a_click_away(
-        self, page, site, processes, tmp_path
+        self, page, site, start_own
     ):
         batch_id = store(*(f"user{n}@x.de" for n in range(1, 14))).batch_id
         page.goto(f"{site.url}/batches/{batch_id}")
         is_live(page)
-        (tmp_path / "own.py").write_text(OWN)
-        processes("worker.py", worker__processor="own:each_its_own")
+        start_own("twelve")
         await_completed(page)
         more = page.locator("#more-reasons")
         for _ in ("live", "rendered by the server"):
@@ -219,26 +237,19 @@ class TestBatch:
             expect(page.locator("#rows tbody tr")).to_have_count(1)
             page.reload()
 
-    def test_the_mark_of_the_filter_follows_its_reason(self, page, site, processes, tmp_path):
+    def test_the_mark_of_the_filter_follows_its_reason(self, page, site, start_own):
         batch_id = store(*ADDRESSES, chunk_size=1).batch_id
         take_turn(batch_id, [(1, "failed", "rare")])
         page.goto(f"{site.url}/batches/{batch_id}?reason=rare")
         expect(page.locator("#reasons a[aria-current]")).to_contain_text("Rare")
-        (tmp_path / "own.py").write_text(
-            'from processors import one_by_one\nfrequent = one_by_one(lambda address: "frequent")\n'
-        )
-        processes("worker.py", worker__processor="own:frequent")
+        start_own("frequent")
         await_completed(page)
         expect(page.locator("#reasons a").first).to_contain_text("Frequent")
         expect(page.locator("#reasons a[aria-current]")).to_contain_text("Rare")
 
-    def test_the_sum_of_rare_reasons_is_no_link(self, page, site, processes, tmp_path):
+    def test_the_sum_of_rare_reasons_is_no_link(self, page, site, start_own):
         page.goto(f"{site.url}/batches/{store(*(f'user{n}@x.de' for n in range(103))).batch_id}")
-        (tmp_path / "own.py").write_text(
-            "from processors import one_by_one\n"
-            'each_its_own = one_by_one(lambda address: f"own_{address[4:-5]}")\n'
-        )
-        processes("worker.py", worker__processor="own:each_its_own")
+        start_own("each_its_own")
         await_completed(page)
         for _ in ("live", "rendered by the server"):
             expect(page.locator("#reasons li").first).to_have_text(
