@@ -41,7 +41,7 @@ def of(
     return {
         "before": before,
         "column": _column(shown),
-        "after": _listed(_more(rows, numbers)) + unread,
+        "after": _notes(rows, numbers) + unread,
     }
 
 
@@ -53,17 +53,15 @@ def _unread(sheets: Sequence[Sheet], chosen: str) -> str:
     return f"; {phrases.several(number, 'more sheet has', 'more sheets have')} addresses"
 
 
-def _more(rows: Rows, numbers: _Numbers) -> list[str]:
-    return [
+def _notes(rows: Rows, numbers: _Numbers) -> str:
+    """Return what is unusual about the rows, each with a comma before it."""
+    notes = (
         "several in some cells" if rows.further else "",
         numbers.part(rows.without_address, "row without", "rows without"),
         numbers.duplicates(rows.duplicates),
         numbers.part(rows.blank, "blank row", "blank rows"),
-    ]
-
-
-def _listed(texts: list[str]) -> str:
-    return "".join(f", {text}" for text in texts if text)
+    )
+    return "".join(f", {note}" for note in notes if note)
 
 
 def _column(shown: dict[str, Any]) -> str:

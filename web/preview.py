@@ -33,10 +33,9 @@ def show(
     size: the length of the file that would be uploaded, if `file` is only its first part.
     """
     cut = size is not None
-    candidates = []
-    part = b""
+    length = size or _length(file)
+    candidates, part = [], b""
     if not workbook.is_workbook(file):
-        size = size or _length(file)
         part, cut = _first_part(file, cut)
         file = io.BytesIO(part)
         candidates = encodings.candidates(file)
@@ -50,7 +49,7 @@ def show(
             ) from None
         raise
     counted = accounting.count(table, PART_ROWS, max_rows)
-    times = _times_in_text(counted, part, size or 0) if part else _times_in_sheet(counted, table)
+    times = _times_in_text(counted, part, length) if part else _times_in_sheet(counted, table)
     partial = cut or not counted.whole
     shown = _table_json(table, overrides)
     return shown | {
@@ -72,16 +71,16 @@ def _length(file: BinaryIO) -> int:
     return length
 
 
-def _times_in_text(counted: Counted, part: bytes, size: int) -> float:
+def _times_in_text(counted: Counted, part: bytes, length: int) -> float:
     """Return how many times the rows that were counted are in the text: 1.0 if they are all.
 
     part: the beginning of the text, in which the rows were counted.
-    size: the length of the text.
+    length: the number of bytes in the text.
     """
     in_part = 1.0
     if not counted.whole:
         in_part = max(part.count(b"\n"), part.count(b"\r")) / counted.rows.total
-    return in_part * size / len(part)
+    return in_part * length / len(part)
 
 
 def _times_in_sheet(counted: Counted, table: reader.Table) -> float | None:
