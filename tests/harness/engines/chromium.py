@@ -30,9 +30,6 @@ class ChromiumTab(Tab):
     def resize(self, width: int, height: int) -> None:
         self._page.set_viewport_size({"width": width, "height": height})
 
-    def screenshot(self) -> bytes:
-        return self._page.screenshot()
-
     def close(self) -> None:
         self._page.close()
 

@@ -5,7 +5,6 @@ The commands are described in https://w3c.github.io/webdriver-bidi/.
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 from collections.abc import Callable, Iterator
@@ -90,10 +89,6 @@ class FirefoxTab(Tab):
     def resize(self, width: int, height: int) -> None:
         viewport = {"width": width, "height": height}
         self._line.send("browsingContext.setViewport", context=self._context, viewport=viewport)
-
-    def screenshot(self) -> bytes:
-        answer = self._line.send("browsingContext.captureScreenshot", context=self._context)
-        return base64.b64decode(answer["data"])
 
     def close(self) -> None:
         self._line.send("browsingContext.close", context=self._context)

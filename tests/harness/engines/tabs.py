@@ -41,10 +41,6 @@ class Tab(ABC):
         """Give the window this size; its page may be less high, by the height of a toolbar."""
 
     @abstractmethod
-    def screenshot(self) -> bytes:
-        """Return what the window shows as a PNG, to look at while a test is written."""
-
-    @abstractmethod
     def close(self) -> None:
         """Close the window. Other windows of its context stay open."""
 

@@ -5,7 +5,6 @@ The commands are described in https://www.w3.org/TR/webdriver2/.
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 from collections.abc import Callable, Iterator
@@ -74,9 +73,6 @@ class WebKitTab(Tab):
 
     def resize(self, width: int, height: int) -> None:
         self._send("POST", "window/rect", width=width, height=height)
-
-    def screenshot(self) -> bytes:
-        return base64.b64decode(self._send("GET", "screenshot"))
 
     def close(self) -> None:
         self._send("DELETE", "window")
