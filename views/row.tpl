@@ -1,7 +1,7 @@
 % # Without an email or row, this is what scripts copy and fill.
 % each = each or {"id": 0, "line": 0, "email": "", "verdict": "", "explanation": ""}
 % skipped = "kind" in each
-% state = each["kind"] if skipped else each["verdict"] or "pending"
+% state = each["kind"] if skipped else each["verdict"] or ("not checked" if ended else "pending")
 % reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
 % content = each["content" if skipped else "email"]
 <tr{{!"" if skipped else f' data-email="{each["id"]}"'}}>

@@ -29,7 +29,7 @@ const rows = byId("emails");
 const health = new Health(byId("health"));
 const progress = new Progress(card);
 const reasons = new Reasons(byId("outcomes"), rows.dataset.path, refreshSoon);
-const emails = new Emails(rows);
+const emails = new Emails(rows, () => isTerminal(card.dataset.status));
 const notify = new Notify(byId("notify"), progress.batchId, isTerminal(card.dataset.status));
 let rowsDue = 0;
 let refreshDue = 0;

@@ -166,6 +166,10 @@ class TestBatch:
         page.get_by_role("button", name="Cancel…").click()
         page.get_by_role("button", name="Cancel batch").click()
         expect(field(page, "status")).to_have_text("cancelled")
+        verdict = field(page, "verdict", "#rows tbody")
+        expect(verdict).to_have_text("not checked")
+        page.reload()
+        expect(verdict).to_have_text("not checked")
         row = home.locator("#batches tbody tr")
         expect(row).to_contain_text("cancelled")
         assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204

@@ -36,6 +36,7 @@ export function mark(link, filter) {
 
 export class Emails {
   #card;
+  #isEnded;
   #body;
   #form;
   #more;
@@ -45,8 +46,10 @@ export class Emails {
   #stale = false; // whether the rows are to be loaded again after those that are being loaded
   #abort = new AbortController();
 
-  constructor(card) {
+  // Calls isEnded() for whether the batch has ended, so that its other emails stay as they are.
+  constructor(card, isEnded) {
     this.#card = card;
+    this.#isEnded = isEnded;
     this.#body = card.querySelector("tbody");
     this.#form = card.querySelector("form");
     this.#more = card.querySelector("#more");
@@ -203,7 +206,7 @@ export class Emails {
   }
 
   #fill(row, each) {
-    const status = each.kind ?? each.verdict ?? "pending";
+    const status = each.kind ?? each.verdict ?? (this.#isEnded() ? "not checked" : "pending");
     const reason = each.firstLine ? `First on line ${count(each.firstLine)}.` : (each.explanation ?? "");
     if (each.id !== undefined) row.dataset.email = each.id;
     setText(row, "line", count(each.line));
