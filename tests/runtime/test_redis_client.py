@@ -85,5 +85,5 @@ def test_when_no_sentinel_answers_it_is_said_soon_and_to_who_asks_next_at_once(
         with pytest.raises(redis.RedisError):
             client.ping()
         second = time.monotonic() - began - first
-    assert 0.6 <= first < 2
-    assert second < 0.2
+    assert 0.6 <= first < 5
+    assert second < 0.6

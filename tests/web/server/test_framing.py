@@ -172,7 +172,7 @@ def test_what_never_ends_costs_no_processor(site, start):
         with contextlib.suppress(ConnectionError):
             connection.sendall(b"a" * 15_000_000)
         assert site.get("/api/health").status == 200
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20
 
 
 DIGITS = "9" * 5_000
