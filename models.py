@@ -9,6 +9,7 @@ hold everything that must be true within one table.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 
 from peewee import (
     BigIntegerField,
@@ -48,6 +49,8 @@ class Batch(Table):
 
     `uploaded_by` is null where nobody signs in.
     `processed_count` counts all emails that have an outcome, `failed_count` the failed ones.
+    `waiting` counts the pending emails that are to be processed again later, and `next_at` is when
+    the first of them are.
     `reasons` has the number of emails for each reason.
     `format` is a tabular.formats.Format, which says how the file is read; null for batches older
     than the column.
@@ -60,6 +63,8 @@ class Batch(Table):
     total_emails = IntegerField()
     processed_count = IntegerField(default=0)
     failed_count = IntegerField(default=0)
+    waiting = IntegerField(default=0)
+    next_at = DateTimeTZField(null=True)
     status = TextField(default="pending")
     revision = BigIntegerField(default=1)
     reasons = BinaryJSONField(default=dict, index=False)
@@ -84,6 +89,8 @@ class Chunk(Table):
     `reasons` has the number of emails for each reason.
     `attempts` counts the turns begun since the last commit; the newest began at `begun_at`.
     `redone` counts the turns begun before that commit and never committed.
+    `due_at` is set while its pending emails wait to be processed again: no turn begins before it.
+    `rounds` counts how often they were put off, first at `put_off_at`.
     `addresses` has the addresses, one a line, until the first turn is committed: reading one text
     is much quicker than reading the rows of the emails.
     """
@@ -96,6 +103,9 @@ class Chunk(Table):
     attempts = IntegerField(default=0)
     redone = IntegerField(default=0)
     begun_at = DateTimeTZField(null=True)
+    due_at = DateTimeTZField(null=True)
+    rounds = IntegerField(default=0)
+    put_off_at = DateTimeTZField(null=True)
     addresses = TextField(null=True)
 
     class Meta:
@@ -177,9 +187,20 @@ class Action(Table):
         primary_key = CompositeKey("batch_id", "id")
 
 
+def iso(value: datetime | None) -> str | None:
+    """Return a time in ISO 8601 and UTC, with milliseconds; None for None."""
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 @dataclass(frozen=True)
 class Snapshot:
-    """A batch's progress at one revision."""
+    """A batch's progress at one revision.
+
+    `waiting` counts the emails that are to be processed again later, the first of them at
+    `next_at`, in ISO 8601 and UTC.
+    """
 
     batch_id: int
     revision: int
@@ -188,6 +209,8 @@ class Snapshot:
     failed: int
     total: int
     reasons: dict[str, int] = field(default_factory=dict)
+    waiting: int = 0
+    next_at: str | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> Snapshot:
@@ -200,6 +223,8 @@ class Snapshot:
             batch.failed_count,
             batch.total_emails,
             batch.reasons,
+            batch.waiting,
+            iso(batch.next_at),
         )
 
     @property

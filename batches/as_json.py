@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import Any
 
 from batches.accounting import Rows
 from batches.queries import Found
-from models import Action, Batch, SkippedRow
+from models import Action, Batch, SkippedRow, iso
 from processors import providers, reasons, risks, syntax
 from runtime import phrases
 from tabular.formats import DELIMITERS, Format, cut_row
@@ -54,18 +53,12 @@ def counts_json(rows: Rows) -> dict[str, int]:
     }
 
 
-def _iso(value: datetime | None) -> str | None:
-    if value is None:
-        return None
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def action_json(action: Action) -> dict[str, Any]:
     """Return an action on a batch; `by` is null where nobody signs in."""
     return {
         "action": action.kind,
         "by": action.user_name,
-        "at": _iso(action.at),
+        "at": iso(action.at),
         "which": action.which,
         "emails": action.emails,
         "text": phrases.done(action.kind, action.user_name, action.which, action.emails),
@@ -81,6 +74,8 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "totalEmails": batch.total_emails,
         "processedCount": batch.processed_count,
         "failedCount": batch.failed_count,
+        "waiting": batch.waiting,
+        "nextAt": iso(batch.next_at),
         "status": batch.status,
         "revision": batch.revision,
         "error": batch.error,
@@ -88,9 +83,9 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "verdicts": reasons.verdicts(batch.processed_count, batch.failed_count, batch.reasons),
         "rows": rows_json(batch),
         "format": batch_format_json(batch),
-        "createdAt": _iso(batch.created_at),
-        "startedAt": _iso(batch.started_at),
-        "completedAt": _iso(batch.completed_at),
+        "createdAt": iso(batch.created_at),
+        "startedAt": iso(batch.started_at),
+        "completedAt": iso(batch.completed_at),
     }
 
 

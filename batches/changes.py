@@ -62,7 +62,11 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
             return None
         if status in ("pending", "processing"):
             _add_action(batch_id, "cancelled", by)
-            return _update(batch_id, "status = 'cancelled', completed_at = clock_timestamp()")
+            return _update(
+                batch_id,
+                "status = 'cancelled', completed_at = clock_timestamp(),"
+                " waiting = 0, next_at = NULL",
+            )
         if status != "cancelled":
             raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
         return snapshots.present([batch_id])[0]
@@ -133,6 +137,7 @@ WITH range AS (
   FROM range WHERE chosen
 )
 UPDATE chunk SET done = 0, redone = redone + attempts, attempts = 0, addresses = NULL,
+  rounds = 0, put_off_at = NULL,
   reasons = (SELECT coalesce(jsonb_object_agg(reason, number), '{{}}') FROM rest)
 FROM counts WHERE batch_id = %(batch_id)s AND first_id = %(first)s AND counts.number > 0
 RETURNING counts.number, counts.failed

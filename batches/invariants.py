@@ -21,6 +21,13 @@ INVARIANTS = {
     "it is completed without a time, or with emails pending": """
         SELECT id FROM batch WHERE (status = 'completed')
             <> (completed_at IS NOT NULL AND processed_count = total_emails)""",
+    "its waiting emails are not those of its chunks": """
+        SELECT b.id FROM batch b CROSS JOIN LATERAL (
+            SELECT count(email.id) AS emails, min(due_at) AS due FROM chunk JOIN email
+                ON email.batch_id = chunk.batch_id AND email.id BETWEEN first_id AND last_id
+                AND status = 'pending'
+            WHERE chunk.batch_id = b.id AND due_at IS NOT NULL AND completed_at IS NULL) w
+        WHERE deleted_at IS NULL AND (waiting, next_at) IS DISTINCT FROM (emails, due)""",
     "its rows do not add up": """
         SELECT id FROM batch WHERE total_rows + further_addresses
             <> total_emails + duplicate_rows + rows_without_address + blank_rows""",

@@ -8,7 +8,8 @@ from models import Snapshot
 from postgres.database import pool
 
 # The columns of a batch that make a Snapshot, in its order.
-COLUMNS = "id, revision, status, processed_count, failed_count, total_emails, reasons"
+COLUMNS = """id, revision, status, processed_count, failed_count, total_emails, reasons, waiting,
+  to_char(next_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
 
@@ -38,9 +39,13 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
 
 
 def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
-    """Return the ids, ascending and above `after`, of batches that have emails to be processed."""
+    """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
+
+    Emails that wait until later are left out.
+    """
     rows = pool.execute_sql(
         "SELECT id FROM batch WHERE status IN ('pending', 'processing') AND id > %s"
+        " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
         " ORDER BY id LIMIT %s",
         (after, limit),
     )

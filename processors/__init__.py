@@ -2,7 +2,8 @@
 
 A processor takes an iterable of addresses and lazily yields one Outcome for each, in order. It
 knows neither database nor Redis. It is called for each turn, from several threads at once, and the
-same address may come twice, because a turn that dies is repeated.
+same address may come twice, because a turn that dies is repeated. Instead of an Outcome, it may
+yield later(): the email stays pending, and is processed again in a further round.
 
 A fast processor may have an attribute `of_lines` too: a function that takes a text with one address
 a line and returns a mapping of line numbers, counted from 0, to outcomes; a line left out is
@@ -22,90 +23,55 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
-from processors import reasons
-from runtime.phrases import shorten
+from processors.outcomes import (
+    CRASHED,
+    ERROR,
+    PROCESSED,
+    TIMED_OUT,
+    Later,
+    Outcome,
+    ProcessorError,
+    ReasonError,
+    checked,
+    failed,
+    later,
+    risky,
+)
 
+__all__ = [
+    "CRASHED",
+    "ERROR",
+    "PROCESSED",
+    "TIMED_OUT",
+    "Findings",
+    "Later",
+    "Outcome",
+    "Processor",
+    "ProcessorError",
+    "ReasonError",
+    "as_lines",
+    "checked",
+    "configured",
+    "failed",
+    "later",
+    "load",
+    "one_by_one",
+    "process",
+    "process_lines",
+    "risky",
+]
 
-class Outcome(NamedTuple):
-    """The result for one email.
-
-    `status` is `processed` or `failed`.
-    `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
-    A failed email must have a reason. A processed email with a reason is risky or unknown.
-    """
-
-    status: str
-    reason: str | None = None
-
-
-Processor = Callable[[Iterable[str]], Iterator[Outcome]]
+Processor = Callable[[Iterable[str]], Iterator[Outcome | Later]]
 # Takes the settings in its section of config.ini, as values that JSON can hold.
 Factory = Callable[[Mapping[str, Any]], Processor]
-
-PROCESSED = Outcome("processed")
-# The outcomes of an email whose processing raises an exception, kills the process repeatedly, or
-# takes longer than a turn may.
-ERROR = Outcome("failed", "error")
-CRASHED = Outcome("failed", "worker_crashed")
-TIMED_OUT = Outcome("failed", "timed_out")
 
 # Characters that `of_lines` gets at once; the line that passes this limit is included.
 AT_ONCE = 24_000
 
-# Outcomes that checked() accepts without a closer look: MAX_ACCEPTED at most, because a processor
-# may invent any number of reasons.
-_accepted: set[Outcome] = set()
-MAX_ACCEPTED = 1000
-# The most characters of a reason that isn't allowed that its error shows.
-MAX_SHOWN = 100
 
-
-class ProcessorError(Exception):
-    """A processor can't be loaded, or has yielded something other than a valid Outcome."""
-
-
-class ReasonError(ProcessorError):
-    """A processor has given a reason that isn't allowed. The message is for its author."""
-
-
-def failed(reason: str) -> Outcome:
-    """Return the outcome of an email that failed for this reason."""
-    return Outcome("failed", reason)
-
-
-def risky(reason: str) -> Outcome:
-    """Return the outcome of an email that was processed and is risky, or unknown, for a reason."""
-    return Outcome("processed", reason)
-
-
-def checked(outcome: object) -> Outcome:
-    """Return the outcome if it is valid.
-
-    Raises ReasonError if only its reason isn't allowed, or ProcessorError.
-    """
-    if type(outcome) is Outcome and type(outcome.reason) is str and outcome in _accepted:
-        return outcome
-    if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
-        raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
-    status, reason = outcome
-    if outcome == PROCESSED:
-        return outcome
-    if not isinstance(reason, str) or not reasons.is_code(reason):
-        shown = shorten(repr(reason), MAX_SHOWN)
-        raise ReasonError(f"the reason {shown} is not allowed; {reasons.RULE}")
-    if not reasons.allowed(status, reason):
-        raise ReasonError(
-            f"the reason {reason!r} is not allowed for a {status} email; it is one of the"
-            " product's own, for other emails, so choose another word"
-        )
-    if len(_accepted) < MAX_ACCEPTED:
-        _accepted.add(outcome)
-    return outcome
-
-
-def _accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome:
+def _accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
     """Return the outcome, or ERROR if its reason isn't allowed, after telling `on_error`.
 
     The processor isn't interrupted, because its other outcomes may be right.
@@ -121,13 +87,38 @@ def _accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -
 class Findings:
     """The outcomes of the first `count` addresses.
 
-    `others` has (position from 0, outcome) of the outcomes with a reason, in order.
+    `others` has (position from 0, outcome) of the outcomes with a reason, in order, and of those
+    that are to be processed later.
     """
 
     count: int = 0
-    others: list[tuple[int, Outcome]] = field(default_factory=list)
+    others: list[tuple[int, Outcome | Later]] = field(default_factory=list)
 
-    def add(self, outcome: Outcome) -> None:
+    @property
+    def outcomes(self) -> list[Outcome]:
+        """The outcomes with a reason."""
+        return [outcome for _, outcome in self.others if isinstance(outcome, Outcome)]
+
+    @property
+    def later(self) -> list[Later]:
+        """What was said of the emails that stay pending."""
+        return [each for _, each in self.others if isinstance(each, Later)]
+
+    def settled(self, rounds: int, over: bool) -> Findings:
+        """Return the findings after this many rounds, from 1, with the reasons that stand now.
+
+        A reason stands if nothing is to be processed any more, because it is `over`, or if the
+        processor asked for no further round.
+        """
+
+        def settle(outcome: Outcome | Later) -> Outcome | Later:
+            if isinstance(outcome, Later) and (over or outcome.wait(rounds) is None):
+                return Outcome("processed", outcome.reason)
+            return outcome
+
+        return Findings(self.count, [(at, settle(outcome)) for at, outcome in self.others])
+
+    def add(self, outcome: Outcome | Later) -> None:
         """Add the outcome of the next address."""
         if outcome.reason is not None:
             self.others.append((self.count, outcome))
@@ -175,7 +166,7 @@ def as_lines(addresses: Sequence[str]) -> str | None:
 
 
 def process_lines(
-    of_lines: Callable[[str], Mapping[int, Outcome]],
+    of_lines: Callable[[str], Mapping[int, Outcome | Later]],
     text: str,
     deadline: float,
     on_error: Callable[[Exception], None],
@@ -204,20 +195,21 @@ def process_lines(
     return findings
 
 
-def one_by_one(function: Callable[[str], str | Outcome | None]) -> Processor:
+def one_by_one(function: Callable[[str], str | Outcome | Later | None]) -> Processor:
     """Make a processor of a function that takes one address.
 
-    The function returns None if the address is fine, or the reason for a failure, or an Outcome.
+    The function returns None if the address is fine, or the reason for a failure, or an Outcome,
+    or later().
     """
 
     @wraps(function)
-    def process(addresses: Iterable[str]) -> Iterator[Outcome]:
+    def process(addresses: Iterable[str]) -> Iterator[Outcome | Later]:
         for address in addresses:
             result = function(address)
             if result is None:
                 yield PROCESSED
             else:
-                yield result if isinstance(result, Outcome) else failed(result)
+                yield result if isinstance(result, (Outcome, Later)) else failed(result)
 
     return process
 

@@ -54,6 +54,8 @@ def message(snapshot: Snapshot, **more: object) -> str:
             "processed": snapshot.processed,
             "failed": snapshot.failed,
             "total": snapshot.total,
+            "waiting": snapshot.waiting,
+            "nextAt": snapshot.next_at,
             "reasons": snapshot.reasons,
             "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
             **more,
@@ -72,6 +74,9 @@ def parse(data: str) -> Snapshot:
         processed=int(fields["processed"]),
         failed=int(fields["failed"]),
         total=int(fields["total"]),
+        # Processes of before they were there publish without these two.
+        waiting=int(fields.get("waiting", 0)),
+        next_at=fields.get("nextAt"),
         reasons={str(code): int(number) for code, number in fields["reasons"].items()},
     )
 

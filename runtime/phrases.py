@@ -115,6 +115,14 @@ def pace(done: int, total: int, per_second: float | None, left: float | None) ->
     return " · ".join(parts)
 
 
+def waiting(number: int, time: str | None) -> str:
+    """The emails that wait for their next round, and its ISO 8601 time; empty without any."""
+    if not number or time is None:
+        return ""
+    verb = "waits" if number == 1 else "wait"
+    return f"{count(number)} {verb} to be asked again at {time[11:16]} UTC"
+
+
 def by(name: str | None) -> str:
     """The person behind an action, as in ` by alice`; empty if unknown."""
     return f" by {name}" if name else ""

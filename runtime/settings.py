@@ -180,6 +180,8 @@ class Worker:
     turn_seconds: float = _number("1", float, 0.01, 60)
     turn_timeout_seconds: float = _number("60", float, 0.1, 3600)
     sweep_seconds: float = _number("1", float, 0.1, 3600)
+    later_rounds: int = _number("5", int, 1, 100)
+    later_hours: float = _number("24", float, 0.001, 1000)
     shutdown_seconds: float = _number("10", float, 0.1, 3600)
     processor: str = _matching("check", r"check|[\w.]+:\w+", "'check' or module:function")
 

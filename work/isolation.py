@@ -22,7 +22,16 @@ from subprocess import PIPE
 from typing import Any
 
 import processors
-from processors import CRASHED, PROCESSED, TIMED_OUT, Findings, Outcome, ProcessorError, ReasonError
+from processors import (
+    CRASHED,
+    PROCESSED,
+    TIMED_OUT,
+    Findings,
+    Later,
+    Outcome,
+    ProcessorError,
+    ReasonError,
+)
 from runtime import child, logs
 
 # Deaths in a row on one email until it counts as the culprit; a single one may have another cause.
@@ -137,7 +146,9 @@ def _read(
             if isinstance(answer, str):
                 on_error(ReasonError(answer))
             else:
-                findings.add(Outcome(*answer))
+                # A Later has a list of seconds in its second place.
+                kind = Later if isinstance(answer[1], list) else Outcome
+                findings.add(kind(*answer))
     if not ready:
         raise ProcessorError("a child process ended as it started; the log says why")
     return not ended

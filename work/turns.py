@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import processors
-from batches import claims, snapshots
+from batches import claims, commits, snapshots
 from batches.claims import Claim
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
@@ -207,10 +207,12 @@ class Turns(threading.Thread):
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
         findings = self._process(claim, current)
-        snapshot = claims.commit_outcomes(claim, findings)
+        if findings.later:
+            findings = findings.settled(claim.rounds + 1, self._was_last_round(claim))
+        snapshot = commits.commit_outcomes(claim, findings)
         if snapshot is None:
             return
-        self.emails += findings.count
+        self.emails += findings.count - len(findings.later)
         count_turn(findings, time.monotonic() - self.since)
         self._services.publisher.publish(snapshot)
         if findings.count < len(claim.ids):
@@ -218,6 +220,11 @@ class Turns(threading.Thread):
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
             logger.info("batch completed", batch=claim.batch_id, **totals)
+
+    def _was_last_round(self, claim: Claim) -> bool:
+        """Return whether the claim's emails may not be put off again."""
+        seconds = 3600 * self._settings.later_hours
+        return claim.rounds + 1 >= self._settings.later_rounds or (claim.put_off or 0) >= seconds
 
     def _process(self, claim: Claim, current: Session) -> Findings:
         isolated = claim.lost >= MAX_LOST or claim.suspect
@@ -292,8 +299,8 @@ class Turns(threading.Thread):
 def count_turn(findings: Findings, seconds: float) -> None:
     """Count a turn, its seconds and its emails for /metrics."""
     metrics.TURNS.observe(seconds)
-    found = Counter(outcome for _, outcome in findings.others)
-    metrics.EMAILS.labels("ok", "").inc(findings.count - found.total())
+    found = Counter(findings.outcomes)
+    metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others))
     for (status, reason), number in found.items():
         known = reason if reason in CATALOGUE else "own"
         metrics.EMAILS.labels(verdict(status, reason), known).inc(number)

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from batches import changes, claims, removal, snapshots
+from batches import changes, commits, removal, snapshots
 from batches.changes import StateError
 from harness.batches import (
     ADDRESSES,
@@ -39,7 +39,7 @@ def test_turns_that_end_at_the_same_moment_sum_up(database):
     def turn():
         claim = claim_next(batch_id)
         marked = [(email_id, "failed", f"reason_{email_id % 3}") for email_id in claim.ids]
-        claims.commit_outcomes(claim, findings(claim, marked))
+        commits.commit_outcomes(claim, findings(claim, marked))
         return True
 
     def turns():
@@ -115,11 +115,11 @@ def test_cancelling_keeps_what_is_counted_and_stops_the_rest(database):
     batch_id = store(*ADDRESSES, chunk_size=5).batch_id
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        claims.commit_outcomes(claim, findings(claim, MARKED[:3]))
+        commits.commit_outcomes(claim, findings(claim, MARKED[:3]))
     with session(), pool.atomic() as turn:
         claim = claim_next(batch_id)
         cancelled = in_threads(lambda: changes.cancel(batch_id))[0]
-        assert claims.commit_outcomes(claim, findings(claim)) is None
+        assert commits.commit_outcomes(claim, findings(claim)) is None
         turn.rollback()
     assert (cancelled.status, cancelled.processed, cancelled.failed) == ("cancelled", 5, 2)
     with session():
@@ -182,5 +182,5 @@ def test_a_removal_locks_nobody_out_of_other_batches(database):
 def take_turns_of(batch_id, done):
     with pool.atomic():
         claim = claim_next(batch_id)
-        claims.commit_outcomes(claim, findings(claim))
+        commits.commit_outcomes(claim, findings(claim))
     done.set()

@@ -3,8 +3,8 @@ import threading
 import peewee
 import pytest
 
-from batches import changes, claims, snapshots
-from batches.claims import CountError
+from batches import changes, claims, commits, snapshots
+from batches.commits import CountError
 from harness.batches import claim_next, findings, lose_turn, start, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually, in_threads
@@ -23,7 +23,7 @@ def take_turn(batch_id, **marked_by_reason):
             for reason, ids in marked_by_reason.items()
             for email_id in ids
         ]
-        return claims.commit_outcomes(claim, findings(claim, sorted(marked)))
+        return commits.commit_outcomes(claim, findings(claim, sorted(marked)))
 
 
 def test_pending_becomes_processing_exactly_once(database):
@@ -107,7 +107,7 @@ def test_turns_that_were_begun_and_not_committed_are_counted(database, monkeypat
     batch_id = store("a@x.de", "b@x.de").batch_id
     with session():
         assert [lose_turn(batch_id).lost for _ in range(3)] == [0, 1, 2]
-        claims.commit_outcomes(claim_next(batch_id), Findings(1))
+        commits.commit_outcomes(claim_next(batch_id), Findings(1))
         assert query("SELECT attempts, redone, done FROM chunk") == [(0, 3, 1)]
         assert lose_turn(batch_id).lost == 3
 
@@ -163,12 +163,12 @@ def test_a_turn_may_end_within_a_chunk_and_the_next_goes_on_there(database):
     start(batch_id)
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        claims.commit_outcomes(claim, Findings(1, [(0, failed("odd"))]))
+        commits.commit_outcomes(claim, Findings(1, [(0, failed("odd"))]))
     assert_books_balance()
     with session(), pool.atomic():
         claim = claim_next(batch_id)
         assert (list(claim.ids), claim.addresses) == ([2, 3], ["b@x.de", "c@x.de"])
-        claims.commit_outcomes(claim, Findings(2, [(0, failed("odd")), (1, risky("role"))]))
+        commits.commit_outcomes(claim, Findings(2, [(0, failed("odd")), (1, risky("role"))]))
     assert query("SELECT done, reasons FROM chunk") == [(0, {}), (3, {"odd": 2, "role": 1})]
     assert emails(batch_id)[2] == ("c@x.de", "processed", "role")
     assert_books_balance()
@@ -197,7 +197,7 @@ def test_what_a_turn_leaves_is_shared_if_others_have_nothing_to_do(database):
     with session():
         pool.execute_sql("UPDATE chunk SET redone = 3")
         with pool.atomic():
-            claims.commit_outcomes(claim_next(batch_id), Findings(10, [(6, failed("odd"))]))
+            commits.commit_outcomes(claim_next(batch_id), Findings(10, [(6, failed("odd"))]))
     assert chunks(batch_id) == [
         (1, 10, 10, {"odd": 1}),
         *((first, first + 9, 0, {}) for first in range(11, 101, 10)),
@@ -216,7 +216,7 @@ def test_a_rest_is_shared_into_sixteen_parts_at_most(database):
     batch_id = store(*(f"{n}@x.de" for n in range(1000))).batch_id
     start(batch_id)
     with session(), pool.atomic():
-        claims.commit_outcomes(claim_next(batch_id), Findings(1))
+        commits.commit_outcomes(claim_next(batch_id), Findings(1))
     assert [last - first + 1 for first, last, _, _ in chunks(batch_id)] == [1, *[63] * 15, 54]
 
 
@@ -226,10 +226,10 @@ def test_a_chunk_that_was_requeued_in_part_stays_whole(database):
     with session():
         with pool.atomic():
             others = [(n - 1, failed("odd" if n % 2 else "even")) for n in range(1, 101)]
-            claims.commit_outcomes(claim_next(batch_id), Findings(100, others))
+            commits.commit_outcomes(claim_next(batch_id), Findings(100, others))
         changes.retry(batch_id, "reasons", ["odd"], lambda: None)
         with pool.atomic():
-            claims.commit_outcomes(claim_next(batch_id), Findings(5))
+            commits.commit_outcomes(claim_next(batch_id), Findings(5))
     assert chunks(batch_id) == [(1, 100, 9, {"even": 50})]
     assert_books_balance()
 
@@ -241,7 +241,7 @@ def test_the_last_email_completes_the_batch_exactly_once(database):
     def turn():
         with pool.atomic():
             claim = claim_next(batch_id)
-            return claims.commit_outcomes(claim, Findings(1))
+            return commits.commit_outcomes(claim, Findings(1))
 
     after = in_threads(*[turn] * 8)
     assert sorted(each.revision for each in after) == list(range(3, 11))
@@ -257,7 +257,7 @@ def test_a_count_that_does_not_match_the_rows_undoes_the_turn(database):
     def turn():
         with session(), pool.atomic():
             claim = claim_next(batch_id)
-            claims.commit_outcomes(claim, Findings(3))
+            commits.commit_outcomes(claim, Findings(3))
 
     with pytest.raises(CountError, match="3 emails claimed, 2 rows updated"):
         turn()
@@ -271,7 +271,7 @@ def test_a_batch_that_left_processing_counts_no_more_turns(database):
     with session(), pool.atomic() as transaction:
         claim = claim_next(batch_id)
         changes.cancel(batch_id)
-        assert claims.commit_outcomes(claim, Findings(1)) is None
+        assert commits.commit_outcomes(claim, Findings(1)) is None
         transaction.rollback()
     assert_books_balance()
 

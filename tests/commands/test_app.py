@@ -53,6 +53,8 @@ class TestUpload:
             "processed": 0,
             "failed": 0,
             "total": 2,
+            "waiting": 0,
+            "nextAt": None,
             "reasons": {},
             "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
         }
@@ -157,6 +159,8 @@ class TestReading:
             "totalEmails": 2,
             "processedCount": 0,
             "failedCount": 0,
+            "waiting": 0,
+            "nextAt": None,
             "status": "pending",
             "revision": 1,
             "error": None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from io import BytesIO
 
-from batches import claims, intake
+from batches import claims, commits, intake
 from batches.claims import Claim
 from harness.books import snapshot
 from harness.files import csv_of
@@ -72,7 +72,7 @@ def take_turn(batch_id: int, marked: Marks = MARKED) -> bool:
         if claim is None:
             return False
         mine = [mark for mark in marked if mark[0] in claim.ids]
-        claims.commit_outcomes(claim, findings(claim, mine))
+        commits.commit_outcomes(claim, findings(claim, mine))
         return True
 
 

@@ -116,11 +116,12 @@ def test_the_scripts_say_the_same(open_page, site):
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
             const { ago, checkedAgain, clock, count, pace, percent, proportion, rate, several,
-                    shown } = await import(path);
+                    shown, waiting } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
                                  pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
-                                 checkedAgain(n, false), checkedAgain(n, true)];
+                                 checkedAgain(n, false), checkedAgain(n, true),
+                                 waiting(n, now), waiting(n, null)];
             return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
                      proportion(0, 0)],
                     ...times.map((time) => ago(time, Date.parse(now)))];
@@ -146,6 +147,8 @@ def test_the_scripts_say_the_same(open_page, site):
                 phrases.shown(n, 60),
                 phrases.checked_again(n, False),
                 phrases.checked_again(n, True),
+                phrases.waiting(n, NOON.isoformat()),
+                phrases.waiting(n, None),
             ]
             for n in numbers
         ),

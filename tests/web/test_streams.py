@@ -6,7 +6,7 @@ import time
 import pytest
 
 import models
-from batches import claims
+from batches import commits
 from harness.batches import claim_next, store
 from harness.batches import start as start_batch
 from harness.books import query
@@ -31,7 +31,7 @@ def start(batch_id, doorbell=None):
 def complete(batch_id, doorbell=None):
     with session(), pool.atomic():
         claim = claim_next(batch_id)
-        snapshot = claims.commit_outcomes(claim, Findings(len(claim.ids)))
+        snapshot = commits.commit_outcomes(claim, Findings(len(claim.ids)))
     if doorbell is not None:
         publish_module.publish(doorbell, "batch:status:", snapshot)
     return snapshot

@@ -8,6 +8,9 @@ const times = new Intl.DateTimeFormat(LOCALE, {
   day: "numeric", month: "short", year: "numeric",
   hour: "2-digit", minute: "2-digit", timeZoneName: "short",
 });
+const timesOfDay = new Intl.DateTimeFormat(LOCALE, {
+  hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+});
 const days = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", year: "numeric" });
 const UNKNOWN = "–";
 
@@ -48,6 +51,13 @@ export function size(bytes) {
 
 // The date and time in the browser's time zone, which is named: 28 Nov 2026, 11:43 CET.
 export const localTime = (iso) => times.format(new Date(iso));
+
+// The emails that wait for their next round, and its time; empty without any.
+export function waiting(number, iso) {
+  if (number === 0 || iso === null) return "";
+  const at = timesOfDay.format(new Date(iso));
+  return `${count(number)} ${number === 1 ? "waits" : "wait"} to be asked again at ${at}`;
+}
 
 // A time as seen from `now`, in milliseconds: just now, 3 minutes ago; after a week, its day.
 export function ago(iso, now) {

@@ -4,7 +4,7 @@ import {
   copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
 } from "../lib/dom.js";
 import {
-  checkedAgain, clock, count, isTerminal, localTime, percent, proportion, rate,
+  checkedAgain, clock, count, isTerminal, localTime, percent, proportion, rate, waiting,
 } from "../lib/format.js";
 import { CONNECTION, isStill } from "../live/live.js";
 import { drawBar } from "./bar.js";
@@ -96,6 +96,7 @@ export class Progress {
     setText(card, "processed", count(processed));
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
+    setText(this.#card, "waiting", waiting(this.#newest.waiting, this.#newest.nextAt));
     this.#showPace(this.#newest);
     this.connection(this.#connection);
     this.#offer(status, verdicts);

@@ -1,0 +1,225 @@
+"""The end of a turn in the database: write the outcomes, count them, commit."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+
+from peewee import DataError
+from psycopg2 import errorcodes
+
+from batches import snapshots
+from batches.claims import Claim, is_open
+from models import Snapshot
+from postgres import database
+from postgres.database import fetch_value, pool
+from processors import PROCESSED, Findings, Later, Outcome
+from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
+
+# The mark of an email that stays pending.
+_PENDING = Outcome("pending")
+# The batch's counts by reason plus a turn's, limited to MAX_REASONS.
+_SUM_OF_REASONS = f"""(
+  SELECT jsonb_object_agg(code, number) FROM (
+    SELECT CASE WHEN batch.reasons ? key OR known < {MAX_REASONS} THEN key
+      ELSE '{OTHER_REASONS}' END AS code, sum(value::int) AS number
+    FROM (
+      SELECT * FROM jsonb_each_text(batch.reasons)
+      UNION ALL SELECT * FROM jsonb_each_text(%(found)s::jsonb)
+    ) AS parts, (SELECT count(*) AS known FROM jsonb_object_keys(batch.reasons)) AS keys
+    GROUP BY code
+  ) AS sums
+)"""
+
+
+class CountError(Exception):
+    """A turn updated another number of rows than it claimed. The turn must be rolled back."""
+
+
+def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
+    """Write the outcomes of a turn's emails, up to `last_id`; return the number of rows updated.
+
+    Emails that are to be processed later stay as they are.
+
+    Makes one pass over the range of ids. A join with the emails that have a reason would be the
+    obvious way, but a new batch has no statistics: the planner expects a single row, and its nested
+    loop compares each row with each of those emails.
+    """
+    # The different outcomes, first the one without a reason; `places` has each email's outcome as
+    # an index into them.
+    kinds = {PROCESSED: 0}
+    marks = [(at, _PENDING if isinstance(it, Later) else it) for at, it in findings.others]
+    for _, outcome in marks:
+        kinds.setdefault(outcome, len(kinds))
+    size = last_id - claim.first_id + 1
+    # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
+    places = bytearray(size) if len(kinds) <= 256 else [0] * size
+    for position, outcome in marks:
+        places[claim.ids[position] - claim.first_id] = kinds[outcome]
+    changed = "true"
+    if len(kinds) == 1:
+        become = "status = 'processed'"
+    else:
+        place = "get_byte(%(places)s, id - %(first)s) + 1"
+        if len(kinds) > 256:
+            place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
+        become = (
+            f"status = (%(statuses)s::text[])[{place}], reason = (%(reasons)s::text[])[{place}]"
+        )
+        if _PENDING in kinds:
+            changed = f"{place} <> {kinds[_PENDING] + 1}"
+    cursor = pool.execute_sql(
+        f"UPDATE email SET {become}"
+        " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+        f" AND status = 'pending' AND {changed}",
+        {
+            "statuses": [status for status, _ in kinds],
+            "reasons": [reason for _, reason in kinds],
+            "places": places,
+            "batch_id": claim.batch_id,
+            "first": claim.first_id,
+            "last": last_id,
+        },
+    )
+    return int(cursor.rowcount)
+
+
+# The most parts that the rest of a chunk is cut into. None is smaller than the turn before it.
+_PARTS = 16
+
+
+def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
+    """Cut what a turn leaves of a chunk into new chunks if that is needed.
+
+    If emails before it are to be processed later, it becomes one that doesn't wait with them. If
+    other threads have no chunk to begin on, it is shared out; this is for slow processors, because
+    with a fast one a turn completes its chunk. The turn's emails go up to `last_id`. Returns the
+    counts by reason of what is cut off.
+    """
+    rest = claim.last_id - last_id
+    # Of emails that were requeued in part, nothing says which part the chunk's reasons belong to.
+    mixed = len(claim.ids) - findings.count != rest
+    reasons = _REASONS_OF_REST if mixed else "'{}'"
+    if findings.later:
+        size, condition = rest, "true"
+    else:
+        size, condition = max(-(-rest // _PARTS), findings.count), _NONE_FREE
+        if mixed or rest <= size:
+            return Counter()
+    rows = pool.execute_sql(
+        "WITH cut AS ("
+        "  UPDATE chunk SET last_id = %(last)s"
+        f"  WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s AND {condition}"
+        # The parts inherit the count of lost turns, because one of them has the email that is to
+        # blame. `attempts` includes the present turn.
+        "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at"
+        ") INSERT INTO chunk"
+        "  (batch_id, first_id, last_id, reasons, redone, due_at, rounds, put_off_at)"
+        " SELECT %(batch_id)s, first, least(first + %(size)s - 1, %(end)s),"
+        f"  {reasons}, redone, due_at, rounds, put_off_at"
+        " FROM cut, generate_series(%(last)s + 1, %(end)s, %(size)s) AS first RETURNING reasons",
+        {
+            "batch_id": claim.batch_id,
+            "chunk": claim.first_id,
+            "last": last_id,
+            "end": claim.last_id,
+            "size": size,
+        },
+    ).fetchall()
+    return sum((Counter(counts) for (counts,) in rows), Counter())
+
+
+# A chunk without attempts is free.
+_NONE_FREE = f"""NOT EXISTS (
+  SELECT FROM chunk AS o WHERE o.batch_id = %(batch_id)s AND o.attempts = 0 AND {is_open("o")}
+  AND o.first_id <> %(chunk)s)"""
+_REASONS_OF_REST = """(
+  SELECT coalesce(jsonb_object_agg(reason, number), '{}') FROM (
+    SELECT reason, count(*) AS number FROM email
+    WHERE batch_id = %(batch_id)s AND id BETWEEN %(last)s + 1 AND %(end)s AND reason IS NOT NULL
+    GROUP BY reason
+  ) AS counts
+)"""
+
+
+def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
+    """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit.
+
+    Returns the batch's new snapshot once all is on the disk. The last email completes the batch.
+    If emails are to be processed later, their chunk waits for the longest of their times.
+    Returns None if the batch has left `processing` meanwhile; the caller must then roll back.
+    Raises CountError.
+    """
+    count, waiting = findings.count, len(findings.later)
+    last_id = claim.ids[count - 1] if count < len(claim.ids) else claim.last_id
+    updated = _update_emails(claim, findings, last_id)
+    if updated != count - waiting:
+        raise CountError(f"{count - waiting} emails claimed, {updated} rows updated")
+    found = Counter(outcome.reason for outcome in findings.outcomes if outcome.reason)
+    chunk_reasons = found + Counter(claim.reasons)
+    if last_id < claim.last_id:
+        chunk_reasons -= _cut_rest(claim, findings, last_id)
+    try:
+        counted = fetch_value(
+            _COUNT.format(
+                chunk=_PUT_OFF if waiting else _DONE,
+                lock=_LOCK if waiting or claim.waited else "",
+                waiting=_WAITING if waiting or claim.waited else "",
+                reasons=_SUM_OF_REASONS if found else "reasons",
+            ),
+            {
+                "count": updated,
+                "failed": sum(outcome.status == "failed" for outcome in findings.outcomes),
+                "batch_id": claim.batch_id,
+                "found": json.dumps(bounded(found)),
+                "chunk": claim.first_id,
+                "done": last_id - claim.first_id + 1,
+                "chunk_reasons": json.dumps(chunk_reasons),
+                "wait": max(
+                    (each.wait(claim.rounds + 1) or 0 for each in findings.later), default=0
+                ),
+                "waiting": waiting - claim.waited * count,
+            },
+        )
+    except DataError as error:
+        if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
+            raise
+        return None  # the batch is not `processing`
+    return Snapshot(*counted)
+
+
+# All turns on a batch queue for its row, which is locked from the update to the commit. So the
+# update comes last in a turn, and the commit is in the same message: the lock doesn't last until a
+# busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
+# error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
+# the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
+# statement after it waits; it writes an empty message, because a transaction that writes nothing
+# doesn't wait.
+_DONE = "done = %(done)s, due_at = CASE WHEN %(done)s <= last_id - first_id THEN due_at END"
+# The pending emails of the chunk are those that wait now.
+_PUT_OFF = """done = 0, due_at = clock_timestamp() + make_interval(secs => %(wait)s),
+  rounds = rounds + 1, put_off_at = coalesce(put_off_at, clock_timestamp())"""
+# For a turn that changes which emails wait. The batch is locked by a statement of its own, so that
+# the next one sees the chunks of all turns that were counted before.
+_LOCK = "SELECT FROM batch WHERE id = %(batch_id)s FOR UPDATE;\n"
+_WAITING = """waiting = waiting + %(waiting)s, next_at = CASE WHEN waiting + %(waiting)s > 0
+      THEN (SELECT min(due_at) FROM chunk WHERE batch_id = %(batch_id)s) END,
+    """
+_COUNT = f"""
+UPDATE chunk SET {{chunk}}, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,
+  attempts = 0, addresses = NULL
+WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s;
+{{lock}}WITH counted AS (
+  UPDATE batch SET {{waiting}}processed_count = processed_count + %(count)s,
+    failed_count = failed_count + %(failed)s, revision = revision + 1, reasons = {{reasons}},
+    status = CASE WHEN processed_count + %(count)s = total_emails
+      THEN 'completed' ELSE status END,
+    completed_at = CASE WHEN processed_count + %(count)s = total_emails
+      THEN clock_timestamp() END
+  WHERE id = %(batch_id)s AND status = 'processing'
+  RETURNING jsonb_build_array({snapshots.COLUMNS})::text AS snapshot
+) SELECT set_config('email_batch.snapshot', max(snapshot), false), 1 / count(*) FROM counted;
+COMMIT;
+SELECT current_setting('email_batch.snapshot')::jsonb
+FROM pg_logical_emit_message(true, 'email-batch', '')
+"""

@@ -1,0 +1,120 @@
+"""What a processor may say of an email: an Outcome, or that it is to be asked again Later."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from processors import reasons
+from runtime.phrases import shorten
+
+
+class Outcome(NamedTuple):
+    """The result for one email.
+
+    `status` is `processed` or `failed`.
+    `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
+    A failed email must have a reason. A processed email with a reason is risky or unknown.
+    """
+
+    status: str
+    reason: str | None = None
+
+
+class Later(NamedTuple):
+    """Says that an email stays pending, to be processed again in a further round.
+
+    `reason` is its outcome's if the last round doesn't help, and has the verdict unknown.
+    `waits` has the seconds before each further round; a single number is meant for every round.
+    """
+
+    reason: str
+    waits: Sequence[float]
+
+    def wait(self, rounds: int) -> float | None:
+        """Return the seconds to wait after this many rounds, or None if that was the last one."""
+        if len(self.waits) == 1:
+            return self.waits[0]
+        return self.waits[rounds - 1] if rounds <= len(self.waits) else None
+
+
+PROCESSED = Outcome("processed")
+# The outcomes of an email whose processing raises an exception, kills the process repeatedly, or
+# takes longer than a turn may.
+ERROR = Outcome("failed", "error")
+CRASHED = Outcome("failed", "worker_crashed")
+TIMED_OUT = Outcome("failed", "timed_out")
+
+# Outcomes that checked() accepts without a closer look: MAX_ACCEPTED at most, because a processor
+# may invent any number of reasons.
+_accepted: set[Outcome] = set()
+MAX_ACCEPTED = 1000
+# The longest wait before a further round, in seconds.
+MAX_WAIT = 86_400
+# The most characters of a reason that isn't allowed that its error shows.
+MAX_SHOWN = 100
+
+
+class ProcessorError(Exception):
+    """A processor can't be loaded, or has yielded something other than a valid Outcome."""
+
+
+class ReasonError(ProcessorError):
+    """A processor has given a reason that isn't allowed. The message is for its author."""
+
+
+def failed(reason: str) -> Outcome:
+    """Return the outcome of an email that failed for this reason."""
+    return Outcome("failed", reason)
+
+
+def risky(reason: str) -> Outcome:
+    """Return the outcome of an email that was processed and is risky, or unknown, for a reason."""
+    return Outcome("processed", reason)
+
+
+def later(reason: str, *seconds: float) -> Later:
+    """Return that the email is to be processed again after some seconds.
+
+    One number is the wait before every further round; with several, there are as many rounds.
+    `[worker] later_rounds` and `later_hours` limit both. After the last round, the email comes out
+    as unknown, for this reason.
+    """
+    return Later(reason, seconds)
+
+
+def checked(outcome: object) -> Outcome | Later:
+    """Return the outcome if it is valid.
+
+    Raises ReasonError if only its reason isn't allowed, or ProcessorError.
+    """
+    if type(outcome) is Outcome and type(outcome.reason) is str and outcome in _accepted:
+        return outcome
+    if isinstance(outcome, Later):
+        return _checked_later(outcome)
+    if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
+        raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
+    status, reason = outcome
+    if outcome == PROCESSED:
+        return outcome
+    if not isinstance(reason, str) or not reasons.is_code(reason):
+        shown = shorten(repr(reason), MAX_SHOWN)
+        raise ReasonError(f"the reason {shown} is not allowed; {reasons.RULE}")
+    if not reasons.allowed(status, reason):
+        raise ReasonError(
+            f"the reason {reason!r} is not allowed for a {status} email; it is one of the"
+            " product's own, for other emails, so choose another word"
+        )
+    if len(_accepted) < MAX_ACCEPTED:
+        _accepted.add(outcome)
+    return outcome
+
+
+def _checked_later(outcome: Later) -> Later:
+    if outcome.reason not in reasons.UNKNOWN:
+        shown = shorten(repr(outcome.reason), MAX_SHOWN)
+        allowed = ", ".join(reasons.UNKNOWN)
+        raise ReasonError(f"later() takes one of the reasons {allowed}, not {shown}")
+    if not outcome.waits or not all(0 < seconds <= MAX_WAIT for seconds in outcome.waits):
+        raise ReasonError(f"later() takes seconds above 0 and up to {MAX_WAIT:,}")
+    return outcome
