@@ -18,6 +18,7 @@ PROGRAMS = {
     "nginx": "nginx",
     "soffice": "libreoffice-calc-nogui",
     "systemd-analyze": "systemd",
+    "/usr/sbin/nsd": "nsd",
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
 }

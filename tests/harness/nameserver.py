@@ -57,6 +57,9 @@ class Nameserver:
             for server in servers or [f"mx.{name}"]
         ]
         self._answers[name] = lambda query, reply: self._add(query, reply, "MX", records)
+        for server in servers or [f"mx.{name}"]:
+            if server not in self._answers and server[-1:].isalpha() and "." in server:
+                self.host(server)
 
     def host(self, name: str, kind: str = "A", *addresses: str, ttl: int = 300) -> None:
         """Give the name an address, A or AAAA, or several, and no mail server."""

@@ -1,0 +1,316 @@
+"""Asks nameservers many questions at once, as fast as each lets us, from one thread.
+
+A question goes to the nameserver with the most room. If no answer comes in time, it leaves the
+nameserver's window, so that it holds up no other, and is asked again, elsewhere if possible; an
+answer to any of its queries ends it. It ends without an answer when it has been asked for a certain
+time. The time doesn't run while no nameserver is there, and is longer while queries get lost.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import select
+import socket
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+from processors.domains import unusual, wire
+from processors.domains.nameserver import PROBE_SECONDS, Nameserver, Query
+from processors.domains.wire import Answer
+
+# The results of questions to which no answer came, no sensible one, or which were not asked.
+TIMEOUT, NONSENSE, PAUSED = Answer("dns_timeout"), Answer("dns_error"), Answer("dns_paused")
+# Tries of a question at least, before it ends without an answer; seconds between two tries.
+TRIES, AGAIN = 3, (0.0, 0.2, 0.5, 1.0)
+# Further tries after answers that were no sensible ones, and the seconds before each.
+ERRORS, ERROR_SECONDS = 2, (0.2, 1.0)
+# While the first share of the queries gets lost, or the second one of new questions has no answer,
+# and more than a few are to be asked again, each may last so many seconds at least.
+LOSSY, SILENT, FEW, LONG = 0.02, 0.9, 20, 20.0
+# Seconds without any nameserver after which all questions end without an answer.
+OUTAGE_SECONDS = 20.0
+# Answers read from a socket before other work.
+BURST = 64
+# Threads that ask by TCP.
+BY_TCP = 8
+
+
+class Exchange:
+    """A thread that asks nameservers. Other threads may use run(), `idle` and close() only."""
+
+    def __init__(
+        self,
+        nameservers: Sequence[Nameserver],
+        seconds: float,
+        on_outage: Callable[[bool], None] = lambda away: None,
+    ) -> None:
+        """Start the thread.
+
+        seconds: limits how long one question is asked.
+        on_outage: is called with True when there was no nameserver for OUTAGE_SECONDS, and with
+            False when one is back. Until then, no question is asked.
+        """
+        self._on_outage = on_outage
+        self._paused = False
+        self.nameservers = nameservers
+        self._seconds = seconds
+        self._ready: deque[Query] = deque()
+        self._again: deque[Query] = deque()
+        self._later: list[tuple[float, int, Query]] = []
+        self._order = count()
+        self._inbox: deque[Callable[[], None]] = deque()
+        self._sleeping = False
+        self._closing = False
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK)
+        self._poll = select.epoll()
+        self._poll.register(self._wake, select.EPOLLIN)
+        self._sockets = {}
+        for nameserver in nameservers:
+            for fd, (connected, flying) in nameserver.sockets.items():
+                self._poll.register(fd, select.EPOLLIN)
+                self._sockets[fd] = nameserver, connected, flying
+        self._tcp = ThreadPoolExecutor(BY_TCP, "dns-tcp")
+        self._away_since: float | None = None
+        self._thread = threading.Thread(target=self._loop, name="dns", daemon=True)
+        self._thread.start()
+
+    def run(self, function: Callable[[], None]) -> None:
+        """Let the thread call the function."""
+        self._inbox.append(function)
+        if self._sleeping:
+            self._sleeping = False
+            os.eventfd_write(self._wake, 1)
+
+    @property
+    def capacity(self) -> float:
+        """The answers a second that can be expected; 0 if nothing is known."""
+        return sum(each.pace.capacity for each in self.nameservers)
+
+    def close(self) -> None:
+        """End the thread. Questions under way get no answer."""
+        self.run(self._end)
+        self._thread.join()
+        self._tcp.shutdown(cancel_futures=True)
+        for nameserver in self.nameservers:
+            nameserver.close()
+        self._poll.close()
+        os.close(self._wake)
+
+    # The rest belongs to the thread.
+
+    def _end(self) -> None:
+        self._closing = True
+
+    def ask(
+        self, name: str, kind: int, done: Callable[[Answer], None], *, first: bool = False
+    ) -> None:
+        """Ask for records of a name, which is in lower-case ASCII; call `done` with the answer.
+
+        first: ask before all who wait, because something that was asked before depends on it.
+        """
+        query = Query(name, kind, done)
+        if self._paused:
+            done(PAUSED)
+        elif first:
+            self._ready.appendleft(query)
+        else:
+            self._ready.append(query)
+
+    def _loop(self) -> None:
+        while not self._closing:
+            while self._inbox:
+                self._inbox.popleft()()
+            now = time.monotonic()
+            self._watch(now)
+            self._send(now)
+            self._sleeping = True
+            seconds = 0.0 if self._inbox else self._next(now)
+            events = self._poll.poll(seconds)
+            self._sleeping = False
+            for fd, _ in events:
+                if fd == self._wake:
+                    os.eventfd_read(fd)
+                else:
+                    self._receive(*self._sockets[fd])
+
+    def _next(self, now: float) -> float:
+        """Return the seconds until there is something to do without an answer."""
+        times = [self._later[0][0]] if self._later else []
+        for nameserver in self.nameservers:
+            if nameserver.fresh:
+                times.append(nameserver.fresh[0][1] + nameserver.pace.patience)
+            if nameserver.away_since is not None:
+                times.append(nameserver.probe_at)
+            elif (self._again or self._ready) and nameserver.pace.flying < nameserver.pace.window:
+                times.append(now + nameserver.pace.next(now))
+        return min(max(min(times, default=now + 1.0) - now, 0.0), 1.0)
+
+    def _watch(self, now: float) -> None:
+        """Take late queries out of the windows, and look for nameservers that are away."""
+        later = self._later
+        while later and later[0][0] <= now:
+            query = heapq.heappop(later)[2]
+            if not query.settled:
+                self._again.append(query)
+        for nameserver in self.nameservers:
+            fresh, due = nameserver.fresh, now - nameserver.pace.patience
+            while fresh and (fresh[0][1] <= due or fresh[0][0].at is not nameserver):
+                query, sent = fresh.popleft()
+                if query.at is nameserver and query.sent == sent:
+                    nameserver.late(query, now)
+                    query.at = None
+                    self._ask_again(query, now)
+            nameserver.pace.adapt(now)
+            if nameserver.away_since is not None:
+                self._look_for(nameserver, now)
+        if any(each.away_since is None for each in self.nameservers):
+            self._away_since = None
+            if self._paused:
+                self._paused = False
+                self._on_outage(False)
+        else:
+            self._away_since = self._away_since or now
+            if now - self._away_since > OUTAGE_SECONDS and not self._paused:
+                self._paused = True
+                self._on_outage(True)
+                self._give_up()
+
+    def _look_for(self, nameserver: Nameserver, now: float) -> None:
+        """Ask a nameserver that is away whether it is back; take its queries from it."""
+        for query, sent in nameserver.fresh:
+            if query.at is nameserver and query.sent == sent:
+                query.at = None
+                query.began = 0.0
+                self._again.append(query)
+        nameserver.fresh.clear()
+        nameserver.pace.begin()
+        if now >= nameserver.probe_at:
+            nameserver.probe_at = now + PROBE_SECONDS
+            nameserver.probe()
+
+    def _give_up(self) -> None:
+        waiting = [*self._ready, *self._again, *(query for _, _, query in self._later)]
+        for queue in (self._ready, self._again, self._later):
+            queue.clear()
+        for query in waiting:
+            self._settle(query, TIMEOUT)
+
+    def _ask_again(self, query: Query, now: float) -> None:
+        """Plan the next try of a question without an answer, or end it."""
+        lossy = (
+            any(each.pace.loss > LOSSY or each.pace.silence > SILENT for each in self.nameservers)
+            and len(self._later) + len(self._again) > FEW
+        )
+        limit = max(self._seconds, LONG) if lossy else self._seconds
+        query.began = query.began or query.sent
+        pause = AGAIN[min(query.tries, len(AGAIN)) - 1]
+        if query.tries >= TRIES and now + pause - query.began >= limit:
+            self._settle(query, TIMEOUT)
+        else:
+            heapq.heappush(self._later, (now + pause, next(self._order), query))
+
+    def _send(self, now: float) -> None:
+        while self._again or self._ready:
+            there = [each for each in self.nameservers if each.away_since is None]
+            nameserver = max(there, key=lambda each: each.pace.room(now), default=None)
+            room = nameserver.pace.room(now) if nameserver else 0
+            if nameserver is None or room <= 0:
+                return
+            queue = self._again or self._ready
+            if len(there) > 1 and queue[0].last is nameserver:
+                others = [
+                    each for each in there if each is not nameserver and each.pace.room(now) > 0
+                ]
+                nameserver = others[0] if others else nameserver
+            for _ in range(room if len(there) == 1 else 1):
+                query = queue.popleft()
+                if query.settled:  # an answer came late
+                    if not queue:
+                        break
+                    continue
+                try:
+                    nameserver.send(query, now)
+                except BlockingIOError:
+                    queue.appendleft(query)
+                    return
+                except OSError:
+                    queue.appendleft(query)
+                    nameserver.lose(now)
+                    break
+                if not queue:
+                    break
+
+    def _receive(
+        self, nameserver: Nameserver, connected: socket.socket, flying: dict[bytes, Query]
+    ) -> None:
+        now = time.monotonic()
+        for _ in range(BURST):
+            try:
+                message = connected.recv(4096)
+            except BlockingIOError:
+                return
+            except OSError:  # nobody listens there
+                nameserver.lose(now)
+                return
+            nameserver.heard(now)
+            query = flying.get(message[:2])
+            if query is None:
+                continue
+            answer = wire.read(message, query.question)
+            self._take(query, nameserver, answer, message, now)
+
+    def _take(
+        self, query: Query, nameserver: Nameserver, answer: Answer, message: bytes, now: float
+    ) -> None:
+        result = answer.result
+        if result == wire.UNUSUAL:
+            answer = unusual.judge(message, query.name, query.kind)
+            result = answer.result
+            if result == wire.MALFORMED:
+                query.errors += 1  # perhaps a forgery: the true answer may still come
+                return
+        pace = nameserver.pace
+        if query.at is not None:
+            query.at.pace.flying -= 1
+            query.at = None
+        pace.answered(now - query.sent if query.tries == 1 else None)
+        if query.tries > 1:
+            pace.lost(query.tries - 1)
+        if result == wire.ERROR and query.errors < ERRORS:
+            self._forget(query)
+            pause = ERROR_SECONDS[query.errors]
+            query.errors += 1
+            query.tries = 0
+            heapq.heappush(self._later, (now + pause, next(self._order), query))
+        elif result == wire.TRUNCATED:
+            pace.lost(1)
+            self._forget(query)
+            self._tcp.submit(self._by_tcp, query, nameserver)
+        else:
+            self._settle(query, answer)
+
+    def _by_tcp(self, query: Query, nameserver: Nameserver) -> None:
+        """Ask by TCP, in a thread of its own."""
+        answer = unusual.by_tcp(
+            query.name, query.kind, nameserver.address, nameserver.port, self._seconds
+        )
+        self.run(lambda: self._settle(query, answer or TIMEOUT))
+
+    def _forget(self, query: Query) -> None:
+        for flying, number in query.places:
+            flying.pop(number, None)
+        query.places.clear()
+
+    def _settle(self, query: Query, answer: Answer) -> None:
+        if query.settled:
+            return
+        query.settled = True
+        self._forget(query)
+        if answer is TIMEOUT and query.errors:
+            answer = NONSENSE
+        query.done(answer)

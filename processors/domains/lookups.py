@@ -1,0 +1,278 @@
+"""Finds out which domains can receive mail, many at once, each once.
+
+A domain can if one of its mail servers has an address, or if it has no mail server but an address
+of its own (RFC 5321, 5.1). Results are cached as long as the records' TTLs allow. Without a
+sensible answer, a domain is unknown, which never fails an address.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+import dns.exception
+import dns.resolver
+
+from processors.domains.cache import Cache
+from processors.domains.exchange import OUTAGE_SECONDS, Exchange
+from processors.domains.nameserver import Nameserver
+from processors.domains.wire import AAAA, FOUND, MX, NO_DATA, NO_DOMAIN, A, Answer
+from runtime import logs
+
+# Seconds for which a result is cached: at least, so that a batch with a single domain doesn't ask
+# for each address; at most; at most for a negative answer (RFC 2308, 5); without an answer.
+MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 60.0
+# The most domains, and the most mail servers, in the cache.
+MAX_CACHED = 1_000_000
+# What can be found: a domain takes mail, or the reason.
+RESULTS = (
+    *(None, "null_mx", "no_mail_server", "no_such_domain"),
+    *("dns_timeout", "dns_error", "dns_paused"),
+)
+_UNKNOWN = RESULTS[4:]
+# Domains that are best looked up by one call: at first, at least, at most; and the seconds for it.
+FIRST_AT_ONCE, LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 500, 50, 5_000, 0.5
+# The limit of the probe in seconds.
+PROBE_SECONDS = 2.0
+# On the public DNS, at least one of these domains can receive mail.
+_SURELY = ("gmail.com", "outlook.com")
+
+logger = logs.Logger("check")
+
+# Takes the result of a name and the seconds for which it is valid.
+Told = Callable[[str | None, float], None]
+
+
+class LookupsError(Exception):
+    """There is no nameserver, or it looks broken; the message says why."""
+
+
+def _is_nowhere(address: str) -> bool:
+    """Return whether an address is the sender's own machine, so that no mail goes anywhere.
+
+    Domains that are parked, or blocked by the resolver, have such addresses.
+    """
+    found = ipaddress.ip_address(address)
+    found = getattr(found, "ipv4_mapped", None) or found
+    return bool(found.is_loopback or found.is_unspecified)
+
+
+def _is_host(name: str) -> bool:
+    """Return whether a mail server's name can be one: not an address, nor this machine's own name.
+
+    Its last part has a letter, and no number is a top-level domain.
+    """
+    last = name.rpartition(".")[2]
+    return "." in name and not last.isdigit() and last not in ("localhost", "localdomain")
+
+
+class Group:
+    """Domains that a thread waits for."""
+
+    def __init__(self, number: int) -> None:
+        """`number` is how many there are."""
+        self.found: dict[str, tuple[str | None, float]] = {}
+        self.complete = threading.Event()
+        self._number = number
+
+    def add(self, domain: str, result: str | None, until: float) -> None:
+        """Add the result of a domain."""
+        self.found[domain] = result, until
+        if len(self.found) == self._number:
+            self.complete.set()
+
+
+class Lookups:
+    """Looks domains up, and remembers them. Any thread may call the public methods."""
+
+    def __init__(self, nameservers: Sequence[str], seconds: float, concurrency: int) -> None:
+        """Start the thread. Raises LookupsError if the system names no nameserver.
+
+        `nameservers` are IP addresses, with a port or without; if empty, the system's are used.
+        `seconds` limits how long one question is asked.
+        `concurrency` is the most questions under way at once, for each nameserver.
+        """
+        try:
+            texts = nameservers or map(str, dns.resolver.Resolver().nameservers)
+            servers = [Nameserver.parse(text, concurrency) for text in texts]
+        except (dns.exception.DNSException, OSError, ValueError) as error:
+            raise LookupsError(f"the system names no nameserver: {error}") from error
+        self.nameservers = ",".join(map(str, servers))
+        self.concurrency = concurrency
+        self._outage = logs.Outage(f"nameserver {self.nameservers}", logger)
+        self.exchange = Exchange(servers, seconds, self._log_outage)
+        self._cache = Cache(RESULTS, MAX_CACHED)
+        # The rest belongs to the exchange's thread: for each domain and each mail server that is
+        # looked up, who waits for it.
+        self._hosts = Cache(RESULTS, MAX_CACHED)
+        self._waiting: dict[str, list[Group]] = {}
+        self._waiting_hosts: dict[str, list[Told]] = {}
+
+    def find(
+        self, domains: Iterable[str], seconds: float | None = None
+    ) -> Mapping[str, tuple[str | None, float]]:
+        """Return for each domain what was found, and until when (monotonic) that is valid.
+
+        What was found is None if the domain can receive mail, or the reason: one of RESULTS.
+        `domains` are in lower-case ASCII. After `seconds`, those not found yet are missing.
+        """
+        now = time.monotonic()
+        known = {domain: self._cache.get(domain, now) for domain in domains}
+        missing = [domain for domain, each in known.items() if each is None]
+        found = {domain: each for domain, each in known.items() if each is not None}
+        if missing:
+            group = Group(len(missing))
+            self.exchange.run(lambda: self._begin(missing, group))
+            group.complete.wait(seconds)
+            found.update(group.found.copy())
+        return found
+
+    @property
+    def at_once(self) -> int:
+        """How many domains are best looked up by one call: those of half a second."""
+        half = int(self.exchange.capacity * AT_ONCE_SECONDS)
+        return min(max(half, LEAST_AT_ONCE), MOST_AT_ONCE) if half else FIRST_AT_ONCE
+
+    def probe(self) -> str:
+        """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""
+        invented = f"{secrets.token_hex(8)}.invalid"
+        found = self.find([invented, *_SURELY], PROBE_SECONDS)
+        reason, _ = found.get(invented, ("dns_timeout", 0.0))
+        if reason in (None, "null_mx", "no_mail_server"):
+            return "the resolver invents answers for names that cannot exist"
+        if reason != "no_such_domain":
+            return f"the resolver doesn't answer ({reason})"
+        if not any(found.get(domain, ("", 0.0))[0] is None for domain in _SURELY):
+            return f"the resolver knows none of {', '.join(_SURELY)}"
+        return ""
+
+    def close(self) -> None:
+        """End the thread. Lookups under way are not found."""
+        self.exchange.close()
+        for groups in self._waiting.values():
+            for group in groups:
+                group.complete.set()
+
+    # The methods below run in the exchange's thread.
+
+    def _log_outage(self, away: bool) -> None:
+        if not away:
+            self._outage.end()
+            return
+        self._outage.begin(
+            LookupsError(
+                f"no answer for {OUTAGE_SECONDS:g} seconds. Until there is one, domains that are"
+                " not cached are unknown. See whether this machine reaches the nameserver, or set"
+                " another in [check] nameservers. [check] dns = off turns lookups off."
+            )
+        )
+
+    def _begin(self, domains: list[str], group: Group) -> None:
+        for domain in domains:
+            waiting = self._waiting.setdefault(domain, [])
+            waiting.append(group)
+            if len(waiting) == 1:
+                self.exchange.ask(domain, MX, _Domain(self, domain).take_mail_servers)
+
+    def tell(self, domain: str, result: str | None, seconds: float) -> None:
+        """Store the result of a domain, and tell it to all who wait."""
+        until = time.monotonic() + seconds
+        self._cache.put(domain, result, until)
+        for group in self._waiting.pop(domain):
+            group.add(domain, result, until)
+
+    def find_host(self, host: str, told: Told) -> None:
+        """Find out whether a mail server has an address, and tell it."""
+        now = time.monotonic()
+        known = self._hosts.get(host, now)
+        if known is not None:
+            told(known[0], known[1] - now)
+            return
+        waiting = self._waiting_hosts.setdefault(host, [])
+        waiting.append(told)
+        if len(waiting) == 1:
+            find_address(self.exchange, host, lambda *found: self._tell_host(host, *found))
+
+    def _tell_host(self, host: str, result: str | None, seconds: float) -> None:
+        self._hosts.put(host, result, time.monotonic() + seconds)
+        for told in self._waiting_hosts.pop(host):
+            told(result, seconds)
+
+
+def _seconds(answer: Answer) -> float:
+    most = MAX_TTL if answer.result == FOUND else MAX_NEGATIVE_TTL
+    return min(max(answer.ttl, MIN_TTL), most)
+
+
+def _unknown(answer: Answer) -> str:
+    return answer.result if answer.result in RESULTS else "dns_error"
+
+
+def find_address(exchange: Exchange, name: str, told: Told) -> None:
+    """Find out whether a name has an address where mail can be sent, and tell it."""
+
+    def take(answer: Answer, kind: int = A, before: float = MAX_TTL) -> None:
+        seconds = min(before, _seconds(answer))
+        if answer.result == FOUND and not all(map(_is_nowhere, answer.values)):
+            told(None, seconds)
+        elif answer.result == NO_DOMAIN:
+            told("no_such_domain", seconds)
+        elif answer.result not in (FOUND, NO_DATA):
+            told(_unknown(answer), UNKNOWN_TTL)
+        elif kind == A:
+            exchange.ask(name, AAAA, lambda other: take(other, AAAA, seconds), first=True)
+        else:
+            told("no_mail_server", seconds)
+
+    exchange.ask(name, A, take, first=True)
+
+
+class _Domain:
+    """The lookup of one domain."""
+
+    __slots__ = ("_hosts", "_lookups", "_name", "_seconds", "_unknown")
+
+    def __init__(self, lookups: Lookups, name: str) -> None:
+        self._lookups = lookups
+        self._name = name
+
+    def take_mail_servers(self, answer: Answer) -> None:
+        """Take the answer to the question for MX records; ask for what depends on it."""
+        if answer.result == FOUND:
+            self._seconds = _seconds(answer)
+            self._unknown: str | None = None
+            self._hosts = [host for host in answer.values if _is_host(host)]
+            if self._hosts:
+                self._next_host()
+            else:
+                self._tell("no_mail_server" if any(answer.values) else "null_mx", self._seconds)
+        elif answer.result == NO_DATA:
+            find_address(self._lookups.exchange, self._name, self._tell)
+        elif answer.result == NO_DOMAIN:
+            self._tell("no_such_domain", _seconds(answer))
+        else:
+            self._tell(_unknown(answer), UNKNOWN_TTL)
+
+    def _tell(self, result: str | None, seconds: float) -> None:
+        self._lookups.tell(self._name, result, seconds)
+
+    def _next_host(self) -> None:
+        self._lookups.find_host(self._hosts.pop(0), self._take_host)
+
+    def _take_host(self, result: str | None, seconds: float) -> None:
+        """Take what was found of a mail server: one with an address is enough."""
+        self._seconds = min(self._seconds, seconds)
+        if result is None:
+            self._tell(None, self._seconds)
+            return
+        if result in _UNKNOWN:
+            self._unknown = result
+        if self._hosts:
+            self._next_host()
+        elif self._unknown:
+            self._tell(self._unknown, UNKNOWN_TTL)
+        else:
+            self._tell("no_mail_server", self._seconds)

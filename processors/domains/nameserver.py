@@ -1,0 +1,149 @@
+"""One nameserver: the sockets that reach it, what is under way there, and whether it is there."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import socket
+import struct
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from processors.domains import wire
+from processors.domains.pace import Pace
+from processors.domains.wire import Answer
+
+# Sockets of a nameserver: a forger must guess the port of one, and the id of a query.
+SOCKETS = 8
+# The bytes that a socket's buffer may hold, so that no answer is lost while this process is busy.
+BUFFER = 1 << 22
+# A nameserver counts as away after so many late answers with none in between, and so many seconds.
+UNHEARD, SILENT_SECONDS = 8, 0.5
+# Seconds between two questions to a nameserver that is away.
+PROBE_SECONDS = 0.25
+
+
+@dataclass(eq=False, slots=True)
+class Query:
+    """A question that is under way, or waits to be asked.
+
+    `tries` counts how often it was sent, and `errors` the answers that were no sensible ones.
+    `began` is when it was first sent, and `sent` when it was last sent.
+    `places` has where an answer may still come: the queries under way of a socket, and the id.
+    `at` is the nameserver in whose window it is; None if it is in none.
+    `last` is the nameserver that was asked last.
+    """
+
+    name: str
+    kind: int
+    done: Callable[[Answer], None]
+    question: bytes = b""
+    tries: int = 0
+    errors: int = 0
+    settled: bool = False
+    began: float = 0.0
+    sent: float = 0.0
+    at: Nameserver | None = None
+    last: Nameserver | None = None
+    places: list[tuple[dict[bytes, Query], bytes]] = field(default_factory=list)
+
+
+class Nameserver:
+    """A nameserver at an address and a port. Only one thread may use it."""
+
+    def __init__(self, address: str, port: int, most: int) -> None:
+        """`most` is the largest number of queries under way. Raises OSError."""
+        self.address, self.port = address, port
+        self.pace = Pace(most)
+        # The queries in the window, in the order in which they were sent; some are answered.
+        self.fresh: deque[tuple[Query, float]] = deque()
+        self.away_since: float | None = None
+        self.probe_at = 0.0
+        self._heard = 0.0
+        self._unheard = 0
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        # For each socket, the queries whose answer may come there, by id.
+        self.sockets: dict[int, tuple[socket.socket, dict[bytes, Query]]] = {}
+        for _ in range(SOCKETS):
+            connected = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+            self.sockets[connected.fileno()] = connected, {}
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+            connected.connect((address, port))
+        self._in_turn = [*self.sockets.values()]
+        self._turn = 0
+        self._numbers = _numbers()
+
+    @classmethod
+    def parse(cls, text: str, most: int) -> Nameserver:
+        """Return the nameserver at `address`, `address:port` or `[address]:port`.
+
+        Raises OSError or ValueError.
+        """
+        try:
+            return cls(str(ipaddress.ip_address(text)), 53, most)
+        except ValueError:
+            parts = urlsplit(f"//{text}")
+            return cls(parts.hostname or "", parts.port or 53, most)
+
+    def __str__(self) -> str:
+        return (
+            f"[{self.address}]:{self.port}"
+            if ":" in self.address
+            else f"{self.address}:{self.port}"
+        )
+
+    def close(self) -> None:
+        for connected, _ in self.sockets.values():
+            connected.close()
+
+    def send(self, query: Query, now: float) -> None:
+        """Send a query, which then is in the window. Raises OSError if it can't be sent now."""
+        self._turn = (self._turn + 1) % SOCKETS
+        connected, flying = self._in_turn[self._turn]
+        number = next(self._numbers)
+        while number in flying:
+            number = next(self._numbers)
+        packet = wire.query(query.name, query.kind, int.from_bytes(number, "big"))
+        connected.send(packet)
+        query.question = packet[wire.QUESTION]
+        query.places.append((flying, number))
+        query.sent = now
+        query.tries += 1
+        query.at = query.last = self
+        flying[number] = query
+        self.fresh.append((query, now))
+        self.pace.sent()
+
+    def probe(self) -> None:
+        """Ask for something that every nameserver answers somehow; see heard()."""
+        connected, _ = self._in_turn[0]
+        with suppress(OSError):
+            connected.send(wire.query("com", wire.A, 0))
+
+    def heard(self, now: float) -> None:
+        """Note that the nameserver has sent something, so that it is there."""
+        self._heard = now
+        self._unheard = 0
+        self.away_since = None
+
+    def late(self, query: Query, now: float) -> None:
+        """Note that an answer is late; after many, the nameserver is away."""
+        self.pace.late(first=query.tries == 1)
+        self._unheard += 1
+        if self._unheard >= UNHEARD and now - self._heard >= SILENT_SECONDS:
+            self.lose(now)
+
+    def lose(self, now: float) -> None:
+        """Note that the nameserver is away."""
+        if self.away_since is None:
+            self.away_since = now
+
+
+def _numbers() -> Iterator[bytes]:
+    """Yield random ids of queries, which nobody can foresee."""
+    while True:
+        for (number,) in struct.iter_unpack("2s", os.urandom(4096)):
+            yield number

@@ -1,0 +1,208 @@
+"""Lookups, asked of a nameserver of the tests' own that may lie."""
+
+import threading
+import time
+
+import pytest
+
+from harness.nameserver import Nameserver
+from harness.polling import eventually
+from processors.domains import lookups as lookups_module
+from processors.domains.lookups import Lookups, LookupsError
+
+# Seconds of a lookup whose answer comes, however busy the machine is; of one that waits in vain.
+AMPLE, SHORT = 30.0, 2.0
+
+
+@pytest.fixture
+def make_lookups(nameserver):
+    made = []
+
+    def make(*nameservers, seconds=AMPLE, concurrency=100):
+        made.append(Lookups(nameservers or [nameserver.address], seconds, concurrency))
+        return made[-1]
+
+    yield make
+    for lookups in made:
+        lookups.close()
+
+
+def ask(lookups, domain):
+    return lookups.find([domain], 60)[domain][0]
+
+
+def names_asked(nameserver):
+    return len({name for name, _ in nameserver.asked})
+
+
+def test_a_domain_that_can_receive_mail_has_a_mail_server_or_an_address(nameserver, make_lookups):
+    nameserver.mx("mx.example.net")
+    nameserver.host("a.example.net")
+    nameserver.host("aaaa.example.net", "AAAA")
+    lookups = make_lookups()
+    assert [ask(lookups, f"{kind}.example.net") for kind in ("mx", "a", "aaaa")] == [None] * 3
+    # What the MX records say is not asked for again.
+    assert nameserver.asked["mx.example.net", "A"] == 0
+    assert nameserver.asked["mx.mx.example.net", "A"] == 1
+
+
+def test_one_that_cannot_is_told_from_the_others(nameserver, make_lookups):
+    nameserver.nothing("nothing.example.net")
+    nameserver.mx("null.example.net", ".")
+    lookups = make_lookups()
+    assert ask(lookups, "missing.example.net") == "no_such_domain"
+    assert ask(lookups, "nothing.example.net") == "no_mail_server"
+    assert ask(lookups, "null.example.net") == "null_mx"
+
+
+def test_one_whose_servers_are_the_senders_own_machine_cannot(nameserver, make_lookups):
+    any_of_ours = "0.0.0.0"  # noqa: S104
+    names = ("localhost", "LocalHost.LocalDomain", "mail.localhost", any_of_ours, "192.0.2.1", "mx")
+    for number, name in enumerate(names):
+        nameserver.mx(f"mx{number}.example.net", name)
+    nameserver.mx("several.example.net", ".", "localhost")
+    nameserver.host("sink.example.org", "A", "127.0.0.1", any_of_ours)
+    nameserver.mx("parked.example.net", "sink.example.org")
+    nameserver.mx("gone.example.net", "missing.example.org", "empty.example.org")
+    nameserver.missing("missing.example.org")
+    nameserver.nothing("empty.example.org")
+    nameserver.host("a.example.net", "A", "127.0.0.1", any_of_ours)
+    nameserver.host("aaaa.example.net", "AAAA", "::1", "::", "::ffff:7f00:1")
+    lookups = make_lookups()
+    first = [f"mx{number}" for number in range(len(names))]
+    found = {
+        each: ask(lookups, f"{each}.example.net")
+        for each in (*first, "several", "parked", "gone", "a", "aaaa")
+    }
+    assert found == dict.fromkeys(found, "no_mail_server")
+
+
+def test_one_with_a_mail_server_elsewhere_too_can_receive_mail(nameserver, make_lookups):
+    nameserver.mx("mx.example.net", "localhost", ".", "gone.example.org", "mx.example.org")
+    nameserver.missing("gone.example.org")
+    nameserver.mx("name.example.net", "localhost.example.org")
+    nameserver.host("private.example.org", "A", "10.0.0.1")
+    nameserver.mx("private.example.net", "private.example.org")
+    nameserver.host("a.example.net", "A", "127.0.0.1", "192.0.2.1")
+    lookups = make_lookups()
+    domains = [f"{name}.example.net" for name in ("mx", "name", "private", "a")]
+    assert [ask(lookups, domain) for domain in domains] == [None] * 4
+
+
+@pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "FORMERR", "NOTIMP"])
+def test_an_error_of_the_nameserver_is_unknown(nameserver, make_lookups, rcode):
+    nameserver.code("example.net", rcode)
+    assert ask(make_lookups(), "example.net") == "dns_error"
+
+
+def test_a_domain_whose_mail_server_is_not_known_just_now_is_unknown(nameserver, make_lookups):
+    nameserver.mx("example.net", "gone.example.org", "error.example.org")
+    nameserver.missing("gone.example.org")
+    nameserver.code("error.example.org", "SERVFAIL")
+    assert ask(make_lookups(), "example.net") == "dns_error"
+
+
+def test_a_mail_server_is_looked_up_once_for_all_domains(nameserver, make_lookups):
+    domains = [f"d{number}.example.net" for number in range(50)]
+    for domain in domains:
+        nameserver.mx(domain, "mx.example.org")
+    found = make_lookups().find(domains)
+    assert {result for result, _ in found.values()} == {None}
+    assert nameserver.asked["mx.example.org", "A"] == 1
+
+
+def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
+    nameserver.mx("example.net")
+    nameserver.lie("example.net", "truncated")
+    assert ask(make_lookups(), "example.net") is None
+    assert nameserver.by_tcp["example.net"] == 1
+
+
+def test_a_second_nameserver_stands_in_for_one_that_errs_and_one_that_is_not_there(make_lookups):
+    with Nameserver() as first, Nameserver() as second:
+        first.code("example.net", "SERVFAIL")
+        first.host("mx.example.net")
+        for nameserver in (first, second):
+            nameserver.mx("example.org")
+        second.mx("example.net")
+        with Nameserver() as gone:
+            pass
+        lookups = make_lookups(gone.address, first.address, second.address)
+        assert ask(lookups, "example.net") is None
+        assert ask(lookups, "example.org") is None
+
+
+def test_a_domain_is_looked_up_once_for_all_threads(nameserver, make_lookups):
+    nameserver.mx("example.net")
+    nameserver.seconds = 0.1
+    lookups = make_lookups()
+    barrier = threading.Barrier(8)
+    found = []
+
+    def run():
+        barrier.wait(60)
+        found.append(ask(lookups, "example.net"))
+
+    threads = [threading.Thread(target=run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [None] * 8
+    assert nameserver.asked == {("example.net", "MX"): 1, ("mx.example.net", "A"): 1}
+
+
+def assert_known_for(seconds, lookups, name):
+    """What comes of a lookup is remembered for so long from when it came."""
+    began = time.monotonic()
+    _, until = lookups.find([name])[name]
+    assert began + seconds <= until <= time.monotonic() + seconds + 1
+
+
+@pytest.mark.parametrize("kind", ["positive", "missing", "nothing"])
+def test_what_is_known_holds_as_long_as_the_records_say(nameserver, make_lookups, kind):
+    def tell(name, ttl):
+        if kind == "positive":
+            nameserver.mx(name, ttl=ttl)
+        else:
+            getattr(nameserver, kind)(name, negative_ttl=ttl)
+
+    tell("short.example.net", 1)
+    tell("long.example.net", 100)
+    lookups = make_lookups()
+    names = ("short.example.net", "long.example.net")
+    for name, seconds in zip(names, (1, 100), strict=True):
+        assert_known_for(seconds, lookups, name)
+    eventually(lambda: lookups._cache.get("short.example.net", time.monotonic()) is None)
+    for name in names:
+        ask(lookups, name)
+    assert [nameserver.asked[name, "MX"] for name in names] == [2, 1]
+
+
+class TestProbe:
+    """Whether `auto` means on."""
+
+    @pytest.fixture(autouse=True)
+    def _patient(self, monkeypatch):
+        monkeypatch.setattr(lookups_module, "PROBE_SECONDS", AMPLE)
+
+    def test_a_resolver_that_answers_sensibly_is_fit(self, make_lookups):
+        assert make_lookups().probe() == ""
+
+    def test_one_that_invents_answers_is_not(self, nameserver, make_lookups):
+        nameserver.invent()
+        assert "invents answers" in make_lookups().probe()
+
+    def test_one_that_does_not_see_the_world_is_not(self, nameserver, make_lookups):
+        for name in ("gmail.com", "outlook.com"):
+            nameserver.missing(name)
+        assert "knows none of gmail.com" in make_lookups().probe()
+
+
+def test_without_any_nameserver_that_is_said(monkeypatch, tmp_path):
+    system = lookups_module.dns.resolver.Resolver
+    monkeypatch.setattr(
+        lookups_module.dns.resolver, "Resolver", lambda: system(str(tmp_path / "resolv.conf"))
+    )
+    with pytest.raises(LookupsError, match="the system names no nameserver"):
+        Lookups([], 1.0, 1)

@@ -1,0 +1,129 @@
+"""How a nameserver's window and rate follow what comes of its queries."""
+
+import pytest
+
+from processors.domains import pace as pace_module
+from processors.domains.pace import FIRST, LEAST, Pace
+
+STEP = 0.11  # seconds; a little more than the time between two changes
+
+
+@pytest.fixture
+def clock():
+    """A clock that each call sets forward by STEP."""
+    seconds = [1000.0]
+
+    def tick():
+        seconds[0] += STEP
+        return seconds[0]
+
+    return tick
+
+
+def step(pace, now, *, answered=0, late=0, again_late=0, lost=0):
+    """Fill the window, let so many queries come to these ends, and let the pace adapt."""
+    while pace.room(now) > 0:
+        pace.sent()
+    for _ in range(answered):
+        pace.answered(0.01)
+    for _ in range(late):
+        pace.late(first=True)
+    for _ in range(again_late):
+        pace.late(first=False)
+    pace.lost(lost)
+    pace.flying = 0
+    pace.adapt(now)
+
+
+def test_the_window_grows_while_answers_come_up_to_the_most(clock):
+    pace = Pace(1000)
+    assert pace.window == FIRST
+    windows = []
+    for _ in range(20):
+        step(pace, clock(), answered=100)
+        windows.append(pace.window)
+    assert windows == sorted(windows)
+    assert windows[-1] == 1000
+    assert pace.rate is None
+
+
+def test_a_window_that_is_not_full_stays(clock):
+    pace = Pace(1000)
+    for _ in range(20):
+        pace.room(clock())
+        pace.answered(0.01)
+        pace.adapt(clock())
+    assert pace.window == FIRST
+
+
+def test_a_few_losses_change_nothing(clock):
+    pace = Pace(1000)
+    for _ in range(20):
+        step(pace, clock(), answered=100, late=2, lost=2)
+    assert pace.window == 1000
+    assert pace.rate is None
+
+
+@pytest.mark.parametrize("bad", [{"answered": 20, "lost": 20}, {"answered": 10, "late": 50}])
+def test_many_losses_make_the_window_small_and_limit_the_rate_to_half_the_answers(clock, bad):
+    pace = Pace(1000)
+    for _ in range(30):
+        step(pace, clock(), answered=100)
+    step(pace, clock(), **bad)
+    assert pace.window < 1000
+    assert pace.rate == pytest.approx(0.5 * 100 / STEP, rel=0.1)
+    for _ in range(200):
+        step(pace, clock(), late=5)
+    assert pace.window == LEAST
+    assert pace.rate == pace_module.SLOWEST
+
+
+def test_questions_that_nobody_can_answer_slow_nothing_down(clock):
+    pace = Pace(1000)
+    for _ in range(50):
+        step(pace, clock(), answered=20, late=5, again_late=200)
+    assert pace.rate is None
+    assert pace.window == 1000
+
+
+def test_the_rate_grows_fast_to_what_was_safe_and_stays_there_for_a_while(clock):
+    pace = Pace(1000)
+    for _ in range(30):
+        step(pace, clock(), answered=20)
+    step(pace, clock(), answered=10, late=50)
+    safe = 0.9 * 20 / STEP
+    for _ in range(10):
+        step(pace, clock(), answered=10)
+    assert pace.rate == pytest.approx(safe, rel=0.1)
+    for _ in range(10):
+        step(pace, clock(), answered=10)
+    assert pace.rate == pytest.approx(safe, rel=0.1)
+    for _ in range(300):
+        step(pace, clock(), answered=10)
+    assert pace.rate > 1.2 * safe
+
+
+def test_no_more_may_be_sent_than_the_rate_allows():
+    pace = Pace(1000)
+    pace.rate = 100.0
+    sent, now = 0, 0.0
+    while now < 10:
+        while pace.room(now) > 0:
+            pace.sent()
+            pace.answered(0.001)
+            pace.flying -= 1
+            sent += 1
+        now += 0.001
+    assert sent == pytest.approx(1000, rel=0.02)
+
+
+def test_patience_follows_the_time_that_answers_take(clock):
+    pace = Pace(1000)
+    for _ in range(200):
+        pace.answered(0.2)
+        pace.adapt(clock())
+    assert 0.2 < pace.patience < 0.5
+    for _ in range(500):
+        pace.answered(5.0)
+        pace.adapt(clock())
+    assert pace.patience == pace_module.LATEST
