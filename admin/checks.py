@@ -174,7 +174,7 @@ def _processor(settings: Settings) -> Iterator[Diagnostic]:
 def _dns(settings: Settings) -> Diagnostic:
     if settings.check.dns == "off":
         return Diagnostic(OK, "DNS", "it is not asked: [check] dns = off.")
-    from processors.lookups import Lookups, LookupsError
+    from processors.domains.lookups import Lookups, LookupsError
 
     check = settings.check
     begun = time.monotonic()

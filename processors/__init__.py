@@ -7,8 +7,8 @@ yield later(): the email stays pending, and is processed again in a further roun
 
 A fast processor may have an attribute `of_lines` too: a function that takes a text with one address
 a line and returns a mapping of line numbers, counted from 0, to outcomes; a line left out is
-PROCESSED. It is called instead of the processor, with about AT_ONCE characters. If it raises an
-error, the processor is called for the turn.
+PROCESSED. It is called instead of the processor, with about AT_ONCE characters, or as many as the
+processor's attribute `at_once` says. If it raises an error, the processor is called for the turn.
 
 The decorator `one_by_one` makes a processor of a function that takes a single address. The
 decorator `configured` marks a function that takes the settings in its own section of config.ini and
@@ -170,8 +170,9 @@ def process_lines(
     text: str,
     deadline: float,
     on_error: Callable[[Exception], None],
+    at_once: Callable[[], int] = lambda: AT_ONCE,
 ) -> Findings:
-    """Process addresses, one a line, like process().
+    """Process addresses, one a line, like process(), about `at_once()` characters at a time.
 
     `on_error` is called for reasons that aren't allowed. Raises ProcessorError and the errors of
     `of_lines`.
@@ -179,7 +180,7 @@ def process_lines(
     findings = Findings()
     start = 0
     while start <= len(text):
-        end = text.find("\n", start + AT_ONCE)
+        end = text.find("\n", start + at_once())
         lines = text[start : end if end >= 0 else len(text)]
         count = lines.count("\n") + 1
         for line, outcome in sorted(of_lines(lines).items()):

@@ -248,7 +248,13 @@ class Turns(threading.Thread):
         of_lines = getattr(processor, "of_lines", None)
         if of_lines is not None and claim.text is not None:
             try:
-                return processors.process_lines(of_lines, claim.text, deadline, on_error)
+                return processors.process_lines(
+                    of_lines,
+                    claim.text,
+                    deadline,
+                    on_error,
+                    lambda: getattr(processor, "at_once", processors.AT_ONCE),
+                )
             except Exception as error:
                 # If one address is to blame, only its own outcome is an error then.
                 self._services.no_lines.warning(

@@ -3,7 +3,7 @@
 A question goes to the nameserver with the most room. If no answer comes in time, it leaves the
 nameserver's window, so that it holds up no other, and is asked again, elsewhere if possible; an
 answer to any of its queries ends it. It ends without an answer when it has been asked for a certain
-time. The time doesn't run while no nameserver is there, and is longer while queries get lost.
+time. The time is longer while queries get lost, and doesn't run while no nameserver is there.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from processors.domains import unusual, wire
 from processors.domains.nameserver import PROBE_SECONDS, Nameserver, Query
 from processors.domains.wire import Answer
 
-# The results of questions to which no answer came, no sensible one, or which were not asked.
-TIMEOUT, NONSENSE, PAUSED = Answer("dns_timeout"), Answer("dns_error"), Answer("dns_paused")
+# The results of questions to which no answer came, or no sensible one.
+TIMEOUT, NONSENSE = Answer("dns_timeout"), Answer("dns_error")
 # Tries of a question at least, before it ends without an answer; seconds between two tries.
 TRIES, AGAIN = 3, (0.0, 0.2, 0.5, 1.0)
 # Further tries after answers that were no sensible ones, and the seconds before each.
@@ -32,8 +32,11 @@ ERRORS, ERROR_SECONDS = 2, (0.2, 1.0)
 # While the first share of the queries gets lost, or the second one of new questions has no answer,
 # and more than a few are to be asked again, each may last so many seconds at least.
 LOSSY, SILENT, FEW, LONG = 0.02, 0.9, 20, 20.0
-# Seconds without any nameserver after which all questions end without an answer.
-OUTAGE_SECONDS = 20.0
+# Seconds without any nameserver after which that is an outage.
+OUTAGE_SECONDS = 3.0
+# An answer comes in good time if it takes no longer than so many times a nameserver's patience, and
+# so many seconds at least.
+PATIENCES, GOOD_SECONDS = 2.0, 0.4
 # Answers read from a socket before other work.
 BURST = 64
 # Threads that ask by TCP.
@@ -41,7 +44,12 @@ BY_TCP = 8
 
 
 class Exchange:
-    """A thread that asks nameservers. Other threads may use run(), `idle` and close() only."""
+    """A thread that asks nameservers. Other threads may call run() and close(), and read the rest.
+
+    `open` counts the questions without an answer, and `asked` all that were asked so far but the
+    `first` ones; of these, all up to the number `sent` have been sent.
+    `away` says whether no nameserver is there.
+    """
 
     def __init__(
         self,
@@ -53,10 +61,12 @@ class Exchange:
 
         seconds: limits how long one question is asked.
         on_outage: is called with True when there was no nameserver for OUTAGE_SECONDS, and with
-            False when one is back. Until then, no question is asked.
+            False when one is back.
         """
         self._on_outage = on_outage
-        self._paused = False
+        self._is_outage = False
+        self.open = self.asked = self.sent = 0
+        self.away = False
         self.nameservers = nameservers
         self._seconds = seconds
         self._ready: deque[Query] = deque()
@@ -75,7 +85,6 @@ class Exchange:
                 self._poll.register(fd, select.EPOLLIN)
                 self._sockets[fd] = nameserver, connected, flying
         self._tcp = ThreadPoolExecutor(BY_TCP, "dns-tcp")
-        self._away_since: float | None = None
         self._thread = threading.Thread(target=self._loop, name="dns", daemon=True)
         self._thread.start()
 
@@ -90,6 +99,11 @@ class Exchange:
     def capacity(self) -> float:
         """The answers a second that can be expected; 0 if nothing is known."""
         return sum(each.pace.capacity for each in self.nameservers)
+
+    @property
+    def good_time(self) -> float:
+        """The seconds within which an answer comes in good time."""
+        return max(GOOD_SECONDS, *(PATIENCES * each.pace.patience for each in self.nameservers))
 
     def close(self) -> None:
         """End the thread. Questions under way get no answer."""
@@ -113,13 +127,12 @@ class Exchange:
 
         first: ask before all who wait, because something that was asked before depends on it.
         """
-        query = Query(name, kind, done)
-        if self._paused:
-            done(PAUSED)
-        elif first:
-            self._ready.appendleft(query)
+        self.open += 1
+        if first:
+            self._ready.appendleft(Query(name, kind, done))
         else:
-            self._ready.append(query)
+            self.asked += 1
+            self._ready.append(Query(name, kind, done, self.asked))
 
     def _loop(self) -> None:
         while not self._closing:
@@ -168,17 +181,12 @@ class Exchange:
             nameserver.pace.adapt(now)
             if nameserver.away_since is not None:
                 self._look_for(nameserver, now)
-        if any(each.away_since is None for each in self.nameservers):
-            self._away_since = None
-            if self._paused:
-                self._paused = False
-                self._on_outage(False)
-        else:
-            self._away_since = self._away_since or now
-            if now - self._away_since > OUTAGE_SECONDS and not self._paused:
-                self._paused = True
-                self._on_outage(True)
-                self._give_up()
+        since = [each.away_since for each in self.nameservers if each.away_since is not None]
+        self.away = len(since) == len(self.nameservers)
+        is_outage = self.away and now - max(since) > OUTAGE_SECONDS
+        if is_outage != self._is_outage and (is_outage or not self.away):
+            self._is_outage = is_outage
+            self._on_outage(is_outage)
 
     def _look_for(self, nameserver: Nameserver, now: float) -> None:
         """Ask a nameserver that is away whether it is back; take its queries from it."""
@@ -192,13 +200,6 @@ class Exchange:
         if now >= nameserver.probe_at:
             nameserver.probe_at = now + PROBE_SECONDS
             nameserver.probe()
-
-    def _give_up(self) -> None:
-        waiting = [*self._ready, *self._again, *(query for _, _, query in self._later)]
-        for queue in (self._ready, self._again, self._later):
-            queue.clear()
-        for query in waiting:
-            self._settle(query, TIMEOUT)
 
     def _ask_again(self, query: Query, now: float) -> None:
         """Plan the next try of a question without an answer, or end it."""
@@ -229,6 +230,7 @@ class Exchange:
                 nameserver = others[0] if others else nameserver
             for _ in range(room if len(there) == 1 else 1):
                 query = queue.popleft()
+                self.sent = max(self.sent, query.number)
                 if query.settled:  # an answer came late
                     if not queue:
                         break
@@ -278,9 +280,13 @@ class Exchange:
         if query.at is not None:
             query.at.pace.flying -= 1
             query.at = None
-        pace.answered(now - query.sent if query.tries == 1 else None)
-        if query.tries > 1:
-            pace.lost(query.tries - 1)
+        number = message[:2]
+        # The tries before the one that is answered were lost; an answer to a later one may come.
+        lost, sent = next(
+            (at, sent) for at, (_, each, sent) in enumerate(query.places) if each == number
+        )
+        pace.answered(now - sent, first=query.tries == 1)
+        pace.lost(lost)
         if result == wire.ERROR and query.errors < ERRORS:
             self._forget(query)
             pause = ERROR_SECONDS[query.errors]
@@ -302,7 +308,7 @@ class Exchange:
         self.run(lambda: self._settle(query, answer or TIMEOUT))
 
     def _forget(self, query: Query) -> None:
-        for flying, number in query.places:
+        for flying, number, _ in query.places:
             flying.pop(number, None)
         query.places.clear()
 
@@ -310,6 +316,7 @@ class Exchange:
         if query.settled:
             return
         query.settled = True
+        self.open -= 1
         self._forget(query)
         if answer is TIMEOUT and query.errors:
             answer = NONSENSE

@@ -17,14 +17,21 @@ import dns.exception
 import dns.resolver
 
 from processors.domains.cache import Cache
-from processors.domains.exchange import OUTAGE_SECONDS, Exchange
+from processors.domains.exchange import Exchange
 from processors.domains.nameserver import Nameserver
 from processors.domains.wire import AAAA, FOUND, MX, NO_DATA, NO_DOMAIN, A, Answer
 from runtime import logs
 
 # Seconds for which a result is cached: at least, so that a batch with a single domain doesn't ask
 # for each address; at most; at most for a negative answer (RFC 2308, 5); without an answer.
-MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 60.0
+MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
+# Seconds after which a domain without an answer is asked again, if it is wanted. Nobody waits for
+# that: whoever wants it is told that it is unknown, and finds the new answer the next time.
+ASK_AGAIN_SECONDS = 4.0
+# The most seconds for which a thread waits for its domains, and those between two looks.
+MOST_SECONDS, LOOK_SECONDS = 5.0, 0.05
+# The most questions under way or waiting at which new ones are begun: 700 bytes each.
+MOST_OPEN = 30_000
 # The most domains, and the most mail servers, in the cache.
 MAX_CACHED = 1_000_000
 # What can be found: a domain takes mail, or the reason.
@@ -35,8 +42,6 @@ RESULTS = (
 _UNKNOWN = RESULTS[4:]
 # Domains that are best looked up by one call: at first, at least, at most; and the seconds for it.
 FIRST_AT_ONCE, LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 500, 50, 5_000, 0.5
-# The limit of the probe in seconds.
-PROBE_SECONDS = 2.0
 # On the public DNS, at least one of these domains can receive mail.
 _SURELY = ("gmail.com", "outlook.com")
 
@@ -70,17 +75,24 @@ def _is_host(name: str) -> bool:
 
 
 class Group:
-    """Domains that a thread waits for."""
+    """Domains that a thread waits for.
+
+    `asked` is the number of the last question about them; None while they have not been asked.
+    `newest` is when the last answer came (monotonic).
+    """
 
     def __init__(self, number: int) -> None:
         """`number` is how many there are."""
         self.found: dict[str, tuple[str | None, float]] = {}
         self.complete = threading.Event()
+        self.asked: int | None = None
+        self.newest = time.monotonic()
         self._number = number
 
     def add(self, domain: str, result: str | None, until: float) -> None:
         """Add the result of a domain."""
         self.found[domain] = result, until
+        self.newest = time.monotonic()
         if len(self.found) == self._number:
             self.complete.set()
 
@@ -111,24 +123,50 @@ class Lookups:
         self._waiting: dict[str, list[Group]] = {}
         self._waiting_hosts: dict[str, list[Told]] = {}
 
-    def find(
-        self, domains: Iterable[str], seconds: float | None = None
-    ) -> Mapping[str, tuple[str | None, float]]:
+    def find(self, domains: Iterable[str]) -> Mapping[str, tuple[str | None, float]]:
         """Return for each domain what was found, and until when (monotonic) that is valid.
 
         What was found is None if the domain can receive mail, or the reason: one of RESULTS.
-        `domains` are in lower-case ASCII. After `seconds`, those not found yet are missing.
+        `domains` are in lower-case ASCII. Those whose answer is later than those of the others are
+        unknown, and asked on for whoever wants them next.
         """
         now = time.monotonic()
         known = {domain: self._cache.get(domain, now) for domain in domains}
         missing = [domain for domain, each in known.items() if each is None]
         found = {domain: each for domain, each in known.items() if each is not None}
+        again = [
+            domain
+            for domain, (result, until) in found.items()
+            if result in _UNKNOWN and until - now < UNKNOWN_TTL - ASK_AGAIN_SECONDS
+        ]
+        if again:
+            self.exchange.run(lambda: self._begin(again))
         if missing:
             group = Group(len(missing))
-            self.exchange.run(lambda: self._begin(missing, group))
-            group.complete.wait(seconds)
-            found.update(group.found.copy())
+            self._wait_for(group, missing)
+            reason = "dns_paused" if self.exchange.away else "dns_timeout"
+            found |= dict.fromkeys(missing, (reason, now)) | group.found.copy()
         return found
+
+    def _wait_for(self, group: Group, domains: list[str]) -> None:
+        """Ask for the domains, and wait until all that answer in good time have done so."""
+        exchange = self.exchange
+        deadline = time.monotonic() + MOST_SECONDS
+        while exchange.open >= MOST_OPEN:
+            if time.monotonic() > deadline:
+                return
+            time.sleep(LOOK_SECONDS)
+        exchange.run(lambda: self._begin(domains, group))
+        all_sent: float | None = None
+        while not group.complete.wait(LOOK_SECONDS):
+            now = time.monotonic()
+            if now > deadline:
+                return
+            if all_sent is None:
+                if group.asked is not None and exchange.sent >= group.asked:
+                    all_sent = now
+            elif now - max(all_sent, group.newest) > exchange.good_time:
+                return
 
     @property
     def at_once(self) -> int:
@@ -139,13 +177,13 @@ class Lookups:
     def probe(self) -> str:
         """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""
         invented = f"{secrets.token_hex(8)}.invalid"
-        found = self.find([invented, *_SURELY], PROBE_SECONDS)
-        reason, _ = found.get(invented, ("dns_timeout", 0.0))
+        found = self.find([invented, *_SURELY])
+        reason, _ = found[invented]
         if reason in (None, "null_mx", "no_mail_server"):
             return "the resolver invents answers for names that cannot exist"
         if reason != "no_such_domain":
             return f"the resolver doesn't answer ({reason})"
-        if not any(found.get(domain, ("", 0.0))[0] is None for domain in _SURELY):
+        if not any(found[domain][0] is None for domain in _SURELY):
             return f"the resolver knows none of {', '.join(_SURELY)}"
         return ""
 
@@ -164,18 +202,22 @@ class Lookups:
             return
         self._outage.begin(
             LookupsError(
-                f"no answer for {OUTAGE_SECONDS:g} seconds. Until there is one, domains that are"
-                " not cached are unknown. See whether this machine reaches the nameserver, or set"
-                " another in [check] nameservers. [check] dns = off turns lookups off."
+                "no answer. Until there is one, addresses whose domains are not cached wait. See"
+                " whether this machine reaches the nameserver, or set another in [check]"
+                " nameservers. [check] dns = off turns lookups off."
             )
         )
 
-    def _begin(self, domains: list[str], group: Group) -> None:
+    def _begin(self, domains: list[str], group: Group | None = None) -> None:
         for domain in domains:
+            is_new = domain not in self._waiting
             waiting = self._waiting.setdefault(domain, [])
-            waiting.append(group)
-            if len(waiting) == 1:
+            if group is not None:
+                waiting.append(group)
+            if is_new:
                 self.exchange.ask(domain, MX, _Domain(self, domain).take_mail_servers)
+        if group is not None:
+            group.asked = self.exchange.asked
 
     def tell(self, domain: str, result: str | None, seconds: float) -> None:
         """Store the result of a domain, and tell it to all who wait."""

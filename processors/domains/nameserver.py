@@ -30,9 +30,11 @@ PROBE_SECONDS = 0.25
 class Query:
     """A question that is under way, or waits to be asked.
 
+    `number` is its place among all questions in the order in which they were asked; 0 without one.
     `tries` counts how often it was sent, and `errors` the answers that were no sensible ones.
     `began` is when it was first sent, and `sent` when it was last sent.
-    `places` has where an answer may still come: the queries under way of a socket, and the id.
+    `places` has where an answer may still come, for each try: the queries under way of a socket,
+    the id, and when it was sent.
     `at` is the nameserver in whose window it is; None if it is in none.
     `last` is the nameserver that was asked last.
     """
@@ -40,6 +42,7 @@ class Query:
     name: str
     kind: int
     done: Callable[[Answer], None]
+    number: int = 0
     question: bytes = b""
     tries: int = 0
     errors: int = 0
@@ -48,7 +51,7 @@ class Query:
     sent: float = 0.0
     at: Nameserver | None = None
     last: Nameserver | None = None
-    places: list[tuple[dict[bytes, Query], bytes]] = field(default_factory=list)
+    places: list[tuple[dict[bytes, Query], bytes, float]] = field(default_factory=list)
 
 
 class Nameserver:
@@ -109,7 +112,7 @@ class Nameserver:
         packet = wire.query(query.name, query.kind, int.from_bytes(number, "big"))
         connected.send(packet)
         query.question = packet[wire.QUESTION]
-        query.places.append((flying, number))
+        query.places.append((flying, number, now))
         query.sent = now
         query.tries += 1
         query.at = query.last = self

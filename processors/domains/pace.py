@@ -22,15 +22,17 @@ INTERVAL = 0.1
 NORMAL, TOO_MANY = 0.05, 0.1
 # The shares of late answers from which on nothing grows, and from which on late means lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
-# The growth of the window; that of the rate up to one that is safe, and beyond it.
-WIDER, FASTER, SLOWLY = 1.5, 1.2, 1.002
+# The growth of the window; that of the rate up to one that is safe; and that beyond it at first,
+# and the seconds in which it doubles.
+WIDER, FASTER, SLOWLY, DOUBLING = 1.5, 1.2, 0.002, 2.0
 # By losses, the rate shrinks to this share of what it was; the other share of it is safe.
 SLOWER, SAFE = 0.5, 0.9
 # Seconds for which the rate stays safe before it grows further: at first, and at most. They double
 # each time that it has grown too far.
 HOLD, LONGEST_HOLD = 5.0, 80.0
-# Seconds without an answer after which a query counts as late: at least, at most, and at first.
-SOONEST, LATEST, AT_FIRST = 0.15, 1.0, 0.5
+# Seconds without an answer after which a query counts as late: at least, at most, and at first; and
+# how much more than the average it is at least.
+SOONEST, LATEST, AT_FIRST, SLACK = 0.15, 1.0, 0.5, 0.1
 # Seconds between two times that the rate shrinks without having grown between them.
 PAUSE = 2.5
 # Seconds of the rate that may be sent at once.
@@ -52,7 +54,7 @@ class Pace:
         self._safe = 0.0
         self._hold = HOLD
         self._growing, self._shrunk = True, 0.0
-        self._per_second = 0.0  # answers, on average
+        self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
         self.begin()
 
@@ -91,12 +93,13 @@ class Pace:
         self.flying += 1
         self._tokens -= 1.0
 
-    def answered(self, seconds: float | None) -> None:
-        """Note an answer, and how long it took; None if it is not known which query it answers."""
+    def answered(self, seconds: float, *, first: bool) -> None:
+        """Note an answer, and how long it took.
+
+        first: whether it is to a question that was asked once.
+        """
         self._answered += 1
-        if seconds is None:
-            return
-        self._first_answered += 1
+        self._first_answered += first
         if not self.seconds:
             self.seconds, self._spread = seconds, seconds / 2
         self._spread += (abs(seconds - self.seconds) - self._spread) / 16
@@ -121,9 +124,14 @@ class Pace:
         if passed < max(INTERVAL, self.seconds):
             return
         self._adapted = now
-        self.patience = min(max(self.seconds + 4 * self._spread, SOONEST), LATEST)
+        if self.seconds:
+            patience = self.seconds + max(4 * self._spread, SLACK)
+            self.patience = min(max(patience, SOONEST), LATEST)
         first = self._first_answered + self._late
         if first or self._answered:
+            passed = min(passed, 1.0)
+            self._busy = min(self._busy + passed, 1.0)
+            self._per_second += (self._answered / passed - self._per_second) * passed / self._busy
             late = self._late / first if first else 0.0
             if first:
                 self.silence += (late - self.silence) / 4
@@ -134,12 +142,13 @@ class Pace:
                 self._shrink(share, now)
             elif self._was_full and share <= NORMAL and late <= MANY_LATE:
                 self._grow(now)
-        self._per_second += (self._answered / passed - self._per_second) * min(1.0, passed)
         self._answered = self._first_answered = self._late = self._lost = 0
         self._was_full = False
 
     def _shrink(self, share: float, now: float) -> None:
         self.window = max(self.window * (1 - share / 2), LEAST)
+        if not self._per_second:
+            return  # perhaps nobody is there
         rate = self._per_second if self.rate is None else self.rate
         if self._growing and (self.rate is None or self.rate >= self._safe):
             self._safe = rate * SAFE
@@ -156,7 +165,7 @@ class Pace:
             return
         if self.rate < self._safe:
             self.rate = min(self.rate * FASTER, self._safe)
-        elif now > self._shrunk + self._hold:
-            self.rate *= SLOWLY
+        elif (beyond := now - self._shrunk - self._hold) > 0:
+            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
         if self.rate > FASTEST:
             self.rate = None

@@ -7,8 +7,8 @@ import pytest
 
 from harness.nameserver import Nameserver
 from harness.polling import eventually
-from processors import lookups as lookups_module
-from processors.lookups import Lookups, LookupsError
+from processors.domains import lookups as lookups_module
+from processors.domains.lookups import Lookups, LookupsError
 
 # Seconds of a lookup whose answer comes, however busy the machine is; of one that waits in vain.
 AMPLE, SHORT = 30.0, 2.0
@@ -27,8 +27,15 @@ def make_lookups(nameserver):
         lookups.close()
 
 
+def find(lookups, domains):
+    """Return what is found of the domains when no question is open any more."""
+    lookups.find(domains)
+    eventually(lambda: lookups.exchange.open == 0, 60)
+    return {domain: result for domain, (result, _) in lookups.find(domains).items()}
+
+
 def ask(lookups, domain):
-    return lookups.begin(domain).result(60)
+    return find(lookups, [domain])[domain]
 
 
 def names_asked(nameserver):
@@ -43,6 +50,7 @@ def test_a_domain_that_can_receive_mail_has_a_mail_server_or_an_address(nameserv
     assert [ask(lookups, f"{kind}.example.net") for kind in ("mx", "a", "aaaa")] == [None] * 3
     # What the MX records say is not asked for again.
     assert nameserver.asked["mx.example.net", "A"] == 0
+    assert nameserver.asked["mx.mx.example.net", "A"] == 1
 
 
 def test_one_that_cannot_is_told_from_the_others(nameserver, make_lookups):
@@ -56,25 +64,35 @@ def test_one_that_cannot_is_told_from_the_others(nameserver, make_lookups):
 
 def test_one_whose_servers_are_the_senders_own_machine_cannot(nameserver, make_lookups):
     any_of_ours = "0.0.0.0"  # noqa: S104
-    names = ("localhost", "LocalHost.LocalDomain", "mail.localhost", any_of_ours, "127.0.0.1")
+    names = ("localhost", "LocalHost.LocalDomain", "mail.localhost", any_of_ours, "192.0.2.1", "mx")
     for number, name in enumerate(names):
         nameserver.mx(f"mx{number}.example.net", name)
     nameserver.mx("several.example.net", ".", "localhost")
+    nameserver.host("sink.example.org", "A", "127.0.0.1", any_of_ours)
+    nameserver.mx("parked.example.net", "sink.example.org")
+    nameserver.mx("gone.example.net", "missing.example.org", "empty.example.org")
+    nameserver.missing("missing.example.org")
+    nameserver.nothing("empty.example.org")
     nameserver.host("a.example.net", "A", "127.0.0.1", any_of_ours)
     nameserver.host("aaaa.example.net", "AAAA", "::1", "::", "::ffff:7f00:1")
     lookups = make_lookups()
     first = [f"mx{number}" for number in range(len(names))]
-    found = {each: ask(lookups, f"{each}.example.net") for each in (*first, "several", "a", "aaaa")}
+    found = {
+        each: ask(lookups, f"{each}.example.net")
+        for each in (*first, "several", "parked", "gone", "a", "aaaa")
+    }
     assert found == dict.fromkeys(found, "no_mail_server")
 
 
 def test_one_with_a_mail_server_elsewhere_too_can_receive_mail(nameserver, make_lookups):
-    nameserver.mx("mx.example.net", "localhost", ".", "mx.example.org")
-    nameserver.mx("number.example.net", "192.0.2.1")
+    nameserver.mx("mx.example.net", "localhost", ".", "gone.example.org", "mx.example.org")
+    nameserver.missing("gone.example.org")
     nameserver.mx("name.example.net", "localhost.example.org")
+    nameserver.host("private.example.org", "A", "10.0.0.1")
+    nameserver.mx("private.example.net", "private.example.org")
     nameserver.host("a.example.net", "A", "127.0.0.1", "192.0.2.1")
     lookups = make_lookups()
-    domains = [f"{name}.example.net" for name in ("mx", "number", "name", "a")]
+    domains = [f"{name}.example.net" for name in ("mx", "name", "private", "a")]
     assert [ask(lookups, domain) for domain in domains] == [None] * 4
 
 
@@ -88,9 +106,9 @@ def test_an_error_of_the_nameserver_is_unknown(nameserver, make_lookups, rcode):
     ("lie", "reason"),
     [
         ("silence", "dns_timeout"),
-        ("wrong_id", "dns_error"),
+        ("wrong_id", "dns_timeout"),
         ("other_name", "dns_error"),
-        ("garbage", "dns_error"),
+        ("garbage", "dns_timeout"),
     ],
 )
 def test_silence_and_lies_are_unknown_within_the_time(nameserver, make_lookups, lie, reason):
@@ -101,12 +119,19 @@ def test_silence_and_lies_are_unknown_within_the_time(nameserver, make_lookups, 
     assert time.monotonic() - began < 15
 
 
-def test_the_time_is_that_of_all_queries_together(nameserver, make_lookups):
-    nameserver.nothing("example.net")
-    nameserver.seconds = 0.3
-    began = time.monotonic()
-    assert ask(make_lookups(seconds=0.7), "example.net") == "dns_timeout"
-    assert time.monotonic() - began < 15
+def test_a_domain_whose_mail_server_is_not_known_just_now_is_unknown(nameserver, make_lookups):
+    nameserver.mx("example.net", "gone.example.org", "error.example.org")
+    nameserver.missing("gone.example.org")
+    nameserver.code("error.example.org", "SERVFAIL")
+    assert ask(make_lookups(), "example.net") == "dns_error"
+
+
+def test_a_mail_server_is_looked_up_once_for_all_domains(nameserver, make_lookups):
+    domains = [f"d{number}.example.net" for number in range(50)]
+    for domain in domains:
+        nameserver.mx(domain, "mx.example.org")
+    assert find(make_lookups(), domains) == dict.fromkeys(domains)
+    assert nameserver.asked["mx.example.org", "A"] == 1
 
 
 def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
@@ -119,6 +144,7 @@ def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
 def test_a_second_nameserver_stands_in_for_one_that_errs_and_one_that_is_not_there(make_lookups):
     with Nameserver() as first, Nameserver() as second:
         first.code("example.net", "SERVFAIL")
+        first.host("mx.example.net")
         for nameserver in (first, second):
             nameserver.mx("example.org")
         second.mx("example.net")
@@ -146,14 +172,15 @@ def test_a_domain_is_looked_up_once_for_all_threads(nameserver, make_lookups):
     for thread in threads:
         thread.join()
     assert found == [None] * 8
-    assert nameserver.asked == {("example.net", "MX"): 1}
+    assert nameserver.asked == {("example.net", "MX"): 1, ("mx.example.net", "A"): 1}
 
 
 def assert_known_for(seconds, lookups, name):
     """What comes of a lookup is remembered for so long from when it came."""
     began = time.monotonic()
     ask(lookups, name)
-    assert began + seconds <= lookups._cache[name].until <= time.monotonic() + seconds
+    _, until = lookups.find([name])[name]
+    assert began + seconds <= until <= time.monotonic() + seconds + 1
 
 
 @pytest.mark.parametrize("kind", ["positive", "missing", "nothing"])
@@ -168,11 +195,10 @@ def test_what_is_known_holds_as_long_as_the_records_say(nameserver, make_lookups
     tell("long.example.net", 100)
     lookups = make_lookups()
     names = ("short.example.net", "long.example.net")
-    for name, seconds in zip(names, (1, 100), strict=True):
-        assert_known_for(seconds, lookups, name)
-    eventually(lambda: lookups.cached("short.example.net") is None)
-    for name in names:
-        ask(lookups, name)
+    assert_known_for(100, lookups, names[1])
+    lookups.find(names)
+    eventually(lambda: lookups._cache.get("short.example.net", time.monotonic()) is None)
+    lookups.find(names)
     assert [nameserver.asked[name, "MX"] for name in names] == [2, 1]
 
 
@@ -180,78 +206,77 @@ def test_without_a_record_that_says_how_long_it_is_minutes(nameserver, make_look
     lookups = make_lookups(seconds=SHORT)
     nameserver.lie("silent.example.net", "silence")
     assert_known_for(300, lookups, "missing.example.net")
-    assert_known_for(60, lookups, "silent.example.net")
+    assert_known_for(600, lookups, "silent.example.net")
 
 
-def test_the_cache_is_bounded(nameserver, make_lookups, monkeypatch):
-    monkeypatch.setattr(lookups_module, "MAX_CACHED", 4)
-    monkeypatch.setattr(lookups_module, "FORGOTTEN", 2)
-    lookups = make_lookups()
-    for number in range(5):
-        ask(lookups, f"{number}.example.net")
-    known = [lookups.cached(f"{number}.example.net") is not None for number in range(5)]
-    assert known == [False, False, True, True, True]
-
-
-def test_a_resolver_that_looks_broken_is_left_alone_for_a_while(
+def test_in_an_outage_domains_wait_and_are_found_once_it_is_over(
     nameserver, make_lookups, monkeypatch, caplog
 ):
-    monkeypatch.setattr(lookups_module, "PAUSE_SECONDS", 4)
+    monkeypatch.setattr(lookups_module, "MOST_SECONDS", 1.0)
     nameserver.silent = True
-    lookups = make_lookups(seconds=SHORT)
-    begun = [lookups.begin(f"{number}.example.net") for number in range(500)]
-    found = [lookup.result(60) for lookup in begun]
+    lookups = make_lookups(seconds=0.5)
+    domains = [f"{number}.example.net" for number in range(500)]
+    for domain in domains:
+        nameserver.mx(domain)
+    eventually(lambda: {result for result, _ in lookups.find(domains).values()} == {"dns_paused"})
     # Those that had a place, and a few more.
     assert names_asked(nameserver) < 200
-    assert set(found) == {"dns_timeout", "dns_paused"}
-    assert ask(lookups, "example.net") == "dns_paused"
+    eventually(lambda: [message for message in caplog.messages if "unreachable" in message])
     (line,) = [message for message in caplog.messages if "unreachable" in message]
-    assert "looks broken" in line
+    assert "no answer. Until there is one, addresses" in line
     assert nameserver.address in line
-    assert "4 seconds" in line
     assert "dns = off" in line
 
     nameserver.silent = False
-    nameserver.mx("example.net")
-    eventually(lambda: ask(lookups, "example.net") is None, 60)
-    assert [message for message in caplog.messages if "reachable again" in message]
+    eventually(lambda: [message for message in caplog.messages if "reachable again" in message], 60)
+    assert find(lookups, domains) == dict.fromkeys(domains)
     assert len(caplog.messages) == 2
 
 
-def test_domains_of_which_some_do_not_answer_are_no_broken_resolver(nameserver, make_lookups):
-    nameserver.mx("example.net")
-    lookups = make_lookups(seconds=SHORT)
-    for number in range(60):
+def test_nobody_waits_for_domains_that_do_not_answer_when_others_do(nameserver, make_lookups):
+    lookups = make_lookups()
+    domains = [f"{number}.example.net" for number in range(60)]
+    for number, domain in enumerate(domains):
         if number % 3:
-            nameserver.lie(f"{number}.example.net", "silence")
-    begun = [lookups.begin(f"{number}.example.net") for number in range(60)]
-    assert {lookup.result(60) for lookup in begun} == {"dns_timeout", "no_such_domain"}
+            nameserver.lie(domain, "silence")
+    found = lookups.find(domains)
+    assert [result for result, _ in map(found.get, domains)] == [
+        "dns_timeout" if number % 3 else "no_such_domain" for number in range(60)
+    ]
+    assert lookups.exchange.open == 40
 
 
-def test_others_that_take_up_all_places_do_not_hold_one_up_for_long(nameserver, make_lookups):
+def test_a_domain_without_an_answer_is_asked_again_but_nobody_waits_for_it_twice(
+    nameserver, make_lookups, monkeypatch
+):
+    monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", 0.0)
+    nameserver.lie("example.net", "silence")
+    lookups = make_lookups(seconds=0.5)
+    assert ask(lookups, "example.net") == "dns_timeout"
+    nameserver.lie("example.net", "")
+    nameserver.mx("example.net")
+    eventually(lambda: lookups.find(["example.net"])["example.net"][0] is None)
+
+
+def test_no_more_questions_are_open_than_there_is_room_for(nameserver, make_lookups, monkeypatch):
+    monkeypatch.setattr(lookups_module, "MOST_OPEN", 10)
+    monkeypatch.setattr(lookups_module, "MOST_SECONDS", 0.2)
     nameserver.silent = True
-    lookups = make_lookups(seconds=SHORT, concurrency=1)
-    begun = [lookups.begin(f"{number}.example.net") for number in range(10)]
-    assert {lookup.result(60) for lookup in begun} == {"dns_timeout"}
-    # The others gave up before they had a place.
-    assert names_asked(nameserver) < 5
-    # That there was no place says nothing of a domain.
-    assert lookups.cached("9.example.net") is None
+    lookups = make_lookups()
+    lookups.find([f"{number}.example.net" for number in range(10)])
+    assert lookups.find(["example.net"])["example.net"][0] in ("dns_timeout", "dns_paused")
+    assert lookups.exchange.open == 10
 
 
 class TestProbe:
     """Whether `auto` means on."""
-
-    @pytest.fixture(autouse=True)
-    def _patient(self, monkeypatch):
-        monkeypatch.setattr(lookups_module, "PROBE_SECONDS", AMPLE)
 
     def test_a_resolver_that_answers_sensibly_is_fit(self, make_lookups):
         assert make_lookups().probe() == ""
 
     def test_one_that_is_silent_is_not(self, nameserver, make_lookups):
         nameserver.silent = True
-        assert "doesn't answer (dns_timeout)" in make_lookups(seconds=SHORT).probe()
+        assert "the resolver doesn't answer" in make_lookups(seconds=SHORT).probe()
 
     def test_one_that_invents_answers_is_not(self, nameserver, make_lookups):
         nameserver.invent()
