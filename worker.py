@@ -52,17 +52,16 @@ def _selftest(settings: Settings) -> int:
 
 def _allow_descriptors(settings: Settings) -> None:
     """Raise the limit of file descriptors to what the settings need, or end with what to do."""
-    threads, concurrency = settings.worker.threads, settings.check.concurrency
+    threads = settings.worker.threads
     needed = (
         descriptors.OWN
         + descriptors.SESSION * settings.worker.connections
         + descriptors.THREAD * threads
-        + descriptors.LOOKUP * concurrency
+        + descriptors.LOOKUPS
     )
     limit = descriptors.allow(needed)
     if limit < needed:
-        what = f"[worker] threads = {threads} and [check] concurrency = {concurrency}"
-        exit_with(str(descriptors.too_few(what, needed, limit)))
+        exit_with(str(descriptors.too_few(f"[worker] threads = {threads}", needed, limit)))
 
 
 def main() -> int:

@@ -27,7 +27,7 @@ from processors import (
 )
 from processors.disposable import ListError, is_disposable, read_list
 from processors.mailboxes import is_role
-from processors.reasons import CATALOGUE, UNKNOWN
+from processors.reasons import CATALOGUE
 from processors.syntax import of_domain, parts, split_lines
 from runtime import logs
 
@@ -39,12 +39,13 @@ _OUTCOMES = {
     for code, reason in CATALOGUE.items()
 }
 _ROLE = _OUTCOMES["role_account"]
-# What is said of an address whose domain is unknown. A domain that doesn't answer, although others
-# do, is asked again soon, because a packet may have been lost or a nameserver been busy, and once
-# more after a minute. While no nameserver answers, addresses wait for as long as they may.
+# What is said of an address whose domain is unknown. A domain without a sensible answer is asked
+# for again soon, because packets get lost and nameservers are busy, and once more after a minute.
+# While it is still asked for, or no nameserver is there, addresses wait for as long as they may.
 _LATER = {
     "dns_timeout": later("dns_timeout", 5, 60),
     "dns_error": later("dns_error", 5, 60),
+    "late": later("dns_timeout", 15),
     "dns_paused": later("dns_paused", 30),
 }
 # The most domains whose outcomes are cached.
@@ -181,7 +182,7 @@ class Check:
 
     def _judge(self, local: str, domain: str, found: str | None) -> Outcome | Later:
         """Return what is said of a well-formed address whose lookup found this reason, or None."""
-        if found is not None and found not in UNKNOWN:
+        if found is not None and found not in _LATER:
             return _OUTCOMES[found]
         outcome = self._of_domain(domain)
         if outcome is not PROCESSED:

@@ -15,8 +15,8 @@ OWN = 100
 REQUEST = 16
 # Descriptors of one worker thread.
 THREAD = 8
-# Descriptors of one DNS lookup: a socket, and another if the answer is long.
-LOOKUP = 2
+# Descriptors of all DNS lookups: eight sockets for each of a few nameservers, and some for TCP.
+LOOKUPS = 50
 # Descriptors of one database session: its connection, and a duplicate, by which it can be cut.
 SESSION = 2
 

@@ -201,7 +201,7 @@ class Check:
     dns: str = _matching("auto", r"auto|on|off", "auto, on or off")
     nameservers: tuple[str, ...] = _option("", _nameservers)
     timeout_seconds: float = _number("3", float, 0.1, 20)
-    concurrency: int = _number("100", int, 1, 1000)
+    concurrency: int = _number("2000", int, 1, 10_000)
     disposable_domains: str = _matching("", r".*", "a file")
 
 

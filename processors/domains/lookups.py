@@ -37,11 +37,13 @@ MAX_CACHED = 1_000_000
 # What can be found: a domain takes mail, or the reason.
 RESULTS = (
     *(None, "null_mx", "no_mail_server", "no_such_domain"),
-    *("dns_timeout", "dns_error", "dns_paused"),
+    *("dns_timeout", "dns_error"),
 )
 _UNKNOWN = RESULTS[4:]
-# Domains that are best looked up by one call: at first, at least, at most; and the seconds for it.
-FIRST_AT_ONCE, LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 500, 50, 5_000, 0.5
+# What is said of a domain that is still asked for, and of one while there is no nameserver.
+LATE, PAUSED = "late", "dns_paused"
+# Domains that are best looked up by one call: at first and at least, at most; the seconds for it.
+LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 2_000, 0.5
 # On the public DNS, at least one of these domains can receive mail.
 _SURELY = ("gmail.com", "outlook.com")
 
@@ -126,9 +128,10 @@ class Lookups:
     def find(self, domains: Iterable[str]) -> Mapping[str, tuple[str | None, float]]:
         """Return for each domain what was found, and until when (monotonic) that is valid.
 
-        What was found is None if the domain can receive mail, or the reason: one of RESULTS.
-        `domains` are in lower-case ASCII. Those whose answer is later than those of the others are
-        unknown, and asked on for whoever wants them next.
+        What was found is one of RESULTS: None if the domain can receive mail, or the reason.
+        `domains` are in lower-case ASCII. For those whose answer is later than those of the others,
+        it is LATE; they are asked for on, for whoever wants them next. It is PAUSED while there is
+        no nameserver.
         """
         now = time.monotonic()
         known = {domain: self._cache.get(domain, now) for domain in domains}
@@ -144,7 +147,7 @@ class Lookups:
         if missing:
             group = Group(len(missing))
             self._wait_for(group, missing)
-            reason = "dns_paused" if self.exchange.away else "dns_timeout"
+            reason = PAUSED if self.exchange.away else LATE
             found |= dict.fromkeys(missing, (reason, now)) | group.found.copy()
         return found
 
@@ -172,7 +175,7 @@ class Lookups:
     def at_once(self) -> int:
         """How many domains are best looked up by one call: those of half a second."""
         half = int(self.exchange.capacity * AT_ONCE_SECONDS)
-        return min(max(half, LEAST_AT_ONCE), MOST_AT_ONCE) if half else FIRST_AT_ONCE
+        return min(max(half, LEAST_AT_ONCE), MOST_AT_ONCE)
 
     def probe(self) -> str:
         """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""

@@ -1,8 +1,8 @@
 """How many queries one nameserver gets at once and a second, which is found out while it is asked.
 
-The window is the number of queries under way. It grows while answers come. The rate is the number
-of queries a second; it is unlimited until queries turn out to be lost, because some nameservers
-answer each client a number of queries a second, and none at all while it sends more.
+The window is the number of queries under way, and the rate that of queries a second, because some
+nameservers answer each client a number of queries a second, and none at all while it sends more.
+Both grow while answers come, and shrink when queries turn out to be lost.
 
 A query counts as lost if a later one with the same question is answered. Silence alone may also
 mean that the nameservers of a domain are dead, and a thousand such domains must not slow down all
@@ -12,31 +12,39 @@ nothing.
 
 from __future__ import annotations
 
+from collections import deque
+from math import inf
+
 # The window at first, and when a nameserver is back; and the smallest one.
 FIRST, LEAST = 64, 8
-# The smallest rate, and the one above which it is unlimited again; queries a second.
-SLOWEST, FASTEST = 20.0, 50_000.0
+# The rate at first, the smallest one, and the one above which it is unlimited; queries a second. At
+# first it is so low that a nameserver with a limit isn't asked far more before that shows.
+START, LEAST_RATE, FASTEST = 1000.0, 20.0, 50_000.0
 # Seconds between two changes, at least; it is the time that an answer takes if that is longer.
 INTERVAL = 0.1
 # The shares of lost queries up to which window and rate grow, and from which on they shrink.
 NORMAL, TOO_MANY = 0.05, 0.1
 # The shares of late answers from which on nothing grows, and from which on late means lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
-# The growth of the window; that of the rate up to one that is safe; and that beyond it at first,
-# and the seconds in which it doubles.
-WIDER, FASTER, SLOWLY, DOUBLING = 1.5, 1.2, 0.002, 2.0
-# By losses, the rate shrinks to this share of what it was; the other share of it is safe.
-SLOWER, SAFE = 0.5, 0.9
-# Seconds for which the rate stays safe before it grows further: at first, and at most. They double
-# each time that it has grown too far.
-HOLD, LONGEST_HOLD = 5.0, 80.0
+# The growth of the window; that of the rate before the first losses, up to a rate that is safe, and
+# (what is beyond 1) above it; and the seconds in which that last growth doubles.
+WIDER, FIRST_FASTER, FASTER, SLOWLY, DOUBLING = 1.5, 2.0, 1.2, 0.002, 2.0
+# The shares of the rate with losses: the one that is safe, and the one to which the rate shrinks,
+# if it had grown gently and otherwise.
+SAFE, SLOWER, SLOWEST = 0.9, 0.7, 0.5
+# Seconds for which the rate stays safe before it grows further, at first and at most, and how many
+# times longer that is each time after the rate has grown too far.
+HOLD, LONGEST_HOLD, LONGER = 5.0, 80.0, 4.0
 # Seconds without an answer after which a query counts as late: at least, at most, and at first; and
 # how much more than the average it is at least.
 SOONEST, LATEST, AT_FIRST, SLACK = 0.15, 1.0, 0.5, 0.1
-# Seconds between two times that the rate shrinks without having grown between them.
+# Seconds between two times that the rate shrinks: a nameserver with a limit may need some to answer
+# again.
 PAUSE = 2.5
 # Seconds of the rate that may be sent at once.
 BURST = 0.02
+# The changes of the rate that are remembered.
+RATES = 32
 
 
 class Pace:
@@ -50,10 +58,14 @@ class Pace:
         self.loss = 0.0  # the share of lost queries, on average
         self.silence = 0.0  # the share of first queries of questions that were late, on average
         self.patience = AT_FIRST  # seconds until a query counts as late
-        self.rate: float | None = None  # queries a second; None if unlimited
-        self._safe = 0.0
+        self.rate = START  # queries a second
+        # The rates of late, each from a time on.
+        self._rates = deque([(0.0, START)], RATES)
+        # The rate that is safe; None before the first losses. The last growth, and the last time
+        # that the rate shrank.
+        self._safe: float | None = None
+        self._growth, self._shrunk = FIRST_FASTER, 0.0
         self._hold = HOLD
-        self._growing, self._shrunk = True, 0.0
         self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
         self.begin()
@@ -65,17 +77,18 @@ class Pace:
         self._tokens, self._filled = 1.0, 0.0
         self._answered = self._first_answered = self._late = self._lost = 0
         self._was_full = False
+        if self._safe is None:
+            self.rate = START
 
     @property
     def capacity(self) -> float:
         """The answers a second that can be expected; 0 if nothing is known."""
-        by_window = self.window / self.seconds if self.seconds else 0.0
-        return by_window if self.rate is None else min(self.rate, by_window)
+        return min(self.rate, self.window / self.seconds) if self.seconds else 0.0
 
     def room(self, now: float) -> int:
         """Return how many queries may be sent now."""
         room = int(self.window) - self.flying
-        if self.rate is not None and room > 0:
+        if self.rate < inf and room > 0:
             most = max(1.0, self.rate * BURST)
             self._tokens = min(self._tokens + self.rate * (now - self._filled), most)
             self._filled = now
@@ -86,7 +99,7 @@ class Pace:
 
     def next(self, now: float) -> float:
         """Return the seconds until another query may be sent, as far as the rate is concerned."""
-        return 0.0 if self.rate is None else max(0.0, (1.0 - self._tokens) / self.rate)
+        return max(0.0, (1.0 - self._tokens) / self.rate)
 
     def sent(self) -> None:
         """Note that a query was sent."""
@@ -142,30 +155,35 @@ class Pace:
                 self._shrink(share, now)
             elif self._was_full and share <= NORMAL and late <= MANY_LATE:
                 self._grow(now)
+        self._rates.append((now, self.rate))
         self._answered = self._first_answered = self._late = self._lost = 0
         self._was_full = False
 
     def _shrink(self, share: float, now: float) -> None:
         self.window = max(self.window * (1 - share / 2), LEAST)
-        if not self._per_second:
-            return  # perhaps nobody is there
-        rate = self._per_second if self.rate is None else self.rate
-        if self._growing and (self.rate is None or self.rate >= self._safe):
-            self._safe = rate * SAFE
-            self._hold = min(2 * self._hold, LONGEST_HOLD) if self.rate is not None else HOLD
-        elif now < self._shrunk + PAUSE:
+        if not self._per_second or now < self._shrunk + PAUSE:
             return
-        self._growing, self._shrunk = False, now
-        self.rate = max(rate * SLOWER, SLOWEST)
+        rate = next(rate for then, rate in reversed(self._rates) if then <= now - self.patience)
+        gently = self._growth < FASTER
+        if self._safe is None:
+            rate = min(rate, self._per_second)
+        elif gently:
+            self._hold = min(LONGER * self._hold, LONGEST_HOLD)
+        self._safe = rate * SAFE
+        self.rate = max(rate * (SLOWER if gently else SLOWEST), LEAST_RATE)
+        self._shrunk, self._growth = now, FASTER
 
     def _grow(self, now: float) -> None:
         self.window = min(self.window * WIDER, self._most)
-        self._growing = True
-        if self.rate is None:
+        beyond = now - self._shrunk - self._hold
+        if self._safe is None:
+            self._growth = FIRST_FASTER
+        elif self.rate < self._safe:
+            self._growth = min(FASTER, self._safe / self.rate)
+        elif beyond < 0:
             return
-        if self.rate < self._safe:
-            self.rate = min(self.rate * FASTER, self._safe)
-        elif (beyond := now - self._shrunk - self._hold) > 0:
-            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
+        else:
+            self._growth = min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
+        self.rate *= self._growth
         if self.rate > FASTEST:
-            self.rate = None
+            self.rate = inf
