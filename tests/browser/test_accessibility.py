@@ -150,7 +150,7 @@ def test_all_by_keyboard(page, site, processes, tmp_path):
     page.keyboard.press("Enter")
     press(page, "Shift+Tab", "Delete batch")
     page.keyboard.press("Enter")
-    expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
+    expect(page.locator("main > .message")).to_have_text("Batch 1 has been deleted.")
 
 
 def test_what_happens_is_announced(page, site):
@@ -210,4 +210,4 @@ def test_without_scripts_forms_and_numbers_still_work(open_page, site, processes
             break
     page.get_by_role("button", name="Delete…").click()
     page.get_by_role("button", name="Delete batch").click()
-    expect(page.locator(".message")).to_have_text("Batch 2 has been deleted.")
+    expect(page.locator("main > .message")).to_have_text("Batch 2 has been deleted.")

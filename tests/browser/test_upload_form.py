@@ -54,7 +54,7 @@ class TestUpload:
         page.get_by_role("button", name="Delete…").click()
         expect(page.get_by_role("dialog")).to_contain_text("That can’t be undone.")
         page.get_by_role("button", name="Delete batch").click()
-        expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
+        expect(page.locator("main > .message")).to_have_text("Batch 1 has been deleted.")
         expect(page.locator("#no-batches")).to_be_visible()
 
     def test_the_preview_shows_what_was_detected_and_each_guess_can_be_changed(self, page, site):

@@ -19,8 +19,8 @@ from runtime.settings import DEFAULT_PATH
 from web import health
 
 
-def announce(client, *threads, rate=0.0):
-    here = Presence(client, "email-queue")
+def announce(client, *threads, rate=0.0, lookups_off=""):
+    here = Presence(client, "email-queue", lookups_off)
     here.announce(threads or [ThreadReport(1)], rate)
     return here
 
@@ -56,6 +56,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         **here,
         "threads": 2,
         "rate": 1234.6,
+        "lookupsOff": None,
         "activity": [
             {"thread": 1, "batchId": None, "firstId": None, "seconds": 0.0},
             {"thread": 2, "batchId": 7, "firstId": 5001, "seconds": 0.2},
@@ -87,6 +88,8 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "oldest": f"oldest waiting: batch {batch_id} for 1 min",
         "database": "PostgreSQL ok",
         "redis": "Redis ok",
+        "lookups": "",
+        "lookupsOff": "",
         "text": "",
         "lastSeen": "",
         "command": "",
@@ -125,6 +128,27 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
     here = f"{socket.gethostname()}:{os.getpid()}"
     assert texts["lastSeen"] == f"One was last seen 3 min ago on {here}."
     assert 'data-level="error"' in site.get("/").body.decode()
+
+
+def test_says_that_workers_look_no_domain_up_and_why(site, client):
+    announce(client, lookups_off="the resolver doesn't answer (dns_timeout)")
+    texts = strip_on_page(site)
+    assert (texts["level"], texts["lookups"]) == ("DNS lookups off", "DNS lookups off")
+    assert texts["lookupsOff"] == (
+        "Workers don't look domains up in the DNS, so an address at a domain that doesn't exist"
+        " comes out ok. Why: the resolver doesn't answer (dns_timeout). To change that, see [check]"
+        " in config.ini, and restart the workers."
+    )
+    report = site.get("/api/health").json
+    assert report["workers"][0]["lookupsOff"] == "the resolver doesn't answer (dns_timeout)"
+    assert report["notice"] is None
+    other = Presence(client, "email-queue")
+    other._key += "0"
+    other.announce([ThreadReport(1)], 0.0)
+    assert strip_on_page(site)["lookupsOff"].startswith("Some workers don't look domains up")
+    announce(client)
+    assert strip_on_page(site)["level"] == "All systems normal"
+    assert 'id="lookups-off"' not in site.get("/").body.decode()
 
 
 @pytest.mark.parametrize(
@@ -202,7 +226,7 @@ def test_a_page_has_the_texts_for_a_server_that_is_away(site):
     assert silent["notice"]["level"] == "error"
     assert list(silent["texts"].values()) == [
         *("Not working", "workers unknown", "rate unknown", "queue unknown", "waiting unknown"),
-        *("PostgreSQL unknown", "Redis unknown", silent["notice"]["text"], "", ""),
+        *("PostgreSQL unknown", "Redis unknown", "", "", silent["notice"]["text"], "", ""),
     ]
     page = html.unescape(site.get("/").body.decode())
     assert f'data-silent="{health.SILENT}"' in page
