@@ -65,7 +65,7 @@ class TestUpload:
             (b"name\nAnna\n", 422, "no_address", None),
             (b"a@x.de\n\0", 415, "binary_file", 2),
             (b"a@x.de\n\xff\x01@x.de", 422, "not_utf8", 2),
-            (b'a@x.de\n"' + b"b" * 200_000, 422, "bad_csv", 2),
+            (b'a@x.de\n"' + b"b" * 200_000, 422, "cell_too_long", 2),
             (b"a@x.de\n" * 11, 413, "too_many_rows", 11),
             (b"a" * 1_000_001, 413, "content_too_large", None),
         ],

@@ -118,7 +118,7 @@ class TestAttacks:
             (b"a@x.de\n\xed\xa0\x80@x.de\x01", {}, 422, "not_utf8"),
             (b"a@x.de\0", {}, 415, "binary_file"),
             (b"a,a@x.de," * 20_000, {}, 422, "too_many_columns"),
-            (b'"' + b"a" * 200_000, {}, 422, "bad_csv"),
+            (b'"' + b"a" * 200_000, {}, 422, "cell_too_long"),
             (b"PK\x03\x04" + bytes(1000), {}, 422, "broken_workbook"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {}, 422, "broken_workbook"),
             (b"a@x.de", {"column": "2"}, 422, "bad_column"),
