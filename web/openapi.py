@@ -126,7 +126,7 @@ def _form_with_file(**fields: Schema) -> Schema:
     schema = {
         "type": "object",
         "properties": fields,
-        "anyOf": [{"required": ["file"]}, {"required": ["text"]}],
+        "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     }
     return {"required": True, **_content({"multipart/form-data": schema})}
 

@@ -168,6 +168,9 @@ class TestForms:
         assert query("SELECT total_emails FROM batch") == [(2,)]
 
     def test_a_refused_upload_is_a_page_that_says_why(self, site):
+        response = site.upload(b"a@x.de\n", path="/upload", text="b@x.de")
+        assert response.status == 400
+        assert "The form has a file and pasted addresses." in response.body.decode()
         response = site.upload(b"", path="/upload")
         assert response.status == 422
         assert response.headers["Content-Type"].startswith("text/html")
