@@ -194,6 +194,7 @@ _describe(
                 "description": "Rows with addresses in other columns, and the column with most.",
             },
             problem=or_null({**TEXT, "description": "Why an upload would be refused as it is."}),
+            warning=or_null({**TEXT, "description": "Why an upload would probably be refused."}),
         ),
         "The format, and the first rows.",
     ),

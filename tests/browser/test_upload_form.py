@@ -169,6 +169,17 @@ class TestUpload:
         expect(page.locator("#preview")).to_be_visible()
         assert page.evaluate("change.open") == is_open
 
+    def test_a_file_with_too_many_rows_is_warned_of_and_may_be_tried(self, page, serve):
+        page.goto(serve(upload__max_rows=60_000).url)
+        choose(page, csv_of(*(f"u{n:05}@x.de" for n in range(90_000))))
+        expect(page.locator("#preview-problem")).to_contain_text(
+            "About 90,000 rows; at most 60,000 are taken."
+        )
+        expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
+        choose(page, b"a@x.de\n")
+        expect(page.locator("#headline")).to_have_text("1 address")
+        expect(page.locator("#preview-problem")).to_be_hidden()
+
     def test_the_button_comes_with_the_preview(self, page, site):
         page.goto(site.url)
         button = page.get_by_role("button", name="Upload & process")
