@@ -79,10 +79,10 @@
       </details>
       <span class="soft" data-when="unfinished"{{" hidden" if ended else ""}}>so far</span>
     </div>
-    <details class="menu" data-when="again"{{"" if status == "completed" and (failed or verdicts["unknown"]) else " hidden"}}>
+    <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or verdicts["unknown"]) else " hidden"}}>
       <summary class="button quiet">Check again ▾</summary>
-      <form class="panel" method="post" action="{{path}}/retry">
-        % for which, words, number in (("failed", "invalid", failed), ("unknown", "unknown", verdicts["unknown"])):
+      <form class="panel" method="post" action="{{path}}/retry" data-malformed="{{" ".join(malformed)}}">
+        % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", verdicts["unknown"])):
         <button class="plain" name="which" value="{{which}}"{{"" if number else " hidden"}}><span data-count="{{words}}">{{count(number)}}</span>&nbsp;{{words}}</button>
         % end
       </form>

@@ -82,8 +82,17 @@ class TestBatch:
         assert "5 ok (50%) 1 risky (10%) 1 unknown (10%) 3 invalid (30%) Checked in " in text
         assert "10 rows = 10 emails Uploaded" in text
         assert "The address, or a part of it, is too long. 20% 2" in text
-        assert "Check again ▾ 3 invalid 1 unknown" in text
+        assert "Check again ▾ 0 invalid 1 unknown" in text  # what is 0 is hidden
         assert "Emails 10 of 10" in text
+
+    @pytest.mark.parametrize(("reason", "offered"), [("no_at_sign", False), ("not_staff", True)])
+    def test_offers_another_check_unless_all_invalid_ones_are_malformed(
+        self, site, reason, offered
+    ):
+        batch_id = completed([(1, "failed", reason), (2, "failed", "bad_domain")])
+        text = text_of(page(site, f"/batches/{batch_id}"))
+        assert ("Check again ▾ 2 invalid" in text) is offered
+        assert ("Check again" in text) is offered
 
     def test_accounts_for_the_rows_while_it_waits(self, site):
         batch_id = site.upload(b"a@x.de\n\nA@X.DE\nb@x.de\n").json["batchId"]
