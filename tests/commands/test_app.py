@@ -287,20 +287,21 @@ class TestErrors:
         problem(site.request(method, path), status, code)
 
     @pytest.mark.parametrize(
-        ("method", "path", "status"),
+        ("method", "path", "status", "heading"),
         [
-            ("GET", "/nothing", 404),
-            ("GET", "/%3Cscript%3E", 404),
-            ("POST", "/", 405),
-            ("GET", "/batches/77", 404),
-            ("GET", "/?batch=x", 400),
+            ("GET", "/nothing", 404, "There is no such page"),
+            ("GET", "/%3Cscript%3E", 404, "There is no such page"),
+            ("POST", "/", 405, "Method Not Allowed"),
+            ("GET", "/batches/77", 404, "There is no such page"),
+            ("GET", "/?batch=x", 400, "The server can&#039;t make sense of this"),
         ],
     )
-    def test_are_pages_elsewhere(self, site, method, path, status):
+    def test_are_pages_elsewhere(self, site, method, path, status, heading):
         response = site.request(method, path)
         assert response.status == status
         assert response.headers["Content-Type"].startswith("text/html")
-        assert f"<h1>{status} ".encode() in response.body
+        assert f"<h1>{heading}</h1>" in response.body.decode()
+        assert f"<small>{status} ".encode() in response.body
         assert b"<script>" not in response.body
 
     def test_an_accident_is_a_problem_without_its_details(self, site, monkeypatch, caplog):
@@ -314,7 +315,7 @@ class TestErrors:
         assert "secret" in caplog.text
         page = site.get("/")
         assert page.status == 500
-        assert b"<h1>500 " in page.body
+        assert b"<h1>Something went wrong</h1>" in page.body
         assert b"secret" not in page.body
 
     @pytest.mark.parametrize(

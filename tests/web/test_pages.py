@@ -162,7 +162,7 @@ class TestBatch:
     def test_a_bad_parameter_is_a_page_that_says_so(self, site, parameter):
         response = site.get(f"/batches/{completed()}?{parameter}")
         assert response.status == 400
-        assert b"<h1>400 Bad Request</h1>" in response.body
+        assert b"<h1>The server can&#039;t make sense of this</h1>" in response.body
 
     def test_a_teams_own_reasons_have_a_place(self, site):
         batch_id = completed([(2, "failed", "not_staff")])
