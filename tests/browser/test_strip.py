@@ -3,13 +3,28 @@
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import start, store
+from harness.batches import completed, start, store
 from harness.browsing import AWAY, field, is_live
 from harness.files import csv_of
 from harness.polling import eventually
 from postgres.database import pool
 from relay import presence
 from relay.presence import Presence, ThreadReport
+
+# What is in the page, can have the focus, and is then covered by a long notice at the foot.
+COVERED = """
+() => {
+    notice.querySelector("[data-field=text]").textContent = "long ".repeat(200);
+    const focusable = "main :is(a[href], button, input, select, summary, textarea)";
+    return [...document.querySelectorAll(focusable)]
+        .filter((each) => each.checkVisibility({ visibilityProperty: true }))
+        .filter((each) => {
+            each.focus();
+            return each.getBoundingClientRect().bottom > notice.getBoundingClientRect().top;
+        })
+        .map((each) => each.outerHTML.slice(0, 80));
+}
+"""
 
 
 @pytest.fixture
@@ -92,6 +107,15 @@ class TestStrip:
             expect(health).to_contain_text("PostgreSQL unreachable")
             expect(health.locator("code")).to_be_hidden()
         expect(health).to_have_attribute("data-level", "ok")
+
+    @pytest.mark.parametrize("size", [(320, 568), (360, 740), (1100, 700)])
+    def test_a_notice_covers_nothing_that_has_the_focus(self, open_page, site, size):
+        batch_id = completed()
+        page = open_page(viewport={"width": size[0], "height": size[1]})
+        for path in ("/", f"/batches/{batch_id}"):
+            page.goto(site.url + path)
+            expect(page.locator("#notice")).to_be_visible()
+            assert page.evaluate(COVERED) == []
 
     @pytest.mark.parametrize("width", [360, 1100])
     def test_holds_still_while_its_numbers_run(self, open_page, site, here, width):
