@@ -93,6 +93,30 @@ def test_no_page_in_any_state_is_too_wide_or_keeps_anybody_out(open_page, site, 
     look_at(page, width)
 
 
+# Links among the facts whose text, at its upper or lower edge, belongs to another one's hit area.
+MISSED = """
+() => [...document.querySelectorAll(".facts a")].filter((each) => {
+    each.scrollIntoView({ block: "center" });
+    const text = document.createRange();
+    text.selectNodeContents(each);
+    const { left, width, top, bottom } = text.getBoundingClientRect();
+    const middle = left + width / 2;
+    return [top + 2, bottom - 2].some((y) => document.elementFromPoint(middle, y) !== each);
+}).map((each) => each.textContent)
+"""
+
+
+@pytest.mark.parametrize("width", [360, 390])
+def test_the_row_counts_are_close_lines_of_which_each_text_can_be_hit(
+    open_page, site, batches, width
+):
+    page = open_page(viewport={"width": width, "height": 740})
+    page.goto(f"{site.url}/batches/{batches['processing']}")
+    assert page.evaluate(MISSED) == []
+    height = page.locator(".facts p").first.evaluate("each => getComputedStyle(each).lineHeight")
+    assert float(height.removesuffix("px")) <= 30
+
+
 def test_an_empty_page_too(open_page, site):
     page = open_page()
     page.goto(site.url)
