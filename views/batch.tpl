@@ -2,6 +2,7 @@
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
+% most = 8  # reasons that are shown at once; the others are one click away
 % percent = phrases.percent(processed, total)
 % api = f"/api/batches/{batch['id']}"
 % containing = f"containing “{query['q']}”" if query["q"] and not query["kind"] else ""
@@ -97,15 +98,15 @@
 <section class="card reasons" id="outcomes" aria-labelledby="outcomes-heading">
   <h2 id="outcomes-heading">Reasons</h2>
   <p class="empty" id="no-reasons"{{" hidden" if details else ""}}>Each email that isn’t ok has a reason, which is counted here.</p>
-  <ul id="reasons">
-    % for each in details[:8]:
+  <ul id="reasons" data-most="{{most}}">
+    % for each in details[:most]:
     % include("reason", each=each)
     % end
   </ul>
-  <details id="more-reasons"{{"" if len(details) > 8 else " hidden"}}>
-    <summary><span data-field="more">{{count(max(len(details) - 8, 0))}}</span> more</summary>
+  <details id="more-reasons"{{"" if len(details) > most else " hidden"}}>
+    <summary><span data-field="more">{{count(max(len(details) - most, 0))}}</span> more</summary>
     <ul>
-      % for each in details[8:]:
+      % for each in details[most:]:
       % include("reason", each=each)
       % end
     </ul>
