@@ -33,7 +33,7 @@ def site(serve):
     return serve()
 
 
-class TestStrip:
+class TestHeader:
     @pytest.fixture
     def here(self, client, monkeypatch):
         """The announcement of a worker that stays alive for the length of a test, however slow."""
@@ -45,7 +45,7 @@ class TestStrip:
         page.goto(site.url)
         health, notice = page.locator("#health"), page.locator("#notice")
         page.get_by_text("All systems normal").click()
-        assert strip(page) == ["All systems normal", "1 worker, 2 threads", "96,000 emails/s",
+        assert head(page) == ["All systems normal", "1 worker, 2 threads", "96,000 emails/s",
                                "queue empty", "nothing waiting", "PostgreSQL ok",
                                "Redis ok"]  # fmt: skip
         expect(notice).to_be_hidden()
@@ -58,7 +58,7 @@ class TestStrip:
         expect(notice).to_contain_text(f" ago on {here._host}:{here._pid}.")
         command = site.get("/api/health").json["notice"]["command"]
         expect(notice.locator("code")).to_have_text(command)
-        assert strip(page)[:4] == ["Not working", "no worker", "0 emails/s", "1 in the queue"]
+        assert head(page)[:4] == ["Not working", "no worker", "0 emails/s", "1 in the queue"]
         notice.locator("code").click()
         assert page.evaluate("getSelection().toString()") == command
         here.announce([ThreadReport(1)], rate=0.0)
@@ -138,13 +138,13 @@ class TestStrip:
         assert places[0] == places[1] == places[2]
 
 
-def strip(page):
+def head(page):
     names = ("level", "workers", "rate", "queue", "oldest", "database", "redis")
     return [field(page, name, "#health").inner_text() for name in names]
 
 
 def texts(page):
-    """The texts of the strip and the notice, without the seconds that pass."""
+    """The texts of the header and the notice, without the seconds that pass."""
     return page.locator("#health").evaluate(
         r"""health => [...health.querySelectorAll("[data-field]")].map(
             (each) => each.textContent.replace(/\d+ (s|min)\b/, "…"))"""
