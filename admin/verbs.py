@@ -87,6 +87,7 @@ class Commands:
         lines = [
             " · ".join(texts[part] for part in parts),
             f"{texts['text']} {texts['command']}".strip(),
+            texts["lookupsOff"],
             *map(_worker_line, report["workers"] or []),
             *map(_batch_line, batches or []),
             "There are no batches." if batches == [] else "",

@@ -10,6 +10,9 @@ a line and returns a mapping of line numbers, counted from 0, to outcomes; a lin
 PROCESSED. It is called instead of the processor, with about AT_ONCE characters, or as many as the
 processor's attribute `at_once` says. If it raises an error, the processor is called for the turn.
 
+A processor that looks domains up in the DNS may have an attribute `lookups_off`, too: a text that
+says why it doesn't, or an empty one. The pages show it.
+
 The decorator `one_by_one` makes a processor of a function that takes a single address. The
 decorator `configured` marks a function that takes the settings in its own section of config.ini and
 returns a processor.

@@ -60,9 +60,14 @@ class Check:
     """The check, with a list of further disposable domains, and with or without DNS lookups."""
 
     def __init__(
-        self, disposable: Container[str] = frozenset(), lookups: Lookups | None = None
+        self,
+        disposable: Container[str] = frozenset(),
+        lookups: Lookups | None = None,
+        lookups_off: str = "",
     ) -> None:
         self.lookups = lookups
+        # The processor's attribute `lookups_off`.
+        self.lookups_off = lookups_off
         self._disposable = disposable
         self._forget_at = math.inf  # when the first of the known outcomes is valid no more
         self._of_domain: Callable[[str], Outcome] = lru_cache(_MAX_KNOWN)(self._judge_domain)
@@ -221,14 +226,16 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
         own = read_list(Path(path)) if path else frozenset()
     except ListError as error:
         raise ProcessorError(f"[check] disposable_domains: {error}") from error
-    return Check(own, _lookups(options))
+    lookups = _lookups(options)
+    return Check(own, lookups_off=lookups) if isinstance(lookups, str) else Check(own, lookups)
 
 
-def _lookups(options: Mapping[str, Any]) -> Lookups | None:
-    """Return Lookups, or None if the DNS is not to be asked, and log why."""
+def _lookups(options: Mapping[str, Any]) -> Lookups | str:
+    """Return Lookups, or why the DNS is not to be asked; log it, too."""
     if options["dns"] == "off":
-        logger.info("dns lookups are off", why="[check] dns = off")
-        return None
+        why = "[check] dns = off"
+        logger.info("dns lookups are off", why=why)
+        return why
     # Imported only when needed, because that takes a while.
     from processors.domains.lookups import Lookups, LookupsError
 
@@ -240,12 +247,12 @@ def _lookups(options: Mapping[str, Any]) -> Lookups | None:
         if options["dns"] == "on":
             raise ProcessorError(f"[check] dns is on, but {error}") from error
         logger.warning("dns lookups are off", why=error)
-        return None
+        return str(error)
     wrong = lookups.probe()
     if wrong and options["dns"] == "auto":
         lookups.close()
         logger.warning("dns lookups are off", nameservers=lookups.nameservers, why=wrong)
-        return None
+        return wrong
     state = {"nameservers": lookups.nameservers, "concurrency": lookups.concurrency}
     if wrong:
         logger.warning("dns lookups are on, although the resolver looks unfit", **state, why=wrong)

@@ -57,7 +57,10 @@ class ThreadReport:
 
 @dataclass(frozen=True)
 class Worker:
-    """A worker as it announced itself; `rate` in emails per second, times in seconds ago."""
+    """A worker as it announced itself; `rate` in emails per second, times in seconds ago.
+
+    `lookups_off` says why the worker looks no domain up in the DNS; it is empty otherwise.
+    """
 
     host: str
     pid: int
@@ -66,6 +69,7 @@ class Worker:
     activity: tuple[ThreadReport, ...]
     started_ago: float
     seen_ago: float
+    lookups_off: str = ""
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -83,10 +87,14 @@ def _shared_keys(queue_key: str) -> tuple[str, str]:
 
 
 class Presence:
-    """This worker's announcement. Every method raises redis.RedisError when Redis fails."""
+    """This worker's announcement. Every method raises redis.RedisError when Redis fails.
 
-    def __init__(self, client: redis.Redis, queue_key: str) -> None:
+    `lookups_off` is as for Worker.
+    """
+
+    def __init__(self, client: redis.Redis, queue_key: str, lookups_off: str = "") -> None:
         self._client = client
+        self._lookups_off = lookups_off
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._key = f"{queue_key}:worker:{self._host}:{self._pid}"
         self._set, self._last_seen = _shared_keys(queue_key)
@@ -109,6 +117,7 @@ class Presence:
                 }
                 for thread in threads
             ],
+            "lookupsOff": self._lookups_off,
             "metrics": metrics.samples(),
         }
         # Kept here, because Redis may be emptied.
@@ -154,16 +163,16 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
         return None
     try:
         fields = json.loads(value)
-        fields["host"].encode()  # half a surrogate pair could not be sent to a browser
         return Worker(
-            host=fields["host"],
+            host=_text(fields["host"]),
             pid=int(fields["pid"]),
             threads=int(fields["threads"]),
             rate=_number(fields["rate"]),
             activity=tuple(_thread(each) for each in fields["activity"]),
             started_ago=max(0.0, now - _number(fields["since"])),
             seen_ago=abs(now - _number(fields["seen"])),
-            # Workers of older versions announce none.
+            # Workers of older versions announce neither.
+            lookups_off=_text(fields.get("lookupsOff", "")),
             samples=metrics.parse(fields.get("metrics", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
@@ -178,6 +187,13 @@ def _thread(fields: dict[str, Any]) -> ThreadReport:
         first_id=None if first_id is None else int(first_id),
         seconds=_number(fields["seconds"]),
     )
+
+
+def _text(value: Any) -> str:
+    """Return the value. Raises AttributeError or UnicodeError unless a browser can be sent it."""
+    text: str = value
+    text.encode()  # fails for half a surrogate pair
+    return text
 
 
 def _number(value: Any) -> float:

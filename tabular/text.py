@@ -176,10 +176,12 @@ class Text:
                 " upload it again, or name its encoding.",
                 line=self._undecodable_line(),
             ) from None
-        except csv.Error as error:
+        except csv.Error:
+            # The only error of a reader that isn't strict, for lines without carriage returns.
             raise IntakeError(
-                "bad_csv",
-                f"this can't be read as CSV: {error}. Perhaps a quote is left open.",
+                "cell_too_long",
+                f"this row has a cell of more than {csv.field_size_limit():,} characters. Shorten"
+                " it or delete it. Perhaps a quotation mark is left open.",
                 line=self._line,
             ) from None
         finally:

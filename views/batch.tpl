@@ -2,6 +2,7 @@
 % count, status = phrases.count, batch["status"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
+% most = 8  # reasons that are shown at once; the others are one click away
 % percent = phrases.percent(processed, total)
 % api = f"/api/batches/{batch['id']}"
 % containing = f"containing “{query['q']}”" if query["q"] and not query["kind"] else ""
@@ -80,10 +81,10 @@
       </details>
       <span class="soft" data-when="unfinished"{{" hidden" if ended else ""}}>so far</span>
     </div>
-    <details class="menu" data-when="again"{{"" if status == "completed" and (failed or verdicts["unknown"]) else " hidden"}}>
+    <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or verdicts["unknown"]) else " hidden"}}>
       <summary class="button quiet">Check again ▾</summary>
-      <form class="panel" method="post" action="{{path}}/retry">
-        % for which, words, number in (("failed", "invalid", failed), ("unknown", "unknown", verdicts["unknown"])):
+      <form class="panel" method="post" action="{{path}}/retry" data-malformed="{{" ".join(malformed)}}">
+        % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", verdicts["unknown"])):
         <button class="plain" name="which" value="{{which}}"{{"" if number else " hidden"}}><span data-count="{{words}}">{{count(number)}}</span>&nbsp;{{words}}</button>
         % end
       </form>
@@ -98,15 +99,15 @@
 <section class="card reasons" id="outcomes" aria-labelledby="outcomes-heading">
   <h2 id="outcomes-heading">Reasons</h2>
   <p class="empty" id="no-reasons"{{" hidden" if details else ""}}>Each email that isn’t ok has a reason, which is counted here.</p>
-  <ul id="reasons">
-    % for each in details[:8]:
+  <ul id="reasons" data-most="{{most}}">
+    % for each in details[:most]:
     % include("reason", each=each)
     % end
   </ul>
-  <details id="more-reasons"{{"" if len(details) > 8 else " hidden"}}>
-    <summary><span data-field="more">{{count(max(len(details) - 8, 0))}}</span> more</summary>
+  <details id="more-reasons"{{"" if len(details) > most else " hidden"}}>
+    <summary><span data-field="more">{{count(max(len(details) - most, 0))}}</span> more</summary>
     <ul>
-      % for each in details[8:]:
+      % for each in details[most:]:
       % include("reason", each=each)
       % end
     </ul>

@@ -1,9 +1,7 @@
-% rebase("layout", title=f"{title} · Email batches")
+% rebase("layout", title=f"{heading} · Email batches")
 <section class="card">
-  <h1>{{status}} {{title}}</h1>
+  <h1>{{heading}}</h1>
   <p>{{detail}}</p>
   <p class="actions"><a class="button quiet" href="/">Back to the batches</a></p>
-  % if request_id:
-  <p><small>The server's log calls this request {{request_id}}.</small></p>
-  % end
+  <p class="soft"><small>{{status}} {{title}}{{f". The server’s log calls this request {request_id}." if request_id else ""}}</small></p>
 </section>

@@ -7,6 +7,9 @@
   % if first and checks:
   <p>Each address is checked: its syntax, its domain, and what is risky about it. Nothing is sent to anybody.</p>
   % end
+  % if health["texts"]["lookupsOff"]:
+  <p class="message" id="lookups-off">{{health["texts"]["lookupsOff"]}}</p>
+  % end
   <form id="upload" action="/upload" method="post" enctype="multipart/form-data" data-api="/api/upload"
         data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
     <label class="drop{{"" if first else " small"}}" for="file">

@@ -45,6 +45,18 @@ def of(
     }
 
 
+def warning(counted: Counted, times: float | None, max_rows: int) -> str | None:
+    """Say that the file probably has more rows than are taken; None if it hasn't.
+
+    times: as for of().
+    """
+    rows, numbers = counted.rows.total + counted.rows.further, _Numbers(times)
+    if _rounded(rows * (times or 1.0)) <= max_rows:
+        return None
+    about = numbers.whole(rows, "row", "rows")
+    return f"{about}; at most {max_rows:,} are taken. Split the file into smaller ones."
+
+
 def _unread(sheets: Sequence[Sheet], chosen: str) -> str:
     """Say how many other sheets have addresses, because an upload reads one sheet only."""
     number = sum(bool(each.addresses) for each in sheets if each.name != chosen)

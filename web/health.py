@@ -25,12 +25,14 @@ from relay.presence import Worker, Workers
 from runtime import metrics, systemd
 from runtime.logs import Outage
 from runtime.paths import ROOT
-from runtime.phrases import duration, several
+from runtime.phrases import duration, several, shorten
 from runtime.settings import DEFAULT_PATH, VERSION, Settings
 from web.problems import RETRY_AFTER
 
 # Seconds that pages and streams share a report.
 RECENT_SECONDS = 1.0
+# The most characters of a reason why domains are not looked up.
+MAX_WHY = 200
 
 
 @dataclass(frozen=True)
@@ -184,6 +186,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "pid": worker.pid,
         "threads": worker.threads,
         "rate": round(worker.rate, 1),
+        "lookupsOff": worker.lookups_off or None,
         "startedSecondsAgo": round(worker.started_ago, 1),
         "seenSecondsAgo": round(worker.seen_ago, 1),
         "activity": [
@@ -229,7 +232,12 @@ def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None
 
 
 # The state of the servers in a word, at the top of each page.
-_LEVELS = {"ok": "All systems normal", "warning": "Updates are late", "error": "Not working"}
+_LEVELS = {
+    "ok": "All systems normal",
+    "no_lookups": "DNS lookups off",
+    "warning": "Updates are late",
+    "error": "Not working",
+}
 
 
 def _texts(report: dict[str, Any]) -> dict[str, str]:
@@ -237,14 +245,18 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
     notice = report["notice"] or {"level": "ok", "text": "", "command": None}
     workers, depth = report["workers"], report["queueDepth"]
     rate = sum(worker["rate"] for worker in workers or ())
+    lookups_off = _lookups_off_text(workers or [])
+    level = "no_lookups" if notice["level"] == "ok" and lookups_off else notice["level"]
     return {
-        "level": _LEVELS[notice["level"]],
+        "level": _LEVELS[level],
         "workers": _workers_text(report),
         "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
         "queue": _queue_text(depth),
         "oldest": _oldest_text(report),
         "database": f"PostgreSQL {report['database']}",
         "redis": f"Redis {report['redis']}",
+        "lookups": "DNS lookups off" if lookups_off else "",
+        "lookupsOff": lookups_off,
         "text": notice["text"],
         "lastSeen": _last_seen_text(report),
         "command": notice["command"] or "",
@@ -271,6 +283,19 @@ def _oldest_text(report: dict[str, Any]) -> str:
     if unfinished is None:
         return "waiting unknown"
     return f"{unfinished:,} unfinished" if unfinished else "nothing waiting"
+
+
+def _lookups_off_text(workers: list[dict[str, Any]]) -> str:
+    """Say that workers look no domain up, why, and where that is set; empty if all do."""
+    reasons = [worker["lookupsOff"] for worker in workers if worker["lookupsOff"]]
+    if not reasons:
+        return ""
+    some = "Workers" if len(reasons) == len(workers) else "Some workers"
+    return (
+        f"{some} don't look domains up in the DNS, so an address at a domain that doesn't exist"
+        f" comes out ok. Why: {shorten(reasons[0], MAX_WHY)}. To change that, see [check] in"
+        " config.ini, and restart the workers."
+    )
 
 
 def _last_seen_text(report: dict[str, Any]) -> str:

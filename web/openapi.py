@@ -126,7 +126,7 @@ def _form_with_file(**fields: Schema) -> Schema:
     schema = {
         "type": "object",
         "properties": fields,
-        "anyOf": [{"required": ["file"]}, {"required": ["text"]}],
+        "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     }
     return {"required": True, **_content({"multipart/form-data": schema})}
 
@@ -194,6 +194,7 @@ _describe(
                 "description": "Rows with addresses in other columns, and the column with most.",
             },
             problem=or_null({**TEXT, "description": "Why an upload would be refused as it is."}),
+            warning=or_null({**TEXT, "description": "Why an upload would probably be refused."}),
         ),
         "The format, and the first rows.",
     ),

@@ -19,6 +19,7 @@ from bottle import request, response
 
 import models
 from processors import reasons
+from processors.syntax import MALFORMED
 from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import VERSION, Settings
@@ -158,6 +159,8 @@ class Pages:
             label=_label(query, batch),
             retried=number_from_query("retried", None, models.MAX_LINE),
             ended=batch["status"] in models.TERMINAL,
+            rechecked=_rechecked(batch),
+            malformed=sorted(MALFORMED),
             endings=_endings(batch),
             filtered=urlencode(_filter(query)),
         )
@@ -227,6 +230,13 @@ def _label(query: dict[str, str], batch: dict[str, Any]) -> str:
     explained = {each["reason"]: each["explanation"] for each in batch["reasonDetails"]}
     reason = query["reason"]
     return query["verdict"] or query["status"] or explained.get(reason, reason)
+
+
+def _rechecked(batch: dict[str, Any]) -> int:
+    """Return the number of failed emails, or 0 if all are malformed, which no check will change."""
+    failed, counts = batch["failedCount"], batch["reasons"]
+    malformed = sum(counts.get(reason, 0) for reason in MALFORMED)
+    return failed if failed > malformed else 0
 
 
 def _filter(query: dict[str, str]) -> dict[str, str]:

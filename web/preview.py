@@ -61,6 +61,7 @@ def show(
         "summary": _summary(counted.rows, partial),
         "others": _others(shown, counted.rows),
         "problem": None if partial else counted.problem,
+        "warning": headline.warning(counted, times, max_rows),
     }
 
 

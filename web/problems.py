@@ -30,6 +30,22 @@ DETAILS = {
     507: "The server's disk is full, and nothing was stored. Please tell its administrator.",
 }
 
+# The headings of pages; those of other statuses are their titles.
+_HEADINGS = {
+    400: "The server can't make sense of this",
+    401: "Please sign in",
+    403: "This isn't allowed",
+    404: "There is no such page",
+    409: "This isn't possible now",
+    413: "This is too large",
+    415: "This can't be read as a list",
+    422: "This can't be read as a list",
+    429: "Too many attempts",
+    500: "Something went wrong",
+    503: "The server can't do this now",
+    507: "The server has no room left",
+}
+
 # Titles of RFC 9110 that Python has only from 3.13 on.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 
@@ -99,6 +115,11 @@ def title_of(status: int) -> str:
     return _TITLES.get(status) or responses.get(status, "Error")
 
 
+def heading_of(status: int) -> str:
+    """Return the heading of the page of an error, as people say it."""
+    return _HEADINGS.get(status) or title_of(status)
+
+
 def document(status: int, code: str | None, detail: str | None, **members: object) -> str:
     """Return an error of the current request as problem+json."""
     title = title_of(status)
@@ -132,6 +153,7 @@ def render(error: bottle.HTTPError, **page: Any) -> str:
         "error",
         status=status,
         title=title_of(status),
+        heading=heading_of(status),
         detail=detail or DETAILS.get(status, ""),
         request_id=logs.REQUEST.get(),
         **page,

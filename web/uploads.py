@@ -72,6 +72,9 @@ class Form:
             raise Problem(400, "several_files", detail)
         upload = uploads[0] if uploads else None
         text = next((part for part in self._parts if part.name == "text" and _has_text(part)), None)
+        if upload is not None and text is not None:
+            detail = "The form has a file and pasted addresses. Send one of them at a time."
+            raise Problem(400, "file_and_text", detail)
         if upload is not None:
             self.file: BinaryIO = upload.file
             self.filename = _clean_filename(upload.filename or "")

@@ -49,7 +49,8 @@ class Supervisor:
         self._settings = services.settings.worker
         self._doorbell = services.doorbell
         self._stopping = stopping
-        self._presence = Presence(self._doorbell.client, self._doorbell.key)
+        lookups_off = getattr(services.processor, "lookups_off", "")
+        self._presence = Presence(self._doorbell.client, self._doorbell.key, lookups_off)
         self._threads: dict[int, Turns] = {}
         self._hung: list[Turns] = []
         # Emails processed by threads that were replaced.

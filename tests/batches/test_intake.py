@@ -123,8 +123,8 @@ REFUSED = {
     "no text": (b"a@x.de\n\n\xff\xfe\x01@x.de\n", "not_utf8", 422, 3),
     "no text far down": (ADDRESSES + b"\xff\xfe\x01@x.de\n", "not_utf8", 422, 30_001),
     "a long line": (b"a@x.de\n" + b"a" * 1_200_000, "line_too_long", 422, 2),
-    "a field beyond the limit": (b"a@x.de\n" + b"b@x.de " * 30_000, "bad_csv", 422, 2),
-    "an open quote": (b'a@x.de\n"b@x.de\n' + ADDRESSES, "bad_csv", 422, 2),
+    "a field beyond the limit": (b"a@x.de\n" + b"b@x.de " * 30_000, "cell_too_long", 422, 2),
+    "an open quote": (b'a@x.de\n"b@x.de\n' + ADDRESSES, "cell_too_long", 422, 2),
     "too many rows": (b"a@x.de\n" * 1001, "too_many_rows", 413, 1001),
     "a long row of many addresses": (
         b"note,email\n" + b"x" * 100_000 + b',"' + b"a@x.de;" * 100 + b'"\n',

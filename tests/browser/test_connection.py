@@ -8,6 +8,7 @@ from playwright.sync_api import expect
 from harness.batches import completed
 from harness.browsing import AWAY, await_completed, field, is_live, list_of
 from harness.files import csv_of
+from harness.polling import eventually
 
 
 class TestConnection:
@@ -93,7 +94,7 @@ class TestConnection:
             processes("worker.py")
             await_completed(page)
 
-    def test_a_tab_opens_a_stream_of_its_own_only_when_the_shared_one_is_silent(
+    def test_a_tab_opens_a_stream_of_its_own_only_while_the_shared_one_is_silent(
         self, open_page, site
     ):
         """Not because the tab was hidden or asleep, when its timers may not have run."""
@@ -101,6 +102,8 @@ class TestConnection:
         page = open_page()
         streams = []  # of its own: those of a worker are none of the page's requests
         page.on("request", lambda it: it.url.endswith("/stream") and streams.append(it.url))
+        ended = []
+        page.on("requestfailed", lambda it: it.url.endswith("/stream") and ended.append(it.url))
         page.clock.install()
         page.goto(f"{site.url}/batches/{batch_id}")
         is_live(page)
@@ -112,6 +115,9 @@ class TestConnection:
         assert streams == []
         hide(page, hidden=False)
         page.clock.run_for(7_000)
+        is_live(page)
+        # The worker is heard again, because it was well.
+        eventually(lambda: page.wait_for_timeout(1) or ended == streams)
         is_live(page)
         assert len(streams) == 1
         site.request("POST", f"/api/batches/{batch_id}/cancel")

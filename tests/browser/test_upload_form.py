@@ -9,21 +9,24 @@ from harness.books import query
 from harness.browsing import REFUSED, await_completed, choose, choose_all, field, list_of, upload
 from harness.files import csv_of, workbook
 from harness.polling import eventually
+from harness.processors import write_check_of_staff
 
 CHANGE = "Change how the file is read"
 
 
 class TestUpload:
-    def test_from_the_file_to_the_last_retry_by_mouse(self, page, site, processes):
-        processes("worker.py").await_line("worker started")
-        upload(page, site, list_of(5000) + b"user1@example.com\n\nanna@gmial.com\n")
+    def test_from_the_file_to_the_last_retry_by_mouse(self, page, site, processes, tmp_path):
+        processor = write_check_of_staff(tmp_path)
+        processes("worker.py", worker__processor=processor).await_line("worker started")
+        rest = b"user1@example.com\n\nanna@gmial.com\nann@gone.example.com\n"
+        upload(page, site, list_of(5000) + rest)
         await_completed(page)
         expect(page.get_by_role("heading", level=1)).to_have_text("people.csv")
         expect(page.locator("#bar")).to_have_attribute("aria-valuenow", "100")
         expect(page.locator(".facts")).to_contain_text(
-            re.compile(r"5,003 rows =\s+5,001 emails\s+\+ 1 duplicate\s.*1 blank", re.DOTALL)
+            re.compile(r"5,004 rows =\s+5,002 emails\s+\+ 1 duplicate\s.*1 blank", re.DOTALL)
         )
-        expect(page.locator("[data-verdict=invalid]")).to_have_text("250")
+        expect(page.locator("[data-verdict=invalid]")).to_have_text("251")
         expect(page.locator("#typos")).to_contain_text("gmial.com × 1 → gmail.com")
         page.get_by_role("link", name="There is no @-sign.").click()
         rows = page.locator("#rows tbody tr")
@@ -44,17 +47,17 @@ class TestUpload:
             page.get_by_label("Other downloads").click()
             page.get_by_role("link", name="Download invalid as CSV").click()
         assert download.value.suggested_filename == "people.invalid.csv"
-        assert len(download.value.path().read_text().splitlines()) == 251
+        assert len(download.value.path().read_text().splitlines()) == 252
         page.get_by_text("Check again").click()
-        page.get_by_role("button", name="250 invalid").click()
+        page.get_by_role("button", name="251 invalid").click()
         expect(page.locator("#message")).to_have_text(
-            re.compile("^250 emails (are|were) checked again")
+            re.compile("^251 emails (are|were) checked again")
         )
         await_completed(page)
         page.get_by_role("button", name="Delete…").click()
         expect(page.get_by_role("dialog")).to_contain_text("That can’t be undone.")
         page.get_by_role("button", name="Delete batch").click()
-        expect(page.locator(".message")).to_have_text("Batch 1 has been deleted.")
+        expect(page.locator("main > .message")).to_have_text("Batch 1 has been deleted.")
         expect(page.locator("#no-batches")).to_be_visible()
 
     def test_the_preview_shows_what_was_detected_and_each_guess_can_be_changed(self, page, site):
@@ -169,6 +172,17 @@ class TestUpload:
         expect(page.locator("#preview")).to_be_visible()
         assert page.evaluate("change.open") == is_open
 
+    def test_a_file_with_too_many_rows_is_warned_of_and_may_be_tried(self, page, serve):
+        page.goto(serve(upload__max_rows=60_000).url)
+        choose(page, csv_of(*(f"u{n:05}@x.de" for n in range(90_000))))
+        expect(page.locator("#preview-problem")).to_contain_text(
+            "About 90,000 rows; at most 60,000 are taken."
+        )
+        expect(page.get_by_role("button", name="Upload & process")).to_be_enabled()
+        choose(page, b"a@x.de\n")
+        expect(page.locator("#headline")).to_have_text("1 address")
+        expect(page.locator("#preview-problem")).to_be_hidden()
+
     def test_the_button_comes_with_the_preview(self, page, site):
         page.goto(site.url)
         button = page.get_by_role("button", name="Upload & process")
@@ -274,7 +288,7 @@ class TestUpload:
         page.goto(site.url)
         error = page.locator("#upload-error")
         choose(page, b'a@x.de\n"' + b"b" * 200_000)
-        expect(error).to_contain_text("Line 2: this can't be read as CSV")
+        expect(error).to_contain_text("Line 2: this row has a cell of more than")
         expect(page.get_by_role("button", name="Upload & process")).to_be_hidden()
         choose(page, b"a@x.de\n")
         expect(error).to_be_hidden()

@@ -67,7 +67,7 @@ class TestUpload:
             (b"name\nAnna\n", 422, "no_address", None),
             (b"a@x.de\n\0", 415, "binary_file", 2),
             (b"a@x.de\n\xff\x01@x.de", 422, "not_utf8", 2),
-            (b'a@x.de\n"' + b"b" * 200_000, 422, "bad_csv", 2),
+            (b'a@x.de\n"' + b"b" * 200_000, 422, "cell_too_long", 2),
             (b"a@x.de\n" * 11, 413, "too_many_rows", 11),
             (b"a" * 1_000_001, 413, "content_too_large", None),
         ],
@@ -291,20 +291,21 @@ class TestErrors:
         problem(site.request(method, path), status, code)
 
     @pytest.mark.parametrize(
-        ("method", "path", "status"),
+        ("method", "path", "status", "heading"),
         [
-            ("GET", "/nothing", 404),
-            ("GET", "/%3Cscript%3E", 404),
-            ("POST", "/", 405),
-            ("GET", "/batches/77", 404),
-            ("GET", "/?batch=x", 400),
+            ("GET", "/nothing", 404, "There is no such page"),
+            ("GET", "/%3Cscript%3E", 404, "There is no such page"),
+            ("POST", "/", 405, "Method Not Allowed"),
+            ("GET", "/batches/77", 404, "There is no such page"),
+            ("GET", "/?batch=x", 400, "The server can&#039;t make sense of this"),
         ],
     )
-    def test_are_pages_elsewhere(self, site, method, path, status):
+    def test_are_pages_elsewhere(self, site, method, path, status, heading):
         response = site.request(method, path)
         assert response.status == status
         assert response.headers["Content-Type"].startswith("text/html")
-        assert f"<h1>{status} ".encode() in response.body
+        assert f"<h1>{heading}</h1>" in response.body.decode()
+        assert f"<small>{status} ".encode() in response.body
         assert b"<script>" not in response.body
 
     def test_an_accident_is_a_problem_without_its_details(self, site, monkeypatch, caplog):
@@ -318,7 +319,7 @@ class TestErrors:
         assert "secret" in caplog.text
         page = site.get("/")
         assert page.status == 500
-        assert b"<h1>500 " in page.body
+        assert b"<h1>Something went wrong</h1>" in page.body
         assert b"secret" not in page.body
 
     @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ def test_status_tells_of_servers_workers_and_batches(run_manage, document, proce
     worker.await_line("worker started")
     said = eventually(lambda: (found := run_manage("status").stdout).count("worker ") and found)
     assert re.search(rf"^worker \S+:{worker.pid}  4 threads  [\d,]+/s  ", said, re.M)
+    assert "Why: [check] dns = off." in said
     eventually(lambda: snapshot(1).status == "completed")
     assert "batch 1  completed  2 of 2 (100%), 1 invalid" in run_manage("status").stdout
 

@@ -22,6 +22,22 @@ def write_slow_processor(folder: Path, milliseconds: int) -> str:
     return "slow:slow"
 
 
+def write_check_of_staff(folder: Path) -> str:
+    """Write a processor beside the configuration; return its name.
+
+    It is like `check`, but addresses at gone.example.com fail with `no_such_domain`.
+    """
+    (folder / "staff.py").write_text(
+        "from processors import failed\n"
+        "from processors.check import check_one\n"
+        "def check(addresses):\n"
+        "    for address in addresses:\n"
+        '        gone = address.endswith("@gone.example.com")\n'
+        '        yield failed("no_such_domain") if gone else check_one(address)\n'
+    )
+    return "staff:check"
+
+
 # Like `check`, with a sleep after every few addresses, so that turns take some time.
 _PROCESSOR = """
 import time

@@ -213,7 +213,8 @@ class TestConfigured:
     """`[check]` and what comes of it."""
 
     def test_off_looks_nothing_up(self, make, nameserver):
-        assert make(nameservers=[nameserver.address]).lookups is None
+        processor = make(nameservers=[nameserver.address])
+        assert (processor.lookups, processor.lookups_off) == (None, "[check] dns = off")
         assert not nameserver.asked
 
     @pytest.mark.parametrize("dns", ["on", "auto"])
@@ -221,6 +222,7 @@ class TestConfigured:
         caplog.set_level("INFO")
         processor = make(dns=dns, nameservers=[nameserver.address])
         assert list(processor(["a@nowhere.example.net"])) == [failed("no_such_domain")]
+        assert processor.lookups_off == ""
         assert caplog.messages == [
             f"dns lookups are on nameservers={nameserver.address} concurrency=100"
         ]
@@ -232,6 +234,7 @@ class TestConfigured:
         (line,) = caplog.messages
         assert "dns lookups are off" in line
         assert "invents answers" in line
+        assert "invents answers" in processor.lookups_off
 
     def test_without_a_nameserver_on_is_an_error_and_auto_is_off(
         self, make, monkeypatch, tmp_path, caplog
@@ -241,7 +244,7 @@ class TestConfigured:
         monkeypatch.setattr(dns.resolver, "Resolver", lambda: system(nowhere))
         with pytest.raises(ProcessorError, match=r"\[check\] dns is on, but the system names no"):
             make(dns="on")
-        assert make(dns="auto").lookups is None
+        assert make(dns="auto").lookups_off.startswith("the system names no nameserver")
         assert [message.partition(" why=")[0] for message in caplog.messages] == [
             "dns lookups are off"
         ]

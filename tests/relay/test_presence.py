@@ -13,13 +13,13 @@ IDLE = [ThreadReport(1), ThreadReport(2), ThreadReport(3)]
 
 def test_a_worker_is_there_from_its_announcement_until_it_withdraws(client):
     assert workers(client, "email-queue") == presence.Workers([], None)
-    here = Presence(client, "email-queue")
+    here = Presence(client, "email-queue", "[check] dns = off")
     busy = ThreadReport(2, batch_id=2**60 + 1, first_id=5001, seconds=0.25)
     for rate in (0.0, 1234.5):
         here.announce([ThreadReport(1), busy], rate)
     (worker,) = workers(client, "email-queue").alive
     assert (worker.host, worker.pid) == (socket.gethostname(), os.getpid())
-    assert (worker.threads, worker.rate) == (2, 1234.5)
+    assert (worker.threads, worker.rate, worker.lookups_off) == (2, 1234.5, "[check] dns = off")
     assert worker.activity == (ThreadReport(1), busy)
     assert workers(client, "another-queue") == presence.Workers([], None)
     here.withdraw()
@@ -63,6 +63,7 @@ def test_times_are_of_the_clock_of_redis_and_outlast_its_emptying(client):
         {"host": "\ud800"},
         {"pid": "x"},
         {"threads": None},
+        {"lookupsOff": 1},
         {"rate": float("nan")},
         {"rate": 10**400},
         {"since": 1e300},

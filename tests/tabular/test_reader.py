@@ -61,7 +61,7 @@ LINES = b"a@x.de\n" * 100_000
         ("\ufeffa@x.de\n\ud800".encode("utf-16-le", "surrogatepass"), {}, "undecodable", 2),
         (LINES + b"a" * 1_500_000, {}, "line_too_long", 100_001),
         (LINES + b'"' + b'\n","' * 2_000_000, {"delimiter": ","}, "row_too_long", 100_001),
-        (LINES + b'"' + LINES, {}, "bad_csv", 100_001),
+        (LINES + b'"' + LINES, {}, "cell_too_long", 100_001),
         (b",".join([b"a@x.de"] + [b"x"] * 20_000), {}, "too_many_columns", 1),
         (b"a@x.de\n" * 100 + b"," * 16_384, {}, "too_many_columns", 101),
         (b"," * 16_384 + b"\na@x.de,1\n", {}, "too_many_columns", 1),

@@ -133,9 +133,10 @@ def test_rows_that_a_quote_has_made_a_cell_are_refused():
 
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_cell_that_a_parser_refuses_is_always_refused(quote):
-    with pytest.raises(IntakeError, match="field larger than field limit") as refused:
+    message = r"Line 2: this row has a cell of more than 131,072 characters\. Shorten it"
+    with pytest.raises(IntakeError, match=message) as refused:
         blocks(f"{quote}a@x.de{quote}\n{quote}" + "b" * 200_000 + f"{quote}\n")
-    assert (refused.value.code, refused.value.line) == ("bad_csv", 2)
+    assert (refused.value.code, refused.value.line) == ("cell_too_long", 2)
 
 
 def test_where_rows_are():

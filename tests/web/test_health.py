@@ -19,14 +19,14 @@ from runtime.settings import DEFAULT_PATH
 from web import health
 
 
-def announce(client, *threads, rate=0.0):
-    here = Presence(client, "email-queue")
+def announce(client, *threads, rate=0.0, lookups_off=""):
+    here = Presence(client, "email-queue", lookups_off)
     here.announce(threads or [ThreadReport(1)], rate)
     return here
 
 
-def strip_on_page(site):
-    """The texts of the strip, once the page that the server renders has all of them."""
+def texts_on_page(site):
+    """The texts of the header, once the page that the server renders has all of them."""
 
     def texts():
         texts = site.get("/api/health").json["texts"]
@@ -56,6 +56,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         **here,
         "threads": 2,
         "rate": 1234.6,
+        "lookupsOff": None,
         "activity": [
             {"thread": 1, "batchId": None, "firstId": None, "seconds": 0.0},
             {"thread": 2, "batchId": 7, "firstId": 5001, "seconds": 0.2},
@@ -78,7 +79,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "schemaVersion": schema.NEWEST,
         "notice": None,
     }
-    assert strip_on_page(site) == texts
+    assert texts_on_page(site) == texts
     assert texts == {
         "level": "All systems normal",
         "workers": "1 worker, 2 threads",
@@ -87,6 +88,8 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "oldest": f"oldest waiting: batch {batch_id} for 1 min",
         "database": "PostgreSQL ok",
         "redis": "Redis ok",
+        "lookups": "",
+        "lookupsOff": "",
         "text": "",
         "lastSeen": "",
         "command": "",
@@ -98,7 +101,7 @@ def test_a_batch_under_way_is_unfinished_and_waits_no_more(site):
     start(batch_id)
     report = site.get("/api/health").json
     assert (report["oldestWaiting"], report["unfinishedBatches"]) == (None, 1)
-    assert strip_on_page(site)["oldest"] == "1 unfinished"
+    assert texts_on_page(site)["oldest"] == "1 unfinished"
     query("UPDATE batch SET status = 'failed', completed_at = now() RETURNING 1")
     assert site.get("/api/health").json["unfinishedBatches"] == 0
 
@@ -113,7 +116,7 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
     }
     assert (report["workersAlive"], report["workerThreads"], report["workers"]) == (0, 0, [])
     assert report["lastWorkerSeen"] is None
-    texts = strip_on_page(site)
+    texts = texts_on_page(site)
     assert (texts["level"], texts["workers"]) == ("Not working", "no worker")
     assert texts["command"] == command
     assert (texts["rate"], texts["lastSeen"]) == ("0 emails/s", "")
@@ -121,10 +124,31 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
     announce(client).withdraw()
     stored = json.loads(client.get("email-queue:last-seen"))
     client.set("email-queue:last-seen", json.dumps(stored | {"seen": stored["seen"] - 200}))
-    texts = strip_on_page(site)
+    texts = texts_on_page(site)
     here = f"{socket.gethostname()}:{os.getpid()}"
     assert texts["lastSeen"] == f"One was last seen 3 min ago on {here}."
     assert 'data-level="error"' in site.get("/").body.decode()
+
+
+def test_says_that_workers_look_no_domain_up_and_why(site, client):
+    announce(client, lookups_off="the resolver doesn't answer (dns_timeout)")
+    texts = texts_on_page(site)
+    assert (texts["level"], texts["lookups"]) == ("DNS lookups off", "DNS lookups off")
+    assert texts["lookupsOff"] == (
+        "Workers don't look domains up in the DNS, so an address at a domain that doesn't exist"
+        " comes out ok. Why: the resolver doesn't answer (dns_timeout). To change that, see [check]"
+        " in config.ini, and restart the workers."
+    )
+    report = site.get("/api/health").json
+    assert report["workers"][0]["lookupsOff"] == "the resolver doesn't answer (dns_timeout)"
+    assert report["notice"] is None
+    other = Presence(client, "email-queue")
+    other._key += "0"
+    other.announce([ThreadReport(1)], 0.0)
+    assert texts_on_page(site)["lookupsOff"].startswith("Some workers don't look domains up")
+    announce(client)
+    assert texts_on_page(site)["level"] == "All systems normal"
+    assert 'id="lookups-off"' not in site.get("/").body.decode()
 
 
 @pytest.mark.parametrize(
@@ -161,7 +185,7 @@ def test_without_redis_it_is_degraded(serve, no_redis):
         "text": "Redis can't be reached. Uploads are processed, but updates arrive late.",
         "command": None,
     }
-    texts = strip_on_page(site)
+    texts = texts_on_page(site)
     assert (texts["level"], texts["workers"]) == ("Updates are late", "workers unknown")
     assert (texts["rate"], texts["queue"]) == ("rate unknown", "queue unknown")
     assert 'data-level="warning"' in site.get("/").body.decode()
@@ -202,7 +226,7 @@ def test_a_page_has_the_texts_for_a_server_that_is_away(site):
     assert silent["notice"]["level"] == "error"
     assert list(silent["texts"].values()) == [
         *("Not working", "workers unknown", "rate unknown", "queue unknown", "waiting unknown"),
-        *("PostgreSQL unknown", "Redis unknown", silent["notice"]["text"], "", ""),
+        *("PostgreSQL unknown", "Redis unknown", "", "", silent["notice"]["text"], "", ""),
     ]
     page = html.unescape(site.get("/").body.decode())
     assert f'data-silent="{health.SILENT}"' in page

@@ -82,8 +82,17 @@ class TestBatch:
         assert "5 ok (50%) 1 risky (10%) 1 unknown (10%) 3 invalid (30%) Checked in " in text
         assert "10 rows = 10 emails Uploaded" in text
         assert "The address, or a part of it, is too long. 20% 2" in text
-        assert "Check again ▾ 3 invalid 1 unknown" in text
+        assert "Check again ▾ 0 invalid 1 unknown" in text  # what is 0 is hidden
         assert "Emails 10 of 10" in text
+
+    @pytest.mark.parametrize(("reason", "offered"), [("no_at_sign", False), ("not_staff", True)])
+    def test_offers_another_check_unless_all_invalid_ones_are_malformed(
+        self, site, reason, offered
+    ):
+        batch_id = completed([(1, "failed", reason), (2, "failed", "bad_domain")])
+        text = text_of(page(site, f"/batches/{batch_id}"))
+        assert ("Check again ▾ 2 invalid" in text) is offered
+        assert ("Check again" in text) is offered
 
     def test_accounts_for_the_rows_while_it_waits(self, site):
         batch_id = site.upload(b"a@x.de\n\nA@X.DE\nb@x.de\n").json["batchId"]
@@ -153,7 +162,7 @@ class TestBatch:
     def test_a_bad_parameter_is_a_page_that_says_so(self, site, parameter):
         response = site.get(f"/batches/{completed()}?{parameter}")
         assert response.status == 400
-        assert b"<h1>400 Bad Request</h1>" in response.body
+        assert b"<h1>The server can&#039;t make sense of this</h1>" in response.body
 
     def test_a_teams_own_reasons_have_a_place(self, site):
         batch_id = completed([(2, "failed", "not_staff")])
@@ -168,6 +177,9 @@ class TestForms:
         assert query("SELECT total_emails FROM batch") == [(2,)]
 
     def test_a_refused_upload_is_a_page_that_says_why(self, site):
+        response = site.upload(b"a@x.de\n", path="/upload", text="b@x.de")
+        assert response.status == 400
+        assert "The form has a file and pasted addresses." in response.body.decode()
         response = site.upload(b"", path="/upload")
         assert response.status == 422
         assert response.headers["Content-Type"].startswith("text/html")

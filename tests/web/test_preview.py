@@ -47,6 +47,7 @@ def test_says_what_was_detected_and_stores_nothing(site):
         "summary": "50 rows: 50 emails.",
         "others": None,
         "problem": None,
+        "warning": None,
     }
     assert query("SELECT count(*) FROM batch") == [(0,)]
 
@@ -149,6 +150,14 @@ class TestEstimate:
     def test_of_more_rows_than_are_counted(self, site):
         content = csv_of(*(f"{n}@x.de" for n in range(100_000)))
         assert headline(site, content) == "About 100,000 addresses"
+
+    @pytest.mark.parametrize("most", [99_999, 100_000])
+    def test_of_more_rows_than_are_taken_warns_and_refuses_nothing(self, serve, most):
+        content = csv_of(*(f"{n:05}@x.de" for n in range(100_000)))
+        shown = preview(serve(upload__max_rows=most), content).json
+        assert shown["problem"] is None
+        about = "About 100,000 rows; at most 99,999 are taken. Split the file into smaller ones."
+        assert shown["warning"] == (about if most < 100_000 else None)
 
     def test_of_a_part_without_any_address(self, site):
         shown = preview(site, b"id,name\n" + b"1,Ann\n" * 100, size="100000").json

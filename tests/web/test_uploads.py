@@ -118,7 +118,7 @@ class TestAttacks:
             (b"a@x.de\n\xed\xa0\x80@x.de\x01", {}, 422, "not_utf8"),
             (b"a@x.de\0", {}, 415, "binary_file"),
             (b"a,a@x.de," * 20_000, {}, 422, "too_many_columns"),
-            (b'"' + b"a" * 200_000, {}, 422, "bad_csv"),
+            (b'"' + b"a" * 200_000, {}, 422, "cell_too_long"),
             (b"PK\x03\x04" + bytes(1000), {}, 422, "broken_workbook"),
             (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", {}, 422, "broken_workbook"),
             (b"a@x.de", {"column": "2"}, 422, "bad_column"),
@@ -246,10 +246,11 @@ class TestPasted:
         document = problem(upload_text(site, "a@x.de, bb@x.de"), 413, "text_too_long")
         assert "upload" in document["detail"]
 
-    def test_a_chosen_file_goes_first(self, site):
-        response = site.upload(b"a@x.de\n", text="b@x.de")
-        assert [email for email, _, _ in emails(1)] == ["a@x.de"]
-        assert response.json["filename"] == "list.csv"
+    @pytest.mark.parametrize("path", ["/api/upload", "/api/preview"])
+    def test_a_file_beside_it_is_a_problem(self, site, path):
+        document = problem(site.upload(b"a@x.de\n", path=path, text="b@x.de"), 400, "file_and_text")
+        assert document["detail"].startswith("The form has a file and pasted addresses.")
+        assert site.upload(b"a@x.de\n", path=path, text=" \r\n").status in (200, 201)
 
     def test_a_preview_of_it(self, site):
         shown = upload_text(site, "a@x.de, b@x.de", path="/api/preview").json

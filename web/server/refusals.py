@@ -7,7 +7,16 @@ import time
 from waitress.task import ErrorTask
 
 from runtime import logs
-from web.problems import CHALLENGE, DETAILS, MEDIA_TYPE, RETRY_AFTER, document, is_api, title_of
+from web.problems import (
+    CHALLENGE,
+    DETAILS,
+    MEDIA_TYPE,
+    RETRY_AFTER,
+    document,
+    heading_of,
+    is_api,
+    title_of,
+)
 from web.server import request_log
 from web.server.headers import SECURITY_HEADERS
 
@@ -44,9 +53,9 @@ class Refusal(ErrorTask):  # type: ignore[misc]
 
 def _plain_page(status: int, detail: str | None) -> str:
     """Return a page without anything that the client sent."""
-    title = f"{status} {title_of(status)}"
+    heading = heading_of(status)
     return (
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<h1>{title}</h1><p>{detail or DETAILS.get(status, '')}</p>"
-        f"<p>Request {logs.REQUEST.get()}</p></html>\n"
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{heading}</title>'
+        f"<h1>{heading}</h1><p>{detail or DETAILS.get(status, '')}</p>"
+        f"<p>{status} {title_of(status)}. Request {logs.REQUEST.get()}</p></html>\n"
     )

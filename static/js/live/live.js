@@ -24,21 +24,29 @@ export const CONNECTION = {
 
 // The stream of the worker that all tabs share. Calls onGone() if the worker can't be started (a
 // browser may have shared workers, but not for modules), and if nothing comes from it any more: no
-// browser tells a page that a shared worker has ended.
-function throughWorker(script, url, on, onGone) {
+// browser tells a page that a shared worker has ended. Calls onBack() if something comes after that,
+// as from a worker that the browser had only frozen.
+function throughWorker(script, url, on, onGone, onBack) {
   const worker = new SharedWorker(script, { type: "module", name: url });
   const { port } = worker;
   let silent = 0;
+  let isGone = false;
+  function giveUp() {
+    if (isGone) return;
+    isGone = true;
+    onGone();
+  }
   // Counts ticks, not time: a tab that was frozen, or whose computer slept, had none meanwhile. A
   // hidden tab doesn't count, because the browser may hold back its timers and the worker's.
   const watchdog = setInterval(() => {
     silent = document.hidden ? 0 : silent + 1;
-    if (silent >= SILENT_TICKS) onGone();
+    if (silent >= SILENT_TICKS) giveUp();
   }, TICK_MS);
-  worker.onerror = onGone;
+  worker.onerror = giveUp;
   port.addEventListener("message", ({ data }) => {
     silent = 0;
-    for (const [kind, value] of Object.entries(data)) on[kind](value);
+    if (isGone) onBack();
+    else for (const [kind, value] of Object.entries(data)) on[kind](value);
   });
   port.start();
   return {
@@ -71,12 +79,24 @@ function alone(url, on) {
 
 function open(script, url, on) {
   if (!("SharedWorker" in window)) return alone(url, on);
-  let line = throughWorker(script, url, on, () => {
-    line.close();
+  let shared = null;
+  let own = null;
+  function close() {
+    shared?.close();
+    own?.close();
+    own = null;
+  }
+  function goAlone() {
     on.state("reconnecting");
-    line = alone(url, on);
-  });
-  return { close: () => line.close() };
+    own = alone(url, on);
+  }
+  // Connects anew even after a pause of the worker, because it tells its state to new ports only.
+  function share() {
+    close();
+    shared = throughWorker(script, url, on, goAlone, share);
+  }
+  share();
+  return { close };
 }
 
 // Calls on.state(state), on.snapshot(snapshot) and on.health(report) for each that arrives, and

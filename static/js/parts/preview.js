@@ -56,6 +56,7 @@ export class Preview {
   #change; // what encloses the choices
   #line; // the first line, which stands above the box with its problem
   #problem;
+  #hasProblem = false;
   #chosen = {}; // a person's choices, by field; the server detects the rest
   #abort = new AbortController();
 
@@ -94,9 +95,9 @@ export class Preview {
     return !this.#box.hidden;
   }
 
-  // Whether what is shown would be refused if it were uploaded.
+  // Whether what is shown would be refused if it were uploaded. An estimate says only that it may be.
   get hasProblem() {
-    return !this.#problem.hidden;
+    return this.#hasProblem;
   }
 
   get hasChoices() {
@@ -113,6 +114,7 @@ export class Preview {
     this.#chosen = {};
     this.#box.hidden = this.#box.disabled = true;
     write(this.#line, "");
+    this.#hasProblem = false;
     showMessage(this.#problem, "");
   }
 
@@ -177,11 +179,12 @@ export class Preview {
     if (!focused.isConnected) this.#refocus(focused);
   }
 
-  #drawHeadline({ headline, problem }) {
+  #drawHeadline({ headline, problem, warning }) {
     const column = headline.column === null ? "" : element("strong", headline.column, "", "auto");
     this.#line.replaceChildren(headline.before, column, headline.after);
     this.#line.toggleAttribute("data-bad", Boolean(problem));
-    showMessage(this.#problem, problem ?? "");
+    this.#hasProblem = Boolean(problem);
+    showMessage(this.#problem, problem ?? warning ?? "");
   }
 
   // Offer the other column that has addresses, if there is one.

@@ -81,7 +81,7 @@ export class Progress {
   }
 
   #drawNewest() {
-    const { status, processed, total, verdicts } = this.#newest;
+    const { status, processed, total, verdicts, reasons } = this.#newest;
     const card = this.#card;
     const bar = card.querySelector("#bar");
     drawBar(bar.querySelector(".bar"), total, verdicts);
@@ -99,10 +99,18 @@ export class Progress {
     setText(this.#card, "waiting", waiting(this.#newest.waiting, this.#newest.nextAt));
     this.#showPace(this.#newest);
     this.connection(this.#connection);
-    this.#offer(status, verdicts);
+    this.#offer(status, this.#rechecked(verdicts, reasons));
   }
 
-  // Show only what the status allows.
+  // Return the numbers of emails to check again: of invalid ones none if all are malformed, which no
+  // check will change.
+  #rechecked({ invalid, unknown }, reasons) {
+    const { malformed: codes } = this.#card.querySelector("[data-malformed]").dataset;
+    const malformed = codes.split(" ").reduce((sum, code) => sum + (reasons[code] ?? 0), 0);
+    return { invalid: invalid > malformed ? invalid : 0, unknown };
+  }
+
+  // Show only what the status allows; `counts` has the emails to check again by verdict.
   #offer(status, counts) {
     for (const each of ["pending", "processing"]) showWhen(this.#card, each, status === each);
     showWhen(this.#card, "again", status === "completed" && counts.invalid + counts.unknown > 0);

@@ -5,13 +5,11 @@ import { copyOf, oncePerFrame, setText } from "../lib/dom.js";
 import { count, proportion } from "../lib/format.js";
 import { mark } from "./emails.js";
 
-// The most reasons that are shown at once; the others are one click away.
-const SHOWN = 8;
-
 export class Reasons {
   #card;
   #path; // of the page
   #onUnknown;
+  #most; // reasons that are shown at once
   #details = new Map(); // verdict and explanation, by reason
   #order; // the reasons as they are shown
   #newest = null;
@@ -23,6 +21,7 @@ export class Reasons {
     this.#card = card;
     this.#path = path;
     this.#onUnknown = onUnknown;
+    this.#most = Number(card.querySelector("#reasons").dataset.most);
     for (const entry of card.querySelectorAll("li[data-reason]")) {
       const { part } = entry.querySelector(".swatch").dataset;
       const verdict = part === "left" ? null : part;
@@ -52,11 +51,11 @@ export class Reasons {
     const known = this.#order.filter((reason) => reasons[reason]);
     const more = Object.keys(reasons).filter((reason) => this.#details.has(reason));
     this.#order = [...new Set([...known, ...more])];
-    this.#fill(this.#card.querySelector("#reasons"), this.#order.slice(0, SHOWN));
+    this.#fill(this.#card.querySelector("#reasons"), this.#order.slice(0, this.#most));
     const rest = this.#card.querySelector("#more-reasons");
-    rest.hidden = this.#order.length <= SHOWN;
-    this.#fill(rest.querySelector("ul"), this.#order.slice(SHOWN));
-    setText(rest, "more", count(Math.max(this.#order.length - SHOWN, 0)));
+    rest.hidden = this.#order.length <= this.#most;
+    this.#fill(rest.querySelector("ul"), this.#order.slice(this.#most));
+    setText(rest, "more", count(Math.max(this.#order.length - this.#most, 0)));
     this.#card.querySelector("#no-reasons").hidden = this.#order.length > 0;
   }
 

@@ -1,5 +1,7 @@
 """Without users, only this machine is served."""
 
+import re
+
 import pytest
 
 from harness.config import write_config
@@ -61,3 +63,15 @@ def test_other_names_that_lead_here_do_not(site, host):
     # Such as a name of somebody's that was made to lead to 127.0.0.1 (DNS rebinding).
     response = site.get("/api/health", Host=host)
     assert (response.status, response.json["code"]) == (403, "not_local")
+
+
+def test_the_page_that_says_so_has_its_style(site):
+    page = site.get("/", Host="evil.example")
+    assert page.status == 403
+    assert "<h1>This isn&#039;t allowed</h1>" in page.body.decode()
+    styles = re.findall(r'rel="stylesheet" href="([^"]+)"', page.body.decode())
+    assert styles
+    for path in styles:
+        assert site.get(path, Host="evil.example").status == 200
+    for path in ("/static/../api/health", "/static/", "/static"):
+        assert site.get(path, Host="evil.example").status in (403, 404)

@@ -3,13 +3,28 @@
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import start, store
+from harness.batches import completed, start, store
 from harness.browsing import AWAY, field, is_live
 from harness.files import csv_of
 from harness.polling import eventually
 from postgres.database import pool
 from relay import presence
 from relay.presence import Presence, ThreadReport
+
+# What is in the page, can have the focus, and is then covered by a long notice at the foot.
+COVERED = """
+() => {
+    notice.querySelector("[data-field=text]").textContent = "long ".repeat(200);
+    const focusable = "main :is(a[href], button, input, select, summary, textarea)";
+    return [...document.querySelectorAll(focusable)]
+        .filter((each) => each.checkVisibility({ visibilityProperty: true }))
+        .filter((each) => {
+            each.focus();
+            return each.getBoundingClientRect().bottom > notice.getBoundingClientRect().top;
+        })
+        .map((each) => each.outerHTML.slice(0, 80));
+}
+"""
 
 
 @pytest.fixture
@@ -18,7 +33,7 @@ def site(serve):
     return serve()
 
 
-class TestStrip:
+class TestHeader:
     @pytest.fixture
     def here(self, client, monkeypatch):
         """The announcement of a worker that stays alive for the length of a test, however slow."""
@@ -30,7 +45,7 @@ class TestStrip:
         page.goto(site.url)
         health, notice = page.locator("#health"), page.locator("#notice")
         page.get_by_text("All systems normal").click()
-        assert strip(page) == ["All systems normal", "1 worker, 2 threads", "96,000 emails/s",
+        assert head(page) == ["All systems normal", "1 worker, 2 threads", "96,000 emails/s",
                                "queue empty", "nothing waiting", "PostgreSQL ok",
                                "Redis ok"]  # fmt: skip
         expect(notice).to_be_hidden()
@@ -43,7 +58,7 @@ class TestStrip:
         expect(notice).to_contain_text(f" ago on {here._host}:{here._pid}.")
         command = site.get("/api/health").json["notice"]["command"]
         expect(notice.locator("code")).to_have_text(command)
-        assert strip(page)[:4] == ["Not working", "no worker", "0 emails/s", "1 in the queue"]
+        assert head(page)[:4] == ["Not working", "no worker", "0 emails/s", "1 in the queue"]
         notice.locator("code").click()
         assert page.evaluate("getSelection().toString()") == command
         here.announce([ThreadReport(1)], rate=0.0)
@@ -93,6 +108,15 @@ class TestStrip:
             expect(health.locator("code")).to_be_hidden()
         expect(health).to_have_attribute("data-level", "ok")
 
+    @pytest.mark.parametrize("size", [(320, 568), (360, 740), (1100, 700)])
+    def test_a_notice_covers_nothing_that_has_the_focus(self, open_page, site, size):
+        batch_id = completed()
+        page = open_page(viewport={"width": size[0], "height": size[1]})
+        for path in ("/", f"/batches/{batch_id}"):
+            page.goto(site.url + path)
+            expect(page.locator("#notice")).to_be_visible()
+            assert page.evaluate(COVERED) == []
+
     @pytest.mark.parametrize("width", [360, 1100])
     def test_holds_still_while_its_numbers_run(self, open_page, site, here, width):
         store("a@x.de")
@@ -114,13 +138,13 @@ class TestStrip:
         assert places[0] == places[1] == places[2]
 
 
-def strip(page):
+def head(page):
     names = ("level", "workers", "rate", "queue", "oldest", "database", "redis")
     return [field(page, name, "#health").inner_text() for name in names]
 
 
 def texts(page):
-    """The texts of the strip and the notice, without the seconds that pass."""
+    """The texts of the header and the notice, without the seconds that pass."""
     return page.locator("#health").evaluate(
         r"""health => [...health.querySelectorAll("[data-field]")].map(
             (each) => each.textContent.replace(/\d+ (s|min)\b/, "…"))"""
