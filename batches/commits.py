@@ -200,8 +200,9 @@ _DONE = "done = %(done)s, due_at = CASE WHEN %(done)s <= last_id - first_id THEN
 _PUT_OFF = """done = 0, due_at = clock_timestamp() + make_interval(secs => %(wait)s),
   rounds = rounds + 1, put_off_at = coalesce(put_off_at, clock_timestamp())"""
 # For a turn that changes which emails wait. The batch is locked by a statement of its own, so that
-# the next one sees the chunks of all turns that were counted before.
-_LOCK = "SELECT FROM batch WHERE id = %(batch_id)s FOR UPDATE;\n"
+# the next one sees the chunks of all turns that were counted before; not more strictly than by an
+# update, because a turn that cuts its chunk holds a share of the lock by the foreign key.
+_LOCK = "SELECT FROM batch WHERE id = %(batch_id)s FOR NO KEY UPDATE;\n"
 _WAITING = """waiting = waiting + %(waiting)s, next_at = CASE WHEN waiting + %(waiting)s > 0
       THEN (SELECT min(due_at) FROM chunk WHERE batch_id = %(batch_id)s) END,
     """

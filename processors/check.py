@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,9 +42,9 @@ _ROLE = _OUTCOMES["role_account"]
 # for again soon, because packets get lost and nameservers are busy, and once more after a minute.
 # While it is still asked for, or no nameserver is there, addresses wait for as long as they may.
 _LATER = {
-    "dns_timeout": later("dns_timeout", 5, 60),
-    "dns_error": later("dns_error", 5, 60),
-    "late": later("dns_timeout", 15),
+    "dns_timeout": later("dns_timeout", 5, 10, 60),
+    "dns_error": later("dns_error", 5, 10, 60),
+    "late": later("dns_timeout", 2, 5, 15, 30),
     "dns_paused": later("dns_paused", 30),
 }
 # The most domains whose outcomes are cached.
@@ -70,7 +69,6 @@ class Check:
         self.lookups_off = lookups_off
         self._disposable = disposable
         self._forget_at = math.inf  # when the first of the known outcomes is valid no more
-        self._of_domain: Callable[[str], Outcome] = lru_cache(_MAX_KNOWN)(self._judge_domain)
         # The outcome of a plain address that is no role account, by its domain as written.
         self._known: dict[str, Outcome] = {}
 
@@ -178,7 +176,7 @@ class Check:
         outcome = self._of_domain(domain)
         return _of_local(local) if outcome is PROCESSED else outcome
 
-    def _judge_domain(self, domain: str) -> Outcome:
+    def _of_domain(self, domain: str) -> Outcome:
         if risks.meant(domain):
             return _OUTCOMES["likely_typo"]
         if is_disposable(domain, self._disposable):

@@ -124,6 +124,8 @@ class Lookups:
         self._hosts = Cache(RESULTS, MAX_CACHED)
         self._waiting: dict[str, list[Group]] = {}
         self._waiting_hosts: dict[str, list[Told]] = {}
+        # The domains that are looked up, and that somebody has waited for in vain.
+        self._late: set[str] = set()
 
     def find(self, domains: Iterable[str]) -> Mapping[str, tuple[str | None, float]]:
         """Return for each domain what was found, and until when (monotonic) that is valid.
@@ -145,10 +147,25 @@ class Lookups:
         if again:
             self.exchange.run(lambda: self._begin(again))
         if missing:
-            group = Group(len(missing))
-            self._wait_for(group, missing)
             reason = PAUSED if self.exchange.away else LATE
-            found |= dict.fromkeys(missing, (reason, now)) | group.found.copy()
+            late: tuple[str | None, float] = (reason, now)
+            found |= {**dict.fromkeys(missing, late), **self._ask_for(missing)}
+        return found
+
+    def _ask_for(self, domains: list[str]) -> Mapping[str, tuple[str | None, float]]:
+        """Return what is found of the domains in good time.
+
+        A domain that was late before and is still asked for is late again: nobody waits for it.
+        """
+        wanted = [domain for domain in domains if domain not in self._late]
+        if not wanted:
+            return {}
+        group = Group(len(wanted))
+        self._wait_for(group, wanted)
+        found = group.found.copy()
+        if len(found) < len(wanted):
+            late = [domain for domain in wanted if domain not in found]
+            self.exchange.run(lambda: self._late.update(self._waiting.keys() & late))
         return found
 
     def _wait_for(self, group: Group, domains: list[str]) -> None:
@@ -226,6 +243,7 @@ class Lookups:
         """Store the result of a domain, and tell it to all who wait."""
         until = time.monotonic() + seconds
         self._cache.put(domain, result, until)
+        self._late.discard(domain)
         for group in self._waiting.pop(domain):
             group.add(domain, result, until)
 

@@ -155,7 +155,7 @@ def test_what_is_found_first_is_the_outcome(nameserver, lookups):
         "info@gmial.com": risky("likely_typo"),
         "anna@gnail.com": risky("likely_typo"),
         "info@mailinator.com": risky("disposable"),
-        "info@error.example.net": later("dns_error", 5, 60),
+        "info@error.example.net": later("dns_error", 5, 10, 60),
         "info@good.example.net": risky("role_account"),
         "anna@good.example.net": PROCESSED,
     }
