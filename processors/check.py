@@ -48,7 +48,7 @@ _LATER = {
     "dns_paused": later("dns_paused", 30),
 }
 # The most domains whose outcomes are cached.
-_MAX_KNOWN = 1 << 16
+_MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
 

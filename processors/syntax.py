@@ -52,7 +52,7 @@ _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
 # The most bytes of a local part (RFC 5321, 4.5.3.1.1), which the package doesn't count.
 _MAX_LOCAL = 64
 # The most domains in a cache.
-_MAX_DOMAINS = 1 << 16
+_MAX_DOMAINS = 1 << 15
 # The most bytes of an address in UTF-8, as written and in its normal form; and of a domain with
 # which no plain local part makes an address too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH

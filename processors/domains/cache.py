@@ -80,7 +80,7 @@ class _Table:
         keep = 0
         if self.count >= most:
             keep = sorted(until for until in self.until if until)[self.count // 2]
-        size = len(self.keys) * (1 if keep else 4)
+        size = len(self.keys) * (1 if keep else 2)
         table = _Table(size)
         for place, key in enumerate(self.keys):
             if key and self.until[place] >= keep:

@@ -65,6 +65,8 @@ class Exchange:
         """
         self._on_outage = on_outage
         self._is_outage = False
+        # All that had come by then has been read: a query may be late only as seen from that time.
+        self._read_until = 0.0
         self.open = self.asked = self.sent = 0
         self.away = False
         self.nameservers = nameservers
@@ -145,11 +147,14 @@ class Exchange:
             seconds = 0.0 if self._inbox else self._next(now)
             events = self._poll.poll(seconds)
             self._sleeping = False
+            looked, read_all = time.monotonic(), True
             for fd, _ in events:
                 if fd == self._wake:
                     os.eventfd_read(fd)
                 else:
-                    self._receive(*self._sockets[fd])
+                    read_all &= self._receive(*self._sockets[fd])
+            if read_all:
+                self._read_until = looked
 
     def _next(self, now: float) -> float:
         """Return the seconds until there is something to do without an answer."""
@@ -171,7 +176,7 @@ class Exchange:
             if not query.settled:
                 self._again.append(query)
         for nameserver in self.nameservers:
-            fresh, due = nameserver.fresh, now - nameserver.pace.patience
+            fresh, due = nameserver.fresh, self._read_until - nameserver.pace.patience
             while fresh and (fresh[0][1] <= due or fresh[0][0].at is not nameserver):
                 query, sent = fresh.popleft()
                 if query.at is nameserver and query.sent == sent:
@@ -249,22 +254,24 @@ class Exchange:
 
     def _receive(
         self, nameserver: Nameserver, connected: socket.socket, flying: dict[bytes, Query]
-    ) -> None:
+    ) -> bool:
+        """Take what has come; return whether that was all."""
         now = time.monotonic()
         for _ in range(BURST):
             try:
                 message = connected.recv(4096)
             except BlockingIOError:
-                return
+                return True
             except OSError:  # nobody listens there
                 nameserver.lose(now)
-                return
+                return True
             nameserver.heard(now)
             query = flying.get(message[:2])
             if query is None:
                 continue
             answer = wire.read(message, query.question)
             self._take(query, nameserver, answer, message, now)
+        return False
 
     def _take(
         self, query: Query, nameserver: Nameserver, answer: Answer, message: bytes, now: float

@@ -104,7 +104,8 @@ class Pace:
     def sent(self) -> None:
         """Note that a query was sent."""
         self.flying += 1
-        self._tokens -= 1.0
+        if self.rate < inf:
+            self._tokens -= 1.0
 
     def answered(self, seconds: float, *, first: bool) -> None:
         """Note an answer, and how long it took.
