@@ -26,15 +26,17 @@ INTERVAL = 0.1
 NORMAL, TOO_MANY = 0.05, 0.1
 # The shares of late answers from which on nothing grows, and from which on late means lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
-# The growth of the window; that of the rate before the first losses, up to a rate that is safe, and
-# (what is beyond 1) above it; and the seconds in which that last growth doubles.
-WIDER, FIRST_FASTER, FASTER, SLOWLY, DOUBLING = 1.5, 2.0, 1.2, 0.002, 2.0
+# The growth of window and rate before the first losses; then that of the window, and that of the
+# rate up to one that is safe, and (what is beyond 1) above it, which doubles in so many seconds.
+FIRST_GROWTH, WIDER, FASTER, SLOWLY, DOUBLING = 2.0, 1.5, 1.2, 0.002, 2.0
 # The shares of the rate with losses: the one that is safe, and the one to which the rate shrinks,
 # if it had grown gently and otherwise.
 SAFE, SLOWER, SLOWEST = 0.9, 0.7, 0.5
 # Seconds for which the rate stays safe before it grows further, at first and at most, and how many
 # times longer that is each time after the rate has grown too far.
 HOLD, LONGEST_HOLD, LONGER = 5.0, 80.0, 4.0
+# The share of what was noted that still counts at the next change.
+KEEP = 0.7
 # Seconds without an answer after which a query counts as late: at least, at most, and at first; and
 # how much more than the average it is at least.
 SOONEST, LATEST, AT_FIRST, SLACK = 0.15, 1.0, 0.5, 0.1
@@ -64,7 +66,7 @@ class Pace:
         # The rate that is safe; None before the first losses. The last growth, and the last time
         # that the rate shrank.
         self._safe: float | None = None
-        self._growth, self._shrunk = FIRST_FASTER, 0.0
+        self._growth, self._shrunk = FIRST_GROWTH, 0.0
         self._hold = HOLD
         self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
@@ -75,8 +77,9 @@ class Pace:
         self.window = float(min(FIRST, self._most))
         self.flying = 0
         self._tokens, self._filled = 1.0, 0.0
-        self._answered = self._first_answered = self._late = self._lost = 0
-        self._was_full = False
+        self._answered = self._first_answered = self._late = self._lost = 0.0
+        self._new = 0
+        self._was_full = self._noted = False
         if self._safe is None:
             self.rate = START
 
@@ -112,6 +115,8 @@ class Pace:
 
         first: whether it is to a question that was asked once.
         """
+        self._noted = True
+        self._new += 1
         self._answered += 1
         self._first_answered += first
         if not self.seconds:
@@ -126,6 +131,7 @@ class Pace:
         be one to which nobody has an answer.
         """
         self.flying -= 1
+        self._noted = True
         self._late += first
 
     def lost(self, queries: int) -> None:
@@ -141,24 +147,30 @@ class Pace:
         if self.seconds:
             patience = self.seconds + max(4 * self._spread, SLACK)
             self.patience = min(max(patience, SOONEST), LATEST)
-        first = self._first_answered + self._late
-        if first or self._answered:
-            passed = min(passed, 1.0)
-            self._busy = min(self._busy + passed, 1.0)
-            self._per_second += (self._answered / passed - self._per_second) * passed / self._busy
-            late = self._late / first if first else 0.0
-            if first:
-                self.silence += (late - self.silence) / 4
-            share = self._lost / max(self._answered + self._lost, 1)
-            self.loss += (share - self.loss) / 8
-            share = max(share, late if late > MOST_LATE else 0.0)
-            if share > TOO_MANY and self._lost + self._late > 2:
-                self._shrink(share, now)
-            elif self._was_full and share <= NORMAL and late <= MANY_LATE:
-                self._grow(now)
+        if self._noted:
+            self._judge(now, min(passed, 1.0))
         self._rates.append((now, self.rate))
-        self._answered = self._first_answered = self._late = self._lost = 0
-        self._was_full = False
+        self._was_full = self._noted = False
+
+    def _judge(self, now: float, passed: float) -> None:
+        """Change window and rate by what was noted in the `passed` seconds and not long before."""
+        self._busy = min(self._busy + passed, 1.0)
+        self._per_second += (self._new / passed - self._per_second) * passed / self._busy
+        late = self._late / max(self._first_answered + self._late, 1.0)
+        share = self._lost / max(self._answered + self._lost, 1.0)
+        self.silence += (late - self.silence) / 4
+        self.loss += (share - self.loss) / 8
+        share = max(share, late if late > MOST_LATE else 0.0)
+        if share > TOO_MANY and self._lost + self._late > 2:
+            self._shrink(share, now)
+        elif self._was_full and share <= NORMAL and late <= MANY_LATE:
+            self._grow(now)
+        # What is lost or late was sent among what has been answered meanwhile.
+        self._answered *= KEEP
+        self._first_answered *= KEEP
+        self._late *= KEEP
+        self._lost *= KEEP
+        self._new = 0
 
     def _shrink(self, share: float, now: float) -> None:
         self.window = max(self.window * (1 - share / 2), LEAST)
@@ -170,15 +182,17 @@ class Pace:
             rate = min(rate, self._per_second)
         elif gently:
             self._hold = min(LONGER * self._hold, LONGEST_HOLD)
+        self._answered = self._first_answered = self._late = self._lost = 0.0
         self._safe = rate * SAFE
         self.rate = max(rate * (SLOWER if gently else SLOWEST), LEAST_RATE)
         self._shrunk, self._growth = now, FASTER
 
     def _grow(self, now: float) -> None:
-        self.window = min(self.window * WIDER, self._most)
+        wider = FIRST_GROWTH if self._safe is None else WIDER
+        self.window = min(self.window * wider, self._most)
         beyond = now - self._shrunk - self._hold
         if self._safe is None:
-            self._growth = FIRST_FASTER
+            self._growth = FIRST_GROWTH
         elif self.rate < self._safe:
             self._growth = min(FASTER, self._safe / self.rate)
         elif beyond < 0:
