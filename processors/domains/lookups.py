@@ -29,7 +29,7 @@ MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
 # that: whoever wants it is told that it is unknown, and finds the new answer the next time.
 ASK_AGAIN_SECONDS = 4.0
 # The most seconds for which a thread waits for its domains, and those between two looks.
-MOST_SECONDS, LOOK_SECONDS = 5.0, 0.05
+MOST_SECONDS, LOOK_SECONDS = 5.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000
 # The most domains, and the most mail servers, in the cache.
@@ -43,7 +43,7 @@ _UNKNOWN = RESULTS[4:]
 # What is said of a domain that is still asked for, and of one while there is no nameserver.
 LATE, PAUSED = "late", "dns_paused"
 # Domains that are best looked up by one call: at first and at least, at most; the seconds for it.
-LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 3_000, 0.5
+LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 5_000, 0.5
 # The most seconds of a probe, if its first answers are late.
 PROBE_SECONDS = 3.0
 # On the public DNS, at least one of these domains can receive mail.

@@ -70,10 +70,11 @@ class Pace:
         self._hold = HOLD
         self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
-        self.begin()
+        self.begin(0.0)
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """Begin with a small window, and with nothing under way."""
+        self._since = now  # queries that were sent before have no weight any more
         self.window = float(min(FIRST, self._most))
         self.flying = 0
         self._tokens, self._filled = 1.0, 0.0
@@ -134,9 +135,9 @@ class Pace:
         self._noted = True
         self._late += first
 
-    def lost(self, queries: int) -> None:
-        """Note that earlier queries were lost, because a later one was answered."""
-        self._lost += queries
+    def lost(self, sent: float) -> None:
+        """Note that a query, sent at this time, was lost, because a later one was answered."""
+        self._lost += sent >= self._since
 
     def adapt(self, now: float) -> None:
         """Change window and rate if it is time to, by what was noted since the last change."""
@@ -183,6 +184,7 @@ class Pace:
         elif gently:
             self._hold = min(LONGER * self._hold, LONGEST_HOLD)
         self._answered = self._first_answered = self._late = self._lost = 0.0
+        self._since = now
         self._safe = rate * SAFE
         self.rate = max(rate * (SLOWER if gently else SLOWEST), LEAST_RATE)
         self._shrunk, self._growth = now, FASTER
