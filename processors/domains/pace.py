@@ -29,9 +29,12 @@ MANY_LATE, MOST_LATE = 0.3, 0.5
 # The growth of window and rate before the first losses; then that of the window, and that of the
 # rate up to one that is safe, and (what is beyond 1) above it, which doubles in so many seconds.
 FIRST_GROWTH, WIDER, FASTER, SLOWLY, DOUBLING = 2.0, 1.5, 1.2, 0.002, 2.0
-# The shares of the rate with losses: the one that is safe, and the one to which the rate shrinks,
-# if it had grown gently and otherwise.
+# The shares of the rate with losses: the one that is safe then, and the one to which the rate
+# shrinks for a moment, if it had grown gently and otherwise.
 SAFE, SLOWER, SLOWEST = 0.9, 0.7, 0.5
+# A safe rate stays so if losses come once, because a busy machine has some now and then, and not if
+# they come again in so many seconds. It counts as the same rate up to this multiple.
+SOON, SAME = 10.0, 1.001
 # Seconds for which the rate stays safe before it grows further, at first and at most, and how many
 # times longer that is each time after the rate has grown too far.
 HOLD, LONGEST_HOLD, LONGER = 5.0, 80.0, 4.0
@@ -63,10 +66,9 @@ class Pace:
         self.rate = START  # queries a second
         # The rates of late, each from a time on.
         self._rates = deque([(0.0, START)], RATES)
-        # The rate that is safe; None before the first losses. The last growth, and the last time
-        # that the rate shrank.
+        # The rate that is safe; None before the first losses. The last time that the rate shrank.
         self._safe: float | None = None
-        self._growth, self._shrunk = FIRST_GROWTH, 0.0
+        self._shrunk = 0.0
         self._hold = HOLD
         self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
@@ -178,29 +180,28 @@ class Pace:
         if not self._per_second or now < self._shrunk + PAUSE:
             return
         rate = next(rate for then, rate in reversed(self._rates) if then <= now - self.patience)
-        gently = self._growth < FASTER
-        if self._safe is None:
+        kept = SLOWER
+        if self._safe is None or rate == inf:
             rate = min(rate, self._per_second)
-        elif gently:
+            self._safe, kept = rate * SAFE, SLOWEST
+        elif rate > self._safe * SAME:  # it had grown gently
+            self._safe = rate * SAFE
             self._hold = min(LONGER * self._hold, LONGEST_HOLD)
+        elif now < self._shrunk + SOON:  # it wasn't safe
+            self._safe, kept = rate * SAFE, SLOWEST
         self._answered = self._first_answered = self._late = self._lost = 0.0
-        self._since = now
-        self._safe = rate * SAFE
-        self.rate = max(rate * (SLOWER if gently else SLOWEST), LEAST_RATE)
-        self._shrunk, self._growth = now, FASTER
+        self.rate = max(rate * kept, LEAST_RATE)
+        self._since = self._shrunk = now
 
     def _grow(self, now: float) -> None:
         wider = FIRST_GROWTH if self._safe is None else WIDER
         self.window = min(self.window * wider, self._most)
         beyond = now - self._shrunk - self._hold
         if self._safe is None:
-            self._growth = FIRST_GROWTH
+            self.rate *= FIRST_GROWTH
         elif self.rate < self._safe:
-            self._growth = min(FASTER, self._safe / self.rate)
-        elif beyond < 0:
-            return
-        else:
-            self._growth = min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
-        self.rate *= self._growth
+            self.rate = min(self.rate * FASTER, self._safe)
+        elif beyond > 0:
+            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
         if self.rate > FASTEST:
             self.rate = inf
