@@ -26,7 +26,7 @@ from processors.domains.wire import Answer
 # The results of questions to which no answer came, or no sensible one.
 TIMEOUT, NONSENSE = Answer("dns_timeout"), Answer("dns_error")
 # Tries of a question at least, before it ends without an answer; seconds between two tries.
-TRIES, AGAIN = 3, (0.0, 0.2, 0.5, 1.0)
+TRIES, AGAIN = 3, (0.0, 0.5, 1.0)
 # Further tries after answers that were no sensible ones, and the seconds before each.
 ERRORS, ERROR_SECONDS = 2, (0.2, 1.0)
 # While the first share of the queries gets lost, or the second one of new questions has no answer,

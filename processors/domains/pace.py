@@ -88,8 +88,10 @@ class Pace:
 
     @property
     def capacity(self) -> float:
-        """The answers a second that can be expected; 0 if nothing is known."""
-        return min(self.rate, self.window / self.seconds) if self.seconds else 0.0
+        """The answers a second that can be expected soon; 0 if nothing is known."""
+        if not self.seconds:
+            return 0.0
+        return min(self.rate, self.window / self.seconds, FIRST_GROWTH * self._per_second)
 
     def room(self, now: float) -> int:
         """Return how many queries may be sent now."""
@@ -166,7 +168,7 @@ class Pace:
         share = max(share, late if late > MOST_LATE else 0.0)
         if share > TOO_MANY and self._lost + self._late > 2:
             self._shrink(share, now)
-        elif self._was_full and share <= NORMAL and late <= MANY_LATE:
+        elif self._was_full and self._new and share <= NORMAL and late <= MANY_LATE:
             self._grow(now)
         # What is lost or late was sent among what has been answered meanwhile.
         self._answered *= KEEP
