@@ -29,9 +29,9 @@ TIMEOUT, NONSENSE = Answer("dns_timeout"), Answer("dns_error")
 TRIES, AGAIN = 3, (0.0, 0.5, 1.0)
 # Further tries after answers that were no sensible ones, and the seconds before each.
 ERRORS, ERROR_SECONDS = 2, (0.2, 1.0)
-# While the first share of the queries gets lost, or the second one of new questions has no answer,
-# and more than a few are to be asked again, each may last so many seconds at least.
-LOSSY, SILENT, FEW, LONG = 0.02, 0.9, 20, 20.0
+# While queries get lost, or while nothing comes and more than a few are to be asked again, a
+# question may last so many seconds at least.
+FEW, LONG = 20, 20.0
 # Seconds without any nameserver after which that is an outage.
 OUTAGE_SECONDS = 3.0
 # An answer comes in good time if it takes no longer than so many times a nameserver's patience, and
@@ -208,9 +208,9 @@ class Exchange:
 
     def _ask_again(self, query: Query, now: float) -> None:
         """Plan the next try of a question without an answer, or end it."""
-        lossy = (
-            any(each.pace.loss > LOSSY or each.pace.silence > SILENT for each in self.nameservers)
-            and len(self._later) + len(self._again) > FEW
+        many = len(self._later) + len(self._again) > FEW
+        lossy = any(
+            each.pace.loses(now) or (many and each.is_silent(now)) for each in self.nameservers
         )
         limit = max(self._seconds, LONG) if lossy else self._seconds
         query.began = query.began or query.sent

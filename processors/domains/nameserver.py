@@ -132,6 +132,10 @@ class Nameserver:
         self._unheard = 0
         self.away_since = None
 
+    def is_silent(self, now: float) -> bool:
+        """Return whether nothing came for a while."""
+        return now - self._heard >= SILENT_SECONDS
+
     def late(self, query: Query, now: float) -> None:
         """Note that an answer is late; after many, the nameserver is away.
 
@@ -139,7 +143,7 @@ class Nameserver:
         """
         self.pace.late(first=query.tries == 1)
         self._unheard += query.tries == 1
-        if self._unheard >= UNHEARD and now - self._heard >= SILENT_SECONDS:
+        if self._unheard >= UNHEARD and self.is_silent(now):
             self.lose(now)
 
     def lose(self, now: float) -> None:

@@ -20,6 +20,9 @@ FIRST, LEAST = 64, 8
 # The rate at first, the smallest one, and the one above which it is unlimited; queries a second. At
 # first it is so low that a nameserver with a limit isn't asked far more before that shows.
 START, LEAST_RATE, FASTEST = 1000.0, 20.0, 50_000.0
+# The share of lost queries, and that of questions without an answer, which say that queries get
+# lost; and the seconds since the rate shrank.
+LOSSY, SILENT, LONG_AGO = 0.02, 0.9, 20.0
 # Seconds between two changes, at least; it is the time that an answer takes if that is longer.
 INTERVAL = 0.1
 # The shares of lost queries up to which window and rate grow, and from which on they shrink.
@@ -27,11 +30,14 @@ NORMAL, TOO_MANY = 0.05, 0.1
 # The shares of late answers from which on nothing grows, and from which on late means lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
 # The growth of window and rate before the first losses; then that of the window, and that of the
-# rate up to one that is safe, and (what is beyond 1) above it, which doubles in so many seconds.
-FIRST_GROWTH, WIDER, FASTER, SLOWLY, DOUBLING = 2.0, 1.5, 1.2, 0.002, 2.0
-# The shares of the rate with losses: the one that is safe then, and the one to which the rate
-# shrinks for a moment, if it had grown gently and otherwise.
-SAFE, SLOWER, SLOWEST = 0.9, 0.7, 0.5
+# rate up to one that is safe.
+FIRST_GROWTH, WIDER, FASTER = 2.0, 1.5, 1.2
+# The growth of the rate above the safe one: at first what is beyond 1, which doubles in so many
+# seconds; and at most.
+SLOWLY, DOUBLING, GENTLY = 0.002, 2.0, 1.01
+# The share of a rate with losses that is safe then. The shares to which the rate shrinks for a
+# moment: if it had grown gently, otherwise, and at the first losses, after far too many queries.
+SAFE, SLOWER, SLOWEST, AT_FIRST_LOSSES = 0.9, 0.7, 0.5, 0.25
 # A safe rate stays so if losses come once, because a busy machine has some now and then, and not if
 # they come again in so many seconds. It counts as the same rate up to this multiple.
 SOON, SAME = 10.0, 1.001
@@ -68,7 +74,7 @@ class Pace:
         self._rates = deque([(0.0, START)], RATES)
         # The rate that is safe; None before the first losses. The last time that the rate shrank.
         self._safe: float | None = None
-        self._shrunk = 0.0
+        self._shrunk = -inf
         self._hold = HOLD
         self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
@@ -92,6 +98,10 @@ class Pace:
         if not self.seconds:
             return 0.0
         return min(self.rate, self.window / self.seconds, FIRST_GROWTH * self._per_second)
+
+    def loses(self, now: float) -> bool:
+        """Return whether queries get lost, or did so not long ago."""
+        return self.loss > LOSSY or self.silence > SILENT or now < self._shrunk + LONG_AGO
 
     def room(self, now: float) -> int:
         """Return how many queries may be sent now."""
@@ -185,7 +195,7 @@ class Pace:
         kept = SLOWER
         if self._safe is None or rate == inf:
             rate = min(rate, self._per_second)
-            self._safe, kept = rate * SAFE, SLOWEST
+            self._safe, kept = rate * SAFE, AT_FIRST_LOSSES
         elif rate > self._safe * SAME:  # it had grown gently
             self._safe = rate * SAFE
             self._hold = min(LONGER * self._hold, LONGEST_HOLD)
@@ -204,6 +214,6 @@ class Pace:
         elif self.rate < self._safe:
             self.rate = min(self.rate * FASTER, self._safe)
         elif beyond > 0:
-            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
+            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), GENTLY)
         if self.rate > FASTEST:
             self.rate = inf

@@ -68,14 +68,14 @@ def test_a_few_losses_change_nothing(clock):
 
 
 @pytest.mark.parametrize("bad", [{"answered": 20, "lost": 60}, {"answered": 5, "late": 200}])
-def test_many_losses_make_the_window_small_and_limit_the_rate_to_half_the_answers(clock, bad):
+def test_many_losses_make_the_window_small_and_limit_the_rate_to_a_part_of_the_answers(clock, bad):
     pace = Pace(1000)
     for _ in range(30):
         step(pace, clock(), answered=100)
     for _ in range(3):
         step(pace, clock(), **bad)
     assert pace.window < 1000
-    assert 0.5 * 70 / STEP < pace.rate < 0.5 * 105 / STEP
+    assert 0.25 * 70 / STEP < pace.rate < 0.25 * 105 / STEP
     for _ in range(200):
         step(pace, clock(), late=50)
     assert pace.window == LEAST
@@ -112,7 +112,7 @@ def test_the_rate_grows_fast_to_what_was_safe_and_stays_there_for_a_while(clock)
         step(pace, clock(), answered=20)
     for _ in range(3):
         step(pace, clock(), answered=20, lost=30)
-    safe = pace.rate / pace_module.SLOWEST * pace_module.SAFE
+    safe = pace.rate / pace_module.AT_FIRST_LOSSES * pace_module.SAFE
     assert safe == pytest.approx(0.9 * 20 / STEP, rel=0.1)
     for _ in range(20):
         step(pace, clock(), answered=20)
