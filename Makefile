@@ -32,7 +32,7 @@ torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may 
 trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and test that (root only)
 	@$(BIN)/python tests/whole/deploy_trial.py $(ARGS)
 
-bench: $(VENV)/dev ## Measure speed and memory, compared with PostgreSQL by itself (ROWS=5000000 for a larger list)
+bench: $(VENV)/dev $(VENV)/resolvers ## Measure speed and memory, compared with PostgreSQL by itself (ROWS=5000000 for a larger list)
 	@$(BIN)/python bench/run.py --rows $(ROWS) --json bench.json $(ARGS)
 
 bench-peers: $(VENV)/peers ## Measure the same check as one job an address on RQ, Huey, Dramatiq and Celery
@@ -55,7 +55,7 @@ audit: $(VENV)/dev ## Look for known vulnerabilities in the requirements, and fo
 
 pins: $(VENV)/dev ## Pin the packages of requirements/*.in and those that they need, with hashes
 	@$(PIN) --output-file requirements.txt requirements/runtime.in
-	@for name in dev peers; do \
+	@for name in dev peers resolvers; do \
 	  $(PIN) --output-file requirements/$$name.txt requirements/$$name.in || exit 1; done
 
 format: $(VENV)/dev ## Format the code, and mend what ruff can
@@ -85,6 +85,14 @@ $(VENV)/peers: requirements/peers.txt | $(VENV)/made
 	@echo "Installing the packages of $<"
 	@$(INSTALL) requirements/peers.txt
 	@touch $@ $(VENV)/dev $(VENV)/runtime
+
+# What `bench` compares the lookups with is no part of the product's environment.
+$(VENV)/resolvers: requirements/resolvers.txt | $(VENV)/dev
+	@echo "Installing the packages of $<"
+	@rm -rf $@
+	@$(BIN)/python -m venv --without-pip $@
+	@PIP_PYTHON=$@/bin/python $(INSTALL) $< || (rm -rf $@; exit 1)
+	@touch $@
 
 $(VENV)/made:
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; say which by make PYTHON=python3.11") if sys.version_info < (3, 11) else 0'

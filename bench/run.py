@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The project's modules and the tests' harness; this folder stays first.
 sys.path[1:1] = [str(ROOT), str(ROOT / "tests")]
 
+import domains
 import fanout
 import growth
 import latency
@@ -31,7 +33,7 @@ import throughput
 from ground import Ground, Interrupts
 from report import Row, say, table
 
-ROOMS = (throughput, latency, fanout, reading, growth, scaling)
+ROOMS = (throughput, domains, latency, fanout, reading, growth, scaling)
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 
@@ -59,6 +61,9 @@ class Bench:
             }
             if chosen := wanted & {*throughput.FIGURES}:
                 self._room("throughput", lambda: throughput.measure(ground, chosen, rows, rounds))
+            for figure, measure in domains.MEASURES.items():
+                if figure in wanted:
+                    self._room(figure, partial(measure, ground, rows, rounds))
             if "small" in wanted:
                 self._room("small", lambda: latency.measure_small(ground, rounds))
             if "small-behind" in wanted:

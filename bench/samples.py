@@ -1,13 +1,13 @@
 """The lists that are uploaded: invented, the same for the same size, each address once.
 
 5 % of the rows are odd: malformed in several ways, or with a name around the address. A few are
-risky. No DNS lookups are made.
+risky.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -20,6 +20,7 @@ ROLE_EVERY = 500
 # Rows that are joined at once, so that no list of a million strings is in memory.
 PIECE = 50_000
 BOUNDARY = "a-boundary-of-the-benchmark"
+_FORM_END = f"\r\n--{BOUNDARY}--\r\n".encode()
 # The batch id of a floor's rows. The tables are empty then; the product's ids come later.
 FLOOR_BATCH = 1
 
@@ -89,8 +90,23 @@ def make(rows: int, *, copy_text: bool = False) -> Sample:
             ).encode()
         number += len(piece)
         last = piece[-1][0]
-    body += f"\r\n--{BOUNDARY}--\r\n".encode()
+    body += _FORM_END
     return Sample(rows, malformed, last, bytes(body), bytes(text))
+
+
+def at_domains(rows: int, domains: Sequence[str]) -> Sample:
+    """Return a list of well-formed addresses at all of these domains, in no order."""
+    places = [number % len(domains) for number in range(rows)]
+    random.Random(SEED).shuffle(places)
+    addresses = [
+        f"{_FIRST[n % len(_FIRST)]}.{_LAST[n % len(_LAST)]}{n}@{domains[place]}"
+        for n, place in enumerate(places, start=1)
+    ]
+    text = "".join(
+        f"{address},Somebody,{_CITIES[n % len(_CITIES)]}\n" for n, address in enumerate(addresses)
+    )
+    body = _form_head(rows) + text.encode() + _FORM_END
+    return Sample(rows, 0, addresses[-1], body, b"")
 
 
 def _form_head(rows: int) -> bytes:
