@@ -62,7 +62,7 @@ format: $(VENV)/dev ## Format the code, and mend what ruff can
 	@$(BIN)/ruff check --fix .
 	@$(BIN)/ruff format .
 
-system: $(VENV)/dev ## Install the system packages for the tests: browsers, nginx, nsd, PgBouncer, PostgreSQL 15, LibreOffice
+system: $(VENV)/dev ## Install the system packages for the tests: browsers, nginx, nsd, unbound, PgBouncer, PostgreSQL 15, LibreOffice
 	@$(BIN)/python tests/packages.py
 
 clean: ## Remove the virtual environment and caches (not var/, which holds the data)

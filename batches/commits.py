@@ -97,33 +97,34 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
     counts by reason of what is cut off.
     """
     rest = claim.last_id - last_id
-    # Of emails that were requeued in part, nothing says which part the chunk's reasons belong to.
+    # Emails that were requeued in part stay together: only that is counted by reason then.
     mixed = len(claim.ids) - findings.count != rest
     reasons = _REASONS_OF_REST if mixed else "'{}'"
-    if findings.later:
-        size, condition = rest, "true"
-    else:
-        size, condition = max(-(-rest // _PARTS), findings.count), _NONE_FREE
-        if mixed or rest <= size:
-            return Counter()
+    size = rest if mixed else max(-(-rest // _PARTS), findings.count)
+    if not findings.later and size >= rest:
+        return Counter()
     rows = pool.execute_sql(
         "WITH cut AS ("
         "  UPDATE chunk SET last_id = %(last)s"
-        f"  WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s AND {condition}"
+        "  WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s"
+        f"  AND (%(parted)s OR {_NONE_FREE})"
         # The parts inherit the count of lost turns, because one of them has the email that is to
         # blame. `attempts` includes the present turn.
-        "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at"
+        "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at,"
+        f"    CASE WHEN {_NONE_FREE} THEN %(size)s ELSE %(rest)s END AS size"
         ") INSERT INTO chunk"
         "  (batch_id, first_id, last_id, reasons, redone, due_at, rounds, put_off_at)"
-        " SELECT %(batch_id)s, first, least(first + %(size)s - 1, %(end)s),"
+        " SELECT %(batch_id)s, first, least(first + size - 1, %(end)s),"
         f"  {reasons}, redone, due_at, rounds, put_off_at"
-        " FROM cut, generate_series(%(last)s + 1, %(end)s, %(size)s) AS first RETURNING reasons",
+        " FROM cut, generate_series(%(last)s + 1, %(end)s, size) AS first RETURNING reasons",
         {
             "batch_id": claim.batch_id,
             "chunk": claim.first_id,
             "last": last_id,
             "end": claim.last_id,
+            "parted": bool(findings.later),
             "size": size,
+            "rest": rest,
         },
     ).fetchall()
     return sum((Counter(counts) for (counts,) in rows), Counter())

@@ -45,7 +45,7 @@ _LATER = {
     "dns_timeout": later("dns_timeout", 5, 10, 60),
     "dns_error": later("dns_error", 5, 10, 60),
     "late": later("dns_timeout", 2, 5, 15, 30),
-    "dns_paused": later("dns_paused", 30),
+    "dns_paused": later("dns_paused", 5, 15, 30, 60),
 }
 # The most domains whose outcomes are cached.
 _MAX_KNOWN = 1 << 15

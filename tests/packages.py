@@ -19,6 +19,7 @@ PROGRAMS = {
     "soffice": "libreoffice-calc-nogui",
     "systemd-analyze": "systemd",
     "/usr/sbin/nsd": "nsd",
+    "/usr/sbin/unbound": "unbound",
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
 }

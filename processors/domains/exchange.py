@@ -36,7 +36,7 @@ LOSSY, SILENT, FEW, LONG = 0.02, 0.9, 20, 20.0
 OUTAGE_SECONDS = 3.0
 # An answer comes in good time if it takes no longer than so many times a nameserver's patience, and
 # so many seconds at least.
-PATIENCES, GOOD_SECONDS = 2.0, 0.4
+PATIENCES, GOOD_SECONDS = 1.5, 0.2
 # Answers read from a socket before other work.
 BURST = 64
 # Threads that ask by TCP.
@@ -201,7 +201,7 @@ class Exchange:
                 query.began = 0.0
                 self._again.append(query)
         nameserver.fresh.clear()
-        nameserver.pace.begin()
+        nameserver.pace.begin(now)
         if now >= nameserver.probe_at:
             nameserver.probe_at = now + PROBE_SECONDS
             nameserver.probe()
@@ -290,14 +290,13 @@ class Exchange:
         if query.at is not None:
             query.at.pace.flying -= 1
             query.at = None
-        number = message[:2]
         # The tries before the one that is answered were lost; an answer to a later one may come.
-        lost, sent = next(
-            (at, sent) for at, (_, each, sent) in enumerate(query.places) if each == number
-        )
-        pace.answered(now - sent, first=query.tries == 1)
-        pace.lost(lost)
-        nameserver.counts.lost += lost
+        for _, number, sent in query.places:
+            if number == message[:2]:
+                pace.answered(now - sent, first=query.tries == 1)
+                break
+            pace.lost(sent)
+            nameserver.counts.lost += 1
         if result == wire.ERROR and query.errors < ERRORS:
             self._forget(query)
             pause = ERROR_SECONDS[query.errors]
@@ -305,7 +304,7 @@ class Exchange:
             query.tries = 0
             heapq.heappush(self._later, (now + pause, next(self._order), query))
         elif result == wire.TRUNCATED:
-            pace.lost(1)
+            pace.lost(now)
             self._forget(query)
             self._tcp.submit(self._by_tcp, query, nameserver)
         else:

@@ -29,7 +29,7 @@ MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
 # that: whoever wants it is told that it is unknown, and finds the new answer the next time.
 ASK_AGAIN_SECONDS = 4.0
 # The most seconds for which a thread waits for its domains, and those between two looks.
-MOST_SECONDS, LOOK_SECONDS = 5.0, 0.05
+MOST_SECONDS, LOOK_SECONDS = 5.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000
 # The most domains, and the most mail servers, in the cache.
@@ -43,7 +43,9 @@ _UNKNOWN = RESULTS[4:]
 # What is said of a domain that is still asked for, and of one while there is no nameserver.
 LATE, PAUSED = "late", "dns_paused"
 # Domains that are best looked up by one call: at first and at least, at most; the seconds for it.
-LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 2_000, 0.5
+LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 5_000, 0.5
+# The most seconds of a probe, if its first answers are late.
+PROBE_SECONDS = 3.0
 # On the public DNS, at least one of these domains can receive mail.
 SURELY = ("gmail.com", "outlook.com")
 
@@ -197,7 +199,13 @@ class Lookups:
     def probe(self) -> str:
         """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""
         invented = f"{secrets.token_hex(8)}.invalid"
+        deadline = time.monotonic() + PROBE_SECONDS
         found = self.find([invented, *SURELY])
+        while time.monotonic() < deadline and any(
+            each in (LATE, PAUSED) for each, _ in found.values()
+        ):
+            time.sleep(LOOK_SECONDS)
+            found = self.find([invented, *SURELY])
         reason, _ = found[invented]
         if reason in (None, "null_mx", "no_mail_server"):
             return "the resolver invents answers for names that cannot exist"

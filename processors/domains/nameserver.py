@@ -151,10 +151,13 @@ class Nameserver:
         self.away_since = None
 
     def late(self, query: Query, now: float) -> None:
-        """Note that an answer is late; after many, the nameserver is away."""
+        """Note that an answer is late; after many, the nameserver is away.
+
+        A question that was asked before may well be one to which nobody has an answer.
+        """
         self.pace.late(first=query.tries == 1)
         self.counts.late += 1
-        self._unheard += 1
+        self._unheard += query.tries == 1
         if self._unheard >= UNHEARD and now - self._heard >= SILENT_SECONDS:
             self.lose(now)
 

@@ -26,15 +26,20 @@ INTERVAL = 0.1
 NORMAL, TOO_MANY = 0.05, 0.1
 # The shares of late answers from which on nothing grows, and from which on late means lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
-# The growth of the window; that of the rate before the first losses, up to a rate that is safe, and
-# (what is beyond 1) above it; and the seconds in which that last growth doubles.
-WIDER, FIRST_FASTER, FASTER, SLOWLY, DOUBLING = 1.5, 2.0, 1.2, 0.002, 2.0
-# The shares of the rate with losses: the one that is safe, and the one to which the rate shrinks,
-# if it had grown gently and otherwise.
+# The growth of window and rate before the first losses; then that of the window, and that of the
+# rate up to one that is safe, and (what is beyond 1) above it, which doubles in so many seconds.
+FIRST_GROWTH, WIDER, FASTER, SLOWLY, DOUBLING = 2.0, 1.5, 1.2, 0.002, 2.0
+# The shares of the rate with losses: the one that is safe then, and the one to which the rate
+# shrinks for a moment, if it had grown gently and otherwise.
 SAFE, SLOWER, SLOWEST = 0.9, 0.7, 0.5
+# A safe rate stays so if losses come once, because a busy machine has some now and then, and not if
+# they come again in so many seconds. It counts as the same rate up to this multiple.
+SOON, SAME = 10.0, 1.001
 # Seconds for which the rate stays safe before it grows further, at first and at most, and how many
 # times longer that is each time after the rate has grown too far.
 HOLD, LONGEST_HOLD, LONGER = 5.0, 80.0, 4.0
+# The share of what was noted that still counts at the next change.
+KEEP = 0.7
 # Seconds without an answer after which a query counts as late: at least, at most, and at first; and
 # how much more than the average it is at least.
 SOONEST, LATEST, AT_FIRST, SLACK = 0.15, 1.0, 0.5, 0.1
@@ -61,22 +66,23 @@ class Pace:
         self.rate = START  # queries a second
         # The rates of late, each from a time on.
         self._rates = deque([(0.0, START)], RATES)
-        # The rate that is safe; None before the first losses. The last growth, and the last time
-        # that the rate shrank.
+        # The rate that is safe; None before the first losses. The last time that the rate shrank.
         self._safe: float | None = None
-        self._growth, self._shrunk = FIRST_FASTER, 0.0
+        self._shrunk = 0.0
         self._hold = HOLD
         self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
         self._adapted = 0.0
-        self.begin()
+        self.begin(0.0)
 
-    def begin(self) -> None:
+    def begin(self, now: float) -> None:
         """Begin with a small window, and with nothing under way."""
+        self._since = now  # queries that were sent before have no weight any more
         self.window = float(min(FIRST, self._most))
         self.flying = 0
         self._tokens, self._filled = 1.0, 0.0
-        self._answered = self._first_answered = self._late = self._lost = 0
-        self._was_full = False
+        self._answered = self._first_answered = self._late = self._lost = 0.0
+        self._new = 0
+        self._was_full = self._noted = False
         if self._safe is None:
             self.rate = START
 
@@ -112,6 +118,8 @@ class Pace:
 
         first: whether it is to a question that was asked once.
         """
+        self._noted = True
+        self._new += 1
         self._answered += 1
         self._first_answered += first
         if not self.seconds:
@@ -126,11 +134,12 @@ class Pace:
         be one to which nobody has an answer.
         """
         self.flying -= 1
+        self._noted = True
         self._late += first
 
-    def lost(self, queries: int) -> None:
-        """Note that earlier queries were lost, because a later one was answered."""
-        self._lost += queries
+    def lost(self, sent: float) -> None:
+        """Note that a query, sent at this time, was lost, because a later one was answered."""
+        self._lost += sent >= self._since
 
     def adapt(self, now: float) -> None:
         """Change window and rate if it is time to, by what was noted since the last change."""
@@ -141,50 +150,58 @@ class Pace:
         if self.seconds:
             patience = self.seconds + max(4 * self._spread, SLACK)
             self.patience = min(max(patience, SOONEST), LATEST)
-        first = self._first_answered + self._late
-        if first or self._answered:
-            passed = min(passed, 1.0)
-            self._busy = min(self._busy + passed, 1.0)
-            self._per_second += (self._answered / passed - self._per_second) * passed / self._busy
-            late = self._late / first if first else 0.0
-            if first:
-                self.silence += (late - self.silence) / 4
-            share = self._lost / max(self._answered + self._lost, 1)
-            self.loss += (share - self.loss) / 8
-            share = max(share, late if late > MOST_LATE else 0.0)
-            if share > TOO_MANY and self._lost + self._late > 2:
-                self._shrink(share, now)
-            elif self._was_full and share <= NORMAL and late <= MANY_LATE:
-                self._grow(now)
+        if self._noted:
+            self._judge(now, min(passed, 1.0))
         self._rates.append((now, self.rate))
-        self._answered = self._first_answered = self._late = self._lost = 0
-        self._was_full = False
+        self._was_full = self._noted = False
+
+    def _judge(self, now: float, passed: float) -> None:
+        """Change window and rate by what was noted in the `passed` seconds and not long before."""
+        self._busy = min(self._busy + passed, 1.0)
+        self._per_second += (self._new / passed - self._per_second) * passed / self._busy
+        late = self._late / max(self._first_answered + self._late, 1.0)
+        share = self._lost / max(self._answered + self._lost, 1.0)
+        self.silence += (late - self.silence) / 4
+        self.loss += (share - self.loss) / 8
+        share = max(share, late if late > MOST_LATE else 0.0)
+        if share > TOO_MANY and self._lost + self._late > 2:
+            self._shrink(share, now)
+        elif self._was_full and share <= NORMAL and late <= MANY_LATE:
+            self._grow(now)
+        # What is lost or late was sent among what has been answered meanwhile.
+        self._answered *= KEEP
+        self._first_answered *= KEEP
+        self._late *= KEEP
+        self._lost *= KEEP
+        self._new = 0
 
     def _shrink(self, share: float, now: float) -> None:
         self.window = max(self.window * (1 - share / 2), LEAST)
         if not self._per_second or now < self._shrunk + PAUSE:
             return
         rate = next(rate for then, rate in reversed(self._rates) if then <= now - self.patience)
-        gently = self._growth < FASTER
-        if self._safe is None:
+        kept = SLOWER
+        if self._safe is None or rate == inf:
             rate = min(rate, self._per_second)
-        elif gently:
+            self._safe, kept = rate * SAFE, SLOWEST
+        elif rate > self._safe * SAME:  # it had grown gently
+            self._safe = rate * SAFE
             self._hold = min(LONGER * self._hold, LONGEST_HOLD)
-        self._safe = rate * SAFE
-        self.rate = max(rate * (SLOWER if gently else SLOWEST), LEAST_RATE)
-        self._shrunk, self._growth = now, FASTER
+        elif now < self._shrunk + SOON:  # it wasn't safe
+            self._safe, kept = rate * SAFE, SLOWEST
+        self._answered = self._first_answered = self._late = self._lost = 0.0
+        self.rate = max(rate * kept, LEAST_RATE)
+        self._since = self._shrunk = now
 
     def _grow(self, now: float) -> None:
-        self.window = min(self.window * WIDER, self._most)
+        wider = FIRST_GROWTH if self._safe is None else WIDER
+        self.window = min(self.window * wider, self._most)
         beyond = now - self._shrunk - self._hold
         if self._safe is None:
-            self._growth = FIRST_FASTER
+            self.rate *= FIRST_GROWTH
         elif self.rate < self._safe:
-            self._growth = min(FASTER, self._safe / self.rate)
-        elif beyond < 0:
-            return
-        else:
-            self._growth = min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
-        self.rate *= self._growth
+            self.rate = min(self.rate * FASTER, self._safe)
+        elif beyond > 0:
+            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), FASTER)
         if self.rate > FASTEST:
             self.rate = inf

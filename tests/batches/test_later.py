@@ -106,10 +106,19 @@ def test_those_that_have_waited_come_first(database):
 
 def test_the_rest_of_a_chunk_does_not_wait_with_them(batch_id):
     take_turn(batch_id, 4, i2=failed("odd"), i3=HOUR)
-    assert chunks() == [(1, 4, 0, {"odd": 1}, 1), (5, 10, 0, {}, 0)]
+    # Nobody else has anything to begin on, so it is shared, too.
+    assert chunks() == [(1, 4, 0, {"odd": 1}, 1), (5, 8, 0, {}, 0), (9, 10, 0, {}, 0)]
     claim, after = take_turn(batch_id)
-    assert claim.ids == [5, 6, 7, 8, 9, 10]
-    assert (after.processed, after.waiting) == (9, 1)
+    assert claim.ids == [5, 6, 7, 8]
+    assert (after.processed, after.waiting) == (7, 1)
+    assert_books_balance()
+
+
+def test_the_rest_of_a_chunk_stays_whole_while_there_are_others(database):
+    number = store(*(f"{n}@x.de" for n in range(20)), chunk_size=10).batch_id
+    start(number)
+    take_turn(number, 4, i3=HOUR)
+    assert chunks() == [(1, 4, 0, {}, 1), (5, 10, 0, {}, 0), (11, 20, 0, {}, 0)]
     assert_books_balance()
 
 
@@ -137,7 +146,7 @@ def test_those_not_reached_in_their_round_keep_it(batch_id):
     make_due()
     claim, after = take_turn(batch_id, 4, i3=HOUR)
     assert (claim.rounds, after.waiting, after.processed) == (1, 7, 3)
-    assert chunks() == [(1, 4, 0, {}, 2), (5, 10, 0, {}, 1)]
+    assert chunks() == [(1, 4, 0, {}, 2), (5, 8, 0, {}, 1), (9, 10, 0, {}, 1)]
     claim, after = take_turn(batch_id, 2)
     assert (claim.rounds, claim.ids[:2], after.waiting) == (1, [5, 6], 5)
     assert_books_balance()

@@ -17,8 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.servers import LOCALHOST
-
+LOCALHOST = "127.0.0.1"
 # Names whose first label begins so have no answer.
 DEAD = b"dead"
 
@@ -42,7 +41,7 @@ class Far:
 def start(url: str, *, seconds: float = 0.0, loss: float = 0.0) -> Iterator[Far]:
     """Put the nameserver at `url` (host:port) so many seconds away; the share `loss` gets lost."""
     command = [sys.executable, __file__, url, str(seconds), str(loss)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
             yield Far(f"{LOCALHOST}:{process.stdout.readline().strip()}", process)
@@ -67,7 +66,8 @@ class _Between:
         self._poll.register(self._here, select.EPOLLIN)
         signal.signal(signal.SIGUSR1, lambda *_: self._set(False))
         signal.signal(signal.SIGUSR2, lambda *_: self._set(True))
-        print(self._here.getsockname()[1], flush=True)
+        sys.stdout.write(f"{self._here.getsockname()[1]}\n")
+        sys.stdout.flush()
 
     def _set(self, answers: bool) -> None:
         self._answers = answers

@@ -114,7 +114,7 @@ class Server(Running):
         assert self.alive, self.output
         try:
             return bool(ready())
-        except (psycopg2.OperationalError, redis.RedisError):
+        except (psycopg2.OperationalError, redis.RedisError, OSError):
             return False
 
     def __enter__(self) -> Self:

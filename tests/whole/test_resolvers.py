@@ -1,0 +1,139 @@
+"""A worker asks resolvers of several kinds as fast as they let it, and no good address is unknown.
+
+What limits the rate is the resolver, never this machine: it answers so many questions a second, or
+each takes its time and few may be under way.
+"""
+
+import time
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from harness import far_nameserver, nsd, unbound
+from harness.batches import store
+from harness.books import assert_books_balance, snapshot
+from harness.polling import eventually
+
+# Domains of ten kinds, each kind with a mail server of its own.
+ZONE = "".join(f"*.z{number} MX 10 mx{number}\nmx{number} A 192.0.2.1\n" for number in range(10))
+LIMIT = 200  # answers a second
+UNKNOWN = ("dns_timeout", "dns_error", "dns_paused")
+
+
+def good(count):
+    return [f"a@d{number}.z{number % 10}.example.net" for number in range(count)]
+
+
+@pytest.fixture
+def check(processes, client):
+    """Start a worker that asks nameservers, and return a function that checks a list."""
+
+    def start(*nameservers, **changes):
+        changes = {f"check__{key}": value for key, value in changes.items()}
+        worker = processes(
+            "worker.py", check__dns="on", check__nameservers=" ".join(nameservers), **changes
+        )
+        worker.await_line("worker started")
+        return Checked
+
+    return start
+
+
+class Checked:
+    """A list of addresses that workers check."""
+
+    def __init__(self, addresses):
+        self.batch_id = store(*addresses, chunk_size=2000).batch_id
+        self.began = time.monotonic()
+
+    def seconds_to(self, number, within=110.0):
+        """Wait until so many emails have an outcome; return the seconds since the beginning."""
+        eventually(lambda: snapshot(self.batch_id).processed >= number, within)
+        return time.monotonic() - self.began
+
+    def is_all_ok(self, within=110.0):
+        """Wait for the end; return whether all are ok."""
+        eventually(lambda: snapshot(self.batch_id).status == "completed", within)
+        assert_books_balance()
+        return snapshot(self.batch_id).reasons == {}
+
+
+# What nsd does with the answers above its limit: it drops all, truncates all, or half of them.
+@pytest.mark.parametrize("slip", [0, 1, 2])
+def test_one_that_answers_each_client_so_many_questions_a_second(check, slip):
+    # All of one kind, because nsd counts the answers of each kind by themselves.
+    addresses = [f"a@d{number}.z1.example.net" for number in range(6_000)]
+    limits = {"rrl_ratelimit": LIMIT, "rrl_whitelist_ratelimit": LIMIT, "rrl_slip": slip}
+    with nsd.start(ZONE, **limits) as nameserver:
+        checked = check(nameserver.url)(addresses)
+        # At first it is not known what it lets through.
+        before = checked.seconds_to(2_000)
+        seconds = checked.seconds_to(6_000) - before
+        assert 4_000 / seconds > 0.85 * LIMIT
+        assert checked.is_all_ok()
+
+
+@pytest.mark.parametrize(("latency", "loss"), [(0.05, 0.0), (0.2, 0.02)])
+def test_one_that_is_far_away_and_loses_some(check, latency, loss):
+    under_way = 40 if latency < 0.1 else 160
+    with (
+        nsd.start(ZONE) as near,
+        far_nameserver.start(near.url, seconds=latency, loss=loss) as nameserver,
+    ):
+        checked = check(nameserver.url, concurrency=under_way)(good(12_000))
+        before = checked.seconds_to(2_000)
+        seconds = checked.seconds_to(10_000) - before
+        assert 8_000 / seconds > 0.85 * (1 - loss) * under_way / latency
+        assert checked.is_all_ok()
+
+
+def test_one_that_dies_for_ten_seconds(check):
+    with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.02) as nameserver:
+        checked = check(nameserver.url, concurrency=40)(good(10_000))
+        checked.seconds_to(1_000)
+        nameserver.stop_answering()
+        time.sleep(10)
+        nameserver.answer_again()
+        assert checked.is_all_ok()
+
+
+def test_one_of_several_that_dies_for_good(check):
+    with ExitStack() as started:
+        nears = [started.enter_context(nsd.start(ZONE)) for _ in range(2)]
+        fars = [
+            started.enter_context(far_nameserver.start(near.url, seconds=0.02)) for near in nears
+        ]
+        checked = check(*(far.url for far in fars), concurrency=40)(good(10_000))
+        checked.seconds_to(1_000)
+        fars[0].stop_answering()
+        assert checked.is_all_ok(60)
+
+
+def test_a_thousand_domains_without_an_answer_hold_up_nobody(check):
+    dead = [f"a@dead{number}.z1.example.net" for number in range(1_000)]
+    among = good(20_000)
+    for place, address in enumerate(dead):
+        among.insert(21 * place, address)
+    with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.05) as nameserver:
+        start = check(nameserver.url, concurrency=100)
+        without = start([address.replace("d", "e", 1) for address in good(20_000)])
+        seconds = without.seconds_to(20_000)
+        assert without.is_all_ok()
+        assert start(among).seconds_to(20_000) < seconds / 0.8
+
+
+@contextmanager
+def recursive():
+    """Unbound before an nsd, and before nameservers that nobody runs for `gone.example`."""
+    with nsd.start(ZONE) as nameserver, unbound.start({"example.net": nameserver.url}) as resolver:
+        yield resolver
+
+
+def test_a_domain_whose_own_nameservers_are_dead_is_unknown_and_no_other(check):
+    with recursive() as resolver:
+        addresses = [*good(3_000), *(f"a@d{number}.gone.example" for number in range(10))]
+        checked = check(resolver.url)(addresses)
+        eventually(lambda: snapshot(checked.batch_id).status == "completed", 115)
+        reasons = snapshot(checked.batch_id).reasons
+        assert sum(reasons.values()) == 10
+        assert set(reasons) <= set(UNKNOWN)
