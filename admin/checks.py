@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import redis
 
@@ -34,6 +34,9 @@ from servers.confinement import BundledServerError
 from web.access.sign_in import Access, is_loopback
 from web.access.users import Users
 
+if TYPE_CHECKING:
+    from processors.domains.lookups import Lookups
+
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 # The oldest PostgreSQL with pg_current_xact_id() and xid8.
 OLDEST_POSTGRES = 13
@@ -43,6 +46,9 @@ OLDEST_REDIS = (6, 0, 6)
 CLOCK_SECONDS = 2.0
 # Seconds that a server's answer may take.
 SLOW_SECONDS = 0.05
+# Answers of the DNS a second, below which a large list takes hours; the share of its queries that
+# may have no answer in time.
+FEW_ANSWERS, MANY_LATE = 500, 0.1
 # Times that a server's answer is measured.
 MEASUREMENTS = 5
 
@@ -177,21 +183,62 @@ def _dns(settings: Settings) -> Diagnostic:
     from processors.domains.lookups import Lookups, LookupsError
 
     check = settings.check
-    begun = time.monotonic()
     try:
         lookups = Lookups(list(check.nameservers), check.timeout_seconds, check.concurrency)
-        wrong = lookups.probe()
-        lookups.close()
     except LookupsError as error:
-        wrong, asked = str(error), "none"
+        return _unfit(settings, str(error), "none")
+    try:
+        if wrong := lookups.probe():
+            return _unfit(settings, wrong, lookups.nameservers)
+        return _speed_of_dns(lookups)
+    finally:
+        lookups.close()
+
+
+def _unfit(settings: Settings, wrong: str, nameservers: str) -> Diagnostic:
+    advice = "Name other nameservers by [check] nameservers, or set dns = off."
+    level = PROBLEM if settings.check.dns == "on" else WARNING
+    text = f"{wrong}; nameservers: {nameservers.replace(',', ', ')}."
+    return Diagnostic(level, "DNS", text, advice)
+
+
+def _speed_of_dns(lookups: Lookups) -> Diagnostic:
+    """Measure nameservers that have just answered sensibly."""
+    from processors.domains import trial
+    from processors.domains.lookups import SURELY
+
+    found = lookups.find(SURELY)
+    speed = trial.measure(lookups.exchange, [name for name in SURELY if found[name][0] is None])
+    answers = {
+        str(each): sum(each.counts.answers.values()) for each in lookups.exchange.nameservers
+    }
+    text = ", ".join(name for name, number in answers.items() if number)
+    if speed is None:
+        text += " answers sensibly, but not when it is asked often"
     else:
-        asked = lookups.nameservers.replace(",", ", ")
-    if wrong:
-        advice = "Name other nameservers by [check] nameservers, or set dns = off."
-        level = PROBLEM if check.dns == "on" else WARNING
-        return Diagnostic(level, "DNS", f"{wrong}; nameservers: {asked}.", advice)
-    seconds = time.monotonic() - begun
-    return Diagnostic(OK, "DNS", f"{asked} answers sensibly, in {seconds * 1000:.0f} ms.")
+        text += (
+            f" answers in {_about(speed.seconds * 1000)} ms (median), and gives at least"
+            f" {_about(speed.a_second)} answers a second from its cache"
+        )
+        if speed.late > MANY_LATE:
+            text += f"; {speed.late:.0%} of the queries had no answer in time"
+    silent = [name for name, number in answers.items() if not number]
+    if silent:
+        text += f"; {', '.join(silent)} doesn't answer"
+    bad = speed is None or speed.a_second < FEW_ANSWERS or speed.late > MANY_LATE
+    advice = (
+        "Run a caching resolver on this machine, such as unbound, and name it by [check]"
+        " nameservers."
+        if bad
+        else "Name only nameservers that answer."
+    )
+    return _judged(bad or bool(silent), "DNS", f"{text}.", advice)
+
+
+def _about(number: float) -> str:
+    """Return a number with two significant digits."""
+    rounded = float(f"{number:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
 
 
 def _postgres(settings: Settings) -> Iterator[Diagnostic]:

@@ -28,7 +28,7 @@ from processors.disposable import ListError, is_disposable, read_list
 from processors.mailboxes import is_role
 from processors.reasons import CATALOGUE
 from processors.syntax import of_domain, parts, split_lines
-from runtime import logs
+from runtime import logs, metrics
 
 if TYPE_CHECKING:
     from processors.domains.lookups import Lookups
@@ -235,6 +235,7 @@ def _lookups(options: Mapping[str, Any]) -> Lookups | str:
         logger.info("dns lookups are off", why=why)
         return why
     # Imported only when needed, because that takes a while.
+    from processors.domains import counts
     from processors.domains.lookups import Lookups, LookupsError
 
     try:
@@ -251,6 +252,7 @@ def _lookups(options: Mapping[str, Any]) -> Lookups | str:
         lookups.close()
         logger.warning("dns lookups are off", nameservers=lookups.nameservers, why=wrong)
         return wrong
+    metrics.DNS.read = lambda: counts.read(lookups.exchange)
     state = {"nameservers": lookups.nameservers, "concurrency": lookups.concurrency}
     if wrong:
         logger.warning("dns lookups are on, although the resolver looks unfit", **state, why=wrong)

@@ -8,20 +8,21 @@ Metrics are lost with their process; the truth is in PostgreSQL.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 MEDIA_TYPE = CONTENT_TYPE_LATEST
 # The most samples of one process, and bytes of a name or label; a real process has far fewer.
 MAX_SAMPLES = 1000
 MAX_LABEL = 100
 
-_LABELS = {"method", "route", "status", "verdict", "reason", "state", "le"}
+_LABELS = {"method", "route", "status", "verdict", "reason", "state", "le", "nameserver", "answer"}
 
 # A sample: name, labels, value.
 Sample = tuple[str, dict[str, str], float]
@@ -48,6 +49,12 @@ EMAILS = Counter(
     ["verdict", "reason"],
     registry=REGISTRY,
 )
+PUT_OFF = Counter(
+    "email_batch_put_off_emails",
+    "Emails put off to a further round, by what is not known of them; once for each round.",
+    ["reason"],
+    registry=REGISTRY,
+)
 UPLOADED = Counter("email_batch_uploaded_emails", "Emails of stored uploads.", registry=REGISTRY)
 REPEATED_TURNS = Counter(
     "email_batch_repeated_turns",
@@ -60,6 +67,79 @@ STREAMS = Gauge("email_batch_streams", "Open event streams and downloads.", regi
 DATABASE_CONNECTIONS = Gauge(
     "email_batch_database_connections", "Connections to PostgreSQL.", ["state"], registry=REGISTRY
 )
+
+
+class CountedElsewhere(Collector):
+    """Metrics of what happens so often that a call for each time would take too long.
+
+    Others count it as plain numbers, and `read` returns these when somebody wants the metrics: name
+    without prefix, label values, value. No two may have the same name and labels.
+    """
+
+    def __init__(self, *families: tuple[type[Metric], str, str, list[str]]) -> None:
+        """`families` are the class, name without prefix, explanation and labels of each metric."""
+        self._families = families
+        self.read: Callable[[], Iterable[tuple[str, tuple[str, ...], float]]] = tuple
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield the metrics, each without a sample if nobody counts it."""
+        families: dict[str, Any] = {
+            name: kind(f"email_batch_{name}", about, labels=labels)  # type: ignore[call-arg]
+            for kind, name, about, labels in self._families
+        }
+        for name, labels, value in self.read():
+            families[name].add_metric(labels, value)
+        yield from families.values()
+
+
+# Set by the check, and about its nameservers only, so that there are few.
+DNS = CountedElsewhere(
+    (
+        CounterMetricFamily,
+        "dns_queries",
+        "Queries sent to a nameserver by UDP.",
+        ["nameserver"],
+    ),
+    (
+        CounterMetricFamily,
+        "dns_answers",
+        "Answers of a nameserver by UDP, by what they say.",
+        ["nameserver", "answer"],
+    ),
+    (
+        CounterMetricFamily,
+        "dns_unusual_answers",
+        "Answers among them that only the slow package could read.",
+        ["nameserver"],
+    ),
+    (
+        CounterMetricFamily,
+        "dns_late_queries",
+        "Queries that had no answer in time, so that they were asked again.",
+        ["nameserver"],
+    ),
+    (
+        CounterMetricFamily,
+        "dns_lost_queries",
+        "Queries that were lost: a later one with the same question was answered.",
+        ["nameserver"],
+    ),
+    (
+        GaugeMetricFamily,
+        "dns_queries_under_way",
+        "Queries whose answer is not late yet.",
+        ["nameserver"],
+    ),
+    (GaugeMetricFamily, "dns_window", "The most queries under way just now.", ["nameserver"]),
+    (
+        GaugeMetricFamily,
+        "dns_rate",
+        "The most queries a second just now; 50,000 if there is no limit.",
+        ["nameserver"],
+    ),
+    (GaugeMetricFamily, "dns_open_questions", "Questions without an answer yet.", []),
+)
+REGISTRY.register(DNS)
 
 
 def samples() -> list[Sample]:

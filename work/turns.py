@@ -303,10 +303,12 @@ class Turns(threading.Thread):
 
 
 def count_turn(findings: Findings, seconds: float) -> None:
-    """Count a turn, its seconds and its emails for /metrics."""
+    """Count a turn, its seconds and its emails for /metrics, also those that were put off."""
     metrics.TURNS.observe(seconds)
     found = Counter(findings.outcomes)
     metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others))
+    for why, number in Counter(each.reason for each in findings.later).items():
+        metrics.PUT_OFF.labels(why).inc(number)
     for (status, reason), number in found.items():
         known = reason if reason in CATALOGUE else "own"
         metrics.EMAILS.labels(verdict(status, reason), known).inc(number)

@@ -280,9 +280,12 @@ class Exchange:
         if result == wire.UNUSUAL:
             answer = unusual.judge(message, query.name, query.kind)
             result = answer.result
+            nameserver.counts.unusual += 1
             if result == wire.MALFORMED:
+                nameserver.counts.answers[result] += 1
                 query.errors += 1  # perhaps a forgery: the true answer may still come
                 return
+        nameserver.counts.answers[result] += 1
         pace = nameserver.pace
         if query.at is not None:
             query.at.pace.flying -= 1
@@ -293,6 +296,7 @@ class Exchange:
                 pace.answered(now - sent, first=query.tries == 1)
                 break
             pace.lost(sent)
+            nameserver.counts.lost += 1
         if result == wire.ERROR and query.errors < ERRORS:
             self._forget(query)
             pause = ERROR_SECONDS[query.errors]

@@ -47,7 +47,7 @@ LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 5_000, 0.5
 # The most seconds of a probe, if its first answers are late.
 PROBE_SECONDS = 3.0
 # On the public DNS, at least one of these domains can receive mail.
-_SURELY = ("gmail.com", "outlook.com")
+SURELY = ("gmail.com", "outlook.com")
 
 logger = logs.Logger("check")
 
@@ -200,19 +200,20 @@ class Lookups:
         """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""
         invented = f"{secrets.token_hex(8)}.invalid"
         deadline = time.monotonic() + PROBE_SECONDS
-        found = self.find([invented, *_SURELY])
+        found = self.find([invented, *SURELY])
         while time.monotonic() < deadline and any(
             each in (LATE, PAUSED) for each, _ in found.values()
         ):
             time.sleep(LOOK_SECONDS)
-            found = self.find([invented, *_SURELY])
+            found = self.find([invented, *SURELY])
         reason, _ = found[invented]
         if reason in (None, "null_mx", "no_mail_server"):
             return "the resolver invents answers for names that cannot exist"
         if reason != "no_such_domain":
-            return f"the resolver doesn't answer ({reason})"
-        if not any(found[domain][0] is None for domain in _SURELY):
-            return f"the resolver knows none of {', '.join(_SURELY)}"
+            how = "sensibly" if reason == "dns_error" else "in time"
+            return f"the resolver doesn't answer {how}"
+        if not any(found[domain][0] is None for domain in SURELY):
+            return f"the resolver knows none of {', '.join(SURELY)}"
         return ""
 
     def close(self) -> None:

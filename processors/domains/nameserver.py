@@ -54,6 +54,22 @@ class Query:
     places: list[tuple[dict[bytes, Query], bytes, float]] = field(default_factory=list)
 
 
+@dataclass(slots=True)
+class Counts:
+    """What a nameserver did so far. Any thread may read it.
+
+    `queries` were sent, and `answers` came, by what they were (see wire.py).
+    `late` counts the queries without an answer in time, and `lost` those that are known to be lost.
+    `unusual` counts the answers that the slow package read.
+    """
+
+    queries: int = 0
+    late: int = 0
+    lost: int = 0
+    unusual: int = 0
+    answers: dict[str, int] = field(default_factory=lambda: dict.fromkeys(wire.RESULTS, 0))
+
+
 class Nameserver:
     """A nameserver at an address and a port. Only one thread may use it."""
 
@@ -61,6 +77,7 @@ class Nameserver:
         """`most` is the largest number of queries under way. Raises OSError."""
         self.address, self.port = address, port
         self.pace = Pace(most)
+        self.counts = Counts()
         # The queries in the window, in the order in which they were sent; some are answered.
         self.fresh: deque[tuple[Query, float]] = deque()
         self.away_since: float | None = None
@@ -119,6 +136,7 @@ class Nameserver:
         flying[number] = query
         self.fresh.append((query, now))
         self.pace.sent()
+        self.counts.queries += 1
 
     def probe(self) -> None:
         """Ask for something that every nameserver answers somehow; see heard()."""
@@ -142,6 +160,7 @@ class Nameserver:
         A question that was asked before may well be one to which nobody has an answer.
         """
         self.pace.late(first=query.tries == 1)
+        self.counts.late += 1
         self._unheard += query.tries == 1
         if self._unheard >= UNHEARD and self.is_silent(now):
             self.lose(now)

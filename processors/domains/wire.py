@@ -31,6 +31,8 @@ ERROR = "error"  # the nameserver has no sensible answer
 TRUNCATED = "truncated"  # to be asked for by TCP
 MALFORMED = "malformed"  # no answer to this question; perhaps a forgery, before the true one
 UNUSUAL = "unusual"  # to be read by the package
+# What it is in the end, after the package has read it if need be.
+RESULTS = (FOUND, NO_DATA, NO_DOMAIN, ERROR, TRUNCATED, MALFORMED)
 
 
 class Answer(NamedTuple):

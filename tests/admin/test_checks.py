@@ -2,21 +2,24 @@
 
 import fcntl
 import json
+import re
 import sys
 
 import pytest
 
 from admin import checks
 from admin.checks import OK, PROBLEM, WARNING
+from harness import nsd
 from harness import servers as own
 from harness.books import query
 from harness.config import ROOT, write_config
+from harness.nameserver import WORLD
 from harness.processes import run_to_end
 from harness.servers import RIGHTS
 from harness.site import PASSWORD
 from postgres.database import init
 from postgres.schema import NEWEST
-from processors import lookups
+from processors.domains import trial
 from relay.presence import Presence, ThreadReport
 from runtime.settings import load
 from web.access import users
@@ -161,14 +164,45 @@ def test_a_list_of_domains_that_is_missing(found):
     assert "nowhere.txt" in finding.text
 
 
-def test_the_dns(found, nameserver, monkeypatch):
-    monkeypatch.setattr(lookups, "PROBE_SECONDS", 30.0)  # however busy the machine is
+@pytest.fixture
+def short_trial(monkeypatch):
+    """Ask the DNS fewer questions, and wait for their answers however busy the machine is."""
+    monkeypatch.setattr(trial, "AT_ONCE", 500)
+    monkeypatch.setattr(trial, "ENOUGH", 400)
+    monkeypatch.setattr(trial, "SECONDS", 30.0)
+
+
+def test_the_dns(found, nameserver, short_trial):
     asked = {"check__nameservers": nameserver.address, "check__timeout_seconds": "20"}
     assert found(check__dns="on", **asked)["DNS"].text.startswith(f"{nameserver.address} answers")
+    # Hundreds of questions, but only two that it must ask others for, and what the probe asks.
+    (invented,) = [name for name, _ in nameserver.asked if name.endswith(".invalid")]
+    known = {(f"{host}{name}", kind) for name in WORLD for host, kind in [("", "MX"), ("mx.", "A")]}
+    assert nameserver.asked.keys() == {*known, (invented, "MX")}
+    assert 400 < sum(nameserver.asked.values()) < 2000
     nameserver.silent = True
     asked["check__timeout_seconds"] = "0.3"
     assert found(check__dns="on", **asked)["DNS"].level == PROBLEM
     assert found(check__dns="auto", **asked)["DNS"].level == WARNING
+
+
+def test_how_fast_the_dns_is(found, monkeypatch, short_trial):
+    zone = "\n".join(f"{name}. MX 10 mx.example.net." for name in WORLD)
+    # However busy the machine is.
+    monkeypatch.setattr(checks, "FEW_ANSWERS", 0)
+    monkeypatch.setattr(checks, "MANY_LATE", 1.0)
+    with nsd.start(f"{zone}\nmx.example.net. A 192.0.2.1", origin=".") as server:
+        away = f"127.0.0.1:{own.free_port()}"
+        finding = found(check__dns="on", check__nameservers=server.url)["DNS"]
+        with_one_away = found(check__dns="on", check__nameservers=f"{server.url} {away}")["DNS"]
+        monkeypatch.setattr(checks, "FEW_ANSWERS", 1e9)
+        slow = found(check__dns="on", check__nameservers=server.url)["DNS"]
+    speed = r" answers in [\d.]+ ms \(median\), and gives at least [\d,]+ answers a second"
+    assert re.fullmatch(rf"{server.url}{speed} from its cache\.", finding.text)
+    assert finding.level == OK
+    assert with_one_away.level == slow.level == WARNING
+    assert with_one_away.text.endswith(f"; {away} doesn't answer.")
+    assert "Run a caching resolver" in slow.advice
 
 
 def test_postgresql_that_is_too_old_or_has_too_few_connections(found, monkeypatch):

@@ -8,11 +8,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 from dnslib import MX, QTYPE, RCODE, RR, SOA, A, DNSLabel, DNSRecord
 
 # Domains whose mail servers a working resolver must know, for the check's probe.
-_WORLD = ("gmail.com", "outlook.com")
+WORLD = ("gmail.com", "outlook.com")
 
 
 class Nameserver:
@@ -32,7 +33,7 @@ class Nameserver:
         self.seconds = 0.0
         self.gate = threading.Event()
         self.gate.set()
-        for name in _WORLD:
+        for name in WORLD:
             self.mx(name)
 
     @property
@@ -157,7 +158,8 @@ def _bound(nameserver: Nameserver) -> tuple[_Udp, _Tcp]:
             packet, socket = self.request
             answer = nameserver.answer(packet, tcp=False)
             if answer is not None:
-                socket.sendto(answer, self.client_address)
+                with suppress(OSError):  # closed meanwhile
+                    socket.sendto(answer, self.client_address)
 
     class ByTcp(socketserver.StreamRequestHandler):
         def handle(self) -> None:

@@ -82,6 +82,50 @@ def test_what_workers_and_app_do_is_counted(processes):
     eventually(lambda: Numbers(site).of("streams", process="app") == 0)
 
 
+def test_what_a_worker_asks_the_dns_is_counted_for_each_nameserver(processes, nameserver):
+    nameserver.mx("found.example.net")
+    nameserver.nothing("nothing.example.net")
+    nameserver.code("error.example.net", "SERVFAIL")
+    nameserver.mx("large.example.net", "mx.found.example.net")
+    nameserver.lie("large.example.net", "truncated")
+    nameserver.lie("silent.example.net", "silence")
+    site = processes("app.py").site()
+    # Named twice, and a second one that is not there.
+    nameservers = f"{nameserver.address} {nameserver.address} 127.0.0.1:1"
+    told = {"check__dns": "on", "check__nameservers": nameservers, "check__timeout_seconds": 0.2}
+    worker = processes("worker.py", "--threads", "1", **told)
+    kinds = ("found", "nothing", "error", "large", "silent", "missing")
+    site.upload(csv_of(*(f"a@{kind}.example.net" for kind in kinds)))
+
+    def scraped():
+        numbers = Numbers(site)
+        asked = sum(nameserver.asked.values()) - nameserver.by_tcp["large.example.net"]
+        told = numbers.of("dns_queries_total", nameserver=nameserver.address)
+        return (
+            told == asked and numbers.of("put_off_emails_total", reason="dns_timeout") and numbers
+        )
+
+    now = eventually(scraped)
+
+    def answers(kind):
+        return now.of("dns_answers_total", nameserver=nameserver.address, answer=kind)
+
+    # The probe has asked for two others, each with a mail server, and for one that doesn't exist.
+    assert (answers("found"), answers("no_domain"), answers("truncated")) == (6, 2, 1)
+    assert answers("no_data") == 3  # MX, A and AAAA
+    assert answers("error") >= 1
+    assert now.of("dns_late_queries_total", nameserver=nameserver.address) >= 1
+    assert now.of("dns_queries_total", nameserver="127.0.0.1:1") >= 0
+    assert 8 <= now.of("dns_window", nameserver=nameserver.address) <= 4000
+    assert 20 <= now.of("dns_rate", nameserver=nameserver.address) <= 100_000
+    for name in ("queries_under_way", "open_questions", "lost_queries_total"):
+        assert now.of(f"dns_{name}") >= 0, name
+    assert now.of("dns_unusual_answers_total", nameserver=nameserver.address) == 0
+    addresses = {s.labels["nameserver"] for s in now.samples if "nameserver" in s.labels}
+    assert addresses == {nameserver.address, "127.0.0.1:1"}
+    assert worker.stop() == 0
+
+
 def test_without_redis_or_postgresql_the_rest_is_told(serve, no_redis, tmp_path):
     numbers = Numbers(serve(no_redis))
     assert (numbers.of("redis_up"), numbers.of("postgres_up")) == (0, 1)

@@ -240,7 +240,7 @@ def test_the_deployment_is_a_script_without_mistakes_in_its_form():
     assert "systemctl enable --now" in deploy_trial.commands()
 
 
-def test_the_map_has_every_folder_and_module():
+def test_the_map_has_every_folder_and_module_and_no_others():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     rows = dict(re.findall(r"^\| `([\w/]+/)`[^|]*\| (.*) \|$", text, re.M))
     for path in modules():
@@ -249,6 +249,9 @@ def test_the_map_has_every_folder_and_module():
             assert f"`{path.name}`" in text, path
         elif name != "__init__":
             assert f"`{name}`" in rows[folder], path
+    for folder, row in rows.items():
+        for name in re.findall(r"`(\w+)`", row):
+            assert (ROOT / folder / f"{name}.py").exists(), f"{folder}: {name}"
 
 
 def test_the_walks_name_functions_that_are_there():
