@@ -44,11 +44,12 @@ class Syntax(NamedTuple):
 
 # The most characters of an address that are shown and searched.
 MAX_CHARACTERS = 512
-# An unquoted ASCII local part (RFC 5322, dot-atom); possessive, as backtracking finds nothing.
+# An unquoted ASCII local part (RFC 5322, dot-atom). Backtracking would find nothing, so none is
+# tried here and below; of groups by (?>…), because Python 3.11.2 errs with possessive groups.
 _ATOM_CHARACTERS = f"{ascii_letters}{digits}!#$%&'*+-/=?^_`{{|}}~"
 _SET = re.escape(_ATOM_CHARACTERS)
 _ATOM = f"[{_SET}]++"
-_PLAIN_LOCAL = re.compile(rf"{_ATOM}(?:\.{_ATOM})*+")
+_PLAIN_LOCAL = re.compile(rf"{_ATOM}(?>(?:\.{_ATOM})*)")
 # The most bytes of a local part (RFC 5321, 4.5.3.1.1), which the package doesn't count.
 _MAX_LOCAL = 64
 # The most domains in a cache.
@@ -120,8 +121,8 @@ def by_library(address: str) -> Syntax:
 
 # A host name of at least two labels (RFC 1123), shorter than the limit, that ends with a letter.
 # Two hyphens in a row are left to the package, because they may be punycode.
-_LABEL = "(?![^.]{64})[a-z0-9](?:-?[a-z0-9])*+"
-_PLAIN_DOMAIN = re.compile(rf"(?=.{{1,180}}\Z)(?:{_LABEL}\.)++{_LABEL}(?<=[a-z])")
+_LABEL = "(?![^.]{64})[a-z0-9](?>(?:-?[a-z0-9])*)"
+_PLAIN_DOMAIN = re.compile(rf"(?=.{{1,180}}\Z)(?>(?:{_LABEL}\.)+){_LABEL}(?<=[a-z])")
 _RESERVED = frozenset(SPECIAL_USE_DOMAIN_NAMES)
 
 
@@ -276,7 +277,7 @@ def _are_normal(domains: list[str]) -> bool:
 
 
 # A plain local part that is short enough, and "@".
-_LOCAL = rf"(?![^@]{{{_MAX_LOCAL + 1}}}){_ATOM}(?:\.{_ATOM})*+@"
+_LOCAL = rf"(?![^@]{{{_MAX_LOCAL + 1}}}){_ATOM}(?>(?:\.{_ATOM})*)@"
 # Matches a line's end, and behind it the local part and "@" of an address whose normal form is
 # itself if its domain is normal, or else the whole line. The rest of the line may be anything.
 _DOMAINS = re.compile(

@@ -30,7 +30,7 @@ _INVISIBLE = re.compile(f"[{INVISIBLE}]")
 _REORDERING = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _BLANKS = re.compile(rf"[\s{INVISIBLE}]*+")
 # What may be around an address: not U+202E, which displays all that follows in reverse.
-_AROUND = re.compile(rf"(?:(?!\u202e)[\s{INVISIBLE}])*+")
+_AROUND = re.compile(rf"(?>(?:(?!\u202e)[\s{INVISIBLE}])*)")
 _QUOTES = {'"': '"', "'": "'", "“": "”", "„": "“", "‘": "’", "‚": "‘", "«": "»", "»": "«", "<": ">"}
 # In text that is not ASCII: what cleaned() may change.
 _STRANGE = re.compile(f"[{INVISIBLE}＠﹫{''.join(each for each in _QUOTES if not each.isascii())}]")
@@ -39,7 +39,7 @@ _COMMENT = re.compile(r"\s\([^()@]*+\)\s*\Z|\A\([^()@]*+\)\s*")
 _LABEL = re.compile(r"[^\W\d_][\w -]{0,40}:\s*(?=[^\s:])")
 # A piece of a cell between separators. What is in quotes, angle brackets or parentheses belongs to
 # one piece. The lengths here are limited so that no cell takes long, however it is made.
-_PIECE = re.compile(r'(?:"(?:\\.|[^"\\]){0,300}+"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])++', re.S)
+_PIECE = re.compile(r'(?>(?:"(?>(?:\\.|[^"\\]){0,300})"|<[^<>]*+>|\([^()]*+\)|[^,;\r\n\t])+)', re.S)
 _IN_BRACKETS = re.compile(r"<([^<>@]*+@[^<>]*+)>")
 _SEPARATOR = re.compile(r"[,;\r\n\t]")
 # In a cell of more characters, addresses_in() first looks whether all addresses are plain. So a

@@ -28,7 +28,7 @@ _CHARSETS = ("utf-8", "utf8")
 
 # The parameter `filename*` of a Content-Disposition (RFC 8187): charset, language, escaped name.
 _EXTENDED = re.compile(r""";[ \t]*filename\*[ \t]*=[ \t]*((?:[^;']*'[^;']*')?)([^;]*)""", re.I)
-_QUOTED = re.compile(r'"(?:\\.|[^\\"])*+"')
+_QUOTED = re.compile(r'"(?>(?:\\.|[^\\"])*)"')
 
 _JSON = "application/json"
 _URLENCODED = "application/x-www-form-urlencoded"

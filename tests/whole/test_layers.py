@@ -1,6 +1,7 @@
-"""What the linter of imports can't hold, because modules in the root are none of its packages."""
+"""What linters can't hold of our modules: imports of those in the root, and patterns."""
 
 import ast
+import re
 
 import pytest
 
@@ -30,3 +31,15 @@ def test_nobody_imports_a_command_and_what_is_beneath_models_does_not_import_the
     assert not names & COMMANDS
     if path.relative_to(ROOT).parts[0] in BENEATH:
         assert "models" not in names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_no_pattern_has_a_possessive_group(path):
+    """Python 3.11.2, which is Debian's, errs with `(…)*+`; `(?>(…)*)` means the same."""
+    texts = (
+        node.value
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant)
+    )
+    possessive = re.compile(r"(?<!\\)\)([*+?]|\{[0-9,]*\})\+")
+    assert [text for text in texts if isinstance(text, str) and possessive.search(text)] == []

@@ -123,7 +123,7 @@ def test_the_rate_grows_fast_to_what_was_safe_and_stays_there_for_a_while(clock)
     for _ in range(60):
         step(pace, clock(), answered=20)
     assert 1.05 * safe < pace.rate < 2 * safe
-    for _ in range(200):
+    for _ in range(600):
         step(pace, clock(), answered=20)
     assert pace.rate == inf
 
