@@ -159,11 +159,13 @@ class Rates:
     def pace(self, snapshot: Snapshot) -> dict[str, float | int | None]:
         """Return the JSON fields `rate`, in emails a second, and `secondsLeft`.
 
-        Both are None unless the batch is being processed and its rate is known.
+        Both are None unless the batch is being processed and its rate is known. The second is None
+        as well if only emails are left that wait until later.
         """
         rate = self.rate(snapshot.batch_id) if snapshot.status == "processing" else None
         shown = None if rate is None else round(rate, 1)
-        left = math.ceil((snapshot.total - snapshot.processed) / rate) if rate and shown else None
+        rest = snapshot.total - snapshot.processed - snapshot.waiting
+        left = math.ceil(rest / rate) if rate and shown and rest else None
         return {"rate": shown, "secondsLeft": left}
 
     def history(self, batch_id: int) -> dict[str, float | list[float]] | None:

@@ -1,4 +1,5 @@
 import threading
+from dataclasses import replace
 
 import pytest
 
@@ -115,6 +116,14 @@ def test_old_snapshots_and_those_read_again_change_nothing(known, clock):
     known.note(at(100, revision=3))
     known.note(at(0, revision=1, status="pending"))
     assert (known.rate(1), known.history(1)) == before
+
+
+def test_how_long_it_takes_is_told_of_the_emails_that_do_not_wait(known, clock):
+    known.note(at(0))
+    processed = run(known, clock, 9, 60)
+    some = replace(at(processed), waiting=220)
+    assert known.pace(some) == {"rate": 60.0, "secondsLeft": 4}
+    assert known.pace(replace(some, waiting=460)) == {"rate": 60.0, "secondsLeft": None}
 
 
 def test_only_a_batch_that_is_processed_has_a_pace(known, clock):
