@@ -41,6 +41,8 @@ def test_from_a_file_to_completed(processes):
         "processed": 20_000,
         "failed": 1000,
         "total": 20_000,
+        "waiting": 0,
+        "nextAt": None,
         "reasons": dict.fromkeys(REASONS, 250),
         "verdicts": {"ok": 19_000, "risky": 0, "unknown": 0, "invalid": 1000},
         "rate": None,
