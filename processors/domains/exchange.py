@@ -22,6 +22,7 @@ from itertools import count
 from processors.domains import unusual, wire
 from processors.domains.nameserver import PROBE_SECONDS, Nameserver, Query
 from processors.domains.wire import Answer
+from runtime import logs
 
 # The results of questions to which no answer came, or no sensible one.
 TIMEOUT, NONSENSE = Answer("dns_timeout"), Answer("dns_error")
@@ -37,10 +38,14 @@ OUTAGE_SECONDS = 3.0
 # An answer comes in good time if it takes no longer than so many times a nameserver's patience, and
 # so many seconds at least.
 PATIENCES, GOOD_SECONDS = 1.5, 0.2
+# Seconds after an error that nobody foresaw.
+ERROR_PAUSE = 0.1
 # Answers read from a socket before other work.
 BURST = 64
 # Threads that ask by TCP.
 BY_TCP = 8
+
+logger = logs.Logger("check")
 
 
 class Exchange:
@@ -138,23 +143,32 @@ class Exchange:
 
     def _loop(self) -> None:
         while not self._closing:
-            while self._inbox:
-                self._inbox.popleft()()
-            now = time.monotonic()
-            self._watch(now)
-            self._send(now)
-            self._sleeping = True
-            seconds = 0.0 if self._inbox else self._next(now)
-            events = self._poll.poll(seconds)
-            self._sleeping = False
-            looked, read_all = time.monotonic(), True
-            for fd, _ in events:
-                if fd == self._wake:
-                    os.eventfd_read(fd)
-                else:
-                    read_all &= self._receive(*self._sockets[fd])
-            if read_all:
-                self._read_until = looked
+            try:
+                self._step()
+            except Exception:
+                # Without this thread, every domain would be late for ever.
+                logger.exception("a step of the DNS thread failed; it goes on")
+                time.sleep(ERROR_PAUSE)
+
+    def _step(self) -> None:
+        """Take what other threads want, send, wait for answers, and take them."""
+        while self._inbox:
+            self._inbox.popleft()()
+        now = time.monotonic()
+        self._watch(now)
+        self._send(now)
+        self._sleeping = True
+        seconds = 0.0 if self._inbox else self._next(now)
+        events = self._poll.poll(seconds)
+        self._sleeping = False
+        looked, read_all = time.monotonic(), True
+        for fd, _ in events:
+            if fd == self._wake:
+                os.eventfd_read(fd)
+            else:
+                read_all &= self._receive(*self._sockets[fd])
+        if read_all:
+            self._read_until = looked
 
     def _next(self, now: float) -> float:
         """Return the seconds until there is something to do without an answer."""

@@ -22,6 +22,8 @@ SOCKETS = 8
 BUFFER = 1 << 22
 # A nameserver counts as away after so many late answers with none in between, and so many seconds.
 UNHEARD, SILENT_SECONDS = 8, 0.5
+# The newest tries of a question whose answers are taken: an id is free again after so many.
+TRIES_KEPT = 4
 # Seconds between two questions to a nameserver that is away.
 PROBE_SECONDS = 0.25
 
@@ -129,6 +131,9 @@ class Nameserver:
         packet = wire.query(query.name, query.kind, int.from_bytes(number, "big"))
         connected.send(packet)
         query.question = packet[wire.QUESTION]
+        if len(query.places) == TRIES_KEPT:
+            older, old, _ = query.places.pop(0)
+            older.pop(old, None)
         query.places.append((flying, number, now))
         query.sent = now
         query.tries += 1

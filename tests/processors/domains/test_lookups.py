@@ -258,6 +258,14 @@ def test_a_domain_without_an_answer_is_asked_again_but_nobody_waits_for_it_twice
     eventually(lambda: lookups.find(["example.net"])["example.net"][0] is None)
 
 
+def test_an_error_that_nobody_foresaw_does_not_end_the_thread(nameserver, make_lookups, caplog):
+    nameserver.mx("example.net")
+    lookups = make_lookups()
+    lookups.exchange.run(lambda: 1 / 0)
+    assert ask(lookups, "example.net") is None
+    assert caplog.messages == ["a step of the DNS thread failed; it goes on"]
+
+
 def test_no_more_questions_are_open_than_there_is_room_for(nameserver, make_lookups, monkeypatch):
     monkeypatch.setattr(lookups_module, "MOST_OPEN", 10)
     monkeypatch.setattr(lookups_module, "MOST_SECONDS", 0.2)
