@@ -323,3 +323,52 @@ def test_an_upload_that_finds_the_disk_full_is_refused_and_stores_nothing(
     assert query("SELECT count(*) FROM batch") == [(0,)]
     app.await_line("disk")
     assert site.upload(b"a@example.com\n").status == 201
+
+
+PUT_OFF = """
+import time
+from processors import later, one_by_one
+
+@one_by_one
+def put_off(address):
+    time.sleep(0.002)
+    number = int(address[4:].partition("@")[0])
+    if number % 3 == 0:
+        return later("dns_timeout", 0.3, 0.5, 0.2)
+    return "odd" if number % 7 == 0 else None
+"""
+
+
+def test_emails_that_wait_are_counted_once_whatever_is_killed(
+    processes, database, client, tmp_path
+):
+    (tmp_path / "putting.py").write_text(PUT_OFF)
+    changes = {
+        "worker__processor": "putting:put_off",
+        "worker__turn_seconds": 0.05,
+        "worker__turn_timeout_seconds": 10,
+    }
+    batch_ids = [
+        store(*(f"user{number}@x.de" for number in range(2000)), chunk_size=50).batch_id
+        for _ in range(2)
+    ]
+    workers = [processes("worker.py", "--threads", "3", **changes) for _ in range(2)]
+    waited = 0
+    for number in range(8):
+        worker = workers[number % 2]
+        worker.await_line("worker started")
+        if number % 4 == 3:
+            worker.send(signal.SIGSTOP)
+            client.flushall()
+            worker.send(signal.SIGCONT)
+        else:
+            worker.stop(signal.SIGKILL)
+            workers[number % 2] = processes("worker.py", "--threads", "3", **changes)
+        waited += sum(snapshot(batch_id).waiting for batch_id in batch_ids)
+        assert_books_balance()
+    assert waited
+    eventually(lambda: all(snapshot(number).status == "completed" for number in batch_ids), 60)
+    for batch_id in batch_ids:
+        assert snapshot(batch_id).reasons == {"dns_timeout": 667, "odd": 190}
+        assert (snapshot(batch_id).waiting, snapshot(batch_id).next_at) == (0, None)
+    assert_books_balance()

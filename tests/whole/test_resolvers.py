@@ -62,14 +62,15 @@ class Checked:
 @pytest.mark.parametrize("slip", [0, 1, 2])
 def test_one_that_answers_each_client_so_many_questions_a_second(check, slip):
     # All of one kind, because nsd counts the answers of each kind by themselves.
-    addresses = [f"a@d{number}.z1.example.net" for number in range(8_000)]
+    addresses = [f"a@d{number}.z1.example.net" for number in range(6_000)]
     limits = {"rrl_ratelimit": LIMIT, "rrl_whitelist_ratelimit": LIMIT, "rrl_slip": slip}
     with nsd.start(ZONE, **limits) as nameserver:
         checked = check(nameserver.url)(addresses)
-        # At first it is not known what it lets through, and at the end some are asked again.
-        before = checked.seconds_to(3_500)
-        seconds = checked.seconds_to(7_700) - before
-        assert 4_200 / seconds > 0.85 * LIMIT
+        # At first it is not known what it lets through; then that is tried again from time to time,
+        # which takes some seconds, and a busy machine disturbs.
+        times = [checked.seconds_to(number) for number in range(500, 5_600, 250)]
+        best = min(later - before for before, later in zip(times, times[6:], strict=False))
+        assert 1_500 / best > 0.85 * LIMIT
         assert checked.is_all_ok()
 
 
