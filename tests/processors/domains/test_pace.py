@@ -163,3 +163,18 @@ def test_patience_follows_the_time_that_answers_take(clock):
         pace.answered(5.0, first=True)
         pace.adapt(clock())
     assert pace.patience == pace_module.LATEST
+
+
+def test_the_rate_grows_on_after_hours_without_losses(clock):
+    pace = Pace(1000)
+    for _ in range(30):
+        step(pace, clock(), answered=100)
+    for _ in range(3):
+        step(pace, clock(), answered=20, lost=60)
+    for _ in range(300):
+        step(pace, clock(), answered=100)
+    before = pace.rate
+    for hours in range(1, 4):
+        now = clock() + 3600 * hours
+        step(pace, now, answered=100)
+    assert before < pace.rate < inf
