@@ -110,7 +110,8 @@ def retry(
             batch_id,
             "status = 'pending', started_at = NULL, completed_at = NULL,"
             " processed_count = processed_count - %s, failed_count = failed_count - %s,"
-            " reasons = %s",
+            # Not 0 if workers of the version before, which don't count it, completed the batch.
+            " waiting = 0, next_at = NULL, reasons = %s",
             count,
             failed,
             json.dumps(bounded(rest)),

@@ -204,8 +204,12 @@ _PUT_OFF = """done = 0, due_at = clock_timestamp() + make_interval(secs => %(wai
 # the next one sees the chunks of all turns that were counted before; not more strictly than by an
 # update, because a turn that cuts its chunk holds a share of the lock by the foreign key.
 _LOCK = "SELECT FROM batch WHERE id = %(batch_id)s FOR NO KEY UPDATE;\n"
-_WAITING = """waiting = waiting + %(waiting)s, next_at = CASE WHEN waiting + %(waiting)s > 0
-      THEN (SELECT min(due_at) FROM chunk WHERE batch_id = %(batch_id)s) END,
+# What the chunks say decides whether any wait: workers of the version before process emails that
+# wait without counting them here, while another version is rolled out.
+_WAITING = """(waiting, next_at) = (
+      SELECT CASE WHEN min(due_at) IS NULL THEN 0 ELSE greatest(batch.waiting + %(waiting)s, 1) END,
+        min(due_at)
+      FROM chunk WHERE batch_id = %(batch_id)s AND done <= last_id - first_id),
     """
 _COUNT = f"""
 UPDATE chunk SET {{chunk}}, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,

@@ -165,7 +165,7 @@ class Rates:
         rate = self.rate(snapshot.batch_id) if snapshot.status == "processing" else None
         shown = None if rate is None else round(rate, 1)
         rest = snapshot.total - snapshot.processed - snapshot.waiting
-        left = math.ceil(rest / rate) if rate and shown and rest else None
+        left = math.ceil(rest / rate) if rate and shown and rest > 0 else None
         return {"rate": shown, "secondsLeft": left}
 
     def history(self, batch_id: int) -> dict[str, float | list[float]] | None:

@@ -161,6 +161,40 @@ def test_what_is_left_of_a_round_is_shared(batch_id):
     assert_books_balance()
 
 
+def as_before(number):
+    """Process an email as a worker of a version does that knows of no emails that wait."""
+    with session(), pool.atomic():
+        pool.execute_sql("UPDATE email SET status = 'processed' WHERE id = %s", (number,))
+        pool.execute_sql("UPDATE chunk SET done = %s - first_id + 1", (number,))
+        pool.execute_sql(
+            "UPDATE batch SET processed_count = processed_count + 1, status = CASE WHEN"
+            " processed_count + 1 = total_emails THEN 'completed' ELSE status END, completed_at ="
+            " CASE WHEN processed_count + 1 = total_emails THEN now() END"
+        )
+
+
+def test_a_worker_of_the_version_before_may_process_some_that_wait(batch_id):
+    take_turn(batch_id, i2=HOUR, i7=HOUR)
+    as_before(2)
+    make_due()
+    claim, after = take_turn(batch_id)
+    assert (claim.ids, after.status, after.waiting, after.next_at) == ([7], "completed", 0, None)
+    assert_books_balance()
+
+
+def test_a_retry_forgets_what_such_a_worker_left(batch_id):
+    take_turn(batch_id, i2=failed("odd"), i10=HOUR)
+    as_before(10)
+    with session():
+        _, after = changes.retry(batch_id, "odd", ["odd"], lambda: None)
+    assert (after.status, after.waiting, after.next_at) == ("pending", 0, None)
+    start(batch_id)
+    with session():
+        pool.execute_sql("UPDATE chunk SET attempts = 0")
+    assert take_turn(batch_id)[1].status == "completed"
+    assert_books_balance()
+
+
 def test_cancelled_batches_wait_for_nothing(batch_id):
     take_turn(batch_id, i2=HOUR)
     with session():
