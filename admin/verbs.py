@@ -20,7 +20,7 @@ from admin.pg_tools import ToolError
 from batches import changes, queries, removal
 from batches.as_json import batch_json
 from batches.changes import StateError
-from batches.snapshots import unfinished_batches
+from batches.snapshots import newest_and_unfinished
 from models import Snapshot
 from postgres import database, schema
 from postgres.database import UNREACHABLE, session
@@ -239,7 +239,8 @@ def _shown() -> list[dict[str, Any]]:
     with session():
         newest, _following = queries.find_batches(limit=SHOWN)
         known = {batch.id for batch in newest}
-        others = [number for number in unfinished_batches(limit=SHOWN) if number not in known]
+        oldest = [each.batch_id for each in newest_and_unfinished(0, SHOWN)]
+        others = [number for number in oldest if number not in known]
         unfinished = [batch for number in others if (batch := queries.find_batch(number))]
     return [batch_json(batch) for batch in (*newest, *unfinished)]
 

@@ -12,6 +12,7 @@ from admin import verbs
 from harness.batches import completed, start, store
 from harness.books import query, snapshot
 from harness.polling import eventually
+from postgres.database import pool, session
 from postgres.schema import NEWEST
 from relay.presence import Presence, ThreadReport
 
@@ -39,6 +40,9 @@ def test_status_tells_of_servers_workers_and_batches(run_manage, document, proce
 
 def test_status_shows_what_is_unfinished_however_old(document, run_manage):
     old = store("a@x.de").batch_id
+    start(old)
+    with session():  # it waits for a further round of its only email
+        pool.execute_sql("UPDATE batch SET waiting = 1, next_at = now() + interval '1 hour'")
     others = [completed() for _ in range(verbs.SHOWN)]
     _, told = document("status")
     assert [batch["id"] for batch in told["batches"]] == [*reversed(others), old]
