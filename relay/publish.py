@@ -74,7 +74,7 @@ def parse(data: str) -> Snapshot:
         processed=int(fields["processed"]),
         failed=int(fields["failed"]),
         total=int(fields["total"]),
-        # Processes of before they were there publish without these two.
+        # Processes of the version before publish without these two.
         waiting=int(fields.get("waiting", 0)),
         next_at=fields.get("nextAt"),
         reasons={str(code): int(number) for code, number in fields["reasons"].items()},
