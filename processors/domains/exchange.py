@@ -301,6 +301,7 @@ class Exchange:
                 return
         nameserver.counts.answers[result] += 1
         pace = nameserver.pace
+        was_late = query.at is None  # its next try is planned already
         if query.at is not None:
             query.at.pace.flying -= 1
             query.at = None
@@ -316,9 +317,10 @@ class Exchange:
             pause = ERROR_SECONDS[query.errors]
             query.errors += 1
             query.tries = 0
-            heapq.heappush(self._later, (now + pause, next(self._order), query))
+            if not was_late:  # two tries at once would take two places in the window, and leave one
+                heapq.heappush(self._later, (now + pause, next(self._order), query))
         elif result == wire.TRUNCATED:
-            pace.lost(now)
+            pace.lost(now)  # some nameservers cut answers short when they are asked too fast
             self._forget(query)
             self._tcp.submit(self._by_tcp, query, nameserver)
         else:

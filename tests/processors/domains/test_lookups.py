@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from harness import far_nameserver
 from harness.nameserver import Nameserver
 from harness.polling import eventually
 from processors.domains import lookups as lookups_module
@@ -100,6 +101,18 @@ def test_one_with_a_mail_server_elsewhere_too_can_receive_mail(nameserver, make_
 def test_an_error_of_the_nameserver_is_unknown(nameserver, make_lookups, rcode):
     nameserver.code("example.net", rcode)
     assert ask(make_lookups(), "example.net") == "dns_error"
+
+
+def test_errors_that_come_late_leave_the_window_empty(nameserver, make_lookups):
+    names = [f"{number}.example.net" for number in range(20)]
+    for name in names:
+        nameserver.code(name, "SERVFAIL")
+    with far_nameserver.start(nameserver.address, seconds=0.7) as far:
+        lookups = make_lookups(far.url)
+        assert find(lookups, names) == dict.fromkeys(names, "dns_error")
+        (asked,) = lookups.exchange.nameservers
+        assert asked.counts.late > 0
+        assert asked.pace.flying == 0
 
 
 @pytest.mark.parametrize(
