@@ -40,7 +40,8 @@ _OUTCOMES = {
 _ROLE = _OUTCOMES["role_account"]
 # What is said of an address whose domain is unknown. A domain without a sensible answer is asked
 # for again soon, because packets get lost and nameservers are busy, and once more after a minute.
-# While it is still asked for, or no nameserver is there, addresses wait for as long as they may.
+# While it is still asked for, or no nameserver is there, addresses wait for as many rounds as
+# [worker] later_rounds allows by default; with more of them, too, these are the last.
 _LATER = {
     "dns_timeout": later("dns_timeout", 5, 10, 60),
     "dns_error": later("dns_error", 5, 10, 60),
@@ -134,7 +135,9 @@ class Check:
         if now >= self._forget_at or len(self._known) > _MAX_KNOWN:
             self._known = {}
             self._forget_at = math.inf
-        split = {domain: of_domain(domain) for domain in {*domains} - self._known.keys() - {""}}
+        # Not the difference of two sets, which would look at all that is known.
+        new = {domain for domain in {*domains} if domain and domain not in self._known}
+        split = {domain: of_domain(domain) for domain in new}
         found = lookups.find({each.domain for each in split.values() if each and each.domain})
         known, unknown = {}, {}
         for domain, syntax in split.items():

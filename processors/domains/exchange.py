@@ -179,7 +179,7 @@ class Exchange:
             if nameserver.away_since is not None:
                 times.append(nameserver.probe_at)
             elif (self._again or self._ready) and nameserver.pace.flying < nameserver.pace.window:
-                times.append(now + nameserver.pace.next(now))
+                times.append(now + nameserver.pace.next())
         return min(max(min(times, default=now + 1.0) - now, 0.0), 1.0)
 
     def _watch(self, now: float) -> None:
@@ -247,12 +247,10 @@ class Exchange:
                     each for each in there if each is not nameserver and each.pace.room(now) > 0
                 ]
                 nameserver = others[0] if others else nameserver
-            for _ in range(room if len(there) == 1 else 1):
+            for _ in range(min(room if len(there) == 1 else 1, len(queue))):
                 query = queue.popleft()
                 self.sent = max(self.sent, query.number)
                 if query.settled:  # an answer came late
-                    if not queue:
-                        break
                     continue
                 try:
                     nameserver.send(query, now)
@@ -262,8 +260,6 @@ class Exchange:
                 except OSError:
                     queue.appendleft(query)
                     nameserver.lose(now)
-                    break
-                if not queue:
                     break
 
     def _receive(

@@ -33,8 +33,10 @@ class Query:
     """A question that is under way, or waits to be asked.
 
     `number` is its place among all questions in the order in which they were asked; 0 without one.
-    `tries` counts how often it was sent, and `errors` the answers that were no sensible ones.
-    `began` is when it was first sent, and `sent` when it was last sent.
+    `tries` counts how often it was sent since the last error, and `errors` the answers that were no
+    sensible ones.
+    `began` is since when it has had no answer: when it was first sent, or first sent after no
+    nameserver was there; 0 until an answer is late. `sent` is when it was last sent.
     `places` has where an answer may still come, for each try: the queries under way of a socket,
     the id, and when it was sent.
     `at` is the nameserver in whose window it is; None if it is in none.

@@ -68,7 +68,7 @@ class Pace:
         self._spread = 0.0
         self.loss = 0.0  # the share of lost queries, on average
         self.silence = 0.0  # the share of first queries of questions that were late, on average
-        self.patience = AT_FIRST  # seconds until a query counts as late
+        self.patience = AT_FIRST  # seconds after which a query counts as late
         self.rate = START  # queries a second
         # The rates of late, each from a time on.
         self._rates = deque([(0.0, START)], RATES)
@@ -115,8 +115,8 @@ class Pace:
             self._was_full = True
         return room
 
-    def next(self, now: float) -> float:
-        """Return the seconds until another query may be sent, as far as the rate is concerned."""
+    def next(self) -> float:
+        """Return the seconds, since the last room(), until the rate allows another query."""
         return max(0.0, (1.0 - self._tokens) / self.rate)
 
     def sent(self) -> None:
