@@ -7,6 +7,7 @@ found is the outcome, except that a risk other than a role account comes before 
 from __future__ import annotations
 
 import math
+import threading
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from itertools import islice
@@ -69,9 +70,11 @@ class Check:
         # The processor's attribute `lookups_off`.
         self.lookups_off = lookups_off
         self._disposable = disposable
-        self._forget_at = math.inf  # when the first of the known outcomes is valid no more
-        # The outcome of a plain address that is no role account, by its domain as written.
+        # The outcome of a plain address that is no role account, by its domain as written; and when
+        # the first of them is valid no more. With lookups, a thread changes both under the lock.
         self._known: dict[str, Outcome] = {}
+        self._forget_at = math.inf
+        self._learning = threading.Lock()
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
         """Yield the outcome of each address; with lookups, some addresses are taken at once."""
@@ -126,20 +129,22 @@ class Check:
                 found[line] = outcome
         return found
 
-    def _look_up(self, domains: list[str], lookups: Lookups) -> dict[str, Later]:
+    def _look_up(self, domains: list[str], lookups: Lookups) -> dict[str, Outcome | Later]:
         """Look up the domains, as written, of plain addresses, and cache their outcomes.
 
         Returns what is said of the domains that are unknown; those aren't cached.
         """
-        now = time.monotonic()
-        if now >= self._forget_at or len(self._known) > _MAX_KNOWN:
-            self._known = {}
-            self._forget_at = math.inf
+        with self._learning:
+            if time.monotonic() >= self._forget_at or len(self._known) > _MAX_KNOWN:
+                self._known = {}
+                self._forget_at = math.inf
         # Not the difference of two sets, which would look at all that is known.
         new = {domain for domain in {*domains} if domain and domain not in self._known}
         split = {domain: of_domain(domain) for domain in new}
         found = lookups.find({each.domain for each in split.values() if each and each.domain})
-        known, unknown = {}, {}
+        known: dict[str, Outcome] = {}
+        unknown: dict[str, Outcome | Later] = {}
+        forget_at = math.inf
         for domain, syntax in split.items():
             if syntax is None:
                 continue  # it depends on the local part too
@@ -148,12 +153,14 @@ class Check:
                 continue
             reason, until = found[syntax.domain or ""]
             outcome = self._judge("", syntax.domain or "", reason)
-            if isinstance(outcome, Later):
+            if reason in _LATER or isinstance(outcome, Later):
                 unknown[domain] = outcome
             else:
                 known[domain] = outcome
-                self._forget_at = min(self._forget_at, until)
-        self._known.update(known)
+                forget_at = min(forget_at, until)
+        with self._learning:
+            self._known.update(known)
+            self._forget_at = min(self._forget_at, forget_at)
         return unknown
 
     def _learn(self, domain: str) -> Outcome | None:

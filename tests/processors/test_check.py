@@ -15,6 +15,7 @@ from harness.books import emails
 from harness.effort import least_seconds
 from harness.polling import eventually
 from processors import PROCESSED, ProcessorError, failed, later, risky
+from processors import check as check_module
 from processors.check import Check, check, check_one
 from processors.domains.lookups import Lookups
 
@@ -161,6 +162,25 @@ def test_what_is_found_first_is_the_outcome(nameserver, lookups):
     }
     found = settled(Check(lookups=lookups), expected)
     assert dict(zip(expected, found, strict=True)) == expected
+
+
+def test_a_risky_domain_that_is_late_makes_no_other_be_judged_again(
+    nameserver, lookups, monkeypatch
+):
+    nameserver.mx("good.example.net")
+    nameserver.mx("gmial.com")
+    nameserver.lie("gmial.com", "silence")
+    run = Check(lookups=lookups)
+    while run.check_lines("anna@good.example.net"):
+        eventually(lambda: lookups.exchange.open == 0, 60)
+    assert run.check_lines("a@gmial.com") == {0: risky("likely_typo")}
+    judged = []
+    of_domain = check_module.of_domain
+    monkeypatch.setattr(
+        check_module, "of_domain", lambda domain: judged.append(domain) or of_domain(domain)
+    )
+    run.check_lines("anna@good.example.net")
+    assert judged == []
 
 
 def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserver, lookups):
