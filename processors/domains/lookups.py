@@ -32,6 +32,9 @@ ASK_AGAIN_SECONDS = 4.0
 MOST_SECONDS, LOOK_SECONDS = 5.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000
+# The most mail servers of a domain that are asked for. Few domains have more than ten, and a
+# hostile one may have thousands.
+MOST_SERVERS = 20
 # The most domains, and the most mail servers, in the cache.
 MAX_CACHED = 1_000_000
 # What can be found: a domain takes mail, or the reason.
@@ -315,8 +318,10 @@ class _Domain:
         """Take the answer to the question for MX records; ask for what depends on it."""
         if answer.result == FOUND:
             self._seconds = _seconds(answer)
-            self._unknown: str | None = None
-            self._hosts = [host for host in answer.values if _is_host(host)]
+            hosts = [host for host in answer.values if _is_host(host)]
+            self._hosts = hosts[:MOST_SERVERS]
+            # One of those that aren't asked for may have an address.
+            self._unknown = "dns_error" if len(hosts) > MOST_SERVERS else None
             if self._hosts:
                 self._next_host()
             else:

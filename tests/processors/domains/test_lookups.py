@@ -141,6 +141,31 @@ def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
     assert nameserver.by_tcp["example.net"] == 1
 
 
+def test_of_thousands_of_mail_servers_only_the_first_are_asked_for(nameserver, make_lookups):
+    servers = [f"mx{number}.example.org" for number in range(2000)]
+    domains = [f"{number}.example.net" for number in range(3)]
+    for domain in domains:
+        nameserver.mx(domain, *servers)
+        nameserver.lie(domain, "truncated")  # it is too large for UDP
+    for server in servers:
+        nameserver.missing(server)
+    lookups = make_lookups()
+    # The servers are known from the first domain on.
+    assert [ask(lookups, domain) for domain in domains] == ["dns_error"] * 3
+    assert names_asked(nameserver) == 3 + lookups_module.MOST_SERVERS
+
+
+def test_late_errors_leave_nothing_in_the_window(nameserver, make_lookups):
+    domains = [f"{number}.example.net" for number in range(40)]
+    for domain in domains:
+        nameserver.code(domain, "SERVFAIL")
+    # The question has been asked twice by then, and is to be asked again.
+    nameserver.seconds = 1.3
+    lookups = make_lookups()
+    assert find(lookups, domains) == dict.fromkeys(domains, "dns_error")
+    assert [each.pace.flying for each in lookups.exchange.nameservers] == [0]
+
+
 def test_a_second_nameserver_stands_in_for_one_that_errs_and_one_that_is_not_there(make_lookups):
     with Nameserver() as first, Nameserver() as second:
         first.code("example.net", "SERVFAIL")
