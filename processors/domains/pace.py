@@ -33,8 +33,8 @@ MANY_LATE, MOST_LATE = 0.3, 0.5
 # rate up to one that is safe.
 FIRST_GROWTH, WIDER, FASTER = 2.0, 1.5, 1.2
 # The growth of the rate above the safe one: at first what is beyond 1, which doubles in so many
-# seconds; and at most.
-SLOWLY, DOUBLING, GENTLY = 0.002, 2.0, 1.01
+# seconds and so many times at most; and the largest growth.
+SLOWLY, DOUBLING, DOUBLINGS, GENTLY = 0.002, 2.0, 10, 1.01
 # The share of a rate with losses that is safe then. The shares to which the rate shrinks for a
 # moment: if it had grown gently, otherwise, and at the first losses, after far too many queries.
 SAFE, SLOWER, SLOWEST, AT_FIRST_LOSSES = 0.9, 0.7, 0.5, 0.25
@@ -214,6 +214,7 @@ class Pace:
         elif self.rate < self._safe:
             self.rate = min(self.rate * FASTER, self._safe)
         elif beyond > 0:
-            self.rate *= min(1 + SLOWLY * 2 ** (beyond / DOUBLING), GENTLY)
+            # After hours the power would be too large for a number.
+            self.rate *= min(1 + SLOWLY * 2 ** min(beyond / DOUBLING, DOUBLINGS), GENTLY)
         if self.rate > FASTEST:
             self.rate = inf

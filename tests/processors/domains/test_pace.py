@@ -128,6 +128,18 @@ def test_the_rate_grows_fast_to_what_was_safe_and_stays_there_for_a_while(clock)
     assert pace.rate == inf
 
 
+def test_it_still_adapts_hours_after_losses(clock):
+    pace = Pace(1000)
+    for _ in range(3):
+        step(pace, clock(), answered=20, lost=60)
+    for _ in range(30):
+        step(pace, clock(), answered=20)
+    rate = pace.rate
+    for hours in range(1, 4):
+        step(pace, clock() + 3600 * hours, answered=20)
+    assert pace.rate > rate
+
+
 def test_a_nameserver_that_has_not_answered_yet_has_no_rate(clock):
     pace = Pace(1000)
     for _ in range(50):
