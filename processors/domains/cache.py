@@ -76,14 +76,17 @@ class _Table:
         return place
 
     def larger(self, most: int) -> _Table:
-        """Return a table with more room; with `most` entries, without the half that ends first."""
-        keep = 0
+        """Return a table with more room; with `most` entries, without the half that ends first.
+
+        It is more than half if many end at the same time, because there must be room.
+        """
+        drop = 0
         if self.count >= most:
-            keep = sorted(until for until in self.until if until)[self.count // 2]
-        size = len(self.keys) * (1 if keep else 2)
+            drop = sorted(until for until in self.until if until)[self.count // 2]
+        size = len(self.keys) * (1 if drop else 2)
         table = _Table(size)
         for place, key in enumerate(self.keys):
-            if key and self.until[place] >= keep:
+            if key and self.until[place] > drop:
                 new = table.place_of(key)
                 table.keys[new] = key
                 table.until[new] = self.until[place]

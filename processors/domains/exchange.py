@@ -8,6 +8,7 @@ time. The time is longer while queries get lost, and doesn't run while no namese
 
 from __future__ import annotations
 
+import functools
 import heapq
 import os
 import select
@@ -16,8 +17,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from queue import SimpleQueue
 
 from processors.domains import unusual, wire
 from processors.domains.nameserver import PROBE_SECONDS, Nameserver, Query
@@ -91,9 +92,14 @@ class Exchange:
             for fd, (connected, flying) in nameserver.sockets.items():
                 self._poll.register(fd, select.EPOLLIN)
                 self._sockets[fd] = nameserver, connected, flying
-        self._tcp = ThreadPoolExecutor(BY_TCP, "dns-tcp")
-        self._thread = threading.Thread(target=self._loop, name="dns", daemon=True)
-        self._thread.start()
+        self._tcp: SimpleQueue[tuple[Query, Nameserver] | None] = SimpleQueue()
+        # Daemon threads: a process that ends would wait for all questions of an executor's threads.
+        self._threads = [threading.Thread(target=self._loop, name="dns", daemon=True)] + [
+            threading.Thread(target=self._ask_by_tcp, name="dns-tcp", daemon=True)
+            for _ in range(BY_TCP)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def run(self, function: Callable[[], None]) -> None:
         """Let the thread call the function."""
@@ -115,8 +121,8 @@ class Exchange:
     def close(self) -> None:
         """End the thread. Questions under way get no answer."""
         self.run(self._end)
-        self._thread.join()
-        self._tcp.shutdown(cancel_futures=True)
+        for thread in self._threads:
+            thread.join()
         for nameserver in self.nameservers:
             nameserver.close()
         self._poll.close()
@@ -126,6 +132,8 @@ class Exchange:
 
     def _end(self) -> None:
         self._closing = True
+        for _ in range(BY_TCP):
+            self._tcp.put(None)
 
     def ask(
         self, name: str, kind: int, done: Callable[[Answer], None], *, first: bool = False
@@ -318,16 +326,18 @@ class Exchange:
         elif result == wire.TRUNCATED:
             pace.lost(now)  # some nameservers cut answers short when they are asked too fast
             self._forget(query)
-            self._tcp.submit(self._by_tcp, query, nameserver)
+            self._tcp.put((query, nameserver))
         else:
             self._settle(query, answer)
 
-    def _by_tcp(self, query: Query, nameserver: Nameserver) -> None:
-        """Ask by TCP, in a thread of its own."""
-        answer = unusual.by_tcp(
-            query.name, query.kind, nameserver.address, nameserver.port, self._seconds
-        )
-        self.run(lambda: self._settle(query, answer or TIMEOUT))
+    def _ask_by_tcp(self) -> None:
+        """Ask one question after the other by TCP, in a thread for that."""
+        while (wanted := self._tcp.get()) and not self._closing:
+            query, nameserver = wanted
+            answer = unusual.by_tcp(
+                query.name, query.kind, nameserver.address, nameserver.port, self._seconds
+            )
+            self.run(functools.partial(self._settle, query, answer or TIMEOUT))
 
     def _forget(self, query: Query) -> None:
         for flying, number, _ in query.places:
@@ -342,4 +352,11 @@ class Exchange:
         self._forget(query)
         if answer is TIMEOUT and query.errors:
             answer = NONSENSE
-        query.done(answer)
+        try:
+            query.done(answer)
+        except Exception:
+            if answer is NONSENSE:
+                raise
+            # Whoever asked must have an answer, or would wait for ever.
+            logger.exception("an answer of the DNS could not be used")
+            query.done(NONSENSE)

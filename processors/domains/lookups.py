@@ -8,6 +8,7 @@ sensible answer, a domain is unknown, which never fails an address.
 from __future__ import annotations
 
 import ipaddress
+import re
 import secrets
 import threading
 import time
@@ -28,10 +29,14 @@ MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
 # Seconds after which a domain without an answer is asked again, if it is wanted. Nobody waits for
 # that: whoever wants it is told that it is unknown, and finds the new answer the next time.
 ASK_AGAIN_SECONDS = 4.0
-# The most seconds for which a thread waits for its domains, and those between two looks.
-MOST_SECONDS, LOOK_SECONDS = 5.0, 0.02
+# The most seconds for which a thread waits for its domains, and those between two looks. It may
+# wait twice for one piece of lines, and a worker that stops doesn't wait longer than that.
+MOST_SECONDS, LOOK_SECONDS = 4.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000
+# The most mail servers of a domain that are asked for. Few domains have more than ten, and a
+# hostile one may have thousands.
+MOST_SERVERS = 20
 # The most domains, and the most mail servers, in the cache.
 MAX_CACHED = 1_000_000
 # What can be found: a domain takes mail, or the reason.
@@ -46,6 +51,8 @@ LATE, PAUSED = "late", "dns_paused"
 LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 5_000, 0.5
 # The most seconds of a probe, if its first answers are late.
 PROBE_SECONDS = 3.0
+# A host's name of several labels (RFC 1035, 2.3.4). Another can't be looked up.
+_NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}")
 # On the public DNS, at least one of these domains can receive mail.
 SURELY = ("gmail.com", "outlook.com")
 
@@ -75,7 +82,8 @@ def _is_host(name: str) -> bool:
     Its last part has a letter, and no number is a top-level domain.
     """
     last = name.rpartition(".")[2]
-    return "." in name and not last.isdigit() and last not in ("localhost", "localdomain")
+    is_name = _NAME.fullmatch(name) is not None
+    return is_name and not last.isdigit() and last not in ("localhost", "localdomain")
 
 
 class Group:
@@ -146,7 +154,7 @@ class Lookups:
             for domain, (result, until) in found.items()
             if result in _UNKNOWN and until - now < UNKNOWN_TTL - ASK_AGAIN_SECONDS
         ]
-        if again:
+        if again and self.exchange.open < MOST_OPEN:
             self.exchange.run(lambda: self._begin(again))
         if missing:
             reason = PAUSED if self.exchange.away else LATE
@@ -315,8 +323,10 @@ class _Domain:
         """Take the answer to the question for MX records; ask for what depends on it."""
         if answer.result == FOUND:
             self._seconds = _seconds(answer)
-            self._unknown: str | None = None
-            self._hosts = [host for host in answer.values if _is_host(host)]
+            hosts = [host for host in answer.values if _is_host(host)]
+            self._hosts = hosts[:MOST_SERVERS]
+            # One of those that aren't asked for may have an address.
+            self._unknown = "dns_error" if len(hosts) > MOST_SERVERS else None
             if self._hosts:
                 self._next_host()
             else:

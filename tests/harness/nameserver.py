@@ -29,10 +29,12 @@ class Nameserver:
         self._answers: dict[str, Callable[[DNSRecord, DNSRecord], None]] = {}
         self._lies: dict[str, str] = {}
         self.silent = False
-        # Seconds that each answer takes; and no answer is given until the gate is open.
+        # Seconds that each answer takes; and no answer is given until the gate is open, nor one by
+        # TCP until that gate is open, too.
         self.seconds = 0.0
-        self.gate = threading.Event()
+        self.gate, self.tcp_gate = threading.Event(), threading.Event()
         self.gate.set()
+        self.tcp_gate.set()
         for name in WORLD:
             self.mx(name)
 
@@ -47,6 +49,7 @@ class Nameserver:
 
     def __exit__(self, *_: object) -> None:
         self.gate.set()
+        self.tcp_gate.set()
         for server in (self._udp, self._tcp):
             server.shutdown()
             server.server_close()
@@ -111,6 +114,7 @@ class Nameserver:
         self.gate.wait(60)
         time.sleep(self.seconds)
         if tcp:
+            self.tcp_gate.wait(60)
             self.by_tcp[name] += 1
         reply = query.reply()
         told = self._answers.get(name) or self._answers.get("")

@@ -4,6 +4,8 @@ What limits the rate is the resolver, never this machine: it answers so many que
 each takes its time and few may be under way.
 """
 
+import signal
+import threading
 import time
 from contextlib import ExitStack, contextmanager
 
@@ -93,9 +95,10 @@ def test_one_that_dies_for_ten_seconds(check):
         checked = check(nameserver.url, concurrency=40)(good(10_000))
         checked.seconds_to(1_000)
         nameserver.stop_answering()
-        time.sleep(10)
-        nameserver.answer_again()
+        back = threading.Timer(10, nameserver.answer_again)
+        back.start()
         assert checked.is_all_ok()
+        back.join()
 
 
 def test_one_of_several_that_dies_for_good(check):
@@ -137,3 +140,19 @@ def test_a_domain_whose_own_nameservers_are_dead_is_unknown_and_no_other(check):
         reasons = snapshot(checked.batch_id).reasons
         assert sum(reasons.values()) == 10
         assert set(reasons) <= set(UNKNOWN)
+
+
+def test_a_worker_stops_in_time_although_questions_by_tcp_have_no_answer(
+    processes, nameserver, client
+):
+    domains = [f"d{number}.example.net" for number in range(200)]
+    for domain in domains:
+        nameserver.lie(domain, "truncated")
+    nameserver.tcp_gate.clear()
+    worker = processes("worker.py", check__dns="on", check__nameservers=nameserver.address)
+    worker.await_line("worker started")
+    store(*(f"a@{domain}" for domain in domains))
+    # 8 are asked at a time, for three seconds each.
+    eventually(lambda: all(nameserver.asked[domain, "MX"] for domain in domains))
+    worker.send(signal.SIGTERM)
+    assert worker.wait(30) == 0

@@ -41,6 +41,16 @@ def test_it_grows_and_of_too_many_names_those_are_dropped_that_end_first(monkeyp
     assert known.get("d1.example.net", 0) is None
 
 
+def test_there_is_room_if_all_names_end_at_the_same_time(monkeypatch):
+    monkeypatch.setattr(cache, "FIRST", 16)
+    most = 100 * cache.TABLES
+    known = Cache(RESULTS, most)
+    for number in range(4 * most):
+        known.put(f"d{number}.example.net", None, 100)
+    assert len(known) < 2 * most
+    assert known.get(f"d{4 * most - 1}.example.net", 0) == (None, 100)
+
+
 def test_a_million_names_take_little_memory():
     known = Cache(RESULTS, 1_000_000)
     for number in range(100_000):

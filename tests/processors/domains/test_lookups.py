@@ -65,7 +65,10 @@ def test_one_that_cannot_is_told_from_the_others(nameserver, make_lookups):
 
 def test_one_whose_servers_are_the_senders_own_machine_cannot(nameserver, make_lookups):
     any_of_ours = "0.0.0.0"  # noqa: S104
-    names = ("localhost", "LocalHost.LocalDomain", "mail.localhost", any_of_ours, "192.0.2.1", "mx")
+    names = (
+        *("localhost", "LocalHost.LocalDomain", "mail.localhost", any_of_ours, "192.0.2.1", "mx"),
+        "a!b.example.org",
+    )
     for number, name in enumerate(names):
         nameserver.mx(f"mx{number}.example.net", name)
     nameserver.mx("several.example.net", ".", "localhost")
@@ -152,6 +155,20 @@ def test_a_truncated_answer_is_asked_for_by_tcp(nameserver, make_lookups):
     nameserver.lie("example.net", "truncated")
     assert ask(make_lookups(), "example.net") is None
     assert nameserver.by_tcp["example.net"] == 1
+
+
+def test_of_thousands_of_mail_servers_only_the_first_are_asked_for(nameserver, make_lookups):
+    servers = [f"mx{number}.example.org" for number in range(2000)]
+    domains = [f"{number}.example.net" for number in range(3)]
+    for domain in domains:
+        nameserver.mx(domain, *servers)
+        nameserver.lie(domain, "truncated")  # it is too large for UDP
+    for server in servers:
+        nameserver.missing(server)
+    lookups = make_lookups()
+    # The servers are known from the first domain on.
+    assert [ask(lookups, domain) for domain in domains] == ["dns_error"] * 3
+    assert names_asked(nameserver) == 3 + lookups_module.MOST_SERVERS
 
 
 def test_a_second_nameserver_stands_in_for_one_that_errs_and_one_that_is_not_there(make_lookups):
@@ -277,6 +294,15 @@ def test_an_error_that_nobody_foresaw_does_not_end_the_thread(nameserver, make_l
     lookups.exchange.run(lambda: 1 / 0)
     assert ask(lookups, "example.net") is None
     assert caplog.messages == ["a step of the DNS thread failed; it goes on"]
+
+
+def test_an_answer_that_breaks_what_uses_it_makes_its_domain_unknown(
+    nameserver, make_lookups, monkeypatch, caplog
+):
+    nameserver.mx("example.net")
+    monkeypatch.setattr(lookups_module, "_is_host", lambda name: 1 / 0)
+    assert ask(make_lookups(), "example.net") == "dns_error"
+    assert caplog.messages == ["an answer of the DNS could not be used"]
 
 
 def test_no_more_questions_are_open_than_there_is_room_for(nameserver, make_lookups, monkeypatch):
