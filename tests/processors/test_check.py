@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import dns.resolver
 import pytest
@@ -181,6 +182,30 @@ def test_a_risky_domain_that_is_late_makes_no_other_be_judged_again(
     )
     run.check_lines("anna@good.example.net")
     assert judged == []
+
+
+def test_what_is_known_stays_known_while_another_thread_begins_a_new_cache(
+    nameserver, lookups, monkeypatch
+):
+    nameserver.mx("good.example.net")
+    nameserver.mx("slow.example.net")
+    run = Check(lookups=lookups)
+    while run.check_lines("anna@good.example.net"):
+        eventually(lambda: lookups.exchange.open == 0, 60)
+    one_by_one = []
+    parts = check_module.parts
+    monkeypatch.setattr(
+        check_module, "parts", lambda address: one_by_one.append(address) or parts(address)
+    )
+    nameserver.gate.clear()
+    with ThreadPoolExecutor(1) as executor:
+        turn = executor.submit(run.check_lines, "anna@good.example.net\nbob@slow.example.net")
+        eventually(lambda: nameserver.asked["slow.example.net", "MX"])
+        monkeypatch.setattr(check_module, "_MAX_KNOWN", 0)
+        assert run.check_lines("anna@nowhere") == {0: failed("no_top_level_domain")}
+        nameserver.gate.set()
+        assert 0 not in turn.result(60)
+    assert one_by_one == []
 
 
 def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserver, lookups):
