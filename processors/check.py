@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,8 @@ _OUTCOMES = {
 _ROLE = _OUTCOMES["role_account"]
 # What is said of an address whose domain is unknown. A domain without a sensible answer is asked
 # for again soon, because packets get lost and nameservers are busy, and once more after a minute.
-# While it is still asked for, or no nameserver is there, addresses wait for as many rounds as
-# [worker] later_rounds allows by default; with more of them, too, these are the last.
+# While it is still asked for, or no nameserver is there, there are as many rounds as the default of
+# [worker] later_rounds allows; a higher setting adds none.
 _LATER = {
     "dns_timeout": later("dns_timeout", 5, 10, 60),
     "dns_error": later("dns_error", 5, 10, 60),
@@ -70,8 +70,9 @@ class Check:
         # The processor's attribute `lookups_off`.
         self.lookups_off = lookups_off
         self._disposable = disposable
-        # The outcome of a plain address that is no role account, by its domain as written; and when
-        # the first of them is valid no more. With lookups, a thread changes both under the lock.
+        # The outcome of a plain address that is no role account, by its domain as written; and the
+        # time at which the first of these outcomes ends. With lookups, a thread that changes them
+        # holds the lock.
         self._known: dict[str, Outcome] = {}
         self._forget_at = math.inf
         self._learning = threading.Lock()
@@ -95,16 +96,11 @@ class Check:
                     yield self._judge(local, domain, found[domain][0])
 
     @property
-    def of_lines(self) -> Callable[[str], dict[int, Outcome | Later]]:
-        """The processor's attribute `of_lines`."""
-        return self.check_lines
-
-    @property
     def at_once(self) -> int:
         """The processor's attribute `at_once`."""
         return AT_ONCE if self.lookups is None else _LENGTH * self.lookups.at_once
 
-    def check_lines(self, text: str) -> dict[int, Outcome | Later]:
+    def of_lines(self, text: str) -> dict[int, Outcome | Later]:
         """Return the outcomes of addresses, one a line, by line number; PROCESSED is left out.
 
         The same outcomes as one by one, in a third of the time.
