@@ -89,15 +89,16 @@ _PARTS = 16
 
 
 def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
-    """Cut what a turn leaves of a chunk into new chunks if that is needed.
+    """Cut the rest of a chunk, which begins after `last_id`, into new chunks if that is needed.
 
-    If emails before it are to be processed later, it becomes one that doesn't wait with them. If
-    other threads have no chunk to begin on, it is shared out; this is for slow processors, because
-    with a fast one a turn completes its chunk. The turn's emails go up to `last_id`. Returns the
+    If emails of this turn are to be processed later, the rest becomes a chunk of its own, so that
+    it doesn't wait with them. If other threads have no chunk to begin on, the rest is shared out;
+    this is for slow processors, because with a fast one a turn completes its chunk. Returns the
     counts by reason of what is cut off.
     """
     rest = claim.last_id - last_id
-    # Emails that were requeued in part stay together: only that is counted by reason then.
+    # A rest in which some emails have outcomes stays whole, because the reasons of these are
+    # counted for all of it.
     mixed = len(claim.ids) - findings.count != rest
     reasons = _REASONS_OF_REST if mixed else "'{}'"
     size = rest if mixed else max(-(-rest // _PARTS), findings.count)
@@ -151,12 +152,13 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
     Returns None if the batch has left `processing` meanwhile; the caller must then roll back.
     Raises CountError.
     """
-    count, waiting = findings.count, len(findings.later)
+    count, outcomes, later = findings.count, findings.outcomes, findings.later
+    waiting = len(later)
     last_id = claim.ids[count - 1] if count < len(claim.ids) else claim.last_id
     updated = _update_emails(claim, findings, last_id)
     if updated != count - waiting:
         raise CountError(f"{count - waiting} emails claimed, {updated} rows updated")
-    found = Counter(outcome.reason for outcome in findings.outcomes if outcome.reason)
+    found = Counter(outcome.reason for outcome in outcomes if outcome.reason)
     chunk_reasons = found + Counter(claim.reasons)
     if last_id < claim.last_id:
         chunk_reasons -= _cut_rest(claim, findings, last_id)
@@ -170,16 +172,14 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
             ),
             {
                 "count": updated,
-                "failed": sum(outcome.status == "failed" for outcome in findings.outcomes),
+                "failed": sum(outcome.status == "failed" for outcome in outcomes),
                 "batch_id": claim.batch_id,
                 "found": json.dumps(bounded(found)),
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
                 "chunk_reasons": json.dumps(chunk_reasons),
-                "wait": max(
-                    (each.wait(claim.rounds + 1) or 0 for each in findings.later), default=0
-                ),
-                "waiting": waiting - claim.waited * count,
+                "wait": max((each.wait(claim.rounds + 1) or 0 for each in later), default=0),
+                "waiting": waiting - (count if claim.waited else 0),
             },
         )
     except DataError as error:
@@ -189,15 +189,9 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
     return Snapshot(*counted)
 
 
-# All turns on a batch queue for its row, which is locked from the update to the commit. So the
-# update comes last in a turn, and the commit is in the same message: the lock doesn't last until a
-# busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
-# error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
-# the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
-# statement after it waits; it writes an empty message, because a transaction that writes nothing
-# doesn't wait.
+# A chunk whose pending emails, if it has any, were not put off by this turn.
 _DONE = "done = %(done)s, due_at = CASE WHEN %(done)s <= last_id - first_id THEN due_at END"
-# The pending emails of the chunk are those that wait now.
+# A chunk with emails that were put off: all its pending ones wait.
 _PUT_OFF = """done = 0, due_at = clock_timestamp() + make_interval(secs => %(wait)s),
   rounds = rounds + 1, put_off_at = coalesce(put_off_at, clock_timestamp())"""
 # For a turn that changes which emails wait. The batch is locked by a statement of its own, so that
@@ -211,6 +205,13 @@ _WAITING = """(waiting, next_at) = (
         min(due_at)
       FROM chunk WHERE batch_id = %(batch_id)s AND done <= last_id - first_id),
     """
+# All turns on a batch queue for its row, which is locked from the update to the commit. So the
+# update comes last in a turn, and the commit is in the same message: the lock doesn't last until a
+# busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
+# error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
+# the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
+# statement after it waits; it writes an empty message, because a transaction that writes nothing
+# doesn't wait.
 _COUNT = f"""
 UPDATE chunk SET {{chunk}}, reasons = %(chunk_reasons)s, redone = redone + attempts - 1,
   attempts = 0, addresses = NULL

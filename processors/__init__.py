@@ -90,8 +90,8 @@ def _accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -
 class Findings:
     """The outcomes of the first `count` addresses.
 
-    `others` has (position from 0, outcome) of the outcomes with a reason, in order, and of those
-    that are to be processed later.
+    `others` has (position from 0, outcome) of each outcome that has a reason or is a
+    Later, in order.
     """
 
     count: int = 0
@@ -104,14 +104,14 @@ class Findings:
 
     @property
     def later(self) -> list[Later]:
-        """What was said of the emails that stay pending."""
+        """What was said of the emails that are to be processed again."""
         return [each for _, each in self.others if isinstance(each, Later)]
 
     def settled(self, rounds: int, over: bool) -> Findings:
-        """Return the findings after this many rounds, from 1, with the reasons that stand now.
+        """Return the findings after this many rounds, from 1.
 
-        A reason stands if nothing is to be processed any more, because it is `over`, or if the
-        processor asked for no further round.
+        A Later becomes an outcome with its reason if the processor asked for no further round. If
+        `over` is true, this was the last round, and each of them does.
         """
 
         def settle(outcome: Outcome | Later) -> Outcome | Later:
@@ -169,13 +169,9 @@ def as_lines(addresses: Sequence[str]) -> str | None:
 
 
 def process_lines(
-    of_lines: Callable[[str], Mapping[int, Outcome | Later]],
-    text: str,
-    deadline: float,
-    on_error: Callable[[Exception], None],
-    at_once: Callable[[], int] = lambda: AT_ONCE,
+    processor: Any, text: str, deadline: float, on_error: Callable[[Exception], None]
 ) -> Findings:
-    """Process addresses, one a line, like process(), about `at_once()` characters at a time.
+    """Process addresses, one a line, like process(), by the processor's attribute `of_lines`.
 
     `on_error` is called for reasons that aren't allowed. Raises ProcessorError and the errors of
     `of_lines`.
@@ -183,10 +179,10 @@ def process_lines(
     findings = Findings()
     start = 0
     while start <= len(text):
-        end = text.find("\n", start + at_once())
+        end = text.find("\n", start + getattr(processor, "at_once", AT_ONCE))
         lines = text[start : end if end >= 0 else len(text)]
         count = lines.count("\n") + 1
-        for line, outcome in sorted(of_lines(lines).items()):
+        for line, outcome in sorted(processor.of_lines(lines).items()):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
             accepted = _accepted_or_error(outcome, on_error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,8 @@ _OUTCOMES = {
 _ROLE = _OUTCOMES["role_account"]
 # What is said of an address whose domain is unknown. A domain without a sensible answer is asked
 # for again soon, because packets get lost and nameservers are busy, and once more after a minute.
-# While it is still asked for, or no nameserver is there, addresses wait for as many rounds as
-# [worker] later_rounds allows by default; with more of them, too, these are the last.
+# While it is still asked for, or no nameserver is there, there are as many rounds as the default of
+# [worker] later_rounds allows; a higher setting adds none.
 _LATER = {
     "dns_timeout": later("dns_timeout", 5, 10, 60),
     "dns_error": later("dns_error", 5, 10, 60),
@@ -70,8 +70,9 @@ class Check:
         # The processor's attribute `lookups_off`.
         self.lookups_off = lookups_off
         self._disposable = disposable
-        # The outcome of a plain address that is no role account, by its domain as written; and when
-        # the first of them is valid no more. With lookups, a thread changes both under the lock.
+        # The outcome of a plain address that is no role account, by its domain as written; and the
+        # time at which the first of these outcomes ends. With lookups, a thread that changes them
+        # holds the lock.
         self._known: dict[str, Outcome] = {}
         self._forget_at = math.inf
         self._learning = threading.Lock()
@@ -95,51 +96,53 @@ class Check:
                     yield self._judge(local, domain, found[domain][0])
 
     @property
-    def of_lines(self) -> Callable[[str], dict[int, Outcome | Later]]:
-        """The processor's attribute `of_lines`."""
-        return self.check_lines
-
-    @property
     def at_once(self) -> int:
         """The processor's attribute `at_once`."""
         return AT_ONCE if self.lookups is None else _LENGTH * self.lookups.at_once
 
-    def check_lines(self, text: str) -> dict[int, Outcome | Later]:
+    def of_lines(self, text: str) -> dict[int, Outcome | Later]:
         """Return the outcomes of addresses, one a line, by line number; PROCESSED is left out.
 
         The same outcomes as one by one, in a third of the time.
         """
         wholes, domains = split_lines(text)
-        unknown = {} if self.lookups is None else self._look_up(domains, self.lookups)
+        cache = self._known
+        unknown: dict[str, Outcome | Later] = {}
+        if self.lookups is not None:
+            cache, unknown = self._look_up(domains, self.lookups)
         found: dict[int, Outcome | Later] = {}
-        known = self._known.get
+        known = cache.get
         others = []
         # Most lines are plain, and a comprehension passes over them in less time than a loop.
         for line in [n for n, domain in enumerate(domains) if known(domain) is not PROCESSED]:
-            outcome, whole = known(domains[line]) or unknown.get(domains[line]), wholes[line]
-            if outcome is None and whole is None and self.lookups is None:
+            outcome = known(domains[line]) or unknown.get(domains[line])
+            if outcome is None and wholes[line] is None and self.lookups is None:
                 outcome = self._learn(domains[line])
             if outcome is None:
-                others.append((line, text.split("\n")[line] if whole is None else whole))
+                others.append(line)
             elif outcome is not PROCESSED:
                 found[line] = outcome
-        lines = self([address for _, address in others])
-        for (line, _), outcome in zip(others, lines, strict=True):
+        lines = text.split("\n") if others else []
+        for line, outcome in zip(others, self([lines[n] for n in others]), strict=True):
             if outcome is not PROCESSED:
                 found[line] = outcome
         return found
 
-    def _look_up(self, domains: list[str], lookups: Lookups) -> dict[str, Outcome | Later]:
+    def _look_up(
+        self, domains: list[str], lookups: Lookups
+    ) -> tuple[dict[str, Outcome], dict[str, Outcome | Later]]:
         """Look up the domains, as written, of plain addresses, and cache their outcomes.
 
-        Returns what is said of the domains that are unknown; those aren't cached.
+        Returns the cache, and what is said of the domains that are unknown; those aren't cached.
         """
         with self._learning:
             if time.monotonic() >= self._forget_at or len(self._known) > _MAX_KNOWN:
                 self._known = {}
                 self._forget_at = math.inf
+            # Another thread may begin a new cache meanwhile, which lacks what is known here.
+            cache = self._known
         # Not the difference of two sets, which would look at all that is known.
-        new = {domain for domain in {*domains} if domain and domain not in self._known}
+        new = {domain for domain in {*domains} if domain and domain not in cache}
         split = {domain: of_domain(domain) for domain in new}
         found = lookups.find({each.domain for each in split.values() if each and each.domain})
         known: dict[str, Outcome] = {}
@@ -159,9 +162,11 @@ class Check:
                 known[domain] = outcome
                 forget_at = min(forget_at, until)
         with self._learning:
-            self._known.update(known)
+            cache.update(known)
+            if cache is not self._known:
+                self._known.update(known)
             self._forget_at = min(self._forget_at, forget_at)
-        return unknown
+        return cache, unknown
 
     def _learn(self, domain: str) -> Outcome | None:
         """Return the outcome of plain addresses with this domain, and cache it.

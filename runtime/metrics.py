@@ -72,8 +72,9 @@ DATABASE_CONNECTIONS = Gauge(
 class CountedElsewhere(Collector):
     """Metrics of what happens so often that a call for each time would take too long.
 
-    Others count it as plain numbers, and `read` returns these when somebody wants the metrics: name
-    without prefix, label values, value. No two may have the same name and labels.
+    Another module counts them as plain numbers. Its function `read`, which is called when somebody
+    wants the metrics, returns name without prefix, label values and value of each number. No two
+    may have the same name and labels.
     """
 
     def __init__(self, *families: tuple[type[Metric], str, str, list[str]]) -> None:
@@ -92,7 +93,7 @@ class CountedElsewhere(Collector):
         yield from families.values()
 
 
-# Set by the check, and about its nameservers only, so that there are few.
+# The check sets `read`. The labels are its own nameservers only, so that there are few samples.
 DNS = CountedElsewhere(
     (
         CounterMetricFamily,
@@ -109,7 +110,7 @@ DNS = CountedElsewhere(
     (
         CounterMetricFamily,
         "dns_unusual_answers",
-        "Answers among them that only the slow package could read.",
+        "Answers by UDP that only the slow package could read.",
         ["nameserver"],
     ),
     (

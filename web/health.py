@@ -232,12 +232,7 @@ def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None
 
 
 # The state of the servers in a word, at the top of each page.
-_LEVELS = {
-    "ok": "All systems normal",
-    "no_lookups": "DNS lookups off",
-    "warning": "Updates are late",
-    "error": "Not working",
-}
+_LEVELS = {"ok": "All systems normal", "warning": "Updates are late", "error": "Not working"}
 
 
 def _texts(report: dict[str, Any]) -> dict[str, str]:
@@ -246,16 +241,16 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
     workers, depth = report["workers"], report["queueDepth"]
     rate = sum(worker["rate"] for worker in workers or ())
     lookups_off = _lookups_off_text(workers or [])
-    level = "no_lookups" if notice["level"] == "ok" and lookups_off else notice["level"]
+    lookups = "DNS lookups off" if lookups_off else ""
     return {
-        "level": _LEVELS[level],
+        "level": lookups if lookups and not report["notice"] else _LEVELS[notice["level"]],
         "workers": _workers_text(report),
         "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
         "queue": _queue_text(depth),
         "oldest": _oldest_text(report),
         "database": f"PostgreSQL {report['database']}",
         "redis": f"Redis {report['redis']}",
-        "lookups": "DNS lookups off" if lookups_off else "",
+        "lookups": lookups,
         "lookupsOff": lookups_off,
         "text": notice["text"],
         "lastSeen": _last_seen_text(report),

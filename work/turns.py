@@ -245,16 +245,9 @@ class Turns(threading.Thread):
             return self._process_isolated(claim.addresses, current, on_error)
         processor = self._services.processor
         deadline = time.monotonic() + self._settings.turn_seconds
-        of_lines = getattr(processor, "of_lines", None)
-        if of_lines is not None and claim.text is not None:
+        if getattr(processor, "of_lines", None) and claim.text is not None:
             try:
-                return processors.process_lines(
-                    of_lines,
-                    claim.text,
-                    deadline,
-                    on_error,
-                    lambda: getattr(processor, "at_once", processors.AT_ONCE),
-                )
+                return processors.process_lines(processor, claim.text, deadline, on_error)
             except Exception as error:
                 # If one address is to blame, only its own outcome is an error then.
                 self._services.no_lines.warning(

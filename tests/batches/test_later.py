@@ -127,8 +127,6 @@ def test_the_rest_of_a_chunk_with_outcomes_keeps_its_reasons(batch_id):
     with session():
         changes.retry(batch_id, "odd", ["odd"], lambda: None)
     start(batch_id)
-    with session():
-        pool.execute_sql("UPDATE chunk SET attempts = 0")
     take_turn(batch_id, 3, i1=failed("one"), i2=HOUR, i5=failed("odd"))
     assert chunks() == [(1, 5, 0, {"one": 1, "odd": 1}, 1), (6, 10, 0, {}, 0)]
     take_turn(batch_id, 1, i7=failed("seven"))
@@ -189,8 +187,6 @@ def test_a_retry_forgets_what_such_a_worker_left(batch_id):
         _, after = changes.retry(batch_id, "odd", ["odd"], lambda: None)
     assert (after.status, after.waiting, after.next_at) == ("pending", 0, None)
     start(batch_id)
-    with session():
-        pool.execute_sql("UPDATE chunk SET attempts = 0")
     assert take_turn(batch_id)[1].status == "completed"
     assert_books_balance()
 
@@ -210,8 +206,6 @@ def test_a_retry_begins_with_the_first_round(batch_id):
     with session():
         changes.retry(batch_id, "odd", ["odd"], lambda: None)
     start(batch_id)
-    with session():
-        pool.execute_sql("UPDATE chunk SET attempts = 0")
     claim, _ = take_turn(batch_id)
     assert (claim.ids, claim.rounds, claim.put_off, claim.waited) == ([2], 0, None, False)
     assert_books_balance()

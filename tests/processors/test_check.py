@@ -3,6 +3,7 @@
 import itertools
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import dns.resolver
 import pytest
@@ -112,7 +113,7 @@ def test_yields_one_outcome_for_each_address_lazily():
 @settings(max_examples=300, deadline=None)
 @given(st.lists(st.sampled_from(MIXED) | ANYTHING, min_size=1, max_size=60))
 def test_lines_come_out_as_one_by_one(addresses):
-    found = Check().check_lines("\n".join(addresses))
+    found = Check().of_lines("\n".join(addresses))
     expected = [check_one(address) for address in addresses]
     assert [found.get(line, PROCESSED) for line in range(len(addresses))] == expected
     assert PROCESSED not in found.values()
@@ -121,7 +122,7 @@ def test_lines_come_out_as_one_by_one(addresses):
 def test_a_line_is_its_own_whatever_stands_in_those_around_it():
     check = Check()
     for before, line, after in itertools.product(MIXED, MIXED, MIXED):
-        found = check.check_lines(f"{before}\n{line}\n{after}")
+        found = check.of_lines(f"{before}\n{line}\n{after}")
         assert found.get(1, PROCESSED) == check_one(line)
 
 
@@ -130,7 +131,7 @@ def test_endless_addresses_take_next_to_no_time():
     addresses += ["a" + "\u0301" * 130_000, "a@" + "b" * 130_000]
 
     def look() -> None:
-        assert set(Check().check_lines("\n".join(addresses)).values()) == {failed("too_long")}
+        assert set(Check().of_lines("\n".join(addresses)).values()) == {failed("too_long")}
         assert set(check(addresses)) == {failed("too_long")}
 
     # A tenth; the email-validator package takes a minute.
@@ -171,16 +172,40 @@ def test_a_risky_domain_that_is_late_makes_no_other_be_judged_again(
     nameserver.mx("gmial.com")
     nameserver.lie("gmial.com", "silence")
     run = Check(lookups=lookups)
-    while run.check_lines("anna@good.example.net"):
+    while run.of_lines("anna@good.example.net"):
         eventually(lambda: lookups.exchange.open == 0, 60)
-    assert run.check_lines("a@gmial.com") == {0: risky("likely_typo")}
+    assert run.of_lines("a@gmial.com") == {0: risky("likely_typo")}
     judged = []
     of_domain = check_module.of_domain
     monkeypatch.setattr(
         check_module, "of_domain", lambda domain: judged.append(domain) or of_domain(domain)
     )
-    run.check_lines("anna@good.example.net")
+    run.of_lines("anna@good.example.net")
     assert judged == []
+
+
+def test_what_is_known_stays_known_while_another_thread_begins_a_new_cache(
+    nameserver, lookups, monkeypatch
+):
+    nameserver.mx("good.example.net")
+    nameserver.mx("slow.example.net")
+    run = Check(lookups=lookups)
+    while run.of_lines("anna@good.example.net"):
+        eventually(lambda: lookups.exchange.open == 0, 60)
+    one_by_one = []
+    parts = check_module.parts
+    monkeypatch.setattr(
+        check_module, "parts", lambda address: one_by_one.append(address) or parts(address)
+    )
+    nameserver.gate.clear()
+    with ThreadPoolExecutor(1) as executor:
+        turn = executor.submit(run.of_lines, "anna@good.example.net\nbob@slow.example.net")
+        eventually(lambda: nameserver.asked["slow.example.net", "MX"])
+        monkeypatch.setattr(check_module, "_MAX_KNOWN", 0)
+        assert run.of_lines("anna@nowhere") == {0: failed("no_top_level_domain")}
+        nameserver.gate.set()
+        assert 0 not in turn.result(60)
+    assert one_by_one == []
 
 
 def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserver, lookups):
@@ -219,7 +244,7 @@ def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lo
 )
 @given(st.lists(st.sampled_from(MIXED), min_size=1, max_size=60))
 def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addresses):
-    found = nameserver_for_all.check_lines("\n".join(addresses))
+    found = nameserver_for_all.of_lines("\n".join(addresses))
     expected = list(nameserver_for_all(addresses))
     assert [found.get(line, PROCESSED) for line in range(len(addresses))] == expected
 

@@ -1,5 +1,6 @@
 import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -210,7 +211,8 @@ class TestProcessLines:
             return said(lines.split("\n"))
 
         self.errors = []
-        findings = processors.process_lines(of_lines, text, deadline, self.errors.append)
+        processor = SimpleNamespace(of_lines=of_lines)
+        findings = processors.process_lines(processor, text, deadline, self.errors.append)
         return listed(findings), asked
 
     def test_takes_whole_lines_and_puts_each_outcome_in_its_place(self):

@@ -96,14 +96,14 @@ export class Progress {
     setText(card, "processed", count(processed));
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
-    setText(this.#card, "waiting", waiting(this.#newest.waiting, this.#newest.nextAt));
+    setText(card, "waiting", waiting(this.#newest.waiting, this.#newest.nextAt));
     this.#showPace(this.#newest);
     this.connection(this.#connection);
     this.#offer(status, this.#rechecked(verdicts, reasons));
   }
 
-  // Return the numbers of emails to check again: of invalid ones none if all are malformed, which no
-  // check will change.
+  // Return the numbers of emails to check again, by verdict: no invalid ones if all of them are
+  // malformed, which no check will change.
   #rechecked({ invalid, unknown }, reasons) {
     const { malformed: codes } = this.#card.querySelector("[data-malformed]").dataset;
     const malformed = codes.split(" ").reduce((sum, code) => sum + (reasons[code] ?? 0), 0);
