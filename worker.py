@@ -6,6 +6,7 @@ A supervisor runs several threads; each dequeues batch ids and takes turns on th
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import signal
 import sys
@@ -22,6 +23,10 @@ from servers import connect
 from servers.confinement import BundledServerError
 from work.supervisor import Supervisor, ended_if_frozen
 from work.turns import Services
+
+# Objects, made and not freed yet, between two looks for unreachable cycles, instead of 700. These
+# looks go over all domains under way, and took an eighth of the time with DNS lookups.
+_ALLOCATIONS = 20_000
 
 
 def _selftest(settings: Settings) -> int:
@@ -94,6 +99,8 @@ def main() -> int:
         processor = processors.load(settings.worker.processor, settings.processor_options)
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
+    gc.freeze()
+    gc.set_threshold(_ALLOCATIONS)
     try:
         with connect.servers(
             settings, stopping, name="worker", connections=settings.worker.connections

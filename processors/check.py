@@ -28,7 +28,7 @@ from processors import (
 from processors.disposable import ListError, is_disposable, read_list
 from processors.mailboxes import is_role
 from processors.reasons import CATALOGUE
-from processors.syntax import of_domain, parts, split_lines
+from processors.syntax import ROOMY, of_domain, parts, split_lines
 from runtime import logs, metrics
 
 if TYPE_CHECKING:
@@ -143,19 +143,25 @@ class Check:
             cache = self._known
         # Not the difference of two sets, which would look at all that is known.
         new = {domain for domain in {*domains} if domain and domain not in cache}
-        split = {domain: of_domain(domain) for domain in new}
-        found = lookups.find({each.domain for each in split.values() if each and each.domain})
+        # Most domains are written as they were looked up, and in a long list most come again. That
+        # takes a third of the time of parsing them.
+        found = lookups.known(domain for domain in new if len(domain) <= ROOMY)
+        names = dict(zip(found, found, strict=True))
         known: dict[str, Outcome] = {}
-        unknown: dict[str, Outcome | Later] = {}
-        forget_at = math.inf
-        for domain, syntax in split.items():
+        for domain in new - found.keys():
+            syntax = of_domain(domain)
             if syntax is None:
                 continue  # it depends on the local part too
-            if syntax.reason is not None:
+            if syntax.domain is not None:
+                names[domain] = syntax.domain
+            elif syntax.reason is not None:
                 known[domain] = _OUTCOMES[syntax.reason]
-                continue
-            reason, until = found[syntax.domain or ""]
-            outcome = self._judge("", syntax.domain or "", reason)
+        found |= lookups.find({*names.values()} - found.keys())
+        unknown: dict[str, Outcome | Later] = {}
+        forget_at = math.inf
+        for domain, name in names.items():
+            reason, until = found[name]
+            outcome = self._judge("", name, reason)
             if reason in _LATER or isinstance(outcome, Later):
                 unknown[domain] = outcome
             else:

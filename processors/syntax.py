@@ -58,6 +58,8 @@ _MAX_DOMAINS = 1 << 15
 # which no plain local part makes an address too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
 _MAX_DOMAIN = _MAX_LENGTH - _MAX_LOCAL - 1
+# Characters up to which a domain is short enough for every local part, in any form and encoding.
+ROOMY = _MAX_DOMAIN // 4
 # Twice as fast as Syntax(…).
 _new = tuple.__new__
 # Local parts that the package puts in lower case.

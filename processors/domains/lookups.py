@@ -37,8 +37,9 @@ MOST_OPEN = 30_000
 # The most mail servers of a domain that are asked for. Few domains have more than ten, and a
 # hostile one may have thousands.
 MOST_SERVERS = 20
-# The most domains, and the most mail servers, in the cache.
-MAX_CACHED = 1_000_000
+# The most domains in the cache, and the most mail servers: those that serve many domains are soon
+# there again.
+MAX_CACHED, MAX_SERVERS = 1_000_000, 1 << 15
 # What can be found: a domain takes mail, or the reason.
 RESULTS = (
     *(None, "null_mx", "no_mail_server", "no_such_domain"),
@@ -129,13 +130,22 @@ class Lookups:
         self._outage = logs.Outage(f"nameserver {self.nameservers}", logger)
         self.exchange = Exchange(servers, seconds, self._log_outage)
         self._cache = Cache(RESULTS, MAX_CACHED)
-        # The rest belongs to the exchange's thread: for each domain and each mail server that is
-        # looked up, who waits for it.
-        self._hosts = Cache(RESULTS, MAX_CACHED)
+        # The rest belongs to the exchange's thread: what is known of mail servers, and until when;
+        # for each domain and each mail server that is looked up, who waits for it.
+        self._hosts: dict[str, tuple[str | None, float]] = {}
         self._waiting: dict[str, list[Group]] = {}
         self._waiting_hosts: dict[str, list[Told]] = {}
         # The domains that are looked up, and that somebody has waited for in vain.
         self._late: set[str] = set()
+
+    def known(self, domains: Iterable[str]) -> dict[str, tuple[str | None, float]]:
+        """Return what find() would, for the domains that have a sensible answer in the cache."""
+        now, get = time.monotonic(), self._cache.get
+        return {
+            domain: found
+            for domain in domains
+            if (found := get(domain, now)) and found[0] not in _UNKNOWN
+        }
 
     def find(self, domains: Iterable[str]) -> Mapping[str, tuple[str | None, float]]:
         """Return for each domain what was found, and until when (monotonic) that is valid.
@@ -267,8 +277,8 @@ class Lookups:
     def find_host(self, host: str, told: Told) -> None:
         """Find out whether a mail server has an address, and tell it."""
         now = time.monotonic()
-        known = self._hosts.get(host, now)
-        if known is not None:
+        known = self._hosts.get(host)
+        if known is not None and known[1] > now:
             told(known[0], known[1] - now)
             return
         waiting = self._waiting_hosts.setdefault(host, [])
@@ -277,7 +287,9 @@ class Lookups:
             find_address(self.exchange, host, lambda *found: self._tell_host(host, *found))
 
     def _tell_host(self, host: str, result: str | None, seconds: float) -> None:
-        self._hosts.put(host, result, time.monotonic() + seconds)
+        if len(self._hosts) >= MAX_SERVERS:
+            self._hosts.clear()
+        self._hosts[host] = result, time.monotonic() + seconds
         for told in self._waiting_hosts.pop(host):
             told(result, seconds)
 

@@ -130,7 +130,7 @@ class Nameserver:
         number = next(self._numbers)
         while number in flying:
             number = next(self._numbers)
-        packet = wire.query(query.name, query.kind, int.from_bytes(number, "big"))
+        packet = wire.query(query.name, query.kind, number)
         connected.send(packet)
         query.question = packet[wire.QUESTION]
         if len(query.places) == TRIES_KEPT:
@@ -149,7 +149,7 @@ class Nameserver:
         """Ask for something that every nameserver answers somehow; see heard()."""
         connected, _ = self._in_turn[0]
         with suppress(OSError):
-            connected.send(wire.query("com", wire.A, 0))
+            connected.send(wire.query("com", wire.A, b"\0\0"))
 
     def heard(self, now: float) -> None:
         """Note that the nameserver has sent something, so that it is there."""

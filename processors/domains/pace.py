@@ -19,7 +19,7 @@ from math import inf
 FIRST, LEAST = 64, 8
 # The rate at first, the smallest one, and the one above which it is unlimited; queries a second. At
 # first it is so low that a nameserver with a limit isn't asked far more before that shows.
-START, LEAST_RATE, FASTEST = 4000.0, 20.0, 50_000.0
+START, LEAST_RATE, FASTEST = 16_000.0, 20.0, 50_000.0
 # The share of lost queries, and that of questions without an answer, which say that queries get
 # lost; and the seconds since the rate shrank.
 LOSSY, SILENT, LONG_AGO = 0.02, 0.9, 20.0

@@ -91,15 +91,15 @@ _preference = itemgetter(0)
 _new = tuple.__new__
 
 
-def query(name: str, kind: int, number: int) -> bytes:
+def query(name: str, kind: int, number: bytes) -> bytes:
     """Return a query for records of a kind: A, AAAA or MX.
 
     `name` is in lower-case ASCII without a final dot. Its labels have 1 to 63 characters.
-    `number`, of 16 bits, is the id. The answer begins with the same two bytes, and has the same
-    QUESTION from the 13th on, unless it is UNUSUAL.
+    `number`, of two bytes, is the id. The answer begins with it, and has the same QUESTION from the
+    13th byte on, unless it is UNUSUAL.
     """
     labels = "".join([chr(len(label)) + label for label in name.split(".")])
-    return number.to_bytes(2, "big") + _QUERY + labels.encode() + _ENDS[kind] + _QUERY_OPT
+    return number + _QUERY + labels.encode() + _ENDS[kind] + _QUERY_OPT
 
 
 class _UnusualError(ValueError):
@@ -189,7 +189,7 @@ def _rest(message: bytes, at: int, authority: int, additional: int) -> tuple[str
     zone, seconds = "", None
     options = False
     for number in range(authority + additional):
-        owner, at = _name(message, at)
+        owner, at = _name(message, at) if message[at] else ("", at + 1)
         kind, of_class, ttl, length = _RECORD.unpack_from(message, at)
         at += 10
         end = at + length

@@ -63,7 +63,7 @@ def start(zone: str, origin: str = "example.net", **options: object) -> Iterator
 
 def _answers(address: str, origin: str) -> bool:
     try:
-        return bool(exchange(address, wire.query(f"ns.{origin}".rstrip("."), wire.A, 1), 0.2))
+        return bool(exchange(address, wire.query(f"ns.{origin}".rstrip("."), wire.A, b"\0\1"), 0.2))
     except OSError:
         return False
 

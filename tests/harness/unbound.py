@@ -35,6 +35,6 @@ def start(zones: Mapping[str, str]) -> Iterator[Server]:
             )
         )
         command = [str(required(UNBOUND, "unbound")), "-d", "-c", str(folder / "unbound.conf")]
-        question = wire.query(f"ns.{next(iter(zones))}", wire.A, 1)
+        question = wire.query(f"ns.{next(iter(zones))}", wire.A, b"\0\1")
         with Server(url, folder, command, lambda: nsd.exchange(url, question, 0.5)) as server:
             yield server

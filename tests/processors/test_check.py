@@ -249,6 +249,15 @@ def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addre
     assert [found.get(line, PROCESSED) for line in range(len(addresses))] == expected
 
 
+def test_a_domain_that_is_known_may_still_be_too_long_for_a_local_part(nameserver, lookups):
+    domain = ".".join(["d" * 61] * 3 + ["example.net"])
+    short, long = f"a@{domain}", f"{'a' * 60}@{domain}"
+    nameserver.mx(domain)
+    run = Check(lookups=lookups)
+    assert settled(run, [short, long]) == [PROCESSED, failed("too_long")]
+    assert run.of_lines(f"{short}\n{long}") == {1: failed("too_long")}
+
+
 @pytest.fixture
 def nameserver_for_all(lookups):
     return Check(lookups=lookups)

@@ -153,6 +153,16 @@ DOMAINS = st.one_of(
 )
 
 
+@settings(max_examples=2000, deadline=None)
+@given(DOMAINS)
+@example("ⅷ.De")
+@example("xn--80ak6aa92e.com")
+def test_a_domain_as_it_is_looked_up_is_well_formed_for_every_local_part(domain):
+    found = syntax.of_domain(domain)
+    if found is not None and found.domain is not None and len(found.domain) <= syntax.ROOMY:
+        assert syntax.of_domain(found.domain) == (None, None, found.domain)
+
+
 @settings(max_examples=700, deadline=None)
 @given(LOCALS, DOMAINS, st.sampled_from(["@", "", "@@", " @"]))
 def test_agrees_on_anything(local, domain, between):

@@ -47,7 +47,7 @@ MAIL = Record(OWNER, MX, "10 mail.example.net.")
 
 
 def read(received, name=NAME, kind=MX):
-    return wire.read(received, wire.query(name, kind, 7)[wire.QUESTION])
+    return wire.read(received, wire.query(name, kind, b"\0\7")[wire.QUESTION])
 
 
 def assert_agree(received, name=NAME, kind=MX):
@@ -60,7 +60,7 @@ def assert_agree(received, name=NAME, kind=MX):
 @pytest.mark.parametrize("kind", [MX, A, AAAA])
 @pytest.mark.parametrize("name", [NAME, "de", "xn--mller-kva.de", ".".join(["a" * 61] * 4)])
 def test_a_query_is_one_that_the_package_could_have_made(name, kind):
-    made = wire.query(name, kind, 0xABCD)
+    made = wire.query(name, kind, b"\xab\xcd")
     expected = dns.message.make_query(name, kind, id=0xABCD, use_edns=0, payload=1232)
     assert made == expected.to_wire()
     assert made[wire.QUESTION] == made[12:-11]
@@ -273,12 +273,12 @@ def test_the_answers_of_a_real_nameserver_are_plain(minimal):
     with nsd.start(ZONE, minimal_responses=minimal) as server:
         for (host, kind), expected in TOLD.items():
             name = f"{host}.{NAME}"
-            received = nsd.exchange(server.url, wire.query(name, kind, 7))
+            received = nsd.exchange(server.url, wire.query(name, kind, b"\0\7"))
             assert assert_agree(received, name, kind) == expected
-        refused = nsd.exchange(server.url, wire.query("example.org", MX, 7))
+        refused = nsd.exchange(server.url, wire.query("example.org", MX, b"\0\7"))
         assert assert_agree(refused, "example.org") == Answer(ERROR, rcode=REFUSED)
         # Without an OPT record, an answer may have 512 bytes.
-        query = wire.query(f"many.{NAME}", MX, 7)
+        query = wire.query(f"many.{NAME}", MX, b"\0\7")
         short = query[:10] + b"\0\0" + query[wire.QUESTION]
         received = nsd.exchange(server.url, short)
         assert assert_agree(received, f"many.{NAME}") == Answer(TRUNCATED)
