@@ -175,6 +175,8 @@ def _found(
         else:
             values.append(socket.inet_ntop(socket.AF_INET6, message[at:end]))
         at = end
+    if count == 1:
+        return (values[0],), least, at
     if preferences:
         in_order = sorted(zip(preferences, values, strict=True), key=_preference)
         values = [host for _, host in in_order]
