@@ -60,6 +60,11 @@ def _parser() -> argparse.ArgumentParser:
     retry = add("retry", "process emails of a completed batch again")
     retry.add_argument("batch", type=int, metavar="BATCH")
     retry.add_argument("which", metavar="WHICH", help="failed, unknown, or a reason")
+    for name, about in (
+        ("pause", "begin nothing more of a batch until it is resumed"),
+        ("resume", "go on with a paused batch"),
+    ):
+        add(name, about).add_argument("batch", type=int, metavar="BATCH")
     cancel = add("cancel", "cancel a batch; what is counted stays")
     cancel.add_argument("batch", type=int, metavar="BATCH")
     delete = add("delete", "delete a batch that has ended, with its file and all that came of it")

@@ -51,6 +51,8 @@ class Batch(Table):
     `processed_count` counts all emails that have an outcome, `failed_count` the failed ones.
     `waiting` counts the pending emails that are to be processed again later, and `next_at` is when
     the first of them are.
+    `paused_at` is set while the batch is paused, and left if it ends meanwhile: by `paused_by`, for
+    `pause_reason` unless a person did it, and until `resume_at` unless a person must resume it.
     `reasons` has the number of emails for each reason.
     `format` is a tabular.formats.Format, which says how the file is read; null for batches older
     than the column.
@@ -65,6 +67,10 @@ class Batch(Table):
     failed_count = IntegerField(default=0)
     waiting = IntegerField(default=0)
     next_at = DateTimeTZField(null=True)
+    paused_at = DateTimeTZField(null=True)
+    paused_by = TextField(null=True)
+    pause_reason = TextField(null=True)
+    resume_at = DateTimeTZField(null=True)
     status = TextField(default="pending")
     revision = BigIntegerField(default=1)
     reasons = BinaryJSONField(default=dict, index=False)
@@ -194,12 +200,26 @@ def iso(value: datetime | None) -> str | None:
     return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def pause_of(batch: Batch) -> dict[str, str | None] | None:
+    """Return a Snapshot's `paused` for a batch as it was read."""
+    if batch.paused_at is None or batch.status in TERMINAL:
+        return None
+    return {
+        "by": batch.paused_by,
+        "at": iso(batch.paused_at),
+        "why": batch.pause_reason,
+        "until": iso(batch.resume_at),
+    }
+
+
 @dataclass(frozen=True)
 class Snapshot:
     """A batch's progress at one revision.
 
     `waiting` counts the emails that are to be processed again later, the first of them at
     `next_at`, in ISO 8601 and UTC.
+    `paused` says who paused the batch, when, why, and until when: `by`, `at`, `why` and `until`,
+    of which all but `at` may be None. It is None if the batch isn't paused.
     """
 
     batch_id: int
@@ -211,6 +231,7 @@ class Snapshot:
     reasons: dict[str, int] = field(default_factory=dict)
     waiting: int = 0
     next_at: str | None = None
+    paused: dict[str, str | None] | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> Snapshot:
@@ -225,6 +246,7 @@ class Snapshot:
             batch.reasons,
             batch.waiting,
             iso(batch.next_at),
+            pause_of(batch),
         )
 
     @property

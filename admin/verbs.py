@@ -130,6 +130,24 @@ class Commands:
             [f"Batch {snapshot.batch_id} is cancelled: {counted}."],
         )
 
+    def pause(self, arguments: argparse.Namespace) -> Report:
+        return self._pause_or_resume(arguments.batch, changes.pause)
+
+    def resume(self, arguments: argparse.Namespace) -> Report:
+        return self._pause_or_resume(arguments.batch, changes.resume)
+
+    def _pause_or_resume(
+        self, batch_id: int, change: Callable[[int, str | None], Snapshot | None]
+    ) -> Report:
+        with session():
+            snapshot = _existing(change(batch_id, self._by), batch_id)
+        self._announce(snapshot)
+        said = phrases.paused(snapshot.paused) or "Not paused; workers go on with it."
+        return Report(
+            {"batchId": batch_id, "status": snapshot.status, "paused": snapshot.paused},
+            [f"Batch {batch_id}: {said}"],
+        )
+
     def delete(self, arguments: argparse.Namespace) -> Report:
         emails = self._delete(arguments.batch)
         return Report(

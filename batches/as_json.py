@@ -8,7 +8,7 @@ from typing import Any
 
 from batches.accounting import Rows
 from batches.queries import Found
-from models import Action, Batch, SkippedRow, iso
+from models import Action, Batch, SkippedRow, iso, pause_of
 from processors import providers, reasons, risks, syntax
 from runtime import phrases
 from tabular.formats import DELIMITERS, Format, cut_row
@@ -76,6 +76,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "failedCount": batch.failed_count,
         "waiting": batch.waiting,
         "nextAt": iso(batch.next_at),
+        "paused": pause_of(batch),
         "status": batch.status,
         "revision": batch.revision,
         "error": batch.error,

@@ -1,4 +1,4 @@
-"""Transitions made by people: cancel a batch, retry emails of it, delete it.
+"""Transitions made by people: pause, resume or cancel a batch, retry emails of it, delete it.
 
 Each is one transaction that locks the batch, checks that its status allows the transition, and
 adds an Action with the user's name.
@@ -50,6 +50,64 @@ def _update(batch_id: int, assignments: str, *values: object) -> Snapshot:
     return Snapshot(*row)
 
 
+# Assignments to a batch that isn't paused any more.
+_NOT_PAUSED = "paused_at = NULL, paused_by = NULL, pause_reason = NULL, resume_at = NULL"
+
+
+def pause(batch_id: int, by: str | None = None) -> Snapshot | None:
+    """Pause the batch until somebody resumes it: no turn begins; those under way are counted.
+
+    Changes nothing if a person has paused the batch already. Returns None if there is no such
+    batch. Raises StateError if it has ended.
+    """
+    return _pause_or_resume(batch_id, by, "paused")
+
+
+def resume(batch_id: int, by: str | None = None) -> Snapshot | None:
+    """Resume a paused batch; change nothing if it isn't paused.
+
+    Returns None if there is no such batch. Raises StateError if it has ended.
+    """
+    return _pause_or_resume(batch_id, by, "resumed")
+
+
+def _pause_or_resume(batch_id: int, by: str | None, kind: str) -> Snapshot | None:
+    with pool.atomic():
+        status = _lock(batch_id)
+        if status is None:
+            return None
+        if status in TERMINAL:
+            raise StateError(f"Batch {batch_id} is {status} and can't be {kind} any more.")
+        present = snapshots.present([batch_id])[0]
+        if kind == "resumed":
+            if present.paused is None:
+                return present
+            _add_action(batch_id, kind, by)
+            return _update(batch_id, _NOT_PAUSED)
+        if present.paused is not None and present.paused["until"] is None:
+            return present
+        _add_action(batch_id, kind, by)
+        return _update(
+            batch_id,
+            "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL, resume_at = NULL",
+            by,
+        )
+
+
+def resume_due() -> list[Snapshot]:
+    """Resume the batches whose time has come, and return their snapshots."""
+    with pool.atomic():
+        rows = pool.execute_sql(
+            f"UPDATE batch SET {_NOT_PAUSED}, revision = revision + 1"
+            " WHERE resume_at <= clock_timestamp() AND status IN ('pending', 'processing')"
+            f" RETURNING {snapshots.COLUMNS}"
+        ).fetchall()
+        resumed = [Snapshot(*row) for row in rows]
+        for snapshot in resumed:
+            _add_action(snapshot.batch_id, "resumed", None)
+    return resumed
+
+
 def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
     """Cancel the batch; emails counted so far stay counted, turns under way are not counted.
 
@@ -65,7 +123,7 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
             return _update(
                 batch_id,
                 "status = 'cancelled', completed_at = clock_timestamp(),"
-                " waiting = 0, next_at = NULL",
+                f" waiting = 0, next_at = NULL, {_NOT_PAUSED}",
             )
         if status != "cancelled":
             raise StateError(f"Batch {batch_id} is {status} and can't be cancelled any more.")
@@ -111,7 +169,7 @@ def retry(
             "status = 'pending', started_at = NULL, completed_at = NULL,"
             " processed_count = processed_count - %s, failed_count = failed_count - %s,"
             # Not 0 if workers of the version before, which don't count it, completed the batch.
-            " waiting = 0, next_at = NULL, reasons = %s",
+            f" waiting = 0, next_at = NULL, {_NOT_PAUSED}, reasons = %s",
             count,
             failed,
             json.dumps(bounded(rest)),

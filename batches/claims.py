@@ -94,7 +94,7 @@ BEGIN;
 SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
 WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
-  WHERE id = %(batch_id)s AND status IN ('pending', 'processing')
+  WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
 ), due AS ({_free("due_at IS NOT NULL AND (SELECT waiting > 0 FROM start)")}
 ), next AS ({_free("first_id >= (SELECT id FROM start) AND NOT EXISTS (SELECT FROM due)")}
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (TABLE due UNION TABLE next)")}
@@ -124,7 +124,7 @@ SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspiciou
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
-WHERE b.status = 'processing' AND {is_open("c")}
+WHERE b.status = 'processing' AND b.paused_at IS NULL AND {is_open("c")}
 -- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
 FOR UPDATE OF c
 """
@@ -140,10 +140,10 @@ def claim_chunk(
 ) -> Claim | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
-    Returns None if no chunk is free, or if there is no such batch. Takes the first free chunk whose
-    emails have waited until now; if there is none, the first one whose first id is at least `start`
-    and at least this `share` of all emails; if there is none, the first free one. An email with one
-    of the `suspicious` reasons makes its batch suspect.
+    Returns None if no chunk is free, if the batch is paused, or if there is no such batch. Takes
+    the first free chunk whose emails have waited until now; if there is none, the first one whose
+    first id is at least `start` and at least this `share` of all emails; if there is none, the
+    first free one. An email with one of the `suspicious` reasons makes its batch suspect.
     PostgreSQL ends a transaction that is idle for `idle_seconds`.
     """
     row = fetch_one(

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
-from typing import BinaryIO
+from datetime import datetime
+from typing import BinaryIO, NamedTuple
 
 from batches import kept_files
 from batches.accounting import Piece, Rows, read_addresses
@@ -30,6 +31,22 @@ _LINE_END = "\\n"
 DETECT_ALL = Overrides()
 
 
+class Upload(NamedTuple):
+    """What is said of an upload beside its file.
+
+    by: the name of the user, None if it is unknown.
+    paused: whether the batch begins paused.
+    start_at: when it is to be resumed then; None until a person resumes it.
+    """
+
+    by: str | None = None
+    paused: bool = False
+    start_at: datetime | None = None
+
+
+PLAIN = Upload()
+
+
 def store(
     file: BinaryIO,
     filename: str,
@@ -37,12 +54,11 @@ def store(
     chunk_size: int,
     max_rows: int,
     overrides: Overrides = DETECT_ALL,
-    uploaded_by: str | None = None,
+    upload: Upload = PLAIN,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> Batch:
     """Store the seekable binary `file` as a batch in one transaction, and return the batch.
 
-    uploaded_by: the name of the user, None if it is unknown.
     abandoned: tells whether the client has closed its connection; called before each piece and at
         the end.
 
@@ -59,7 +75,7 @@ def store(
     with closing(reader.read(file, overrides)) as table:
         try:
             with session() as current, pool.atomic():
-                batch = _store(table, filename, uploaded_by, chunk_size, max_rows, current, go_on)
+                batch = _store(table, filename, upload, chunk_size, max_rows, current, go_on)
                 table.close()
                 kept_files.keep(batch.id, file, current)
                 go_on()
@@ -74,7 +90,7 @@ def store(
 def _store(
     table: Table,
     filename: str,
-    uploaded_by: str | None,
+    upload: Upload,
     chunk_size: int,
     max_rows: int,
     current: Session,
@@ -96,7 +112,10 @@ def _store(
         batch = Batch(
             id=batch_id,
             filename=filename,
-            uploaded_by=uploaded_by,
+            uploaded_by=upload.by,
+            paused_at=fetch_value("SELECT clock_timestamp()") if upload.paused else None,
+            paused_by=upload.by if upload.paused else None,
+            resume_at=upload.start_at,
             total_emails=counts.emails,
             total_rows=counts.total,
             duplicate_rows=counts.duplicates,

@@ -33,10 +33,12 @@ class Backlog:
 def backlog() -> Backlog:
     """Return the Backlog of all batches."""
     cursor = pool.execute_sql(
-        "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')),"
+        "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')"
+        "   AND paused_at IS NULL),"
         "  oldest.id, filename,"
         "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8"
-        " FROM (SELECT min(id) AS id FROM batch WHERE status = 'pending') AS oldest"
+        " FROM (SELECT min(id) AS id FROM batch"
+        "   WHERE status = 'pending' AND paused_at IS NULL) AS oldest"
         " LEFT JOIN batch ON batch.id = oldest.id"
     )
     return Backlog(*cursor.fetchone())

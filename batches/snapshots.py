@@ -7,9 +7,17 @@ from collections.abc import Sequence
 from models import Snapshot
 from postgres.database import pool
 
+
+def _iso(time: str) -> str:
+    """Return an expression for a time as models.iso() gives it."""
+    return f"""to_char({time} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+
+
 # The columns of a batch that make a Snapshot, in its order.
-COLUMNS = """id, revision, status, processed_count, failed_count, total_emails, reasons, waiting,
-  to_char(next_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')"""
+COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails, reasons, waiting,
+  {_iso("next_at")}, CASE WHEN paused_at IS NOT NULL AND status IN ('pending', 'processing')
+    THEN jsonb_build_object('by', paused_by, 'at', {_iso("paused_at")},
+      'why', pause_reason, 'until', {_iso("resume_at")}) END"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
 
@@ -41,10 +49,11 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
 def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
 
-    Emails that wait until later are left out.
+    Emails that wait until later are left out, and batches that are paused.
     """
     rows = pool.execute_sql(
         "SELECT id FROM batch WHERE status IN ('pending', 'processing') AND id > %s"
+        " AND paused_at IS NULL"
         " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
         " ORDER BY id LIMIT %s",
         (after, limit),

@@ -56,6 +56,7 @@ def message(snapshot: Snapshot, **more: object) -> str:
             "total": snapshot.total,
             "waiting": snapshot.waiting,
             "nextAt": snapshot.next_at,
+            "paused": snapshot.paused,
             "reasons": snapshot.reasons,
             "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
             **more,
@@ -74,9 +75,10 @@ def parse(data: str) -> Snapshot:
         processed=int(fields["processed"]),
         failed=int(fields["failed"]),
         total=int(fields["total"]),
-        # Processes of the version before publish without these two.
+        # Processes of earlier versions publish without these.
         waiting=int(fields.get("waiting", 0)),
         next_at=fields.get("nextAt"),
+        paused=fields.get("paused"),
         reasons={str(code): int(number) for code, number in fields["reasons"].items()},
     )
 

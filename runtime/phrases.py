@@ -5,6 +5,7 @@ static/js/lib/format.js has some of these for scripts.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 # As browsers abbreviate them in British English.
@@ -105,9 +106,13 @@ def ago(time: str, now: datetime) -> str:
     return f"{then.day} {_MONTHS[then.month - 1]} {then.year}"
 
 
-def pace(done: int, total: int, per_second: float | None, left: float | None) -> str:
-    """How far a batch is, without what is unknown: `42% · 1,200/s · 0:12 left`."""
+def pace(
+    done: int, total: int, per_second: float | None, left: float | None, *, paused: bool = False
+) -> str:
+    """How far a batch is, without what is unknown: `42% · 1,200/s · 0:12 left`, `42% · paused`."""
     parts = [f"{percent(done, total)}%"]
+    if paused:
+        return f"{parts[0]} · paused"
     if per_second is not None:
         parts.append(rate(per_second))
     if left is not None:
@@ -121,6 +126,15 @@ def waiting(number: int, time: str | None) -> str:
         return ""
     verb = "waits" if number == 1 else "wait"
     return f"{count(number)} {verb} to be asked again at {time[11:16]} UTC"
+
+
+def paused(pause: Mapping[str, str | None] | None) -> str:
+    """Who paused a batch, or why, and until when, as a sentence; empty if it isn't paused."""
+    if pause is None:
+        return ""
+    until = f" until {moment(pause['until'])}" if pause["until"] else ""
+    why = f": {pause['why']}" if pause["why"] else "."
+    return f"Paused{by(pause['by'])}{until}{why}"
 
 
 def by(name: str | None) -> str:

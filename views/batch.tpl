@@ -1,5 +1,5 @@
 % rebase("layout", title=f"{batch['filename']} · Email batches", styles=("batch", "emails"))
-% count, status = phrases.count, batch["status"]
+% count, status, paused = phrases.count, batch["status"], batch["paused"]
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
 % most = 8  # reasons that are shown at once; the others are one click away
@@ -26,8 +26,9 @@
   </div>
   <div class="about">
   <div class="course">
-    <p class="waiting" data-when="pending"{{"" if status == "pending" else " hidden"}}>Waiting for a worker <span data-field="unfinished">{{f"· {health['unfinishedBatches']:,} unfinished" if health["unfinishedBatches"] else ""}}</span></p>
-    <p class="running" data-when="processing"{{"" if status == "processing" else " hidden"}}>
+    <p class="paused" data-when="paused" data-field="paused"{{"" if paused else " hidden"}}>{{f"{phrases.paused(paused)} {count(processed)} of {count(total)} checked." if paused else ""}}</p>
+    <p class="waiting" data-when="pending"{{"" if status == "pending" and not paused else " hidden"}}>Waiting for a worker <span data-field="unfinished">{{f"· {health['unfinishedBatches']:,} unfinished" if health["unfinishedBatches"] else ""}}</span></p>
+    <p class="running" data-when="processing"{{"" if status == "processing" and not paused else " hidden"}}>
       <b class="percent" data-field="percent">{{percent}}%</b>
       <span class="fraction"><span class="place" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></span> of <span data-field="total">{{count(total)}}</span> checked</span>
       <span class="rate" data-field="rate">{{phrases.rate(batch.get("rate"))}}</span>
@@ -89,7 +90,10 @@
         % end
       </form>
     </details>
-    <button type="button" class="quiet" id="notify" data-off{{" hidden" if ended else ""}}>Notify me when done</button>
+    <button type="button" class="quiet" id="notify" data-off title="When the batch is done"{{" hidden" if ended else ""}}>Notify me</button>
+    % for name, verb, when, shown in (("pause", "Pause", "going", not ended and not paused), ("resume", "Resume", "paused", paused)):
+    <form method="post" action="{{path}}/{{name}}" data-when="{{when}}"{{"" if shown else " hidden"}}><button class="quiet">{{verb}}</button></form>
+    % end
     % include("question", when="unfinished", shown=not ended, name="cancel", verb="Cancel", otherwise="Keep running", question="Cancel this batch?", consequence="What has been checked keeps its result. To check the rest later, upload the file again.")
     % include("question", when="ended", shown=ended, name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their results are deleted for everybody. That can’t be undone.")
   </div>

@@ -1,6 +1,6 @@
 % # Without a batch, this is what scripts copy and fill.
 % has_bar = not each or each["status"] == "processing"
-% each = each or {"id": 0, "revision": 0, "status": "", "filename": "", "createdAt": now.isoformat(), "uploadedBy": None, "totalEmails": 0, "processedCount": 0, "verdicts": dict.fromkeys(verdicts, 0)}
+% each = each or {"id": 0, "revision": 0, "status": "", "filename": "", "createdAt": now.isoformat(), "uploadedBy": None, "totalEmails": 0, "processedCount": 0, "verdicts": dict.fromkeys(verdicts, 0), "paused": None}
 % total, done = each["totalEmails"], each["processedCount"]
 <tr data-batch="{{each["id"]}}" data-revision="{{each["revision"]}}" data-status="{{each["status"]}}">
 <th scope="row" class="file"><a data-field="filename" dir="auto" title="{{each["filename"]}}" href="/batches/{{each["id"]}}">{{each["filename"]}}</a></th>
@@ -10,8 +10,8 @@
 <td class="number" data-field="{{name}}" data-unit="{{name}}"{{"" if number else " data-zero"}}>{{phrases.count(number)}}</td>
 % end
 <td class="state"><span class="badge" data-field="status" data-status="{{each["status"]}}">{{each["status"]}}</span> <span class="pace" data-field="pace">\\
-% if each["status"] == "processing" or 0 < done < total:
-{{phrases.pace(done, total, each["rate"], each["secondsLeft"])}}\\
+% if each["status"] == "processing" or 0 < done < total or each["paused"]:
+{{phrases.pace(done, total, each["rate"], each["secondsLeft"], paused=bool(each["paused"]))}}\\
 % end
 </span>\\
 % if has_bar:

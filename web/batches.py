@@ -1,4 +1,4 @@
-"""The API of stored batches: read them, their emails and results; retry, cancel and delete them."""
+"""The API of stored batches: read them, their emails and results; change and delete them."""
 
 from __future__ import annotations
 
@@ -305,6 +305,21 @@ class Batches:
             "processedCount": snapshot.processed,
             "totalEmails": snapshot.total,
         }
+
+    def pause(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/pause: no turn begins any more; those under way are counted."""
+        return self._pause_or_resume(batch_id, changes.pause, "paused")
+
+    def resume(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/resume: workers go on with the batch."""
+        return self._pause_or_resume(batch_id, changes.resume, "resumed")
+
+    def _pause_or_resume(
+        self, batch_id: int, change: Callable[[int, str | None], Snapshot | None], event: str
+    ) -> dict[str, Any]:
+        snapshot = self._change(batch_id, change)
+        self._report(event, snapshot, processed=snapshot.processed)
+        return {"batchId": batch_id, "status": snapshot.status, "paused": snapshot.paused}
 
     def delete(self, batch_id: int) -> None:
         """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""

@@ -16,6 +16,7 @@ from web.schemas import (
     SCHEMAS,
     STATUS,
     TEXT,
+    TIME,
     Schema,
     list_of,
     object_of,
@@ -119,6 +120,10 @@ _FORM = {
     "split": {"type": "string", "description": "Whether a cell may have several addresses."},
     "sheet": {"type": "string", "description": "The sheet of a workbook: its name, or 1, 2, …"},
 }
+_BEGIN = {
+    "paused": {"type": "string", "description": "Whether the batch begins paused: yes or no."},
+    "start_at": {**TIME, "description": "Until when the batch is paused, unless it is resumed."},
+}
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
 
@@ -153,7 +158,7 @@ _describe(
         }
     },
     *_FILE_PROBLEMS,
-    requestBody=_form_with_file(**_FORM),
+    requestBody=_form_with_file(**_FORM, **_BEGIN),
 )
 _SHEET = object_of(
     name=TEXT,
@@ -355,6 +360,17 @@ _describe(
     ),
     409,
 )
+for _name, _summary in (
+    ("pause", "Begin nothing more of a batch until it is resumed; turns under way are counted."),
+    ("resume", "Go on with a paused batch."),
+):
+    _describe(
+        f"POST {_BATCH}/{_name}",
+        _name,
+        _summary,
+        _ok(object_of(batchId=ID, status=STATUS, paused=or_null(ref("Pause"))), "Done."),
+        409,
+    )
 
 
 def document(*, by_password: bool) -> dict[str, Any]:

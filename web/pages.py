@@ -200,6 +200,16 @@ class Pages:
         requeued = self._batches.retry(batch_id)["requeued"]
         bottle.redirect(f"/batches/{batch_id}?retried={requeued}", 303)
 
+    def pause(self, batch_id: int) -> None:
+        """POST /batches/{id}/pause: like the same under /api; then the batch."""
+        self._batches.pause(batch_id)
+        bottle.redirect(f"/batches/{batch_id}", 303)
+
+    def resume(self, batch_id: int) -> None:
+        """POST /batches/{id}/resume: like the same under /api; then the batch."""
+        self._batches.resume(batch_id)
+        bottle.redirect(f"/batches/{batch_id}", 303)
+
     def cancel(self, batch_id: int) -> None:
         """POST /batches/{id}/cancel: like the same under /api; then the batch."""
         self._batches.cancel(batch_id)

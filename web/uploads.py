@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from datetime import datetime
 from typing import Any, BinaryIO
 
 import multipart
@@ -13,26 +14,29 @@ from bottle import request, response
 
 from batches import intake
 from batches.as_json import batch_format_json, rows_json
+from batches.intake import Upload
 from models import Snapshot
 from runtime import logs, metrics
 from tabular import containers
 from tabular.formats import IntakeError, Overrides
 from web import forms, preview
 from web.access import sign_in
-from web.parameters import whole_number
+from web.parameters import bad_parameter, whole_number
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
 logger = logs.Logger("app")
 
-# The fields of a form beside its file, each a short text: choices for reading the file, and the
-# length of a file of which only the first part is sent.
+# The fields of a form beside its file, each a short text: choices for reading the file, the length
+# of a file of which only the first part is sent, and when the batch is to begin.
 _FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
-_FIELDS = (*_FORMAT, "size")
+_FIELDS = (*_FORMAT, "size", "paused", "start_at")
 
 # The filename of a batch made from a pasted text, and the most bytes of that text.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
+# The last year in which a batch may begin.
+MAX_YEAR = 9000
 
 # The HTTP statuses of codes of an IntakeError; every other code has 422.
 _STATUSES = {
@@ -115,6 +119,23 @@ class Form:
         """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
+    def about(self) -> Upload:
+        """Return who uploads the file, and when the batch is to begin. Raises Problem."""
+        by = sign_in.user()
+        paused, time = (self._texts.get(name, "").strip() for name in ("paused", "start_at"))
+        if paused not in ("", "yes", "no"):
+            raise bad_parameter("paused", "be yes or no")
+        if not time:
+            return Upload(by, paused == "yes")
+        try:
+            start_at = datetime.fromisoformat(time)
+        except ValueError:
+            start_at = None
+        if start_at is None or start_at.tzinfo is None or start_at.year > MAX_YEAR:
+            example = "2026-12-24T08:00:00Z"
+            raise bad_parameter("start_at", f"be a time with its zone, such as {example}")
+        return Upload(by, paused=True, start_at=start_at)
+
     def size_of_whole(self) -> int | None:
         """Return the length, by the field `size`, of the file whose first part this is.
 
@@ -174,7 +195,7 @@ class Uploads:
                 chunk_size=settings.worker.chunk_size,
                 max_rows=settings.upload.max_rows,
                 overrides=form.overrides(),
-                uploaded_by=sign_in.user(),
+                upload=form.about(),
                 abandoned=request.environ["waitress.client_disconnected"],
             )
         self._services.postgres.end()

@@ -109,9 +109,13 @@ class Supervisor:
         self._doorbell.use(lambda: self._presence.announce(reports, rate))
 
     def sweep(self) -> None:
-        """Delete expired batches, remove rows of deleted ones, and ring for all unfinished ones."""
+        """Delete expired batches, remove rows of deleted ones, resume those whose time has come.
+
+        Then ring for all unfinished ones.
+        """
         metrics.SWEEPS.inc()
         try:
+            self._resume_due()
             self._delete_expired()
             self._remove_deleted()
             if self._doorbell.away:
@@ -126,6 +130,13 @@ class Supervisor:
             return
         self._services.postgres.end()
         self._services.ring(*unfinished)
+
+    def _resume_due(self) -> None:
+        with session():
+            resumed = changes.resume_due()
+        for snapshot in resumed:
+            logger.info("resumed", batch=snapshot.batch_id)
+            self._services.publisher.publish(snapshot)
 
     def _delete_expired(self) -> None:
         """Delete the batches that ended more than [retention] days ago."""

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from harness.batches import ADDRESSES, completed, store, take_turn
-from harness.books import query
+from harness.books import query, snapshot
 from harness.browsing import (
     WATCH_SHIFTS,
     assert_nothing_moved,
@@ -141,6 +141,29 @@ class TestBatch:
         # Nothing waits for a worker, so that nothing is wrong but that there is none.
         expect(field(page, "workers", "#health")).to_have_text("no worker")
 
+    @pytest.mark.parametrize("scripts", [True, False])
+    def test_a_batch_is_paused_and_resumed(self, open_page, site, processes, slow, scripts):
+        batch_id = site.upload(list_of(3000)).json["batchId"]
+        processes("worker.py", **slow)
+        eventually(lambda: snapshot(batch_id).processed)
+        page, other = open_page(java_script_enabled=scripts), open_page()
+        address = f"{site.url}/batches/{batch_id}"
+        for each in (page, other):
+            each.goto(address)
+        page.get_by_role("button", name="Pause").click()
+        said = re.compile(r"^Paused\. [\d,]+ of 3,000 checked\.$")
+        for each in (page, other):
+            expect(each.locator(".paused")).to_have_text(said)
+            expect(each.locator(".running")).to_be_hidden()
+            expect(each.get_by_role("button", name="Pause")).to_be_hidden()
+        other.goto(site.url)
+        expect(field(other, "pace", "#batches")).to_have_text(re.compile("^[0-9]+% · paused$"))
+        page.get_by_role("button", name="Resume").click()
+        expect(field(other, "pace", "#batches")).to_have_text(re.compile("/s"))
+        other.goto(address)
+        await_completed(other)
+        expect(other.locator("#history")).to_contain_text("Paused")
+
     def test_a_worker_is_stopped_and_another_started_on_the_way(self, page, site, processes, slow):
         batch_id = site.upload(list_of(4000)).json["batchId"]
         page.goto(f"{site.url}/batches/{batch_id}")
@@ -206,10 +229,10 @@ class TestBatch:
         )
         batch_id = store("a@x.de", "b").batch_id
         page.goto(f"{site.url}/batches/{batch_id}")
-        page.get_by_role("button", name="Notify me when done").click()
-        expect(page.get_by_role("button", name="You will be notified")).to_be_disabled()
+        page.get_by_role("button", name="Notify me").click()
+        expect(page.get_by_role("button", name="Will notify")).to_be_disabled()
         page.reload()
-        expect(page.get_by_role("button", name="You will be notified")).to_be_disabled()
+        expect(page.get_by_role("button", name="Will notify")).to_be_disabled()
         processes("worker.py")
         await_completed(page)
         eventually(lambda: page.evaluate("window.told.length"))

@@ -116,6 +116,19 @@ def test_a_batch_is_cancelled_and_deleted(document, run_manage):
     assert document("delete", "1") == (1, {"error": "There is no batch 1."})
 
 
+def test_a_batch_is_paused_and_resumed(document, run_manage):
+    batch_id = store("a@x.de").batch_id
+    assert run_manage("pause", str(batch_id)).stdout == f"Batch 1: Paused by {BY}.\n"
+    status, told = document("pause", "1")
+    assert (status, told["status"], told["paused"]["by"]) == (0, "pending", BY)
+    assert run_manage("resume", "1").stdout == "Batch 1: Not paused; workers go on with it.\n"
+    assert document("resume", "1") == (0, {"batchId": 1, "status": "pending", "paused": None})
+    completed()
+    refused = run_manage("pause", "2")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == "Batch 2 is completed and can't be paused any more.\n"
+
+
 def test_purge_deletes_what_ended_long_ago_and_a_dry_run_only_says_what(document, run_manage):
     old, new = completed(), completed()
     running = store("a@x.de").batch_id

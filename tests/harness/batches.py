@@ -7,6 +7,7 @@ from io import BytesIO
 
 from batches import claims, commits, intake
 from batches.claims import Claim
+from batches.intake import PLAIN, Upload
 from harness.books import snapshot
 from harness.files import csv_of
 from models import Snapshot
@@ -27,7 +28,7 @@ MARKED: Marks = [
 ]
 
 
-def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
+def store(*addresses: str, chunk_size: int = 5000, upload: Upload = PLAIN) -> Snapshot:
     """Store a batch of these addresses as an upload would."""
     batch = intake.store(
         BytesIO(csv_of(*addresses)),
@@ -35,6 +36,7 @@ def store(*addresses: str, chunk_size: int = 5000) -> Snapshot:
         chunk_size=chunk_size,
         max_rows=10**6,
         overrides=Overrides(header=False, split=False),
+        upload=upload,
     )
     return Snapshot.of(batch)
 

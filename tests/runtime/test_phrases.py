@@ -116,14 +116,16 @@ def test_the_scripts_say_the_same(open_page, site):
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
             const { ago, checkedAgain, clock, count, pace, percent, proportion, rate, several,
-                    shown, waiting } = await import(path);
+                    shown, waiting, paused } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
                                  pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
                                  checkedAgain(n, false), checkedAgain(n, true),
                                  waiting(n, now), waiting(n, null)];
             return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
-                     proportion(0, 0)],
+                     proportion(0, 0), pace(1, 2, null, null, true),
+                     paused({ by: null, why: null, until: null }),
+                     paused({ by: "alice", why: "Bad password.", until: null })],
                     ...times.map((time) => ago(time, Date.parse(now)))];
         }""",
         [
@@ -157,6 +159,9 @@ def test_the_scripts_say_the_same(open_page, site):
             phrases.clock(None),
             phrases.pace(1, 2, None, None),
             phrases.proportion(0, 0),
+            phrases.pace(1, 2, None, None, paused=True),
+            phrases.paused({"by": None, "why": None, "until": None}),
+            phrases.paused({"by": "alice", "why": "Bad password.", "until": None}),
         ],
         *(phrases.ago(time.isoformat(), NOON) for time in times),
     ]

@@ -1,4 +1,4 @@
-"""The API of stored batches: emails, retry, cancel, delete."""
+"""The API of stored batches: emails, retry, pause, resume, cancel, delete."""
 
 import json
 
@@ -321,6 +321,40 @@ class TestCancel:
     def test_is_refused_when_the_batch_has_ended(self, site):
         problem(post(site, f"/api/batches/{completed()}/cancel"), 409, "wrong_state")
         problem(post(site, "/api/batches/7/cancel"), 404, "batch_not_found")
+
+
+class TestPause:
+    def test_is_told_to_all_who_watch_until_the_batch_is_resumed(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        address = f"/api/batches/{batch_id}"
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            assert next(events)["paused"] is None
+            for _ in range(2):
+                answer = post(site, f"{address}/pause")
+            assert answer.status == 200
+            assert answer.json["paused"]["at"]
+            assert answer.json == {
+                "batchId": batch_id,
+                "status": "pending",
+                "paused": {"by": None, "at": answer.json["paused"]["at"]}
+                | dict.fromkeys(("why", "until")),
+            }
+            assert next(events)["paused"] == answer.json["paused"]
+            told = site.get(address).json
+            assert told["paused"] == answer.json["paused"]
+            assert [each["text"] for each in told["history"]] == ["Paused"]
+            (listed,) = site.get("/api/batches").json["batches"]
+            assert listed["paused"] == told["paused"]
+            assert site.get("/api/health").json["unfinishedBatches"] == 0
+            assert post(site, f"{address}/resume").json["paused"] is None
+            assert next(events)["paused"] is None
+
+    def test_is_refused_when_the_batch_has_ended(self, site):
+        batch_id = completed()
+        for verb in ("pause", "resume"):
+            problem(post(site, f"/api/batches/{batch_id}/{verb}"), 409, "wrong_state")
+            problem(post(site, f"/api/batches/7/{verb}"), 404, "batch_not_found")
 
 
 class TestDelete:

@@ -4,9 +4,11 @@ import json
 import threading
 import time
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from batches.intake import Upload
 from harness.batches import store
 from harness.books import assert_books_balance, query, snapshot
 from harness.polling import eventually
@@ -56,6 +58,26 @@ def test_the_sweep_rings_for_every_unfinished_batch_once(make_services, make_tur
     for _ in range(3):
         supervisor.sweep()
     assert [queue.dequeue(0.1) for _ in range(3)] == [rung, lost, None]
+
+
+def test_a_batch_that_waits_for_its_time_begins_then_and_no_paused_one_does(
+    make_services, client, queue, caplog
+):
+    caplog.set_level("INFO")
+    soon = datetime.now(UTC) + timedelta(milliseconds=300)
+    due = store("a@x.de", upload=Upload(None, True, soon)).batch_id
+    store("b@x.de", upload=Upload(None, True))
+    supervisor = Supervisor(make_services(no_b), threading.Event())
+    with client.pubsub() as messages:
+        messages.psubscribe("batch:status:*")
+        messages.get_message(timeout=1)
+        supervisor.sweep()
+        assert queue.depth() == 0
+        eventually(lambda: supervisor.sweep() or queue.depth())
+        told = json.loads(messages.get_message(timeout=1)["data"])
+    assert (told["batchId"], told["paused"]) == (due, None)
+    assert queue.dequeue(0.1) == due
+    assert f"resumed batch={due}" in caplog.messages
 
 
 def test_batches_are_deleted_when_they_are_old_enough_and_have_ended(

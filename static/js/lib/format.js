@@ -59,6 +59,12 @@ export function waiting(number, iso) {
   return `${count(number)} ${number === 1 ? "waits" : "wait"} to be asked again at ${at}`;
 }
 
+// Who paused a batch, or why, and until when, as a sentence.
+export function paused({ by, why, until }) {
+  const who = by ? ` by ${by}` : "";
+  return `Paused${who}${until ? ` until ${localTime(until)}` : ""}${why ? `: ${why}` : "."}`;
+}
+
 // A time as seen from `now`, in milliseconds: just now, 3 minutes ago; after a week, its day.
 export function ago(iso, now) {
   const then = new Date(iso);
@@ -85,8 +91,9 @@ export function checkedAgain(emails, ended) {
 }
 
 // How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.
-export function pace(done, total, perSecond, secondsLeft) {
+export function pace(done, total, perSecond, secondsLeft, isPaused = false) {
   const parts = [`${percent(done, total)}%`];
+  if (isPaused) return `${parts[0]} · paused`;
   if (perSecond !== null) parts.push(rate(perSecond));
   if (secondsLeft !== null) parts.push(`${clock(secondsLeft)} left`);
   return parts.join(" · ");

@@ -47,10 +47,12 @@ function barOf(row, template) {
   return bar;
 }
 
-// Show how far the batch is, unless that is nothing or all of it; and how fast, if that is known.
-export function showPace(row, { status, processed, total, rate = null, secondsLeft = null }) {
+// Show how far the batch is, unless that is nothing or all of it; and how fast, if that is known, or
+// that it is paused.
+export function showPace(row, { status, processed, total, rate = null, secondsLeft = null, paused }) {
   const isPartly = status === "processing" || (0 < processed && processed < total);
-  setText(row, "pace", isPartly ? pace(processed, total, rate, secondsLeft) : "");
+  const isPaused = Boolean(paused);
+  setText(row, "pace", isPartly || isPaused ? pace(processed, total, rate, secondsLeft, isPaused) : "");
 }
 
 // Show how long ago the batch was uploaded.

@@ -39,7 +39,7 @@ export class Notify {
 
   #say(granted) {
     this.#button.textContent = granted
-      ? "You will be notified"
+      ? "Will notify"
       : "This browser doesn’t allow notifications";
     this.#button.disabled = true;
   }

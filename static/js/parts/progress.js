@@ -4,7 +4,7 @@ import {
   copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
 } from "../lib/dom.js";
 import {
-  checkedAgain, clock, count, isTerminal, localTime, percent, proportion, rate, waiting,
+  checkedAgain, clock, count, isTerminal, localTime, paused, percent, proportion, rate, waiting,
 } from "../lib/format.js";
 import { CONNECTION, isStill } from "../live/live.js";
 import { drawBar } from "./bar.js";
@@ -99,7 +99,7 @@ export class Progress {
     setText(card, "waiting", waiting(this.#newest.waiting, this.#newest.nextAt));
     this.#showPace(this.#newest);
     this.connection(this.#connection);
-    this.#offer(status, this.#rechecked(verdicts, reasons));
+    this.#offer(this.#newest, this.#rechecked(verdicts, reasons));
   }
 
   // Return the numbers of emails to check again, by verdict: no invalid ones if all of them are
@@ -110,9 +110,14 @@ export class Progress {
     return { invalid: invalid > malformed ? invalid : 0, unknown };
   }
 
-  // Show only what the status allows; `counts` has the emails to check again by verdict.
-  #offer(status, counts) {
-    for (const each of ["pending", "processing"]) showWhen(this.#card, each, status === each);
+  // Show only what the batch's state allows; `counts` has the emails to check again by verdict.
+  #offer({ status, processed, total, paused: pause }, counts) {
+    const going = ["pending", "processing"];
+    for (const each of going) showWhen(this.#card, each, status === each && !pause);
+    const checked = `${count(processed)} of ${count(total)} checked.`;
+    setText(this.#card, "paused", pause ? `${paused(pause)} ${checked}` : "");
+    showWhen(this.#card, "paused", Boolean(pause));
+    showWhen(this.#card, "going", going.includes(status) && !pause);
     showWhen(this.#card, "again", status === "completed" && counts.invalid + counts.unknown > 0);
     showWhen(this.#card, "unfinished", !this.#ended);
     showWhen(this.#card, "ended", this.#ended && status !== "deleted");
