@@ -63,6 +63,7 @@ def _parser() -> argparse.ArgumentParser:
     for name, about in (
         ("pause", "begin nothing more of a batch until it is resumed"),
         ("resume", "go on with a paused batch"),
+        ("finish", "make a batch's emails that wait to be asked again unknown"),
     ):
         add(name, about).add_argument("batch", type=int, metavar="BATCH")
     cancel = add("cancel", "cancel a batch; what is counted stays")

@@ -30,6 +30,8 @@ STATUSES = ("pending", "processing", *TERMINAL)
 DELETED = "deleted"
 # The kinds of actions that delete a batch.
 DELETIONS = ("deleted", "expired")
+# The kinds of all actions.
+ACTIONS = ("retried", "cancelled", "paused", "resumed", "finished", *DELETIONS)
 # PostgreSQL's largest bigint, and so the largest id of a batch.
 MAX_ID = 2**63 - 1
 # PostgreSQL's largest integer, and so the largest line number of a row.
@@ -121,6 +123,9 @@ class Chunk(Table):
 class Email(Table):
     """One address of a batch; `id` is its number in the batch, `row_number` its line in the file.
 
+    `later` is the reason for which a pending email waits to be processed again; it means nothing
+    once the email has an outcome.
+
     A million rows are quick to store and to update in place (HOT) because there is no foreign key
     and no second index, and each page has free space.
     """
@@ -132,6 +137,7 @@ class Email(Table):
     status = TextField()
     reason = TextField(null=True)
     created_at = DateTimeTZField()
+    later = TextField(null=True)
 
     class Meta:
         primary_key = CompositeKey("batch_id", "id")

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from admin import backup, checks
 from admin.backup import BackupError
 from admin.pg_tools import ToolError
-from batches import changes, queries, removal
+from batches import changes, finishing, queries, removal
 from batches.as_json import batch_json
 from batches.changes import StateError
 from batches.snapshots import newest_and_unfinished
@@ -146,6 +146,23 @@ class Commands:
         return Report(
             {"batchId": batch_id, "status": snapshot.status, "paused": snapshot.paused},
             [f"Batch {batch_id}: {said}"],
+        )
+
+    def finish(self, arguments: argparse.Namespace) -> Report:
+        batch_id = arguments.batch
+        with session(PIECE_SECONDS) as current:
+
+            def on_chunk(snapshot: Snapshot) -> None:
+                current.extend(PIECE_SECONDS)
+                self._meter(f"batch {batch_id}: {snapshot.waiting:,} emails wait")
+
+            done = finishing.finish(batch_id, on_chunk, self._by)
+        finished, snapshot = _existing(done, batch_id)
+        if finished:
+            self._announce(snapshot)
+        return Report(
+            {"batchId": batch_id, "finished": finished, "status": snapshot.status},
+            [f"{several(finished, 'email')} of batch {batch_id} waited, and became unknown."],
         )
 
     def delete(self, arguments: argparse.Namespace) -> Report:

@@ -32,9 +32,10 @@ def _lock(batch_id: int) -> str | None:
     return status
 
 
-def _add_action(
+def add_action(
     batch_id: int, kind: str, by: str | None, which: str | None = None, emails: int | None = None
 ) -> None:
+    """Add an Action to the batch's history."""
     pool.execute_sql(
         "INSERT INTO action (batch_id, kind, user_name, which, emails) VALUES (%s, %s, %s, %s, %s)",
         (batch_id, kind, by, which, emails),
@@ -82,11 +83,11 @@ def _pause_or_resume(batch_id: int, by: str | None, kind: str) -> Snapshot | Non
         if kind == "resumed":
             if present.paused is None:
                 return present
-            _add_action(batch_id, kind, by)
+            add_action(batch_id, kind, by)
             return _update(batch_id, _NOT_PAUSED)
         if present.paused is not None and present.paused["until"] is None:
             return present
-        _add_action(batch_id, kind, by)
+        add_action(batch_id, kind, by)
         return _update(
             batch_id,
             "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL, resume_at = NULL",
@@ -104,7 +105,7 @@ def resume_due() -> list[Snapshot]:
         ).fetchall()
         resumed = [Snapshot(*row) for row in rows]
         for snapshot in resumed:
-            _add_action(snapshot.batch_id, "resumed", None)
+            add_action(snapshot.batch_id, "resumed", None)
     return resumed
 
 
@@ -119,7 +120,7 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
         if status is None:
             return None
         if status in ("pending", "processing"):
-            _add_action(batch_id, "cancelled", by)
+            add_action(batch_id, "cancelled", by)
             return _update(
                 batch_id,
                 "status = 'cancelled', completed_at = clock_timestamp(),"
@@ -162,7 +163,7 @@ def retry(
                 count, failed = count + row[0], failed + row[1]
         if not count:
             return 0, snapshots.present([batch_id])[0]
-        _add_action(batch_id, "retried", by, which, count)
+        add_action(batch_id, "retried", by, which, count)
         rest = Counter(fetch_value(_SUM_OF_CHUNKS, parameters))
         return count, _update(
             batch_id,
@@ -222,5 +223,5 @@ def delete(batch_id: int, by: str | None = None, *, expired: bool = False) -> Sn
             return None
         if status not in TERMINAL:
             raise StateError(f"Batch {batch_id} is {status}. Cancel it first, then delete it.")
-        _add_action(batch_id, "expired" if expired else "deleted", by)
+        add_action(batch_id, "expired" if expired else "deleted", by)
         return replace(_update(batch_id, "deleted_at = now()"), status=DELETED)

@@ -16,8 +16,6 @@ from postgres.database import fetch_value, pool
 from processors import PROCESSED, Findings, Later, Outcome
 from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
-# The mark of an email that stays pending.
-_PENDING = Outcome("pending")
 # The batch's counts by reason plus a turn's, limited to MAX_REASONS.
 _SUM_OF_REASONS = f"""(
   SELECT jsonb_object_agg(code, number) FROM (
@@ -36,45 +34,50 @@ class CountError(Exception):
     """A turn updated another number of rows than it claimed. The turn must be rolled back."""
 
 
+# The columns of an email that an outcome changes, and their values for one.
+_COLUMNS = ("status", "reason", "later")
+
+
+def _row(outcome: Outcome | Later) -> tuple[str, str | None, str | None]:
+    if isinstance(outcome, Later):
+        return "pending", None, outcome.reason
+    return outcome.status, outcome.reason, None
+
+
 def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
     """Write the outcomes of a turn's emails, up to `last_id`; return the number of rows updated.
 
-    Emails that are to be processed later stay as they are.
+    Of emails that are to be processed later, the reason for that is written.
 
     Makes one pass over the range of ids. A join with the emails that have a reason would be the
     obvious way, but a new batch has no statistics: the planner expects a single row, and its nested
     loop compares each row with each of those emails.
     """
-    # The different outcomes, first the one without a reason; `places` has each email's outcome as
-    # an index into them.
-    kinds = {PROCESSED: 0}
-    marks = [(at, _PENDING if isinstance(it, Later) else it) for at, it in findings.others]
-    for _, outcome in marks:
-        kinds.setdefault(outcome, len(kinds))
+    # The different rows, first that of an outcome without a reason; `places` has each email's row
+    # as an index into them.
+    kinds = {_row(PROCESSED): 0}
+    marks = [(at, _row(outcome)) for at, outcome in findings.others]
+    for _, row in marks:
+        kinds.setdefault(row, len(kinds))
     size = last_id - claim.first_id + 1
     # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
     places = bytearray(size) if len(kinds) <= 256 else [0] * size
-    for position, outcome in marks:
-        places[claim.ids[position] - claim.first_id] = kinds[outcome]
-    changed = "true"
+    for position, row in marks:
+        places[claim.ids[position] - claim.first_id] = kinds[row]
     if len(kinds) == 1:
         become = "status = 'processed'"
     else:
         place = "get_byte(%(places)s, id - %(first)s) + 1"
         if len(kinds) > 256:
             place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
-        become = (
-            f"status = (%(statuses)s::text[])[{place}], reason = (%(reasons)s::text[])[{place}]"
-        )
-        if _PENDING in kinds:
-            changed = f"{place} <> {kinds[_PENDING] + 1}"
+        columns = _COLUMNS if findings.later else _COLUMNS[:2]
+        become = ", ".join(f"{name} = (%({name})s::text[])[{place}]" for name in columns)
     cursor = pool.execute_sql(
         f"UPDATE email SET {become}"
         " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
-        f" AND status = 'pending' AND {changed}",
+        " AND status = 'pending'",
         {
-            "statuses": [status for status, _ in kinds],
-            "reasons": [reason for _, reason in kinds],
+            **{name: [row[at] for row in kinds] for at, name in enumerate(_COLUMNS)},
             "places": places,
             "batch_id": claim.batch_id,
             "first": claim.first_id,
@@ -156,8 +159,8 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
     waiting = len(later)
     last_id = claim.ids[count - 1] if count < len(claim.ids) else claim.last_id
     updated = _update_emails(claim, findings, last_id)
-    if updated != count - waiting:
-        raise CountError(f"{count - waiting} emails claimed, {updated} rows updated")
+    if updated != count:
+        raise CountError(f"{count} emails claimed, {updated} rows updated")
     found = Counter(outcome.reason for outcome in outcomes if outcome.reason)
     chunk_reasons = found + Counter(claim.reasons)
     if last_id < claim.last_id:
@@ -171,7 +174,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
                 reasons=_SUM_OF_REASONS if found else "reasons",
             ),
             {
-                "count": updated,
+                "count": count - waiting,
                 "failed": sum(outcome.status == "failed" for outcome in outcomes),
                 "batch_id": claim.batch_id,
                 "found": json.dumps(bounded(found)),

@@ -35,6 +35,7 @@
       <span class="left"{{" data-unknown" if batch.get("secondsLeft") is None else ""}}><span class="place" data-widest="0:00:00"><span data-field="left">{{phrases.clock(batch.get("secondsLeft"))}}</span></span> left</span>
       <span class="elapsed"><span class="place" data-widest="0:00:00"><span data-field="elapsed">{{phrases.clock(batch.get("elapsedSeconds"))}}</span></span> so far</span>
       <span class="later" data-field="waiting">{{phrases.waiting(batch["waiting"], batch["nextAt"])}}</span>
+      <button class="plain" form="finish" title="They become unknown" data-when="waiting"{{"" if batch["waiting"] else " hidden"}}>Finish now</button>
     </p>
     <p data-when="ended" data-field="ending"{{"" if ended else " hidden"}}>{{batch["ending"]}}</p>
   </div>
@@ -65,6 +66,7 @@
   % include("chart")
   % end
   </div>
+  <form id="finish" method="post" action="{{path}}/finish"></form>
   <div class="actions">
     <div class="downloads">
       <a class="button" href="{{api}}/results.{{endings[0][0]}}" download>Download results</a>
@@ -90,10 +92,10 @@
         % end
       </form>
     </details>
-    <button type="button" class="quiet" id="notify" data-off title="When the batch is done"{{" hidden" if ended else ""}}>Notify me</button>
     % for name, verb, when, shown in (("pause", "Pause", "going", not ended and not paused), ("resume", "Resume", "paused", paused)):
     <form method="post" action="{{path}}/{{name}}" data-when="{{when}}"{{"" if shown else " hidden"}}><button class="quiet">{{verb}}</button></form>
     % end
+    <button type="button" class="quiet" id="notify" data-off title="When the batch is done"{{" hidden" if ended else ""}}>Notify me</button>
     % include("question", when="unfinished", shown=not ended, name="cancel", verb="Cancel", otherwise="Keep running", question="Cancel this batch?", consequence="What has been checked keeps its result. To check the rest later, upload the file again.")
     % include("question", when="ended", shown=ended, name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their results are deleted for everybody. That can’t be undone.")
   </div>

@@ -11,7 +11,7 @@ import bottle
 from bottle import request, response
 
 import models
-from batches import changes, kept_files, queries, removal, results, snapshots
+from batches import changes, finishing, kept_files, queries, removal, results, snapshots
 from batches.as_json import (
     action_json,
     batch_json,
@@ -320,6 +320,22 @@ class Batches:
         snapshot = self._change(batch_id, change)
         self._report(event, snapshot, processed=snapshot.processed)
         return {"batchId": batch_id, "status": snapshot.status, "paused": snapshot.paused}
+
+    def finish(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/finish: emails that wait become unknown."""
+        with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
+
+            def on_chunk(snapshot: Snapshot) -> None:
+                current.extend(PIECE_SECONDS)
+                self._announce(snapshot)
+
+            done = finishing.finish(batch_id, on_chunk, sign_in.user())
+        if done is None:
+            raise self._no_batch(batch_id)
+        finished, snapshot = done
+        if finished:
+            self._report("finished", snapshot, emails=finished)
+        return {"batchId": batch_id, "finished": finished, "status": snapshot.status}
 
     def delete(self, batch_id: int) -> None:
         """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""

@@ -360,6 +360,13 @@ _describe(
     ),
     409,
 )
+_describe(
+    f"POST {_BATCH}/finish",
+    "finish",
+    "Make the emails of a batch that wait to be processed again unknown.",
+    _ok(object_of(batchId=ID, finished=whole(), status=STATUS), "The number of these emails."),
+    409,
+)
 for _name, _summary in (
     ("pause", "Begin nothing more of a batch until it is resumed; turns under way are counted."),
     ("resume", "Go on with a paused batch."),

@@ -210,6 +210,11 @@ class Pages:
         self._batches.resume(batch_id)
         bottle.redirect(f"/batches/{batch_id}", 303)
 
+    def finish(self, batch_id: int) -> None:
+        """POST /batches/{id}/finish: like the same under /api; then the batch."""
+        self._batches.finish(batch_id)
+        bottle.redirect(f"/batches/{batch_id}", 303)
+
     def cancel(self, batch_id: int) -> None:
         """POST /batches/{id}/cancel: like the same under /api; then the batch."""
         self._batches.cancel(batch_id)

@@ -140,7 +140,9 @@ SCHEMAS: dict[str, Schema] = {
         "description": "Who paused the batch, or why if nobody did, and until when.",
     },
     "Action": object_of(
-        action={"enum": ["retried", "cancelled", "paused", "resumed", *models.DELETIONS]},
+        action={
+            "enum": ["retried", "cancelled", "paused", "resumed", "finished", *models.DELETIONS]
+        },
         by=or_null(TEXT),
         at=TIME,
         which=or_null(TEXT),

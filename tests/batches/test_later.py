@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from batches import changes, commits, snapshots
+from batches import changes, commits, finishing, snapshots
+from batches.changes import StateError
 from harness.batches import claim_next, lose_turn, start, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually, in_threads
@@ -232,3 +233,73 @@ def test_turns_at_once_agree_on_what_waits(database):
         (64, True)
     ]
     assert_books_balance()
+
+
+def finish(batch_id, by=None):
+    told = []
+    with session(60):
+        return finishing.finish(batch_id, told.append, by), told
+
+
+def test_whoever_does_not_want_to_wait_makes_them_unknown(database):
+    number = store(*(f"{n}@x.de" for n in range(1, 7)), chunk_size=3).batch_id
+    start(number)
+    take_turn(number, i1=later("dns_error", 60), i2=failed("odd"))
+    assert snapshot(number).waiting == 1
+    take_turn(number, 2, i4=HOUR, i5=HOUR)
+    with session():
+        changes.pause(number)  # which says nothing about those that wait
+    (count, after), told = finish(number, "anna")
+    assert (count, after.waiting, after.next_at, after.status) == (3, 0, None, "processing")
+    assert [each.processed for each in told] == [3, 5]
+    assert after.reasons == {"dns_error": 1, "odd": 1, "dns_timeout": 2}
+    assert [(status, reason) for _, status, reason in emails(number)] == [
+        ("processed", "dns_error"),
+        ("failed", "odd"),
+        ("processed", None),
+        *[("processed", "dns_timeout")] * 2,
+        ("pending", None),
+    ]
+    assert_books_balance()
+    assert query("SELECT kind, user_name FROM action ORDER BY id")[1:] == [("finished", "anna")]
+    assert finish(number)[0] == (0, snapshot(number))
+    with session():
+        changes.resume(number)
+    assert take_turn(number)[1].status == "completed"
+    assert_books_balance()
+
+
+def test_the_last_that_wait_complete_the_batch_once_whoever_finishes_it(batch_id):
+    take_turn(batch_id, **{f"i{number}": HOUR for number in range(1, 11)})
+
+    def one():
+        return finishing.finish(batch_id, lambda snapshot: None)[0]
+
+    assert sorted(in_threads(one, one, one)) == [0, 0, 10]
+    assert snapshot(batch_id).status == "completed"
+    assert_books_balance()
+    with pytest.raises(StateError, match="is completed, so that no email of it waits"):
+        finish(batch_id)
+    assert finish(batch_id + 1)[0] is None
+
+
+def test_those_that_are_processed_again_at_this_moment_are_left_to_that(batch_id):
+    take_turn(batch_id, i2=HOUR)
+    make_due()
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        ((count, _),) = in_threads(lambda: finishing.finish(batch_id, lambda snapshot: None))
+        after = commits.commit_outcomes(claim, Findings(1, [(0, failed("odd"))]))
+    assert (count, after.status, after.reasons) == (0, "completed", {"odd": 1})
+    assert_books_balance()
+
+
+def test_an_email_that_waited_forgets_why(batch_id):
+    take_turn(batch_id, i2=HOUR)
+    make_due()
+    take_turn(batch_id, i2=failed("odd"))
+    assert emails(batch_id)[1] == ("2@x.de", "failed", "odd")
+    with session():
+        changes.retry(batch_id, "failed", [], lambda: None)
+    start(batch_id)
+    assert finish(batch_id)[0][0] == 0

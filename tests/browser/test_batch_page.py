@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import ADDRESSES, completed, store, take_turn
+from harness.batches import ADDRESSES, completed, store, take_turn, wait_for
 from harness.books import query, snapshot
 from harness.browsing import (
     WATCH_SHIFTS,
@@ -163,6 +163,15 @@ class TestBatch:
         other.goto(address)
         await_completed(other)
         expect(other.locator("#history")).to_contain_text("Paused")
+
+    def test_emails_that_wait_are_finished(self, page, site):
+        batch_id = wait_for("a@x.de", "b@x.de", "c@x.de")
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+        page.get_by_role("button", name="Finish now").click()
+        await_completed(page)
+        expect(page.locator(".verdicts")).to_contain_text("3 unknown (100%)")
+        expect(page.get_by_role("button", name="Finish now")).to_be_hidden()
 
     def test_a_worker_is_stopped_and_another_started_on_the_way(self, page, site, processes, slow):
         batch_id = site.upload(list_of(4000)).json["batchId"]

@@ -55,6 +55,7 @@ class TestUpload:
             "total": 2,
             "waiting": 0,
             "nextAt": None,
+            "paused": None,
             "reasons": {},
             "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
         }
@@ -161,6 +162,7 @@ class TestReading:
             "failedCount": 0,
             "waiting": 0,
             "nextAt": None,
+            "paused": None,
             "status": "pending",
             "revision": 1,
             "error": None,

@@ -9,7 +9,7 @@ import pytest
 
 import manage
 from admin import verbs
-from harness.batches import completed, start, store
+from harness.batches import completed, start, store, wait_for
 from harness.books import query, snapshot
 from harness.polling import eventually
 from postgres.database import pool, session
@@ -127,6 +127,17 @@ def test_a_batch_is_paused_and_resumed(document, run_manage):
     refused = run_manage("pause", "2")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == "Batch 2 is completed and can't be paused any more.\n"
+
+
+def test_whoever_does_not_want_to_wait_finishes_a_batch(document, run_manage):
+    wait_for("a@x.de", "b@x.de")
+    said = run_manage("finish", "1").stdout
+    assert said == "2 emails of batch 1 waited, and became unknown.\n"
+    status, told = document("finish", "1")
+    assert (status, told) == (
+        1,
+        {"error": "Batch 1 is completed, so that no email of it waits."},
+    )
 
 
 def test_purge_deletes_what_ended_long_ago_and_a_dry_run_only_says_what(document, run_manage):

@@ -13,7 +13,7 @@ from harness.files import csv_of
 from models import Snapshot
 from postgres import database
 from postgres.database import pool, session
-from processors import Findings, Outcome
+from processors import Findings, Outcome, later
 from tabular.formats import Overrides
 
 Marks = Sequence[tuple[int, str, str]]
@@ -89,4 +89,15 @@ def completed(marked: Marks = MARKED, chunk_size: int = 3) -> int:
     batch_id = store(*ADDRESSES, chunk_size=chunk_size).batch_id
     take_turns(batch_id, marked)
     assert snapshot(batch_id).status == "completed"
+    return batch_id
+
+
+def wait_for(*addresses: str) -> int:
+    """Store a batch whose emails all wait for an hour, and return its id."""
+    batch_id = store(*addresses).batch_id
+    with session(), pool.atomic():
+        claim = claim_next(batch_id)
+        assert claim is not None
+        others = [(at, later("dns_timeout", 3600)) for at in range(len(addresses))]
+        commits.commit_outcomes(claim, Findings(len(addresses), others))
     return batch_id

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from batches import queries, removal
-from harness.batches import ADDRESSES, MARKED, completed, store, take_turns
+from harness.batches import ADDRESSES, MARKED, completed, store, take_turns, wait_for
 from harness.books import assert_books_balance, query, remains, snapshot
 from harness.polling import eventually
 from harness.site import problem
@@ -355,6 +355,29 @@ class TestPause:
         for verb in ("pause", "resume"):
             problem(post(site, f"/api/batches/{batch_id}/{verb}"), 409, "wrong_state")
             problem(post(site, f"/api/batches/7/{verb}"), 404, "batch_not_found")
+
+
+class TestFinish:
+    def test_makes_those_that_wait_unknown(self, site):
+        batch_id = wait_for("a@x.de", "b@x.de")
+        address = f"/api/batches/{batch_id}"
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            assert next(events)["waiting"] == 2
+            answer = post(site, f"{address}/finish")
+            assert (answer.status, answer.json) == (
+                200,
+                {"batchId": batch_id, "finished": 2, "status": "completed"},
+            )
+            last = [*events][-1]
+        assert (last["status"], last["verdicts"]["unknown"], last["waiting"]) == ("completed", 2, 0)
+        assert [each["text"] for each in site.get(address).json["history"]] == ["Finished"]
+
+    def test_changes_nothing_if_none_waits_and_is_refused_after_the_end(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        assert post(site, f"/api/batches/{batch_id}/finish").json["finished"] == 0
+        problem(post(site, f"/api/batches/{completed()}/finish"), 409, "wrong_state")
+        problem(post(site, "/api/batches/7/finish"), 404, "batch_not_found")
 
 
 class TestDelete:

@@ -111,12 +111,13 @@ export class Progress {
   }
 
   // Show only what the batch's state allows; `counts` has the emails to check again by verdict.
-  #offer({ status, processed, total, paused: pause }, counts) {
+  #offer({ status, processed, total, paused: pause, waiting: waits }, counts) {
     const going = ["pending", "processing"];
     for (const each of going) showWhen(this.#card, each, status === each && !pause);
     const checked = `${count(processed)} of ${count(total)} checked.`;
     setText(this.#card, "paused", pause ? `${paused(pause)} ${checked}` : "");
     showWhen(this.#card, "paused", Boolean(pause));
+    showWhen(this.#card, "waiting", waits > 0);
     showWhen(this.#card, "going", going.includes(status) && !pause);
     showWhen(this.#card, "again", status === "completed" && counts.invalid + counts.unknown > 0);
     showWhen(this.#card, "unfinished", !this.#ended);

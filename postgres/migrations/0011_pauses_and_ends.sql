@@ -8,4 +8,7 @@ ALTER TABLE batch ADD COLUMN resume_at timestamptz;
 ALTER TABLE batch ADD CHECK (paused_at IS NOT NULL OR (paused_by, pause_reason, resume_at) IS NULL);
 ALTER TABLE action DROP CONSTRAINT action_kind_check;
 ALTER TABLE action ADD CHECK
-  (kind IN ('retried', 'cancelled', 'paused', 'resumed', 'deleted', 'expired'));
+  (kind IN ('retried', 'cancelled', 'paused', 'resumed', 'finished', 'deleted', 'expired'));
+
+-- The reason for which a pending email waits to be processed again; it means nothing afterwards.
+ALTER TABLE email ADD COLUMN later text;

@@ -1,0 +1,86 @@
+"""Finishing a batch: emails that wait to be processed again become unknown at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from batches import changes, commits, snapshots
+from batches.changes import StateError
+from batches.claims import Claim
+from models import Snapshot
+from postgres import database
+from postgres.database import fetch_one, pool
+from processors import Findings, Later, Outcome
+
+# A reason for emails that were put off by a worker of a version that doesn't note it.
+_REASON = "dns_timeout"
+# Takes the next chunk whose emails wait, as a turn does. One that is under way is left out.
+_TAKE = """
+UPDATE chunk SET attempts = attempts + 1
+WHERE batch_id = %(batch_id)s AND first_id = (
+  SELECT first_id FROM chunk
+  WHERE batch_id = %(batch_id)s AND due_at IS NOT NULL AND done <= last_id - first_id
+  ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+RETURNING first_id, last_id, reasons, rounds
+"""
+
+
+def finish(
+    batch_id: int, on_chunk: Callable[[Snapshot], object], by: str | None = None
+) -> tuple[int, Snapshot] | None:
+    """End the wait of the batch's emails, and return their number and the batch's snapshot.
+
+    Each comes out with the reason for which it waits, and so as unknown. Those that are processed
+    at this moment, because their time has come, are left out. Calls `on_chunk` after each chunk.
+    Returns None if there is no such batch. Raises StateError if the batch has ended.
+    """
+    found = snapshots.present([batch_id])
+    if not found:
+        return None
+    present = found[0]
+    if present.terminal:
+        raise StateError(f"Batch {batch_id} is {present.status}, so that no email of it waits.")
+    count = 0
+    while (taken := _finish_chunk(batch_id)) is not None:
+        number, present = taken
+        count += number
+        on_chunk(present)
+    if count:
+        with pool.atomic():
+            changes.add_action(batch_id, "finished", by)
+    return count, present
+
+
+def _finish_chunk(batch_id: int) -> tuple[int, Snapshot] | None:
+    """Give the emails of one chunk their outcomes; return None if no chunk is left."""
+    with database.own_transactions():
+        row = fetch_one(f"{database.begin()}{_TAKE}", {"batch_id": batch_id})
+        if row is None:
+            return None
+        first_id, last_id, reasons, rounds = row
+        emails = pool.execute_sql(
+            "SELECT id, coalesce(later, %s) FROM email"
+            " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
+            (_REASON, batch_id, first_id, last_id),
+        ).fetchall()
+        claim = Claim(
+            batch_id,
+            first_id,
+            last_id,
+            lost=0,
+            more=False,
+            started=None,
+            ids=[number for number, _ in emails],
+            text=None,
+            listed=[],
+            reasons=reasons,
+            suspect=False,
+            rounds=rounds,
+            put_off=None,
+            waited=True,
+        )
+        outcomes: list[tuple[int, Outcome | Later]] = [
+            (at, Outcome("processed", later)) for at, (_, later) in enumerate(emails)
+        ]
+        snapshot = commits.commit_outcomes(claim, Findings(len(emails), outcomes))
+        return None if snapshot is None else (len(emails), snapshot)
