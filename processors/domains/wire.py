@@ -38,7 +38,8 @@ RESULTS = (FOUND, NO_DATA, NO_DOMAIN, ERROR, TRUNCATED, MALFORMED)
 class Answer(NamedTuple):
     """An answer to the question for one type of records of a name.
 
-    `result` is one of the constants above.
+    `result` is one of the constants above, or how a question ends without such an answer (see
+    exchange.py).
     `values` are those found, without duplicates: addresses, or hosts in order of preference, in
     lower case and without the final dot; "" is the root, of a Null MX.
     `ttl` is for how many seconds the answer is valid, if FOUND, NO_DATA or NO_DOMAIN.
@@ -91,15 +92,15 @@ _preference = itemgetter(0)
 _new = tuple.__new__
 
 
-def query(name: str, kind: int, number: bytes) -> bytes:
+def query(name: str, kind: int, query_id: bytes) -> bytes:
     """Return a query for records of a kind: A, AAAA or MX.
 
     `name` is in lower-case ASCII without a final dot. Its labels have 1 to 63 characters.
-    `number`, of two bytes, is the id. The answer begins with it, and has the same QUESTION from the
-    13th byte on, unless it is UNUSUAL.
+    `query_id` has two bytes. The answer begins with it, and has the same QUESTION from the 13th
+    byte on, unless it is UNUSUAL.
     """
     labels = "".join([chr(len(label)) + label for label in name.split(".")])
-    return number + _QUERY + labels.encode() + _ENDS[kind] + _QUERY_OPT
+    return query_id + _QUERY + labels.encode() + _ENDS[kind] + _QUERY_OPT
 
 
 class _UnusualError(ValueError):
