@@ -193,7 +193,7 @@ class Exchange:
             if nameserver.away_since is not None:
                 times.append(nameserver.probe_at)
             elif (self._again or self._ready) and nameserver.pace.flying < nameserver.pace.window:
-                times.append(now + nameserver.pace.next())
+                times.append(now + nameserver.pace.seconds_to_next())
         return min(max(min(times, default=now + 1.0) - now, 0.0), 1.0)
 
     def _watch(self, now: float) -> None:
