@@ -108,7 +108,7 @@ class Saying(dns.nameserver.Do53Nameserver):
 
 
 def resolved(received, name, kind):
-    """Return (result or None for an error, TTL, number of values) as the resolver has it."""
+    """Return what the resolver finds: result, or None for an error; TTL; number of values."""
     resolver = dns.resolver.Resolver(configure=False)
     resolver.nameservers = [Saying(received)]
     try:
