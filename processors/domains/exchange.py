@@ -99,7 +99,7 @@ class Exchange:
                 self._poll.register(connected, select.EPOLLIN)
                 self._sockets[connected.fileno()] = nameserver, connected, flying
         self._tcp: SimpleQueue[tuple[Query, Nameserver] | None] = SimpleQueue()
-        # Daemon threads: a process that ends would wait for all questions of an executor's threads.
+        # Not an executor: a process that ends would wait for all questions that its threads have.
         self._threads = [threading.Thread(target=self._loop, name="dns", daemon=True)] + [
             threading.Thread(target=self._ask_by_tcp, name="dns-tcp", daemon=True)
             for _ in range(BY_TCP)
@@ -125,7 +125,7 @@ class Exchange:
         return max(GOOD_SECONDS, *(PATIENCES * each.pace.patience for each in self.nameservers))
 
     def close(self) -> None:
-        """End the thread. Questions under way get no answer."""
+        """End the threads. Questions under way get no answer."""
         self.run(self._end)
         for thread in self._threads:
             thread.join()
@@ -346,7 +346,7 @@ class Exchange:
             self._settle(query, answer)
 
     def _ask_by_tcp(self) -> None:
-        """Ask one question after the other by TCP, in a thread for that."""
+        """Ask by TCP, one question after the other, in each of the threads for that."""
         while (wanted := self._tcp.get()) and not self._closing:
             query, nameserver = wanted
             answer = unusual.by_tcp(

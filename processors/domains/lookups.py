@@ -53,14 +53,14 @@ PROBE_SECONDS = 3.0
 # A host's name of several labels (RFC 1035, 2.3.4). Another can't be looked up.
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}")
 # On the public DNS, at least one of these domains can receive mail.
-SURELY = ("gmail.com", "outlook.com")
+WELL_KNOWN = ("gmail.com", "outlook.com")
 
 logger = logs.Logger("check")
 
 # What was found: a result, and until when (monotonic) it is valid.
 Found = tuple[str | None, float]
-# Takes the result of a name and the seconds for which it is valid.
-Told = Callable[[str | None, float], None]
+# Called with the result of a name and the seconds for which it is valid.
+Done = Callable[[str | None, float], None]
 
 
 class LookupsError(Exception):
@@ -135,7 +135,7 @@ class Lookups:
         # looked up and that somebody has waited for in vain.
         self._hosts: dict[str, Found] = {}
         self._waiting: dict[str, list[Group]] = {}
-        self._waiting_hosts: dict[str, list[Told]] = {}
+        self._waiting_hosts: dict[str, list[Done]] = {}
         self._late: set[str] = set()
 
     def known(self, domains: Iterable[str]) -> dict[str, Found]:
@@ -168,13 +168,13 @@ class Lookups:
         if missing:
             reason = PAUSED if self.exchange.away else LATE
             late: Found = (reason, now)
-            found |= {**dict.fromkeys(missing, late), **self._ask_for(missing)}
+            found |= {**dict.fromkeys(missing, late), **self._find_now(missing)}
         return found
 
-    def _ask_for(self, domains: list[str]) -> Mapping[str, Found]:
-        """Return what is found of the domains in good time.
+    def _find_now(self, domains: list[str]) -> Mapping[str, Found]:
+        """Look the domains up, and return what is found of them in good time.
 
-        A domain that was late before and is still asked for is late again: nobody waits for it.
+        A domain that was late before and is still looked up is late again: nobody waits for it.
         """
         wanted = [domain for domain in domains if domain not in self._late]
         if not wanted:
@@ -188,7 +188,10 @@ class Lookups:
         return found
 
     def _wait_for(self, group: Group, domains: list[str]) -> None:
-        """Ask for the domains, and wait until all that answer in good time have done so."""
+        """Look the domains up, and wait until all that answer in good time have done so.
+
+        They have once all questions are sent and no answer has come for exchange.good_time.
+        """
         exchange = self.exchange
         deadline = time.monotonic() + MOST_SECONDS
         while exchange.open >= MOST_OPEN:
@@ -209,7 +212,7 @@ class Lookups:
 
     @property
     def at_once(self) -> int:
-        """How many domains are best looked up by one call: those of half a second."""
+        """How many domains are best looked up by one call: as many as take half a second."""
         half = int(self.exchange.capacity * AT_ONCE_SECONDS)
         return min(max(half, LEAST_AT_ONCE), MOST_AT_ONCE)
 
@@ -218,7 +221,7 @@ class Lookups:
         invented = f"{secrets.token_hex(8)}.invalid"
         deadline = time.monotonic() + PROBE_SECONDS
         while True:
-            found = self.find([invented, *SURELY])
+            found = self.find([invented, *WELL_KNOWN])
             is_complete = not any(result in (LATE, PAUSED) for result, _ in found.values())
             if is_complete or time.monotonic() >= deadline:
                 break
@@ -229,8 +232,8 @@ class Lookups:
         if reason != "no_such_domain":
             how = "sensibly" if reason == "dns_error" else "in time"
             return f"the resolver doesn't answer {how}"
-        if not any(found[domain][0] is None for domain in SURELY):
-            return f"the resolver knows none of {', '.join(SURELY)}"
+        if not any(found[domain][0] is None for domain in WELL_KNOWN):
+            return f"the resolver knows none of {', '.join(WELL_KNOWN)}"
         return ""
 
     def close(self) -> None:
@@ -255,6 +258,7 @@ class Lookups:
         )
 
     def _begin(self, domains: list[str], group: Group | None = None) -> None:
+        """Look up the domains that aren't looked up already; the group waits for all of them."""
         for domain in domains:
             is_new = domain not in self._waiting
             waiting = self._waiting.setdefault(domain, [])
@@ -273,24 +277,25 @@ class Lookups:
         for group in self._waiting.pop(domain):
             group.add(domain, (result, until))
 
-    def find_host(self, host: str, told: Told) -> None:
-        """Find out whether a mail server has an address, and tell it."""
+    def find_host(self, host: str, done: Done) -> None:
+        """Find out whether a mail server has an address, and call `done`."""
         now = time.monotonic()
         known = self._hosts.get(host)
         if known is not None and known[1] > now:
-            told(known[0], known[1] - now)
+            done(known[0], known[1] - now)
             return
         waiting = self._waiting_hosts.setdefault(host, [])
-        waiting.append(told)
+        waiting.append(done)
         if len(waiting) == 1:
             find_address(self.exchange, host, lambda *found: self._tell_host(host, *found))
 
     def _tell_host(self, host: str, result: str | None, seconds: float) -> None:
+        """Store the result of a mail server, and tell it to all who wait."""
         if len(self._hosts) >= MAX_SERVERS:
             self._hosts.clear()
         self._hosts[host] = result, time.monotonic() + seconds
-        for told in self._waiting_hosts.pop(host):
-            told(result, seconds)
+        for done in self._waiting_hosts.pop(host):
+            done(result, seconds)
 
 
 def _seconds(answer: Answer) -> float:
@@ -304,8 +309,8 @@ def _unknown(answer: Answer) -> str:
     return answer.result if answer.result in _UNKNOWN else "dns_error"
 
 
-def find_address(exchange: Exchange, name: str, told: Told) -> None:
-    """Find out whether a name has an address where mail can be sent, and tell it.
+def find_address(exchange: Exchange, name: str, done: Done) -> None:
+    """Find out whether a name has an address where mail can be sent, and call `done`.
 
     It is asked for its IPv6 addresses only if it has no such IPv4 address.
     """
@@ -313,16 +318,16 @@ def find_address(exchange: Exchange, name: str, told: Told) -> None:
     def take(answer: Answer, kind: int = A, most: float = MAX_TTL) -> None:
         seconds = min(most, _seconds(answer))
         if answer.result == FOUND and not all(map(_is_nowhere, answer.values)):
-            told(None, seconds)
+            done(None, seconds)
         elif answer.result == NO_DOMAIN:
-            told("no_such_domain", seconds)
+            done("no_such_domain", seconds)
         elif answer.result not in (FOUND, NO_DATA):
-            told(_unknown(answer), UNKNOWN_TTL)
+            done(_unknown(answer), UNKNOWN_TTL)
         elif kind == A:
             # What both answers say together is valid as long as each of them is.
             exchange.ask(name, AAAA, lambda other: take(other, AAAA, seconds), first=True)
         else:
-            told("no_mail_server", seconds)
+            done("no_mail_server", seconds)
 
     exchange.ask(name, A, take, first=True)
 
