@@ -205,10 +205,10 @@ def _unfit(settings: Settings, wrong: str, nameservers: str) -> Diagnostic:
 def _speed_of_dns(lookups: Lookups) -> Diagnostic:
     """Measure nameservers that have just answered sensibly."""
     from processors.domains import trial
-    from processors.domains.lookups import SURELY
+    from processors.domains.lookups import WELL_KNOWN
 
-    found = lookups.find(SURELY)
-    speed = trial.measure(lookups.exchange, [name for name in SURELY if found[name][0] is None])
+    found = lookups.find(WELL_KNOWN)
+    speed = trial.measure(lookups.exchange, [name for name in WELL_KNOWN if found[name][0] is None])
     answers = {
         str(each): sum(each.counts.answers.values()) for each in lookups.exchange.nameservers
     }

@@ -70,9 +70,9 @@ class Check:
         # The processor's attribute `lookups_off`.
         self.lookups_off = lookups_off
         self._disposable = disposable
-        # The outcome of a plain address that is no role account, by its domain as written; and the
-        # time at which the first of these outcomes ends. With lookups, a thread that changes them
-        # holds the lock.
+        # The outcome of a plain address that is no role account, by its domain as written; and when
+        # (monotonic) the first of these outcomes ends, which forgets all of them. With lookups, a
+        # thread that changes them holds the lock.
         self._known: dict[str, Outcome] = {}
         self._forget_at = math.inf
         self._learning = threading.Lock()
@@ -103,7 +103,7 @@ class Check:
     def of_lines(self, text: str) -> dict[int, Outcome | Later]:
         """Return the outcomes of addresses, one a line, by line number; PROCESSED is left out.
 
-        The same outcomes as one by one, in a third of the time.
+        They are the same as those of single addresses, in a third of the time.
         """
         wholes, domains = split_lines(text)
         cache = self._known
@@ -134,6 +134,7 @@ class Check:
         """Look up the domains, as written, of plain addresses, and cache their outcomes.
 
         Returns the cache, and what is said of the domains that are unknown; those aren't cached.
+        Neither has the domains whose outcome depends on the local part too.
         """
         with self._learning:
             if time.monotonic() >= self._forget_at or len(self._known) > _MAX_KNOWN:
@@ -143,25 +144,19 @@ class Check:
             cache = self._known
         # Not the difference of two sets, which would look at all that is known.
         new = {domain for domain in {*domains} if domain and domain not in cache}
-        # Most domains are written as they were looked up, and in a long list most come again. That
-        # takes a third of the time of parsing them.
+        # Most domains are written as they were looked up, and in a long list most come again. To
+        # look for them in the cache of lookups takes a third of the time of parsing them.
         found = lookups.known(domain for domain in new if len(domain) <= ROOMY)
         names = dict(zip(found, found, strict=True))
-        known: dict[str, Outcome] = {}
-        for domain in new - found.keys():
-            syntax = of_domain(domain)
-            if syntax is None:
-                continue  # it depends on the local part too
-            if syntax.domain is not None:
-                names[domain] = syntax.domain
-            elif syntax.reason is not None:
-                known[domain] = _OUTCOMES[syntax.reason]
+        parsed, known = _parsed(new - found.keys())
+        names |= parsed
         found |= lookups.find({*names.values()} - found.keys())
         unknown: dict[str, Outcome | Later] = {}
         forget_at = math.inf
         for domain, name in names.items():
             reason, until = found[name]
             outcome = self._judge("", name, reason)
+            # An unknown domain may have an outcome for now, such as that of a likely typo.
             if reason in _LATER or isinstance(outcome, Later):
                 unknown[domain] = outcome
             else:
@@ -205,13 +200,34 @@ class Check:
         return PROCESSED
 
     def _judge(self, local: str, domain: str, found: str | None) -> Outcome | Later:
-        """Return what is said of a well-formed address whose lookup found this reason, or None."""
+        """Return what is said of a well-formed address whose lookup found this reason, or None.
+
+        `local` may be "" for any plain local part that is no role.
+        """
         if found is not None and found not in _LATER:
             return _OUTCOMES[found]
         outcome = self._of_domain(domain)
         if outcome is not PROCESSED:
             return outcome
         return _of_local(local) if found is None else _LATER[found]
+
+
+def _parsed(domains: Iterable[str]) -> tuple[dict[str, str], dict[str, Outcome]]:
+    """Return the names by which domains, as written, are looked up, and malformed ones' outcomes.
+
+    Domains whose outcome depends on the local part too are left out.
+    """
+    names: dict[str, str] = {}
+    malformed: dict[str, Outcome] = {}
+    for domain in domains:
+        syntax = of_domain(domain)
+        if syntax is None:
+            continue
+        if syntax.reason is not None:
+            malformed[domain] = _OUTCOMES[syntax.reason]
+        elif syntax.domain is not None:
+            names[domain] = syntax.domain
+    return names, malformed
 
 
 def _of_local(local: str) -> Outcome:
@@ -245,16 +261,15 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
         own = read_list(Path(path)) if path else frozenset()
     except ListError as error:
         raise ProcessorError(f"[check] disposable_domains: {error}") from error
-    lookups = _lookups(options)
-    return Check(own, lookups_off=lookups) if isinstance(lookups, str) else Check(own, lookups)
+    return Check(own, *_lookups(options))
 
 
-def _lookups(options: Mapping[str, Any]) -> Lookups | str:
-    """Return Lookups, or why the DNS is not to be asked; log it, too."""
+def _lookups(options: Mapping[str, Any]) -> tuple[Lookups | None, str]:
+    """Return Lookups, or else None and why the DNS is not asked; log either."""
     if options["dns"] == "off":
         why = "[check] dns = off"
         logger.info("dns lookups are off", why=why)
-        return why
+        return None, why
     # Imported only when needed, because that takes a while.
     from processors.domains import counts
     from processors.domains.lookups import Lookups, LookupsError
@@ -267,16 +282,16 @@ def _lookups(options: Mapping[str, Any]) -> Lookups | str:
         if options["dns"] == "on":
             raise ProcessorError(f"[check] dns is on, but {error}") from error
         logger.warning("dns lookups are off", why=error)
-        return str(error)
+        return None, str(error)
     wrong = lookups.probe()
     if wrong and options["dns"] == "auto":
         lookups.close()
         logger.warning("dns lookups are off", nameservers=lookups.nameservers, why=wrong)
-        return wrong
+        return None, wrong
     metrics.DNS.read = lambda: counts.read(lookups.exchange)
     state = {"nameservers": lookups.nameservers, "concurrency": lookups.concurrency}
     if wrong:
         logger.warning("dns lookups are on, although the resolver looks unfit", **state, why=wrong)
     else:
         logger.info("dns lookups are on", **state)
-    return lookups
+    return lookups, ""

@@ -24,7 +24,7 @@ class Outcome(NamedTuple):
 class Later(NamedTuple):
     """Says that an email stays pending, to be processed again in a further round.
 
-    `reason` is its outcome's if the last round doesn't help, and has the verdict unknown.
+    `reason` has the verdict unknown. It becomes the email's if the last round doesn't help.
     `waits` has the seconds before each further round; a single number is meant for every round.
     """
 
@@ -45,13 +45,14 @@ ERROR = Outcome("failed", "error")
 CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
 
-# Outcomes that checked() accepts without a closer look: MAX_ACCEPTED at most, because a processor
-# may invent any number of reasons.
+# Outcomes that checked() has accepted before, and accepts again without a closer look, because it
+# is called for every email: MAX_ACCEPTED at most, because a processor may invent any number of
+# reasons.
 _accepted: set[Outcome] = set()
 MAX_ACCEPTED = 1000
 # The longest wait before a further round, in seconds.
 MAX_WAIT = 86_400
-# The most characters of a reason that isn't allowed that its error shows.
+# The most characters that an error shows of a reason that isn't allowed.
 MAX_SHOWN = 100
 
 
@@ -74,7 +75,7 @@ def risky(reason: str) -> Outcome:
 
 
 def later(reason: str, *seconds: float) -> Later:
-    """Return that the email is to be processed again after some seconds.
+    """Return a Later: the email is to be processed again after some seconds.
 
     One number is the wait before every further round; with several, there are as many rounds.
     `[worker] later_rounds` and `later_hours` limit both. After the last round, the email comes out
@@ -88,7 +89,11 @@ def checked(outcome: object) -> Outcome | Later:
 
     Raises ReasonError if only its reason isn't allowed, or ProcessorError.
     """
-    if type(outcome) is Outcome and type(outcome.reason) is str and outcome in _accepted:
+    if (
+        type(outcome) is Outcome
+        and type(outcome.status) is type(outcome.reason) is str  # others may have no hash
+        and outcome in _accepted
+    ):
         return outcome
     if isinstance(outcome, Later):
         return _checked_later(outcome)

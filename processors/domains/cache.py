@@ -21,7 +21,10 @@ class Cache:
     """
 
     def __init__(self, results: Sequence[str | None], most: int) -> None:
-        """`results` are the results that may be stored, and `most` is the most names."""
+        """`results` are the results that may be stored.
+
+        `most` is about the most names: tables drop some when they are full, and have more then.
+        """
         self._results = tuple(results)
         self._numbers = {result: number for number, result in enumerate(self._results)}
         self._most = most // TABLES
@@ -33,7 +36,7 @@ class Cache:
     def get(self, name: str, now: float) -> tuple[str | None, float] | None:
         """Return the result for the name, and until when it is valid; None without one.
 
-        A result must be valid `now`. Times are whole seconds of a monotonic clock.
+        A result must be valid `now`. Times are those of one monotonic clock.
         """
         key = hash(name) & _MASK
         table = self._tables[key % TABLES]
@@ -44,12 +47,15 @@ class Cache:
         return self._results[table.numbers[place]], until
 
     def put(self, name: str, result: str | None, until: float) -> None:
-        """Store a result that is valid until a time. Of too many names, the oldest are dropped."""
+        """Store a result that is valid until a time, which is rounded up to a second.
+
+        Of too many names, those whose time ends first are dropped.
+        """
         key = hash(name) & _MASK
         table = self._tables[key % TABLES]
         place = table.place_of(key)
         if table.keys[place] != key and table.count >= FULL * len(table.keys):
-            table = self._tables[key % TABLES] = table.larger(self._most)
+            table = self._tables[key % TABLES] = table.with_room(self._most)
             place = table.place_of(key)
         table.count += table.keys[place] != key
         table.numbers[place] = self._numbers[result]
@@ -75,18 +81,18 @@ class _Table:
             place = (place + 1) & last
         return place
 
-    def larger(self, most: int) -> _Table:
-        """Return a table with more room; with `most` entries, without the half that ends first.
+    def with_room(self, most: int) -> _Table:
+        """Return a copy that has room: twice as large, or without the half that ends first.
 
-        It is more than half if many end at the same time, because there must be room.
+        The latter from `most` entries on. It is more than half if many end at the same time.
         """
-        drop = 0
-        if self.count >= most:
-            drop = sorted(until for until in self.until if until)[self.count // 2]
-        size = len(self.keys) * (1 if drop else 2)
-        table = _Table(size)
+        if self.count < most:
+            table, drop_until = _Table(2 * len(self.keys)), 0
+        else:
+            table = _Table(len(self.keys))
+            drop_until = sorted(until for until in self.until if until)[self.count // 2]
         for place, key in enumerate(self.keys):
-            if key and self.until[place] > drop:
+            if key and self.until[place] > drop_until:
                 new = table.place_of(key)
                 table.keys[new] = key
                 table.until[new] = self.until[place]

@@ -25,7 +25,7 @@ from processors.domains.nameserver import PROBE_SECONDS, Nameserver, Query
 from processors.domains.wire import Answer
 from runtime import logs
 
-# The results of questions to which no answer came, or no sensible one.
+# How questions end to which no answer came, or no sensible one. No message has these results.
 TIMEOUT, NONSENSE = Answer("dns_timeout"), Answer("dns_error")
 # Tries of a question at least, before it ends without an answer; seconds between two tries.
 TRIES, AGAIN = 3, (0.0, 0.5, 1.0)
@@ -39,7 +39,7 @@ OUTAGE_SECONDS = 3.0
 # An answer comes in good time if it takes no longer than so many times a nameserver's patience, and
 # so many seconds at least.
 PATIENCES, GOOD_SECONDS = 1.5, 0.2
-# Seconds after an error that nobody foresaw.
+# Seconds of rest after an error that nobody foresaw.
 ERROR_PAUSE = 0.1
 # Answers read from a socket before other work.
 BURST = 64
@@ -50,10 +50,12 @@ logger = logs.Logger("check")
 
 
 class Exchange:
-    """A thread that asks nameservers. Other threads may call run() and close(), and read the rest.
+    """A thread that asks nameservers.
 
-    `open` counts the questions without an answer, and `asked` all that were asked so far but the
-    `first` ones; of these, all up to the number `sent` have been sent.
+    Other threads may call run() and close(), and read what has no underscore:
+    `open` is the number of questions without an answer.
+    `asked` is the number of questions asked so far, without those that were asked `first`.
+    `sent` is how many of these have been sent: all up to this number.
     `away` says whether no nameserver is there.
     """
 
@@ -61,7 +63,7 @@ class Exchange:
         self,
         nameservers: Sequence[Nameserver],
         seconds: float,
-        on_outage: Callable[[bool], None] = lambda away: None,
+        on_outage: Callable[[bool], None],
     ) -> None:
         """Start the thread.
 
@@ -71,29 +73,33 @@ class Exchange:
         """
         self._on_outage = on_outage
         self._is_outage = False
-        # All that had come by then has been read: a query may be late only as seen from that time.
+        # The last time at which all answers that had come were read soon after. A query may be late
+        # only as seen from then: an answer that came later may still be unread.
         self._read_until = 0.0
         self.open = self.asked = self.sent = 0
         self.away = False
         self.nameservers = nameservers
         self._seconds = seconds
-        self._ready: deque[Query] = deque()
+        # Questions to be sent now: those asked before, which go first, and the new ones.
         self._again: deque[Query] = deque()
+        self._ready: deque[Query] = deque()
+        # A heap of those to be asked again: from when on, and in which order at the same time.
         self._later: list[tuple[float, int, Query]] = []
         self._order = count()
+        # What run() was given; and whether the thread must be woken for it.
         self._inbox: deque[Callable[[], None]] = deque()
         self._sleeping = False
         self._closing = False
         self._wake = os.eventfd(0, os.EFD_NONBLOCK)
         self._poll = select.epoll()
         self._poll.register(self._wake, select.EPOLLIN)
-        self._sockets = {}
+        self._sockets = {}  # by file descriptor
         for nameserver in nameservers:
-            for fd, (connected, flying) in nameserver.sockets.items():
-                self._poll.register(fd, select.EPOLLIN)
-                self._sockets[fd] = nameserver, connected, flying
+            for connected, flying in nameserver.sockets:
+                self._poll.register(connected, select.EPOLLIN)
+                self._sockets[connected.fileno()] = nameserver, connected, flying
         self._tcp: SimpleQueue[tuple[Query, Nameserver] | None] = SimpleQueue()
-        # Daemon threads: a process that ends would wait for all questions of an executor's threads.
+        # Not an executor: a process that ends would wait for all questions that its threads have.
         self._threads = [threading.Thread(target=self._loop, name="dns", daemon=True)] + [
             threading.Thread(target=self._ask_by_tcp, name="dns-tcp", daemon=True)
             for _ in range(BY_TCP)
@@ -102,7 +108,7 @@ class Exchange:
             thread.start()
 
     def run(self, function: Callable[[], None]) -> None:
-        """Let the thread call the function."""
+        """Let the thread call the function soon."""
         self._inbox.append(function)
         if self._sleeping:
             self._sleeping = False
@@ -119,7 +125,7 @@ class Exchange:
         return max(GOOD_SECONDS, *(PATIENCES * each.pace.patience for each in self.nameservers))
 
     def close(self) -> None:
-        """End the thread. Questions under way get no answer."""
+        """End the threads. Questions under way get no answer."""
         self.run(self._end)
         for thread in self._threads:
             thread.join()
@@ -179,7 +185,7 @@ class Exchange:
             self._read_until = looked
 
     def _next(self, now: float) -> float:
-        """Return the seconds until there is something to do without an answer."""
+        """Return the seconds until there is something to do even if no answer comes."""
         times = [self._later[0][0]] if self._later else []
         for nameserver in self.nameservers:
             if nameserver.fresh:
@@ -187,11 +193,11 @@ class Exchange:
             if nameserver.away_since is not None:
                 times.append(nameserver.probe_at)
             elif (self._again or self._ready) and nameserver.pace.flying < nameserver.pace.window:
-                times.append(now + nameserver.pace.next())
+                times.append(now + nameserver.pace.seconds_to_next())
         return min(max(min(times, default=now + 1.0) - now, 0.0), 1.0)
 
     def _watch(self, now: float) -> None:
-        """Take late queries out of the windows, and look for nameservers that are away."""
+        """Do what time demands: ask again, take late queries out of the windows, adapt the pace."""
         later = self._later
         while later and later[0][0] <= now:
             query = heapq.heappop(later)[2]
@@ -201,6 +207,7 @@ class Exchange:
             fresh, due = nameserver.fresh, self._read_until - nameserver.pace.patience
             while fresh and (fresh[0][1] <= due or fresh[0][0].at is not nameserver):
                 query, sent = fresh.popleft()
+                # Otherwise it was answered, and perhaps sent once more.
                 if query.at is nameserver and query.sent == sent:
                     nameserver.late(query, now)
                     query.at = None
@@ -208,12 +215,17 @@ class Exchange:
             nameserver.pace.adapt(now)
             if nameserver.away_since is not None:
                 self._look_for(nameserver, now)
+        self._note_outage(now)
+
+    def _note_outage(self, now: float) -> None:
+        """Find out whether no nameserver is there; tell when an outage begins and when it ends."""
         since = [each.away_since for each in self.nameservers if each.away_since is not None]
         self.away = len(since) == len(self.nameservers)
-        is_outage = self.away and now - max(since) > OUTAGE_SECONDS
-        if is_outage != self._is_outage and (is_outage or not self.away):
-            self._is_outage = is_outage
-            self._on_outage(is_outage)
+        if self.away and now - max(since) <= OUTAGE_SECONDS:
+            return  # nothing begins yet; an outage goes on that only seemed to be over
+        if self.away != self._is_outage:
+            self._is_outage = self.away
+            self._on_outage(self.away)
 
     def _look_for(self, nameserver: Nameserver, now: float) -> None:
         """Ask a nameserver that is away whether it is back; take its queries from it."""
@@ -243,6 +255,7 @@ class Exchange:
             heapq.heappush(self._later, (now + pause, next(self._order), query))
 
     def _send(self, now: float) -> None:
+        """Send what windows and rates allow; each query where the most room is."""
         while self._again or self._ready:
             there = [each for each in self.nameservers if each.away_since is None]
             nameserver = max(there, key=lambda each: each.pace.room(now), default=None)
@@ -250,11 +263,12 @@ class Exchange:
             if nameserver is None or room <= 0:
                 return
             queue = self._again or self._ready
-            if len(there) > 1 and queue[0].last is nameserver:
+            if len(there) > 1 and queue[0].last is nameserver:  # another may know more
                 others = [
                     each for each in there if each is not nameserver and each.pace.room(now) > 0
                 ]
                 nameserver = others[0] if others else nameserver
+            # Of several nameservers, another has the most room after each query.
             for _ in range(min(room if len(there) == 1 else 1, len(queue))):
                 query = queue.popleft()
                 self.sent = max(self.sent, query.number)
@@ -294,6 +308,7 @@ class Exchange:
     def _take(
         self, query: Query, nameserver: Nameserver, answer: Answer, message: bytes, now: float
     ) -> None:
+        """Take a message with the id of a query: end the question, or plan what comes next."""
         result = answer.result
         if result == wire.UNUSUAL:
             answer = unusual.judge(message, query.name, query.kind)
@@ -310,8 +325,8 @@ class Exchange:
             query.at.pace.flying -= 1
             query.at = None
         # The tries before the one that is answered were lost; an answer to a later one may come.
-        for _, number, sent in query.places:
-            if number == message[:2]:
+        for _, query_id, sent in query.places:
+            if query_id == message[:2]:
                 pace.answered(now - sent, first=query.tries == 1)
                 break
             pace.lost(sent)
@@ -331,7 +346,7 @@ class Exchange:
             self._settle(query, answer)
 
     def _ask_by_tcp(self) -> None:
-        """Ask one question after the other by TCP, in a thread for that."""
+        """Ask by TCP, one question after the other, in each of the threads for that."""
         while (wanted := self._tcp.get()) and not self._closing:
             query, nameserver = wanted
             answer = unusual.by_tcp(
@@ -340,11 +355,13 @@ class Exchange:
             self.run(functools.partial(self._settle, query, answer or TIMEOUT))
 
     def _forget(self, query: Query) -> None:
-        for flying, number, _ in query.places:
-            flying.pop(number, None)
+        """Take no more answers to the queries sent so far."""
+        for flying, query_id, _ in query.places:
+            flying.pop(query_id, None)
         query.places.clear()
 
     def _settle(self, query: Query, answer: Answer) -> None:
+        """End a question with this answer."""
         if query.settled:
             return
         query.settled = True

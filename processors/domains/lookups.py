@@ -40,13 +40,11 @@ MOST_SERVERS = 20
 # The most domains in the cache, and the most mail servers: those that serve many domains are soon
 # there again.
 MAX_CACHED, MAX_SERVERS = 1_000_000, 1 << 15
-# What can be found: a domain takes mail, or the reason.
-RESULTS = (
-    *(None, "null_mx", "no_mail_server", "no_such_domain"),
-    *("dns_timeout", "dns_error"),
-)
-_UNKNOWN = RESULTS[4:]
-# What is said of a domain that is still asked for, and of one while there is no nameserver.
+# The results of a lookup: None if the domain takes mail, or the reason why it doesn't; or else the
+# reason why that is unknown.
+_UNKNOWN = ("dns_timeout", "dns_error")
+RESULTS = (None, "null_mx", "no_mail_server", "no_such_domain", *_UNKNOWN)
+# What find() says of a domain that is still asked for, and of one while there is no nameserver.
 LATE, PAUSED = "late", "dns_paused"
 # Domains that are best looked up by one call: at first and at least, at most; the seconds for it.
 LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 5_000, 0.5
@@ -55,12 +53,14 @@ PROBE_SECONDS = 3.0
 # A host's name of several labels (RFC 1035, 2.3.4). Another can't be looked up.
 _NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}")
 # On the public DNS, at least one of these domains can receive mail.
-SURELY = ("gmail.com", "outlook.com")
+WELL_KNOWN = ("gmail.com", "outlook.com")
 
 logger = logs.Logger("check")
 
-# Takes the result of a name and the seconds for which it is valid.
-Told = Callable[[str | None, float], None]
+# What was found: a result, and until when (monotonic) it is valid.
+Found = tuple[str | None, float]
+# Called with the result of a name and the seconds for which it is valid.
+Done = Callable[[str | None, float], None]
 
 
 class LookupsError(Exception):
@@ -68,7 +68,7 @@ class LookupsError(Exception):
 
 
 def _is_nowhere(address: str) -> bool:
-    """Return whether an address is the sender's own machine, so that no mail goes anywhere.
+    """Return whether an IP address is that of the sender's own machine: no mail gets anywhere.
 
     Domains that are parked, or blocked by the resolver, have such addresses.
     """
@@ -78,9 +78,9 @@ def _is_nowhere(address: str) -> bool:
 
 
 def _is_host(name: str) -> bool:
-    """Return whether a mail server's name can be one: not an address, nor this machine's own name.
+    """Return whether mail can be sent to a server of this name.
 
-    Its last part has a letter, and no number is a top-level domain.
+    It can't be to an IP address, whose last part is a number, nor to the sender's own machine.
     """
     last = name.rpartition(".")[2]
     is_name = _NAME.fullmatch(name) is not None
@@ -94,19 +94,19 @@ class Group:
     `newest` is when the last answer came (monotonic).
     """
 
-    def __init__(self, number: int) -> None:
-        """`number` is how many there are."""
-        self.found: dict[str, tuple[str | None, float]] = {}
+    def __init__(self, count: int) -> None:
+        """`count` is the number of domains."""
+        self.found: dict[str, Found] = {}
         self.complete = threading.Event()
         self.asked: int | None = None
         self.newest = time.monotonic()
-        self._number = number
+        self._count = count
 
-    def add(self, domain: str, result: str | None, until: float) -> None:
-        """Add the result of a domain."""
-        self.found[domain] = result, until
+    def add(self, domain: str, found: Found) -> None:
+        """Add what was found of a domain."""
+        self.found[domain] = found
         self.newest = time.monotonic()
-        if len(self.found) == self._number:
+        if len(self.found) == self._count:
             self.complete.set()
 
 
@@ -130,15 +130,15 @@ class Lookups:
         self._outage = logs.Outage(f"nameserver {self.nameservers}", logger)
         self.exchange = Exchange(servers, seconds, self._log_outage)
         self._cache = Cache(RESULTS, MAX_CACHED)
-        # The rest belongs to the exchange's thread: what is known of mail servers, and until when;
-        # for each domain and each mail server that is looked up, who waits for it.
-        self._hosts: dict[str, tuple[str | None, float]] = {}
+        # Only the exchange's thread changes the rest: what was found of mail servers; for each
+        # domain and each mail server that is looked up, who waits for it; and the domains that are
+        # looked up and that somebody has waited for in vain.
+        self._hosts: dict[str, Found] = {}
         self._waiting: dict[str, list[Group]] = {}
-        self._waiting_hosts: dict[str, list[Told]] = {}
-        # The domains that are looked up, and that somebody has waited for in vain.
+        self._waiting_hosts: dict[str, list[Done]] = {}
         self._late: set[str] = set()
 
-    def known(self, domains: Iterable[str]) -> dict[str, tuple[str | None, float]]:
+    def known(self, domains: Iterable[str]) -> dict[str, Found]:
         """Return what find() would, for the domains that have a sensible answer in the cache."""
         now, get = time.monotonic(), self._cache.get
         return {
@@ -147,13 +147,12 @@ class Lookups:
             if (found := get(domain, now)) and found[0] not in _UNKNOWN
         }
 
-    def find(self, domains: Iterable[str]) -> Mapping[str, tuple[str | None, float]]:
-        """Return for each domain what was found, and until when (monotonic) that is valid.
+    def find(self, domains: Iterable[str]) -> Mapping[str, Found]:
+        """Return for each domain, in lower-case ASCII, what was found of it.
 
-        What was found is one of RESULTS: None if the domain can receive mail, or the reason.
-        `domains` are in lower-case ASCII. For those whose answer is later than those of the others,
-        it is LATE; they are asked for on, for whoever wants them next. It is PAUSED while there is
-        no nameserver.
+        The result is one of RESULTS; or LATE for a domain whose answer is later than those of the
+        others, which is asked for on, for whoever wants it next; or PAUSED while there is no
+        nameserver. LATE and PAUSED are valid until now.
         """
         now = time.monotonic()
         known = {domain: self._cache.get(domain, now) for domain in domains}
@@ -168,28 +167,31 @@ class Lookups:
             self.exchange.run(lambda: self._begin(again))
         if missing:
             reason = PAUSED if self.exchange.away else LATE
-            late: tuple[str | None, float] = (reason, now)
-            found |= {**dict.fromkeys(missing, late), **self._ask_for(missing)}
+            late: Found = (reason, now)
+            found |= {**dict.fromkeys(missing, late), **self._find_now(missing)}
         return found
 
-    def _ask_for(self, domains: list[str]) -> Mapping[str, tuple[str | None, float]]:
-        """Return what is found of the domains in good time.
+    def _find_now(self, domains: list[str]) -> Mapping[str, Found]:
+        """Look the domains up, and return what is found of them in good time.
 
-        A domain that was late before and is still asked for is late again: nobody waits for it.
+        A domain that was late before and is still looked up is late again: nobody waits for it.
         """
         wanted = [domain for domain in domains if domain not in self._late]
         if not wanted:
             return {}
         group = Group(len(wanted))
         self._wait_for(group, wanted)
-        found = group.found.copy()
+        found = group.found.copy()  # the exchange's thread may still add to it
         if len(found) < len(wanted):
             late = [domain for domain in wanted if domain not in found]
             self.exchange.run(lambda: self._late.update(self._waiting.keys() & late))
         return found
 
     def _wait_for(self, group: Group, domains: list[str]) -> None:
-        """Ask for the domains, and wait until all that answer in good time have done so."""
+        """Look the domains up, and wait until all that answer in good time have done so.
+
+        They have once all questions are sent and no answer has come for exchange.good_time.
+        """
         exchange = self.exchange
         deadline = time.monotonic() + MOST_SECONDS
         while exchange.open >= MOST_OPEN:
@@ -210,7 +212,7 @@ class Lookups:
 
     @property
     def at_once(self) -> int:
-        """How many domains are best looked up by one call: those of half a second."""
+        """How many domains are best looked up by one call: as many as take half a second."""
         half = int(self.exchange.capacity * AT_ONCE_SECONDS)
         return min(max(half, LEAST_AT_ONCE), MOST_AT_ONCE)
 
@@ -218,20 +220,20 @@ class Lookups:
         """Return a sentence on what is wrong with the resolver; empty if it answers sensibly."""
         invented = f"{secrets.token_hex(8)}.invalid"
         deadline = time.monotonic() + PROBE_SECONDS
-        found = self.find([invented, *SURELY])
-        while time.monotonic() < deadline and any(
-            each in (LATE, PAUSED) for each, _ in found.values()
-        ):
+        while True:
+            found = self.find([invented, *WELL_KNOWN])
+            is_complete = not any(result in (LATE, PAUSED) for result, _ in found.values())
+            if is_complete or time.monotonic() >= deadline:
+                break
             time.sleep(LOOK_SECONDS)
-            found = self.find([invented, *SURELY])
         reason, _ = found[invented]
         if reason in (None, "null_mx", "no_mail_server"):
             return "the resolver invents answers for names that cannot exist"
         if reason != "no_such_domain":
             how = "sensibly" if reason == "dns_error" else "in time"
             return f"the resolver doesn't answer {how}"
-        if not any(found[domain][0] is None for domain in SURELY):
-            return f"the resolver knows none of {', '.join(SURELY)}"
+        if not any(found[domain][0] is None for domain in WELL_KNOWN):
+            return f"the resolver knows none of {', '.join(WELL_KNOWN)}"
         return ""
 
     def close(self) -> None:
@@ -256,6 +258,7 @@ class Lookups:
         )
 
     def _begin(self, domains: list[str], group: Group | None = None) -> None:
+        """Look up the domains that aren't looked up already; the group waits for all of them."""
         for domain in domains:
             is_new = domain not in self._waiting
             waiting = self._waiting.setdefault(domain, [])
@@ -272,58 +275,70 @@ class Lookups:
         self._cache.put(domain, result, until)
         self._late.discard(domain)
         for group in self._waiting.pop(domain):
-            group.add(domain, result, until)
+            group.add(domain, (result, until))
 
-    def find_host(self, host: str, told: Told) -> None:
-        """Find out whether a mail server has an address, and tell it."""
+    def find_host(self, host: str, done: Done) -> None:
+        """Find out whether a mail server has an address, and call `done`."""
         now = time.monotonic()
         known = self._hosts.get(host)
         if known is not None and known[1] > now:
-            told(known[0], known[1] - now)
+            done(known[0], known[1] - now)
             return
         waiting = self._waiting_hosts.setdefault(host, [])
-        waiting.append(told)
+        waiting.append(done)
         if len(waiting) == 1:
             find_address(self.exchange, host, lambda *found: self._tell_host(host, *found))
 
     def _tell_host(self, host: str, result: str | None, seconds: float) -> None:
+        """Store the result of a mail server, and tell it to all who wait."""
         if len(self._hosts) >= MAX_SERVERS:
             self._hosts.clear()
         self._hosts[host] = result, time.monotonic() + seconds
-        for told in self._waiting_hosts.pop(host):
-            told(result, seconds)
+        for done in self._waiting_hosts.pop(host):
+            done(result, seconds)
 
 
 def _seconds(answer: Answer) -> float:
+    """Return for how long an answer is valid that found something, or that there is nothing."""
     most = MAX_TTL if answer.result == FOUND else MAX_NEGATIVE_TTL
     return min(max(answer.ttl, MIN_TTL), most)
 
 
 def _unknown(answer: Answer) -> str:
-    return answer.result if answer.result in RESULTS else "dns_error"
+    """Return the result of a question without a sensible answer."""
+    return answer.result if answer.result in _UNKNOWN else "dns_error"
 
 
-def find_address(exchange: Exchange, name: str, told: Told) -> None:
-    """Find out whether a name has an address where mail can be sent, and tell it."""
+def find_address(exchange: Exchange, name: str, done: Done) -> None:
+    """Find out whether a name has an address where mail can be sent, and call `done`.
 
-    def take(answer: Answer, kind: int = A, before: float = MAX_TTL) -> None:
-        seconds = min(before, _seconds(answer))
+    It is asked for its IPv6 addresses only if it has no such IPv4 address.
+    """
+
+    def take(answer: Answer, kind: int = A, most: float = MAX_TTL) -> None:
+        seconds = min(most, _seconds(answer))
         if answer.result == FOUND and not all(map(_is_nowhere, answer.values)):
-            told(None, seconds)
+            done(None, seconds)
         elif answer.result == NO_DOMAIN:
-            told("no_such_domain", seconds)
+            done("no_such_domain", seconds)
         elif answer.result not in (FOUND, NO_DATA):
-            told(_unknown(answer), UNKNOWN_TTL)
+            done(_unknown(answer), UNKNOWN_TTL)
         elif kind == A:
+            # What both answers say together is valid as long as each of them is.
             exchange.ask(name, AAAA, lambda other: take(other, AAAA, seconds), first=True)
         else:
-            told("no_mail_server", seconds)
+            done("no_mail_server", seconds)
 
     exchange.ask(name, A, take, first=True)
 
 
 class _Domain:
-    """The lookup of one domain."""
+    """The lookup of one domain.
+
+    `_hosts` are the mail servers that are still to be looked up.
+    `_seconds` is for how long all that was found so far is valid.
+    `_unknown` is the reason why one of the mail servers is unknown.
+    """
 
     __slots__ = ("_hosts", "_lookups", "_name", "_seconds", "_unknown")
 

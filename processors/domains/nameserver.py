@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import cycle
 from urllib.parse import urlsplit
 
 from processors.domains import wire
@@ -33,10 +34,13 @@ class Query:
     """A question that is under way, or waits to be asked.
 
     `number` is its place among all questions in the order in which they were asked; 0 without one.
-    `tries` counts how often it was sent since the last error, and `errors` the answers that were no
-    sensible ones.
-    `began` is since when it has had no answer: when it was first sent, or first sent after no
-    nameserver was there; 0 until an answer is late. `sent` is when it was last sent.
+    `question` is the part of the message sent last that an answer repeats.
+    `tries` counts how often it was sent since the last error.
+    `errors` counts the answers that were no sensible ones.
+    `settled` says whether it is over.
+    `began` is since when it has had no answer: when it was first sent, or first sent after its
+    nameserver was away; 0 until an answer is late.
+    `sent` is when it was last sent.
     `places` has where an answer may still come, for each try: the queries under way of a socket,
     the id, and when it was sent.
     `at` is the nameserver in whose window it is; None if it is in none.
@@ -62,9 +66,11 @@ class Query:
 class Counts:
     """What a nameserver did so far. Any thread may read it.
 
-    `queries` were sent, and `answers` came, by what they were (see wire.py).
-    `late` counts the queries without an answer in time, and `lost` those that are known to be lost.
+    `queries` counts those that were sent.
+    `late` counts the queries without an answer in time.
+    `lost` counts the queries that are known to be lost: a later one was answered.
     `unusual` counts the answers that the slow package read.
+    `answers` counts the answers by their results (see wire.py).
     """
 
     queries: int = 0
@@ -82,23 +88,23 @@ class Nameserver:
         self.address, self.port = address, port
         self.pace = Pace(most)
         self.counts = Counts()
-        # The queries in the window, in the order in which they were sent; some are answered.
+        # The queries sent, and when, in this order, until they are late; some are answered.
         self.fresh: deque[tuple[Query, float]] = deque()
+        # Since when it has been away, if it is; and when to probe it next.
         self.away_since: float | None = None
         self.probe_at = 0.0
         self._heard = 0.0
         self._unheard = 0
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        # For each socket, the queries whose answer may come there, by id.
-        self.sockets: dict[int, tuple[socket.socket, dict[bytes, Query]]] = {}
+        # Each socket with the queries whose answer may come there, by id.
+        self.sockets: list[tuple[socket.socket, dict[bytes, Query]]] = []
         for _ in range(SOCKETS):
             connected = socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
-            self.sockets[connected.fileno()] = connected, {}
+            self.sockets.append((connected, {}))
             connected.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
             connected.connect((address, port))
-        self._in_turn = [*self.sockets.values()]
-        self._turn = 0
-        self._numbers = _numbers()
+        self._in_turn = cycle(self.sockets)
+        self._ids = _ids()
 
     @classmethod
     def parse(cls, text: str, most: int) -> Nameserver:
@@ -120,34 +126,33 @@ class Nameserver:
         )
 
     def close(self) -> None:
-        for connected, _ in self.sockets.values():
+        for connected, _ in self.sockets:
             connected.close()
 
     def send(self, query: Query, now: float) -> None:
         """Send a query, which then is in the window. Raises OSError if it can't be sent now."""
-        self._turn = (self._turn + 1) % SOCKETS
-        connected, flying = self._in_turn[self._turn]
-        number = next(self._numbers)
-        while number in flying:
-            number = next(self._numbers)
-        packet = wire.query(query.name, query.kind, number)
+        connected, flying = next(self._in_turn)
+        query_id = next(self._ids)
+        while query_id in flying:
+            query_id = next(self._ids)
+        packet = wire.query(query.name, query.kind, query_id)
         connected.send(packet)
         query.question = packet[wire.QUESTION]
         if len(query.places) == TRIES_KEPT:
-            older, old, _ = query.places.pop(0)
-            older.pop(old, None)
-        query.places.append((flying, number, now))
+            of_oldest, oldest_id, _ = query.places.pop(0)
+            of_oldest.pop(oldest_id, None)
+        query.places.append((flying, query_id, now))
         query.sent = now
         query.tries += 1
         query.at = query.last = self
-        flying[number] = query
+        flying[query_id] = query
         self.fresh.append((query, now))
         self.pace.sent()
         self.counts.queries += 1
 
     def probe(self) -> None:
         """Ask for something that every nameserver answers somehow; see heard()."""
-        connected, _ = self._in_turn[0]
+        connected, _ = self.sockets[0]
         with suppress(OSError):
             connected.send(wire.query("com", wire.A, b"\0\0"))
 
@@ -158,13 +163,14 @@ class Nameserver:
         self.away_since = None
 
     def is_silent(self, now: float) -> bool:
-        """Return whether nothing came for a while."""
+        """Return whether nothing has come for a while."""
         return now - self._heard >= SILENT_SECONDS
 
     def late(self, query: Query, now: float) -> None:
         """Note that an answer is late; after many, the nameserver is away.
 
-        A question that was asked before may well be one to which nobody has an answer.
+        Only the first query of a question counts: one that is asked again may be one to which
+        nobody has an answer.
         """
         self.pace.late(first=query.tries == 1)
         self.counts.late += 1
@@ -178,8 +184,8 @@ class Nameserver:
             self.away_since = now
 
 
-def _numbers() -> Iterator[bytes]:
+def _ids() -> Iterator[bytes]:
     """Yield random ids of queries, which nobody can foresee."""
     while True:
-        for (number,) in struct.iter_unpack("2s", os.urandom(4096)):
-            yield number
+        for (query_id,) in struct.iter_unpack("2s", os.urandom(4096)):
+            yield query_id

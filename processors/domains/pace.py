@@ -15,46 +15,52 @@ from __future__ import annotations
 from collections import deque
 from math import inf
 
-# The window at first, and when a nameserver is back; and the smallest one.
-FIRST, LEAST = 64, 8
+# The window at first and when a nameserver is back, and the smallest one.
+FIRST_WINDOW, LEAST_WINDOW = 64, 8
 # The rate at first, the smallest one, and the one above which it is unlimited; queries a second. At
 # first it is so low that a nameserver with a limit isn't asked far more before that shows.
-START, LEAST_RATE, FASTEST = 16_000.0, 20.0, 50_000.0
-# The share of lost queries, and that of questions without an answer, which say that queries get
-# lost; and the seconds since the rate shrank.
-LOSSY, SILENT, LONG_AGO = 0.02, 0.9, 20.0
+FIRST_RATE, LEAST_RATE, FASTEST = 16_000.0, 20.0, 50_000.0
+# Seconds of the rate that may be sent at once.
+BURST = 0.02
+# Seconds without an answer after which a query counts as late: at least, at most, and at first; and
+# how much more than the average it is at least.
+SOONEST, LATEST, AT_FIRST, SLACK = 0.15, 1.0, 0.5, 0.1
+
 # Seconds between two changes, at least; it is the time that an answer takes if that is longer.
 INTERVAL = 0.1
+# The share of what was noted that still counts at the next change.
+KEEP = 0.7
 # The shares of lost queries up to which window and rate grow, and from which on they shrink.
 NORMAL, TOO_MANY = 0.05, 0.1
 # The shares of late answers from which on nothing grows, and from which on late means lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
-# The growth of window and rate before the first losses; then that of the window, and that of the
-# rate up to one that is safe.
-FIRST_GROWTH, WIDER, FASTER = 2.0, 1.5, 1.2
-# The growth of the rate above the safe one: at first what is beyond 1, which doubles in so many
-# seconds and so many times at most; and the largest growth.
+# Queries get lost, as loses() has it, above this share of lost ones, above this share of late first
+# queries, and until so many seconds after the rate shrank.
+LOSSY, SILENT, LONG_AGO = 0.02, 0.9, 20.0
+
+# The growth of window and rate before the first losses.
+FIRST_GROWTH = 2.0
+# After them, the growth of the window, and that of the rate up to the safe one.
+WIDER, FASTER = 1.5, 1.2
+# The growth of the rate above the safe one is 1 + SLOWLY at first. What is beyond 1 doubles in so
+# many seconds, and so many times at most; and GENTLY is the largest growth.
 SLOWLY, DOUBLING, DOUBLINGS, GENTLY = 0.002, 2.0, 10, 1.01
-# The share of a rate with losses that is safe then. The shares to which the rate shrinks for a
-# moment: if it had grown gently, otherwise, and at the first losses, after far too many queries.
-SAFE, SLOWER, SLOWEST, AT_FIRST_LOSSES = 0.9, 0.7, 0.5, 0.25
+
+# Seconds between two times that the rate shrinks: a nameserver with a limit may need some to answer
+# again.
+PAUSE = 2.5
+# The share of a rate with losses that is safe.
+SAFE = 0.9
+# The shares of that rate to which it shrinks for a moment: usually; if the safe rate has losses
+# again; at the first losses, after far too many queries.
+SLOWER, SLOWEST, AT_FIRST_LOSSES = 0.7, 0.5, 0.25
 # A safe rate stays so if losses come once, because a busy machine has some now and then, and not if
 # they come again in so many seconds. It counts as the same rate up to this multiple.
 SOON, SAME = 10.0, 1.001
 # Seconds for which the rate stays safe before it grows further, at first and at most, and how many
 # times longer that is each time after the rate has grown too far.
 HOLD, LONGEST_HOLD, LONGER = 5.0, 80.0, 4.0
-# The share of what was noted that still counts at the next change.
-KEEP = 0.7
-# Seconds without an answer after which a query counts as late: at least, at most, and at first; and
-# how much more than the average it is at least.
-SOONEST, LATEST, AT_FIRST, SLACK = 0.15, 1.0, 0.5, 0.1
-# Seconds between two times that the rate shrinks: a nameserver with a limit may need some to answer
-# again.
-PAUSE = 2.5
-# Seconds of the rate that may be sent at once.
-BURST = 0.02
-# The changes of the rate that are remembered.
+# The changes of the rate that are remembered: more than the longest patience has.
 RATES = 32
 
 
@@ -64,33 +70,38 @@ class Pace:
     def __init__(self, most: int) -> None:
         """`most` is the largest window."""
         self._most = most
-        self.seconds = 0.0  # that an answer takes, on average
+        self.seconds = 0.0  # that an answer takes, on average; 0 before the first
         self._spread = 0.0
         self.loss = 0.0  # the share of lost queries, on average
         self.silence = 0.0  # the share of first queries of questions that were late, on average
         self.patience = AT_FIRST  # seconds after which a query counts as late
-        self.rate = START  # queries a second
-        # The rates of late, each from a time on.
-        self._rates = deque([(0.0, START)], RATES)
-        # The rate that is safe; None before the first losses. The last time that the rate shrank.
+        self.rate = FIRST_RATE  # queries a second
+        # The newest rates, each with the time from which on it was in use.
+        self._rates = deque([(0.0, FIRST_RATE)], RATES)
+        # The rate that is safe, None before the first losses; when the rate last shrank; and for
+        # how long the safe rate isn't exceeded then.
         self._safe: float | None = None
         self._shrunk = -inf
         self._hold = HOLD
-        self._per_second, self._busy = 0.0, 0.0  # answers, on average, and in how many seconds
+        # Answers a second, on average over this many seconds with questions: at most one.
+        self._per_second, self._busy = 0.0, 0.0
         self._adapted = 0.0
         self.begin(0.0)
 
     def begin(self, now: float) -> None:
         """Begin with a small window, and with nothing under way."""
         self._since = now  # queries that were sent before have no weight any more
-        self.window = float(min(FIRST, self._most))
+        self.window = float(min(FIRST_WINDOW, self._most))
         self.flying = 0
+        # How many queries the rate allowed at that time.
         self._tokens, self._filled = 1.0, 0.0
+        # What was noted, with less weight after each change; and the answers since the last one.
         self._answered = self._first_answered = self._late = self._lost = 0.0
         self._new = 0
+        # Since the last change: whether there was no room at times, and whether anything was noted.
         self._was_full = self._noted = False
         if self._safe is None:
-            self.rate = START
+            self.rate = FIRST_RATE
 
     @property
     def capacity(self) -> float:
@@ -115,7 +126,7 @@ class Pace:
             self._was_full = True
         return room
 
-    def next(self) -> float:
+    def seconds_to_next(self) -> float:
         """Return the seconds, since the last room(), until the rate allows another query."""
         return max(0.0, (1.0 - self._tokens) / self.rate)
 
@@ -172,13 +183,14 @@ class Pace:
         self._busy = min(self._busy + passed, 1.0)
         self._per_second += (self._new / passed - self._per_second) * passed / self._busy
         late = self._late / max(self._first_answered + self._late, 1.0)
-        share = self._lost / max(self._answered + self._lost, 1.0)
+        lost = self._lost / max(self._answered + self._lost, 1.0)
         self.silence += (late - self.silence) / 4
-        self.loss += (share - self.loss) / 8
-        share = max(share, late if late > MOST_LATE else 0.0)
-        if share > TOO_MANY and self._lost + self._late > 2:
-            self._shrink(share, now)
-        elif self._was_full and self._new and share <= NORMAL and late <= MANY_LATE:
+        self.loss += (lost - self.loss) / 8
+        if late > MOST_LATE:
+            lost = max(lost, late)
+        if lost > TOO_MANY and self._lost + self._late > 2:
+            self._shrink(lost, now)
+        elif self._was_full and self._new and lost <= NORMAL and late <= MANY_LATE:
             self._grow(now)
         # What is lost or late was sent among what has been answered meanwhile.
         self._answered *= KEEP
@@ -187,13 +199,15 @@ class Pace:
         self._lost *= KEEP
         self._new = 0
 
-    def _shrink(self, share: float, now: float) -> None:
-        self.window = max(self.window * (1 - share / 2), LEAST)
+    def _shrink(self, lost: float, now: float) -> None:
+        """Shrink the window by half of the share that is lost, and the rate if it is time to."""
+        self.window = max(self.window * (1 - lost / 2), LEAST_WINDOW)
         if not self._per_second or now < self._shrunk + PAUSE:
             return
+        # The rate when the queries were sent that turn out to be lost now.
         rate = next(rate for then, rate in reversed(self._rates) if then <= now - self.patience)
         kept = SLOWER
-        if self._safe is None or rate == inf:
+        if self._safe is None or rate == inf:  # only the answers say what is safe
             rate = min(rate, self._per_second)
             self._safe, kept = rate * SAFE, AT_FIRST_LOSSES
         elif rate > self._safe * SAME:  # it had grown gently
@@ -206,6 +220,7 @@ class Pace:
         self._since = self._shrunk = now
 
     def _grow(self, now: float) -> None:
+        """Let the window grow, and the rate if it isn't to stay safe for now."""
         wider = FIRST_GROWTH if self._safe is None else WIDER
         self.window = min(self.window * wider, self._most)
         beyond = now - self._shrunk - self._hold
@@ -214,7 +229,7 @@ class Pace:
         elif self.rate < self._safe:
             self.rate = min(self.rate * FASTER, self._safe)
         elif beyond > 0:
-            # After hours the power would be too large for a number.
+            # Without a limit, the power would be too large for a number after hours.
             self.rate *= min(1 + SLOWLY * 2 ** min(beyond / DOUBLING, DOUBLINGS), GENTLY)
         if self.rate > FASTEST:
             self.rate = inf

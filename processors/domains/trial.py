@@ -18,10 +18,11 @@ from itertools import cycle
 from processors.domains.exchange import Exchange
 from processors.domains.wire import FOUND, MX, Answer
 
-# Questions at first, one after the other, which show how long an answer takes, and the seconds for
-# all of them; those at once after that, which show how many answers there are a second, and the
-# seconds for them. After most of their answers it is over, because the last ones may be late.
+# Questions at first, one after the other, which show how long an answer takes; the most seconds for
+# them.
 SINGLE, SINGLE_SECONDS = 25, 0.3
+# Questions at once after that, which show how many answers there are a second; how many answers are
+# enough, because the last ones may be late; the most seconds for them.
 AT_ONCE, ENOUGH, SECONDS = 5000, 4500, 1.0
 
 

@@ -27,16 +27,13 @@ from processors.domains.wire import (
 )
 
 
-def judge(message: bytes, name: str, kind: int, *, tcp: bool = False) -> Answer:
-    """Return what a message says to the question for records of a kind: A, AAAA or MX.
-
-    By TCP no answer is truncated, even if it says so.
-    """
+def judge(message: bytes, name: str, kind: int) -> Answer:
+    """Return what a message by UDP says to the question for records of a kind: A, AAAA or MX."""
     query = dns.message.make_query(dns.name.from_text(name), RdataType(kind))
     truncated = False
     try:
         try:
-            response = dns.message.from_wire(message, raise_on_truncation=not tcp)
+            response = dns.message.from_wire(message, raise_on_truncation=True)
         except dns.message.Truncated as error:
             truncated, response = True, error.kwargs["message"]
         query.id = response.id
@@ -75,7 +72,10 @@ def _values(records: RRset) -> tuple[str, ...]:
 
 
 def by_tcp(name: str, kind: int, address: str, port: int, seconds: float) -> Answer | None:
-    """Ask a nameserver by TCP, and return its answer; None if none comes in time."""
+    """Ask a nameserver by TCP, and return its answer; None if none comes in time.
+
+    No such answer is truncated, even if it says so.
+    """
     try:
         query = dns.message.make_query(dns.name.from_text(name), RdataType(kind))
         response = dns.query.tcp(query, address, seconds, port)

@@ -38,7 +38,8 @@ RESULTS = (FOUND, NO_DATA, NO_DOMAIN, ERROR, TRUNCATED, MALFORMED)
 class Answer(NamedTuple):
     """An answer to the question for one type of records of a name.
 
-    `result` is one of the constants above.
+    `result` is one of the constants above, or how a question ends without such an answer (see
+    exchange.py).
     `values` are those found, without duplicates: addresses, or hosts in order of preference, in
     lower case and without the final dot; "" is the root, of a Null MX.
     `ttl` is for how many seconds the answer is valid, if FOUND, NO_DATA or NO_DOMAIN.
@@ -59,8 +60,9 @@ _MAX_TTL = (1 << 31) - 1
 _MAX_NAME = 253
 _MAX_POINTERS = 16
 
-# Of a query: it wants recursion, and has one question and one additional record. That one is the
-# OPT record, by which the answer may have 1,232 bytes, which no network cuts into pieces.
+# The header of a query behind its id: it wants recursion, and has one question and one additional
+# record. That is the OPT record at its end, by which the answer may have 1,232 bytes: no network
+# cuts these into pieces.
 _QUERY = b"\x01\x00\x00\x01\x00\x00\x00\x00\x00\x01"
 _QUERY_OPT = b"\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00"
 # Behind the labels of a question's name: the root, type and class.
@@ -68,15 +70,17 @@ _ENDS = {kind: b"\x00" + struct.pack("!HH", kind, _IN) for kind in (A, MX, AAAA)
 # The bytes of a query that are its question.
 QUESTION = slice(2 + len(_QUERY), -len(_QUERY_OPT))
 
-# The question begins behind the header, and a pointer to it is all that most records have of it.
+# The header: flags, and the numbers of questions and of records of each section.
 _HEADER = struct.Struct("!2xHHHHH")
+# A pointer to the question's name, behind the header. Most records have it instead of a name.
 _POINTER = b"\xc0\x0c"
-# The bits that say whether a message is an answer, and to what sort of question, and the reserved
-# one; their values in a plain answer. The bit of a truncated one. The codes that are no errors.
+# Of the flags, those that say whether a message is an answer, and to what sort of question, and the
+# reserved one; and their values in a plain answer.
 _FLAGS, _ANSWER = 0xF840, 0x8000
+# The flag of a truncated answer; the bits of the code, and the codes that are no errors.
 _TC = 0x0200
 _RCODE, _NOERROR, _NXDOMAIN = 0x000F, 0, 3
-# A record behind its name, and behind its type and class.
+# The beginning of a record behind its name, and behind its type and class.
 _RECORD = struct.Struct("!HHIH")
 _TTL_AND_LENGTH = struct.Struct("!IH")
 _OPTION = struct.Struct("!HH")
@@ -91,15 +95,15 @@ _preference = itemgetter(0)
 _new = tuple.__new__
 
 
-def query(name: str, kind: int, number: bytes) -> bytes:
+def query(name: str, kind: int, query_id: bytes) -> bytes:
     """Return a query for records of a kind: A, AAAA or MX.
 
     `name` is in lower-case ASCII without a final dot. Its labels have 1 to 63 characters.
-    `number`, of two bytes, is the id. The answer begins with it, and has the same QUESTION from the
-    13th byte on, unless it is UNUSUAL.
+    `query_id` has two bytes. The answer begins with it, and has the same QUESTION from the 13th
+    byte on, unless it is UNUSUAL.
     """
     labels = "".join([chr(len(label)) + label for label in name.split(".")])
-    return number + _QUERY + labels.encode() + _ENDS[kind] + _QUERY_OPT
+    return query_id + _QUERY + labels.encode() + _ENDS[kind] + _QUERY_OPT
 
 
 class _UnusualError(ValueError):
@@ -110,7 +114,7 @@ def read(message: bytes, question: bytes) -> Answer:
     """Return what a message says to the QUESTION of a query, whose id it is known to have."""
     try:
         return _read(message, question)
-    # Also raised where the message is too short, or an address has the wrong length.
+    # All but _UnusualError mean that the message is too short, or an address has the wrong length.
     except (ValueError, IndexError, OSError, struct.error):
         return Answer(UNUSUAL)
 
@@ -133,6 +137,7 @@ def _read(message: bytes, question: bytes) -> Answer:
         return _new(Answer, (FOUND, values, ttl, 0))
     if rcode not in (_NOERROR, _NXDOMAIN):
         return Answer(ERROR, rcode=rcode)
+    # Only the zone that the name is in can say that there is nothing.
     if zone and not f".{_name(message, 12)[0]}".endswith(f".{zone}"):
         raise _UnusualError
     return Answer(NO_DATA if rcode == _NOERROR else NO_DOMAIN, ttl=negative_ttl)
@@ -186,7 +191,7 @@ def _found(
 def _rest(message: bytes, at: int, authority: int, additional: int) -> tuple[str, int]:
     """Read the records behind the answers, up to the end of the message.
 
-    Returns the zone and the seconds of which an SOA record speaks.
+    Returns the name of the SOA record, "" without one, and the seconds of a negative answer.
     """
     zone, seconds = "", None
     options = False

@@ -94,7 +94,10 @@ class Nameserver:
         self._answers[name] = answer
 
     def lie(self, name: str, how: str) -> None:
-        """Lie by `silence`, `wrong_id`, `other_name`, `garbage`, or `truncated` (by UDP only)."""
+        """Lie by `silence`, `wrong_id`, `other_name`, `garbage`, or `truncated`.
+
+        A truncated answer says so by TCP, too, but only by UDP it lacks its records.
+        """
         self._lies[name] = how
 
     def invent(self) -> None:
@@ -126,8 +129,9 @@ class Nameserver:
             reply.header.id = (query.header.id + 1) % 65536
         if lie == "other_name":
             reply.q.qname = DNSLabel("somebody.else.example.net")
-        if lie == "truncated" and not tcp:
-            reply.header.tc, reply.rr = 1, []
+        if lie == "truncated":
+            reply.header.tc = 1
+            reply.rr = reply.rr if tcp else []
         return b"\xff" * 7 if lie == "garbage" else bytes(reply.pack())
 
     @staticmethod

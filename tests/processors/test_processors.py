@@ -105,7 +105,10 @@ def test_outcomes_are_accepted(outcome):
     assert processors.checked(outcome) == outcome
 
 
-@pytest.mark.parametrize("outcome", [None, True, ("processed", None), Outcome("pending")])
+@pytest.mark.parametrize(
+    "outcome",
+    [None, True, ("processed", None), Outcome("pending"), Outcome(["failed"], "x")],
+)
 def test_what_is_no_outcome_is_refused(outcome):
     with pytest.raises(ProcessorError, match="a processor yields Outcome objects"):
         processors.checked(outcome)

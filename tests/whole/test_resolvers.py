@@ -27,8 +27,8 @@ def good(count):
 
 
 @pytest.fixture
-def check(processes, client):
-    """Start a worker that asks nameservers, and return a function that checks a list."""
+def start_worker(processes, client):
+    """Return a function that starts a worker that asks the given nameservers."""
 
     def start(*nameservers, **changes):
         changes = {f"check__{key}": value for key, value in changes.items()}
@@ -36,13 +36,13 @@ def check(processes, client):
             "worker.py", check__dns="on", check__nameservers=" ".join(nameservers), **changes
         )
         worker.await_line("worker started")
-        return Checked
+        return worker
 
     return start
 
 
 class Checked:
-    """A list of addresses that workers check."""
+    """A list of addresses that workers are checking."""
 
     def __init__(self, addresses):
         self.batch_id = store(*addresses, chunk_size=2000).batch_id
@@ -62,12 +62,13 @@ class Checked:
 
 # What nsd does with the answers above its limit: it drops all, truncates all, or half of them.
 @pytest.mark.parametrize("slip", [0, 1, 2])
-def test_one_that_answers_each_client_so_many_questions_a_second(check, slip):
+def test_one_that_answers_each_client_so_many_questions_a_second(start_worker, slip):
     # All of one kind, because nsd counts the answers of each kind by themselves.
     addresses = [f"a@d{number}.z1.example.net" for number in range(6_000)]
     limits = {"rrl_ratelimit": LIMIT, "rrl_whitelist_ratelimit": LIMIT, "rrl_slip": slip}
     with nsd.start(ZONE, **limits) as nameserver:
-        checked = check(nameserver.url)(addresses)
+        start_worker(nameserver.url)
+        checked = Checked(addresses)
         # At first it is not known what it lets through; then that is tried again from time to time,
         # which takes some seconds, and a busy machine disturbs.
         times = [checked.seconds_to(number) for number in range(500, 5_600, 250)]
@@ -77,22 +78,24 @@ def test_one_that_answers_each_client_so_many_questions_a_second(check, slip):
 
 
 @pytest.mark.parametrize(("latency", "loss"), [(0.05, 0.0), (0.2, 0.02)])
-def test_one_that_is_far_away_and_loses_some(check, latency, loss):
+def test_one_that_is_far_away_and_loses_some(start_worker, latency, loss):
     under_way = 40 if latency < 0.1 else 160
     with (
         nsd.start(ZONE) as near,
         far_nameserver.start(near.url, seconds=latency, loss=loss) as nameserver,
     ):
-        checked = check(nameserver.url, concurrency=under_way)(good(12_000))
+        start_worker(nameserver.url, concurrency=under_way)
+        checked = Checked(good(12_000))
         before = checked.seconds_to(2_000)
         seconds = checked.seconds_to(10_000) - before
         assert 8_000 / seconds > 0.85 * (1 - loss) * under_way / latency
         assert checked.is_all_ok()
 
 
-def test_one_that_dies_for_ten_seconds(check):
+def test_one_that_dies_for_ten_seconds(start_worker):
     with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.02) as nameserver:
-        checked = check(nameserver.url, concurrency=40)(good(10_000))
+        start_worker(nameserver.url, concurrency=40)
+        checked = Checked(good(10_000))
         checked.seconds_to(1_000)
         nameserver.stop_answering()
         back = threading.Timer(10, nameserver.answer_again)
@@ -101,28 +104,30 @@ def test_one_that_dies_for_ten_seconds(check):
         back.join()
 
 
-def test_one_of_several_that_dies_for_good(check):
+def test_one_of_several_that_dies_for_good(start_worker):
     with ExitStack() as started:
         nears = [started.enter_context(nsd.start(ZONE)) for _ in range(2)]
         fars = [
             started.enter_context(far_nameserver.start(near.url, seconds=0.02)) for near in nears
         ]
-        checked = check(*(far.url for far in fars), concurrency=40)(good(10_000))
+        start_worker(*(far.url for far in fars), concurrency=40)
+        checked = Checked(good(10_000))
         checked.seconds_to(1_000)
         fars[0].stop_answering()
         assert checked.is_all_ok(60)
 
 
-def test_a_thousand_domains_without_an_answer_hold_up_nobody(check):
+def test_a_thousand_domains_without_an_answer_hold_up_nobody(start_worker):
     among = good(40_000)
     for number in range(1_000):
         among.insert(41 * number, f"a@dead{number}.z1.example.net")
     with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.2) as nameserver:
-        start = check(nameserver.url, concurrency=800)
-        without = start([address.replace("d", "e", 1) for address in good(40_000)])
+        start_worker(nameserver.url, concurrency=800)
+        # Other domains, because those of the second list must not be known yet.
+        without = Checked([address.replace("d", "e", 1) for address in good(40_000)])
         seconds = without.seconds_to(40_000)
         assert without.is_all_ok()
-        assert start(among).seconds_to(40_000) < seconds / 0.8
+        assert Checked(among).seconds_to(40_000) < seconds / 0.8
 
 
 @contextmanager
@@ -132,25 +137,23 @@ def recursive():
         yield resolver
 
 
-def test_a_domain_whose_own_nameservers_are_dead_is_unknown_and_no_other(check):
+def test_a_domain_whose_own_nameservers_are_dead_is_unknown_and_no_other(start_worker):
     with recursive() as resolver:
         addresses = [*good(3_000), *(f"a@d{number}.gone.example" for number in range(10))]
-        checked = check(resolver.url)(addresses)
+        start_worker(resolver.url)
+        checked = Checked(addresses)
         eventually(lambda: snapshot(checked.batch_id).status == "completed", 115)
         reasons = snapshot(checked.batch_id).reasons
         assert sum(reasons.values()) == 10
         assert set(reasons) <= set(UNKNOWN)
 
 
-def test_a_worker_stops_in_time_although_questions_by_tcp_have_no_answer(
-    processes, nameserver, client
-):
+def test_a_worker_stops_in_time_although_questions_by_tcp_have_no_answer(nameserver, start_worker):
     domains = [f"d{number}.example.net" for number in range(200)]
     for domain in domains:
         nameserver.lie(domain, "truncated")
     nameserver.tcp_gate.clear()
-    worker = processes("worker.py", check__dns="on", check__nameservers=nameserver.address)
-    worker.await_line("worker started")
+    worker = start_worker(nameserver.address)
     store(*(f"a@{domain}" for domain in domains))
     # 8 are asked at a time, for three seconds each.
     eventually(lambda: all(nameserver.asked[domain, "MX"] for domain in domains))

@@ -51,7 +51,7 @@ def test_there_is_room_if_all_names_end_at_the_same_time(monkeypatch):
     assert known.get(f"d{4 * most - 1}.example.net", 0) == (None, 100)
 
 
-def test_a_million_names_take_little_memory():
+def test_many_names_take_little_memory():
     known = Cache(RESULTS, 1_000_000)
     for number in range(100_000):
         known.put(f"d{number}.example.net", None, 100)

@@ -206,7 +206,7 @@ def test_a_domain_is_looked_up_once_for_all_threads(nameserver, make_lookups):
 
 
 def assert_known_for(seconds, lookups, name):
-    """What comes of a lookup is remembered for so long from when it came."""
+    """Look a name up; what is found must be valid for so many seconds from then."""
     began = time.monotonic()
     ask(lookups, name)
     _, until = lookups.find([name])[name]

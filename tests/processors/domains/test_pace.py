@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from processors.domains import pace as pace_module
-from processors.domains.pace import FIRST, LEAST, START, Pace
+from processors.domains.pace import FIRST_RATE, FIRST_WINDOW, LEAST_WINDOW, Pace
 
 STEP = 0.11  # seconds; a little more than the time between two changes
 
@@ -40,7 +40,7 @@ def step(pace, now, *, answered=0, late=0, again_late=0, lost=0):
 
 def test_the_window_grows_while_answers_come_up_to_the_most(clock):
     pace = Pace(1000)
-    assert pace.window == FIRST
+    assert pace.window == FIRST_WINDOW
     windows = []
     for _ in range(20):
         step(pace, clock(), answered=100)
@@ -56,7 +56,7 @@ def test_a_window_that_is_not_full_stays(clock):
         pace.room(clock())
         pace.answered(0.01, first=True)
         pace.adapt(clock())
-    assert pace.window == FIRST
+    assert pace.window == FIRST_WINDOW
 
 
 def test_a_few_losses_change_nothing(clock):
@@ -78,7 +78,7 @@ def test_many_losses_make_the_window_small_and_limit_the_rate_to_a_part_of_the_a
     assert 0.25 * 70 / STEP < pace.rate < 0.25 * 105 / STEP
     for _ in range(200):
         step(pace, clock(), late=50)
-    assert pace.window == LEAST
+    assert pace.window == LEAST_WINDOW
     assert pace.rate == pace_module.LEAST_RATE
 
 
@@ -132,7 +132,7 @@ def test_a_nameserver_that_has_not_answered_yet_has_no_rate(clock):
     pace = Pace(1000)
     for _ in range(50):
         step(pace, clock(), late=64)
-    assert (pace.rate, pace.window) == (START, LEAST)
+    assert (pace.rate, pace.window) == (FIRST_RATE, LEAST_WINDOW)
     step(pace, clock(), answered=8)
     for _ in range(30):
         step(pace, clock(), answered=100)

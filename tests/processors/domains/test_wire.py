@@ -116,11 +116,9 @@ def answered(*values, kind=MX):
 
 
 # Where the first host of such an answer begins, behind the preference, and the length of a record
-# with the host of _chain().
+# with a host of chain().
 HOST, CHAINED = 43, 18
-
-
-# Three of four labels that a name may have, if the last has 61 characters.
+# The first three labels of a longest name, which has a fourth one of 61 characters.
 LONGEST = 3 * (b"\x3f" + b"a" * 63)
 
 
@@ -196,9 +194,7 @@ ODD = {
     "a pointer that ends in the name": answered(b"\0\xc0\x04mail\xc0" + bytes([HOST - 1])),
     "too many pointers": chain(17),
     "a label of another sort": answered(b"\0\x0a\x40a\x00"),
-    "too long a name": answered(
-        b"\0\x0a" + (b"\x3f" + b"a" * 63) * 3 + b"\x3e" + b"a" * 62 + b"\0"
-    ),
+    "too long a name": answered(b"\0\x0a" + LONGEST + b"\x3e" + b"d" * 62 + b"\0"),
     "too long a host": answered(b"\0\x0a\x00\x00"),
     "too short a host": answered(b"\0\x0a", b"\0\x0a\x00"),
 }
