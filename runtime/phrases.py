@@ -121,11 +121,14 @@ def pace(
 
 
 def waiting(number: int, time: str | None) -> str:
-    """The emails that wait for their next round, and its ISO 8601 time; empty without any."""
+    """The emails that wait for their next round, and its ISO 8601 time; empty without any.
+
+    With seconds, because most waits are shorter than a minute.
+    """
     if not number or time is None:
         return ""
-    verb = "waits" if number == 1 else "wait"
-    return f"{count(number)} {verb} to be asked again at {time[11:16]} UTC"
+    verb = "has" if number == 1 else "have"
+    return f"{several(number, 'email')} {verb} no answer yet; the next try is at {time[11:19]} UTC"
 
 
 def paused(pause: Mapping[str, str | None] | None) -> str:

@@ -9,7 +9,7 @@ const times = new Intl.DateTimeFormat(LOCALE, {
   hour: "2-digit", minute: "2-digit", timeZoneName: "short",
 });
 const timesOfDay = new Intl.DateTimeFormat(LOCALE, {
-  hour: "2-digit", minute: "2-digit", timeZoneName: "short",
+  hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short",
 });
 const days = new Intl.DateTimeFormat(LOCALE, { day: "numeric", month: "short", year: "numeric" });
 const UNKNOWN = "–";
@@ -52,11 +52,13 @@ export function size(bytes) {
 // The date and time in the browser's time zone, which is named: 28 Nov 2026, 11:43 CET.
 export const localTime = (iso) => times.format(new Date(iso));
 
-// The emails that wait for their next round, and its time; empty without any.
+// The emails that wait for their next round, and its time; empty without any. With seconds, because
+// most waits are shorter than a minute.
 export function waiting(number, iso) {
   if (number === 0 || iso === null) return "";
   const at = timesOfDay.format(new Date(iso));
-  return `${count(number)} ${number === 1 ? "waits" : "wait"} to be asked again at ${at}`;
+  const verb = number === 1 ? "has" : "have";
+  return `${several(number, "email")} ${verb} no answer yet; the next try is at ${at}`;
 }
 
 // Who paused a batch, or why, and until when, as a sentence.
