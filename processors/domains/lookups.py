@@ -229,9 +229,10 @@ class Lookups:
         reason, _ = found[invented]
         if reason in (None, "null_mx", "no_mail_server"):
             return "the resolver invents answers for names that cannot exist"
+        if reason == "dns_error":
+            return "the resolver answers only with errors, such as REFUSED or SERVFAIL"
         if reason != "no_such_domain":
-            how = "sensibly" if reason == "dns_error" else "in time"
-            return f"the resolver doesn't answer {how}"
+            return "the resolver doesn't answer in time"
         if not any(found[domain][0] is None for domain in WELL_KNOWN):
             return f"the resolver knows none of {', '.join(WELL_KNOWN)}"
         return ""

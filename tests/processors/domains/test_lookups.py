@@ -323,7 +323,11 @@ class TestProbe:
 
     def test_one_that_is_silent_is_not(self, nameserver, make_lookups):
         nameserver.silent = True
-        assert "the resolver doesn't answer" in make_lookups(seconds=SHORT).probe()
+        assert "the resolver doesn't answer in time" in make_lookups(seconds=SHORT).probe()
+
+    def test_one_that_answers_with_errors_is_not(self, nameserver, make_lookups):
+        nameserver.code("", "REFUSED")
+        assert "answers only with errors" in make_lookups(seconds=SHORT).probe()
 
     def test_one_that_invents_answers_is_not(self, nameserver, make_lookups):
         nameserver.invent()
