@@ -300,11 +300,13 @@ def _listed(batch_ids: list[int]) -> str:
 
 def _batch_line(batch: dict[str, Any]) -> str:
     percent = phrases.percent(batch["processedCount"], batch["totalEmails"])
-    return (
+    line = (
         f"batch {batch['id']}  {batch['status']}  {batch['processedCount']:,} of"
         f" {batch['totalEmails']:,} ({percent}%), {batch['failedCount']:,} invalid"
         f"  {batch['filename']}"
     )
+    waiting = phrases.waiting(batch["waiting"], batch["nextAt"])
+    return f"{line}  {waiting}" if waiting else line
 
 
 def _contents_json(contents: backup.Contents) -> dict[str, int]:

@@ -51,7 +51,7 @@ EMAILS = Counter(
 )
 PUT_OFF = Counter(
     "email_batch_put_off_emails",
-    "Emails put off to a further round, by what is not known of them; once for each round.",
+    "Emails put off to a further round, once for each; the reason is theirs after the last one.",
     ["reason"],
     registry=REGISTRY,
 )

@@ -46,6 +46,10 @@ def test_status_shows_what_is_unfinished_however_old(document, run_manage):
     others = [completed() for _ in range(verbs.SHOWN)]
     _, told = document("status")
     assert [batch["id"] for batch in told["batches"]] == [*reversed(others), old]
+    assert re.search(
+        r"\(0%\), 0 invalid  list\.csv  1 email has no answer yet; the next try is at .{8} UTC\n",
+        run_manage("status").stdout,
+    )
 
 
 def test_status_says_what_workers_do(client, run_manage, database):
