@@ -241,7 +241,8 @@ class TestOfAll:
             assert [snapshot["batchId"] for snapshot in snapshots] == ids[2:]
             assert snapshots[0] == {
                 "batchId": ids[2], "revision": 1, "status": "pending",
-                "processed": 0, "failed": 0, "total": 1, "waiting": 0, "nextAt": None, "paused": None,
+                "processed": 0, "failed": 0, "total": 1,
+                "waiting": 0, "nextAt": None, "paused": None,
                 "reasons": {}, "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
                 "rate": None, "secondsLeft": None,
             }  # fmt: skip
