@@ -188,7 +188,7 @@ class Pace:
         self._new = 0
 
     def _shrink(self, share: float, now: float) -> None:
-        self.window = max(self.window * (1 - share / 2), LEAST)
+        self.window = max(self.window * (1 - share / 2), min(LEAST, self._most))
         if not self._per_second or now < self._shrunk + PAUSE:
             return
         rate = next(rate for then, rate in reversed(self._rates) if then <= now - self.patience)
