@@ -69,6 +69,8 @@ class Check:
         self.lookups = lookups
         # The processor's attribute `lookups_off`.
         self.lookups_off = lookups_off
+        # The processor's attribute `isolated_options`.
+        self.isolated_options: Mapping[str, Any] | None = None
         self._disposable = disposable
         # The outcome of a plain address that is no role account, by its domain as written; and the
         # time at which the first of these outcomes ends. With lookups, a thread that changes them
@@ -246,7 +248,11 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
     except ListError as error:
         raise ProcessorError(f"[check] disposable_domains: {error}") from error
     lookups = _lookups(options)
-    return Check(own, lookups_off=lookups) if isinstance(lookups, str) else Check(own, lookups)
+    check = Check(own, lookups_off=lookups) if isinstance(lookups, str) else Check(own, lookups)
+    # A child process looks domains up exactly if this one does, whether or not the nameserver
+    # answers at that moment: without lookups, addresses would be ok that nobody looked up.
+    check.isolated_options = {**options, "dns": "off" if isinstance(lookups, str) else "on"}
+    return check
 
 
 def _lookups(options: Mapping[str, Any]) -> Lookups | str:
