@@ -36,6 +36,7 @@ from web.access.users import Users
 
 if TYPE_CHECKING:
     from processors.domains.lookups import Lookups
+    from processors.domains.nameserver import Nameserver
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 # The oldest PostgreSQL with pg_current_xact_id() and xid8.
@@ -209,10 +210,9 @@ def _speed_of_dns(lookups: Lookups) -> Diagnostic:
 
     found = lookups.find(WELL_KNOWN)
     speed = trial.measure(lookups.exchange, [name for name in WELL_KNOWN if found[name][0] is None])
-    answers = {
-        str(each): sum(each.counts.answers.values()) for each in lookups.exchange.nameservers
-    }
-    text = ", ".join(name for name, number in answers.items() if number)
+    # What is wrong with each nameserver; empty for a good one.
+    wrong = {str(each): _wrong_answers(each) for each in lookups.exchange.nameservers}
+    text = ", ".join(name for name, why in wrong.items() if not why)
     if speed is None:
         text += " answers sensibly, but not when it is asked often"
     else:
@@ -222,9 +222,8 @@ def _speed_of_dns(lookups: Lookups) -> Diagnostic:
         )
         if speed.late > MANY_LATE:
             text += f"; {speed.late:.0%} of the queries had no answer in time"
-    silent = [name for name, number in answers.items() if not number]
-    if silent:
-        text += f"; {', '.join(silent)} doesn't answer"
+    unfit = [f"{name} {why}" for name, why in wrong.items() if why]
+    text = "; ".join([text, *unfit])
     bad = speed is None or speed.a_second < FEW_ANSWERS or speed.late > MANY_LATE
     advice = (
         "Run a caching resolver on this machine, such as unbound, and name it by [check]"
@@ -232,7 +231,16 @@ def _speed_of_dns(lookups: Lookups) -> Diagnostic:
         if bad
         else "Name only nameservers that answer."
     )
-    return _judged(bad or bool(silent), "DNS", f"{text}.", advice)
+    return _judged(bad or bool(unfit), "DNS", f"{text}.", advice)
+
+
+def _wrong_answers(nameserver: Nameserver) -> str:
+    from processors.domains.wire import ERROR, MALFORMED
+
+    came = {kind for kind, number in nameserver.counts.answers.items() if number}
+    if not came:
+        return "doesn't answer"
+    return "" if came - {ERROR, MALFORMED} else "gives only errors"
 
 
 def _about(number: float) -> str:

@@ -13,6 +13,9 @@ processor's attribute `at_once` says. If it raises an error, the processor is ca
 A processor that looks domains up in the DNS may have an attribute `lookups_off`, too: a text that
 says why it doesn't, or an empty one. The pages show it.
 
+A processor that decides something when it is loaded may have an attribute `isolated_options`: the
+settings with which it decides the same in a child process (see work/isolation.py), or None.
+
 The decorator `one_by_one` makes a processor of a function that takes a single address. The
 decorator `configured` marks a function that takes the settings in its own section of config.ini and
 returns a processor.

@@ -69,6 +69,8 @@ class Check:
         self.lookups = lookups
         # The processor's attribute `lookups_off`.
         self.lookups_off = lookups_off
+        # The processor's attribute `isolated_options`.
+        self.isolated_options: Mapping[str, Any] | None = None
         self._disposable = disposable
         # The outcome of a plain address that is no role account, by its domain as written; and when
         # (monotonic) the first of these outcomes ends, which forgets all of them. With lookups, a
@@ -261,7 +263,12 @@ def configured_check(options: Mapping[str, Any]) -> Processor:
         own = read_list(Path(path)) if path else frozenset()
     except ListError as error:
         raise ProcessorError(f"[check] disposable_domains: {error}") from error
-    return Check(own, *_lookups(options))
+    lookups, why = _lookups(options)
+    check = Check(own, lookups, why)
+    # A child process looks domains up exactly if this one does, whether or not the nameserver
+    # answers at that moment: without lookups, addresses would be ok that nobody looked up.
+    check.isolated_options = {**options, "dns": "off" if lookups is None else "on"}
+    return check
 
 
 def _lookups(options: Mapping[str, Any]) -> tuple[Lookups | None, str]:

@@ -261,6 +261,7 @@ class Turns(threading.Thread):
         self, addresses: list[str], current: Session, on_error: Callable[[Exception], None]
     ) -> Findings:
         timeout = self._settings.turn_timeout_seconds
+        options = getattr(self._services.processor, "isolated_options", None)
 
         def alive() -> None:
             # The child has a limit for each email. Until that expires, neither PostgreSQL, nor the
@@ -272,7 +273,7 @@ class Turns(threading.Thread):
         return isolation.process(
             self._settings.processor,
             addresses,
-            options=self._services.settings.processor_options,
+            options=options or self._services.settings.processor_options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,

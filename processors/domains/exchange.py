@@ -187,12 +187,17 @@ class Exchange:
     def _next(self, now: float) -> float:
         """Return the seconds until there is something to do even if no answer comes."""
         times = [self._later[0][0]] if self._later else []
+        there = self._there(now)
         for nameserver in self.nameservers:
             if nameserver.fresh:
                 times.append(nameserver.fresh[0][1] + nameserver.pace.patience)
             if nameserver.away_since is not None:
                 times.append(nameserver.probe_at)
-            elif (self._again or self._ready) and nameserver.pace.flying < nameserver.pace.window:
+            elif (
+                (self._again or self._ready)
+                and nameserver in there
+                and nameserver.pace.flying < nameserver.pace.window
+            ):
                 times.append(now + nameserver.pace.seconds_to_next())
         return min(max(min(times, default=now + 1.0) - now, 0.0), 1.0)
 
@@ -254,10 +259,15 @@ class Exchange:
         else:
             heapq.heappush(self._later, (now + pause, next(self._order), query))
 
+    def _there(self, now: float) -> list[Nameserver]:
+        """Return the nameservers to be asked, without those left out if there are others."""
+        there = [each for each in self.nameservers if each.away_since is None]
+        return [each for each in there if each.left_out_until <= now] or there
+
     def _send(self, now: float) -> None:
         """Send what windows and rates allow; each query where the most room is."""
         while self._again or self._ready:
-            there = [each for each in self.nameservers if each.away_since is None]
+            there = self._there(now)
             nameserver = max(there, key=lambda each: each.pace.room(now), default=None)
             room = nameserver.pace.room(now) if nameserver else 0
             if nameserver is None or room <= 0:
@@ -319,6 +329,7 @@ class Exchange:
                 query.errors += 1  # perhaps a forgery: the true answer may still come
                 return
         nameserver.counts.answers[result] += 1
+        nameserver.answered(now, error=result == wire.ERROR)
         pace = nameserver.pace
         was_late = query.at is None  # its next try is planned already
         if query.at is not None:

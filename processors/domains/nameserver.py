@@ -25,6 +25,9 @@ BUFFER = 1 << 22
 UNHEARD, SILENT_SECONDS = 8, 0.5
 # The newest tries of a question whose answers are taken: an id is free again after so many.
 TRIES_KEPT = 4
+# A nameserver that gives so many errors in a row is left out for so many seconds if there is
+# another. Errors come fast, so that it would get most questions.
+ERRORS_IN_A_ROW, LEFT_OUT_SECONDS = 20, 10.0
 # Seconds between two questions to a nameserver that is away.
 PROBE_SECONDS = 0.25
 
@@ -93,6 +96,8 @@ class Nameserver:
         # Since when it has been away, if it is; and when to probe it next.
         self.away_since: float | None = None
         self.probe_at = 0.0
+        self.left_out_until = 0.0
+        self._errors = 0
         self._heard = 0.0
         self._unheard = 0
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -161,6 +166,12 @@ class Nameserver:
         self._heard = now
         self._unheard = 0
         self.away_since = None
+
+    def answered(self, now: float, *, error: bool) -> None:
+        """Note an answer; after many errors in a row, the nameserver is left out for a while."""
+        self._errors = self._errors + 1 if error else 0
+        if self._errors >= ERRORS_IN_A_ROW:
+            self.left_out_until = now + LEFT_OUT_SECONDS
 
     def is_silent(self, now: float) -> bool:
         """Return whether nothing has come for a while."""

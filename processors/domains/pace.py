@@ -201,7 +201,7 @@ class Pace:
 
     def _shrink(self, lost: float, now: float) -> None:
         """Shrink the window by half of the share that is lost, and the rate if it is time to."""
-        self.window = max(self.window * (1 - lost / 2), LEAST_WINDOW)
+        self.window = max(self.window * (1 - lost / 2), min(LEAST_WINDOW, self._most))
         if not self._per_second or now < self._shrunk + PAUSE:
             return
         # The rate when the queries were sent that turn out to be lost now.

@@ -13,7 +13,7 @@ from harness import nsd
 from harness import servers as own
 from harness.books import query
 from harness.config import ROOT, write_config
-from harness.nameserver import WORLD
+from harness.nameserver import WORLD, Nameserver
 from harness.processes import run_to_end
 from harness.servers import RIGHTS
 from harness.site import PASSWORD
@@ -184,6 +184,17 @@ def test_the_dns(found, nameserver, short_trial):
     asked["check__timeout_seconds"] = "0.3"
     assert found(check__dns="on", **asked)["DNS"].level == PROBLEM
     assert found(check__dns="auto", **asked)["DNS"].level == WARNING
+
+
+def test_a_nameserver_that_gives_only_errors_beside_a_good_one(found, nameserver, short_trial):
+    with Nameserver() as refusing:
+        for name in ("", *WORLD):
+            refusing.code(name, "REFUSED")
+        both = f"{nameserver.address} {refusing.address}"
+        finding = found(check__dns="on", check__nameservers=both)["DNS"]
+    assert finding.level == WARNING
+    assert finding.text.startswith(f"{nameserver.address} answers in")
+    assert finding.text.endswith(f"; {refusing.address} gives only errors.")
 
 
 def test_how_fast_the_dns_is(found, monkeypatch, short_trial):

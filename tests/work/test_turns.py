@@ -6,13 +6,15 @@ import threading
 import pytest
 
 import processors
-from harness.batches import store
+from batches import claims
+from harness.batches import lose_turn, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually
 from models import Snapshot
 from postgres.database import pool, session
 from processors import failed, one_by_one
 from relay import publish
+from work.turns import MAX_LOST
 
 
 @one_by_one
@@ -264,3 +266,21 @@ def test_the_default_processor_is_the_check(make_turns, queue, make_settings):
         ("a@example.com", "processed", None),
         ("a@@example.com", "failed", "bad_domain"),
     ]
+
+
+def test_an_isolated_turn_looks_domains_up_as_the_worker_does_though_no_nameserver_answers(
+    make_turns, make_settings, queue, nameserver, monkeypatch
+):
+    changes = {"check__dns": "auto", "check__nameservers": nameserver.address}
+    check = processors.load("check", make_settings(**changes).processor_options)
+    nameserver.silent = True
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 0)
+    batch_id = store("a@example.net").batch_id
+    with session():
+        for _ in range(MAX_LOST):
+            lose_turn(batch_id)
+    queue.enqueue(batch_id)
+    assert make_turns(check, **changes).run_once()
+    check.lookups.close()
+    assert emails(batch_id) == [("a@example.net", "pending", None)]
+    assert snapshot(batch_id).waiting == 1

@@ -185,6 +185,20 @@ def test_a_second_nameserver_stands_in_for_one_that_errs_and_one_that_is_not_the
         assert ask(lookups, "example.org") is None
 
 
+def test_one_that_refuses_all_questions_leaves_them_to_the_others(make_lookups):
+    with Nameserver() as first, Nameserver() as second, Nameserver() as slow:
+        refusing = first, second
+        for nameserver in refusing:
+            nameserver.code("", "REFUSED")
+        domains = [f"d{number}.example.net" for number in range(300)]
+        for domain in domains:
+            slow.mx(domain, "mx.example.net")
+        slow.seconds = 0.02
+        lookups = make_lookups(*(each.address for each in (*refusing, slow)), concurrency=10)
+        assert {*find(lookups, domains).values()} == {None}
+        assert sum(each.asked.total() for each in refusing) < len(domains)
+
+
 def test_a_domain_is_looked_up_once_for_all_threads(nameserver, make_lookups):
     nameserver.mx("example.net")
     nameserver.seconds = 0.1

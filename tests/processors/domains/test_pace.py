@@ -82,6 +82,13 @@ def test_many_losses_make_the_window_small_and_limit_the_rate_to_a_part_of_the_a
     assert pace.rate == pace_module.LEAST_RATE
 
 
+def test_the_window_never_exceeds_the_most_however_small_that_is(clock):
+    pace = Pace(1)
+    for _ in range(30):
+        step(pace, clock(), answered=1, lost=5)
+        assert pace.window == 1
+
+
 def test_queries_sent_before_the_rate_shrank_have_no_weight_any_more(clock):
     pace = Pace(1000)
     for _ in range(30):
