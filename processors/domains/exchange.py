@@ -21,7 +21,7 @@ from itertools import count
 from queue import SimpleQueue
 
 from processors.domains import unusual, wire
-from processors.domains.nameserver import PROBE_SECONDS, Nameserver, Query
+from processors.domains.nameserver import PROBE_ID, PROBE_SECONDS, Nameserver, Query
 from processors.domains.wire import Answer
 from runtime import logs
 
@@ -43,6 +43,8 @@ PATIENCES, GOOD_SECONDS = 1.5, 0.2
 ERROR_PAUSE = 0.1
 # Answers read from a socket before other work.
 BURST = 64
+# One in so many queries is a new question while others are asked again.
+NEW = 4
 # Threads that ask by TCP.
 BY_TCP = 8
 
@@ -84,6 +86,7 @@ class Exchange:
         self._again: deque[Query] = deque()
         self._ready: deque[Query] = deque()
         # A heap of those to be asked again: from when on, and in which order at the same time.
+        self._turn = 0
         self._later: list[tuple[float, int, Query]] = []
         self._order = count()
         # What run() was given; and whether the thread must be woken for it.
@@ -218,6 +221,7 @@ class Exchange:
                     query.at = None
                     self._ask_again(query, now)
             nameserver.pace.adapt(now)
+            nameserver.look_into_silence(now)
             if nameserver.away_since is not None:
                 self._look_for(nameserver, now)
         self._note_outage(now)
@@ -272,14 +276,15 @@ class Exchange:
             room = nameserver.pace.room(now) if nameserver else 0
             if nameserver is None or room <= 0:
                 return
-            queue = self._again or self._ready
+            queue, share = self._next_queue()
             if len(there) > 1 and queue[0].last is nameserver:  # another may know more
                 others = [
                     each for each in there if each is not nameserver and each.pace.room(now) > 0
                 ]
                 nameserver = others[0] if others else nameserver
             # Of several nameservers, another has the most room after each query.
-            for _ in range(min(room if len(there) == 1 else 1, len(queue))):
+            number = max(1, room // share) if len(there) == 1 else 1
+            for _ in range(min(number, len(queue))):
                 query = queue.popleft()
                 self.sent = max(self.sent, query.number)
                 if query.settled:  # an answer came late
@@ -293,6 +298,17 @@ class Exchange:
                     queue.appendleft(query)
                     nameserver.lose(now)
                     break
+
+    def _next_queue(self) -> tuple[deque[Query], int]:
+        """Return what is to be sent next, and into how many parts the room is to be divided.
+
+        New questions are not held up by those that are asked again, to which nobody may ever have
+        an answer.
+        """
+        if not (self._again and self._ready):
+            return self._again or self._ready, 1
+        self._turn = (self._turn + 1) % NEW
+        return self._again if self._turn else self._ready, NEW
 
     def _receive(
         self, nameserver: Nameserver, connected: socket.socket, flying: dict[bytes, Query]
@@ -310,6 +326,8 @@ class Exchange:
             nameserver.heard(now)
             query = flying.get(message[:2])
             if query is None:
+                if message[:2] == PROBE_ID:
+                    nameserver.answered_probe()
                 continue
             answer = wire.read(message, query.question)
             self._take(query, nameserver, answer, message, now)
@@ -329,7 +347,7 @@ class Exchange:
                 query.errors += 1  # perhaps a forgery: the true answer may still come
                 return
         nameserver.counts.answers[result] += 1
-        nameserver.answered(now, error=result == wire.ERROR)
+        nameserver.answered(query, now, error=result == wire.ERROR)
         pace = nameserver.pace
         was_late = query.at is None  # its next try is planned already
         if query.at is not None:

@@ -30,6 +30,9 @@ TRIES_KEPT = 4
 ERRORS_IN_A_ROW, LEFT_OUT_SECONDS = 20, 10.0
 # Seconds between two questions to a nameserver that is away.
 PROBE_SECONDS = 0.25
+# The id of questions that only probe a nameserver, and copies of one that finds out about silence:
+# one of them may be lost by chance.
+PROBE_ID, COPIES = b"\0\0", 2
 
 
 @dataclass(eq=False, slots=True)
@@ -100,6 +103,9 @@ class Nameserver:
         self._errors = 0
         self._heard = 0.0
         self._unheard = 0
+        # The question that was answered last, and since when it is asked again because of silence.
+        self._known: Query | None = None
+        self._checked_since: float | None = None
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         # Each socket with the queries whose answer may come there, by id.
         self.sockets: list[tuple[socket.socket, dict[bytes, Query]]] = []
@@ -155,11 +161,37 @@ class Nameserver:
         self.pace.sent()
         self.counts.queries += 1
 
-    def probe(self) -> None:
+    def probe(self, name: str = "com", kind: int = wire.A) -> None:
         """Ask for something that every nameserver answers somehow; see heard()."""
         connected, _ = self.sockets[0]
         with suppress(OSError):
-            connected.send(wire.query("com", wire.A, b"\0\0"))
+            connected.send(wire.query(name, kind, PROBE_ID))
+
+    def look_into_silence(self, now: float) -> None:
+        """If most queries meet silence, ask once more what was answered before.
+
+        Without an answer to that, queries get lost, or the nameserver is away. With one, see
+        answered_probe(), the questions are to blame.
+        """
+        since = self._checked_since
+        seems_away = self._unheard >= UNHEARD and self.is_silent(now)
+        if not (self.pace.is_silent or seems_away):
+            self._checked_since = None
+        elif since is None and self._known is not None:
+            self._checked_since = now
+            for _ in range(COPIES):
+                self.probe(self._known.name, self._known.kind)
+        elif since is None or now - since > self.pace.patience:
+            self._checked_since = None
+            self.pace.judge_silence(lost=True)
+            if seems_away:
+                self.lose(now)
+
+    def answered_probe(self) -> None:
+        """Note an answer to a probe."""
+        if self._checked_since is not None:
+            self._checked_since = None
+            self.pace.judge_silence(lost=False)
 
     def heard(self, now: float) -> None:
         """Note that the nameserver has sent something, so that it is there."""
@@ -167,9 +199,13 @@ class Nameserver:
         self._unheard = 0
         self.away_since = None
 
-    def answered(self, now: float, *, error: bool) -> None:
+    def answered(self, query: Query, now: float, *, error: bool) -> None:
         """Note an answer; after many errors in a row, the nameserver is left out for a while."""
-        self._errors = self._errors + 1 if error else 0
+        if not error:
+            self._errors = 0
+            self._known = query
+            return
+        self._errors += 1
         if self._errors >= ERRORS_IN_A_ROW:
             self.left_out_until = now + LEFT_OUT_SECONDS
 
@@ -178,7 +214,7 @@ class Nameserver:
         return now - self._heard >= SILENT_SECONDS
 
     def late(self, query: Query, now: float) -> None:
-        """Note that an answer is late; after many, the nameserver is away.
+        """Note that an answer is late; after many, the nameserver may be away.
 
         Only the first query of a question counts: one that is asked again may be one to which
         nobody has an answer.
@@ -186,8 +222,6 @@ class Nameserver:
         self.pace.late(first=query.tries == 1)
         self.counts.late += 1
         self._unheard += query.tries == 1
-        if self._unheard >= UNHEARD and self.is_silent(now):
-            self.lose(now)
 
     def lose(self, now: float) -> None:
         """Note that the nameserver is away."""
@@ -199,4 +233,5 @@ def _ids() -> Iterator[bytes]:
     """Yield random ids of queries, which nobody can foresee."""
     while True:
         for (query_id,) in struct.iter_unpack("2s", os.urandom(4096)):
-            yield query_id
+            if query_id != PROBE_ID:
+                yield query_id

@@ -6,8 +6,8 @@ Both grow while answers come, and shrink when queries turn out to be lost.
 
 A query counts as lost if a later one with the same question is answered. Silence alone may also
 mean that the nameservers of a domain are dead, and a thousand such domains must not slow down all
-others: it counts only if most queries meet it. A few losses are normal on any network, and change
-nothing.
+others: it counts only if most queries meet it, and a question that was answered before meets it,
+too. A few losses are normal on any network, and change nothing.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ INTERVAL = 0.1
 KEEP = 0.7
 # The shares of lost queries up to which window and rate grow, and from which on they shrink.
 NORMAL, TOO_MANY = 0.05, 0.1
-# The shares of late answers from which on nothing grows, and from which on late means lost.
+# The shares of late answers from which on nothing grows, and from which on late may mean lost.
 MANY_LATE, MOST_LATE = 0.3, 0.5
 # Queries get lost, as loses() has it, above this share of lost ones, above this share of late first
 # queries, and until so many seconds after the rate shrank.
@@ -75,6 +75,7 @@ class Pace:
         self.loss = 0.0  # the share of lost queries, on average
         self.silence = 0.0  # the share of first queries of questions that were late, on average
         self.patience = AT_FIRST  # seconds after which a query counts as late
+        self.is_silent = False  # whether most first queries of questions were late not long ago
         self.rate = FIRST_RATE  # queries a second
         # The newest rates, each with the time from which on it was in use.
         self._rates = deque([(0.0, FIRST_RATE)], RATES)
@@ -100,6 +101,7 @@ class Pace:
         self._new = 0
         # Since the last change: whether there was no room at times, and whether anything was noted.
         self._was_full = self._noted = False
+        self.is_silent = self._counts_silence = False
         if self._safe is None:
             self.rate = FIRST_RATE
 
@@ -164,6 +166,13 @@ class Pace:
         """Note that a query, sent at this time, was lost, because a later one was answered."""
         self._lost += sent >= self._since
 
+    def judge_silence(self, *, lost: bool) -> None:
+        """Say whether what meets silence is lost, or nobody has an answer to it."""
+        self._counts_silence = lost
+        if not lost:
+            self._late = self.silence = 0.0
+            self.is_silent = False
+
     def adapt(self, now: float) -> None:
         """Change window and rate if it is time to, by what was noted since the last change."""
         passed = now - self._adapted
@@ -180,13 +189,15 @@ class Pace:
 
     def _judge(self, now: float, passed: float) -> None:
         """Change window and rate by what was noted in the `passed` seconds and not long before."""
-        self._busy = min(self._busy + passed, 1.0)
-        self._per_second += (self._new / passed - self._per_second) * passed / self._busy
+        if self._new or not self.is_silent:  # until it is known what silence means
+            self._busy = min(self._busy + passed, 1.0)
+            self._per_second += (self._new / passed - self._per_second) * passed / self._busy
         late = self._late / max(self._first_answered + self._late, 1.0)
         lost = self._lost / max(self._answered + self._lost, 1.0)
         self.silence += (late - self.silence) / 4
         self.loss += (lost - self.loss) / 8
-        if late > MOST_LATE:
+        self.is_silent = late > MOST_LATE
+        if self.is_silent and self._counts_silence:
             lost = max(lost, late)
         if lost > TOO_MANY and self._lost + self._late > 2:
             self._shrink(lost, now)

@@ -130,6 +130,16 @@ def test_a_thousand_domains_without_an_answer_hold_up_nobody(start_worker):
         assert Checked(among).seconds_to(40_000) < seconds / 0.8
 
 
+def test_more_than_a_thousand_of_them_in_a_row_hold_up_nobody_who_comes_later(start_worker):
+    dead = [f"a@dead{number}.z1.example.net" for number in range(1_500)]
+    with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.01) as nameserver:
+        start_worker(nameserver.url)
+        seconds = Checked(good(20_000)).seconds_to(20_000)
+        Checked([*good(1_000), *dead]).seconds_to(1_000)
+        others = Checked([address.replace("d", "e", 1) for address in good(20_000)])
+        assert others.seconds_to(20_000) < 3 * seconds + 10
+
+
 @contextmanager
 def recursive():
     """Unbound before an nsd, and before nameservers that nobody runs for `gone.example`."""

@@ -22,8 +22,11 @@ def clock():
     return tick
 
 
-def step(pace, now, *, answered=0, late=0, again_late=0, lost=0):
-    """Fill the window, let so many queries come to these ends, and let the pace adapt."""
+def step(pace, now, *, answered=0, late=0, again_late=0, lost=0, known_is_lost=True):
+    """Fill the window, let so many queries come to these ends, and let the pace adapt.
+
+    Silence is lost if what is known is lost, too.
+    """
     while pace.room(now) > 0:
         pace.sent()
     for _ in range(answered):
@@ -36,6 +39,8 @@ def step(pace, now, *, answered=0, late=0, again_late=0, lost=0):
         pace.lost(now)
     pace.flying = 0
     pace.adapt(now)
+    if pace.is_silent:
+        pace.judge_silence(lost=known_is_lost)
 
 
 def test_the_window_grows_while_answers_come_up_to_the_most(clock):
@@ -75,7 +80,7 @@ def test_many_losses_make_the_window_small_and_limit_the_rate_to_a_part_of_the_a
     for _ in range(3):
         step(pace, clock(), **bad)
     assert pace.window < 1000
-    assert 0.25 * 70 / STEP < pace.rate < 0.25 * 105 / STEP
+    assert 0.25 * 60 / STEP < pace.rate < 0.25 * 105 / STEP
     for _ in range(200):
         step(pace, clock(), late=50)
     assert pace.window == LEAST_WINDOW
@@ -111,6 +116,16 @@ def test_questions_that_nobody_can_answer_slow_nothing_down(clock):
         step(pace, clock(), answered=20, late=5, again_late=200)
     assert pace.rate == inf
     assert pace.window == 1000
+
+
+def test_silence_slows_nothing_down_while_what_is_known_is_answered(clock):
+    pace = Pace(1000)
+    for _ in range(30):
+        step(pace, clock(), answered=100)
+    for _ in range(100):
+        step(pace, clock(), late=50, known_is_lost=False)
+        assert not pace.loses(clock())
+    assert (pace.rate, pace.window) == (inf, 1000)
 
 
 def test_the_rate_grows_fast_to_what_was_safe_and_stays_there_for_a_while(clock):
