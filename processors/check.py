@@ -98,6 +98,11 @@ class Check:
                     yield self._judge(local, domain, found[domain][0])
 
     @property
+    def hindrance(self) -> str:
+        """The processor's attribute `hindrance`."""
+        return self.lookups.outage if self.lookups else ""
+
+    @property
     def at_once(self) -> int:
         """The processor's attribute `at_once`."""
         return AT_ONCE if self.lookups is None else _LENGTH * self.lookups.at_once

@@ -60,6 +60,7 @@ class Worker:
     """A worker as it announced itself; `rate` in emails per second, times in seconds ago.
 
     `lookups_off` says why the worker looks no domain up in the DNS; it is empty otherwise.
+    `hindrance` says why its emails wait at that moment; it is empty otherwise.
     """
 
     host: str
@@ -70,6 +71,7 @@ class Worker:
     started_ago: float
     seen_ago: float
     lookups_off: str = ""
+    hindrance: str = ""
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -101,8 +103,11 @@ class Presence:
         self._script: Any = client.register_script(_ANNOUNCE)
         self._since = ""
 
-    def announce(self, threads: Sequence[ThreadReport], rate: float) -> None:
-        """Announce this worker, with its threads, its emails per second, and its metrics."""
+    def announce(self, threads: Sequence[ThreadReport], rate: float, hindrance: str = "") -> None:
+        """Announce this worker, with its threads, its emails per second, and its metrics.
+
+        `hindrance` is as for Worker.
+        """
         report = {
             "host": self._host,
             "pid": self._pid,
@@ -118,6 +123,7 @@ class Presence:
                 for thread in threads
             ],
             "lookupsOff": self._lookups_off,
+            "hindrance": hindrance,
             "metrics": metrics.samples(),
         }
         # Kept here, because Redis may be emptied.
@@ -171,8 +177,9 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
             activity=tuple(_thread(each) for each in fields["activity"]),
             started_ago=max(0.0, now - _number(fields["since"])),
             seen_ago=abs(now - _number(fields["seen"])),
-            # Workers of older versions announce neither.
+            # Workers of older versions announce none of these.
             lookups_off=_text(fields.get("lookupsOff", "")),
+            hindrance=_text(fields.get("hindrance", "")),
             samples=metrics.parse(fields.get("metrics", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):

@@ -187,6 +187,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "threads": worker.threads,
         "rate": round(worker.rate, 1),
         "lookupsOff": worker.lookups_off or None,
+        "hindrance": worker.hindrance or None,
         "startedSecondsAgo": round(worker.started_ago, 1),
         "seenSecondsAgo": round(worker.seen_ago, 1),
         "activity": [
@@ -226,6 +227,8 @@ def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None
         level, text = "warning", f"Redis can't be reached. {late}"
     elif not status.workers.alive:
         text, command = "No worker is running, so batches wait.", worker_command
+    elif hindered := [each.hindrance for each in status.workers.alive if each.hindrance]:
+        level, text = "warning", shorten(hindered[0], MAX_WHY)
     else:
         return None
     return {"level": level, "text": text, "command": command}
@@ -242,8 +245,11 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
     rate = sum(worker["rate"] for worker in workers or ())
     lookups_off = _lookups_off_text(workers or [])
     lookups = "DNS lookups off" if lookups_off else ""
+    word = lookups if lookups and not report["notice"] else _LEVELS[notice["level"]]
+    if notice["level"] == "warning" and any(worker["hindrance"] for worker in workers or ()):
+        word = "Addresses wait"
     return {
-        "level": lookups if lookups and not report["notice"] else _LEVELS[notice["level"]],
+        "level": word,
         "workers": _workers_text(report),
         "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
         "queue": _queue_text(depth),

@@ -106,7 +106,8 @@ class Supervisor:
         rate = (emails - self._announced_emails) / (now - self._announced_at)
         self._announced_emails, self._announced_at = emails, now
         reports = [thread.report() for thread in self._threads.values()]
-        self._doorbell.use(lambda: self._presence.announce(reports, rate))
+        hindrance = getattr(self._services.processor, "hindrance", "")
+        self._doorbell.use(lambda: self._presence.announce(reports, rate, hindrance))
 
     def sweep(self) -> None:
         """Delete expired batches, remove rows of deleted ones, resume those whose time has come.

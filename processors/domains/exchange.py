@@ -58,7 +58,7 @@ class Exchange:
     `open` is the number of questions without an answer.
     `asked` is the number of questions asked so far, without those that were asked `first`.
     `sent` is how many of these have been sent: all up to this number.
-    `away` says whether no nameserver is there.
+    `away` says whether no nameserver is there, and `is_outage` whether that lasts.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class Exchange:
             False when one is back.
         """
         self._on_outage = on_outage
-        self._is_outage = False
+        self.is_outage = False
         # The last time at which all answers that had come were read soon after. A query may be late
         # only as seen from then: an answer that came later may still be unread.
         self._read_until = 0.0
@@ -232,8 +232,8 @@ class Exchange:
         self.away = len(since) == len(self.nameservers)
         if self.away and now - max(since) <= OUTAGE_SECONDS:
             return  # nothing begins yet; an outage goes on that only seemed to be over
-        if self.away != self._is_outage:
-            self._is_outage = self.away
+        if self.away != self.is_outage:
+            self.is_outage = self.away
             self._on_outage(self.away)
 
     def _look_for(self, nameserver: Nameserver, now: float) -> None:

@@ -211,6 +211,16 @@ class Lookups:
                 return
 
     @property
+    def outage(self) -> str:
+        """A sentence while no nameserver answers; empty otherwise."""
+        if not self.exchange.is_outage:
+            return ""
+        return (
+            f"No nameserver answers ({self.nameservers}), so addresses whose domains aren't known"
+            " wait until one does."
+        )
+
+    @property
     def at_once(self) -> int:
         """How many domains are best looked up by one call: as many as take half a second."""
         half = int(self.exchange.capacity * AT_ONCE_SECONDS)

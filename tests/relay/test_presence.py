@@ -64,6 +64,7 @@ def test_times_are_of_the_clock_of_redis_and_outlast_its_emptying(client):
         {"pid": "x"},
         {"threads": None},
         {"lookupsOff": 1},
+        {"hindrance": 1},
         {"rate": float("nan")},
         {"rate": 10**400},
         {"since": 1e300},

@@ -57,6 +57,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "threads": 2,
         "rate": 1234.6,
         "lookupsOff": None,
+        "hindrance": None,
         "activity": [
             {"thread": 1, "batchId": None, "firstId": None, "seconds": 0.0},
             {"thread": 2, "batchId": 7, "firstId": 5001, "seconds": 0.2},
@@ -128,6 +129,20 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
     here = f"{socket.gethostname()}:{os.getpid()}"
     assert texts["lastSeen"] == f"One was last seen 3 min ago on {here}."
     assert 'data-level="error"' in site.get("/").body.decode()
+
+
+def test_says_why_emails_wait_as_long_as_a_worker_says_so(site, client):
+    here = announce(client)
+    why = "No nameserver answers (192.0.2.53:53), so addresses wait until one does."
+    here.announce([ThreadReport(1)], 0.0, why)
+    texts = texts_on_page(site)
+    assert (texts["level"], texts["text"]) == ("Addresses wait", why)
+    report = site.get("/api/health").json
+    assert report["notice"] == {"level": "warning", "text": why, "command": None}
+    assert report["workers"][0]["hindrance"] == why
+    here.announce([ThreadReport(1)], 0.0)
+    assert texts_on_page(site)["level"] == "All systems normal"
+    assert site.get("/api/health").json["notice"] is None
 
 
 def test_says_that_workers_look_no_domain_up_and_why(site, client):

@@ -15,6 +15,7 @@ from harness import far_nameserver, nsd, unbound
 from harness.batches import store
 from harness.books import assert_books_balance, snapshot
 from harness.polling import eventually
+from relay.presence import workers
 
 # Domains of ten kinds, each kind with a mail server of its own.
 ZONE = "".join(f"*.z{number} MX 10 mx{number}\nmx{number} A 192.0.2.1\n" for number in range(10))
@@ -60,6 +61,12 @@ class Checked:
         return snapshot(self.batch_id).reasons == {}
 
 
+def hindrance(client):
+    """What the worker says holds it up."""
+    (worker,) = workers(client, "email-queue").alive
+    return worker.hindrance
+
+
 # What nsd does with the answers above its limit: it drops all, truncates all, or half of them.
 @pytest.mark.parametrize("slip", [0, 1, 2])
 def test_one_that_answers_each_client_so_many_questions_a_second(start_worker, slip):
@@ -92,7 +99,7 @@ def test_one_that_is_far_away_and_loses_some(start_worker, latency, loss):
         assert checked.is_all_ok()
 
 
-def test_one_that_dies_for_ten_seconds(start_worker):
+def test_one_that_dies_for_ten_seconds(start_worker, client):
     with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.02) as nameserver:
         start_worker(nameserver.url, concurrency=40)
         checked = Checked(good(10_000))
@@ -100,7 +107,11 @@ def test_one_that_dies_for_ten_seconds(start_worker):
         nameserver.stop_answering()
         back = threading.Timer(10, nameserver.answer_again)
         back.start()
+        eventually(
+            lambda: hindrance(client).startswith(f"No nameserver answers ({nameserver.url})")
+        )
         assert checked.is_all_ok()
+        eventually(lambda: not hindrance(client))
         back.join()
 
 

@@ -270,11 +270,13 @@ def test_in_an_outage_domains_wait_and_are_found_once_it_is_over(
     assert "no answer. Until there is one, addresses" in line
     assert nameserver.address in line
     assert "dns = off" in line
+    assert lookups.outage.startswith(f"No nameserver answers ({nameserver.address}), so")
 
     nameserver.silent = False
     eventually(lambda: [message for message in caplog.messages if "reachable again" in message], 60)
     assert find(lookups, domains) == dict.fromkeys(domains)
     assert len(caplog.messages) == 2
+    assert lookups.outage == ""
 
 
 def test_nobody_waits_for_domains_that_do_not_answer_when_others_do(nameserver, make_lookups):
