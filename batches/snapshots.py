@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models import Snapshot
+from models import MAX_ID, Snapshot
 from postgres.database import pool
 
 
@@ -26,7 +26,7 @@ def present(batch_ids: Sequence[int]) -> list[Snapshot]:
     """Return the snapshots of the batches that exist among these, in any order."""
     rows = pool.execute_sql(
         f"SELECT {COLUMNS} FROM batch WHERE id = ANY(%s::bigint[]) AND deleted_at IS NULL",
-        (list(batch_ids),),
+        ([each for each in batch_ids if abs(each) <= MAX_ID],),
     )
     return [Snapshot(*row) for row in rows.fetchall()]
 

@@ -161,7 +161,7 @@ def gauges(status: Status) -> list[Metric]:
         gauge("redis_up", "Whether Redis can be reached.", float(workers is not None)),
         gauge("workers", "Workers alive.", alive),
         gauge("queue_depth", "Batch ids on the Redis list.", status.queue_depth),
-        gauge("unfinished_batches", "Batches that have not ended.", unfinished),
+        gauge("unfinished_batches", "Batches that have not ended, and are not paused.", unfinished),
         gauge("oldest_waiting_seconds", "How long the oldest pending batch waits.", waiting),
         gauge("schema_version", "Version of the database's tables.", status.schema_version),
     ]

@@ -217,7 +217,8 @@ def test_a_reason_that_is_none_is_said(document):
 
 
 def test_ids_beyond_any_are_no_batch(document):
-    assert document("cancel", str(10**30)) == (1, {"error": f"There is no batch {10**30}."})
+    for verb in ("cancel", "pause", "resume", "finish"):
+        assert document(verb, str(10**30)) == (1, {"error": f"There is no batch {10**30}."})
     assert document("cancel", "-1") == (1, {"error": "There is no batch -1."})
 
 
