@@ -52,8 +52,8 @@ _ATOM = f"[{_SET}]++"
 _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?>(?:\.{_ATOM})*)")
 # The most bytes of a local part (RFC 5321, 4.5.3.1.1), which the package doesn't count.
 _MAX_LOCAL = 64
-# The most domains in a cache.
-_MAX_DOMAINS = 1 << 15
+# The most domains in the cache of results, 400 bytes each, and in that of normal ones.
+_MAX_DOMAINS, _MAX_NORMAL = 1 << 13, 1 << 15
 # The most bytes of an address in UTF-8, as written and in its normal form; and of a domain with
 # which no plain local part makes an address too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
@@ -270,7 +270,7 @@ def _are_normal(domains: list[str]) -> bool:
     """Add the domains that belong to _normal_domains, and return whether all are in there."""
     if _normal_domains.issuperset(domains):
         return True
-    if len(_normal_domains) > _MAX_DOMAINS:
+    if len(_normal_domains) > _MAX_NORMAL:
         _normal_domains.clear()
     for domain in set(domains).difference(_normal_domains):
         if is_roomy(domain) and _by_domain(domain)[1] == f"@{domain}":
