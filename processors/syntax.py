@@ -126,10 +126,13 @@ def by_library(address: str) -> Syntax:
 _LABEL = "(?![^.]{64})[a-z0-9](?>(?:-?[a-z0-9])*)"
 _PLAIN_DOMAIN = re.compile(rf"(?=.{{1,180}}\Z)(?>(?:{_LABEL}\.)+){_LABEL}(?<=[a-z])")
 _RESERVED = frozenset(SPECIAL_USE_DOMAIN_NAMES)
+_RESERVED_ENDINGS = frozenset(name.rpartition(".")[2] for name in _RESERVED)
 
 
 def _is_reserved(domain: str) -> bool:
     """Return whether the domain or one of its parents is for special use."""
+    if domain.rpartition(".")[2] not in _RESERVED_ENDINGS:
+        return False  # as nearly always
     while domain not in _RESERVED:
         _, dot, domain = domain.partition(".")
         if not dot:
@@ -338,4 +341,4 @@ def of_domain(domain: str) -> Syntax | None:
     malformed, _, ascii_domain, longest = _by_domain(domain)
     if longest < _MAX_LOCAL:
         return None
-    return malformed or Syntax(None, None, ascii_domain)
+    return malformed or _new(Syntax, (None, None, ascii_domain))

@@ -314,7 +314,7 @@ class Exchange:
         self, nameserver: Nameserver, connected: socket.socket, flying: dict[bytes, Query]
     ) -> bool:
         """Take what has come; return whether that was all."""
-        now = time.monotonic()
+        now, heard = time.monotonic(), False
         for _ in range(BURST):
             try:
                 message = connected.recv(4096)
@@ -323,7 +323,9 @@ class Exchange:
             except OSError:  # nobody listens there
                 nameserver.lose(now)
                 return True
-            nameserver.heard(now)
+            if not heard:
+                heard = True
+                nameserver.heard(now)
             query = flying.get(message[:2])
             if query is None:
                 if message[:2] == PROBE_ID:

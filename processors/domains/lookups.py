@@ -133,7 +133,7 @@ class Lookups:
         # Only the exchange's thread changes the rest: what was found of mail servers; for each
         # domain and each mail server that is looked up, who waits for it; and the domains that are
         # looked up and that somebody has waited for in vain.
-        self._hosts: dict[str, Found] = {}
+        self.hosts: dict[str, Found] = {}
         self._waiting: dict[str, list[Group]] = {}
         self._waiting_hosts: dict[str, list[Done]] = {}
         self._late: set[str] = set()
@@ -291,7 +291,7 @@ class Lookups:
     def find_host(self, host: str, done: Done) -> None:
         """Find out whether a mail server has an address, and call `done`."""
         now = time.monotonic()
-        known = self._hosts.get(host)
+        known = self.hosts.get(host)
         if known is not None and known[1] > now:
             done(known[0], known[1] - now)
             return
@@ -302,9 +302,9 @@ class Lookups:
 
     def _tell_host(self, host: str, result: str | None, seconds: float) -> None:
         """Store the result of a mail server, and tell it to all who wait."""
-        if len(self._hosts) >= MAX_SERVERS:
-            self._hosts.clear()
-        self._hosts[host] = result, time.monotonic() + seconds
+        if len(self.hosts) >= MAX_SERVERS:
+            self.hosts.clear()
+        self.hosts[host] = result, time.monotonic() + seconds
         for done in self._waiting_hosts.pop(host):
             done(result, seconds)
 
@@ -361,7 +361,8 @@ class _Domain:
         """Take the answer to the question for MX records; ask for what depends on it."""
         if answer.result == FOUND:
             self._seconds = _seconds(answer)
-            hosts = [host for host in answer.values if _is_host(host)]
+            known = self._lookups.hosts
+            hosts = [host for host in answer.values if host in known or _is_host(host)]
             self._hosts = hosts[:MOST_SERVERS]
             # One of those that aren't asked for may have an address.
             self._unknown = "dns_error" if len(hosts) > MOST_SERVERS else None
