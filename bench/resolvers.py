@@ -1,4 +1,6 @@
-"""Look up mail servers by pycares or aiodns: `python resolvers.py pycares HOST:PORT FILE`.
+"""Look up mail servers by other resolvers: `python resolvers.py pycares HOST:PORT FILE`.
+
+The first argument is one of WAYS.
 
 This is the work of the check's lookups: the MX records of each name, and the addresses of each mail
 server once. The names are the first words of the file's lines. Prints the seconds that it takes.
@@ -10,8 +12,10 @@ from __future__ import annotations
 import asyncio
 import select
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiodns
@@ -23,8 +27,50 @@ AT_ONCE = 100
 SECONDS, TRIES = 3, 4
 
 
-class Pycares:
-    """Lookups by pycares, whose sockets are watched here.
+class ByThread:
+    """Lookups by pycares as it is meant to be used: c-ares' own thread takes the answers."""
+
+    def __init__(self, nameserver: str, names: Iterator[str]) -> None:
+        self._names = names
+        self._hosts: set[str] = set()
+        self._unasked: deque[str] = deque()
+        self._room = threading.Semaphore(AT_ONCE)
+        self._failed = 0
+        self._channel = pycares.Channel(servers=[nameserver], timeout=SECONDS, tries=TRIES)
+
+    def run(self) -> None:
+        """Look all names up. Raises RuntimeError if some have no answer."""
+        for name in self._names:
+            self._ask(name, pycares.QUERY_TYPE_MX)
+            self._ask_hosts()
+        for _ in range(2):  # until all hosts are known, and until all are asked for
+            for _ in range(AT_ONCE):
+                self._room.acquire()
+            self._room.release(AT_ONCE)
+            self._ask_hosts()
+        if self._failed:
+            raise RuntimeError(f"{self._failed} questions have no answer")
+
+    def _ask_hosts(self) -> None:
+        while self._unasked:
+            self._ask(self._unasked.popleft(), pycares.QUERY_TYPE_A)
+
+    def _ask(self, name: str, kind: int) -> None:
+        self._room.acquire()
+        self._channel.query(name, kind, callback=self._take)
+
+    def _take(self, result: pycares.DNSResult | None, error: int | None) -> None:
+        if error or result is None or not result.answer:
+            self._failed += 1
+        for record in result.answer if result else ():
+            if record.type == pycares.QUERY_TYPE_MX and record.data.exchange not in self._hosts:
+                self._hosts.add(record.data.exchange)
+                self._unasked.append(record.data.exchange)
+        self._room.release()
+
+
+class Watched:
+    """Lookups by pycares, whose sockets are watched here, by the thread that asks.
 
     That is faster than c-ares' own thread, which takes turns with the thread that asks.
     """
@@ -99,15 +145,19 @@ async def by_aiodns(nameserver: str, names: Iterator[str]) -> None:
     await resolver.close()
 
 
+WAYS: dict[str, Callable[[str, Iterator[str]], None]] = {
+    "pycares": lambda *arguments: ByThread(*arguments).run(),
+    "pycares-watched": lambda *arguments: Watched(*arguments).run(),
+    "aiodns": lambda *arguments: asyncio.run(by_aiodns(*arguments)),
+}
+
+
 def main() -> None:
     """Run the command."""
     which, nameserver, file = sys.argv[1:]
     names = [line.split()[0] for line in Path(file).read_text().splitlines()]
     began = time.monotonic()
-    if which == "pycares":
-        Pycares(nameserver, iter(names)).run()
-    else:
-        asyncio.run(by_aiodns(nameserver, iter(names)))
+    WAYS[which](nameserver, iter(names))
     print(time.monotonic() - began)
 
 
