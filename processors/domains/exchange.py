@@ -8,7 +8,6 @@ time. The time is longer while queries get lost, and doesn't run while no namese
 
 from __future__ import annotations
 
-import functools
 import heapq
 import os
 import select
@@ -18,9 +17,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import count
-from queue import SimpleQueue
 
 from processors.domains import unusual, wire
+from processors.domains.by_tcp import ByTcp
 from processors.domains.nameserver import PROBE_ID, PROBE_SECONDS, Nameserver, Query
 from processors.domains.wire import Answer
 from runtime import logs
@@ -45,8 +44,6 @@ ERROR_PAUSE = 0.1
 BURST = 64
 # One in so many queries is a new question while others are asked again.
 NEW = 4
-# Threads that ask by TCP.
-BY_TCP = 8
 
 logger = logs.Logger("check")
 
@@ -85,8 +82,8 @@ class Exchange:
         # Questions to be sent now: those asked before, which go first, and the new ones.
         self._again: deque[Query] = deque()
         self._ready: deque[Query] = deque()
+        self._turn = 0  # see _next_queue()
         # A heap of those to be asked again: from when on, and in which order at the same time.
-        self._turn = 0
         self._later: list[tuple[float, int, Query]] = []
         self._order = count()
         # What run() was given; and whether the thread must be woken for it.
@@ -101,14 +98,12 @@ class Exchange:
             for connected, flying in nameserver.sockets:
                 self._poll.register(connected, select.EPOLLIN)
                 self._sockets[connected.fileno()] = nameserver, connected, flying
-        self._tcp: SimpleQueue[tuple[Query, Nameserver] | None] = SimpleQueue()
-        # Not an executor: a process that ends would wait for all questions that its threads have.
-        self._threads = [threading.Thread(target=self._loop, name="dns", daemon=True)] + [
-            threading.Thread(target=self._ask_by_tcp, name="dns-tcp", daemon=True)
-            for _ in range(BY_TCP)
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._tcp = ByTcp(
+            seconds,
+            lambda query, answer: self.run(lambda: self._settle(query, answer or TIMEOUT)),
+        )
+        self._thread = threading.Thread(target=self._loop, name="dns", daemon=True)
+        self._thread.start()
 
     def run(self, function: Callable[[], None]) -> None:
         """Let the thread call the function soon."""
@@ -130,8 +125,8 @@ class Exchange:
     def close(self) -> None:
         """End the threads. Questions under way get no answer."""
         self.run(self._end)
-        for thread in self._threads:
-            thread.join()
+        self._thread.join()
+        self._tcp.close()
         for nameserver in self.nameservers:
             nameserver.close()
         self._poll.close()
@@ -141,8 +136,6 @@ class Exchange:
 
     def _end(self) -> None:
         self._closing = True
-        for _ in range(BY_TCP):
-            self._tcp.put(None)
 
     def ask(
         self, name: str, kind: int, done: Callable[[Answer], None], *, first: bool = False
@@ -372,18 +365,9 @@ class Exchange:
         elif result == wire.TRUNCATED:
             pace.lost(now)  # some nameservers cut answers short when they are asked too fast
             self._forget(query)
-            self._tcp.put((query, nameserver))
+            self._tcp.ask(query, nameserver)
         else:
             self._settle(query, answer)
-
-    def _ask_by_tcp(self) -> None:
-        """Ask by TCP, one question after the other, in each of the threads for that."""
-        while (wanted := self._tcp.get()) and not self._closing:
-            query, nameserver = wanted
-            answer = unusual.by_tcp(
-                query.name, query.kind, nameserver.address, nameserver.port, self._seconds
-            )
-            self.run(functools.partial(self._settle, query, answer or TIMEOUT))
 
     def _forget(self, query: Query) -> None:
         """Take no more answers to the queries sent so far."""
