@@ -305,8 +305,8 @@ def _batch_line(batch: dict[str, Any]) -> str:
         f" {batch['totalEmails']:,} ({percent}%), {batch['failedCount']:,} invalid"
         f"  {batch['filename']}"
     )
-    waiting = phrases.waiting(batch["waiting"], batch["nextAt"])
-    return f"{line}  {waiting}" if waiting else line
+    why = phrases.paused(batch["paused"]), phrases.waiting(batch["waiting"], batch["nextAt"])
+    return "  ".join(filter(None, (line, *why)))
 
 
 def _contents_json(contents: backup.Contents) -> dict[str, int]:

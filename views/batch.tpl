@@ -35,7 +35,7 @@
       <span class="left"{{" data-unknown" if batch.get("secondsLeft") is None else ""}}><span class="place" data-widest="0:00:00"><span data-field="left">{{phrases.clock(batch.get("secondsLeft"))}}</span></span> left</span>
       <span class="elapsed"><span class="place" data-widest="0:00:00"><span data-field="elapsed">{{phrases.clock(batch.get("elapsedSeconds"))}}</span></span> so far</span>
       <span class="later" data-field="waiting">{{phrases.waiting(batch["waiting"], batch["nextAt"])}}</span>
-      <button class="plain" form="finish" title="They become unknown" data-when="waiting"{{"" if batch["waiting"] else " hidden"}}>Finish now</button>
+      <button class="quiet" form="finish" title="They become unknown" data-when="waiting"{{"" if batch["waiting"] else " hidden"}}>Finish now</button>
     </p>
     <p data-when="ended" data-field="ending"{{"" if ended else " hidden"}}>{{batch["ending"]}}</p>
   </div>

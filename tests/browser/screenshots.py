@@ -29,7 +29,7 @@ PHONE: ViewportSize = {"width": 390, "height": 844}
 # A team's own processor that takes its time, so that a batch can be seen on its way.
 SLOW = """
 import time
-from processors import configured
+from processors import configured, later
 from processors.check import Check
 
 @configured
@@ -39,7 +39,10 @@ def check(section):
         for number, address in enumerate(addresses):
             if number % 10 == 0:
                 time.sleep(0.005)
-            yield fast.check_one(address)
+            if address.endswith("@slow.example.net"):
+                yield later("dns_timeout", 3600)
+            else:
+                yield fast.check_one(address)
     return slow
 """
 
@@ -144,6 +147,19 @@ class Studio:
             with self.page(path, PHONE) as page:
                 is_live(page, "#recent" if path == "/" else "#status")
                 self.take(name, page)
+
+        assert self.site.request("POST", "/api/batches/2/pause").status == 200
+        with self.page("/batches/2") as page:
+            expect(page.locator(".paused")).to_be_visible()
+            self.take("paused", page)
+        assert self.site.request("POST", "/api/batches/2/resume").status == 200
+        domains = (b"slow.example.net", b"x.de", b"x.de")
+        slow = b"".join(b"%d@%s\n" % (n, domains[n % 3]) for n in range(60))
+        batch_id = self.site.upload(slow, filename="waits.txt").json["batchId"]
+        with self.page(f"/batches/{batch_id}") as page:
+            expect(page.get_by_role("button", name="Finish now")).to_be_visible(timeout=60_000)
+            expect(page.locator("#rows tbody")).to_contain_text("ok")
+            self.take("put-off", page)
 
     def _take_completed(self) -> None:
         with self.page("/batches/2") as page:

@@ -164,6 +164,14 @@ class TestBatch:
         await_completed(other)
         expect(other.locator("#history")).to_contain_text("Paused")
 
+    def test_a_batch_that_begins_later_says_when_in_the_readers_time(self, open_page, site):
+        fields = {"start_at": "2199-12-24T08:00:00Z"}
+        batch_id = site.upload(b"a@x.de\n", **fields).json["batchId"]
+        page = open_page(timezone_id="Europe/Paris")
+        page.goto(f"{site.url}/batches/{batch_id}")
+        said = "Paused until 24 Dec 2199, 09:00 CET. 0 of 1 checked."
+        expect(page.locator(".paused")).to_have_text(said)
+
     def test_emails_that_wait_are_finished(self, page, site):
         batch_id = wait_for("a@x.de", "b@x.de", "c@x.de")
         page.goto(f"{site.url}/batches/{batch_id}")

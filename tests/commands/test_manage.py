@@ -123,6 +123,7 @@ def test_a_batch_is_cancelled_and_deleted(document, run_manage):
 def test_a_batch_is_paused_and_resumed(document, run_manage):
     batch_id = store("a@x.de").batch_id
     assert run_manage("pause", str(batch_id)).stdout == f"Batch 1: Paused by {BY}.\n"
+    assert f"0 invalid  list.csv  Paused by {BY}.\n" in run_manage("status").stdout
     status, told = document("pause", "1")
     assert (status, told["status"], told["paused"]["by"]) == (0, "pending", BY)
     assert run_manage("resume", "1").stdout == "Batch 1: Not paused; workers go on with it.\n"

@@ -1,5 +1,6 @@
 // The card of one batch: what came out so far, and its course, which the tab's title and icon show too.
 
+import { snapshotOf } from "../lib/api.js";
 import {
   copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
 } from "../lib/dom.js";
@@ -56,10 +57,13 @@ export class Progress {
   }
 
   // Takes the batch as /api/batches/{id} has it, with what snapshots don't have.
-  takeWhole({ elapsedSeconds, ending, history }) {
+  takeWhole(batch) {
+    const { elapsedSeconds, ending, history } = batch;
     if (elapsedSeconds !== null) this.#began = performance.now() - elapsedSeconds * 1000;
     setText(this.#card, "elapsed", clock(elapsedSeconds));
     setText(this.#card, "ending", ending);
+    const isNewest = batch.revision >= Number(this.#card.dataset.revision);
+    if (isNewest) this.#sayWhy(snapshotOf(batch)); // the server's text has times in UTC
     const template = this.#card.querySelector("#action");
     this.#card.querySelector("#history").replaceChildren(
       ...history.map(({ at, text }) => {
@@ -96,7 +100,7 @@ export class Progress {
     setText(card, "processed", count(processed));
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
-    setText(card, "waiting", waiting(this.#newest.waiting, this.#newest.nextAt));
+    this.#sayWhy(this.#newest);
     this.#showPace(this.#newest);
     this.connection(this.#connection);
     this.#offer(this.#newest, this.#rechecked(verdicts, reasons));
@@ -110,12 +114,17 @@ export class Progress {
     return { invalid: invalid > malformed ? invalid : 0, unknown };
   }
 
-  // Show only what the batch's state allows; `counts` has the emails to check again by verdict.
-  #offer({ status, processed, total, paused: pause, waiting: waits }, counts) {
-    const going = ["pending", "processing"];
-    for (const each of going) showWhen(this.#card, each, status === each && !pause);
+  // Say what the batch waits for: somebody who resumes it, or answers.
+  #sayWhy({ processed, total, paused: pause, waiting: waits, nextAt }) {
     const checked = `${count(processed)} of ${count(total)} checked.`;
     setText(this.#card, "paused", pause ? `${paused(pause)} ${checked}` : "");
+    setText(this.#card, "waiting", waiting(waits, nextAt));
+  }
+
+  // Show only what the batch's state allows; `counts` has the emails to check again by verdict.
+  #offer({ status, paused: pause, waiting: waits }, counts) {
+    const going = ["pending", "processing"];
+    for (const each of going) showWhen(this.#card, each, status === each && !pause);
     showWhen(this.#card, "paused", Boolean(pause));
     showWhen(this.#card, "waiting", waits > 0);
     showWhen(this.#card, "going", going.includes(status) && !pause);
