@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 import multipart
@@ -35,8 +35,9 @@ _FIELDS = (*_FORMAT, "size", "paused", "start_at")
 # The filename of a batch made from a pasted text, and the most bytes of that text.
 PASTED = "Pasted addresses.txt"
 MAX_PASTED = 10_000_000
-# The last year in which a batch may begin.
-MAX_YEAR = 9000
+# The years in which a batch may begin. At either end of the calendar, a time may have no year in
+# another time zone.
+YEARS = range(2, 9001)
 
 # The HTTP statuses of codes of an IntakeError; every other code has 422.
 _STATUSES = {
@@ -127,11 +128,8 @@ class Form:
             raise bad_parameter("paused", "be yes or no")
         if not time:
             return Upload(by, paused == "yes")
-        try:
-            start_at = datetime.fromisoformat(time)
-        except ValueError:
-            start_at = None
-        if start_at is None or start_at.tzinfo is None or start_at.year > MAX_YEAR:
+        start_at = _time(time)
+        if start_at is None:
             example = "2026-12-24T08:00:00Z"
             raise bad_parameter("start_at", f"be a time with its zone, such as {example}")
         return Upload(by, paused=True, start_at=start_at)
@@ -154,6 +152,15 @@ def _clean_filename(name: str) -> str:
     name = re.split(r"[/\\]", name)[-1][:1000]
     name = "".join(c if c.isprintable() else " " for c in name)
     return name.strip()[:200] or "unnamed.csv"
+
+
+def _time(text: str) -> datetime | None:
+    """Return the time in UTC; None if the text isn't one with its zone, in one of the YEARS."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return time.astimezone(UTC) if time.tzinfo and time.year in YEARS else None
 
 
 def _has_text(part: multipart.MultipartPart) -> bool:

@@ -107,6 +107,36 @@ NAMES = [
 ]
 
 
+class TestBeginning:
+    def test_may_be_paused_or_at_a_time(self, site):
+        for fields, until in (
+            ({"paused": "yes"}, None),
+            ({"start_at": "2199-12-24T08:00+02:00"}, "2199-12-24T06:00:00.000Z"),
+            ({"start_at": "2199-12-24T08:00+02:00:30.5"}, "2199-12-24T05:59:29.500Z"),
+        ):
+            response = site.upload(b"a@x.de\n", **fields)
+            assert response.status == 201
+            told = site.get(f"/api/batches/{response.json['batchId']}").json["paused"]
+            assert (told["until"], told["by"], told["why"]) == (until, None, None)
+        response = site.upload(b"a@x.de\n", paused="no")
+        assert site.get(f"/api/batches/{response.json['batchId']}").json["paused"] is None
+
+    @pytest.mark.parametrize(
+        ("name", "text"),
+        [
+            ("paused", "maybe"),
+            ("start_at", "tomorrow"),
+            ("start_at", "2199-12-24T08:00:00"),
+            ("start_at", "9999-12-31T23:59:59-12:00"),
+            ("start_at", "0001-01-01T00:00:00+12:00"),
+        ],
+    )
+    def test_a_bad_one_is_a_problem_and_nothing_is_stored(self, site, name, text):
+        answer = problem(site.upload(b"a@x.de\n", **{name: text}), 400, "bad_parameter")
+        assert answer["parameter"] == name
+        assert query("SELECT count(*) FROM batch") == [(0,)]
+
+
 class TestAttacks:
     @pytest.mark.parametrize("path", ["/api/upload", "/api/preview"])
     @pytest.mark.parametrize(
@@ -179,32 +209,6 @@ class TestAttacks:
         for content in (b"a@x.de|\0", b"a,b\n\0,c@x.de\n"):
             for path in ("/api/upload", "/api/preview"):
                 problem(site.upload(content, path=path), 415, "binary_file")
-
-    def test_may_begin_paused_or_at_a_time(self, site):
-        for fields, until in (
-            ({"paused": "yes"}, None),
-            ({"start_at": "2199-12-24T08:00+02:00"}, "2199-12-24T06:00:00.000Z"),
-        ):
-            response = site.upload(b"a@x.de\n", **fields)
-            assert response.status == 201
-            told = site.get(f"/api/batches/{response.json['batchId']}").json["paused"]
-            assert (told["until"], told["by"], told["why"]) == (until, None, None)
-        response = site.upload(b"a@x.de\n", paused="no")
-        assert site.get(f"/api/batches/{response.json['batchId']}").json["paused"] is None
-
-    @pytest.mark.parametrize(
-        ("name", "text"),
-        [
-            ("paused", "maybe"),
-            ("start_at", "tomorrow"),
-            ("start_at", "2199-12-24T08:00:00"),
-            ("start_at", "9999-12-31T23:59:59-12:00"),
-        ],
-    )
-    def test_a_bad_beginning_is_a_problem_and_nothing_is_stored(self, site, name, text):
-        answer = problem(site.upload(b"a@x.de\n", **{name: text}), 400, "bad_parameter")
-        assert answer["parameter"] == name
-        assert query("SELECT count(*) FROM batch") == [(0,)]
 
     def test_a_field_that_is_no_text_is_a_problem(self, site):
         form = (
