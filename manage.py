@@ -64,12 +64,10 @@ def _parser() -> argparse.ArgumentParser:
         ("pause", "begin nothing more of a batch until it is resumed"),
         ("resume", "go on with a paused batch"),
         ("finish", "make a batch's emails that wait to be asked again unknown"),
+        ("cancel", "cancel a batch; what is counted stays"),
+        ("delete", "delete a batch that has ended, with its file and all that came of it"),
     ):
         add(name, about).add_argument("batch", type=int, metavar="BATCH")
-    cancel = add("cancel", "cancel a batch; what is counted stays")
-    cancel.add_argument("batch", type=int, metavar="BATCH")
-    delete = add("delete", "delete a batch that has ended, with its file and all that came of it")
-    delete.add_argument("batch", type=int, metavar="BATCH")
     purge = add("purge", "delete all batches that ended long ago")
     purge.add_argument("--older-than", type=_days, metavar="DAYS", required=True)
     purge.add_argument("--dry-run", action="store_true", help="only list them")

@@ -2,8 +2,8 @@
 
 PostgreSQL is the truth about a batch. Each transition is one function, guarded by the state that it
 leaves, so that two callers can never both make it: the transitions of a turn are in
-batches/claims.py and batches/commits.py, the others in batches/changes.py. The CHECK constraints in
-postgres/migrations/ hold everything that must be true within one table.
+batches/claims.py and batches/commits.py, the others in batches/changes.py and batches/finishing.py.
+The CHECK constraints in postgres/migrations/ hold everything that must be true within one table.
 """
 
 from __future__ import annotations

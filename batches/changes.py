@@ -58,10 +58,19 @@ _NOT_PAUSED = "paused_at = NULL, paused_by = NULL, pause_reason = NULL, resume_a
 def pause(batch_id: int, by: str | None = None) -> Snapshot | None:
     """Pause the batch until somebody resumes it: no turn begins; those under way are counted.
 
-    Changes nothing if a person has paused the batch already. Returns None if there is no such
-    batch. Raises StateError if it has ended.
+    Changes nothing if it is already paused so; a pause until a time becomes one without. Returns
+    None if there is no such batch. Raises StateError if it has ended.
     """
-    return _pause_or_resume(batch_id, by, "paused")
+    with pool.atomic():
+        present = _lock_unfinished(batch_id, "paused")
+        if present is None or (present.paused and present.paused["until"] is None):
+            return present
+        add_action(batch_id, "paused", by)
+        return _update(
+            batch_id,
+            "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL, resume_at = NULL",
+            by,
+        )
 
 
 def resume(batch_id: int, by: str | None = None) -> Snapshot | None:
@@ -69,30 +78,26 @@ def resume(batch_id: int, by: str | None = None) -> Snapshot | None:
 
     Returns None if there is no such batch. Raises StateError if it has ended.
     """
-    return _pause_or_resume(batch_id, by, "resumed")
-
-
-def _pause_or_resume(batch_id: int, by: str | None, kind: str) -> Snapshot | None:
     with pool.atomic():
-        status = _lock(batch_id)
-        if status is None:
-            return None
-        if status in TERMINAL:
-            raise StateError(f"Batch {batch_id} is {status} and can't be {kind} any more.")
-        present = snapshots.present([batch_id])[0]
-        if kind == "resumed":
-            if present.paused is None:
-                return present
-            add_action(batch_id, kind, by)
-            return _update(batch_id, _NOT_PAUSED)
-        if present.paused is not None and present.paused["until"] is None:
+        present = _lock_unfinished(batch_id, "resumed")
+        if present is None or present.paused is None:
             return present
-        add_action(batch_id, kind, by)
-        return _update(
-            batch_id,
-            "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL, resume_at = NULL",
-            by,
-        )
+        add_action(batch_id, "resumed", by)
+        return _update(batch_id, _NOT_PAUSED)
+
+
+def _lock_unfinished(batch_id: int, change: str) -> Snapshot | None:
+    """Return the batch's snapshot, and lock the batch until this transaction ends.
+
+    Returns None if there is no such batch. Raises StateError if it has ended and so can't be
+    changed.
+    """
+    status = _lock(batch_id)
+    if status is None:
+        return None
+    if status in TERMINAL:
+        raise StateError(f"Batch {batch_id} is {status} and can't be {change} any more.")
+    return snapshots.present([batch_id])[0]
 
 
 def resume_due() -> list[Snapshot]:

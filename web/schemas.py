@@ -140,9 +140,7 @@ SCHEMAS: dict[str, Schema] = {
         "description": "Who paused the batch, or why if nobody did, and until when.",
     },
     "Action": object_of(
-        action={
-            "enum": ["retried", "cancelled", "paused", "resumed", "finished", *models.DELETIONS]
-        },
+        action={"enum": [*models.ACTIONS]},
         by=or_null(TEXT),
         at=TIME,
         which=or_null(TEXT),
