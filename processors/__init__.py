@@ -11,8 +11,8 @@ PROCESSED. It is called instead of the processor, with about AT_ONCE characters,
 processor's attribute `at_once` says. If it raises an error, the processor is called for the turn.
 
 A processor that looks domains up in the DNS may have an attribute `lookups_off`, too: a text that
-says why it doesn't, or an empty one; and `hindrance`, a text that says why emails wait at this
-moment, such as that no nameserver answers. The pages show both.
+says why it doesn't; and `hindrance`, a text that says why emails wait at this moment, such as that
+no nameserver answers. Both are empty otherwise, and the pages show them.
 
 A processor that decides something when it is loaded may have an attribute `isolated_options`: the
 settings with which it decides the same in a child process (see work/isolation.py), or None.

@@ -31,7 +31,7 @@ from web.problems import RETRY_AFTER
 
 # Seconds that pages and streams share a report.
 RECENT_SECONDS = 1.0
-# The most characters of a reason why domains are not looked up.
+# The most characters of a reason why domains are not looked up, or why emails wait.
 MAX_WHY = 200
 
 
@@ -234,22 +234,29 @@ def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None
     return {"level": level, "text": text, "command": command}
 
 
-# The state of the servers in a word, at the top of each page.
-_LEVELS = {"ok": "All systems normal", "warning": "Updates are late", "error": "Not working"}
+def _word(report: dict[str, Any], lookups: str) -> str:
+    """Return the state of the servers in a word, for the top of each page.
+
+    `lookups` is the word for lookups that are off, empty otherwise.
+    """
+    notice = report["notice"]
+    if notice is None:
+        return lookups or "All systems normal"
+    if notice["level"] == "error":
+        return "Not working"
+    hindered = any(worker["hindrance"] for worker in report["workers"] or ())
+    return "Addresses wait" if hindered else "Updates are late"
 
 
 def _texts(report: dict[str, Any]) -> dict[str, str]:
     """Return the texts of the state of the servers on the pages, by data-field."""
-    notice = report["notice"] or {"level": "ok", "text": "", "command": None}
+    notice = report["notice"] or {"text": "", "command": None}
     workers, depth = report["workers"], report["queueDepth"]
     rate = sum(worker["rate"] for worker in workers or ())
     lookups_off = _lookups_off_text(workers or [])
     lookups = "DNS lookups off" if lookups_off else ""
-    word = lookups if lookups and not report["notice"] else _LEVELS[notice["level"]]
-    if notice["level"] == "warning" and any(worker["hindrance"] for worker in workers or ()):
-        word = "Addresses wait"
     return {
-        "level": word,
+        "level": _word(report, lookups),
         "workers": _workers_text(report),
         "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
         "queue": _queue_text(depth),
