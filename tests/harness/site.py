@@ -118,6 +118,12 @@ class Stream:
         return (data for kind, data in self.all_events() if kind == "message")
 
 
+def post(site: Site, path: str, **fields: object) -> Response:
+    """Send a POST request with the fields, if there are any, as JSON."""
+    body = json.dumps(fields).encode() if fields else b""
+    return site.request("POST", path, body, Content_Type="application/json")
+
+
 def problem(response: Response, status: int, code: str) -> Any:
     """Assert that the response is a problem with this status and code, and return its JSON."""
     assert response.status == status
