@@ -21,7 +21,8 @@ from processors.domains.wire import Answer
 SOCKETS = 8
 # The bytes that a socket's buffer may hold, so that no answer is lost while this process is busy.
 BUFFER = 1 << 22
-# A nameserver counts as away after so many late answers with none in between, and so many seconds.
+# A nameserver seems away after so many late answers with none in between, and so many seconds; see
+# look_into_silence().
 UNHEARD, SILENT_SECONDS = 8, 0.5
 # The newest tries of a question whose answers are taken: an id is free again after so many.
 TRIES_KEPT = 4
@@ -100,6 +101,7 @@ class Nameserver:
         self.away_since: float | None = None
         self.probe_at = 0.0
         self.left_out_until = 0.0
+        # The errors in a row; when something came last, and the late answers since then.
         self._errors = 0
         self._heard = 0.0
         self._unheard = 0
@@ -162,7 +164,10 @@ class Nameserver:
         self.counts.queries += 1
 
     def probe(self, name: str = "com", kind: int = wire.A) -> None:
-        """Ask for something that every nameserver answers somehow; see heard()."""
+        """Send a query of which only counts whether an answer comes; see heard().
+
+        By default, it is one that every nameserver answers somehow.
+        """
         connected, _ = self.sockets[0]
         with suppress(OSError):
             connected.send(wire.query(name, kind, PROBE_ID))
@@ -170,12 +175,12 @@ class Nameserver:
     def look_into_silence(self, now: float) -> None:
         """If most queries meet silence, ask once more what was answered before.
 
-        Without an answer to that, queries get lost, or the nameserver is away. With one, see
-        answered_probe(), the questions are to blame.
+        Without an answer to that, or if nothing was ever answered, queries get lost, or the
+        nameserver is away. With one, see answered_probe(), the questions are to blame.
         """
         since = self._checked_since
         seems_away = self._unheard >= UNHEARD and self.is_silent(now)
-        if not (self.pace.is_silent or seems_away):
+        if not (self.pace.meets_silence or seems_away):
             self._checked_since = None
         elif since is None and self._known is not None:
             self._checked_since = now

@@ -75,7 +75,8 @@ class Pace:
         self.loss = 0.0  # the share of lost queries, on average
         self.silence = 0.0  # the share of first queries of questions that were late, on average
         self.patience = AT_FIRST  # seconds after which a query counts as late
-        self.is_silent = False  # whether most first queries of questions were late not long ago
+        # Whether most first queries of questions were late not long ago.
+        self.meets_silence = False
         self.rate = FIRST_RATE  # queries a second
         # The newest rates, each with the time from which on it was in use.
         self._rates = deque([(0.0, FIRST_RATE)], RATES)
@@ -101,7 +102,8 @@ class Pace:
         self._new = 0
         # Since the last change: whether there was no room at times, and whether anything was noted.
         self._was_full = self._noted = False
-        self.is_silent = self._counts_silence = False
+        self.meets_silence = False
+        self._counts_silence = False  # whether silence counts as loss, by judge_silence()
         if self._safe is None:
             self.rate = FIRST_RATE
 
@@ -171,7 +173,7 @@ class Pace:
         self._counts_silence = lost
         if not lost:
             self._late = self.silence = 0.0
-            self.is_silent = False
+            self.meets_silence = False
 
     def adapt(self, now: float) -> None:
         """Change window and rate if it is time to, by what was noted since the last change."""
@@ -189,15 +191,16 @@ class Pace:
 
     def _judge(self, now: float, passed: float) -> None:
         """Change window and rate by what was noted in the `passed` seconds and not long before."""
-        if self._new or not self.is_silent:  # until it is known what silence means
+        # While most meet silence, a time without an answer doesn't say how many come otherwise.
+        if self._new or not self.meets_silence:
             self._busy = min(self._busy + passed, 1.0)
             self._per_second += (self._new / passed - self._per_second) * passed / self._busy
         late = self._late / max(self._first_answered + self._late, 1.0)
         lost = self._lost / max(self._answered + self._lost, 1.0)
         self.silence += (late - self.silence) / 4
         self.loss += (lost - self.loss) / 8
-        self.is_silent = late > MOST_LATE
-        if self.is_silent and self._counts_silence:
+        self.meets_silence = late > MOST_LATE
+        if self.meets_silence and self._counts_silence:
             lost = max(lost, late)
         if lost > TOO_MANY and self._lost + self._late > 2:
             self._shrink(lost, now)

@@ -39,7 +39,7 @@ def step(pace, now, *, answered=0, late=0, again_late=0, lost=0, known_is_lost=T
         pace.lost(now)
     pace.flying = 0
     pace.adapt(now)
-    if pace.is_silent:
+    if pace.meets_silence:
         pace.judge_silence(lost=known_is_lost)
 
 
