@@ -110,7 +110,7 @@ class Supervisor:
         self._doorbell.use(lambda: self._presence.announce(reports, rate, hindrance))
 
     def sweep(self) -> None:
-        """Delete expired batches, remove rows of deleted ones, resume those whose time has come.
+        """Resume batches whose time has come, delete expired ones, remove rows of deleted ones.
 
         Then ring for all unfinished ones.
         """
@@ -133,6 +133,7 @@ class Supervisor:
         self._services.ring(*unfinished)
 
     def _resume_due(self) -> None:
+        """Resume the batches whose time has come, and publish that; the sweep rings for them."""
         with session():
             resumed = changes.resume_due()
         for snapshot in resumed:
