@@ -45,10 +45,11 @@ def finish(
         number, present = taken
         count += number
         on_chunk(present)
+    found = snapshots.present([batch_id])  # somebody may have cancelled it meanwhile
     if count:
         with pool.atomic():
             changes.add_action(batch_id, "finished", by)
-    return count, present
+    return count, found[0] if found else present
 
 
 def _finish_chunk(batch_id: int) -> tuple[int, Snapshot] | None:

@@ -303,3 +303,17 @@ def test_an_email_that_waited_forgets_why(batch_id):
         changes.retry(batch_id, "failed", [], lambda: None)
     start(batch_id)
     assert finish(batch_id)[0][0] == 0
+
+
+def test_a_batch_that_is_cancelled_while_it_is_finished_stays_cancelled(database):
+    number = store(*(f"{n}@x.de" for n in range(4)), chunk_size=2).batch_id
+    start(number)
+    take_turn(number, i1=HOUR, i2=HOUR)
+    take_turn(number, i3=HOUR, i4=HOUR)
+    with session(60):
+        count, after = finishing.finish(
+            number, lambda _: in_threads(lambda: changes.cancel(number))
+        )
+    assert (count, after.status, after.processed) == (2, "cancelled", 2)
+    assert after == snapshot(number)
+    assert_books_balance()
