@@ -245,9 +245,9 @@ def processes(
 
 @pytest.fixture
 def slow(tmp_path: Path) -> dict[str, object]:
-    """Settings of a worker whose emails take 2 ms each, and whose turns take 0.1 s."""
+    """Settings of a worker that takes 2 ms for an email, one at a time, and 0.1 s for a turn."""
     name = write_slow_processor(tmp_path, milliseconds=2)
-    return {"worker__processor": name, "worker__turn_seconds": 0.1}
+    return {"worker__processor": name, "worker__turn_seconds": 0.1, "worker__threads": 1}
 
 
 @pytest.fixture(scope="session")

@@ -261,13 +261,16 @@ RIGHTS = ["~email-queue*", "resetchannels", "&batch:status:*", "+@all", "-@admin
 
 
 def processes(word: str, folder: Path) -> list[psutil.Process]:
-    """Return the processes whose command lines have both the word and the folder."""
-    found = []
-    for process in psutil.process_iter(["cmdline", "status"]):
+    """Return the processes whose command lines have both the word and the folder.
+
+    A child that was just forked has its parent's command line until it gets its own; it isn't one.
+    """
+    found = {}
+    for process in psutil.process_iter(["cmdline", "ppid", "status"]):
         line = " ".join(process.info["cmdline"] or ())
         if process.info["status"] != psutil.STATUS_ZOMBIE and word in line and str(folder) in line:
-            found.append(process)
-    return found
+            found[process.pid] = process
+    return [process for process in found.values() if process.info["ppid"] not in found]
 
 
 def server_process(kind: str, folder: Path) -> psutil.Process:
