@@ -153,11 +153,11 @@ class Check:
         new = {domain for domain in {*domains} if domain and domain not in cache}
         # Most domains are written as they were looked up, and in a long list most come again. To
         # look for them in the cache of lookups takes a third of the time of parsing them.
-        found = lookups.known(domain for domain in new if len(domain) <= ROOMY)
-        names = dict(zip(found, found, strict=True))
-        parsed, known = _parsed(new - found.keys())
+        cached = lookups.known(domain for domain in new if len(domain) <= ROOMY)
+        names = {domain: domain for domain, each in cached.items() if each is not None}
+        parsed, known = _parsed(new - names.keys())
         names |= parsed
-        found |= lookups.find({*names.values()} - found.keys())
+        found = lookups.find({*names.values()}, cached)
         unknown: dict[str, Outcome | Later] = {}
         forget_at = math.inf
         for domain, name in names.items():

@@ -140,8 +140,7 @@ def _is_reserved(domain: str) -> bool:
     return True
 
 
-@lru_cache(maxsize=_MAX_DOMAINS)
-def _by_domain(domain: str) -> tuple[Syntax | None, str, str, int]:
+def _judge(domain: str) -> tuple[Syntax | None, str, str, int]:
     """Return all that a domain says about an address with a plain local part.
 
     That is: the result if every such address is malformed; "@" and the domain in normal form; the
@@ -159,6 +158,9 @@ def _by_domain(domain: str) -> tuple[Syntax | None, str, str, int]:
     forms = (f"@{domain}", ending, f"@{syntax.domain}")
     longest = _MAX_LENGTH - max(len(form.encode()) for form in forms)
     return None, ending, syntax.domain, min(longest, _MAX_LOCAL)
+
+
+_by_domain = lru_cache(maxsize=_MAX_DOMAINS)(_judge)
 
 
 # In an ASCII address of this length, no part can be too long.
@@ -335,10 +337,11 @@ def of_domain(domain: str) -> Syntax | None:
     """Return the result, without a normal form, for all plain addresses with this domain.
 
     Returns None if it depends on the length of the local part.
+    The result isn't cached, because the check asks for each domain once.
     """
     if _size(domain) > _MAX_DOMAIN:
         return None
-    malformed, _, ascii_domain, longest = _by_domain(domain)
+    malformed, _, ascii_domain, longest = _judge(domain)
     if longest < _MAX_LOCAL:
         return None
     return malformed or _new(Syntax, (None, None, ascii_domain))

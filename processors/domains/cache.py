@@ -9,7 +9,7 @@ from collections.abc import Sequence
 # The tables of a cache, of which a name's hash selects one. Enlarging one takes milliseconds only.
 TABLES = 64
 # The places of a table at first, and the share of them that is taken at most.
-FIRST, FULL = 1024, 0.6
+FIRST, FULL = 4096, 0.6
 _MASK = (1 << 64) - 1
 
 

@@ -307,26 +307,26 @@ class Exchange:
         self, nameserver: Nameserver, connected: socket.socket, flying: dict[bytes, Query]
     ) -> bool:
         """Take what has come; return whether that was all."""
-        now, heard = time.monotonic(), False
-        for _ in range(BURST):
-            try:
-                message = connected.recv(4096)
-            except BlockingIOError:
-                return True
-            except OSError:  # nobody listens there
-                nameserver.lose(now)
-                return True
-            if not heard:
-                heard = True
-                nameserver.heard(now)
+        messages: list[bytes] = []
+        end: OSError | None = None
+        try:
+            for _ in range(BURST):
+                messages.append(connected.recv(4096))
+        except OSError as error:
+            end = error
+        now = time.monotonic()
+        if messages:
+            nameserver.heard(now)
+        for message in messages:
             query = flying.get(message[:2])
-            if query is None:
-                if message[:2] == PROBE_ID:
-                    nameserver.answered_probe()
-                continue
-            answer = wire.read(message, query.question)
-            self._take(query, nameserver, answer, message, now)
-        return False
+            if query is not None:
+                answer = wire.read(message, query.question)
+                self._take(query, nameserver, answer, message, now)
+            elif message[:2] == PROBE_ID:
+                nameserver.answered_probe()
+        if end is not None and not isinstance(end, BlockingIOError):  # nobody listens there
+            nameserver.lose(now)
+        return end is not None
 
     def _take(
         self, query: Query, nameserver: Nameserver, answer: Answer, message: bytes, now: float

@@ -12,7 +12,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 import dns.exception
 import dns.resolver
@@ -40,8 +41,7 @@ MOST_SERVERS = 20
 # The most domains in the cache, and the most mail servers: those that serve many domains are soon
 # there again.
 MAX_CACHED, MAX_SERVERS = 1_000_000, 1 << 15
-# The results of a lookup: None if the domain takes mail, or the reason why it doesn't; or else the
-# reason why that is unknown.
+# The results of a lookup: None if the domain takes mail, or why it doesn't, or why that is unknown.
 _UNKNOWN = ("dns_timeout", "dns_error")
 RESULTS = (None, "null_mx", "no_mail_server", "no_such_domain", *_UNKNOWN)
 # What find() says of a domain that is still asked for, and of one while there is no nameserver.
@@ -138,26 +138,26 @@ class Lookups:
         self._waiting_hosts: dict[str, list[Done]] = {}
         self._late: set[str] = set()
 
-    def known(self, domains: Iterable[str]) -> dict[str, Found]:
-        """Return what find() would, for the domains that have a sensible answer in the cache."""
+    def known(self, domains: Iterable[str]) -> dict[str, Found | None]:
+        """Return what is cached of each domain, in lower-case ASCII; None if nothing is."""
         now, get = time.monotonic(), self._cache.get
-        return {
-            domain: found
-            for domain in domains
-            if (found := get(domain, now)) and found[0] not in _UNKNOWN
-        }
+        return {domain: get(domain, now) for domain in domains}
 
-    def find(self, domains: Iterable[str]) -> Mapping[str, Found]:
+    def find(
+        self, domains: Collection[str], known: Mapping[str, Found | None] = MappingProxyType({})
+    ) -> Mapping[str, Found]:
         """Return for each domain, in lower-case ASCII, what was found of it.
 
         The result is one of RESULTS; or LATE for a domain whose answer is later than those of the
         others, which is asked for on, for whoever wants it next; or PAUSED while there is no
         nameserver. LATE and PAUSED are valid until now.
+        `known` is what known() has just returned for some of the domains, and perhaps for others.
         """
         now = time.monotonic()
-        known = {domain: self._cache.get(domain, now) for domain in domains}
-        missing = [domain for domain, each in known.items() if each is None]
-        found = {domain: each for domain, each in known.items() if each is not None}
+        cached = {domain: known[domain] for domain in domains if domain in known}
+        cached |= self.known(domain for domain in domains if domain not in known)
+        missing = [domain for domain, each in cached.items() if each is None]
+        found = {domain: each for domain, each in cached.items() if each is not None}
         again = [
             domain
             for domain, (result, until) in found.items()
@@ -215,10 +215,8 @@ class Lookups:
         """A sentence while no nameserver answers; empty otherwise."""
         if not self.exchange.is_outage:
             return ""
-        return (
-            f"No nameserver answers ({self.nameservers}), so addresses whose domains aren't known"
-            " wait until one does."
-        )
+        waiting = "so addresses whose domains aren't known wait until one does"
+        return f"No nameserver answers ({self.nameservers}), {waiting}."
 
     @property
     def at_once(self) -> int:
@@ -270,12 +268,13 @@ class Lookups:
 
     def _begin(self, domains: list[str], group: Group | None = None) -> None:
         """Look up the domains that aren't looked up already; the group waits for all of them."""
+        groups = [] if group is None else [group]
+        waiting = self._waiting
         for domain in domains:
-            is_new = domain not in self._waiting
-            waiting = self._waiting.setdefault(domain, [])
-            if group is not None:
-                waiting.append(group)
-            if is_new:
+            if domain in waiting:
+                waiting[domain] += groups
+            else:
+                waiting[domain] = groups.copy()
                 self.exchange.ask(domain, MX, _Domain(self, domain).take_mail_servers)
         if group is not None:
             group.asked = self.exchange.asked
@@ -285,16 +284,12 @@ class Lookups:
         until = time.monotonic() + seconds
         self._cache.put(domain, result, until)
         self._late.discard(domain)
+        found = result, until
         for group in self._waiting.pop(domain):
-            group.add(domain, (result, until))
+            group.add(domain, found)
 
     def find_host(self, host: str, done: Done) -> None:
         """Find out whether a mail server has an address, and call `done`."""
-        now = time.monotonic()
-        known = self.hosts.get(host)
-        if known is not None and known[1] > now:
-            done(known[0], known[1] - now)
-            return
         waiting = self._waiting_hosts.setdefault(host, [])
         waiting.append(done)
         if len(waiting) == 1:
@@ -381,7 +376,12 @@ class _Domain:
         self._lookups.tell(self._name, result, seconds)
 
     def _next_host(self) -> None:
-        self._lookups.find_host(self._hosts.pop(0), self._take_host)
+        host, now = self._hosts.pop(0), time.monotonic()
+        result, until = self._lookups.hosts.get(host, (None, now))
+        if until > now:
+            self._take_host(result, until - now)
+        else:
+            self._lookups.find_host(host, self._take_host)
 
     def _take_host(self, result: str | None, seconds: float) -> None:
         """Take what was found of a mail server: one with an address is enough."""

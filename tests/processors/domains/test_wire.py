@@ -132,8 +132,19 @@ def test_names_are_read_wherever_they_point():
     assert assert_agree(answered(b"\0\x0a\x04MAIL\xc0\x0c")).values == ("mail.example.net",)
     assert assert_agree(answered(b"\0\x0a\xc0\x14")).values == ("net",)
     assert assert_agree(answered(b"\0\x0a\x00")).values == ("",)
-    assert assert_agree(chain(16)).values[-1] == "a." * 16 + NAME
+    assert assert_agree(chain(15)).values[-1] == "a." * 15 + NAME
     assert assert_agree(answered(b"\0\x0a" + LONGEST + b"\x3d" + b"d" * 61 + b"\x00")).values
+
+
+@pytest.mark.parametrize("length", [1, 15, 16, 17])
+def test_further_records_belong_to_names_that_were_read(length):
+    hosts = chain(length)
+    pointer = 0xC000 + HOST + CHAINED * (length - 1)
+    address = struct.pack("!HHHIHI", pointer, A, 1, 300, 4, 0)
+    whole = hosts[:10] + b"\0\1" + hosts[12:] + address
+    assert_agree(whole)
+    assert read(whole).result == (FOUND if length < 16 else UNUSUAL)
+    assert read(whole[:-1]) == Answer(UNUSUAL)
 
 
 def test_hosts_are_in_order_and_without_duplicates():
@@ -192,6 +203,7 @@ ODD = {
     "a name that ends in itself": answered(b"\x01a" + struct.pack("!H", 0xC000 + HOST - 2)),
     # The first byte of the name would be the second of a pointer to it.
     "a pointer that ends in the name": answered(b"\0\xc0\x04mail\xc0" + bytes([HOST - 1])),
+    "many pointers": chain(16),
     "too many pointers": chain(17),
     "a label of another sort": answered(b"\0\x0a\x40a\x00"),
     "too long a name": answered(b"\0\x0a" + LONGEST + b"\x3e" + b"d" * 62 + b"\0"),
