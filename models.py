@@ -99,6 +99,7 @@ class Chunk(Table):
     `redone` counts the turns begun before that commit and never committed.
     `due_at` is set while its pending emails wait to be processed again: no turn begins before it.
     `rounds` counts how often they were put off, first at `put_off_at`.
+    `rounds_before` counts the rounds of its emails before they were requeued.
     `addresses` has the addresses, one a line, until the first turn is committed: reading one text
     is much quicker than reading the rows of the emails.
     """
@@ -114,6 +115,7 @@ class Chunk(Table):
     due_at = DateTimeTZField(null=True)
     rounds = IntegerField(default=0)
     put_off_at = DateTimeTZField(null=True)
+    rounds_before = IntegerField(default=0)
     addresses = TextField(null=True)
 
     class Meta:
@@ -176,6 +178,27 @@ class SkippedRow(Table):
 
     class Meta:
         primary_key = CompositeKey("batch_id", "row_number", "part")
+
+
+class Journal(Table):
+    """What the turn that took a chunk over last handed out to a processor that must not repeat.
+
+    `turn` is the number of the turn.
+    `handed` and `done` are ids: in this `round`, the emails up to `handed` were handed out, and
+    those up to `done` have outcomes.
+    `others` has [id, …outcome] of each outcome that isn't `processed` without a reason.
+    """
+
+    batch_id = BigIntegerField()
+    chunk = IntegerField()
+    turn = BigIntegerField()
+    round = IntegerField(default=0)
+    handed = IntegerField(default=0)
+    done = IntegerField(default=0)
+    others = BinaryJSONField(default=list, index=False)
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "chunk")
 
 
 class Action(Table):

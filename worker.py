@@ -60,7 +60,7 @@ def _allow_descriptors(settings: Settings) -> None:
     threads = settings.worker.threads
     needed = (
         descriptors.OWN
-        + descriptors.SESSION * settings.worker.connections
+        + descriptors.SESSION * 2 * settings.worker.connections
         + descriptors.THREAD * threads
         + descriptors.LOOKUPS
     )
@@ -99,11 +99,13 @@ def main() -> int:
         processor = processors.load(settings.worker.processor, settings.processor_options)
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
+    # A thread with work that must not be repeated has a connection for its journal, too.
+    connections = settings.worker.connections * (2 if processors.is_once(processor) else 1)
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
     try:
         with connect.servers(
-            settings, stopping, name="worker", connections=settings.worker.connections
+            settings, stopping, name="worker", connections=connections
         ) as doorbell:
             supervisor = Supervisor(Services(settings, doorbell, processor), stopping)
             with ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:

@@ -26,7 +26,9 @@ from runtime.every import Every
 from runtime.phrases import several
 
 # All tables of this project.
-TABLES = ("action", "chunk", "email", "file_piece", "skipped_row", "batch", "schema_version")
+TABLES = (
+    "action", "chunk", "email", "file_piece", "journal", "skipped_row", "batch", "schema_version",
+)  # fmt: skip
 # Seconds that a backup or a restore may take.
 SECONDS = 86_400.0
 # Seconds between two calls of Progress.

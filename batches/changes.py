@@ -202,7 +202,7 @@ WITH range AS (
   FROM range WHERE chosen
 )
 UPDATE chunk SET done = 0, redone = redone + attempts, attempts = 0, addresses = NULL,
-  due_at = NULL, rounds = 0, put_off_at = NULL,
+  due_at = NULL, rounds_before = rounds_before + rounds + 1, rounds = 0, put_off_at = NULL,
   reasons = (SELECT coalesce(jsonb_object_agg(reason, number), '{{}}') FROM rest)
 FROM counts WHERE batch_id = %(batch_id)s AND first_id = %(first)s AND counts.number > 0
 RETURNING counts.number, counts.failed

@@ -9,7 +9,7 @@ from batches import snapshots
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
-from processors import as_lines
+from processors import Item, as_lines
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
 # The claim normally follows after 0.001.
@@ -31,6 +31,9 @@ class Claim:
     `rounds` counts how often the pending emails were put off, and `put_off` is the seconds since
     that was done first; None if it wasn't.
     `waited` says whether they are among those that the batch counts as waiting.
+    `rounds_before` counts the rounds of these emails before they were requeued.
+    `turn` is the number of this turn, larger than that of any earlier one on the chunk; 0 if none
+    was asked for.
     """
 
     batch_id: int
@@ -47,6 +50,24 @@ class Claim:
     rounds: int
     put_off: float | None
     waited: bool
+    rounds_before: int = 0
+    turn: int = 0
+
+    @property
+    def round(self) -> int:
+        """How often these emails are processed, with this time."""
+        return self.rounds_before + self.rounds + 1
+
+    def key(self, email_id: int) -> str:
+        """Return the name of this attempt at an email."""
+        return f"b{self.batch_id}-e{email_id}-r{self.round}"
+
+    def items(self) -> list[Item]:
+        """The pending emails as items, in the order of `ids`."""
+        return [
+            Item(address, self.key(email_id), self.round)
+            for email_id, address in zip(self.ids, self.addresses, strict=True)
+        ]
 
     @property
     def addresses(self) -> list[str]:
@@ -120,7 +141,8 @@ _CLAIM = f"""
 SELECT set_config('synchronous_commit', 'off', true),
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspicious)s,
-  c.rounds, extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL
+  c.rounds, extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL,
+  c.rounds_before, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
@@ -137,6 +159,7 @@ def claim_chunk(
     *,
     start: int = 0,
     share: float = 0.0,
+    numbered: bool = False,
 ) -> Claim | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
@@ -145,6 +168,7 @@ def claim_chunk(
     first id is at least `start` and at least this `share` of all emails; if there is none, the
     first free one. An email with one of the `suspicious` reasons makes its batch suspect.
     PostgreSQL ends a transaction that is idle for `idle_seconds`.
+    numbered: the turn gets a number.
     """
     row = fetch_one(
         f"{_BEGIN_TURN}{database.begin()}{_CLAIM}",
@@ -152,6 +176,7 @@ def claim_chunk(
             "batch_id": batch_id,
             "start": start,
             "share": share,
+            "numbered": numbered,
             "claiming": CLAIM_SECONDS,
             "idle": f"{idle_seconds * 1000:.0f}ms",
             "suspicious": list(suspicious),

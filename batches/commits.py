@@ -114,12 +114,13 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
         f"  AND (%(parted)s OR {_NONE_FREE})"
         # The parts inherit the count of lost turns, because one of them has the email that is to
         # blame. `attempts` includes the present turn.
-        "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at,"
+        "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at, rounds_before,"
         f"    CASE WHEN {_NONE_FREE} THEN %(size)s ELSE %(rest)s END AS size"
         ") INSERT INTO chunk"
-        "  (batch_id, first_id, last_id, reasons, redone, due_at, rounds, put_off_at)"
+        "  (batch_id, first_id, last_id, reasons, redone, due_at, rounds, put_off_at,"
+        "   rounds_before)"
         " SELECT %(batch_id)s, first, least(first + size - 1, %(end)s),"
-        f"  {reasons}, redone, due_at, rounds, put_off_at"
+        f"  {reasons}, redone, due_at, rounds, put_off_at, rounds_before"
         " FROM cut, generate_series(%(last)s + 1, %(end)s, size) AS first RETURNING reasons",
         {
             "batch_id": claim.batch_id,

@@ -16,6 +16,7 @@ _REMOVED = (
     ("skipped_row", "row_number", 10_000),
     ("file_piece", "number", 10),
     ("chunk", "first_id", 1000),
+    ("journal", "chunk", 1000),
 )
 
 

@@ -12,11 +12,12 @@ errors count as UNREACHABLE too, and no connection made before them is used agai
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import psycopg2
@@ -118,9 +119,9 @@ metrics.DATABASE_CONNECTIONS.labels("idle").set_function(lambda: len(pool._conne
 class Session:
     """A thread's use of one connection until a deadline (monotonic)."""
 
-    def __init__(self, seconds: float) -> None:
+    def __init__(self, connection: Connection, seconds: float) -> None:
         # A duplicate, because the driver may close its own descriptor at any time.
-        self._descriptor = os.dup(pool.connection().fileno())
+        self._descriptor = os.dup(connection.fileno())
         self.extend(seconds)
 
     def extend(self, seconds: float) -> None:
@@ -178,7 +179,7 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
     Raises UNREACHABLE, at the start or at any use of the connection.
     """
     with pool.connection_context():
-        current = Session(seconds)
+        current = Session(pool.connection(), seconds)
         _watchdog.add(current)
         try:
             pool.connection().prepare(reads=pool.reads)
@@ -200,6 +201,43 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
         finally:
             _watchdog.remove(current)
             current.close()
+
+
+# Runs statements in a transaction, and returns the first row of the last one, if it has one.
+Run = Callable[[str, Mapping[str, Any]], tuple[Any, ...] | None]
+
+
+@contextlib.contextmanager
+def beside(seconds: float) -> Iterator[Run]:
+    """Give this thread a second connection, within a session; yield a function that uses it.
+
+    Each call of the function is a transaction that is on the disk when it returns. The connection
+    is cut if a call takes over `seconds`. Raises UNREACHABLE, as does the function.
+    """
+    connection = pool._connect()
+    current = Session(connection, seconds)
+    _watchdog.add(current)
+
+    def run(sql: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        current.extend(seconds)
+        with connection.cursor() as cursor:
+            cursor.execute(f"{connection.limits}{_ON_DISK}{sql}", parameters)
+            row: tuple[Any, ...] | None = cursor.fetchone()
+            current.deadline = math.inf
+            return row
+
+    try:
+        connection.prepare(reads=False)
+        current.deadline = math.inf
+        yield run
+    finally:
+        _watchdog.remove(current)
+        current.close()
+        pool._close(connection)
+
+
+# A role's or a server's own setting must not make a commit return before it is on the disk.
+_ON_DISK = "SET LOCAL synchronous_commit = on;"
 
 
 def _judge(error: BaseException) -> None:

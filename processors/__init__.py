@@ -17,9 +17,10 @@ no nameserver answers. Both are empty otherwise, and the pages show them.
 A processor that decides something when it is loaded may have an attribute `isolated_options`: the
 settings with which it decides the same in a child process (see work/isolation.py), or None.
 
-The decorator `one_by_one` makes a processor of a function that takes a single address. The
-decorator `configured` marks a function that takes the settings in its own section of config.ini and
-returns a processor.
+The decorator `one_by_one` makes a processor of a function that takes a single address, and
+`per_item` of one that takes an Item. The decorator `once` marks a processor whose work must not be
+repeated. The decorator `configured` marks a function that takes the settings in its own section of
+config.ini and returns a processor.
 """
 
 from __future__ import annotations
@@ -30,11 +31,12 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from processors.outcomes import (
     CRASHED,
     ERROR,
+    INTERRUPTED,
     PROCESSED,
     TIMED_OUT,
     Later,
@@ -50,27 +52,34 @@ from processors.outcomes import (
 __all__ = [
     "CRASHED",
     "ERROR",
+    "INTERRUPTED",
     "PROCESSED",
     "TIMED_OUT",
     "Findings",
+    "Item",
     "Later",
     "Outcome",
     "Processor",
     "ProcessorError",
     "ReasonError",
+    "accepted_or_error",
     "as_lines",
     "checked",
     "configured",
     "failed",
+    "is_once",
     "later",
     "load",
+    "once",
     "one_by_one",
+    "per_item",
     "process",
     "process_lines",
     "risky",
 ]
 
-Processor = Callable[[Iterable[str]], Iterator[Outcome | Later]]
+# Takes addresses, or Items if its attribute `takes_items` is true.
+Processor = Callable[[Iterable[Any]], Iterator[Outcome | Later]]
 # Takes the settings in its section of config.ini, as values that JSON can hold.
 Factory = Callable[[Mapping[str, Any]], Processor]
 
@@ -78,7 +87,7 @@ Factory = Callable[[Mapping[str, Any]], Processor]
 AT_ONCE = 24_000
 
 
-def _accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
+def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
     """Return the outcome, or ERROR if its reason isn't allowed, after telling `on_error`.
 
     The processor isn't interrupted, because its other outcomes may be right.
@@ -134,7 +143,7 @@ class Findings:
 
 def process(
     processor: Processor,
-    addresses: Sequence[str],
+    addresses: Sequence[Any],
     deadline: float,
     on_error: Callable[[Exception], None],
 ) -> Findings:
@@ -153,7 +162,7 @@ def process(
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
-                    findings.add(_accepted_or_error(outcome, on_error))
+                    findings.add(accepted_or_error(outcome, on_error))
                 if time.monotonic() > deadline:
                     return findings
             if findings.count < len(addresses):
@@ -189,7 +198,7 @@ def process_lines(
         for line, outcome in sorted(processor.of_lines(lines).items()):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
-            accepted = _accepted_or_error(outcome, on_error)
+            accepted = accepted_or_error(outcome, on_error)
             if accepted.reason is not None:
                 findings.others.append((findings.count + line, accepted))
         findings.count += count
@@ -199,7 +208,7 @@ def process_lines(
     return findings
 
 
-def one_by_one(function: Callable[[str], str | Outcome | Later | None]) -> Processor:
+def one_by_one(function: Callable[[Any], str | Outcome | Later | None]) -> Processor:
     """Make a processor of a function that takes one address.
 
     The function returns None if the address is fine, or the reason for a failure, or an Outcome,
@@ -216,6 +225,45 @@ def one_by_one(function: Callable[[str], str | Outcome | Later | None]) -> Proce
                 yield result if isinstance(result, (Outcome, Later)) else failed(result)
 
     return process
+
+
+class Item(NamedTuple):
+    """An email as a processor gets it that needs more than the address.
+
+    `key` is the name of this attempt, such as `b7-e123-r1` for batch, email and round. A receiver
+    can recognize by it what it gets again: only if a person asks for that, or if the processor's
+    work may be repeated.
+    `round` counts from 1 how often the email is processed; each retry and each later() adds one.
+    """
+
+    address: str
+    key: str
+    round: int
+
+
+def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Processor:
+    """Make a processor of a function that takes an Item; it returns what one_by_one() allows."""
+    process = one_by_one(function)
+    process.takes_items = True  # type: ignore[attr-defined]
+    return process
+
+
+def once(processor: Processor, *, window: int = 1) -> Processor:
+    """Mark a processor whose work must not be repeated, because it costs money or sends something.
+
+    An email is noted on the disk before the processor gets it. If no outcome follows, because the
+    worker dies or the processor hangs, the email comes out as `interrupted`: its work may have been
+    done. It is never processed again, unless a person asks for exactly that.
+    window: so many emails are noted at once, for a processor that takes them together. A kill
+    interrupts so many at most, for each thread.
+    """
+    processor.once, processor.window = True, window  # type: ignore[attr-defined]
+    return processor
+
+
+def is_once(processor: Processor) -> bool:
+    """Return whether the processor's work must not be repeated."""
+    return getattr(processor, "once", False)
 
 
 def configured(factory: Factory) -> Factory:

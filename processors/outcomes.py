@@ -44,6 +44,9 @@ PROCESSED = Outcome("processed")
 ERROR = Outcome("failed", "error")
 CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
+# The outcome of an email that was handed out to a processor whose work must not be repeated, and
+# about which nothing more is known. No processor may yield it.
+INTERRUPTED = Outcome("processed", "interrupted")
 
 # Outcomes that checked() has accepted before, and accepts again without a closer look, because it
 # is called for every email: MAX_ACCEPTED at most, because a processor may invent any number of
@@ -116,9 +119,9 @@ def checked(outcome: object) -> Outcome | Later:
 
 
 def _checked_later(outcome: Later) -> Later:
-    if outcome.reason not in reasons.UNKNOWN:
+    if outcome.reason not in reasons.RETRIED:
         shown = shorten(repr(outcome.reason), MAX_SHOWN)
-        allowed = ", ".join(reasons.UNKNOWN)
+        allowed = ", ".join(reasons.RETRIED)
         raise ReasonError(f"later() takes one of the reasons {allowed}, not {shown}")
     if not outcome.waits or not all(0 < seconds <= MAX_WAIT for seconds in outcome.waits):
         raise ReasonError(f"later() takes seconds above 0 and up to {MAX_WAIT:,}")

@@ -79,6 +79,7 @@ CATALOGUE = {
             "dns_paused": "It is not known whether the domain takes mail: the DNS"
             " was out of order, so it was not asked.",
             "unknown": "It could not be found out whether the address takes mail.",
+            "interrupted": "It may have been done; nobody can tell.",
         },
         # A sum of reasons of any verdict.
         "": {OTHER_REASONS: "Other reasons."},
@@ -87,11 +88,15 @@ CATALOGUE = {
 }
 # The codes whose verdict is `unknown`.
 UNKNOWN = tuple(reason.code for reason in CATALOGUE.values() if reason.verdict == "unknown")
+# The reason of an email whose work may have been done, and must not be repeated unless a person
+# asks for exactly that; and the unknown ones without it.
+INTERRUPTED = "interrupted"
+RETRIED = tuple(code for code in UNKNOWN if code != INTERRUPTED)
 
 
 def named(which: str) -> tuple[str, ...]:
-    """Return the codes that `which` stands for in a retry: all unknown ones, or itself."""
-    return UNKNOWN if which == "unknown" else (which,)
+    """Return the codes that `which` stands for in a retry: RETRIED for unknown, or itself."""
+    return RETRIED if which == "unknown" else (which,)
 
 
 def is_code(text: str) -> bool:
@@ -105,10 +110,10 @@ def allowed(status: str, reason: str) -> bool:
     A built-in reason goes with one status only, which makes the counts of verdicts() exact. Any
     other reason goes with both.
     """
+    if reason in (OTHER_REASONS, INTERRUPTED):
+        return False
     known = CATALOGUE.get(reason)
-    return known is None or (
-        known.verdict != "" and (known.verdict == "invalid") == (status == "failed")
-    )
+    return known is None or (known.verdict == "invalid") == (status == "failed")
 
 
 def verdict(status: str, reason: str | None) -> str | None:

@@ -27,6 +27,7 @@ from processors import (
     PROCESSED,
     TIMED_OUT,
     Findings,
+    Item,
     Later,
     Outcome,
     ProcessorError,
@@ -51,7 +52,7 @@ logger = logs.Logger("isolation")
 
 def process(
     name: str,
-    addresses: list[str],
+    given: list[Any],
     *,
     options: Mapping[str, Any],
     turn_seconds: float,
@@ -62,6 +63,7 @@ def process(
     """Process addresses for about `turn_seconds`, one at least, and return the findings.
 
     `name` and `options` are the processor's, as processors.load() takes them.
+    `given` has an address, or an Item, of each email.
     `limit` is the time in seconds after which an address fails with `timed_out`. An address that
     kills the child fails with `worker_crashed`.
     `alive` is called several times within `limit`; an error that it raises ends the processing.
@@ -71,9 +73,9 @@ def process(
     findings = Findings()
     deadline = time.monotonic() + turn_seconds
     deaths = 0
-    while findings.count < len(addresses) and (findings.count == 0 or time.monotonic() < deadline):
+    while findings.count < len(given) and (findings.count == 0 or time.monotonic() < deadline):
         before = findings.count
-        with _child(name, options, addresses[before:], deadline - time.monotonic()) as pipe:
+        with _child(name, options, given[before:], deadline - time.monotonic()) as pipe:
             died = _read(pipe, findings, limit, alive, on_error)
         if not died:
             continue
@@ -86,12 +88,12 @@ def process(
 
 @contextmanager
 def _child(
-    name: str, options: Mapping[str, Any], addresses: list[str], seconds: float
+    name: str, options: Mapping[str, Any], given: list[Any], seconds: float
 ) -> Iterator[int]:
-    """Start a child on the addresses, and yield the descriptor from which to read its lines."""
+    """Start a child on the emails, and yield the descriptor from which to read its lines."""
     with tempfile.TemporaryFile() as file:
         # The options aren't on the command line, which everybody on the machine may read.
-        for value in (dict(options), *addresses):
+        for value in (dict(options), *given):
             file.write(json.dumps(value).encode() + b"\n")
         file.seek(0)
         arguments = (name, str(max(0.0, seconds)), *sys.path)
@@ -157,7 +159,7 @@ def _read(
 def main(name: str, seconds: float) -> None:
     """Run the child.
 
-    Reads options, and then addresses, one a line, from standard input, and writes the outcome of
+    Reads options, and then emails, one a line, from standard input, and writes the outcome of
     each address to standard output.
     """
     if sys.platform == "linux":
@@ -179,7 +181,9 @@ def main(name: str, seconds: float) -> None:
     os.write(output, _READY + b"\n")
     deadline = time.monotonic() + seconds
     for line in sys.stdin:
-        findings = processors.process(processor, [json.loads(line)], deadline, on_error)
+        value = json.loads(line)
+        given = Item(*value) if isinstance(value, list) else value
+        findings = processors.process(processor, [given], deadline, on_error)
         outcome = findings.others[0][1] if findings.others else PROCESSED
         os.write(output, json.dumps(outcome).encode() + b"\n")
         if time.monotonic() > deadline:

@@ -13,13 +13,14 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import processors
 from batches import claims, commits, snapshots
 from batches.claims import Claim
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
-from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError
+from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError, is_once
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
 from relay.batch_queue import BatchQueue
@@ -29,7 +30,7 @@ from relay.publish import Publisher
 from runtime import logs, metrics
 from runtime.bounded import BoundedDict
 from runtime.settings import Settings
-from work import isolation
+from work import isolation, once
 
 # The longest wait of a thread for an id on the list.
 DEQUEUE_SECONDS = 1.0
@@ -187,6 +188,7 @@ class Turns(threading.Thread):
                 self._settings.turn_timeout_seconds,
                 start=last_chunk if again else 0,
                 share=0 if again else self._share,
+                numbered=is_once(self._services.processor),
             )
             if claim is None:
                 return False
@@ -207,6 +209,8 @@ class Turns(threading.Thread):
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
         findings = self._process(claim, current)
+        if findings is None:
+            return
         if findings.later:
             findings = findings.settled(claim.rounds + 1, self._was_last_round(claim))
         snapshot = commits.commit_outcomes(claim, findings)
@@ -226,7 +230,20 @@ class Turns(threading.Thread):
         seconds = 3600 * self._settings.later_hours
         return claim.rounds + 1 >= self._settings.later_rounds or (claim.put_off or 0) >= seconds
 
-    def _process(self, claim: Claim, current: Session) -> Findings:
+    def _process(self, claim: Claim, current: Session) -> Findings | None:
+        """Process emails of the claim; return None if the turn must end without outcomes."""
+        processor = self._services.processor
+        given = claim.items() if getattr(processor, "takes_items", False) else claim.addresses
+        deadline = time.monotonic() + self._settings.turn_seconds
+
+        def on_error(error: Exception) -> None:
+            self._services.log_error(claim.batch_id, error)
+
+        if is_once(processor):
+            limit = self._settings.turn_timeout_seconds
+            return once.process(
+                processor, claim, given, deadline=deadline, limit=limit, on_error=on_error
+            )
         isolated = claim.lost >= MAX_LOST or claim.suspect
         if claim.lost:
             metrics.REPEATED_TURNS.inc()
@@ -237,14 +254,8 @@ class Turns(threading.Thread):
                 lost=claim.lost,
                 isolated=isolated,
             )
-
-        def on_error(error: Exception) -> None:
-            self._services.log_error(claim.batch_id, error)
-
         if isolated:
-            return self._process_isolated(claim.addresses, current, on_error)
-        processor = self._services.processor
-        deadline = time.monotonic() + self._settings.turn_seconds
+            return self._process_isolated(given, current, on_error)
         if getattr(processor, "of_lines", None) and claim.text is not None:
             try:
                 return processors.process_lines(processor, claim.text, deadline, on_error)
@@ -255,10 +266,10 @@ class Turns(threading.Thread):
                     batch=claim.batch_id,
                     error=repr(error),
                 )
-        return processors.process(processor, claim.addresses, deadline, on_error)
+        return processors.process(processor, given, deadline, on_error)
 
     def _process_isolated(
-        self, addresses: list[str], current: Session, on_error: Callable[[Exception], None]
+        self, given: list[Any], current: Session, on_error: Callable[[Exception], None]
     ) -> Findings:
         timeout = self._settings.turn_timeout_seconds
         options = getattr(self._services.processor, "isolated_options", None)
@@ -272,7 +283,7 @@ class Turns(threading.Thread):
 
         return isolation.process(
             self._settings.processor,
-            addresses,
+            given,
             options=options or self._services.settings.processor_options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,

@@ -76,6 +76,7 @@ def test_invisible_characters_are_named(address, named):
         ("failed", "unknown"),
         ("failed", "other_reasons"),
         ("processed", "other_reasons"),
+        ("processed", "interrupted"),
     ],
 )
 def test_a_code_of_ours_with_the_wrong_status_is_refused(status, reason):
@@ -95,5 +96,6 @@ def test_counting_by_reason_comes_to_the_verdicts_of_all():
     by_reason = Counter(reason for _, reason in outcomes if reason)
     expected = Counter(verdict(*outcome) for outcome in outcomes)
     assert verdicts(len(outcomes), failed, by_reason) == expected
-    assert set(UNKNOWN) == {"dns_timeout", "dns_error", "dns_paused", "unknown"}
+    assert {*UNKNOWN} == {"dns_timeout", "dns_error", "dns_paused", "unknown", "interrupted"}
+    assert {*UNKNOWN} - {*reasons.named("unknown")} == {"interrupted"}
     assert verdicts(0, 0, {}) == dict.fromkeys(VERDICTS, 0)

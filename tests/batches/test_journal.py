@@ -1,0 +1,80 @@
+"""The journal by itself: who has a chunk's row, and what is found there."""
+
+import contextlib
+
+import pytest
+
+from batches.claims import claim_chunk
+from batches.journal import Journal
+from harness.batches import store
+from harness.processors import listed
+from postgres import database
+from postgres.database import session
+from processors import INTERRUPTED, PROCESSED, Findings, failed
+
+SECONDS = 60
+BAD = failed("bad")
+
+
+@pytest.fixture
+def batch_id():
+    return store(*(f"{number}@x.de" for number in range(1, 6))).batch_id
+
+
+@contextlib.contextmanager
+def turn(batch_id):
+    """Yield the journal of a turn that is never committed."""
+    with session(SECONDS), database.own_transactions(), database.beside(SECONDS) as run:
+        while (claim := claim_chunk(batch_id, (), SECONDS, numbered=True)) is None:
+            database.pool.rollback()  # for a moment, nobody may begin another turn on the chunk
+        yield Journal(claim, run)
+
+
+def note(journal, count, *outcomes):
+    findings = Findings()
+    for outcome in outcomes:
+        findings.add(outcome)
+    return journal.note(count, findings)
+
+
+def test_the_next_turn_finds_what_was_handed_out_each_time_it_looks(batch_id):
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == []
+        assert note(journal, 1)
+        assert note(journal, 4, PROCESSED, BAD)
+    for _ in range(2):
+        with turn(batch_id) as journal:
+            assert listed(journal.take_over()) == [PROCESSED, BAD, INTERRUPTED, INTERRUPTED]
+
+
+def test_a_turn_that_was_overtaken_hands_nothing_out_any_more(batch_id):
+    with turn(batch_id) as early:
+        assert listed(early.take_over()) == []
+        assert note(early, 1)
+    with turn(batch_id) as late:
+        assert listed(late.take_over()) == [INTERRUPTED]
+        # As a worker that was stopped, and goes on without its claim.
+        early._run = late._run
+        assert not note(early, 2, PROCESSED)
+        assert note(late, 3, INTERRUPTED, PROCESSED)
+        assert early.take_over() is None
+        assert note(late, 4, INTERRUPTED, PROCESSED, PROCESSED)
+
+
+def test_a_turn_that_was_stopped_before_it_looked_gets_nothing(batch_id):
+    with turn(batch_id) as early:
+        pass
+    with turn(batch_id) as late:
+        assert listed(late.take_over()) == []
+        early._run = late._run
+        assert early.take_over() is None
+        assert note(late, 1)
+
+
+def test_what_it_notes_survives_the_end_of_the_turns_transaction(batch_id):
+    with turn(batch_id) as journal:
+        journal.take_over()
+        note(journal, 2, BAD)
+        database.pool.rollback()
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == [BAD, INTERRUPTED]

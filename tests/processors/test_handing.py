@@ -1,0 +1,135 @@
+"""What a processor whose work must not be repeated is handed out, and what is noted before."""
+
+import math
+
+import pytest
+
+from harness.processors import listed
+from processors import ERROR, INTERRUPTED, PROCESSED, ProcessorError, failed, handing, later, once
+
+FINE, BAD = PROCESSED, failed("bad")
+
+
+class Notes:
+    """Notes everything, up to `most` emails."""
+
+    def __init__(self, most=math.inf):
+        self.most = most
+        self.entries = []
+        self.errors = []
+
+    def note(self, count, findings):
+        if count > self.most:
+            return False
+        self.entries.append((count, listed(findings)))
+        return True
+
+    def process(self, processor, given, deadline=math.inf):
+        findings = handing.process(processor, given, deadline, self.note, self.errors.append)
+        return listed(findings)
+
+
+@pytest.fixture
+def notes():
+    return Notes()
+
+
+def bad_b(emails):
+    for each in emails:
+        yield BAD if each == "b" else FINE
+
+
+def test_each_email_is_noted_before_it_is_handed_out_with_the_outcomes_so_far(notes):
+    def processor(emails):
+        for each in emails:
+            assert len(notes.entries) == "abc".index(each) + 1
+            yield BAD if each == "b" else FINE
+
+    assert notes.process(processor, "abc") == [FINE, BAD, FINE]
+    assert notes.entries == [(1, []), (2, [FINE]), (3, [FINE, BAD])]
+    assert notes.errors == []
+
+
+def test_a_window_is_noted_at_once(notes):
+    windowed = once(lambda emails: bad_b(emails), window=2)
+    assert notes.process(windowed, "abcde") == [FINE, BAD, FINE, FINE, FINE]
+    assert [count for count, _ in notes.entries] == [2, 4, 5]
+
+
+def test_nothing_is_handed_out_that_could_not_be_noted():
+    taken = []
+
+    def processor(emails):
+        for each in emails:
+            taken.append(each)
+            yield FINE
+
+    assert Notes(2).process(processor, "abc") == [FINE, FINE]
+    assert Notes(0).process(processor, "abc") == []
+    assert taken == ["a", "b"]
+
+
+def test_a_turn_ends_in_time_but_not_before_its_first_email(notes):
+    assert notes.process(bad_b, "abc", deadline=0) == [FINE]
+
+
+def test_a_turn_ends_with_a_whole_window(notes):
+    windowed = once(lambda emails: bad_b(emails), window=2)
+    assert notes.process(windowed, "abc", deadline=0) == [FINE, BAD]
+
+
+def test_after_an_error_the_others_are_handed_out(notes):
+    calls = []
+
+    def processor(emails):
+        calls.append(1)
+        for each in emails:
+            if each == "b":
+                raise ValueError(each)
+            yield FINE
+
+    assert notes.process(processor, "abc") == [FINE, ERROR, FINE]
+    assert len(calls) == 2
+    assert [str(error) for error in notes.errors] == ["b"]
+
+
+def test_of_several_emails_under_way_only_one_has_the_error(notes):
+    def processor(emails):
+        taken = [next(emails), next(emails), next(emails)]
+        if "b" in taken:
+            yield FINE
+            raise ValueError
+        yield from map(later, ["unknown"] * 3, [5] * 3)
+
+    again = later("unknown", 5)
+    assert notes.process(processor, "abcdef") == [FINE, ERROR, INTERRUPTED, again, again, again]
+    assert [count for count, _ in notes.entries] == [1, 2, 3, 4, 5, 6]
+
+
+def too_few(emails):
+    for _ in zip(range(2), emails, strict=False):
+        pass
+    return iter(())
+
+
+def too_many(emails):
+    for _ in emails:
+        yield FINE
+        yield FINE
+
+
+def before(emails):
+    yield FINE
+
+
+@pytest.mark.parametrize("processor", [too_few, too_many, before])
+def test_a_wrong_number_of_outcomes_is_an_error_and_the_turn_ends(notes, processor):
+    outcomes = notes.process(processor, "abcd")
+    assert len(outcomes) == 4
+    assert ERROR in outcomes
+    assert {type(error) for error in notes.errors} == {ProcessorError}
+
+
+def test_no_processor_says_that_an_email_was_interrupted(notes):
+    assert notes.process(lambda emails: (INTERRUPTED for _ in emails), "a") == [ERROR]
+    assert notes.process(lambda emails: (later("interrupted", 5) for _ in emails), "a") == [ERROR]

@@ -1,0 +1,178 @@
+"""Turns of processors whose work must not be repeated: what dies, hangs, is paused or retried."""
+
+import contextlib
+import threading
+
+import pytest
+
+from batches import changes, snapshots
+from harness.batches import store
+from harness.books import assert_books_balance, emails, query, snapshot
+from postgres.database import session
+from processors import Item, later, once, per_item
+from processors.reasons import named
+
+
+class Dead(BaseException):
+    """Ends a turn as the death of its process does."""
+
+
+class Recorder:
+    """A processor that keeps the items it gets, and calls `act` with the number of each."""
+
+    def __init__(self):
+        self.items = []
+        self.act = lambda number: None
+        self.processor = once(per_item(self._take))
+
+    @property
+    def keys(self):
+        return [item.key for item in self.items]
+
+    def _take(self, item):
+        self.items.append(item)
+        return self.act(int(item.address.partition("@")[0]))
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+@pytest.fixture
+def batch_id():
+    return store(*(f"{number}@x.de" for number in range(1, 7)), chunk_size=3).batch_id
+
+
+def process(turns, batch_id):
+    """Take turns on the batch while it has emails to be processed, also after one that dies."""
+    with session():
+        unfinished = snapshots.unfinished_batches()
+    while unfinished:
+        with session(60) as current, contextlib.suppress(Dead):
+            turns.take_turn(batch_id, current)
+        with session():
+            unfinished = snapshots.unfinished_batches()
+    assert_books_balance()
+
+
+def reasons(batch_id):
+    return [reason for _, _, reason in emails(batch_id)]
+
+
+def test_a_processor_gets_items_with_keys(make_turns, recorder, batch_id):
+    recorder.act = lambda number: "bad" if number == 2 else None
+    process(make_turns(recorder.processor), batch_id)
+    assert recorder.items == [Item(f"{n}@x.de", f"b{batch_id}-e{n}-r1", 1) for n in range(1, 7)]
+    assert reasons(batch_id) == [None, "bad", None, None, None, None]
+    assert snapshot(batch_id).status == "completed"
+
+
+def test_a_processor_that_may_repeat_gets_items_too(make_turns, batch_id):
+    seen = []
+    process(make_turns(per_item(lambda item: seen.append(item.key))), batch_id)
+    assert seen == [f"b{batch_id}-e{n}-r1" for n in range(1, 7)]
+    assert query("SELECT count(*) FROM journal") == [(0,)]
+
+
+def test_of_a_turn_that_dies_outcomes_are_kept_and_the_email_under_way_is_interrupted(
+    make_turns, recorder, batch_id
+):
+    def act(number):
+        if number == 3:
+            raise Dead
+        return {1: "bad", 5: later("unknown", 60)}.get(number)
+
+    recorder.act = act
+    process(make_turns(recorder.processor), batch_id)
+    assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in range(1, 7)]
+    assert reasons(batch_id) == ["bad", None, "interrupted", None, None, None]
+    found = snapshot(batch_id)
+    assert (found.status, found.processed, found.waiting) == ("processing", 5, 1)
+
+
+def test_every_turn_may_die_and_nothing_is_handed_out_twice(make_turns, recorder, batch_id):
+    def act(number):
+        raise Dead
+
+    recorder.act = act
+    process(make_turns(recorder.processor), batch_id)
+    assert len(recorder.keys) == len({*recorder.keys}) == 6
+    assert reasons(batch_id) == ["interrupted"] * 6
+    assert snapshot(batch_id).reasons == {"interrupted": 6}
+
+
+@pytest.mark.parametrize(
+    ("which", "again"), [("failed", [1]), ("unknown", [2]), ("interrupted", [3])]
+)
+def test_only_a_retry_of_exactly_the_interrupted_emails_hands_them_out_again(
+    make_turns, recorder, batch_id, which, again
+):
+    def act(number):
+        if number == 3 and len(recorder.keys) == 3:
+            raise Dead
+        return {1: "bad", 2: later("unknown", 0.001)}.get(number)
+
+    recorder.act = act
+    turns = make_turns(recorder.processor, worker__later_rounds=1)
+    process(turns, batch_id)
+    assert reasons(batch_id)[:3] == ["bad", "unknown", "interrupted"]
+    recorder.items.clear()
+    with session():
+        changes.retry(batch_id, which, named(which), lambda: None)
+    process(turns, batch_id)
+    assert recorder.keys == [f"b{batch_id}-e{n}-r2" for n in again]
+
+
+def test_a_round_that_follows_has_keys_of_its_own(make_turns, recorder, batch_id):
+    recorder.act = lambda number: later("unknown", 0.001) if number < 3 else None
+    turns = make_turns(recorder.processor, worker__later_rounds=3)
+    while snapshot(batch_id).status != "completed":
+        process(turns, batch_id)
+    assert len(recorder.keys) == len({*recorder.keys}) == 2 * 3 + 4
+    assert Item("2@x.de", f"b{batch_id}-e2-r3", 3) in recorder.items
+
+
+def test_the_outcomes_of_a_later_round_are_taken_over_too(make_turns, recorder, batch_id):
+    rounds = []
+
+    def act(number):
+        rounds.append(number)
+        if number == 1 and rounds.count(1) == 1:
+            return later("unknown", 0.001)
+        if number == 1:
+            raise Dead
+        return None
+
+    recorder.act = act
+    turns = make_turns(recorder.processor)
+    while snapshot(batch_id).status != "completed":
+        process(turns, batch_id)
+    assert reasons(batch_id)[0] == "interrupted"
+    assert recorder.keys.count(f"b{batch_id}-e1-r2") == 1
+
+
+@pytest.mark.parametrize("change", [changes.pause, changes.cancel])
+def test_nothing_is_handed_out_once_a_batch_is_paused_or_cancelled(
+    make_turns, recorder, batch_id, change
+):
+    def act(number):
+        if number == 2:
+            thread = threading.Thread(target=by_somebody)
+            thread.start()
+            thread.join()
+
+    def by_somebody():
+        with session():
+            change(batch_id)
+
+    recorder.act = act
+    process(make_turns(recorder.processor), batch_id)
+    assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in (1, 2)]
+    if change is changes.pause:
+        assert snapshot(batch_id).processed == 2
+        with session():
+            changes.resume(batch_id)
+        process(make_turns(recorder.processor), batch_id)
+        assert reasons(batch_id) == [None] * 6
+    assert len(recorder.keys) == len({*recorder.keys})
