@@ -204,7 +204,8 @@ class Journal(Table):
 class Action(Table):
     """An action on a batch after its upload.
 
-    `user_name` is null where nobody signs in.
+    `user_name` is null where nobody signs in. For a pause by the processor it has the reason, too:
+    `the processor: wrong password`.
     `which` says which emails were retried: `failed`, `unknown` or a reason.
     `emails` is the number of emails retried.
     There is no foreign key, because the deletion of a batch is kept when the batch is gone.

@@ -1,7 +1,7 @@
 """Transitions made by people: pause, resume or cancel a batch, retry emails of it, delete it.
 
 Each is one transaction that locks the batch, checks that its status allows the transition, and
-adds an Action with the user's name.
+adds an Action with the user's name. The pause that a processor wants is part of its turn's instead.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def add_action(
 ) -> None:
     """Add an Action to the batch's history."""
     pool.execute_sql(
-        "INSERT INTO action (batch_id, kind, user_name, which, emails) VALUES (%s, %s, %s, %s, %s)",
+        # A turn that is stopped began up to minutes ago, and so did its transaction.
+        "INSERT INTO action (batch_id, kind, user_name, which, emails, at)"
+        " VALUES (%s, %s, %s, %s, %s, clock_timestamp())",
         (batch_id, kind, by, which, emails),
     )
 
@@ -71,6 +73,24 @@ def pause(batch_id: int, by: str | None = None) -> Snapshot | None:
             "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL, resume_at = NULL",
             by,
         )
+
+
+def stop(batch_id: int, reason: str, seconds: float | None) -> bool:
+    """Pause the batch for a processor that can't go on, and return whether that was to be done.
+
+    This is part of the open transaction of a turn. An earlier pause stays as it is, whoever wanted
+    it, and so does a batch that has ended. Unless `seconds` is None, the batch goes on after it.
+    """
+    paused = fetch_one(
+        "UPDATE batch SET paused_at = clock_timestamp(), pause_reason = %s,"
+        " resume_at = clock_timestamp() + make_interval(secs => %s), revision = revision + 1"
+        " WHERE id = %s AND status = 'processing' AND paused_at IS NULL RETURNING id",
+        (reason, seconds, batch_id),
+    )
+    if paused is None:
+        return False
+    add_action(batch_id, "paused", f"the processor: {reason.removesuffix('.')}")
+    return True
 
 
 def resume(batch_id: int, by: str | None = None) -> Snapshot | None:

@@ -146,7 +146,8 @@ SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspiciou
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
-WHERE b.status = 'processing' AND b.paused_at IS NULL AND {is_open("c")}
+WHERE b.status = 'processing' AND {is_open("c")}
+-- A pause since the beginning of the turn doesn't keep it from its chunk: it would count as lost.
 -- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
 FOR UPDATE OF c
 """

@@ -12,7 +12,7 @@ from batches import snapshots
 from batches.claims import Claim, is_open
 from models import Snapshot
 from postgres import database
-from postgres.database import fetch_value, pool
+from postgres.database import fetch_one, fetch_value, pool
 from processors import PROCESSED, Findings, Later, Outcome
 from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
 
@@ -233,4 +233,24 @@ WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s;
 COMMIT;
 SELECT current_setting('email_batch.snapshot')::jsonb
 FROM pg_logical_emit_message(true, 'email-batch', '')
+"""
+
+
+def give_back(claim: Claim) -> Snapshot | None:
+    """Commit a turn without outcomes, which doesn't count as lost: its chunk is free as before.
+
+    Returns the batch's snapshot once all is on the disk; None if the batch isn't `processing`.
+    """
+    row = fetch_one(_GIVE_BACK, {"batch_id": claim.batch_id, "chunk": claim.first_id})
+    return None if row is None else Snapshot(*row)
+
+
+# Waits for the disk as _COUNT does.
+_GIVE_BACK = f"""
+UPDATE chunk SET redone = redone + attempts - 1, attempts = 0
+WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s;
+COMMIT;
+SELECT {snapshots.COLUMNS}
+FROM batch, pg_logical_emit_message(true, 'email-batch', '')
+WHERE batch.id = %(batch_id)s AND status = 'processing'
 """

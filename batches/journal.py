@@ -81,7 +81,7 @@ class Journal:
         ids = self._claim.ids
         entry = {
             "round": self._claim.round,
-            "handed": ids[count - 1],
+            "handed": ids[count - 1] if count else ids[0] - 1,
             "done": ids[findings.count - 1] if findings.count else ids[0] - 1,
             "others": json.dumps([[ids[at], *outcome] for at, outcome in findings.others]),
         }

@@ -3,7 +3,8 @@
 A processor takes an iterable of addresses and lazily yields one Outcome for each, in order. It
 knows neither database nor Redis. It is called for each turn, from several threads at once, and the
 same address may come twice, because a turn that dies is repeated. Instead of an Outcome, it may
-yield later(): the email stays pending, and is processed again in a further round.
+yield later(): the email stays pending, and is processed again in a further round. It may raise
+Stop: nothing will work for now. The batch pauses itself then, and the email stays pending.
 
 A fast processor may have an attribute `of_lines` too: a function that takes a text with one address
 a line and returns a mapping of line numbers, counted from 0, to outcomes; a line left out is
@@ -43,6 +44,7 @@ from processors.outcomes import (
     Outcome,
     ProcessorError,
     ReasonError,
+    Stop,
     checked,
     failed,
     later,
@@ -62,6 +64,7 @@ __all__ = [
     "Processor",
     "ProcessorError",
     "ReasonError",
+    "Stop",
     "accepted_or_error",
     "as_lines",
     "checked",
@@ -105,10 +108,12 @@ class Findings:
 
     `others` has (position from 0, outcome) of each outcome that has a reason or is a
     Later, in order.
+    `stop` is what the processor raised instead of the next outcome, if it was a Stop.
     """
 
     count: int = 0
     others: list[tuple[int, Outcome | Later]] = field(default_factory=list)
+    stop: Stop | None = None
 
     @property
     def outcomes(self) -> list[Outcome]:
@@ -132,7 +137,8 @@ class Findings:
                 return Outcome("processed", outcome.reason)
             return outcome
 
-        return Findings(self.count, [(at, settle(outcome)) for at, outcome in self.others])
+        others = [(at, settle(outcome)) for at, outcome in self.others]
+        return Findings(self.count, others, self.stop)
 
     def add(self, outcome: Outcome | Later) -> None:
         """Add the outcome of the next address."""
@@ -149,9 +155,10 @@ def process(
 ) -> Findings:
     """Process addresses until the `deadline` (monotonic), one at least, and return the findings.
 
-    If the processor raises an exception, the email whose outcome was due fails, `on_error` is
-    called, and the processor is called again for the addresses after it. An email whose reason
-    isn't allowed fails, too, and `on_error` is called with a ReasonError.
+    A Stop that the processor raises ends the processing, and the email whose outcome was due stays
+    without one. If it raises another exception, that email fails, `on_error` is called, and the
+    processor is called again for the addresses after it. An email whose reason isn't allowed fails,
+    too, and `on_error` is called with a ReasonError.
     """
     findings = Findings()
     while findings.count < len(addresses):
@@ -167,6 +174,9 @@ def process(
                     return findings
             if findings.count < len(addresses):
                 raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
+        except Stop as stop:
+            findings.stop = stop
+            break
         except Exception as error:
             on_error(error)
             findings.add(ERROR)
@@ -186,7 +196,8 @@ def process_lines(
 ) -> Findings:
     """Process addresses, one a line, like process(), by the processor's attribute `of_lines`.
 
-    `on_error` is called for reasons that aren't allowed. Raises ProcessorError and the errors of
+    `on_error` is called for reasons that aren't allowed. A Stop ends the processing; the lines that
+    `of_lines` was called with have no outcome then. Raises ProcessorError and other errors of
     `of_lines`.
     """
     findings = Findings()
@@ -195,7 +206,12 @@ def process_lines(
         end = text.find("\n", start + getattr(processor, "at_once", AT_ONCE))
         lines = text[start : end if end >= 0 else len(text)]
         count = lines.count("\n") + 1
-        for line, outcome in sorted(processor.of_lines(lines).items()):
+        try:
+            outcomes = processor.of_lines(lines)
+        except Stop as stop:
+            findings.stop = stop
+            break
+        for line, outcome in sorted(outcomes.items()):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
             accepted = accepted_or_error(outcome, on_error)

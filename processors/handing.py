@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from processors import ERROR, INTERRUPTED, Findings, ProcessorError, accepted_or_error
+from processors import ERROR, INTERRUPTED, Findings, ProcessorError, Stop, accepted_or_error
 
 # Notes that the first emails are handed out, and the findings so far; returns whether they may be.
 Note = Callable[[int, Findings], bool]
@@ -51,6 +51,17 @@ class _HandOut:
             self.count += 1  # the processor fails before it takes an email
         if self.findings.count < self.count:
             self.findings.add(ERROR)
+        self._interrupt()
+
+    def stop(self, stop: Stop) -> None:
+        """End the turn; interrupt all that have been taken, and take back what is only noted."""
+        self._interrupt()
+        self.findings.stop = stop
+        self.is_over = True
+        if self.count < self._noted:
+            self._note(self.count, self.findings)
+
+    def _interrupt(self) -> None:
         while self.findings.count < self.count:
             self.findings.add(INTERRUPTED)
 
@@ -64,7 +75,8 @@ def process(
 ) -> Findings:
     """Process emails until the `deadline` (monotonic), a window at least, and return the findings.
 
-    There are none if the first emails may not be handed out. If the processor raises an exception,
+    There are none if the first emails may not be handed out. If the processor raises a Stop, all
+    that it has taken without an outcome are interrupted. If it raises another exception,
     the email whose outcome was due fails, `on_error` is called, and the processor is called again
     for the emails after those that it has taken; of these, all without an outcome are interrupted.
     """
@@ -78,6 +90,8 @@ def process(
                 findings.add(accepted_or_error(outcome, on_error))
             if findings.count < hand_out.count or not hand_out.is_over:
                 raise ProcessorError("the processor yielded fewer outcomes than it got emails")
+        except Stop as stop:
+            hand_out.stop(stop)
         except Exception as error:
             on_error(error)
             hand_out.fail()

@@ -1,4 +1,7 @@
-"""What a processor may say of an email: an Outcome, or that it is to be asked again Later."""
+"""What a processor may say of an email: an Outcome, or that it is to be asked again Later.
+
+It may also raise Stop: nothing will work for now.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,42 @@ class Later(NamedTuple):
         if len(self.waits) == 1:
             return self.waits[0]
         return self.waits[rounds - 1] if rounds <= len(self.waits) else None
+
+
+# The most bytes of a Stop's reason, in UTF-8; a longer one is cut.
+MAX_STOP_BYTES = 200
+# The longest time after which a batch goes on after a Stop, in seconds: a quota may last a month.
+MAX_STOP_SECONDS = 31 * 86_400
+
+
+class Stop(Exception):  # noqa: N818 - it tells of no error in the program
+    """Says that nothing will work for now, such as after a wrong password: the batch pauses itself.
+
+    `reason` is a short sentence for people, kept on one line of MAX_STOP_BYTES at most, without
+    control characters.
+    `seconds` is the time after which the batch goes on by itself; None if a person is to resume it.
+    Raises ValueError for a reason without text, and for seconds that are not allowed.
+    """
+
+    def __init__(self, reason: str, seconds: float | None = None) -> None:
+        if not isinstance(reason, str) or not (line := _one_line(reason)):
+            raise ValueError("Stop() takes a sentence that says why")
+        allowed = isinstance(seconds, (int, float)) and 0 < seconds <= MAX_STOP_SECONDS
+        if seconds is not None and not allowed:
+            raise ValueError(f"Stop() takes seconds above 0 and up to {MAX_STOP_SECONDS:,}")
+        super().__init__(line)
+        self.reason = line
+        self.seconds = None if seconds is None else float(seconds)
+
+
+def _one_line(text: str) -> str:
+    """Return the text on one line of MAX_STOP_BYTES at most, without unprintable characters."""
+    line = " ".join("".join(each if each.isprintable() else " " for each in text).split())
+    encoded = line.encode()
+    if len(encoded) <= MAX_STOP_BYTES:
+        return line
+    end = "…"
+    return encoded[: MAX_STOP_BYTES - len(end.encode())].decode(errors="ignore") + end
 
 
 PROCESSED = Outcome("processed")

@@ -132,12 +132,16 @@ def waiting(number: int, time: str | None) -> str:
 
 
 def paused(pause: Mapping[str, str | None] | None) -> str:
-    """Who paused a batch, or why, and until when, as a sentence; empty if it isn't paused."""
+    """Who paused a batch, or why, and until when, in sentences; empty if it isn't paused."""
     if pause is None:
         return ""
     until = f" until {moment(pause['until'])}" if pause["until"] else ""
-    why = f": {pause['why']}" if pause["why"] else "."
-    return f"Paused{by(pause['by'])}{until}{why}"
+    said = f"Paused{by(pause['by'])}{until}"
+    why = pause["why"]
+    if not why:
+        return f"{said}."
+    end = "" if why.endswith((".", "!", "?", "…")) else "."
+    return f"{said}: {why}{end} Anybody can resume it."
 
 
 def by(name: str | None) -> str:

@@ -32,6 +32,7 @@ from processors import (
     Outcome,
     ProcessorError,
     ReasonError,
+    Stop,
 )
 from runtime import child, logs
 
@@ -67,7 +68,8 @@ def process(
     `limit` is the time in seconds after which an address fails with `timed_out`. An address that
     kills the child fails with `worker_crashed`.
     `alive` is called several times within `limit`; an error that it raises ends the processing.
-    `on_error` is called for reasons that aren't allowed; the child logs all other errors.
+    `on_error` is called for reasons that aren't allowed; the child logs all other errors. A Stop
+    ends the processing.
     Raises ProcessorError if a child doesn't get as far as its first address.
     """
     findings = Findings()
@@ -77,6 +79,8 @@ def process(
         before = findings.count
         with _child(name, options, given[before:], deadline - time.monotonic()) as pipe:
             died = _read(pipe, findings, limit, alive, on_error)
+        if findings.stop is not None:
+            break
         if not died:
             continue
         deaths = deaths + 1 if findings.count == before else 1
@@ -147,6 +151,8 @@ def _read(
             answer = json.loads(line)
             if isinstance(answer, str):
                 on_error(ReasonError(answer))
+            elif isinstance(answer, dict):
+                findings.stop = Stop(**answer)
             else:
                 # A Later has a list of seconds in its second place.
                 kind = Later if isinstance(answer[1], list) else Outcome
@@ -184,6 +190,10 @@ def main(name: str, seconds: float) -> None:
         value = json.loads(line)
         given = Item(*value) if isinstance(value, list) else value
         findings = processors.process(processor, [given], deadline, on_error)
+        if findings.stop is not None:
+            stop = {"reason": findings.stop.reason, "seconds": findings.stop.seconds}
+            os.write(output, json.dumps(stop).encode() + b"\n")
+            break
         outcome = findings.others[0][1] if findings.others else PROCESSED
         os.write(output, json.dumps(outcome).encode() + b"\n")
         if time.monotonic() > deadline:

@@ -28,8 +28,8 @@ def process(
     If an earlier turn left emails handed out, the findings are theirs, and nothing is handed out.
     `given` has what the processor gets of each email.
     `limit` is the seconds that an entry in the journal may take.
-    Returns None if nothing may be handed out: a later turn has the chunk, or the batch was paused,
-    cancelled or deleted.
+    They are empty if the batch was paused, cancelled or deleted. Returns None if a later turn has
+    the chunk.
     """
     with database.beside(limit) as run:
         journal = Journal(claim, run)
@@ -47,5 +47,4 @@ def process(
                 interrupted=interrupted,
             )
             return findings
-        findings = handing.process(processor, given, deadline, journal.note, on_error)
-    return findings if findings.count else None
+        return handing.process(processor, given, deadline, journal.note, on_error)

@@ -16,8 +16,9 @@ from collections.abc import Callable
 from typing import Any
 
 import processors
-from batches import claims, commits, snapshots
+from batches import changes, claims, commits, snapshots
 from batches.claims import Claim
+from models import Snapshot
 from postgres import database
 from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError, is_once
@@ -213,7 +214,7 @@ class Turns(threading.Thread):
             return
         if findings.later:
             findings = findings.settled(claim.rounds + 1, self._was_last_round(claim))
-        snapshot = commits.commit_outcomes(claim, findings)
+        snapshot = self._commit(claim, findings)
         if snapshot is None:
             return
         self.emails += findings.count - len(findings.later)
@@ -224,6 +225,23 @@ class Turns(threading.Thread):
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
             logger.info("batch completed", batch=claim.batch_id, **totals)
+
+    def _commit(self, claim: Claim, findings: Findings) -> Snapshot | None:
+        """Commit the outcomes and, in the same transaction, the pause that the processor wants."""
+        stop = findings.stop
+        paused = stop is not None and changes.stop(claim.batch_id, stop.reason, stop.seconds)
+        # A turn without outcomes isn't lost: no email is to blame for it.
+        snapshot = (
+            commits.commit_outcomes(claim, findings) if findings.count else commits.give_back(claim)
+        )
+        if stop is not None and paused:
+            logger.warning(
+                "stopped by the processor; the batch is paused",
+                batch=claim.batch_id,
+                why=stop,
+                seconds=stop.seconds,
+            )
+        return snapshot
 
     def _was_last_round(self, claim: Claim) -> bool:
         """Return whether the claim's emails may not be put off again."""

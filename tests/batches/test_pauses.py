@@ -10,6 +10,7 @@ from batches.intake import Upload
 from harness.batches import ADDRESSES, claim_next, completed, findings, store, take_turns
 from harness.books import assert_books_balance, query, snapshot
 from harness.polling import in_threads
+from postgres import database as database_module
 from postgres.database import pool, session
 
 NOW = datetime.now(UTC)
@@ -130,6 +131,19 @@ def test_nothing_begins_while_a_batch_is_paused_and_what_is_under_way_is_counted
     take_turns(batch_id, [])
     assert snapshot(batch_id).status == "completed"
     assert_books_balance()
+
+
+def test_a_turn_that_has_begun_when_the_batch_is_paused_is_not_lost(database, monkeypatch):
+    batch_id = pending()
+    begin = database_module.begin
+    # Between the two transactions in which a chunk is claimed, as if another session paused it.
+    pause = f"UPDATE batch SET paused_at = now() WHERE id = {batch_id};"
+    monkeypatch.setattr(database_module, "begin", lambda: pause + begin())
+    with session(), database_module.own_transactions():
+        claim = claim_next(batch_id)
+        after = commits.commit_outcomes(claim, findings(claim))
+    assert (after.processed, after.paused is None) == (5, False)
+    assert query("SELECT sum(attempts + redone) FROM chunk") == [(0,)]
 
 
 def test_a_batch_that_ends_while_it_is_paused_is_paused_no_more(database):

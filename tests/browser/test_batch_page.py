@@ -20,9 +20,10 @@ from harness.browsing import (
 from harness.polling import eventually
 
 # Processors: one with twelve reasons, the even ones of risky emails, the odd ones of failed ones;
-# the last has two emails. One with a reason for each email. One with the same reason for all.
+# the last has two emails. One with a reason for each email. One with the same reason for all. One
+# that stops at the third email.
 OWN = """
-from processors import one_by_one, risky
+from processors import Stop, one_by_one, risky
 
 @one_by_one
 def twelve(address):
@@ -36,6 +37,11 @@ def each_its_own(address):
 @one_by_one
 def frequent(address):
     return "frequent"
+
+@one_by_one
+def blocked(address):
+    if number_in(address) == 3:
+        raise Stop("<b>Wrong</b> password")
 
 def number_in(address):
     return int(address[4:].partition("@")[0])
@@ -162,6 +168,23 @@ class TestBatch:
         processes("worker.py")
         await_completed(other)
         expect(other.locator("#history")).to_contain_text("Paused")
+
+    def test_a_batch_that_its_processor_stopped_says_why_and_goes_on(
+        self, open_page, site, start_own
+    ):
+        batch_id = store(*ADDRESSES).batch_id
+        page, plain = open_page(), open_page(java_script_enabled=False)
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+        start_own("blocked").await_line("stopped by the processor")
+        plain.goto(page.url)
+        said = "Paused: <b>Wrong</b> password. Anybody can resume it. 2 of 10 checked."
+        for each in (page, plain):
+            expect(each.locator(".paused")).to_have_text(said)
+        history = "Paused by the processor: <b>Wrong</b> password, "
+        expect(plain.locator("#history li")).to_contain_text(history)
+        page.get_by_role("button", name="Resume").click()
+        expect(page.locator("#history li")).to_have_count(3)  # it has stopped once more
 
     def test_a_batch_that_begins_later_says_when_in_the_readers_time(self, open_page, site):
         fields = {"start_at": "2199-12-24T08:00:00Z"}

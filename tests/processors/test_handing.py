@@ -5,7 +5,17 @@ import math
 import pytest
 
 from harness.processors import listed
-from processors import ERROR, INTERRUPTED, PROCESSED, ProcessorError, failed, handing, later, once
+from processors import (
+    ERROR,
+    INTERRUPTED,
+    PROCESSED,
+    ProcessorError,
+    Stop,
+    failed,
+    handing,
+    later,
+    once,
+)
 
 FINE, BAD = PROCESSED, failed("bad")
 
@@ -104,6 +114,21 @@ def test_of_several_emails_under_way_only_one_has_the_error(notes):
     again = later("unknown", 5)
     assert notes.process(processor, "abcdef") == [FINE, ERROR, INTERRUPTED, again, again, again]
     assert [count for count, _ in notes.entries] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_processor_that_stops_interrupts_what_it_has_taken_and_leaves_the_rest(notes):
+    def processor(emails):
+        for each in emails:
+            if each == "b":
+                raise Stop("quota used up", 5)
+            yield FINE
+
+    windowed = once(processor, window=3)
+    findings = handing.process(windowed, "abcd", math.inf, notes.note, notes.errors.append)
+    assert listed(findings) == [FINE, INTERRUPTED]
+    assert findings.stop.reason == "quota used up"
+    assert notes.entries == [(3, []), (2, [FINE, INTERRUPTED])]
+    assert notes.errors == []
 
 
 def too_few(emails):

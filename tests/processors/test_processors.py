@@ -12,11 +12,13 @@ from processors import (
     Outcome,
     ProcessorError,
     ReasonError,
+    Stop,
     failed,
     one_by_one,
     process,
     risky,
 )
+from processors.outcomes import MAX_STOP_BYTES
 from runtime import settings
 
 
@@ -198,6 +200,24 @@ class TestProcess:
 
         assert self.run(broken)[0] == [failed("error")] * 4
 
+    def test_a_stop_ends_it_and_leaves_the_email_and_those_after_it(self):
+        @one_by_one
+        def stops(address):
+            if address == "b":
+                raise Stop("Blocked", 60)
+            return "has_a"
+
+        errors = []
+        findings = process(stops, self.ADDRESSES, float("inf"), errors.append)
+        assert (listed(findings), errors) == ([failed("has_a")], [])
+        assert (findings.stop.reason, findings.stop.seconds) == ("Blocked", 60)
+        assert findings.settled(1, over=True).stop is findings.stop
+
+    def test_a_stop_is_raised_not_returned(self):
+        outcomes, errors = self.run(one_by_one(lambda address: Stop("Blocked")))
+        assert outcomes == [failed("error")] * 4
+        assert [type(error) for error in errors] == [ReasonError] * 4
+
 
 class TestProcessLines:
     """process_lines(): from a function of a text and addresses one a line to outcomes."""
@@ -252,3 +272,43 @@ class TestProcessLines:
 
     def test_stops_at_the_deadline_but_not_before_the_first_lines(self):
         assert self.run(lambda lines: {}, deadline=0.0) == ([PROCESSED] * 2, ["a\nbb"])
+
+    def test_a_stop_leaves_the_lines_that_it_was_asked_about(self):
+        def said(lines):
+            if "d" in lines:
+                raise Stop("Blocked")
+            return {0: failed("odd")}
+
+        assert self.run(said) == ([failed("odd"), PROCESSED], ["a\nbb", "ccc\nd"])
+        assert self.errors == []
+
+
+class TestStop:
+    """Stop: a sentence for people, on one line, and seconds."""
+
+    def test_it_has_a_reason_and_perhaps_seconds(self):
+        stop = Stop("Wrong password.")
+        assert (stop.reason, stop.seconds, str(stop)) == ("Wrong password.", None, stop.reason)
+        assert Stop("Quota used up", 31 * 86_400).seconds == 31 * 86_400
+
+    def test_the_reason_is_a_line_that_can_be_stored_and_shown(self):
+        stop = Stop(" Said:\r\n\t<b>no</b>\x00 \u202e\ud800ü ")
+        assert stop.reason == "Said: <b>no</b> ü"
+
+    @pytest.mark.parametrize("letter", ["x", "ü", "€", "😀"])
+    def test_a_long_reason_is_cut_to_its_bytes(self, letter):
+        reason = Stop(letter * 1000).reason
+        assert reason == letter * (len(reason) - 1) + "…"
+        assert MAX_STOP_BYTES - 4 < len(reason.encode()) <= MAX_STOP_BYTES
+
+    @pytest.mark.parametrize("reason", ["", " \n\x00", None, b"no", OSError("no")])
+    def test_a_reason_without_text_is_refused(self, reason):
+        with pytest.raises(ValueError, match=r"^Stop\(\) takes a sentence that says why$"):
+            Stop(reason)
+
+    @pytest.mark.parametrize(
+        "seconds", [0, -1, 31 * 86_400 + 1, float("inf"), float("nan"), 10**400, "60"]
+    )
+    def test_seconds_that_are_not_allowed_are_refused(self, seconds):
+        with pytest.raises(ValueError, match=r"above 0 and up to 2,678,400$"):
+            Stop("Blocked", seconds)

@@ -125,7 +125,8 @@ def test_the_scripts_say_the_same(open_page, site):
             return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
                      proportion(0, 0), pace(1, 2, null, null, true),
                      paused({ by: null, why: null, until: null }),
-                     paused({ by: "alice", why: "Bad password.", until: null })],
+                     paused({ by: "alice", why: "Bad password.", until: null }),
+                     paused({ by: null, why: "Bad password", until: null })],
                     ...times.map((time) => ago(time, Date.parse(now)))];
         }""",
         [
@@ -162,6 +163,7 @@ def test_the_scripts_say_the_same(open_page, site):
             phrases.pace(1, 2, None, None, paused=True),
             phrases.paused({"by": None, "why": None, "until": None}),
             phrases.paused({"by": "alice", "why": "Bad password.", "until": None}),
+            phrases.paused({"by": None, "why": "Bad password", "until": None}),
         ],
         *(phrases.ago(time.isoformat(), NOON) for time in times),
     ]

@@ -9,7 +9,7 @@ from batches import changes, snapshots
 from harness.batches import store
 from harness.books import assert_books_balance, emails, query, snapshot
 from postgres.database import session
-from processors import Item, later, once, per_item
+from processors import Item, Stop, later, once, per_item
 from processors.reasons import named
 
 
@@ -176,3 +176,18 @@ def test_nothing_is_handed_out_once_a_batch_is_paused_or_cancelled(
         process(make_turns(recorder.processor), batch_id)
         assert reasons(batch_id) == [None] * 6
     assert len(recorder.keys) == len({*recorder.keys})
+
+
+def test_a_processor_that_stops_pauses_its_batch_with_the_email_interrupted(
+    make_turns, recorder, batch_id
+):
+    def act(number):
+        if number == 2:
+            raise Stop("quota used up")
+
+    recorder.act = act
+    process(make_turns(recorder.processor), batch_id)
+    assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in (1, 2)]
+    assert reasons(batch_id)[:3] == [None, "interrupted", None]
+    found = snapshot(batch_id)
+    assert (found.processed, found.paused["why"]) == (2, "quota used up")

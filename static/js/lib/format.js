@@ -61,10 +61,11 @@ export function waiting(number, iso) {
   return `${several(number, "email")} ${verb} no answer yet; the next try is at ${at}`;
 }
 
-// Who paused a batch, or why, and until when, as a sentence.
+// Who paused a batch, or why, and until when, in sentences.
 export function paused({ by, why, until }) {
-  const who = by ? ` by ${by}` : "";
-  return `Paused${who}${until ? ` until ${localTime(until)}` : ""}${why ? `: ${why}` : "."}`;
+  const said = `Paused${by ? ` by ${by}` : ""}${until ? ` until ${localTime(until)}` : ""}`;
+  if (!why) return `${said}.`;
+  return `${said}: ${why}${/[.!?…]$/.test(why) ? "" : "."} Anybody can resume it.`;
 }
 
 // A time as seen from `now`, in milliseconds: just now, 3 minutes ago; after a week, its day.
