@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import processors
 from admin import backup, checks
 from admin.backup import BackupError
 from admin.pg_tools import ToolError
@@ -210,11 +211,21 @@ class Commands:
 
     def restore(self, arguments: argparse.Namespace) -> Report:
         progress = _megabytes(self._meter, "restored")
-        found = backup.restore(self._url, Path(arguments.file), progress, bundled=self._bundled)
-        return Report(
-            {**_contents_json(found), "file": arguments.file},
-            [f"{found} are restored, and all counts agree."],
+        found, paused = backup.restore(
+            self._url,
+            Path(arguments.file),
+            progress,
+            bundled=self._bundled,
+            pause=not _may_repeat(self._settings),
         )
+        lines = [f"{found} are restored, and all counts agree."]
+        if paused:
+            lines.append(
+                f"{several(len(paused), 'unfinished batch is', 'unfinished batches are')} paused"
+                f"{_listed(paused)}. {changes.RESTORED} Do so by manage.py resume NUMBER, or on"
+                " the pages."
+            )
+        return Report({**_contents_json(found), "file": arguments.file, "paused": paused}, lines)
 
     def _delete(self, batch_id: int) -> int:
         """Delete a batch and remove its rows; return the number of its emails."""
@@ -232,6 +243,18 @@ class Commands:
     def _announce(self, snapshot: Snapshot) -> None:
         prefix = self._settings.redis.channel_prefix
         publish.announce(self._doorbell, self._queue, prefix, snapshot)
+
+
+def _may_repeat(settings: Settings) -> bool:
+    """Return whether the configured processor may repeat its work; False if it can't be loaded."""
+    name = settings.worker.processor
+    if name == "check":
+        return True
+    sys.path.append(str(settings.path.parent))
+    try:
+        return not processors.is_once(processors.load(name, settings.processor_options))
+    except Exception:  # whatever a team's own module raises where it isn't installed whole
+        return False
 
 
 def _megabytes(meter: Meter, done: str) -> Callable[[int], None]:
