@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import processors
 from admin import backup, checks
 from admin.backup import BackupError
+from admin.configured import may_repeat
 from admin.pg_tools import ToolError
 from batches import changes, finishing, queries, removal
 from batches.as_json import batch_json
@@ -216,7 +216,7 @@ class Commands:
             Path(arguments.file),
             progress,
             bundled=self._bundled,
-            pause=not _may_repeat(self._settings),
+            pause=not may_repeat(self._settings),
         )
         lines = [f"{found} are restored, and all counts agree."]
         if paused:
@@ -243,18 +243,6 @@ class Commands:
     def _announce(self, snapshot: Snapshot) -> None:
         prefix = self._settings.redis.channel_prefix
         publish.announce(self._doorbell, self._queue, prefix, snapshot)
-
-
-def _may_repeat(settings: Settings) -> bool:
-    """Return whether the configured processor may repeat its work; False if it can't be loaded."""
-    name = settings.worker.processor
-    if name == "check":
-        return True
-    sys.path.append(str(settings.path.parent))
-    try:
-        return not processors.is_once(processors.load(name, settings.processor_options))
-    except Exception:  # whatever a team's own module raises where it isn't installed whole
-        return False
 
 
 def _megabytes(meter: Meter, done: str) -> Callable[[int], None]:
