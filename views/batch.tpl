@@ -118,7 +118,7 @@
       % end
     </ul>
   </details>
-  % include("question", when="interrupted", shown=status == "completed" and interrupted, name="retry", which="interrupted", verb="Do it again", confirm="Do it again", otherwise="Leave it", question="Do it again?", consequence=phrases.interrupted(interrupted))
+  % include("question", when="interrupted", shown=status == "completed" and interrupted, name="retry", which="interrupted", verb="Repeat what may have been done", confirm="Do it again", otherwise="Leave it", question="Do it again?", consequence=phrases.interrupted(interrupted))
   <template id="reason">
     % include("reason", each=None)
   </template>

@@ -236,7 +236,7 @@ class TestBatch:
             f"{site.url}/batches/{completed([(n, 'processed', 'interrupted') for n in (2, 3)])}"
         )
         expect(page.get_by_text("Check again")).to_be_hidden()
-        page.get_by_role("button", name="Do it again…").click()
+        page.get_by_role("button", name="Repeat what may have been done…").click()
         question = page.get_by_role("dialog", name="Do it again?")
         expect(question).to_contain_text(
             "The work for 2 emails may have been done; nobody can tell."
@@ -245,12 +245,12 @@ class TestBatch:
         expect(leave).to_be_focused()
         leave.click()
         expect(question).to_be_hidden()
-        expect(page.get_by_role("button", name="Do it again…")).to_be_focused()
+        expect(page.get_by_role("button", name="Repeat what may have been done…")).to_be_focused()
         assert query("SELECT count(*) FROM email WHERE reason = 'interrupted'") == [(2,)]
-        page.get_by_role("button", name="Do it again…").click()
+        page.get_by_role("button", name="Repeat what may have been done…").click()
         question.get_by_role("button", name="Do it again").click()
         expect(page.locator("#message")).to_have_text("2 emails are checked again.")
-        expect(page.get_by_role("button", name="Do it again…")).to_be_hidden()
+        expect(page.get_by_role("button", name="Repeat what may have been done…")).to_be_hidden()
         assert query("SELECT which, emails FROM action") == [("interrupted", 2)]
 
     def test_a_person_is_notified_who_wants_to_be(self, open_page, site, processes):
