@@ -239,9 +239,11 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
             " INSERT INTO schema_version SELECT generate_series(1, 5)",
         )
         backups_of(past, older)
-    done = manage("restore", str(older), url=other)
+    done = restore_with("nowhere:at_all", older, other)
     assert done.returncode == 0, done.stderr
     assert rows(other, "SELECT max(version) FROM schema_version") == [(NEWEST,)]
+    unfinished = "SELECT pause_reason FROM batch WHERE status IN ('pending', 'processing')"
+    assert set(rows(other, unfinished)) == {(changes.RESTORED,)}
     assert wrong_at(other) == []
 
 
@@ -266,12 +268,7 @@ def test_what_must_not_be_repeated_is_paused_after_a_restore(
         "repeatable = one_by_one(lambda address: None)\n"
         "once_only = once(one_by_one(lambda address: None))\n"
     )
-    config = write_config(tmp_path, worker__processor=processor)
-    done = run_to_end(
-        *(sys.executable, ROOT / "manage.py", "--config", config, "restore", path),
-        DATABASE_URL=other,
-        REDIS_URL="unix:///nobody",
-    )
+    done = restore_with(processor, path, other)
     assert done.returncode == 0, done.stderr
     why = changes.RESTORED if paused else None
     assert rows(other, "SELECT id, paused_by, pause_reason FROM batch ORDER BY id") == [
@@ -284,6 +281,16 @@ def test_what_must_not_be_repeated_is_paused_after_a_restore(
     assert wrong_at(other) == []
     # A turn after the restore has a number above those in the journal.
     assert rows(other, "SELECT nextval('turn') > max(turn) FROM journal") == [(True,)]
+
+
+def restore_with(processor, path, url):
+    """Restore the backup with this processor, which may be in a module beside the backup."""
+    config = write_config(path.parent, worker__processor=processor)
+    return run_to_end(
+        *(sys.executable, ROOT / "manage.py", "--config", config, "restore", path),
+        DATABASE_URL=url,
+        REDIS_URL="unix:///nobody",
+    )
 
 
 def backups_of(url, target):
