@@ -59,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
     add("status", "show the state of servers, workers and the newest batches")
     retry = add("retry", "process emails of a completed batch again")
     retry.add_argument("batch", type=int, metavar="BATCH")
-    retry.add_argument("which", metavar="WHICH", help="failed, unknown, or a reason")
+    retry.add_argument(
+        "which", metavar="WHICH", help="failed, unknown (but not interrupted), or a reason"
+    )
     for name, about in (
         ("pause", "begin nothing more of a batch until it is resumed"),
         ("resume", "go on with a paused batch"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from admin.pg_tools import ToolError, Tools, all_tools, error_in
-from batches import invariants
+from batches import changes, invariants
 from postgres import database, schema
 from postgres.database import APPLICATION, fetch_value, pool, session
 from postgres.schema import NEWEST
@@ -177,8 +177,13 @@ def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
             process.wait()
 
 
-def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Contents:
+def restore(
+    url: str, source: Path, progress: Progress, *, bundled: bool, pause: bool
+) -> tuple[Contents, list[int]]:
     """Restore a backup, migrate its tables, and check its counts.
+
+    If `pause`, its unfinished batches are paused before any worker sees them. Returns the contents,
+    and the ids of the batches that are paused because they were restored.
 
     Raises BackupError, UNREACHABLE and SchemaError, with nothing changed. Only if the counts are
     wrong, the backup stays restored, so that somebody can look at it, and the BackupError says so.
@@ -199,16 +204,20 @@ def restore(url: str, source: Path, progress: Progress, *, bundled: bool) -> Con
     with session():
         _refuse_unless_empty()
         strip = database.server_version() < 17
-    _load(reader, writer, source, progress, strip=strip)
+    can_pause = version >= _PAUSES_SINCE
+    last = _PAUSE if pause and can_pause else ""
+    _load(reader, writer, source, progress, last=last, strip=strip)
     with session(SECONDS):
         schema.migrate()
+        if pause and not can_pause:
+            pool.execute_sql(changes.PAUSE_RESTORED)
         pool.execute_sql("ANALYZE batch, chunk")
         wrong = invariants.violations()
         if wrong:
             raise BackupError(
                 f"The backup is restored, but something in it is wrong: {wrong[0][:-1]}"
             )
-        return _contents()
+        return _contents(), changes.paused_by_restore()
 
 
 def _read(source: Path, choices: list[Tools]) -> tuple[Tools, int]:
@@ -270,8 +279,16 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 """
 
 
-def _load(reading: Tools, writing: Tools, source: Path, progress: Progress, *, strip: bool) -> None:
-    """In one transaction, run all of the backup's statements, without _TOO_NEW if `strip`."""
+# A statement after the backup's own, which leave no search path. Tables of an earlier version than
+# this have no columns for it.
+_PAUSE = f"RESET search_path;{changes.PAUSE_RESTORED}"
+_PAUSES_SINCE = 11
+
+
+def _load(
+    reading: Tools, writing: Tools, source: Path, progress: Progress, *, last: str, strip: bool
+) -> None:
+    """In one transaction, run the backup's statements, without _TOO_NEW if `strip`, and `last`."""
     with tempfile.TemporaryFile() as errors:
         reader = reading.start(
             "pg_restore",
@@ -294,7 +311,7 @@ def _load(reading: Tools, writing: Tools, source: Path, progress: Progress, *, s
                 writer.stdin.write(_FIRST.encode())
                 _pump(reader.stdout, writer.stdin, progress, strip=strip)
                 if reader.wait() == 0:
-                    writer.stdin.write(b"COMMIT;\n")
+                    writer.stdin.write(f"{last}COMMIT;\n".encode())
                 writer.stdin.close()
             reader.stdout.close()
             if writer.wait() or reader.wait():

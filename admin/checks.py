@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 import processors
+from admin.configured import worker_connections
 from postgres import database, schema
 from postgres.database import UNREACHABLE, fetch_value, pool, session
 from postgres.schema import NEWEST
@@ -311,7 +312,7 @@ def _connections(settings: Settings) -> Diagnostic:
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
         ).fetchone(),
     )
-    app, worker = settings.server.connections, settings.worker.connections
+    app, worker = settings.server.connections, worker_connections(settings)
     left = most - reserved - app
     text = (
         f"{used} of {most} are in use; the app takes up to {app} of them, each worker process up to"

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from admin import backup, checks
 from admin.backup import BackupError
+from admin.configured import may_repeat
 from admin.pg_tools import ToolError
 from batches import changes, finishing, queries, removal
 from batches.as_json import batch_json
@@ -210,11 +211,21 @@ class Commands:
 
     def restore(self, arguments: argparse.Namespace) -> Report:
         progress = _megabytes(self._meter, "restored")
-        found = backup.restore(self._url, Path(arguments.file), progress, bundled=self._bundled)
-        return Report(
-            {**_contents_json(found), "file": arguments.file},
-            [f"{found} are restored, and all counts agree."],
+        found, paused = backup.restore(
+            self._url,
+            Path(arguments.file),
+            progress,
+            bundled=self._bundled,
+            pause=not may_repeat(self._settings),
         )
+        lines = [f"{found} are restored, and all counts agree."]
+        if paused:
+            lines.append(
+                f"{several(len(paused), 'unfinished batch is', 'unfinished batches are')} paused"
+                f"{_listed(paused)}. {changes.RESTORED} Do so by manage.py resume NUMBER, or on"
+                " the pages."
+            )
+        return Report({**_contents_json(found), "file": arguments.file, "paused": paused}, lines)
 
     def _delete(self, batch_id: int) -> int:
         """Delete a batch and remove its rows; return the number of its emails."""

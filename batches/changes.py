@@ -106,6 +106,20 @@ def resume(batch_id: int, by: str | None = None) -> Snapshot | None:
         return _update(batch_id, _NOT_PAUSED)
 
 
+# Why batches of a restored backup are paused, and the statement that does it. It has no parameters,
+# because psql runs it, in the transaction that restores them.
+RESTORED = (
+    "Emails processed since the restored backup was made would be processed again. Resume if that"
+    " is fine."
+)
+PAUSE_RESTORED = f"""
+UPDATE batch SET paused_at = clock_timestamp(), paused_by = NULL, pause_reason = '{RESTORED}',
+  resume_at = NULL, revision = revision + 1
+WHERE status IN ('pending', 'processing') AND deleted_at IS NULL
+  AND (paused_at IS NULL OR resume_at IS NOT NULL);
+"""
+
+
 def _lock_unfinished(batch_id: int, change: str) -> Snapshot | None:
     """Return the batch's snapshot, and lock the batch until this transaction ends.
 
@@ -118,6 +132,16 @@ def _lock_unfinished(batch_id: int, change: str) -> Snapshot | None:
     if status in TERMINAL:
         raise StateError(f"Batch {batch_id} is {status} and can't be {change} any more.")
     return snapshots.present([batch_id])[0]
+
+
+def paused_by_restore() -> list[int]:
+    """Return the ids of the unfinished batches that are paused because they were restored."""
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE pause_reason = %s AND deleted_at IS NULL"
+        " AND status IN ('pending', 'processing') ORDER BY id",
+        (RESTORED,),
+    ).fetchall()
+    return [batch_id for (batch_id,) in rows]
 
 
 def resume_due() -> list[Snapshot]:

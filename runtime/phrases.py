@@ -179,6 +179,11 @@ def checked_again(emails: int, ended: bool) -> str:
     return f"{several(emails, 'email')} {one if emails == 1 else more} checked again."
 
 
+def interrupted(emails: int) -> str:
+    """What a person is told who would have the work for interrupted emails done again."""
+    return f"The work for {several(emails, 'email')} may have been done; nobody can tell."
+
+
 def shorten(text: str, length: int) -> str:
     """The text, cut to `length` characters with an ellipsis as the last."""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -84,10 +84,10 @@
       </details>
       <span class="soft" data-when="unfinished"{{" hidden" if ended else ""}}>so far</span>
     </div>
-    <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or verdicts["unknown"]) else " hidden"}}>
+    <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or unknown) else " hidden"}}>
       <summary class="button quiet">Check again ▾</summary>
       <form class="panel" method="post" action="{{path}}/retry" data-malformed="{{" ".join(malformed)}}">
-        % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", verdicts["unknown"])):
+        % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", unknown)):
         <button class="plain" name="which" value="{{which}}"{{"" if number else " hidden"}}><span data-count="{{words}}">{{count(number)}}</span>&nbsp;{{words}}</button>
         % end
       </form>
@@ -96,8 +96,8 @@
     <form method="post" action="{{path}}/{{name}}" data-when="{{when}}"{{"" if shown else " hidden"}}><button class="quiet">{{verb}}</button></form>
     % end
     <button type="button" class="quiet" id="notify" data-off title="When the batch is done"{{" hidden" if ended else ""}}>Notify me</button>
-    % include("question", when="unfinished", shown=not ended, name="cancel", verb="Cancel", otherwise="Keep running", question="Cancel this batch?", consequence="What has been checked keeps its result. To check the rest later, upload the file again.")
-    % include("question", when="ended", shown=ended, name="delete", verb="Delete", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their results are deleted for everybody. That can’t be undone.")
+    % include("question", when="unfinished", shown=not ended, name="cancel", which="", verb="Cancel", confirm="Cancel batch", otherwise="Keep running", question="Cancel this batch?", consequence="What has been checked keeps its result. To check the rest later, upload the file again.")
+    % include("question", when="ended", shown=ended, name="delete", which="", verb="Delete", confirm="Delete batch", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their results are deleted for everybody. That can’t be undone.")
   </div>
 </section>
 
@@ -118,6 +118,7 @@
       % end
     </ul>
   </details>
+  % include("question", when="interrupted", shown=status == "completed" and interrupted, name="retry", which="interrupted", verb="Repeat what may have been done", confirm="Do it again", otherwise="Leave it", question="Do it again?", consequence=phrases.interrupted(interrupted))
   <template id="reason">
     % include("reason", each=None)
   </template>

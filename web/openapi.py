@@ -334,7 +334,7 @@ _WHICH = {"type": "string", "pattern": f"^{reasons.CODE}$"}
 _describe(
     f"POST {_BATCH}/retry",
     "retry",
-    "Process emails of a completed batch again: failed, unknown, or by reason.",
+    "Process emails of a completed batch again: failed, unknown (not interrupted), or by reason.",
     _ok(
         object_of(batchId=ID, status=STATUS, requeued=whole()),
         "The number of emails that were requeued.",

@@ -160,6 +160,8 @@ class Pages:
             retried=number_from_query("retried", None, models.MAX_LINE),
             ended=batch["status"] in models.TERMINAL,
             rechecked=_rechecked(batch),
+            unknown=sum(batch["reasons"].get(code, 0) for code in reasons.RETRIED),
+            interrupted=batch["reasons"].get(reasons.INTERRUPTED, 0),
             malformed=sorted(MALFORMED),
             endings=_endings(batch),
             filtered=urlencode(_filter(query)),

@@ -43,8 +43,8 @@ function rereadRows() {
 
 function take(snapshot) {
   if (snapshot.batchId !== progress.batchId || !progress.take(snapshot)) return;
-  if (snapshot.status === "deleted") return;
   reasons.take(snapshot);
+  if (snapshot.status === "deleted") return;
   if (!isTerminal(snapshot.status)) {
     rowsDue ||= setTimeout(rereadRows, ROWS_MS);
     return;

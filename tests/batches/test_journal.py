@@ -17,7 +17,7 @@ BAD = failed("bad")
 
 
 @pytest.fixture
-def batch_id():
+def batch_id(database):
     return store(*(f"{number}@x.de" for number in range(1, 6))).batch_id
 
 

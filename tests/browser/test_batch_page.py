@@ -250,6 +250,32 @@ class TestBatch:
         page.get_by_label("Other downloads").click()
         expect(page.get_by_label("Download all as CSV")).to_be_visible()
 
+    @pytest.mark.parametrize("scripts", [True, False])
+    def test_interrupted_emails_are_only_done_again_after_a_question(
+        self, open_page, site, scripts
+    ):
+        page = open_page(java_script_enabled=scripts)
+        page.goto(
+            f"{site.url}/batches/{completed([(n, 'processed', 'interrupted') for n in (2, 3)])}"
+        )
+        expect(page.get_by_text("Check again")).to_be_hidden()
+        page.get_by_role("button", name="Repeat what may have been done…").click()
+        question = page.get_by_role("dialog", name="Do it again?")
+        expect(question).to_contain_text(
+            "The work for 2 emails may have been done; nobody can tell."
+        )
+        leave = question.get_by_role("button", name="Leave it")
+        expect(leave).to_be_focused()
+        leave.click()
+        expect(question).to_be_hidden()
+        expect(page.get_by_role("button", name="Repeat what may have been done…")).to_be_focused()
+        assert query("SELECT count(*) FROM email WHERE reason = 'interrupted'") == [(2,)]
+        page.get_by_role("button", name="Repeat what may have been done…").click()
+        question.get_by_role("button", name="Do it again").click()
+        expect(page.locator("#message")).to_have_text("2 emails are checked again.")
+        expect(page.get_by_role("button", name="Repeat what may have been done…")).to_be_hidden()
+        assert query("SELECT which, emails FROM action") == [("interrupted", 2)]
+
     def test_a_person_is_notified_who_wants_to_be(self, open_page, site, processes):
         page = open_page(permissions=["notifications"])
         # The system's notification centre is outside; what it would show is noted.

@@ -26,6 +26,7 @@ TABLES = (
     models.Chunk,
     models.Email,
     models.FilePiece,
+    models.Journal,
     models.SkippedRow,
 )
 

@@ -115,13 +115,13 @@ def test_the_scripts_say_the_same(open_page, site):
     script = page.locator("script").get_attribute("src")
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
-            const { ago, checkedAgain, clock, count, pace, percent, proportion, rate, several,
-                    shown, waiting, paused } = await import(path);
+            const { ago, checkedAgain, clock, count, interrupted, pace, percent, proportion, rate,
+                    several, shown, waiting, paused } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
                                  pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
                                  checkedAgain(n, false), checkedAgain(n, true),
-                                 waiting(n, now), waiting(n, null)];
+                                 waiting(n, now), waiting(n, null), interrupted(n)];
             return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
                      proportion(0, 0), pace(1, 2, null, null, true),
                      paused({ by: null, why: null, until: null }),
@@ -152,6 +152,7 @@ def test_the_scripts_say_the_same(open_page, site):
                 phrases.checked_again(n, True),
                 phrases.waiting(n, NOON.isoformat()),
                 phrases.waiting(n, None),
+                phrases.interrupted(n),
             ]
             for n in numbers
         ),

@@ -94,6 +94,17 @@ class TestBatch:
         assert ("Check again ▾ 2 invalid" in text) is offered
         assert ("Check again" in text) is offered
 
+    @pytest.mark.parametrize("others", [0, 1])
+    def test_interrupted_emails_are_unknown_and_have_a_question_of_their_own(self, site, others):
+        marked = [(n, "processed", "interrupted") for n in (1, 2)]
+        marked += [(n + 3, "processed", "dns_error") for n in range(others)]
+        text = text_of(page(site, f"/batches/{completed(marked)}"))
+        assert f"{2 + others} unknown ({2 + others}0%)" in text
+        assert ("Check again ▾ 0 invalid 1 unknown" in text) is bool(others)
+        assert ("Check again" in text) is bool(others)
+        assert "It may have been done; nobody can tell. 20% 2" in text
+        assert "The work for 2 emails may have been done; nobody can tell." in text
+
     def test_accounts_for_the_rows_while_it_waits(self, site):
         batch_id = site.upload(b"a@x.de\n\nA@X.DE\nb@x.de\n").json["batchId"]
         text = text_of(page(site, f"/batches/{batch_id}"))

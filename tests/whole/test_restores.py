@@ -3,21 +3,25 @@
 import re
 import shutil
 import stat
+import sys
 from contextlib import closing
 
 import psycopg2
 import pytest
 
 from admin import backup, pg_tools
+from batches import changes
 from harness import servers as own
-from harness.batches import store
+from harness.batches import completed, store
 from harness.books import execute_at, query, rows, snapshot, waiting, wrong_at
 from harness.config import ROOT, write_config
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.processes import run_to_end
 from harness.servers import database_of_its_own
 from harness.tls import Certificates
 from postgres import schema
+from postgres.database import session
 from postgres.schema import NEWEST
 from servers.keeper import BundledServer
 
@@ -235,10 +239,58 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
             " INSERT INTO schema_version SELECT generate_series(1, 5)",
         )
         backups_of(past, older)
-    done = manage("restore", str(older), url=other)
+    done = restore_with("nowhere:at_all", older, other)
     assert done.returncode == 0, done.stderr
     assert rows(other, "SELECT max(version) FROM schema_version") == [(NEWEST,)]
+    unfinished = "SELECT pause_reason FROM batch WHERE status IN ('pending', 'processing')"
+    assert set(rows(other, unfinished)) == {(changes.RESTORED,)}
     assert wrong_at(other) == []
+
+
+@pytest.mark.parametrize(
+    ("processor", "paused"),
+    [("sending:once_only", True), ("nowhere:at_all", True), ("sending:repeatable", False)],
+)
+def test_what_must_not_be_repeated_is_paused_after_a_restore(
+    servers, database, manage, tmp_path, other, processor, paused
+):
+    store("a@x.de", "b@x.de")
+    store("c@x.de")
+    completed()
+    store("d@x.de")
+    query("INSERT INTO journal (batch_id, chunk, turn) VALUES (1, 1, nextval('turn')) RETURNING 1")
+    with session():
+        changes.pause(2, "alice")
+    path = tmp_path / "b.dump"
+    assert manage("backup", str(path), url=servers.database_url).returncode == 0
+    (tmp_path / "sending.py").write_text(
+        "from processors import once, one_by_one\n"
+        "repeatable = one_by_one(lambda address: None)\n"
+        "once_only = once(one_by_one(lambda address: None))\n"
+    )
+    done = restore_with(processor, path, other)
+    assert done.returncode == 0, done.stderr
+    why = changes.RESTORED if paused else None
+    assert rows(other, "SELECT id, paused_by, pause_reason FROM batch ORDER BY id") == [
+        (1, None, why),
+        (2, "alice", None),
+        (3, None, None),
+        (4, None, why),
+    ]
+    assert ("2 unfinished batches are paused: 1, 4. " in done.stdout) is paused
+    assert wrong_at(other) == []
+    # A turn after the restore has a number above those in the journal.
+    assert rows(other, "SELECT nextval('turn') > max(turn) FROM journal") == [(True,)]
+
+
+def restore_with(processor, path, url):
+    """Restore the backup with this processor, which may be in a module beside the backup."""
+    config = write_config(path.parent, worker__processor=processor)
+    return run_to_end(
+        *(sys.executable, ROOT / "manage.py", "--config", config, "restore", path),
+        DATABASE_URL=url,
+        REDIS_URL="unix:///nobody",
+    )
 
 
 def backups_of(url, target):

@@ -93,6 +93,10 @@ export function checkedAgain(emails, ended) {
   return `${several(emails, "email")} ${emails === 1 ? one : more} checked again.`;
 }
 
+// What a person is told who would have the work for interrupted emails done again.
+export const interrupted = (emails) =>
+  `The work for ${several(emails, "email")} may have been done; nobody can tell.`;
+
 // How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.
 export function pace(done, total, perSecond, secondsLeft, isPaused = false) {
   const parts = [`${percent(done, total)}%`];

@@ -107,11 +107,11 @@ export class Progress {
   }
 
   // Return the numbers of emails to check again, by verdict: no invalid ones if all of them are
-  // malformed, which no check will change.
+  // malformed, which no check will change; no unknown ones that are interrupted.
   #rechecked({ invalid, unknown }, reasons) {
     const { malformed: codes } = this.#card.querySelector("[data-malformed]").dataset;
     const malformed = codes.split(" ").reduce((sum, code) => sum + (reasons[code] ?? 0), 0);
-    return { invalid: invalid > malformed ? invalid : 0, unknown };
+    return { invalid: invalid > malformed ? invalid : 0, unknown: unknown - (reasons.interrupted ?? 0) };
   }
 
   // Say what the batch waits for: somebody who resumes it, or answers.

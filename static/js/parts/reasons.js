@@ -1,8 +1,8 @@
 // The card of the reasons: how many emails have which, and likely typos.
 
 import { getJson } from "../lib/api.js";
-import { copyOf, oncePerFrame, setText } from "../lib/dom.js";
-import { count, proportion } from "../lib/format.js";
+import { copyOf, oncePerFrame, setText, showWhen } from "../lib/dom.js";
+import { count, interrupted, proportion } from "../lib/format.js";
 import { mark } from "./emails.js";
 
 export class Reasons {
@@ -31,8 +31,8 @@ export class Reasons {
     this.#order = [...this.#details.keys()];
   }
 
-  take({ reasons, processed }) {
-    this.#newest = { reasons, processed };
+  take({ status, reasons, processed }) {
+    this.#newest = { status, reasons, processed };
     if (Object.keys(reasons).some((reason) => !this.#details.has(reason))) this.#onUnknown();
     this.#draw();
   }
@@ -47,7 +47,7 @@ export class Reasons {
 
   #drawNewest() {
     if (!this.#newest) return;
-    const { reasons } = this.#newest;
+    const { status, reasons } = this.#newest;
     const known = this.#order.filter((reason) => reasons[reason]);
     const more = Object.keys(reasons).filter((reason) => this.#details.has(reason));
     this.#order = [...new Set([...known, ...more])];
@@ -57,6 +57,9 @@ export class Reasons {
     this.#fill(rest.querySelector("ul"), this.#order.slice(this.#most));
     setText(rest, "more", count(Math.max(this.#order.length - this.#most, 0)));
     this.#card.querySelector("#no-reasons").hidden = this.#order.length > 0;
+    const again = reasons.interrupted ?? 0;
+    setText(this.#card, "consequence", interrupted(again));
+    showWhen(this.#card, "interrupted", status === "completed" && again > 0);
   }
 
   // Write these reasons into the list's entries, of which none is replaced: that would move the focus.
