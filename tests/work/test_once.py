@@ -40,7 +40,7 @@ def recorder():
 
 
 @pytest.fixture
-def batch_id():
+def batch_id(database):
     return store(*(f"{number}@x.de" for number in range(1, 7)), chunk_size=3).batch_id
 
 
