@@ -13,7 +13,8 @@ No order of crashes hands an email out twice, because of these three rules.
   anything more of the chunk, not even that of a worker which was stopped and goes on.
 - Turns have numbers from a sequence, drawn when they claim. A turn takes the row over only from one
   with a smaller number. So a worker that was stopped between its claim and this moment, and goes on
-  when others have long been at work, gets nothing.
+  when others have long been at work, gets nothing. A crash of PostgreSQL may set the sequence back
+  to what was on the disk; so a turn also doesn't take over a row with a later round than its own.
 - What was handed out in a round gets its outcomes in the transaction with which the chunk goes on
   behind it, or the round ends. Until then, every turn that takes the row over finds it there. An
   entry survives a crash of PostgreSQL, because its commit waits for the disk; and the log keeps the
@@ -30,7 +31,8 @@ from processors import INTERRUPTED, PROCESSED, Findings, Later, Outcome
 
 _TAKE_OVER = """
 INSERT INTO journal (batch_id, chunk, turn) VALUES (%(batch_id)s, %(chunk)s, %(turn)s)
-ON CONFLICT (batch_id, chunk) DO UPDATE SET turn = excluded.turn WHERE journal.turn < excluded.turn
+ON CONFLICT (batch_id, chunk) DO UPDATE SET turn = excluded.turn
+  WHERE journal.turn < excluded.turn AND journal.round <= %(round)s
 RETURNING round, handed, done, others
 """
 _NOTE = """
@@ -57,7 +59,7 @@ class Journal:
         The caller must commit them before anything is handed out. Returns None if a later turn has
         the chunk, so that this one must end.
         """
-        row = self._run(_TAKE_OVER, self._key)
+        row = self._run(_TAKE_OVER, {**self._key, "round": self._claim.round})
         if row is None:
             return None
         number, handed, done, others = row

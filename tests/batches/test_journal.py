@@ -1,6 +1,7 @@
 """The journal by itself: who has a chunk's row, and what is found there."""
 
 import contextlib
+import dataclasses
 
 import pytest
 
@@ -69,6 +70,15 @@ def test_a_turn_that_was_stopped_before_it_looked_gets_nothing(batch_id):
         early._run = late._run
         assert early.take_over() is None
         assert note(late, 1)
+
+
+def test_a_turn_of_an_earlier_round_gets_nothing_even_with_a_greater_number(batch_id):
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == []
+        journal._claim = dataclasses.replace(journal._claim, rounds=journal._claim.rounds + 1)
+        assert note(journal, 1)
+    with turn(batch_id) as stale:
+        assert stale.take_over() is None
 
 
 def test_what_it_notes_survives_the_end_of_the_turns_transaction(batch_id):
