@@ -38,8 +38,9 @@ RETURNING round, handed, done, others
 _NOTE = """
 UPDATE journal SET round = %(round)s, handed = %(handed)s, done = %(done)s, others = %(others)s
 WHERE batch_id = %(batch_id)s AND chunk = %(chunk)s AND turn = %(turn)s
-  AND EXISTS (SELECT FROM batch WHERE id = %(batch_id)s AND status = 'processing'
-    AND paused_at IS NULL AND deleted_at IS NULL)
+  AND ((round, handed) >= (%(round)s, %(handed)s) OR EXISTS (
+    SELECT FROM batch WHERE id = %(batch_id)s AND status = 'processing'
+    AND paused_at IS NULL AND deleted_at IS NULL))
 RETURNING handed
 """
 
@@ -77,8 +78,8 @@ class Journal:
     def note(self, count: int, findings: Findings) -> bool:
         """Note that the first `count` emails are handed out, and the outcomes so far.
 
-        Returns whether they may be: not if a later turn has the chunk, or if the batch was paused,
-        cancelled or deleted.
+        Returns whether they may be: not if a later turn has the chunk, or if they are more than
+        before and the batch was paused, cancelled or deleted.
         """
         ids = self._claim.ids
         entry = {

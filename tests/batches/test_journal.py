@@ -88,3 +88,18 @@ def test_what_it_notes_survives_the_end_of_the_turns_transaction(batch_id):
         database.pool.rollback()
     with turn(batch_id) as journal:
         assert listed(journal.take_over()) == [BAD, INTERRUPTED]
+
+
+def test_what_is_noted_may_be_taken_back_though_the_batch_is_paused(batch_id):
+    with turn(batch_id) as journal:
+        journal.take_over()
+        assert note(journal, 3)
+        database.pool.rollback()
+        pause = "UPDATE batch SET paused_at = now() WHERE id = %(id)s RETURNING id"
+        journal._run(pause, {"id": batch_id})
+        assert not note(journal, 4, PROCESSED)
+        assert note(journal, 2, PROCESSED)
+        resume = "UPDATE batch SET paused_at = NULL WHERE id = %(id)s RETURNING id"
+        journal._run(resume, {"id": batch_id})
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == [PROCESSED, INTERRUPTED]
