@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 
+import psutil
 import pytest
 
 from harness import far_nameserver, nsd, unbound
@@ -180,3 +181,24 @@ def test_a_worker_stops_in_time_although_questions_by_tcp_have_no_answer(nameser
     eventually(lambda: all(nameserver.asked[domain, "MX"] for domain in domains))
     worker.send(signal.SIGTERM)
     assert worker.wait(30) == 0
+
+
+def test_one_with_errors_at_first_is_asked_again_later_also_by_another_worker(
+    nameserver, start_worker
+):
+    domains = [f"grey{number}.example.net" for number in range(100)]
+    for domain in domains:
+        nameserver.code(domain, "SERVFAIL")
+    first = start_worker(nameserver.address)
+    checked = Checked([f"a@{domain}" for domain in domains])
+    eventually(lambda: snapshot(checked.batch_id).waiting == len(domains))
+    first.stop(signal.SIGKILL)
+    second = start_worker(nameserver.address)
+    idle = psutil.Process(second.pid).cpu_times()
+    later = threading.Timer(8, lambda: [nameserver.mx(domain) for domain in domains])
+    later.start()
+    later.join()
+    used = psutil.Process(second.pid).cpu_times()
+    assert used.user + used.system - idle.user - idle.system < 2
+    assert checked.is_all_ok()
+    assert second.output.count("batch completed") == 1
