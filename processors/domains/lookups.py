@@ -27,8 +27,7 @@ from runtime import logs
 # Seconds for which a result is cached: at least, so that a batch with a single domain doesn't ask
 # for each address; at most; at most for a negative answer (RFC 2308, 5); without an answer.
 MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
-# Seconds after which a domain without an answer is asked again, if it is wanted. Nobody waits for
-# that: whoever wants it is told that it is unknown, and finds the new answer the next time.
+# Seconds after which a domain without a sensible answer is asked again, if it is wanted.
 ASK_AGAIN_SECONDS = 4.0
 # The most seconds for which a thread waits for its domains, and those between two looks. It may
 # wait twice for one piece of lines, and a worker that stops doesn't wait longer than that.
@@ -156,20 +155,12 @@ class Lookups:
         now = time.monotonic()
         cached = {domain: known[domain] for domain in domains if domain in known}
         cached |= self.known(domain for domain in domains if domain not in known)
-        missing = [domain for domain, each in cached.items() if each is None]
-        found = {domain: each for domain, each in cached.items() if each is not None}
-        again = [
-            domain
-            for domain, (result, until) in found.items()
-            if result in _UNKNOWN and until - now < UNKNOWN_TTL - ASK_AGAIN_SECONDS
+        missing = [
+            domain for domain, each in cached.items() if each is None or _is_stale(each, now)
         ]
-        if again and self.exchange.open < MOST_OPEN:
-            self.exchange.run(lambda: self._begin(again))
-        if missing:
-            reason = PAUSED if self.exchange.away else LATE
-            late: Found = (reason, now)
-            found |= {**dict.fromkeys(missing, late), **self._find_now(missing)}
-        return found
+        late: Found = (PAUSED if self.exchange.away else LATE, now)
+        found = {domain: each or late for domain, each in cached.items()}
+        return {**found, **self._find_now(missing)} if missing else found
 
     def _find_now(self, domains: list[str]) -> Mapping[str, Found]:
         """Look the domains up, and return what is found of them in good time.
@@ -299,9 +290,16 @@ class Lookups:
         """Store the result of a mail server, and tell it to all who wait."""
         if len(self.hosts) >= MAX_SERVERS:
             self.hosts.clear()
-        self.hosts[host] = result, time.monotonic() + seconds
+        kept = ASK_AGAIN_SECONDS if result in _UNKNOWN else seconds
+        self.hosts[host] = result, time.monotonic() + kept
         for done in self._waiting_hosts.pop(host):
             done(result, seconds)
+
+
+def _is_stale(found: Found, now: float) -> bool:
+    """Return whether a domain without a sensible answer is to be asked again."""
+    result, until = found
+    return result in _UNKNOWN and until - now < UNKNOWN_TTL - ASK_AGAIN_SECONDS
 
 
 def _seconds(answer: Answer) -> float:

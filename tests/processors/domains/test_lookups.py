@@ -292,9 +292,23 @@ def test_nobody_waits_for_domains_that_do_not_answer_when_others_do(nameserver, 
     assert lookups.exchange.open == 40
 
 
-def test_a_domain_without_an_answer_is_asked_again_but_nobody_waits_for_it_twice(
-    nameserver, make_lookups, monkeypatch
+@pytest.mark.parametrize("name", ["example.net", "mx.example.net"])
+def test_a_domain_without_a_sensible_answer_is_asked_again_when_it_is_wanted(
+    nameserver, make_lookups, monkeypatch, name
 ):
+    monkeypatch.setattr(
+        lookups_module, "ASK_AGAIN_SECONDS", -1.0
+    )  # the cache rounds up to a second
+    nameserver.mx("example.net")
+    nameserver.code(name, "SERVFAIL")
+    lookups = make_lookups()
+    assert ask(lookups, "example.net") == "dns_error"
+    nameserver.mx("example.net")
+    nameserver.host("mx.example.net")
+    assert lookups.find(["example.net"])["example.net"][0] is None
+
+
+def test_one_that_was_silent_is_asked_again_too(nameserver, make_lookups, monkeypatch):
     monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", 0.0)
     nameserver.lie("example.net", "silence")
     lookups = make_lookups(seconds=0.5)
