@@ -28,7 +28,7 @@ from samples import FLOOR_BATCH, Sample
 from harness.config import ROOT, write_config
 from servers.keeper import BundledServer
 
-TABLES = "batch, chunk, email, file_piece, skipped_row"
+TABLES = "batch, chunk, email, file_piece, journal, skipped_row"
 # Seconds: the limit until a process is ready, the limit until it has ended, and between polls.
 READY, END, LOOK = 60.0, 25.0, 0.02
 # A process is idle if it uses less than this share of a core for so many seconds.

@@ -28,12 +28,13 @@ import growth
 import latency
 import machine
 import reading
+import repeats
 import scaling
 import throughput
 from ground import Ground, Interrupts
 from report import Row, say, table
 
-ROOMS = (throughput, domains, latency, fanout, reading, growth, scaling)
+ROOMS = (throughput, domains, latency, fanout, reading, growth, scaling, repeats)
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 
@@ -81,9 +82,12 @@ class Bench:
                     )
             if "memory" in wanted:
                 self._room("memory", lambda: growth.measure_memory(ground, rows))
-        if "processes" in wanted:
+        if wanted & {"processes", "once"}:
             with Ground(interrupts, scaling.POSTGRES_CONFIG) as ground:
-                self._room("processes", lambda: scaling.measure(ground, rows))
+                if "once" in wanted:
+                    self._room("once", lambda: repeats.measure(ground, rounds))
+                if "processes" in wanted:
+                    self._room("processes", lambda: scaling.measure(ground, rows))
 
     def _versions(self, ground: Ground) -> dict[str, Any]:
         with ground.app():  # makes the tables
