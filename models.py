@@ -208,6 +208,7 @@ class Action(Table):
     `the processor: wrong password`.
     `which` says which emails were retried: `failed`, `unknown` or a reason.
     `emails` is the number of emails retried.
+    `why` is the reason for which a processor paused the batch.
     There is no foreign key, because the deletion of a batch is kept when the batch is gone.
     """
 
@@ -217,6 +218,7 @@ class Action(Table):
     user_name = TextField(null=True)
     which = TextField(null=True)
     emails = IntegerField(null=True)
+    why = TextField(null=True)
     at = DateTimeTZField()
 
     class Meta:

@@ -55,12 +55,12 @@ def _selftest(settings: Settings) -> int:
         return 130
 
 
-def _allow_descriptors(settings: Settings) -> None:
-    """Raise the limit of file descriptors to what the settings need, or end with what to do."""
+def _allow_descriptors(settings: Settings, connections: int) -> None:
+    """Raise the limit of file descriptors to what is needed, or end with what to do."""
     threads = settings.worker.threads
     needed = (
         descriptors.OWN
-        + descriptors.SESSION * 2 * settings.worker.connections
+        + descriptors.SESSION * connections
         + descriptors.THREAD * threads
         + descriptors.LOOKUPS
     )
@@ -89,18 +89,17 @@ def main() -> int:
     settings = load_or_exit(arguments, {("worker", "threads"): arguments.threads})
     if arguments.selftest:
         return _selftest(settings)
-    _allow_descriptors(settings)
     logs.setup()
     # Before the processor is loaded, which may take long.
     stopping = command.stop_on_signals()
-    # A team's own processor usually lies beside config.ini.
-    sys.path.append(str(settings.path.parent))
     try:
-        processor = processors.load(settings.worker.processor, settings.processor_options)
+        processor = processors.load(
+            settings.worker.processor, settings.processor_options, settings.path.parent
+        )
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
-    # A thread with work that must not be repeated has a connection for its journal, too.
-    connections = settings.worker.connections * (2 if processors.is_once(processor) else 1)
+    connections = settings.worker.connections(journals=processors.is_once(processor))
+    _allow_descriptors(settings, connections)
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
     try:

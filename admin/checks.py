@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 import processors
-from admin.configured import worker_connections
+from admin.configured import may_repeat
 from postgres import database, schema
 from postgres.database import UNREACHABLE, fetch_value, pool, session
 from postgres.schema import NEWEST
@@ -167,10 +167,10 @@ def _disks(settings: Settings) -> Iterator[Diagnostic]:
 
 def _processor(settings: Settings) -> Iterator[Diagnostic]:
     name, options = settings.worker.processor, settings.processor_options
-    sys.path.append(str(settings.path.parent))
+    if name == "check":
+        options["dns"] = "off"  # the DNS has a check of its own
     try:
-        # The DNS has a check of its own.
-        processors.load(name, {**options, "dns": "off"} if name == "check" else options)
+        processors.load(name, options, settings.path.parent)
     except ProcessorError as error:
         yield Diagnostic(PROBLEM, "processor", f"{error}.", "See [worker] processor.")
     else:
@@ -312,7 +312,8 @@ def _connections(settings: Settings) -> Diagnostic:
             " (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend')"
         ).fetchone(),
     )
-    app, worker = settings.server.connections, worker_connections(settings)
+    app = settings.server.connections
+    worker = settings.worker.connections(journals=not may_repeat(settings))
     left = most - reserved - app
     text = (
         f"{used} of {most} are in use; the app takes up to {app} of them, each worker process up to"

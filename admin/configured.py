@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import processors
 from runtime.settings import Settings
 
@@ -13,13 +11,8 @@ def may_repeat(settings: Settings) -> bool:
     name = settings.worker.processor
     if name == "check":
         return True
-    sys.path.append(str(settings.path.parent))
     try:
-        return not processors.is_once(processors.load(name, settings.processor_options))
+        loaded = processors.load(name, settings.processor_options, settings.path.parent)
     except Exception:  # whatever a team's own module raises where it isn't installed whole
         return False
-
-
-def worker_connections(settings: Settings) -> int:
-    """Return the most connections of a worker: with `once`, those for the journals are as many."""
-    return settings.worker.connections * (1 if may_repeat(settings) else 2)
+    return not processors.is_once(loaded)

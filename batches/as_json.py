@@ -61,7 +61,10 @@ def action_json(action: Action) -> dict[str, Any]:
         "at": iso(action.at),
         "which": action.which,
         "emails": action.emails,
-        "text": phrases.done(action.kind, action.user_name, action.which, action.emails),
+        "why": action.why,
+        "text": phrases.done(
+            action.kind, action.user_name, action.which, action.emails, action.why
+        ),
     }
 
 

@@ -33,14 +33,20 @@ def _lock(batch_id: int) -> str | None:
 
 
 def add_action(
-    batch_id: int, kind: str, by: str | None, which: str | None = None, emails: int | None = None
+    batch_id: int,
+    kind: str,
+    by: str | None,
+    *,
+    which: str | None = None,
+    emails: int | None = None,
+    why: str | None = None,
 ) -> None:
     """Add an Action to the batch's history."""
     pool.execute_sql(
         # A turn that is stopped began up to minutes ago, and so did its transaction.
-        "INSERT INTO action (batch_id, kind, user_name, which, emails, at)"
-        " VALUES (%s, %s, %s, %s, %s, clock_timestamp())",
-        (batch_id, kind, by, which, emails),
+        "INSERT INTO action (batch_id, kind, user_name, which, emails, why, at)"
+        " VALUES (%s, %s, %s, %s, %s, %s, clock_timestamp())",
+        (batch_id, kind, by, which, emails, why),
     )
 
 
@@ -89,7 +95,7 @@ def stop(batch_id: int, reason: str, seconds: float | None) -> bool:
     )
     if paused is None:
         return False
-    add_action(batch_id, "paused", f"the processor: {reason.removesuffix('.')}")
+    add_action(batch_id, "paused", None, why=reason)
     return True
 
 
@@ -212,7 +218,7 @@ def retry(
                 count, failed = count + row[0], failed + row[1]
         if not count:
             return 0, snapshots.present([batch_id])[0]
-        add_action(batch_id, "retried", by, which, count)
+        add_action(batch_id, "retried", by, which=which, emails=count)
         rest = Counter(fetch_value(_SUM_OF_CHUNKS, parameters))
         return count, _update(
             batch_id,

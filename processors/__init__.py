@@ -27,11 +27,13 @@ config.ini and returns a processor.
 from __future__ import annotations
 
 import importlib
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from processors.outcomes import (
@@ -293,11 +295,17 @@ def configured(factory: Factory) -> Factory:
     return factory
 
 
-def load(name: str, options: Mapping[str, Any] | None = None) -> Processor:
+def load(
+    name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None
+) -> Processor:
     """Return the processor `check`, or the processor named by `module:function`.
 
-    `options` are the settings in its section. Raises ProcessorError.
+    `options` are the settings in its section.
+    `folder` is that of config.ini, beside which a team's own module usually lies.
+    Raises ProcessorError.
     """
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))
     full_name = "processors.check:configured_check" if name == "check" else name
     module_name, _, attribute = full_name.partition(":")
     try:

@@ -149,10 +149,14 @@ def by(name: str | None) -> str:
     return f" by {name}" if name else ""
 
 
-def done(action: str, user: str | None, which: str | None, emails: int | None) -> str:
+def done(
+    action: str, user: str | None, which: str | None, emails: int | None, why: str | None = None
+) -> str:
     """An action on a batch: `Checked again by alice: 2 emails (invalid)`, `Cancelled by bob`."""
     name = "checked again" if action == "retried" else action
     what = name.capitalize() + by(user)
+    if why:
+        return f"{what} by the processor: {why.removesuffix('.')}"
     if emails is None:
         return what
     kind = "invalid" if which == "failed" else (which or "").replace("_", " ")

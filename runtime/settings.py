@@ -190,10 +190,12 @@ class Worker:
         """The number of hung threads at which a worker restarts itself."""
         return 2 * self.threads
 
-    @property
-    def connections(self) -> int:
-        """The most connections of a worker: for threads, hung threads and supervisor."""
-        return self.threads + self.max_hung + 2
+    def connections(self, *, journals: bool) -> int:
+        """Return the most connections of a worker: for threads, hung threads and supervisor.
+
+        journals: each has another one, for the journal of work that must not be repeated.
+        """
+        return (self.threads + self.max_hung + 2) * (2 if journals else 1)
 
 
 @dataclass(frozen=True)

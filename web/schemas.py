@@ -145,6 +145,7 @@ SCHEMAS: dict[str, Schema] = {
         at=TIME,
         which=or_null(TEXT),
         emails=or_null(whole()),
+        why=or_null(TEXT),
         text={**TEXT, "description": "The action in words, without its time."},
     ),
     "Email": object_of(

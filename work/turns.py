@@ -257,12 +257,8 @@ class Turns(threading.Thread):
         def on_error(error: Exception) -> None:
             self._services.log_error(claim.batch_id, error)
 
-        if is_once(processor):
-            limit = self._settings.turn_timeout_seconds
-            return once.process(
-                processor, claim, given, deadline=deadline, limit=limit, on_error=on_error
-            )
-        isolated = claim.lost >= MAX_LOST or claim.suspect
+        repeatable = not is_once(processor)
+        isolated = repeatable and (claim.lost >= MAX_LOST or claim.suspect)
         if claim.lost:
             metrics.REPEATED_TURNS.inc()
             logger.warning(
@@ -271,6 +267,11 @@ class Turns(threading.Thread):
                 chunk=claim.first_id,
                 lost=claim.lost,
                 isolated=isolated,
+            )
+        if not repeatable:
+            limit = self._settings.turn_timeout_seconds
+            return once.process(
+                processor, claim, given, deadline=deadline, limit=limit, on_error=on_error
             )
         if isolated:
             return self._process_isolated(given, current, on_error)

@@ -16,5 +16,8 @@ CREATE TABLE journal (
 -- Owned, so that a backup has it.
 CREATE SEQUENCE turn OWNED BY journal.turn;
 
+-- Why a processor paused a batch, as a sentence.
+ALTER TABLE action ADD COLUMN why text;
+
 -- The rounds of a chunk's emails before they were requeued, so that a key never comes twice.
 ALTER TABLE chunk ADD COLUMN rounds_before integer NOT NULL DEFAULT 0;

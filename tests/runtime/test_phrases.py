@@ -174,6 +174,7 @@ def test_the_scripts_say_the_same(open_page, site):
     ("action", "text"),
     [
         (("cancelled", None, None, None), "Cancelled"),
+        (("paused", None, None, None, "Blocked."), "Paused by the processor: Blocked"),
         (("retried", "alice", "failed", 1), "Checked again by alice: 1 email (invalid)"),
         (
             ("retried", "böb", "no_at_sign", 1_234),

@@ -38,7 +38,9 @@ def stops_at(name, *arguments):
 
 
 def actions(batch_id):
-    return query("SELECT kind, user_name FROM action WHERE batch_id = %s ORDER BY id", batch_id)
+    """The kinds of the batch's actions, each with who did it, or why the processor did."""
+    sql = "SELECT kind, coalesce(user_name, why) FROM action WHERE batch_id = %s ORDER BY id"
+    return query(sql, batch_id)
 
 
 def stop_lines(caplog):
@@ -64,7 +66,7 @@ def test_what_was_found_is_kept_and_the_rest_waits_until_somebody_resumes_it(
     assert [status for _, status, _ in emails(batch_id)] == [
         *("failed", "processed", "pending", "pending")
     ]
-    assert actions(batch_id) == [("paused", "the processor: Wrong password")]
+    assert actions(batch_id) == [("paused", "Wrong password.")]
     assert stop_lines(caplog) == [
         "stopped by the processor; the batch is paused"
         f' batch={batch_id} why="Wrong password." seconds=None'
@@ -92,7 +94,7 @@ def test_a_stop_at_the_first_email_is_no_lost_turn_however_often(make_turns, que
         assert query("SELECT attempts, redone, done FROM chunk") == [(0, 0, 0)]
         with session():
             changes.resume(batch_id)
-    assert actions(batch_id) == [("paused", "the processor: Blocked"), ("resumed", None)] * 3
+    assert actions(batch_id) == [("paused", "Blocked"), ("resumed", None)] * 3
     assert_books_balance()
     processor.mended = True
     queue.enqueue(batch_id)
@@ -231,7 +233,7 @@ def test_threads_that_stop_at_the_same_moment_pause_it_once(make_services, queue
         thread.start()
     for thread in threads:
         thread.join()
-    assert actions(batch_id) == [("paused", "the processor: Blocked")]
+    assert actions(batch_id) == [("paused", "Blocked")]
     assert len(stop_lines(caplog)) == 1
     assert query("SELECT attempts, redone FROM chunk") == [(0, 0)] * 4
     assert_books_balance()
@@ -309,7 +311,7 @@ def test_a_worker_goes_on_by_itself_after_the_seconds(processes, tmp_path):
     worker = processes("worker.py", "--threads", "2", worker__processor="quota:check")
     worker.await_line('the batch is paused" batch=1 why="Quota used up" seconds=1.0')
     eventually(lambda: snapshot(batch_id).status == "completed")
-    assert actions(batch_id) == [("paused", "the processor: Quota used up"), ("resumed", None)]
+    assert actions(batch_id) == [("paused", "Quota used up"), ("resumed", None)]
     assert [status for _, status, _ in emails(batch_id)] == ["processed"] * 4
     assert query("SELECT attempts, redone FROM chunk") == [(0, 0)] * 2
     assert_books_balance()
