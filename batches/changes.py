@@ -81,17 +81,19 @@ def pause(batch_id: int, by: str | None = None) -> Snapshot | None:
         )
 
 
-def stop(batch_id: int, reason: str, seconds: float | None) -> bool:
+def stop(batch_id: int, reason: str, seconds: float | None, ended: int) -> bool:
     """Pause the batch for a processor that can't go on, and return whether that was to be done.
 
-    This is part of the open transaction of a turn. An earlier pause stays as it is, whoever wanted
-    it, and so does a batch that has ended. Unless `seconds` is None, the batch goes on after it.
+    This is part of the open transaction of a turn, which gives `ended` emails their outcomes. An
+    earlier pause stays as it is, whoever wanted it, and so does a batch that has ended or ends with
+    this turn. Unless `seconds` is None, the batch goes on after it.
     """
     paused = fetch_one(
         "UPDATE batch SET paused_at = clock_timestamp(), pause_reason = %s,"
         " resume_at = clock_timestamp() + make_interval(secs => %s), revision = revision + 1"
-        " WHERE id = %s AND status = 'processing' AND paused_at IS NULL RETURNING id",
-        (reason, seconds, batch_id),
+        " WHERE id = %s AND status = 'processing' AND paused_at IS NULL"
+        " AND processed_count + %s < total_emails RETURNING id",
+        (reason, seconds, batch_id, ended),
     )
     if paused is None:
         return False

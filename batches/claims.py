@@ -9,7 +9,7 @@ from batches import snapshots
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
-from processors import Item, as_lines
+from processors import Item, Processor, as_lines, takes_items
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
 # The claim normally follows after 0.001.
@@ -50,8 +50,8 @@ class Claim:
     rounds: int
     put_off: float | None
     waited: bool
-    rounds_before: int = 0
-    turn: int = 0
+    rounds_before: int
+    turn: int
 
     @property
     def round(self) -> int:
@@ -62,8 +62,10 @@ class Claim:
         """Return the name of this attempt at an email."""
         return f"b{self.batch_id}-e{email_id}-r{self.round}"
 
-    def items(self) -> list[Item]:
-        """The pending emails as items, in the order of `ids`."""
+    def given(self, processor: Processor) -> Sequence[str | Item]:
+        """Return what the processor gets of each pending email, in the order of `ids`."""
+        if not takes_items(processor):
+            return self.addresses
         return [
             Item(address, self.key(email_id), self.round)
             for email_id, address in zip(self.ids, self.addresses, strict=True)

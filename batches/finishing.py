@@ -79,6 +79,8 @@ def _finish_chunk(batch_id: int) -> tuple[int, Snapshot] | None:
             rounds=rounds,
             put_off=None,
             waited=True,
+            rounds_before=0,
+            turn=0,
         )
         outcomes: list[tuple[int, Outcome | Later]] = [
             (at, Outcome("processed", later)) for at, (_, later) in enumerate(emails)

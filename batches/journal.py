@@ -15,10 +15,10 @@ No order of crashes hands an email out twice, because of these three rules.
   with a smaller number. So a worker that was stopped between its claim and this moment, and goes on
   when others have long been at work, gets nothing. A crash of PostgreSQL may set the sequence back
   to what was on the disk; so a turn also doesn't take over a row with a later round than its own.
-- What was handed out in a round gets its outcomes in the transaction with which the chunk goes on
-  behind it, or the round ends. Until then, every turn that takes the row over finds it there. An
-  entry survives a crash of PostgreSQL, because its commit waits for the disk; and the log keeps the
-  order, so that everything which was committed before it is there, too.
+- The outcomes of what was handed out in a round are committed in the same transaction that moves
+  the chunk past these emails, or ends the round. Until then, every turn that takes the row over
+  finds it there. An entry survives a crash of PostgreSQL, because its commit waits for the disk;
+  and the log keeps the order, so that everything which was committed before it is there, too.
 """
 
 from __future__ import annotations
@@ -27,10 +27,13 @@ import json
 
 from batches.claims import Claim
 from postgres.database import Run
-from processors import INTERRUPTED, PROCESSED, Findings, Later, Outcome
+from processors import INTERRUPTED, PROCESSED, Findings
+from processors.outcomes import from_values
 
 _TAKE_OVER = """
-INSERT INTO journal (batch_id, chunk, turn) VALUES (%(batch_id)s, %(chunk)s, %(turn)s)
+INSERT INTO journal (batch_id, chunk, turn)
+SELECT batch_id, first_id, %(turn)s FROM chunk
+WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s
 ON CONFLICT (batch_id, chunk) DO UPDATE SET turn = excluded.turn
   WHERE journal.turn < excluded.turn AND journal.round <= %(round)s
 RETURNING round, handed, done, others
@@ -58,7 +61,7 @@ class Journal:
         """Take over what earlier turns left: the outcomes of all that they handed out, if any.
 
         The caller must commit them before anything is handed out. Returns None if a later turn has
-        the chunk, so that this one must end.
+        the chunk, or if its batch is gone, so that this turn must end.
         """
         row = self._run(_TAKE_OVER, {**self._key, "round": self._claim.round})
         if row is None:
@@ -66,7 +69,7 @@ class Journal:
         number, handed, done, others = row
         if number != self._claim.round:
             return Findings()
-        outcomes = {each: _parsed(*outcome) for each, *outcome in others}
+        outcomes = {each: from_values(outcome) for each, *outcome in others}
         findings = Findings()
         for email_id in self._claim.ids:
             if email_id > handed:
@@ -89,8 +92,3 @@ class Journal:
             "others": json.dumps([[ids[at], *outcome] for at, outcome in findings.others]),
         }
         return self._run(_NOTE, {**self._key, **entry}) is not None
-
-
-def _parsed(first: str, second: object) -> Outcome | Later:
-    """Return the outcome with these values; those of a Later are a text and a list."""
-    return Later(first, second) if isinstance(second, list) else Outcome(first, second)  # type: ignore[arg-type]

@@ -27,14 +27,14 @@ import fanout
 import growth
 import latency
 import machine
+import once
 import reading
-import repeats
 import scaling
 import throughput
 from ground import Ground, Interrupts
 from report import Row, say, table
 
-ROOMS = (throughput, domains, latency, fanout, reading, growth, scaling, repeats)
+ROOMS = (throughput, domains, latency, fanout, reading, growth, scaling, once)
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 
@@ -85,7 +85,7 @@ class Bench:
         if wanted & {"processes", "once"}:
             with Ground(interrupts, scaling.POSTGRES_CONFIG) as ground:
                 if "once" in wanted:
-                    self._room("once", lambda: repeats.measure(ground, rounds))
+                    self._room("once", lambda: once.measure(ground, rounds))
                 if "processes" in wanted:
                     self._room("processes", lambda: scaling.measure(ground, rows))
 

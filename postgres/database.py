@@ -12,7 +12,6 @@ errors count as UNREACHABLE too, and no connection made before them is used agai
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 import threading
@@ -178,9 +177,7 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
 
     Raises UNREACHABLE, at the start or at any use of the connection.
     """
-    with pool.connection_context():
-        current = Session(pool.connection(), seconds)
-        _watchdog.add(current)
+    with pool.connection_context(), _limited_to(pool.connection(), seconds) as current:
         try:
             pool.connection().prepare(reads=pool.reads)
             yield current
@@ -198,9 +195,6 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
                 _judge(error)
                 raise ReadOnlyError from error
             raise
-        finally:
-            _watchdog.remove(current)
-            current.close()
 
 
 # Runs statements in a transaction, and returns the first row of the last one, if it has one.
@@ -215,25 +209,31 @@ def beside(seconds: float) -> Iterator[Run]:
     is cut if a call takes over `seconds`. Raises UNREACHABLE, as does the function.
     """
     connection = pool._connect()
-    current = Session(connection, seconds)
-    _watchdog.add(current)
 
     def run(sql: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        current.extend(seconds)
-        with connection.cursor() as cursor:
+        with _limited_to(connection, seconds), connection.cursor() as cursor:
             cursor.execute(f"{connection.limits}{_ON_DISK}{sql}", parameters)
             row: tuple[Any, ...] | None = cursor.fetchone()
-            current.deadline = math.inf
             return row
 
     try:
-        connection.prepare(reads=False)
-        current.deadline = math.inf
+        with _limited_to(connection, seconds):
+            connection.prepare(reads=False)
         yield run
+    finally:
+        pool._close(connection)
+
+
+@contextlib.contextmanager
+def _limited_to(connection: Connection, seconds: float) -> Iterator[Session]:
+    """Cut the connection if the block takes over `seconds`, unless the session is extended."""
+    current = Session(connection, seconds)
+    _watchdog.add(current)
+    try:
+        yield current
     finally:
         _watchdog.remove(current)
         current.close()
-        pool._close(connection)
 
 
 # A role's or a server's own setting must not make a commit return before it is on the disk.

@@ -81,6 +81,7 @@ __all__ = [
     "process",
     "process_lines",
     "risky",
+    "takes_items",
 ]
 
 # Takes addresses, or Items if its attribute `takes_items` is true.
@@ -273,10 +274,17 @@ def once(processor: Processor, *, window: int = 1) -> Processor:
     worker dies or the processor hangs, the email comes out as `interrupted`: its work may have been
     done. It is never processed again, unless a person asks for exactly that.
     window: so many emails are noted at once, for a processor that takes them together. A kill
-    interrupts so many at most, for each thread.
+    interrupts so many at most, for each thread. Raises ValueError if it is below 1.
     """
+    if window < 1:
+        raise ValueError(f"window must be 1 or more, not {window}")
     processor.once, processor.window = True, window  # type: ignore[attr-defined]
     return processor
+
+
+def takes_items(processor: Processor) -> bool:
+    """Return whether the processor takes Items instead of addresses."""
+    return getattr(processor, "takes_items", False)
 
 
 def is_once(processor: Processor) -> bool:
@@ -318,6 +326,11 @@ def load(
         raise ProcessorError(f"the processor {name!r} can't be loaded: {file} has no {attribute!r}")
     processor = getattr(module, attribute)
     if callable(processor) and getattr(processor, "configured", False):
+        if is_once(processor) or takes_items(processor):
+            raise ProcessorError(
+                f"the processor {name!r} is a function with @configured: put the other decorators"
+                " on the processor that it returns"
+            )
         processor = _make(name, processor, options or {})
     if not callable(processor):
         raise ProcessorError(f"the processor {name!r} is not a function")

@@ -1,8 +1,8 @@
-"""Hands emails out to a processor whose work must not be repeated: each is noted before.
+"""Hands emails out to a processor whose work must not be repeated, and notes each email first.
 
 The processor gets an iterator. When it takes the next email, that is noted first, with the outcomes
-so far, so that it is known to have been handed out whatever happens then. With a window, so many
-emails are noted at once.
+so far. So it is known to have been handed out, whatever happens then. With a window, so many emails
+are noted at once.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from processors import ERROR, INTERRUPTED, Findings, ProcessorError, Stop, accep
 # Notes that the first emails are handed out, and the findings so far; returns whether they may be.
 Note = Callable[[int, Findings], bool]
 
+# A turn ends after so many outcomes with a reason, because each note has all of them.
+MAX_OTHERS = 200
+
 
 class _HandOut:
-    """The emails of a turn: `count` of them have been taken, and some more may be noted."""
+    """The emails of a turn; the processor has taken `taken` of them."""
 
     def __init__(self, given: Sequence[Any], window: int, deadline: float, note: Note) -> None:
         self._given = given
@@ -26,44 +29,60 @@ class _HandOut:
         self._deadline = deadline
         self._note = note
         self._noted = 0
-        self.count = 0
-        self.is_over = False
+        self._refused = False
+        self.taken = 0
         self.findings = Findings()
+        # What the note raised. The processor, through which it goes, must not take it for its own.
+        self.broken: Exception | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more may be handed out."""
+        return (
+            self._refused
+            or self.findings.stop is not None
+            or self.taken == len(self._given)
+            or (self.taken > 0 and time.monotonic() > self._deadline)
+            or len(self.findings.others) >= MAX_OTHERS
+        )
 
     def __iter__(self) -> Iterator[Any]:
-        while self._may_go_on():
-            self.count += 1
-            yield self._given[self.count - 1]
+        while self._note_next():
+            self.taken += 1
+            yield self._given[self.taken - 1]
 
-    def _may_go_on(self) -> bool:
-        """Note the next window if need be; return whether there is another email to hand out."""
-        if self.count == self._noted:
-            end = min(self.count + self._window, len(self._given))
-            in_time = not self.count or time.monotonic() <= self._deadline
-            if end > self.count and in_time and self._note(end, self.findings):
+    def _note_next(self) -> bool:
+        """Note the next email, unless it is noted; return whether it may be handed out."""
+        if self.is_over:
+            return False
+        if self.taken == self._noted:
+            end = min(self.taken + self._window, len(self._given))
+            try:
+                self._refused = not self._note(end, self.findings)
+            except Exception as error:
+                self.broken = error
+                raise
+            if not self._refused:
                 self._noted = end
-        self.is_over = self.count == self._noted
-        return not self.is_over
+        return not self._refused
 
     def fail(self) -> None:
         """Give the email that is due an error, and interrupt all others that have been taken."""
-        if self.findings.count == self.count and self._may_go_on():
-            self.count += 1  # the processor fails before it takes an email
-        if self.findings.count < self.count:
+        if self.findings.count == self.taken and self._note_next():
+            self.taken += 1  # the processor fails before it takes an email
+        if self.findings.count < self.taken:
             self.findings.add(ERROR)
-        self._interrupt()
+        self.interrupt()
 
-    def stop(self, stop: Stop) -> None:
-        """End the turn; interrupt all that have been taken, and take back what is only noted."""
-        self._interrupt()
-        self.findings.stop = stop
-        self.is_over = True
-        if self.count < self._noted:
-            self._note(self.count, self.findings)
-
-    def _interrupt(self) -> None:
-        while self.findings.count < self.count:
+    def interrupt(self) -> None:
+        """Interrupt all emails that have been taken and have no outcome."""
+        while self.findings.count < self.taken:
             self.findings.add(INTERRUPTED)
+
+    def take_back(self) -> None:
+        """Note that no more is handed out than has been taken."""
+        if self.taken < self._noted:
+            self._note(self.taken, self.findings)
 
 
 def process(
@@ -73,26 +92,32 @@ def process(
     note: Note,
     on_error: Callable[[Exception], None],
 ) -> Findings:
-    """Process emails until the `deadline` (monotonic), a window at least, and return the findings.
+    """Process emails until the `deadline` (monotonic), one at least, and return the findings.
 
-    There are none if the first emails may not be handed out. If the processor raises a Stop, all
-    that it has taken without an outcome are interrupted. If it raises another exception,
-    the email whose outcome was due fails, `on_error` is called, and the processor is called again
-    for the emails after those that it has taken; of these, all without an outcome are interrupted.
+    There are none if the first email may not be handed out. If the processor raises a Stop, all
+    that it has taken without an outcome are interrupted. If it raises another exception, the email
+    whose outcome was due fails, `on_error` is called, and the processor is called again for the
+    emails after those that it has taken; of these, all without an outcome are interrupted.
+    Raises what `note` raises, also if the processor catches it.
     """
     hand_out = _HandOut(given, getattr(processor, "window", 1), deadline, note)
     findings = hand_out.findings
     while not hand_out.is_over:
         try:
             for outcome in processor(iter(hand_out)):
-                if findings.count == hand_out.count:
+                if findings.count == hand_out.taken:
                     raise ProcessorError("the processor yielded more outcomes than it took emails")
                 findings.add(accepted_or_error(outcome, on_error))
-            if findings.count < hand_out.count or not hand_out.is_over:
+            if findings.count < hand_out.taken or not hand_out.is_over:
                 raise ProcessorError("the processor yielded fewer outcomes than it got emails")
         except Stop as stop:
-            hand_out.stop(stop)
+            hand_out.interrupt()
+            findings.stop = stop
         except Exception as error:
-            on_error(error)
-            hand_out.fail()
+            if hand_out.broken is None:
+                on_error(error)
+                hand_out.fail()
+        if hand_out.broken is not None:
+            raise hand_out.broken
+    hand_out.take_back()
     return findings

@@ -6,7 +6,7 @@ It may also raise Stop: nothing will work for now.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from processors import reasons
 from runtime.phrases import shorten
@@ -85,7 +85,7 @@ CRASHED = Outcome("failed", "worker_crashed")
 TIMED_OUT = Outcome("failed", "timed_out")
 # The outcome of an email that was handed out to a processor whose work must not be repeated, and
 # about which nothing more is known. No processor may yield it.
-INTERRUPTED = Outcome("processed", "interrupted")
+INTERRUPTED = Outcome("processed", reasons.INTERRUPTED)
 
 # Outcomes that checked() has accepted before, and accepts again without a closer look, because it
 # is called for every email: MAX_ACCEPTED at most, because a processor may invent any number of
@@ -124,6 +124,12 @@ def later(reason: str, *seconds: float) -> Later:
     as unknown, for this reason.
     """
     return Later(reason, seconds)
+
+
+def from_values(values: Sequence[Any]) -> Outcome | Later:
+    """Return the outcome with these values, which JSON held; those of a Later have a list."""
+    kind = Later if isinstance(values[1], list) else Outcome
+    return kind(*values)
 
 
 def checked(outcome: object) -> Outcome | Later:

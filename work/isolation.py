@@ -16,7 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from subprocess import PIPE
 from typing import Any
@@ -28,12 +28,11 @@ from processors import (
     TIMED_OUT,
     Findings,
     Item,
-    Later,
-    Outcome,
     ProcessorError,
     ReasonError,
     Stop,
 )
+from processors.outcomes import from_values
 from runtime import child, logs
 
 # Deaths in a row on one email until it counts as the culprit; a single one may have another cause.
@@ -53,7 +52,7 @@ logger = logs.Logger("isolation")
 
 def process(
     name: str,
-    given: list[Any],
+    given: Sequence[Any],
     *,
     options: Mapping[str, Any],
     turn_seconds: float,
@@ -92,7 +91,7 @@ def process(
 
 @contextmanager
 def _child(
-    name: str, options: Mapping[str, Any], given: list[Any], seconds: float
+    name: str, options: Mapping[str, Any], given: Sequence[Any], seconds: float
 ) -> Iterator[int]:
     """Start a child on the emails, and yield the descriptor from which to read its lines."""
     with tempfile.TemporaryFile() as file:
@@ -154,9 +153,7 @@ def _read(
             elif isinstance(answer, dict):
                 findings.stop = Stop(**answer)
             else:
-                # A Later has a list of seconds in its second place.
-                kind = Later if isinstance(answer[1], list) else Outcome
-                findings.add(kind(*answer))
+                findings.add(from_values(answer))
     if not ready:
         raise ProcessorError("a child process ended as it started; the log says why")
     return not ended

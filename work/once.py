@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from batches.claims import Claim
 from batches.journal import Journal
@@ -17,7 +16,6 @@ logger = logs.Logger("worker")
 def process(
     processor: Processor,
     claim: Claim,
-    given: list[Any],
     *,
     deadline: float,
     limit: float,
@@ -26,10 +24,9 @@ def process(
     """Process the emails of a claim until the `deadline` (monotonic), and return the findings.
 
     If an earlier turn left emails handed out, the findings are theirs, and nothing is handed out.
-    `given` has what the processor gets of each email.
+    The findings are empty if the batch was paused, cancelled or deleted.
     `limit` is the seconds that an entry in the journal may take.
-    They are empty if the batch was paused, cancelled or deleted. Returns None if a later turn has
-    the chunk.
+    Returns None if a later turn has the chunk, or if the batch is gone.
     """
     with database.beside(limit) as run:
         journal = Journal(claim, run)
@@ -47,4 +44,5 @@ def process(
                 interrupted=interrupted,
             )
             return findings
+        given = claim.given(processor)
         return handing.process(processor, given, deadline, journal.note, on_error)

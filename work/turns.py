@@ -13,7 +13,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from typing import Any
 
 import processors
 from batches import changes, claims, commits, snapshots
@@ -229,7 +228,8 @@ class Turns(threading.Thread):
     def _commit(self, claim: Claim, findings: Findings) -> Snapshot | None:
         """Commit the outcomes and, in the same transaction, the pause that the processor wants."""
         stop = findings.stop
-        paused = stop is not None and changes.stop(claim.batch_id, stop.reason, stop.seconds)
+        ended = findings.count - len(findings.later)
+        paused = stop is not None and changes.stop(claim.batch_id, stop.reason, stop.seconds, ended)
         # A turn without outcomes isn't lost: no email is to blame for it.
         snapshot = (
             commits.commit_outcomes(claim, findings) if findings.count else commits.give_back(claim)
@@ -251,7 +251,6 @@ class Turns(threading.Thread):
     def _process(self, claim: Claim, current: Session) -> Findings | None:
         """Process emails of the claim; return None if the turn must end without outcomes."""
         processor = self._services.processor
-        given = claim.items() if getattr(processor, "takes_items", False) else claim.addresses
         deadline = time.monotonic() + self._settings.turn_seconds
 
         def on_error(error: Exception) -> None:
@@ -270,11 +269,9 @@ class Turns(threading.Thread):
             )
         if not repeatable:
             limit = self._settings.turn_timeout_seconds
-            return once.process(
-                processor, claim, given, deadline=deadline, limit=limit, on_error=on_error
-            )
+            return once.process(processor, claim, deadline=deadline, limit=limit, on_error=on_error)
         if isolated:
-            return self._process_isolated(given, current, on_error)
+            return self._process_isolated(claim, current, on_error)
         if getattr(processor, "of_lines", None) and claim.text is not None:
             try:
                 return processors.process_lines(processor, claim.text, deadline, on_error)
@@ -285,10 +282,10 @@ class Turns(threading.Thread):
                     batch=claim.batch_id,
                     error=repr(error),
                 )
-        return processors.process(processor, given, deadline, on_error)
+        return processors.process(processor, claim.given(processor), deadline, on_error)
 
     def _process_isolated(
-        self, given: list[Any], current: Session, on_error: Callable[[Exception], None]
+        self, claim: Claim, current: Session, on_error: Callable[[Exception], None]
     ) -> Findings:
         timeout = self._settings.turn_timeout_seconds
         options = getattr(self._services.processor, "isolated_options", None)
@@ -302,7 +299,7 @@ class Turns(threading.Thread):
 
         return isolation.process(
             self._settings.processor,
-            given,
+            claim.given(self._services.processor),
             options=options or self._services.settings.processor_options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,

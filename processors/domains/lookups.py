@@ -153,8 +153,8 @@ class Lookups:
         `known` is what known() has just returned for some of the domains, and perhaps for others.
         """
         now = time.monotonic()
-        cached = {domain: known[domain] for domain in domains if domain in known}
-        cached |= self.known(domain for domain in domains if domain not in known)
+        get = self._cache.get
+        cached = {each: known[each] if each in known else get(each, now) for each in domains}
         missing = [
             domain for domain, each in cached.items() if each is None or _is_stale(each, now)
         ]

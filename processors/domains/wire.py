@@ -202,10 +202,10 @@ def _rest(
     zone, seconds = "", None
     options = False
     for number in range(authority + additional):
-        begin, length = at, message[at]
-        if length >= 192 and (length & 63) << 8 | message[at + 1] in names:
+        begin, first = at, message[at]
+        if first >= 192 and (first & 63) << 8 | message[at + 1] in names:
             at += 2
-        elif length:
+        elif first:
             _, at = _name(message, at)
         else:
             at += 1

@@ -83,9 +83,50 @@ def test_a_turn_ends_in_time_but_not_before_its_first_email(notes):
     assert notes.process(bad_b, "abc", deadline=0) == [FINE]
 
 
-def test_a_turn_ends_with_a_whole_window(notes):
+def test_a_turn_ends_in_time_also_within_a_window_and_takes_the_rest_of_it_back(notes):
     windowed = once(lambda emails: bad_b(emails), window=2)
-    assert notes.process(windowed, "abc", deadline=0) == [FINE, BAD]
+    assert notes.process(windowed, "abc", deadline=0) == [FINE]
+    assert notes.entries == [(2, []), (1, [FINE])]
+
+
+def test_a_turn_ends_after_many_outcomes_with_reasons(notes, monkeypatch):
+    monkeypatch.setattr(handing, "MAX_OTHERS", 2)
+    assert notes.process(bad_b, "babba") == [BAD, FINE, BAD]
+
+
+class OutOfReachError(Exception):
+    """What a note raises without a database."""
+
+
+def swallowing(emails):
+    try:
+        yield from bad_b(emails)
+    except OutOfReachError:
+        return
+
+
+@pytest.mark.parametrize("processor", [bad_b, swallowing])
+def test_a_note_that_fails_is_no_error_of_the_processor(notes, processor):
+    def note(count, findings):
+        if count == 2:
+            raise OutOfReachError
+        return True
+
+    with pytest.raises(OutOfReachError):
+        handing.process(processor, "abc", math.inf, note, notes.errors.append)
+    assert notes.errors == []
+
+
+def test_a_processor_that_fails_at_its_last_email_is_not_called_again(notes):
+    calls = []
+
+    def processor(emails):
+        calls.append([*emails])
+        raise ValueError
+
+    assert notes.process(processor, "ab") == [ERROR, INTERRUPTED]
+    assert calls == [["a", "b"]]
+    assert len(notes.errors) == 1
 
 
 def test_after_an_error_the_others_are_handed_out(notes):

@@ -14,6 +14,9 @@ from processors import (
     ReasonError,
     Stop,
     failed,
+    is_once,
+    load,
+    once,
     one_by_one,
     process,
     risky,
@@ -312,3 +315,28 @@ class TestStop:
     def test_seconds_that_are_not_allowed_are_refused(self, seconds):
         with pytest.raises(ValueError, match=r"above 0 and up to 2,678,400$"):
             Stop("Blocked", seconds)
+
+
+@pytest.mark.parametrize("decorators", ["@once\n@configured", "@configured\n@once"])
+def test_a_decorator_that_would_not_reach_the_processor_is_refused(
+    tmp_path, monkeypatch, decorators
+):
+    (tmp_path / "wrongly.py").write_text(
+        "from processors import configured, once, per_item\n"
+        f"{decorators}\n"
+        "def wrong(options):\n"
+        "    return per_item(lambda item: None)\n"
+        "@configured\n"
+        "def right(options):\n"
+        "    return once(wrong(options))\n"
+    )
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.delitem(sys.modules, "wrongly", raising=False)
+    with pytest.raises(ProcessorError, match="put the other decorators on the processor"):
+        load("wrongly:wrong", {}, tmp_path)
+    assert is_once(load("wrongly:right", {}, tmp_path))
+
+
+def test_a_window_has_an_email_at_least():
+    with pytest.raises(ValueError, match="window must be 1 or more, not 0"):
+        once(lambda emails: emails, window=0)
