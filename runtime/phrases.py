@@ -185,7 +185,8 @@ def checked_again(emails: int, ended: bool) -> str:
 
 def interrupted(emails: int) -> str:
     """What a person is told who would have the work for interrupted emails done again."""
-    return f"The work for {several(emails, 'email')} may have been done; nobody can tell."
+    work = f"The work for {several(emails, 'email')} may have been done; nobody can tell."
+    return f"{work} If it was, it is done twice."
 
 
 def shorten(text: str, length: int) -> str:

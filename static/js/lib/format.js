@@ -95,7 +95,7 @@ export function checkedAgain(emails, ended) {
 
 // What a person is told who would have the work for interrupted emails done again.
 export const interrupted = (emails) =>
-  `The work for ${several(emails, "email")} may have been done; nobody can tell.`;
+  `The work for ${several(emails, "email")} may have been done; nobody can tell. If it was, it is done twice.`;
 
 // How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.
 export function pace(done, total, perSecond, secondsLeft, isPaused = false) {
