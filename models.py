@@ -31,7 +31,7 @@ DELETED = "deleted"
 # The kinds of actions that delete a batch.
 DELETIONS = ("deleted", "expired")
 # The kinds of all actions.
-ACTIONS = ("retried", "cancelled", "paused", "resumed", "finished", *DELETIONS)
+ACTIONS = ("retried", "cancelled", "paused", "resumed", "finished", "rate", *DELETIONS)
 # PostgreSQL's largest bigint, and so the largest id of a batch.
 MAX_ID = 2**63 - 1
 # PostgreSQL's largest integer, and so the largest line number of a row.
@@ -55,6 +55,7 @@ class Batch(Table):
     the first of them are.
     `paused_at` is set while the batch is paused, and left if it ends meanwhile: by `paused_by`, for
     `pause_reason` unless a person did it, and until `resume_at` unless a person must resume it.
+    `per_minute` is its rate: the most emails that begin to be processed in a minute.
     `reasons` has the number of emails for each reason.
     `format` is a tabular.formats.Format, which says how the file is read; null for batches older
     than the column.
@@ -73,6 +74,7 @@ class Batch(Table):
     paused_by = TextField(null=True)
     pause_reason = TextField(null=True)
     resume_at = DateTimeTZField(null=True)
+    per_minute = IntegerField(null=True)
     status = TextField(default="pending")
     revision = BigIntegerField(default=1)
     reasons = BinaryJSONField(default=dict, index=False)
@@ -120,6 +122,23 @@ class Chunk(Table):
 
     class Meta:
         primary_key = CompositeKey("batch_id", "first_id")
+
+
+class Pace(Table):
+    """How much of a rate has been given out to turns: that of a batch, or of a processor.
+
+    The row of a batch has no processor, and that of a processor, with all its batches, no batch;
+    they have '' and 0 instead.
+    `paced_at` is the time up to which the emails that the rate allows have been given out; null
+    before the first turn.
+    """
+
+    batch_id = BigIntegerField()
+    processor = TextField()
+    paced_at = DateTimeTZField(null=True)
+
+    class Meta:
+        primary_key = CompositeKey("batch_id", "processor")
 
 
 class Email(Table):
@@ -204,9 +223,9 @@ class Journal(Table):
 class Action(Table):
     """An action on a batch after its upload.
 
-    `user_name` is null where nobody signs in. For a pause by the processor it has the reason, too:
-    `the processor: wrong password`.
-    `which` says which emails were retried: `failed`, `unknown` or a reason.
+    `user_name` is null where nobody signs in.
+    `which` says which emails were retried: `failed`, `unknown` or a reason; or what the rate is
+    now: a number of emails a minute, or `none`.
     `emails` is the number of emails retried.
     `why` is the reason for which a processor paused the batch.
     There is no foreign key, because the deletion of a batch is kept when the batch is gone.
@@ -252,6 +271,7 @@ class Snapshot:
     `next_at`, in ISO 8601 and UTC.
     `paused` says who paused the batch, when, why, and until when: `by`, `at`, `why` and `until`,
     of which all but `at` may be None. It is None if the batch isn't paused.
+    `per_minute` is the batch's rate, the most emails a minute; None without.
     """
 
     batch_id: int
@@ -264,6 +284,7 @@ class Snapshot:
     waiting: int = 0
     next_at: str | None = None
     paused: dict[str, str | None] | None = None
+    per_minute: int | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> Snapshot:
@@ -279,6 +300,7 @@ class Snapshot:
             batch.waiting,
             iso(batch.next_at),
             pause_of(batch),
+            batch.per_minute,
         )
 
     @property

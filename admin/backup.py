@@ -27,7 +27,8 @@ from runtime.phrases import several
 
 # All tables of this project.
 TABLES = (
-    "action", "chunk", "email", "file_piece", "journal", "skipped_row", "batch", "schema_version",
+    "action", "chunk", "email", "file_piece", "journal", "pace", "skipped_row", "batch",
+    "schema_version",
 )  # fmt: skip
 # Seconds that a backup or a restore may take.
 SECONDS = 86_400.0

@@ -1,4 +1,4 @@
-"""Transitions made by people: pause, resume or cancel a batch, retry emails of it, delete it.
+"""Transitions made by people: pause, resume, cancel or delete a batch, set its rate, retry emails.
 
 Each is one transaction that locks the batch, checks that its status allows the transition, and
 adds an Action with the user's name. The pause that a processor wants is part of its turn's instead.
@@ -112,6 +112,20 @@ def resume(batch_id: int, by: str | None = None) -> Snapshot | None:
             return present
         add_action(batch_id, "resumed", by)
         return _update(batch_id, _NOT_PAUSED)
+
+
+def set_rate(batch_id: int, per_minute: int | None, by: str | None = None) -> Snapshot | None:
+    """Let at most so many emails of the batch a minute begin to be processed; None for no rate.
+
+    Changes nothing if that is its rate already. Returns None if there is no such batch. Raises
+    StateError if it has ended.
+    """
+    with pool.atomic():
+        present = _lock_unfinished(batch_id, "given a rate")
+        if present is None or present.per_minute == per_minute:
+            return present
+        add_action(batch_id, "rate", by, which=str(per_minute or "none"))
+        return _update(batch_id, "per_minute = %s", per_minute)
 
 
 # Why batches of a restored backup are paused, and the statement that does it. It has no parameters,

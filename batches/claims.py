@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from batches import snapshots
+from batches import allowances, snapshots
+from batches.allowances import Wait
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
 from processors import Item, Processor, as_lines, takes_items
+from runtime.rate import Rate
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
 # The claim normally follows after 0.001.
@@ -23,9 +26,10 @@ class Claim:
     `lost` counts the earlier turns on this chunk that were never committed.
     `more` says whether the batch has other unfinished chunks, possibly claimed.
     `started` is the batch's snapshot if this turn took it out of `pending`.
-    `ids` are the ids of the pending emails.
+    `pending` counts the pending emails, and `ids` are the ids of those that the turn may take.
     `text` has their addresses, one a line; None if an address contains a line end.
     `listed` has their addresses as a list; None if only the text has been read.
+    `limit` is the number of emails that a rate gave out to the turn; None without a rate.
     `reasons` are the chunk's counts by reason.
     `suspect` says whether the batch has an email with one of the claimer's suspicious reasons.
     `rounds` counts how often the pending emails were put off, and `put_off` is the seconds since
@@ -42,9 +46,11 @@ class Claim:
     lost: int
     more: bool
     started: Snapshot | None
+    pending: int
     ids: Sequence[int]
     text: str | None
     listed: list[str] | None
+    limit: int | None
     reasons: dict[str, int]
     suspect: bool
     rounds: int
@@ -112,12 +118,17 @@ def _unfinished(where: str) -> str:
 # begin a turn on the chunk. Both are sent in one message, because a busy worker may take long to
 # send a second one. Only the last result reaches the driver, so the first transaction passes its
 # result to the second in a setting of the session, email_batch.turn.
-_BEGIN_TURN = f"""
+#
+# With a rate, the first transaction also takes what the rate allows (allowances.py). Without one,
+# nothing of that is sent.
+def _begin_turn(condition: str, limit: str = "NULL", before: str = "", after: str = "") -> str:
+    return f"""
 BEGIN;
 SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
-WITH start AS (
+{before}WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
   WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
+    AND {condition}
 ), due AS ({_free("due_at IS NOT NULL AND (SELECT waiting > 0 FROM start)")}
 ), next AS ({_free("first_id >= (SELECT id FROM start) AND NOT EXISTS (SELECT FROM due)")}
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (TABLE due UNION TABLE next)")}
@@ -135,10 +146,16 @@ WITH start AS (
     -- Usually one follows this chunk. A single search on both sides would first step over all
     -- chunks that are done.
     {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
-    started.snapshot) AS turn
+    started.snapshot, {limit}) AS turn
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
-COMMIT;
+{after}COMMIT;
 """
+
+
+_BEGIN_TURN = _begin_turn("per_minute IS NULL")
+_BEGIN_RATED_TURN = _begin_turn(
+    allowances.ANY_ALLOWED, allowances.LIMIT, allowances.TAKE, allowances.SPEND
+)
 _CLAIM = f"""
 SELECT set_config('synchronous_commit', 'off', true),
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
@@ -163,46 +180,64 @@ def claim_chunk(
     start: int = 0,
     share: float = 0.0,
     numbered: bool = False,
-) -> Claim | None:
+    rate: Rate | None = None,
+) -> Claim | Wait | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
-    Returns None if no chunk is free, if the batch is paused, or if there is no such batch. Takes
+    Returns None if no chunk is free, if the batch is paused, or if there is no such batch; and Wait
+    if a rate, the batch's or the processor's `rate`, allows no email at this moment. Takes
     the first free chunk whose emails have waited until now; if there is none, the first one whose
     first id is at least `start` and at least this `share` of all emails; if there is none, the
     first free one. An email with one of the `suspicious` reasons makes its batch suspect.
     PostgreSQL ends a transaction that is idle for `idle_seconds`.
     numbered: the turn gets a number.
     """
-    row = fetch_one(
-        f"{_BEGIN_TURN}{database.begin()}{_CLAIM}",
-        {
-            "batch_id": batch_id,
-            "start": start,
-            "share": share,
-            "numbered": numbered,
-            "claiming": CLAIM_SECONDS,
-            "idle": f"{idle_seconds * 1000:.0f}ms",
-            "suspicious": list(suspicious),
-        },
-    )
-    if row is None:
-        return None
-    (first_id, lost, more, started), last_id, done, text, *state = row
-    ids: Sequence[int] = range(first_id, last_id + 1)
+    parameters = {
+        **allowances.parameters(batch_id, rate),
+        "start": start,
+        "share": share,
+        "numbered": numbered,
+        "claiming": CLAIM_SECONDS,
+        "idle": f"{idle_seconds * 1000:.0f}ms",
+        "suspicious": list(suspicious),
+    }
+    row = None
+    if rate is None:
+        row = fetch_one(f"{_BEGIN_TURN}{database.begin()}{_CLAIM}", parameters)
+    if row is None and (rate is not None or allowances.has_rate(batch_id)):
+        pool.rollback()
+        row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{_CLAIM}", parameters)
+        if row is None:
+            return allowances.wait()
+    return None if row is None else _claim(batch_id, *row)
+
+
+def _claim(
+    batch_id: int, turn: list[Any], last_id: int, done: int, text: str | None, *state: Any
+) -> Claim:
+    first_id, lost, more, started, limit = turn
+    pending = last_id - first_id + 1
+    ids: Sequence[int] = range(first_id, last_id + 1)[:limit]
     listed = None
     if text is None or done:
-        ids, listed = _pending(batch_id, first_id + done, last_id)
+        pending, ids, listed = _pending(batch_id, first_id + done, last_id, limit)
         text = as_lines(listed)
+    elif limit is not None:
+        text = "\n".join(text.split("\n", limit)[:limit])
     snapshot = Snapshot(*started) if started else None
-    held = (batch_id, first_id, last_id, lost, more, snapshot, ids, text, listed)
+    held = (batch_id, first_id, last_id, lost, more, snapshot, pending, ids, text, listed, limit)
     return Claim(*held, *state)
 
 
-def _pending(batch_id: int, first_id: int, last_id: int) -> tuple[list[int], list[str]]:
-    """Return the ids and the addresses of the pending emails in this range."""
+def _pending(
+    batch_id: int, first_id: int, last_id: int, limit: int | None
+) -> tuple[int, list[int], list[str]]:
+    """Return how many emails in this range are pending, and ids and addresses of the first."""
+    number = "NULL" if limit is None else "count(*) OVER ()"
     rows = pool.execute_sql(
-        "SELECT id, email FROM email"
-        " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
-        (batch_id, first_id, last_id),
+        f"SELECT id, email, {number} FROM email"
+        " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id LIMIT %s",
+        (batch_id, first_id, last_id, limit),
     ).fetchall()
-    return [email_id for email_id, _ in rows], [address for _, address in rows]
+    pending = rows[0][2] if rows and limit is not None else len(rows)
+    return pending, [row[0] for row in rows], [row[1] for row in rows]

@@ -102,7 +102,7 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
     rest = claim.last_id - last_id
     # A rest in which some emails have outcomes stays whole, because the reasons of these are
     # counted for all of it.
-    mixed = len(claim.ids) - findings.count != rest
+    mixed = claim.pending - findings.count != rest
     reasons = _REASONS_OF_REST if mixed else "'{}'"
     size = rest if mixed else max(-(-rest // _PARTS), findings.count)
     if not findings.later and size >= rest:
@@ -158,7 +158,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
     """
     count, outcomes, later = findings.count, findings.outcomes, findings.later
     waiting = len(later)
-    last_id = claim.ids[count - 1] if count < len(claim.ids) else claim.last_id
+    last_id = claim.ids[count - 1] if count < claim.pending else claim.last_id
     updated = _update_emails(claim, findings, last_id)
     if updated != count:
         raise CountError(f"{count} emails claimed, {updated} rows updated")

@@ -37,11 +37,13 @@ class Upload(NamedTuple):
     by: the name of the user, None if it is unknown.
     paused: whether the batch begins paused.
     start_at: when it is to be resumed then; None until a person resumes it.
+    per_minute: the batch's rate, the most emails a minute; None without.
     """
 
     by: str | None = None
     paused: bool = False
     start_at: datetime | None = None
+    per_minute: int | None = None
 
 
 PLAIN = Upload()
@@ -116,6 +118,7 @@ def _store(
             paused_at=fetch_value("SELECT clock_timestamp()") if upload.paused else None,
             paused_by=upload.by if upload.paused else None,
             resume_at=upload.start_at,
+            per_minute=upload.per_minute,
             total_emails=counts.emails,
             total_rows=counts.total,
             duplicate_rows=counts.duplicates,

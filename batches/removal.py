@@ -17,6 +17,7 @@ _REMOVED = (
     ("file_piece", "number", 10),
     ("chunk", "first_id", 1000),
     ("journal", "chunk", 1000),
+    ("pace", "batch_id", 1000),
 )
 
 

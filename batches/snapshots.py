@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
 from postgres.database import pool
 
@@ -17,7 +18,7 @@ def _iso(time: str) -> str:
 COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails, reasons, waiting,
   {_iso("next_at")}, CASE WHEN paused_at IS NOT NULL AND status IN ('pending', 'processing')
     THEN jsonb_build_object('by', paused_by, 'at', {_iso("paused_at")},
-      'why', pause_reason, 'until', {_iso("resume_at")}) END"""
+      'why', pause_reason, 'until', {_iso("resume_at")}) END, per_minute"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
 
@@ -49,12 +50,14 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
 def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
 
-    Emails that wait until later are left out, and batches that are paused.
+    Emails that wait until later are left out, and batches that are paused, or whose rate allows no
+    email at this moment.
     """
     rows = pool.execute_sql(
         "SELECT id FROM batch WHERE status IN ('pending', 'processing') AND id > %s"
         " AND paused_at IS NULL"
         " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
+        f" AND {ALLOWED_NOW}"
         " ORDER BY id LIMIT %s",
         (after, limit),
     )

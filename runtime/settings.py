@@ -1,6 +1,6 @@
 """The settings: config.ini, the environment and the command line, read once into one dataclass.
 
-Each setting is a field below, with its default and a parser that says what is allowed. config.ini
+Each setting is a field below, with its default and what is allowed (options.py). config.ini
 as it comes names every setting. A file of before may lack some, which then have their defaults; it
 must name no others.
 """
@@ -8,22 +8,21 @@ must name no others.
 from __future__ import annotations
 
 import configparser
-import ipaddress
 import os
 import re
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
-from urllib.parse import urlsplit
 
 import psycopg2
 import redis
 from psycopg2.extensions import parse_dsn
 
-from runtime import redis_client
+from runtime import options, rate, redis_client
+from runtime.options import Network
 from runtime.paths import ROOT
+from runtime.rate import Rate
 
 VERSION = "0.1.0"
 DEFAULT_PATH = ROOT / "config.ini"
@@ -39,38 +38,9 @@ ENVIRONMENT = {
     "PORT": ("server", "port"),
 }
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-
 
 class SettingsError(Exception):
     """A setting is unknown or out of range; the message names section, key and source."""
-
-
-def _option(default: str, parse: Callable[[str], Any], *, secret: bool = False) -> Any:
-    """A setting with the text that a file without it is read with."""
-    return field(metadata={"default": default, "parse": parse}, repr=not secret)
-
-
-def _number(default: str, kind: type[int] | type[float], least: float, most: float) -> Any:
-    name = "a whole number" if kind is int else "a number"
-
-    def parse(value: str) -> int | float:
-        with suppress(ValueError):
-            number = kind(value)
-            if least <= number <= most:
-                return number
-        raise ValueError(f"must be {name} from {least:,} to {most:,}, not {value!r}")
-
-    return _option(default, parse)
-
-
-def _matching(default: str, pattern: str, wanted: str) -> Any:
-    def parse(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"must be {wanted}, not {value!r}")
-        return value
-
-    return _option(default, parse)
 
 
 def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
@@ -89,54 +59,17 @@ def _url(schemes: str, wanted: str, check: Callable[[str], object]) -> Any:
                 ) from None
         return value
 
-    return _option(BUNDLED, parse, secret=True)
-
-
-def _origins(value: str) -> tuple[str, ...]:
-    for origin in value.split():
-        parts = urlsplit(origin)
-        if parts.scheme not in ("http", "https") or origin != f"{parts.scheme}://{parts.netloc}":
-            raise ValueError(f"must be origins such as https://example.org, not {origin!r}")
-    return tuple(value.split())
-
-
-def _networks(value: str) -> tuple[Network, ...]:
-    try:
-        return tuple(map(ipaddress.ip_network, value.split()))
-    except ValueError as error:
-        raise ValueError(f"must be IP addresses or networks such as 10.1.0.0/24: {error}") from None
-
-
-def _yes_or_no(value: str) -> bool:
-    if value not in ("yes", "no"):
-        raise ValueError(f"must be yes or no, not {value!r}")
-    return value == "yes"
-
-
-def _nameservers(value: str) -> tuple[str, ...]:
-    for nameserver in value.split():
-        match = re.fullmatch(r"([\d.]+|\[[\da-fA-F:.]+\]):(\d{1,5})", nameserver)
-        address, port = (match[1].strip("[]"), int(match[2])) if match else (nameserver, 53)
-        try:
-            ipaddress.ip_address(address)
-            if not 1 <= port <= 65535:
-                raise ValueError(port)
-        except ValueError:
-            raise ValueError(
-                f"must be IP addresses, each with :port or not (an IPv6 address with one is"
-                f" written [::1]:53), not {nameserver!r}"
-            ) from None
-    return tuple(value.split())
+    return options.option(BUNDLED, parse, secret=True)
 
 
 @dataclass(frozen=True)
 class Server:
-    host: str = _matching("127.0.0.1", r"\S+", "an address")
-    port: int = _number("8080", int, 0, 65535)
-    request_threads: int = _number("8", int, 1, 256)
-    max_streams: int = _number("100", int, 1, 5000)
-    max_streams_per_client: int = _number("20", int, 1, 5000)
-    cors_origins: tuple[str, ...] = _option("", _origins)
+    host: str = options.matching("127.0.0.1", r"\S+", "an address")
+    port: int = options.number("8080", int, 0, 65535)
+    request_threads: int = options.number("8", int, 1, 256)
+    max_streams: int = options.number("100", int, 1, 5000)
+    max_streams_per_client: int = options.number("20", int, 1, 5000)
+    cors_origins: tuple[str, ...] = options.option("", options.origins)
 
     @property
     def connections(self) -> int:
@@ -146,10 +79,10 @@ class Server:
 
 @dataclass(frozen=True)
 class Access:
-    users_file: str = _matching("users", r".+", "a file")
-    trusted_user_header: str = _matching("", r"[A-Za-z0-9-]*", "a header's name, or empty")
-    trusted_proxies: tuple[Network, ...] = _option("", _networks)
-    allow_anonymous: bool = _option("no", _yes_or_no)
+    users_file: str = options.matching("users", r".+", "a file")
+    trusted_user_header: str = options.matching("", r"[A-Za-z0-9-]*", "a header's name, or empty")
+    trusted_proxies: tuple[Network, ...] = options.option("", options.networks)
+    allow_anonymous: bool = options.option("no", options.yes_or_no)
 
 
 @dataclass(frozen=True)
@@ -164,26 +97,26 @@ class Redis:
         "redis://, rediss://, unix://, redis+sentinel:// or rediss+sentinel://",
         redis_client.check,
     )
-    queue_key: str = _matching("email-queue", r"\S+", "a name without spaces")
-    channel_prefix: str = _matching("batch:status:", r"\S+", "a name without spaces")
+    queue_key: str = options.matching("email-queue", r"\S+", "a name without spaces")
+    channel_prefix: str = options.matching("batch:status:", r"\S+", "a name without spaces")
 
 
 @dataclass(frozen=True)
 class Embedded:
-    folder: str = _matching("var", r".+", "a folder")
+    folder: str = options.matching("var", r".+", "a folder")
 
 
 @dataclass(frozen=True)
 class Worker:
-    threads: int = _number("4", int, 1, 64)
-    chunk_size: int = _number("20000", int, 1, 100_000)
-    turn_seconds: float = _number("1", float, 0.01, 60)
-    turn_timeout_seconds: float = _number("60", float, 0.1, 3600)
-    sweep_seconds: float = _number("1", float, 0.1, 3600)
-    later_rounds: int = _number("5", int, 1, 100)
-    later_hours: float = _number("24", float, 0.001, 1000)
-    shutdown_seconds: float = _number("10", float, 0.1, 3600)
-    processor: str = _matching("check", r"check|[\w.]+:\w+", "'check' or module:function")
+    threads: int = options.number("4", int, 1, 64)
+    chunk_size: int = options.number("20000", int, 1, 100_000)
+    turn_seconds: float = options.number("1", float, 0.01, 60)
+    turn_timeout_seconds: float = options.number("60", float, 0.1, 3600)
+    sweep_seconds: float = options.number("1", float, 0.1, 3600)
+    later_rounds: int = options.number("5", int, 1, 100)
+    later_hours: float = options.number("24", float, 0.001, 1000)
+    shutdown_seconds: float = options.number("10", float, 0.1, 3600)
+    processor: str = options.matching("check", r"check|[\w.]+:\w+", "'check' or module:function")
 
     @property
     def max_hung(self) -> int:
@@ -200,24 +133,25 @@ class Worker:
 
 @dataclass(frozen=True)
 class Check:
-    dns: str = _matching("auto", r"auto|on|off", "auto, on or off")
-    nameservers: tuple[str, ...] = _option("", _nameservers)
-    timeout_seconds: float = _number("3", float, 0.1, 20)
-    concurrency: int = _number("2000", int, 1, 10_000)
-    disposable_domains: str = _matching("", r".*", "a file")
+    dns: str = options.matching("auto", r"auto|on|off", "auto, on or off")
+    nameservers: tuple[str, ...] = options.option("", options.nameservers)
+    timeout_seconds: float = options.number("3", float, 0.1, 20)
+    concurrency: int = options.number("2000", int, 1, 10_000)
+    disposable_domains: str = options.matching("", r".*", "a file")
+    per_minute: int | None = options.option("", rate.per_minute)
 
 
 @dataclass(frozen=True)
 class Upload:
     # Above 1,000 MB the multipart parser's own limit of 1 GiB would answer in our place.
-    max_megabytes: int = _number("256", int, 1, 1000)
+    max_megabytes: int = options.number("256", int, 1, 1000)
     # An email's number in its batch is a 32-bit integer in the database.
-    max_rows: int = _number("5000000", int, 1, 100_000_000)
+    max_rows: int = options.number("5000000", int, 1, 100_000_000)
 
 
 @dataclass(frozen=True)
 class Retention:
-    days: float = _number("0", float, 0, 36_500)
+    days: float = options.number("0", float, 0, 36_500)
 
 
 @dataclass(frozen=True)
@@ -227,6 +161,7 @@ class Settings:
     `path` is the file that they came from.
     `lacking` has the default of each setting that nothing names, by section and key.
     `own` is the section of the team's own processor, if the file has one; it may hold a password.
+    `rate` is the rate of the processor, if its section has `per_minute`.
     """
 
     server: Server
@@ -241,6 +176,7 @@ class Settings:
     path: Path
     lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict, repr=False)
+    rate: Rate | None = None
 
     @property
     def bundled_folder(self) -> Path:
@@ -345,10 +281,21 @@ def load(
     _refuse_open_secrets(path, sources)
     theirs = own_section(sections["worker"].processor)
     own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    settings = Settings(**sections, path=path, lacking=lacking, own=own)
+    check, section = sections["check"], theirs or sections["worker"].processor
+    number = check.per_minute if section == "check" else _own_rate(path, section, own)
+    paced = None if number is None else Rate(section, number)
+    settings = Settings(**sections, path=path, lacking=lacking, own=own, rate=paced)
     _refuse_contradictions(settings)
     _refuse_broken_folder(settings)
     return settings
+
+
+def _own_rate(path: Path, section: str, own: Mapping[str, str]) -> int | None:
+    """Return the rate in the section of the team's own processor. Raises SettingsError."""
+    try:
+        return rate.per_minute(own.get("per_minute", ""))
+    except ValueError as error:
+        raise SettingsError(f"{path}: [{section}] per_minute {error}.") from None
 
 
 def _refuse_contradictions(settings: Settings) -> None:

@@ -87,13 +87,15 @@ class Supervisor:
         return self._shut_down()
 
     def run_once(self) -> None:
-        """Run each duty that is due: replace threads, probe Redis, publish, announce, sweep."""
+        """Run each duty that is due: replace threads, probe, publish, ring, announce, sweep."""
         self._hung = [thread for thread in self._hung if thread.is_alive()]
         for number in range(1, self._settings.threads + 1):
             self._start_or_replace(number)
         if self._doorbell.away and self._probe.due():
             self._doorbell.probe()
         self._services.publisher.flush()
+        if not self._doorbell.away:
+            self._services.ring(*self._services.later_rings.take())
         self._announce_if_due()
         if self._sweep.due():
             self.sweep()

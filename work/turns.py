@@ -15,7 +15,8 @@ from collections import Counter
 from collections.abc import Callable
 
 import processors
-from batches import changes, claims, commits, snapshots
+from batches import allowances, changes, claims, commits, snapshots
+from batches.allowances import Wait
 from batches.claims import Claim
 from models import Snapshot
 from postgres import database
@@ -31,6 +32,7 @@ from runtime import logs, metrics
 from runtime.bounded import BoundedDict
 from runtime.settings import Settings
 from work import isolation, once
+from work.later_rings import LaterRings
 
 # The longest wait of a thread for an id on the list.
 DEQUEUE_SECONDS = 1.0
@@ -68,6 +70,7 @@ class Services:
         # The last batch served without Redis; the batches get their turns in the order of their
         # ids.
         self.served = 0
+        self.later_rings = LaterRings()
         # Pairs of a batch, or None for all batches, and a kind of processor error that have been
         # logged. A thread that looks for a pair and adds it holds the lock.
         self._logged = BoundedDict[tuple[int | None, str], None](MAX_LOGGED)
@@ -165,7 +168,7 @@ class Turns(threading.Thread):
     def run_once(self) -> bool:
         """Wait for a batch, a second at most, and take a turn on it; return False without one."""
         batch_id = self._next_batch()
-        if batch_id is None:
+        if batch_id is None or self._services.later_rings.join(batch_id):
             return False
         with session(self._settings.turn_timeout_seconds) as current:
             taken = self.take_turn(batch_id, current)
@@ -173,7 +176,8 @@ class Turns(threading.Thread):
         self._services.postgres.end()
         if not exists:
             self._services.no_batch.warning("no such batch", batch=batch_id)
-        if not taken and self._services.doorbell.away:
+        waits = batch_id in self._services.later_rings
+        if not (taken or waits) and self._services.doorbell.away:
             self._services.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
         return taken
 
@@ -189,8 +193,11 @@ class Turns(threading.Thread):
                 start=last_chunk if again else 0,
                 share=0 if again else self._share,
                 numbered=is_once(self._services.processor),
+                rate=self._services.settings.rate,
             )
-            if claim is None:
+            if isinstance(claim, Wait):
+                self._services.later_rings.put(batch_id, claim)
+            if not isinstance(claim, Claim):
                 return False
             self._last = batch_id, claim.first_id
             self.since, self.turn = time.monotonic(), claim
@@ -213,13 +220,16 @@ class Turns(threading.Thread):
             return
         if findings.later:
             findings = findings.settled(claim.rounds + 1, self._was_last_round(claim))
+        if claim.limit is not None and findings.count < claim.limit:
+            unused = claim.limit - findings.count
+            allowances.return_unused(claim.batch_id, self._services.settings.rate, unused)
         snapshot = self._commit(claim, findings)
         if snapshot is None:
             return
         self.emails += findings.count - len(findings.later)
         count_turn(findings, time.monotonic() - self.since)
         self._services.publisher.publish(snapshot)
-        if findings.count < len(claim.ids):
+        if findings.count < claim.pending:
             self._services.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
@@ -313,12 +323,13 @@ class Turns(threading.Thread):
         batch_id = services.doorbell.use(lambda: services.queue.dequeue(DEQUEUE_SECONDS))
         if batch_id is not None or not services.doorbell.away:
             return batch_id
+        if services.later_rings.everyone_waits:
+            return services.later_rings.take_one(DEQUEUE_SECONDS)
         with session():
             waiting = snapshots.unfinished_batches(after=services.served, limit=1)
             waiting = waiting or snapshots.unfinished_batches(limit=1)
         if not waiting:
-            services.quiet.wait(DEQUEUE_SECONDS)
-            return None
+            return services.later_rings.take_one(DEQUEUE_SECONDS)
         services.served = waiting[0]
         return services.served
 

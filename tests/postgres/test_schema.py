@@ -27,6 +27,7 @@ TABLES = (
     models.Email,
     models.FilePiece,
     models.Journal,
+    models.Pace,
     models.SkippedRow,
 )
 

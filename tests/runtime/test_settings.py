@@ -61,6 +61,11 @@ def test_a_path_that_is_not_utf8_is_one_sentence_unless_servers_are_ones_own(tmp
         ({"check__nameservers": "1.1.1.1:0"}, "not '1.1.1.1:0'"),
         ({"check__nameservers": "1.1.1.1:65536"}, "not '1.1.1.1:65536'"),
         ({"staff__domain": "x"}, "[staff] is not a known section; remove it."),
+        ({"check__per_minute": "0"}, "[check] per_minute must be a whole number of emails from 1"),
+        (
+            {"worker__processor": "staff:check", "staff__per_minute": "1.5"},
+            "[staff] per_minute must be a whole number of emails from 1 to 1,000,000",
+        ),
         (
             {"staff__domain": "x", "worker__processor": "staffs:x"},
             "[staff] is not a known section; remove it.",
@@ -91,6 +96,16 @@ def test_an_own_processor_has_its_own_section(tmp_path):
     assert "example.org" not in repr(loaded)
     loaded = settings.load(write_config(tmp_path, worker__processor="staff:only"), environ={})
     assert loaded.processor_options == {}
+
+
+def test_a_processor_has_the_rate_in_its_own_section(tmp_path):
+    changes = {"check__per_minute": "600", "staff__per_minute": "60"}
+    path = write_config(tmp_path, worker__processor="staff:check", **changes)
+    own = settings.load(path, environ={})
+    assert own.rate == ("staff", 60)
+    del changes["staff__per_minute"]
+    assert settings.load(write_config(tmp_path, **changes), environ={}).rate == ("check", 600)
+    assert settings.load(write_config(tmp_path), environ={}).rate is None
 
 
 def test_the_checks_own_list_is_meant_from_the_files_folder(tmp_path):

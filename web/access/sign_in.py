@@ -21,7 +21,8 @@ from bottle import request
 
 from runtime import logs
 from runtime.bounded import BoundedDict
-from runtime.settings import Network, Settings, SettingsError
+from runtime.options import Network
+from runtime.settings import Settings, SettingsError
 from web.access import users
 from web.access.familiar import Familiar
 from web.access.users import Users, UsersError
