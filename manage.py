@@ -13,6 +13,7 @@ from admin import verbs
 from admin.verbs import ManageError, Report
 from runtime import command
 from runtime.every import Every
+from runtime.rate import MAX_PER_MINUTE, per_minute
 
 # Seconds between two lines of progress where there is no terminal.
 LINE_SECONDS = 5.0
@@ -70,6 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         ("delete", "delete a batch that has ended, with its file and all that came of it"),
     ):
         add(name, about).add_argument("batch", type=int, metavar="BATCH")
+    rate = add("rate", "set how many emails of a batch are processed in a minute at most")
+    rate.add_argument("batch", type=int, metavar="BATCH")
+    rate.add_argument("per_minute", type=_rate, metavar="PER_MINUTE", help="or none, for no limit")
     purge = add("purge", "delete all batches that ended long ago")
     purge.add_argument("--older-than", type=_days, metavar="DAYS", required=True)
     purge.add_argument("--dry-run", action="store_true", help="only list them")
@@ -87,6 +91,17 @@ def _days(text: str) -> float:
     if not 0 <= days <= 36_500:
         raise argparse.ArgumentTypeError("must be a number of days from 0 to 36,500")
     return days
+
+
+def _rate(text: str) -> int | None:
+    try:
+        number = per_minute(text)
+    except ValueError:
+        number = None
+    if number is None and text != "none":
+        wanted = f"a whole number of emails from 1 to {MAX_PER_MINUTE:,}, or none"
+        raise argparse.ArgumentTypeError(f"must be {wanted}")
+    return number
 
 
 def main() -> int:

@@ -149,6 +149,17 @@ class Commands:
             [f"Batch {batch_id}: {said}"],
         )
 
+    def rate(self, arguments: argparse.Namespace) -> Report:
+        batch_id = arguments.batch
+        with session():
+            changed = changes.set_rate(batch_id, self._by, arguments.per_minute)
+        snapshot = _existing(changed, batch_id)
+        self._announce(snapshot)
+        return Report(
+            {"batchId": batch_id, "status": snapshot.status, "perMinute": snapshot.per_minute},
+            [f"Batch {batch_id}: {phrases.per_minute(snapshot.per_minute)}."],
+        )
+
     def finish(self, arguments: argparse.Namespace) -> Report:
         batch_id = arguments.batch
         with session(PIECE_SECONDS) as current:
@@ -316,8 +327,9 @@ def _batch_line(batch: dict[str, Any]) -> str:
         f" {batch['totalEmails']:,} ({percent}%), {batch['failedCount']:,} invalid"
         f"  {batch['filename']}"
     )
+    rate = batch["perMinute"] and phrases.per_minute(batch["perMinute"])
     why = phrases.paused(batch["paused"]), phrases.waiting(batch["waiting"], batch["nextAt"])
-    return "  ".join(filter(None, (line, *why)))
+    return "  ".join(filter(None, (line, rate, *why)))
 
 
 def _contents_json(contents: backup.Contents) -> dict[str, int]:

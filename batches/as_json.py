@@ -80,6 +80,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "waiting": batch.waiting,
         "nextAt": iso(batch.next_at),
         "paused": pause_of(batch),
+        "perMinute": batch.per_minute,
         "status": batch.status,
         "revision": batch.revision,
         "error": batch.error,

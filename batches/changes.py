@@ -114,7 +114,7 @@ def resume(batch_id: int, by: str | None = None) -> Snapshot | None:
         return _update(batch_id, _NOT_PAUSED)
 
 
-def set_rate(batch_id: int, per_minute: int | None, by: str | None = None) -> Snapshot | None:
+def set_rate(batch_id: int, by: str | None, per_minute: int | None) -> Snapshot | None:
     """Let at most so many emails of the batch a minute begin to be processed; None for no rate.
 
     Changes nothing if that is its rate already. Returns None if there is no such batch. Raises

@@ -57,6 +57,7 @@ def message(snapshot: Snapshot, **more: object) -> str:
             "waiting": snapshot.waiting,
             "nextAt": snapshot.next_at,
             "paused": snapshot.paused,
+            "perMinute": snapshot.per_minute,
             "reasons": snapshot.reasons,
             "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
             **more,
@@ -79,6 +80,7 @@ def parse(data: str) -> Snapshot:
         waiting=int(fields.get("waiting", 0)),
         next_at=fields.get("nextAt"),
         paused=fields.get("paused"),
+        per_minute=fields.get("perMinute"),
         reasons={str(code): int(number) for code, number in fields["reasons"].items()},
     )
 

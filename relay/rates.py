@@ -160,12 +160,20 @@ class Rates:
         """Return the JSON fields `rate`, in emails a second, and `secondsLeft`.
 
         Both are None unless the batch is being processed and its rate is known. The second is None
-        as well if only emails are left that wait until later.
+        as well if only emails are left that wait until later. If people have set a rate for the
+        batch, it doesn't say less than that allows.
         """
         rate = self.rate(snapshot.batch_id) if snapshot.status == "processing" else None
         shown = None if rate is None else round(rate, 1)
         rest = snapshot.total - snapshot.processed - snapshot.waiting
-        left = math.ceil(rest / rate) if rate and shown and rest > 0 else None
+        each = 60 / snapshot.per_minute if snapshot.per_minute else 0.0
+        if rest <= 0 or rate is None:
+            left = None
+        elif rate and shown:
+            left = math.ceil(rest * max(each, 1 / rate))
+        else:
+            # The present rate of a batch with some emails a minute is 0 most of the time.
+            left = math.ceil(rest * each) if each > LEAST_SECONDS else None
         return {"rate": shown, "secondsLeft": left}
 
     def history(self, batch_id: int) -> dict[str, float | list[float]] | None:

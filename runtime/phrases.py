@@ -144,6 +144,11 @@ def paused(pause: Mapping[str, str | None] | None) -> str:
     return f"{said}: {why}{end} Anybody can resume it."
 
 
+def per_minute(number: int | None) -> str:
+    """A batch's rate: `at most 600 emails a minute`; None for no limit."""
+    return "no limit" if number is None else f"at most {several(number, 'email')} a minute"
+
+
 def by(name: str | None) -> str:
     """The person behind an action, as in ` by alice`; empty if unknown."""
     return f" by {name}" if name else ""
@@ -153,8 +158,10 @@ def done(
     action: str, user: str | None, which: str | None, emails: int | None, why: str | None = None
 ) -> str:
     """An action on a batch: `Checked again by alice: 2 emails (invalid)`, `Cancelled by bob`."""
-    name = "checked again" if action == "retried" else action
+    name = {"retried": "checked again", "rate": "rate set"}.get(action, action)
     what = name.capitalize() + by(user)
+    if action == "rate":
+        return f"{what}: {per_minute(None if which == 'none' else int(which or 0))}"
     if why:
         return f"{what} by the processor: {why.removesuffix('.')}"
     if emails is None:

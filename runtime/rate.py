@@ -23,8 +23,6 @@ def per_minute(text: str) -> int | None:
     """Return the emails a minute that a person has written, None for no rate. Raises ValueError."""
     if not text:
         return None
-    if re.fullmatch("[0-9]{1,9}", text) and 1 <= int(text) <= MAX_PER_MINUTE:
+    if re.fullmatch("[1-9][0-9]{0,6}", text) and int(text) <= MAX_PER_MINUTE:
         return int(text)
-    raise ValueError(
-        f"must be a whole number of emails from 1 to {MAX_PER_MINUTE:,}, or empty, not {text!r}"
-    )
+    raise ValueError(f"must be a whole number of emails from 1 to {MAX_PER_MINUTE:,}, or empty")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import bottle
@@ -37,6 +37,7 @@ from web.parameters import (
     filter_of_emails,
     filter_of_rows,
     number_from_query,
+    per_minute,
     text_from_query,
 )
 from web.problems import Problem
@@ -320,6 +321,20 @@ class Batches:
         snapshot = self._change(batch_id, change)
         self._report(event, snapshot, processed=snapshot.processed)
         return {"batchId": batch_id, "status": snapshot.status, "paused": snapshot.paused}
+
+    def rate(self, batch_id: int) -> dict[str, Any]:
+        """POST /api/batches/{id}/rate: at most so many emails a minute; none if that is empty."""
+        text = forms.field("per_minute", is_number=True)
+        if text is None:
+            raise bad_parameter("per_minute", "be given: a number of emails, or empty for no rate")
+        wanted = per_minute(text)
+        snapshot = self._change(batch_id, partial(changes.set_rate, per_minute=wanted))
+        self._report("rate", snapshot, per_minute=snapshot.per_minute)
+        return {
+            "batchId": batch_id,
+            "status": snapshot.status,
+            "perMinute": snapshot.per_minute,
+        }
 
     def finish(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/finish: emails that wait become unknown."""

@@ -80,21 +80,20 @@ def problems_of_forms() -> Iterator[None]:
         raise Problem(400, "bad_form", _why_bad(error)) from None
 
 
-def field(name: str) -> str | None:
+def field(name: str, *, is_number: bool = False) -> str | None:
     """Return a field of the current request, from its JSON object, form or query string.
 
-    Returns None if the field is empty or missing. Raises Problem, also for a body of more than
-    SMALL_BODY bytes.
+    In JSON its name is in camel case, and null stands for an empty text; a field that is a number
+    may be one there. Returns None if the field is missing. Raises Problem, also for a body of more
+    than SMALL_BODY bytes.
     """
     kind, _ = _kind()
     body = _small_body()
     if kind == _JSON:
-        value = _json_field(body, name)
-    else:
-        value = _form(kind, body).get(name, request.query.getunicode(name))
-    if value is not None and not isinstance(value, str):
-        raise Problem(400, "bad_parameter", f"{name} must be a text.", parameter=name)
-    return value or None
+        camel = re.sub("_(.)", lambda match: match[1].upper(), name)
+        return _json_field(body, camel, (str, int) if is_number else (str,))
+    value: str | None = _form(kind, body).get(name, request.query.getunicode(name))
+    return value
 
 
 def _small_body() -> bytes:
@@ -107,17 +106,26 @@ def _small_body() -> bytes:
     raise Problem(413, "content_too_large", TOO_LARGE)
 
 
-def _json_field(body: bytes, name: str) -> object:
+def _json_field(body: bytes, name: str, kinds: tuple[type, ...]) -> str | None:
     try:
         document = json.loads(body.decode())
     except (ValueError, RecursionError):
         document = None
     if not isinstance(document, dict):
         raise Problem(400, "bad_json", "The body must be a JSON object, in UTF-8.")
-    value = document.pop(name, None)
-    if document:
+    if document.keys() - {name}:
         raise Problem(400, "bad_json", f"The object has {name!r} and nothing else.")
-    return value
+    if name not in document:
+        return None
+    value = document[name]
+    if value is None:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)  # JSON doesn't distinguish 7 from 7.0
+    if type(value) not in kinds:  # which JSON's true would be an instance of
+        what = "a text or a whole number" if int in kinds else "a text"
+        raise Problem(400, "bad_parameter", f"{name} must be {what}.", parameter=name)
+    return str(value)
 
 
 def _form(kind: str, body: bytes) -> dict[str, str]:
@@ -126,7 +134,10 @@ def _form(kind: str, body: bytes) -> dict[str, str]:
         return {}
     with problems_of_forms():
         if kind == _URLENCODED:
-            return dict(parse_qsl(body.decode(), errors="strict", max_num_fields=MAX_FIELDS))
+            pairs = parse_qsl(
+                body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
+            )
+            return dict(pairs)
         if kind == _MULTIPART:
             found = [*parts(BytesIO(body))]  # none is large enough to need closing
             return {part.name: part.value for part in found if not part.filename}

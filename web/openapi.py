@@ -8,8 +8,21 @@ import models
 from batches import kept_files
 from batches.filters import WORDS
 from processors import reasons
+from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION
 from web import batches, downloads, parameters, problems
+from web.operations import (
+    BATCH,
+    JSON,
+    LINKS,
+    PATHS,
+    content,
+    describe,
+    ok,
+    one_of,
+    query,
+    small_form,
+)
 from web.schemas import (
     FORMAT,
     ID,
@@ -20,94 +33,25 @@ from web.schemas import (
     Schema,
     list_of,
     object_of,
-    open_object,
     or_null,
     ref,
     whole,
 )
 
-_JSON = "application/json"
-_BATCH = "/api/batches/{batchId}"
-
-_PROBLEMS = {
-    400: "A parameter, a field or the request itself is malformed.",
-    401: "The request names no user, or a wrong password.",
-    403: "A page of another origin sent the request, or the proxy named no user.",
-    404: "There is no batch with this id.",
-    408: "The request came too slowly.",
-    409: "The batch's state does not allow it.",
-    413: "The body or the file is too large, or would be when decompressed.",
-    415: "The body or the file has a type that can't be read.",
-    422: "The file can't be read as a batch; `line` is the line of the error, if there is one.",
-    429: "Too many attempts to sign in failed, or too many streams are open.",
-    431: "The headers are too long.",
-    503: "The database can't be reached, or the server has no room for the request; see"
-    " Retry-After. Without it (`database_timeout`, `took_too_long`), a statement took too long.",
-    507: "The disk is full.",
-}
-_ALWAYS = (400, 401, 403, 413, 429, 431, 503)
-
-# Filled by _describe(): the operations by path and method, and the links from the response to an
-# upload to the operations on its batch.
-_PATHS: dict[str, Schema] = {}
-_LINKS: Schema = {}
-
-
-def _content(schemas: dict[str, Schema]) -> Schema:
-    """Return the content of a request or response, which has one of the schemas by media type."""
-    return {"content": {kind: {"schema": schema} for kind, schema in schemas.items()}}
-
-
-def _ok(schema: Schema, description: str, kind: str = _JSON) -> Schema:
-    return {"200": {"description": description, **_content({kind: schema})}}
-
-
-def _query(name: str, schema: Schema, description: str) -> Schema:
-    return {"name": name, "in": "query", "schema": schema, "description": description}
-
-
-def _one_of(*choices: str) -> Schema:
-    return {"enum": ["", *choices]}  # an empty value allows any
-
-
-def _describe(
-    operation: str, name: str, summary: str, answers: Schema, *refused: int, **more: Any
-) -> None:
-    """Describe an operation, such as `GET /api/batches`.
-
-    `answers` are the responses by status, without errors.
-    `refused` are the statuses of errors that not every operation has.
-    """
-    method, path = operation.split()
-    if path.startswith(_BATCH):
-        refused += (404,)
-        batch_id = {"name": "batchId", "in": "path", "required": True, "schema": ID}
-        more["parameters"] = [batch_id, *more.get("parameters", ())]
-        _LINKS[name] = {"operationId": name, "parameters": {"batchId": "$response.body#/batchId"}}
-    problem = _content({problems.MEDIA_TYPE: ref("Problem")})
-    errors = {
-        str(status): {"description": _PROBLEMS[status], **problem}
-        for status in sorted({*_ALWAYS, *refused})
-    }
-    responses = errors | answers
-    described = {"operationId": name, "summary": summary, "responses": responses, **more}
-    _PATHS.setdefault(path, {})[method.lower()] = described
-
-
-_describe(
+describe(
     "GET /api/health",
     "health",
     "Show the state of the servers and workers.",
     {
-        **_ok(ref("Health"), "The database can be reached."),
+        **ok(ref("Health"), "The database can be reached."),
         "503": {
             "description": "The database can't be reached.",
-            **_content({_JSON: ref("Health"), problems.MEDIA_TYPE: ref("Problem")}),
+            **content({JSON: ref("Health"), problems.MEDIA_TYPE: ref("Problem")}),
         },
     },
 )
-_describe(
-    "GET /api/openapi.json", "document", "This document.", _ok({"type": "object"}, "The document.")
+describe(
+    "GET /api/openapi.json", "document", "This document.", ok({"type": "object"}, "The document.")
 )
 
 _FORM = {
@@ -123,6 +67,7 @@ _FORM = {
 _BEGIN = {
     "paused": {"type": "string", "description": "Whether the batch begins paused: yes or no."},
     "start_at": {**TIME, "description": "Until when the batch is paused, unless it is resumed."},
+    "per_minute": {"type": "string", "description": "The most emails a minute; empty for no rate."},
 }
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
@@ -133,7 +78,7 @@ def _form_with_file(**fields: Schema) -> Schema:
         "properties": fields,
         "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     }
-    return {"required": True, **_content({"multipart/form-data": schema})}
+    return {"required": True, **content({"multipart/form-data": schema})}
 
 
 _STORED = object_of(
@@ -145,16 +90,16 @@ _STORED = object_of(
     format=ref("Format"),
     liveUpdates={"type": "boolean"},
 )
-_describe(
+describe(
     "POST /api/upload",
     "upload",
     "Store a file, or a text with addresses, as a batch; all of it or nothing.",
     {
         "201": {
             "description": "The batch is stored.",
-            **_content({_JSON: _STORED}),
+            **content({JSON: _STORED}),
             "headers": {"Location": {"schema": TEXT}},
-            "links": _LINKS,
+            "links": LINKS,
         }
     },
     *_FILE_PROBLEMS,
@@ -166,11 +111,11 @@ _SHEET = object_of(
     rows=or_null(whole()),
     addresses=or_null(whole()),
 )
-_describe(
+describe(
     "POST /api/preview",
     "preview",
     "Show how an upload of this file, or of its first part, would be read.",
-    _ok(
+    ok(
         object_of(
             **FORMAT,
             why=or_null({**TEXT, "description": "Why the column is that of the addresses."}),
@@ -208,8 +153,8 @@ _describe(
 )
 
 _SEARCH = {"type": "string", "maxLength": parameters.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}
-_LIMIT = _query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
-_AFTER = _query("after", whole(0, models.MAX_LINE), "`next` of the previous page.")
+_LIMIT = query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
+_AFTER = query("after", whole(0, models.MAX_LINE), "`next` of the previous page.")
 _EVENT = {
     "type": "object",
     "description": "An event; the data of `event: health` is that of /api/health.",
@@ -223,31 +168,31 @@ _EVENT = {
         },
     },
 }
-_EVENTS = _ok(_EVENT, "Server-Sent Events: a snapshot, then every change.", "text/event-stream")
+_EVENTS = ok(_EVENT, "Server-Sent Events: a snapshot, then every change.", "text/event-stream")
 
-_describe(
+describe(
     "GET /api/batches",
     "batches",
     "List the batches, newest first.",
-    _ok(object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page."),
+    ok(object_of(batches=list_of(ref("Batch")), next=or_null(ID)), "A page."),
     parameters=[
-        _query("q", _SEARCH, "A part of the file's name."),
-        _query("status", _one_of(*models.STATUSES), "Only batches of this status."),
-        _query("before", ID, "`next` of the previous page."),
-        _query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
+        query("q", _SEARCH, "A part of the file's name."),
+        query("status", one_of(*models.STATUSES), "Only batches of this status."),
+        query("before", ID, "`next` of the previous page."),
+        query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
     ],
 )
-_describe("GET /api/batches/stream", "streamAll", "Stream all changes, and the health.", _EVENTS)
-_describe(f"GET {_BATCH}", "batch", "Show a batch.", _ok(ref("WholeBatch"), "The batch."))
-_describe(
-    f"DELETE {_BATCH}",
+describe("GET /api/batches/stream", "streamAll", "Stream all changes, and the health.", _EVENTS)
+describe(f"GET {BATCH}", "batch", "Show a batch.", ok(ref("WholeBatch"), "The batch."))
+describe(
+    f"DELETE {BATCH}",
     "delete",
     "Delete a batch that has ended, with its file and results.",
     {"204": {"description": "The batch is deleted."}},
     409,
 )
-_describe(
-    f"GET {_BATCH}/stream",
+describe(
+    f"GET {BATCH}/stream",
     "stream",
     "Stream every change of the batch until its end.",
     {
@@ -256,22 +201,22 @@ _describe(
     },
 )
 _OF_EMAILS = [
-    _query("status", _one_of(*WORDS["status"]), "Only emails of this status."),
-    _query("verdict", _one_of(*WORDS["verdict"]), "Only emails with this verdict."),
-    _query(
+    query("status", one_of(*WORDS["status"]), "Only emails of this status."),
+    query("verdict", one_of(*WORDS["verdict"]), "Only emails with this verdict."),
+    query(
         "reason",
         {"type": "string", "pattern": f"^({reasons.CODE})?$"},
         "Only emails with this reason.",
     ),
-    _query("q", _SEARCH, "A part of the address."),
+    query("q", _SEARCH, "A part of the address."),
 ]
-_KIND = _query("kind", _one_of(*WORDS["kind"]), "Only rows of this kind, which are no emails.")
+_KIND = query("kind", one_of(*WORDS["kind"]), "Only rows of this kind, which are no emails.")
 
-_describe(
-    f"GET {_BATCH}/emails",
+describe(
+    f"GET {BATCH}/emails",
     "emails",
     "List the emails of the batch by number.",
-    _ok(
+    ok(
         object_of(emails=list_of(ref("Email")), next=or_null(whole()), matching=or_null(whole())),
         "A page.",
     ),
@@ -283,11 +228,11 @@ _ROW = object_of(
     firstLine=or_null(whole()),
     content=or_null(TEXT),
 )
-_describe(
-    f"GET {_BATCH}/rows",
+describe(
+    f"GET {BATCH}/rows",
     "rows",
     "List the rows that did not become emails, by line.",
-    _ok(
+    ok(
         object_of(
             rows=list_of(_ROW),
             next=or_null(whole()),
@@ -299,20 +244,20 @@ _describe(
     parameters=[
         _KIND,
         _AFTER,
-        _query("afterPart", whole(0, models.MAX_LINE), "`nextPart` of the previous page."),
+        query("afterPart", whole(0, models.MAX_LINE), "`nextPart` of the previous page."),
         _LIMIT,
     ],
 )
 _TYPO = object_of(domain=TEXT, count=whole(1), suggestion=TEXT)
-_describe(
-    f"GET {_BATCH}/typos",
+describe(
+    f"GET {BATCH}/typos",
     "typos",
     "List the domains that are probably mistyped, the most frequent first.",
-    _ok(object_of(typos=list_of(_TYPO)), "The domains."),
+    ok(object_of(typos=list_of(_TYPO)), "The domains."),
 )
-_ONLY = _query(
+_ONLY = query(
     "only",
-    _one_of(*(word for words in WORDS.values() for word in words), *reasons.CATALOGUE),
+    one_of(*(word for words in WORDS.values() for word in words), *reasons.CATALOGUE),
     "A verdict, a status, a kind or a reason, also one of the batch's own, in place of the"
     " parameter of that name. `unknown` is the verdict. Beside it, there may be `q` for emails.",
 )
@@ -321,63 +266,69 @@ for _suffix, _summary, *_refused in (
     ("xlsx", "Download the same rows as a workbook.", 409),
     ("jsonl", "Download a JSON object for each email, or for each row of a kind."),
 ):
-    _describe(
-        f"GET {_BATCH}/results.{_suffix}",
+    describe(
+        f"GET {BATCH}/results.{_suffix}",
         f"results_{_suffix}",
         _summary,
-        _ok(TEXT, "The file.", downloads.MEDIA_TYPES[_suffix].partition(";")[0]),
+        ok(TEXT, "The file.", downloads.MEDIA_TYPES[_suffix].partition(";")[0]),
         *_refused,
         parameters=[_ONLY, *_OF_EMAILS, _KIND],
     )
 
 _WHICH = {"type": "string", "pattern": f"^{reasons.CODE}$"}
-_describe(
-    f"POST {_BATCH}/retry",
+describe(
+    f"POST {BATCH}/retry",
     "retry",
     "Process emails of a completed batch again: failed, unknown (not interrupted), or by reason.",
-    _ok(
+    ok(
         object_of(batchId=ID, status=STATUS, requeued=whole()),
         "The number of emails that were requeued.",
     ),
     *(409, 415),
-    requestBody={
-        "required": True,
-        **_content(
-            {
-                _JSON: object_of(which=_WHICH),
-                "application/x-www-form-urlencoded": open_object(which=_WHICH),
-            }
-        ),
-    },
+    requestBody=small_form("which", _WHICH),
 )
-_describe(
-    f"POST {_BATCH}/cancel",
+describe(
+    f"POST {BATCH}/cancel",
     "cancel",
     "Cancel a batch; outcomes that are counted stay.",
-    _ok(
+    ok(
         object_of(batchId=ID, status=STATUS, processedCount=whole(), totalEmails=whole(1)),
         "The batch is cancelled.",
     ),
     409,
 )
-_describe(
-    f"POST {_BATCH}/finish",
+describe(
+    f"POST {BATCH}/finish",
     "finish",
     "Make the emails of a batch that wait to be processed again unknown.",
-    _ok(object_of(batchId=ID, finished=whole(), status=STATUS), "The number of these emails."),
+    ok(object_of(batchId=ID, finished=whole(), status=STATUS), "The number of these emails."),
     409,
 )
 for _name, _summary in (
     ("pause", "Begin nothing more of a batch until it is resumed; turns under way are counted."),
     ("resume", "Go on with a paused batch."),
 ):
-    _describe(
-        f"POST {_BATCH}/{_name}",
+    describe(
+        f"POST {BATCH}/{_name}",
         _name,
         _summary,
-        _ok(object_of(batchId=ID, status=STATUS, paused=or_null(ref("Pause"))), "Done."),
+        ok(object_of(batchId=ID, status=STATUS, paused=or_null(ref("Pause"))), "Done."),
         409,
     )
+
+
+describe(
+    f"POST {BATCH}/rate",
+    "rate",
+    "Process at most so many emails of a batch a minute; empty or null for as many as can be.",
+    ok(object_of(batchId=ID, status=STATUS, perMinute=or_null(whole(1))), "The rate is set."),
+    *(409, 415),
+    requestBody=small_form(
+        "per_minute",
+        {"type": "string", "pattern": "^([1-9][0-9]{0,5}|1000000)?$"},
+        or_null(whole(1, MAX_PER_MINUTE)),
+    ),
+)
 
 
 def document(*, by_password: bool) -> dict[str, Any]:
@@ -391,6 +342,6 @@ def document(*, by_password: bool) -> dict[str, Any]:
             "description": "Upload lists of addresses, have each processed, and watch progress.",
         },
         "security": [{name: []} for name in schemes],
-        "paths": _PATHS,
+        "paths": PATHS,
         "components": {"schemas": SCHEMAS, "securitySchemes": schemes},
     }

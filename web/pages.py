@@ -212,6 +212,11 @@ class Pages:
         self._batches.resume(batch_id)
         bottle.redirect(f"/batches/{batch_id}", 303)
 
+    def rate(self, batch_id: int) -> None:
+        """POST /batches/{id}/rate: like the same under /api; then the batch."""
+        self._batches.rate(batch_id)
+        bottle.redirect(f"/batches/{batch_id}", 303)
+
     def finish(self, batch_id: int) -> None:
         """POST /batches/{id}/finish: like the same under /api; then the batch."""
         self._batches.finish(batch_id)

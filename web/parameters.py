@@ -11,6 +11,7 @@ from bottle import request
 
 from batches.filters import WORDS, Filter
 from processors import reasons
+from runtime import rate
 from web.problems import Problem
 
 Default = TypeVar("Default", int, None)
@@ -54,6 +55,14 @@ def text_from_query(name: str, most: int) -> str:
     if len(text) > most or "\0" in text:
         raise bad_parameter(name, f"have at most {most} characters, and no NUL")
     return text
+
+
+def per_minute(text: str) -> int | None:
+    """Return the rate that a person has written, None for an empty text. Raises Problem."""
+    try:
+        return rate.per_minute(text)
+    except ValueError as error:
+        raise bad_parameter("per_minute", str(error).removeprefix("must ")) from None
 
 
 def filter_of_emails() -> Filter:

@@ -21,7 +21,7 @@ from tabular import containers
 from tabular.formats import IntakeError, Overrides
 from web import forms, preview
 from web.access import sign_in
-from web.parameters import bad_parameter, whole_number
+from web.parameters import bad_parameter, per_minute, whole_number
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
@@ -30,7 +30,7 @@ logger = logs.Logger("app")
 # The fields of a form beside its file, each a short text: choices for reading the file, the length
 # of a file of which only the first part is sent, and when the batch is to begin.
 _FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
-_FIELDS = (*_FORMAT, "size", "paused", "start_at")
+_FIELDS = (*_FORMAT, "size", "paused", "start_at", "per_minute")
 
 # The filename of a batch made from a pasted text, and the most bytes of that text.
 PASTED = "Pasted addresses.txt"
@@ -121,18 +121,18 @@ class Form:
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
     def about(self) -> Upload:
-        """Return who uploads the file, and when the batch is to begin. Raises Problem."""
-        by = sign_in.user()
-        paused, time = (self._texts.get(name, "").strip() for name in ("paused", "start_at"))
+        """Return who uploads the file, when the batch is to begin, and its rate. Raises Problem."""
+        paused, time, rate = (
+            self._texts.get(name, "").strip() for name in ("paused", "start_at", "per_minute")
+        )
         if paused not in ("", "yes", "no"):
             raise bad_parameter("paused", "be yes or no")
-        if not time:
-            return Upload(by, paused == "yes")
         start_at = _time(time)
-        if start_at is None:
+        if time and start_at is None:
             example = "2026-12-24T08:00:00Z"
             raise bad_parameter("start_at", f"be a time with its zone, such as {example}")
-        return Upload(by, paused=True, start_at=start_at)
+        is_paused = paused == "yes" or start_at is not None
+        return Upload(sign_in.user(), is_paused, start_at, per_minute(rate))
 
     def size_of_whole(self) -> int | None:
         """Return the length, by the field `size`, of the file whose first part this is.

@@ -155,7 +155,7 @@ def test_a_rate_is_set_changed_and_taken_off(database):
     batch_id = store(*ADDRESSES).batch_id
     for per_minute, told in ((60, 60), (60, 60), (600, 600), (None, None), (None, None)):
         with session():
-            after = changes.set_rate(batch_id, per_minute, "anna")
+            after = changes.set_rate(batch_id, "anna", per_minute)
         assert after == snapshot(batch_id)
         assert after.per_minute == told
     assert query("SELECT kind, user_name, which FROM action ORDER BY id") == [
@@ -166,13 +166,13 @@ def test_a_rate_is_set_changed_and_taken_off(database):
     take_turns(batch_id, [])
     assert snapshot(batch_id).status == "completed"
     with session():
-        assert changes.set_rate(10**9, 60) is None
+        assert changes.set_rate(10**9, None, 60) is None
 
 
 def test_a_batch_that_has_ended_is_given_no_rate(database):
     batch_id = completed()
     with session(), pytest.raises(StateError, match="can't be given a rate"):
-        changes.set_rate(batch_id, 60)
+        changes.set_rate(batch_id, None, 60)
 
 
 def test_a_batch_without_a_rate_writes_nothing_for_it(database):

@@ -56,6 +56,7 @@ class TestUpload:
             "waiting": 0,
             "nextAt": None,
             "paused": None,
+            "perMinute": None,
             "reasons": {},
             "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
         }
@@ -163,6 +164,7 @@ class TestReading:
             "waiting": 0,
             "nextAt": None,
             "paused": None,
+            "perMinute": None,
             "status": "pending",
             "revision": 1,
             "error": None,

@@ -134,6 +134,19 @@ def test_a_batch_is_paused_and_resumed(document, run_manage):
     assert refused.stderr == "Batch 2 is completed and can't be paused any more.\n"
 
 
+def test_a_batch_is_given_a_rate(document, run_manage):
+    batch_id = store("a@x.de").batch_id
+    said = run_manage("rate", str(batch_id), "600").stdout
+    assert said == "Batch 1: at most 600 emails a minute.\n"
+    assert "0 invalid  list.csv  at most 600 emails a minute\n" in run_manage("status").stdout
+    told = {"batchId": 1, "status": "pending", "perMinute": None}
+    assert document("rate", "1", "none") == (0, told)
+    for wrong in ("0", "many", "", "1000001"):
+        refused = run_manage("rate", "1", wrong)
+        assert refused.returncode == 2
+        assert "must be a whole number of emails from 1 to 1,000,000, or none" in refused.stderr
+
+
 def test_whoever_does_not_want_to_wait_finishes_a_batch(document, run_manage):
     wait_for("a@x.de", "b@x.de")
     said = run_manage("finish", "1").stdout

@@ -105,6 +105,61 @@ class TestPause:
             problem(post(site, f"/api/batches/7/{verb}"), 404, "batch_not_found")
 
 
+class TestRate:
+    def test_is_told_to_all_who_watch_and_kept_in_the_history(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        address = f"/api/batches/{batch_id}"
+        with site.stream(batch_id) as stream:
+            events = stream.events()
+            assert next(events)["perMinute"] is None
+            for given, told in ((600.0, 600), ("60", 60), (None, None), (1, 1), ("", None)):
+                answer = post(site, f"{address}/rate", perMinute=given)
+                assert (answer.status, answer.json) == (
+                    200,
+                    {"batchId": batch_id, "status": "pending", "perMinute": told},
+                )
+                assert next(events)["perMinute"] == told
+        answer = site.request(
+            "POST", f"{address}/rate", b"per_minute=",
+            Content_Type="application/x-www-form-urlencoded",
+        )  # fmt: skip
+        assert answer.json["perMinute"] is None
+        answer = site.request(
+            "POST", f"{address}/rate", b"per_minute=90",
+            Content_Type="application/x-www-form-urlencoded",
+        )  # fmt: skip
+        assert answer.json["perMinute"] == 90
+        told = site.get(address).json
+        assert told["perMinute"] == 90
+        assert [each["text"] for each in told["history"]][:3] == [
+            "Rate set: at most 90 emails a minute",
+            "Rate set: no limit",
+            "Rate set: at most 1 email a minute",
+        ]
+
+    @pytest.mark.parametrize("given", [0, -1, 1.5, True, "many", "1e3", " 7", 1_000_001, [], {}])
+    def test_a_wrong_one_is_a_problem_and_changes_nothing(self, site, given):
+        batch_id = store(*ADDRESSES).batch_id
+        document = problem(
+            post(site, f"/api/batches/{batch_id}/rate", perMinute=given), 400, "bad_parameter"
+        )
+        assert "whole number" in document["detail"]
+        assert snapshot(batch_id).revision == 1
+
+    def test_must_be_said_even_if_it_is_none(self, site):
+        batch_id = store(*ADDRESSES).batch_id
+        address = f"/api/batches/{batch_id}/rate"
+        for body, kind in ((b"{}", "application/json"), (b"", None)):
+            response = site.request(
+                "POST", address, body, **({"Content_Type": kind} if kind else {})
+            )
+            assert "empty for no rate" in problem(response, 400, "bad_parameter")["detail"]
+
+    def test_is_refused_when_the_batch_has_ended(self, site):
+        problem(post(site, f"/api/batches/{completed()}/rate", perMinute=5), 409, "wrong_state")
+        problem(post(site, "/api/batches/7/rate", perMinute=5), 404, "batch_not_found")
+
+
 class TestFinish:
     def test_makes_those_that_wait_unknown(self, site):
         batch_id = wait_for("a@x.de", "b@x.de")

@@ -108,6 +108,12 @@ NAMES = [
 
 
 class TestBeginning:
+    def test_may_have_a_rate(self, site):
+        for given, told in (("600", 600), (" 60 ", 60), ("", None)):
+            response = site.upload(b"a@x.de\n", per_minute=given)
+            batch = site.get(f"/api/batches/{response.json['batchId']}").json
+            assert batch["perMinute"] == told
+
     def test_may_be_paused_or_at_a_time(self, site):
         for fields, until in (
             ({"paused": "yes"}, None),
@@ -126,6 +132,8 @@ class TestBeginning:
         [
             ("paused", "maybe"),
             ("start_at", "tomorrow"),
+            ("per_minute", "0"),
+            ("per_minute", "ten"),
             ("start_at", "2199-12-24T08:00:00"),
             ("start_at", "9999-12-31T23:59:59-12:00"),
             ("start_at", "0001-01-01T00:00:00+12:00"),

@@ -174,10 +174,10 @@ def test_the_api_and_what_is_watched(project):
     try:
         app.site()
         for command in [*page("docs/api.md"), *page("docs/monitoring.md")]:
-            if re.search("cancel|pause", command):
+            if re.search("cancel|pause|rate", command):
                 # It may have been completed once more by now.
                 said = project.type(command, status=(0, 22))
-                assert re.search('"cancelled"|"paused"|"wrong_state"', said)
+                assert re.search('"cancelled"|"paused"|"perMinute"|"wrong_state"', said)
                 continue
             if command.endswith("/batches/stream"):
                 said = project.type(f"timeout 3 {command}".replace("curl", "curl -sS"), (124,))
