@@ -32,16 +32,22 @@ _RATES = """(
     WHERE id = %(batch_id)s AND per_minute IS NOT NULL
   UNION ALL SELECT 0, %(processor)s::text, %(per_minute)s::int WHERE %(per_minute)s IS NOT NULL
 ) AS rates"""
-# The time from which on emails can be given out. A time in the future means that the clock was set
-# back. The ten microseconds make up for rounding: without them, a second's worth may never be due.
-_LEAST = "clock_timestamp() - make_interval(secs => greatest(1, 60.0 / per_minute) + 0.00001)"
-_SINCE = f"""CASE WHEN paced_at BETWEEN {_LEAST} AND clock_timestamp() + interval '1 s'
-  THEN paced_at ELSE {_LEAST} END"""
-# All lock the rows in the same order. The clock is read once they are locked.
+# All lock the rows in the same order.
 _LOCKED = f"""held AS MATERIALIZED (
   SELECT pace.batch_id, paced_at, per_minute FROM pace JOIN {_RATES} USING (batch_id, processor)
   ORDER BY pace.batch_id FOR UPDATE OF pace
 )"""
+
+
+def _since(now: str) -> str:
+    """Return an expression for the time from which on emails can be given out.
+
+    A time in the future means that the clock was set back. The ten microseconds make up for
+    rounding: without them, a second's worth may never be due.
+    """
+    least = f"{now} - make_interval(secs => greatest(1, 60.0 / per_minute) + 0.00001)"
+    return f"""CASE WHEN paced_at BETWEEN {least} AND {now} + interval '1 s'
+  THEN paced_at ELSE {least} END"""
 
 
 def _spend(emails: str) -> str:
@@ -50,7 +56,8 @@ def _spend(emails: str) -> str:
     Of a negative number, emails that were given out are taken back.
     """
     return f"""
-UPDATE pace SET paced_at = {_SINCE} + make_interval(secs => 60.0 * ({emails}) / per_minute)
+UPDATE pace SET paced_at = {_since("clock_timestamp()")}
+  + make_interval(secs => 60.0 * ({emails}) / per_minute)
 FROM {_RATES}
 WHERE (pace.batch_id, pace.processor) = (rates.batch_id, rates.processor)
   AND ({emails}) IS NOT NULL;
@@ -62,9 +69,12 @@ WHERE (pace.batch_id, pace.processor) = (rates.batch_id, rates.processor)
 TAKE = f"""
 INSERT INTO pace (batch_id, processor) SELECT batch_id, processor FROM {_RATES}
 ON CONFLICT DO NOTHING;
-WITH {_LOCKED}, due AS (
+WITH {_LOCKED}, timed AS MATERIALIZED (
+  -- The clock is read when the rows are locked, and for each row once.
+  SELECT *, clock_timestamp() AS now FROM held
+), due AS (
   SELECT batch_id, per_minute,
-    extract(epoch FROM clock_timestamp() - {_SINCE}) * per_minute / 60 AS emails FROM held
+    extract(epoch FROM now - {_since("now")}) * per_minute / 60 AS emails FROM timed
 )
 SELECT set_config('email_batch.allowance', jsonb_build_array(
   floor(greatest(min(emails), 0)),
@@ -83,7 +93,8 @@ SPEND = _spend("(nullif(current_setting('email_batch.turn'), '')::jsonb->>4)::in
 # A condition on a batch: it has no rate, or that allows an email now.
 ALLOWED_NOW = f"""(per_minute IS NULL OR NOT EXISTS (
   SELECT FROM pace WHERE pace.batch_id = batch.id
-    AND clock_timestamp() < {_SINCE} + make_interval(secs => 60.0 / per_minute)))"""
+    AND statement_timestamp()
+      < {_since("statement_timestamp()")} + make_interval(secs => 60.0 / per_minute)))"""
 
 
 def parameters(batch_id: int, rate: Rate | None) -> dict[str, Any]:

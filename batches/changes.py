@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from batches import snapshots
 from models import DELETED, TERMINAL, Snapshot
+from postgres import database
 from postgres.database import fetch_one, fetch_value, pool
 from processors.reasons import bounded
 
@@ -63,22 +64,45 @@ def _update(batch_id: int, assignments: str, *values: object) -> Snapshot:
 _NOT_PAUSED = "paused_at = NULL, paused_by = NULL, pause_reason = NULL, resume_at = NULL"
 
 
+# Seconds that a pause waits for the turns under way. Usually they end after [worker] turn_seconds.
+TURNS_SECONDS = 2.0
+
+
 def pause(batch_id: int, by: str | None = None) -> Snapshot | None:
     """Pause the batch until somebody resumes it: no turn begins; those under way are counted.
 
+    Returns when these have ended, or after TURNS_SECONDS, because a slow email may take minutes.
     Changes nothing if it is already paused so; a pause until a time becomes one without. Returns
     None if there is no such batch. Raises StateError if it has ended.
     """
     with pool.atomic():
         present = _lock_unfinished(batch_id, "paused")
-        if present is None or (present.paused and present.paused["until"] is None):
-            return present
-        add_action(batch_id, "paused", by)
-        return _update(
-            batch_id,
-            "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL, resume_at = NULL",
-            by,
-        )
+        if present is None:
+            return None
+        if not present.paused or present.paused["until"] is not None:
+            add_action(batch_id, "paused", by)
+            _update(
+                batch_id,
+                "paused_at = clock_timestamp(), paused_by = %s, pause_reason = NULL,"
+                " resume_at = NULL",
+                by,
+            )
+    _await_turns(batch_id)
+    return next(iter(snapshots.present([batch_id])), None)
+
+
+def _await_turns(batch_id: int) -> None:
+    """Wait until no turn has a chunk of the batch any more, or for TURNS_SECONDS."""
+    try:
+        with database.limited(TURNS_SECONDS):
+            pool.execute_sql(
+                "SELECT FROM chunk WHERE batch_id = %s AND attempts > 0"
+                " ORDER BY first_id FOR KEY SHARE",
+                (batch_id,),
+            )
+    except database.UNREACHABLE as error:
+        if not database.is_limit(error):
+            raise
 
 
 def stop(batch_id: int, reason: str, seconds: float | None, ended: int) -> bool:

@@ -38,6 +38,7 @@ class Claim:
     `rounds_before` counts the rounds of these emails before they were requeued.
     `turn` is the number of this turn, larger than that of any earlier one on the chunk; 0 if none
     was asked for.
+    `paused` says whether the batch was paused since the turn began.
     """
 
     batch_id: int
@@ -58,6 +59,7 @@ class Claim:
     waited: bool
     rounds_before: int
     turn: int
+    paused: bool = False
 
     @property
     def round(self) -> int:
@@ -161,12 +163,13 @@ SELECT set_config('synchronous_commit', 'off', true),
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspicious)s,
   c.rounds, extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL,
-  c.rounds_before, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END
+  c.rounds_before, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END, b.paused_at IS NOT NULL
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
 WHERE b.status = 'processing' AND {is_open("c")}
--- A pause since the beginning of the turn doesn't keep it from its chunk: it would count as lost.
+-- A pause since the beginning of the turn doesn't keep it from its chunk, because the turn would
+-- count as lost. It ends without outcomes instead.
 -- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
 FOR UPDATE OF c
 """

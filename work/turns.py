@@ -215,7 +215,7 @@ class Turns(threading.Thread):
             self._services.ring(claim.batch_id)  # so that other threads join in
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
-        findings = self._process(claim, current)
+        findings = Findings() if claim.paused else self._process(claim, current)
         if findings is None:
             return
         if findings.later:

@@ -1,5 +1,6 @@
 """Batches that are paused: who may do what in which state, and that nothing begins meanwhile."""
 
+import threading
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -9,7 +10,7 @@ from batches.changes import StateError
 from batches.intake import Upload
 from harness.batches import ADDRESSES, claim_next, completed, findings, store, take_turns
 from harness.books import assert_books_balance, query, snapshot
-from harness.polling import in_threads
+from harness.polling import eventually, in_threads
 from postgres import database as database_module
 from postgres.database import pool, session
 
@@ -131,6 +132,29 @@ def test_nothing_begins_while_a_batch_is_paused_and_what_is_under_way_is_counted
     take_turns(batch_id, [])
     assert snapshot(batch_id).status == "completed"
     assert_books_balance()
+
+
+def test_a_pause_returns_when_the_turns_under_way_have_ended(database):
+    batch_id = pending()
+    order, claimed = [], threading.Event()
+
+    def turn():
+        with pool.atomic():
+            claim = claim_next(batch_id)
+            claimed.set()
+            eventually(lambda: snapshot(batch_id).paused)
+            commits.commit_outcomes(claim, findings(claim))
+            order.append("turn")
+
+    def pause():
+        assert claimed.wait(10)
+        after = changes.pause(batch_id)
+        order.append("pause")
+        return after
+
+    _, after = in_threads(turn, pause)
+    assert order == ["turn", "pause"]
+    assert (after, after.processed) == (snapshot(batch_id), 5)
 
 
 def test_a_turn_that_has_begun_when_the_batch_is_paused_is_not_lost(database, monkeypatch):

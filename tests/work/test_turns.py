@@ -11,6 +11,7 @@ from harness.batches import lose_turn, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually
 from models import Snapshot
+from postgres import database as database_module
 from postgres.database import pool, session
 from processors import failed, one_by_one
 from relay import publish
@@ -189,6 +190,19 @@ def test_a_processor_of_lines_gets_lines_and_what_they_cannot_say_is_asked_one_b
     logged = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert [record.exc_info[1].args for record in logged] == [("no such thing",)]
     assert "the processor's of_lines failed" in caplog.text
+
+
+def test_a_batch_that_is_paused_while_its_chunk_is_claimed_gets_no_outcomes(
+    make_turns, queue, monkeypatch
+):
+    batch_id = store("a@x.de").batch_id
+    begin = database_module.begin
+    pause = f"UPDATE batch SET paused_at = now() WHERE id = {batch_id};"
+    monkeypatch.setattr(database_module, "begin", lambda: pause + begin())
+    queue.enqueue(batch_id)
+    assert make_turns(no_b).run_once()
+    assert emails(batch_id) == [("a@x.de", "pending", None)]
+    assert query("SELECT attempts + redone FROM chunk") == [(0,)]
 
 
 def test_a_turn_that_dies_leaves_no_trace_and_the_bell_rung(make_turns, queue):
