@@ -1,4 +1,9 @@
-"""Finishing a batch: emails that wait to be processed again become unknown at once."""
+"""Finishing a batch: emails that wait to be processed again become unknown at once.
+
+A turn that began on them and died may have handed some out to a processor whose work must not be
+repeated. So the journal is taken over first, as a turn does: these keep their outcomes or become
+`interrupted`, and nothing more is handed out by a turn that was stopped and goes on.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +12,11 @@ from collections.abc import Callable
 from batches import changes, commits, snapshots
 from batches.changes import StateError
 from batches.claims import Claim
+from batches.journal import Journal
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
-from processors import Findings, Later, Outcome
+from processors import Outcome
 
 # A reason for emails that were put off by a worker of a version that doesn't note it.
 _REASON = "dns_timeout"
@@ -21,7 +27,7 @@ WHERE batch_id = %(batch_id)s AND first_id = (
   SELECT first_id FROM chunk
   WHERE batch_id = %(batch_id)s AND due_at IS NOT NULL AND done <= last_id - first_id
   ORDER BY first_id LIMIT 1 FOR UPDATE SKIP LOCKED)
-RETURNING first_id, last_id, reasons, rounds
+RETURNING first_id, last_id, reasons, rounds, rounds_before, nextval('turn')
 """
 
 
@@ -30,8 +36,9 @@ def finish(
 ) -> tuple[int, Snapshot] | None:
     """End the wait of the batch's emails, and return their number and the batch's snapshot.
 
-    Each comes out with the reason for which it waits, and so as unknown. Those that are processed
-    at this moment, because their time has come, are left out. Calls `on_chunk` after each chunk.
+    Each comes out with the reason for which it waits, and so as unknown, or as a turn that died
+    left it in the journal. Those that are processed at this moment, because their time has come,
+    are left out. Calls `on_chunk` after each chunk.
     Returns None if there is no such batch. Raises StateError if the batch has ended.
     """
     found = snapshots.present([batch_id])
@@ -58,7 +65,7 @@ def _finish_chunk(batch_id: int) -> tuple[int, Snapshot] | None:
         row = fetch_one(f"{database.begin()}{_TAKE}", {"batch_id": batch_id})
         if row is None:
             return None
-        first_id, last_id, reasons, rounds = row
+        first_id, last_id, reasons, rounds, rounds_before, turn = row
         emails = pool.execute_sql(
             "SELECT id, coalesce(later, %s) FROM email"
             " WHERE batch_id = %s AND id BETWEEN %s AND %s AND status = 'pending' ORDER BY id",
@@ -81,11 +88,13 @@ def _finish_chunk(batch_id: int) -> tuple[int, Snapshot] | None:
             rounds=rounds,
             put_off=None,
             waited=True,
-            rounds_before=0,
-            turn=0,
+            rounds_before=rounds_before,
+            turn=turn,
         )
-        outcomes: list[tuple[int, Outcome | Later]] = [
-            (at, Outcome("processed", later)) for at, (_, later) in enumerate(emails)
-        ]
-        snapshot = commits.commit_outcomes(claim, Findings(len(emails), outcomes))
+        findings = Journal(claim, fetch_one).take_over()
+        if findings is None:
+            return None
+        for _, later in emails[findings.count :]:
+            findings.add(Outcome("processed", later))
+        snapshot = commits.commit_outcomes(claim, findings.settled(rounds + 1, over=True))
         return None if snapshot is None else (len(emails), snapshot)

@@ -5,10 +5,11 @@ import threading
 
 import pytest
 
-from batches import changes, snapshots
+from batches import changes, finishing, snapshots
 from harness.batches import store
 from harness.books import assert_books_balance, emails, query, snapshot
-from postgres.database import session
+from harness.polling import in_threads
+from postgres.database import UNREACHABLE, pool, session
 from processors import Item, Stop, later, once, per_item
 from processors.reasons import named
 
@@ -150,6 +151,61 @@ def test_the_outcomes_of_a_later_round_are_taken_over_too(make_turns, recorder, 
         process(turns, batch_id)
     assert reasons(batch_id)[0] == "interrupted"
     assert recorder.keys.count(f"b{batch_id}-e1-r2") == 1
+
+
+def wait_and_be_due(turns, recorder, batch_id):
+    """Have the emails of the first chunk put off, and their time come."""
+    recorder.act = lambda number: later("unknown", 3600) if number < 4 else None
+    process(turns, batch_id)
+    recorder.items.clear()
+    with session():
+        pool.execute_sql("UPDATE chunk SET due_at = now() WHERE due_at IS NOT NULL")
+        pool.execute_sql("UPDATE batch SET next_at = (SELECT min(due_at) FROM chunk)")
+
+
+def finish(batch_id):
+    with session():
+        return finishing.finish(batch_id, lambda snapshot: None)
+
+
+def test_a_finished_batch_keeps_what_a_turn_that_died_had_handed_out(
+    make_turns, recorder, batch_id
+):
+    def act(number):
+        if number == 3:
+            raise Dead
+        return {1: "bad", 2: later("dns_error", 60)}.get(number)
+
+    turns = make_turns(recorder.processor)
+    wait_and_be_due(turns, recorder, batch_id)
+    recorder.act = act
+    with session(60) as current, pytest.raises(Dead):
+        turns.take_turn(batch_id, current)
+    assert finish(batch_id)[0] == 3
+    assert_books_balance()
+    assert reasons(batch_id)[:3] == ["bad", "dns_error", "interrupted"]
+    assert snapshot(batch_id).failed == 1
+
+
+def test_a_turn_that_was_stopped_hands_nothing_out_once_its_batch_is_finished(
+    make_turns, recorder, batch_id
+):
+    def act(number):
+        # PostgreSQL gives up the turn of a worker that is stopped; the worker goes on afterwards.
+        query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE state = 'idle in transaction' AND datname = current_database()"
+        )
+        assert finish(batch_id)[0] == 3
+
+    turns = make_turns(recorder.processor)
+    wait_and_be_due(turns, recorder, batch_id)
+    recorder.act = lambda number: in_threads(lambda: act(number))
+    with pytest.raises(UNREACHABLE), session(60) as current:
+        turns.take_turn(batch_id, current)
+    assert recorder.keys == [f"b{batch_id}-e1-r2"]
+    assert reasons(batch_id)[:3] == ["interrupted", "unknown", "unknown"]
+    assert_books_balance()
 
 
 @pytest.mark.parametrize("change", [changes.pause, changes.cancel])
