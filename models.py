@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from peewee import (
     BigIntegerField,
     BlobField,
+    BooleanField,
     CompositeKey,
     IdentityField,
     IntegerField,
@@ -56,6 +57,7 @@ class Batch(Table):
     `paused_at` is set while the batch is paused, and left if it ends meanwhile: by `paused_by`, for
     `pause_reason` unless a person did it, and until `resume_at` unless a person must resume it.
     `per_minute` is its rate: the most emails that begin to be processed in a minute.
+    `unsettled` says whether the batch was cancelled and emails of it may still have to be counted.
     `reasons` has the number of emails for each reason.
     `format` is a tabular.formats.Format, which says how the file is read; null for batches older
     than the column.
@@ -75,6 +77,7 @@ class Batch(Table):
     pause_reason = TextField(null=True)
     resume_at = DateTimeTZField(null=True)
     per_minute = IntegerField(null=True)
+    unsettled = BooleanField(default=False)
     status = TextField(default="pending")
     revision = BigIntegerField(default=1)
     reasons = BinaryJSONField(default=dict, index=False)

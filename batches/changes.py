@@ -207,6 +207,7 @@ def resume_due() -> list[Snapshot]:
 def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
     """Cancel the batch; emails counted so far stay counted, turns under way are not counted.
 
+    Of work that must not be repeated, what was handed out is counted later: see finishing.settle().
     Changes nothing if the batch is cancelled already. Returns None if there is no such batch.
     Raises StateError if it has ended otherwise.
     """
@@ -218,7 +219,7 @@ def cancel(batch_id: int, by: str | None = None) -> Snapshot | None:
             add_action(batch_id, "cancelled", by)
             return _update(
                 batch_id,
-                "status = 'cancelled', completed_at = clock_timestamp(),"
+                "status = 'cancelled', completed_at = clock_timestamp(), unsettled = true,"
                 f" waiting = 0, next_at = NULL, {_NOT_PAUSED}",
             )
         if status != "cancelled":

@@ -148,12 +148,14 @@ _REASONS_OF_REST = """(
 )"""
 
 
-def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
+def commit_outcomes(
+    claim: Claim, findings: Findings, status: str = "processing"
+) -> Snapshot | None:
     """Write a turn's outcomes, add them to the counts of its chunk and batch, and commit.
 
     Returns the batch's new snapshot once all is on the disk. The last email completes the batch.
     If emails are to be processed later, their chunk waits for the longest of their times.
-    Returns None if the batch has left `processing` meanwhile; the caller must then roll back.
+    Returns None if the batch doesn't have this status any more; the caller must then roll back.
     Raises CountError.
     """
     count, outcomes, later = findings.count, findings.outcomes, findings.later
@@ -178,6 +180,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
                 "count": count - waiting,
                 "failed": sum(outcome.status == "failed" for outcome in outcomes),
                 "batch_id": claim.batch_id,
+                "status": status,
                 "found": json.dumps(bounded(found)),
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
@@ -189,7 +192,7 @@ def commit_outcomes(claim: Claim, findings: Findings) -> Snapshot | None:
     except DataError as error:
         if database.code_of(error) != errorcodes.DIVISION_BY_ZERO:
             raise
-        return None  # the batch is not `processing`
+        return None  # the batch has another status
     return Snapshot(*counted)
 
 
@@ -211,7 +214,7 @@ _WAITING = """(waiting, next_at) = (
     """
 # All turns on a batch queue for its row, which is locked from the update to the commit. So the
 # update comes last in a turn, and the commit is in the same message: the lock doesn't last until a
-# busy or distant worker sends a second one. If the batch isn't `processing`, 1 / count(*) raises an
+# busy or distant worker sends a second one. If the batch has another status, 1 / count(*) raises an
 # error, and PostgreSQL doesn't get to the commit. A setting of the session takes the snapshot past
 # the commit. The commit doesn't wait for the disk, because the row would stay locked meanwhile. The
 # statement after it waits; it writes an empty message, because a transaction that writes nothing
@@ -226,8 +229,8 @@ WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s;
     status = CASE WHEN processed_count + %(count)s = total_emails
       THEN 'completed' ELSE status END,
     completed_at = CASE WHEN processed_count + %(count)s = total_emails
-      THEN clock_timestamp() END
-  WHERE id = %(batch_id)s AND status = 'processing'
+      THEN clock_timestamp() ELSE completed_at END
+  WHERE id = %(batch_id)s AND status = %(status)s
   RETURNING jsonb_build_array({snapshots.COLUMNS})::text AS snapshot
 ) SELECT set_config('email_batch.snapshot', max(snapshot), false), 1 / count(*) FROM counted;
 COMMIT;

@@ -80,8 +80,12 @@ class _HandOut:
             self.findings.add(INTERRUPTED)
 
     def take_back(self) -> None:
-        """Note that no more is handed out than has been taken."""
-        if self.taken < self._noted:
+        """Note that no more is handed out than has been taken, with all outcomes.
+
+        If no more may be handed out, because the batch was cancelled, the journal is all that is
+        left of the turn.
+        """
+        if self.taken < self._noted or (self.taken and self._refused):
             self._note(self.taken, self.findings)
 
 

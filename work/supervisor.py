@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from batches import changes, removal, snapshots
+from batches import changes, finishing, removal, snapshots
 from postgres.database import UNREACHABLE, session
 from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
@@ -119,6 +119,7 @@ class Supervisor:
         metrics.SWEEPS.inc()
         try:
             self._resume_due()
+            self._settle_cancelled()
             self._delete_expired()
             self._remove_deleted()
             if self._doorbell.away:
@@ -141,6 +142,14 @@ class Supervisor:
         for snapshot in resumed:
             logger.info("resumed", batch=snapshot.batch_id)
             self._services.publisher.publish(snapshot)
+
+    def _settle_cancelled(self) -> None:
+        """Count what had been handed out when batches were cancelled."""
+        with session():
+            for batch_id in finishing.unsettled():
+                snapshot = finishing.settle(batch_id)
+                if snapshot is not None:
+                    self._services.publisher.publish(snapshot)
 
     def _delete_expired(self) -> None:
         """Delete the batches that ended more than [retention] days ago."""

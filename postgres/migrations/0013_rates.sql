@@ -16,3 +16,7 @@ ALTER TABLE action DROP CONSTRAINT action_check;
 ALTER TABLE action ADD CHECK ((kind IN ('retried', 'rate')) = (which IS NOT NULL));
 ALTER TABLE action DROP CONSTRAINT action_check1;
 ALTER TABLE action ADD CHECK ((kind = 'retried') = (emails IS NOT NULL));
+
+-- Whether the batch was cancelled, and emails that were handed out may still have to be counted.
+ALTER TABLE batch ADD COLUMN unsettled boolean NOT NULL DEFAULT false;
+CREATE INDEX batch_unsettled ON batch (id) WHERE unsettled;

@@ -208,6 +208,70 @@ def test_a_turn_that_was_stopped_hands_nothing_out_once_its_batch_is_finished(
     assert_books_balance()
 
 
+def settle(batch_id):
+    with session():
+        assert finishing.unsettled() == [batch_id]
+        finishing.settle(batch_id)
+        return finishing.unsettled()
+
+
+def cancel(batch_id):
+    with session():
+        changes.cancel(batch_id)
+
+
+def test_what_was_under_way_when_a_batch_was_cancelled_is_counted(make_turns, recorder, batch_id):
+    left = []
+
+    def act(number):
+        if number == 2:
+            in_threads(lambda: (cancel(batch_id), left.append(settle(batch_id))))
+        return "bad" if number == 2 else None
+
+    recorder.act = act
+    with session(60) as current:
+        make_turns(recorder.processor).take_turn(batch_id, current)
+    # The turn has the chunk as long as it is under way.
+    assert left == [[batch_id]]
+    assert [status for _, status, _ in emails(batch_id)] == ["pending"] * 6
+    assert settle(batch_id) == []
+    assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in (1, 2)]
+    assert reasons(batch_id) == [None, "bad", None, None, None, None]
+    told = snapshot(batch_id)
+    assert (told.status, told.processed, told.failed, told.waiting) == ("cancelled", 2, 1, 0)
+    assert_books_balance()
+
+
+def test_what_a_turn_that_died_had_handed_out_is_counted_when_its_batch_is_cancelled(
+    make_turns, recorder, batch_id
+):
+    def act(number):
+        if number == 3:
+            raise Dead
+        return later("dns_error", 60) if number == 1 else None
+
+    recorder.act = act
+    with session(60) as current, pytest.raises(Dead):
+        make_turns(recorder.processor).take_turn(batch_id, current)
+    cancel(batch_id)
+    assert settle(batch_id) == []
+    assert reasons(batch_id) == ["dns_error", None, "interrupted", None, None, None]
+    assert (snapshot(batch_id).status, snapshot(batch_id).processed) == ("cancelled", 3)
+    assert_books_balance()
+
+
+def test_a_batch_whose_emails_had_all_been_handed_out_is_completed_though_it_was_cancelled(
+    make_turns, recorder
+):
+    batch_id = store("1@x.de").batch_id
+    recorder.act = lambda number: in_threads(lambda: cancel(batch_id)) and None
+    with session(60) as current:
+        make_turns(recorder.processor).take_turn(batch_id, current)
+    assert settle(batch_id) == []
+    assert (snapshot(batch_id).status, snapshot(batch_id).processed) == ("completed", 1)
+    assert_books_balance()
+
+
 @pytest.mark.parametrize("change", [changes.pause, changes.cancel])
 def test_nothing_is_handed_out_once_a_batch_is_paused_or_cancelled(
     make_turns, recorder, batch_id, change
