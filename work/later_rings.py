@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+from collections.abc import Callable
 
 from batches.allowances import Wait
 
@@ -18,7 +19,8 @@ LEAST_SECONDS = 0.1
 class LaterRings:
     """The batches, and when (monotonic) each is to be rung for. Any thread may call the methods."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._changed = threading.Condition()
         self._due: dict[int, float] = {}
         # When the processor's rate allows an email again.
@@ -31,11 +33,11 @@ class LaterRings:
     @property
     def everyone_waits(self) -> bool:
         """Whether all batches wait, because of the processor's rate."""
-        return time.monotonic() < self._processor_due
+        return self._clock() < self._processor_due
 
     def put(self, batch_id: int, wait: Wait) -> None:
         """Let the batch wait."""
-        due = time.monotonic() + max(wait.seconds, LEAST_SECONDS)
+        due = self._clock() + max(wait.seconds, LEAST_SECONDS)
         with self._changed:
             self._due[batch_id] = due
             if wait.everyone:
@@ -51,7 +53,7 @@ class LaterRings:
 
     def take(self) -> list[int]:
         """Remove and return the batches that are due."""
-        now = time.monotonic()
+        now = self._clock()
         with self._changed:
             ready = [batch_id for batch_id, due in self._due.items() if due <= now]
             for batch_id in ready:
@@ -60,10 +62,10 @@ class LaterRings:
 
     def take_one(self, timeout: float) -> int | None:
         """Remove and return the first batch that is due, or None after `timeout` seconds."""
-        end = time.monotonic() + timeout
+        end = self._clock() + timeout
         with self._changed:
             while True:
-                now = time.monotonic()
+                now = self._clock()
                 first = min(self._due, key=self._due.__getitem__, default=None)
                 due = end if first is None else self._due[first]
                 if first is not None and due <= now:

@@ -69,12 +69,19 @@ TRANSITIONS = [
     (completed, "resume", "is completed and can't be resumed"),
     (cancelled, "pause", "is cancelled and can't be paused"),
     (cancelled, "resume", "is cancelled and can't be resumed"),
+    (pending, "rate", ("pending", False)),
+    (processing, "rate", ("processing", False)),
+    (paused, "rate", ("processing", True)),
+    (paused_until, "rate", ("pending", True)),
+    (completed, "rate", "is completed and can't be given a rate"),
+    (cancelled, "rate", "is cancelled and can't be given a rate"),
 ]
 REQUESTS = {
     "pause": changes.pause,
     "resume": changes.resume,
     "cancel": changes.cancel,
     "delete": changes.delete,
+    "rate": lambda batch_id: changes.set_rate(batch_id, None, 60),
     "retry": lambda batch_id: changes.retry(batch_id, "failed", [], lambda: None),
 }
 
@@ -94,15 +101,15 @@ def test_what_each_request_does_in_each_state(database, state, request_, expecte
     assert_books_balance()
 
 
-@pytest.mark.parametrize("request_", ["pause", "resume"])
+@pytest.mark.parametrize("request_", ["pause", "resume", "rate"])
 def test_two_who_ask_for_the_same_at_one_moment_do_it_once(database, request_):
-    batch_id = {"pause": processing, "resume": paused}[request_]()
+    batch_id = {"pause": processing, "resume": paused, "rate": processing}[request_]()
     revision = snapshot(batch_id).revision
     done = in_threads(*[lambda: REQUESTS[request_](batch_id)] * 4)
     assert {each.revision for each in done} == {revision + 1}
     kinds = query("SELECT kind FROM action WHERE batch_id = %s ORDER BY id", batch_id)
-    assert kinds[-1:] == [(f"{request_}d",)]
-    assert len(kinds) == {"pause": 1, "resume": 2}[request_]
+    done = {"pause": ["paused"], "resume": ["paused", "resumed"], "rate": ["rate"]}
+    assert [kind for (kind,) in kinds] == done[request_]
 
 
 def test_a_pause_tells_who_and_when_and_lasts_until_somebody_resumes(database):

@@ -58,3 +58,18 @@ def test_a_rate_is_held_by_all_workers_and_evenly_while_redis_is_killed(
     assert 570 <= in_minute <= 630
     assert most <= 110
     assert_books_balance()
+
+
+def test_the_rate_of_a_processor_holds_for_all_its_batches(processes, database, tmp_path):
+    calls = tmp_path / "calls"
+    calls.touch()
+    (tmp_path / "recorder.py").write_text(RECORDER.format(path=str(calls)))
+    settings = {"worker__processor": "recorder:record", "recorder__per_minute": "600"}
+    for _ in range(2):
+        processes("worker.py", "--threads", "4", **settings).await_line("worker started")
+    batches = [store(*ADDRESSES[:100]).batch_id for _ in range(2)]
+    eventually(lambda: calls.read_text().count("\n") >= 60, 30)
+    found = sorted(float(line) for line in calls.read_text().split())
+    assert max(bisect_right(found, at + 3) - place for place, at in enumerate(found)) <= 40
+    assert all(snapshot(batch_id).processed for batch_id in batches)
+    assert_books_balance()
