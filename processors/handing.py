@@ -7,6 +7,8 @@ are noted at once.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -19,6 +21,9 @@ Note = Callable[[int, Findings], bool]
 # A turn ends after so many outcomes with a reason, because each note has all of them.
 MAX_OTHERS = 200
 
+_MORE = "the processor yielded more outcomes than it took emails"
+_FEWER = "the processor yielded fewer outcomes than it got emails"
+
 
 class _HandOut:
     """The emails of a turn; the processor has taken `taken` of them."""
@@ -30,6 +35,10 @@ class _HandOut:
         self._note = note
         self._noted = 0
         self._refused = False
+        # The number of the processor's call under way. The iterator of an earlier call, which a
+        # thread may have kept, hands nothing out. Who takes an email or ends the call has the lock.
+        self._call = 0
+        self._lock = threading.Lock()
         self.taken = 0
         self.findings = Findings()
         # What the note raised. The processor, through which it goes, must not take it for its own.
@@ -46,10 +55,26 @@ class _HandOut:
             or len(self.findings.others) >= MAX_OTHERS
         )
 
-    def __iter__(self) -> Iterator[Any]:
-        while self._note_next():
+    @contextlib.contextmanager
+    def call(self) -> Iterator[Iterator[Any]]:
+        """Yield an iterator of the emails, which ends with the block, in other threads, too."""
+        try:
+            yield self._emails(self._call)
+        finally:
+            with self._lock:
+                self._call += 1
+
+    def _emails(self, call: int) -> Iterator[Any]:
+        while number := self._take(call):
+            yield self._given[number - 1]
+
+    def _take(self, call: int) -> int:
+        """Note and take the next email; return its number from 1, or 0 if there is none."""
+        with self._lock:
+            if call != self._call or not self._note_next():
+                return 0
             self.taken += 1
-            yield self._given[self.taken - 1]
+            return self.taken
 
     def _note_next(self) -> bool:
         """Note the next email, unless it is noted; return whether it may be handed out."""
@@ -108,12 +133,13 @@ def process(
     findings = hand_out.findings
     while not hand_out.is_over:
         try:
-            for outcome in processor(iter(hand_out)):
-                if findings.count == hand_out.taken:
-                    raise ProcessorError("the processor yielded more outcomes than it took emails")
-                findings.add(accepted_or_error(outcome, on_error))
+            with hand_out.call() as emails:
+                for outcome in processor(emails):
+                    if findings.count == hand_out.taken:
+                        raise ProcessorError(_MORE)
+                    findings.add(accepted_or_error(outcome, on_error))
             if findings.count < hand_out.taken or not hand_out.is_over:
-                raise ProcessorError("the processor yielded fewer outcomes than it got emails")
+                raise ProcessorError(_FEWER)
         except Stop as stop:
             hand_out.interrupt()
             findings.stop = stop

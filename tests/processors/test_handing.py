@@ -1,6 +1,7 @@
 """What a processor whose work must not be repeated is handed out, and what is noted before."""
 
 import math
+import threading
 
 import pytest
 
@@ -155,6 +156,46 @@ def test_of_several_emails_under_way_only_one_has_the_error(notes):
     again = later("unknown", 5)
     assert notes.process(processor, "abcdef") == [FINE, ERROR, INTERRUPTED, again, again, again]
     assert [count for count, _ in notes.entries] == [1, 2, 3, 4, 5, 6]
+
+
+def test_what_an_earlier_call_got_hands_nothing_out_any_more(notes):
+    calls = []
+
+    def processor(emails):
+        calls.append(emails)
+        # As a thread does that takes emails ahead, and outlives the call.
+        assert not any(list(earlier) for earlier in calls[:-1])
+        for each in emails:
+            if each == "b":
+                raise ValueError(each)
+            yield BAD if each == "d" else FINE
+
+    assert notes.process(processor, "abcde") == [FINE, ERROR, FINE, BAD, FINE]
+    assert [str(error) for error in notes.errors] == ["b"]
+
+
+def test_an_email_that_a_thread_takes_as_the_turn_ends_is_interrupted(notes):
+    noting, ended = threading.Event(), threading.Event()
+    taken, threads = [], []
+
+    def note(count, findings):
+        if count == 2:
+            noting.set()
+            ended.wait(0.2)  # so long that the turn would end, if it didn't wait for the thread
+        return notes.note(count, findings)
+
+    def processor(emails):
+        taken.append(next(emails))
+        threads.append(threading.Thread(target=lambda: taken.append(next(emails))))
+        threads[0].start()
+        noting.wait(10)
+        raise Stop("quota used up")
+
+    findings = handing.process(processor, "abc", math.inf, note, notes.errors.append)
+    ended.set()
+    threads[0].join()
+    assert taken == ["a", "b"]
+    assert listed(findings) == [INTERRUPTED, INTERRUPTED]
 
 
 def test_a_processor_that_stops_interrupts_what_it_has_taken_and_leaves_the_rest(notes):
