@@ -85,6 +85,16 @@ def is_limit(error: BaseException) -> bool:
     return code_of(error) in _LIMITS
 
 
+class NoSecondError(OperationalError):
+    """A thread got no second connection, because others hold all and wait for a second one, too."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            f"no answer on a thread's second connection within {POOL_TIMEOUT} s; work that must not"
+            " be repeated needs two for each thread, also of a PgBouncer"
+        )
+
+
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
     psycopg2_adapter = Adapter
     # Whether a server that accepts no writes may be used.
@@ -121,6 +131,7 @@ class Session:
     def __init__(self, connection: Connection, seconds: float) -> None:
         # A duplicate, because the driver may close its own descriptor at any time.
         self._descriptor = os.dup(connection.fileno())
+        self.is_cut = False
         self.extend(seconds)
 
     def extend(self, seconds: float) -> None:
@@ -133,6 +144,7 @@ class Session:
         PostgreSQL ends the statement after about CHECK_CLIENT_MS, if it can check its client.
         """
         self.deadline = float("inf")
+        self.is_cut = True
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
             end.shutdown(socket.SHUT_RDWR)
 
@@ -206,19 +218,29 @@ def beside(seconds: float) -> Iterator[Run]:
     """Give this thread a second connection, within a session; yield a function that uses it.
 
     Each call of the function is a transaction that is on the disk when it returns. The connection
-    is cut if a call takes over `seconds`. Raises UNREACHABLE, as does the function.
+    is cut if a call takes over `seconds`. Raises UNREACHABLE, as does the function: NoSecondError
+    if its first call takes over POOL_TIMEOUT, as behind a PgBouncer with too few connections.
     """
     connection = pool._connect()
+    limit: float = POOL_TIMEOUT
 
     def run(sql: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        with _limited_to(connection, seconds), connection.cursor() as cursor:
-            cursor.execute(f"{connection.limits}{_ON_DISK}{sql}", parameters)
-            row: tuple[Any, ...] | None = cursor.fetchone()
-            return row
+        nonlocal limit
+        with _limited_to(connection, limit) as current:
+            try:
+                connection.prepare(reads=False)
+                with connection.cursor() as cursor:
+                    cursor.execute(f"{connection.limits}{_ON_DISK}{sql}", parameters)
+                    row: tuple[Any, ...] | None = cursor.fetchone()
+                limit = seconds
+                return row
+            except UNREACHABLE:
+                if not current.is_cut or limit == seconds:
+                    raise
+        # Not from the error above, which session() would take for the server's own.
+        raise NoSecondError
 
     try:
-        with _limited_to(connection, seconds):
-            connection.prepare(reads=False)
         yield run
     finally:
         pool._close(connection)

@@ -20,7 +20,7 @@ from batches.allowances import Wait
 from batches.claims import Claim
 from models import Snapshot
 from postgres import database
-from postgres.database import UNREACHABLE, Session, pool, session
+from postgres.database import UNREACHABLE, NoSecondError, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError, is_once
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
@@ -38,6 +38,9 @@ from work.later_rings import LaterRings
 DEQUEUE_SECONDS = 1.0
 # The longest pause of a thread after errors, in seconds.
 MAX_BACKOFF = 2.0
+# The longest one if threads hold all connections and wait for second ones: so long that some have
+# both, and the app gets one, while others stay away.
+MAX_CROWDED = 30.0
 # Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2
 # A batch with an email that failed for one of these reasons is processed in isolation.
@@ -157,6 +160,8 @@ class Turns(threading.Thread):
                     )
                 else:
                     self._services.postgres.begin(error)
+                if isinstance(error, NoSecondError):
+                    self._services.quiet.wait(random.uniform(0.0, MAX_CROWDED))
             except Exception:
                 logger.exception("turn failed; its emails stay pending")
             failures = min(failures + 1, 10)

@@ -18,7 +18,7 @@ from harness.polling import eventually
 from harness.servers import LASTING_COPY, MASTER, PASSWORD, PASSWORD_IN_URL, RIGHTS
 from harness.tls import Certificates, TlsServer
 from postgres import database
-from postgres.database import UNREACHABLE, pool, session
+from postgres.database import UNREACHABLE, NoSecondError, pool, session
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
 SHARED = 3
@@ -154,6 +154,18 @@ def bounced(layout):
         yield cursor(layout.postgres.url), cursor(f"{url.rpartition('/')[0]}/pgbouncer")
 
 
+@contextlib.contextmanager
+def using(layout, servers):
+    """Have this process use PgBouncer."""
+    database.disconnect()
+    database.init(layout.environment["DATABASE_URL"], connections=SHARED)
+    try:
+        yield
+    finally:
+        database.disconnect()
+        database.init(servers.database_url, connections=30)
+
+
 @pytest.mark.parametrize("layout", [pgbouncer], indirect=True)
 class TestPgBouncer:
     def test_many_threads_share_few_connections(self, layout, installation, bounced):
@@ -209,9 +221,7 @@ class TestPgBouncer:
                     Thread(target=lambda: eventually(works) and [current.cut(), cut.set()]).start()
                 pool.execute_sql("SELECT pg_sleep(%s) as b", (60 if ends else 0,))
 
-        database.disconnect()
-        database.init(layout.environment["DATABASE_URL"], connections=SHARED)
-        try:
+        with using(layout, servers):
             work_until_cut(ends=False)
             # The next server process has been told nothing.
             postgres.execute(
@@ -222,9 +232,19 @@ class TestPgBouncer:
                 work_until_cut(ends=True)
             assert cut.wait(20)
             eventually(lambda: not works(), 10)
-        finally:
-            database.disconnect()
-            database.init(servers.database_url, connections=30)
+
+    def test_a_thread_gives_up_that_gets_no_second_connection(self, layout, servers):
+        with using(layout, servers), contextlib.ExitStack() as others:
+            for _ in range(SHARED - 1):
+                other = others.enter_context(closing(psycopg2.connect(pool.database)))
+                other.cursor().execute("SELECT 1")  # in a transaction, which stays open
+            with session(60), pool.atomic():
+                pool.execute_sql("SELECT 1")
+                with database.beside(60) as run, pytest.raises(NoSecondError):
+                    run("SELECT 1", {})
+                others.close()
+                with database.beside(60) as run:
+                    assert run("SELECT 1", {}) == (1,)
 
     def test_the_selftest_says_what_it_needs(self, installation):
         run = installation.process("worker.py", "--selftest")
