@@ -168,6 +168,8 @@ def _checked_later(outcome: Later) -> Later:
         shown = shorten(repr(outcome.reason), MAX_SHOWN)
         allowed = ", ".join(reasons.RETRIED)
         raise ReasonError(f"later() takes one of the reasons {allowed}, not {shown}")
-    if not outcome.waits or not all(0 < seconds <= MAX_WAIT for seconds in outcome.waits):
+    waits = tuple(outcome.waits)
+    if not waits or not all(0 < seconds <= MAX_WAIT for seconds in waits):
         raise ReasonError(f"later() takes seconds above 0 and up to {MAX_WAIT:,}")
-    return outcome
+    # As plain numbers, which JSON and PostgreSQL take: they may be of Decimal, numpy or bool.
+    return Later(outcome.reason, tuple(map(float, waits)))

@@ -1,5 +1,8 @@
+import json
 import re
 import sys
+from decimal import Decimal
+from fractions import Fraction
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +18,7 @@ from processors import (
     Stop,
     failed,
     is_once,
+    later,
     load,
     once,
     one_by_one,
@@ -108,6 +112,11 @@ def test_what_cannot_be_loaded_is_named(name):
 )
 def test_outcomes_are_accepted(outcome):
     assert processors.checked(outcome) == outcome
+
+
+def test_seconds_of_any_type_become_numbers_that_json_and_postgres_take():
+    outcome = later("unknown", Decimal("0.5"), Fraction(3, 2), True)
+    assert json.dumps(processors.checked(outcome)) == '["unknown", [0.5, 1.5, 1.0]]'
 
 
 @pytest.mark.parametrize(
