@@ -14,12 +14,14 @@ from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, fetch_value, pool
 from processors import PROCESSED, Findings, Later, Outcome
-from processors.reasons import MAX_REASONS, OTHER_REASONS, bounded
+from processors.reasons import CATALOGUE, MAX_REASONS, OTHER_REASONS, bounded
 
-# The batch's counts by reason plus a turn's, limited to MAX_REASONS.
+# The batch's counts by reason plus a turn's; as bounded() does, but once there are MAX_REASONS, no
+# others are added.
+_BUILT_IN = ", ".join(f"'{code}'" for code in CATALOGUE)
 _SUM_OF_REASONS = f"""(
   SELECT jsonb_object_agg(code, number) FROM (
-    SELECT CASE WHEN batch.reasons ? key OR known < {MAX_REASONS} THEN key
+    SELECT CASE WHEN batch.reasons ? key OR known < {MAX_REASONS} OR key IN ({_BUILT_IN}) THEN key
       ELSE '{OTHER_REASONS}' END AS code, sum(value::int) AS number
     FROM (
       SELECT * FROM jsonb_each_text(batch.reasons)

@@ -17,8 +17,9 @@ STATUSES = ("pending", "processed", "failed")
 VERDICTS = ("ok", "risky", "unknown", "invalid")
 # The key for the sum of a batch's rarer reasons if there are too many; no processor may yield it.
 OTHER_REASONS = "other_reasons"
-# The most reasons that a batch counts separately. The counts are part of every message, and a
-# team's own processor may invent any number of reasons.
+# The most reasons that a batch counts separately, besides the built-in ones, of which the verdicts
+# are known by that. The counts are part of every message, and a team's own processor may invent any
+# number of reasons.
 MAX_REASONS = 100
 
 # A regular expression for a reason's code, and the same for people.
@@ -156,8 +157,13 @@ def verdicts(processed: int, failed: int, reasons: Mapping[str, int]) -> dict[st
 
 
 def bounded(counts: Counter[str]) -> dict[str, int]:
-    """Return the counts of the MAX_REASONS most common reasons, and the rest as OTHER_REASONS."""
-    kept = dict(counts.most_common(MAX_REASONS))
+    """Return the counts of built-in reasons and of the MAX_REASONS most common other ones.
+
+    The rest is counted as OTHER_REASONS.
+    """
+    own = Counter({code: number for code, number in counts.items() if code not in CATALOGUE})
+    kept = {code: number for code, number in counts.items() if code in CATALOGUE}
+    kept.update(own.most_common(MAX_REASONS))
     rest = counts.total() - sum(kept.values())
     if rest:
         kept[OTHER_REASONS] = kept.get(OTHER_REASONS, 0) + rest

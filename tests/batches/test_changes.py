@@ -59,6 +59,17 @@ def test_reasons_beyond_the_most_are_summed_as_others(database, monkeypatch):
     assert snapshot(batch_id).reasons["other_reasons"] == 2
 
 
+def test_built_in_reasons_are_counted_however_many_others_there_are(database):
+    """A page offers to repeat interrupted emails by their count, and verdicts follow from it."""
+    number = reasons.MAX_REASONS + 2
+    batch_id = store(*(f"{each}@x.de" for each in range(number + 1)), chunk_size=number).batch_id
+    own = [(each, "processed", f"reason_{each}") for each in range(1, number)]
+    mine = [(number, "processed", "unknown"), (number + 1, "processed", "interrupted")]
+    take_turns(batch_id, [*own, *mine])
+    found = snapshot(batch_id).reasons
+    assert [found.get(each) for each in ("unknown", "interrupted", "other_reasons")] == [1, 1, 1]
+
+
 @pytest.mark.parametrize(
     ("which", "reasons", "again"),
     [
