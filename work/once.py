@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import psycopg2
+
 from batches.claims import Claim
 from batches.journal import Journal
 from postgres import database
@@ -24,7 +26,8 @@ def process(
     """Process the emails of a claim until the `deadline` (monotonic), and return the findings.
 
     If an earlier turn left emails handed out, the findings are theirs, and nothing is handed out.
-    The findings are empty if the batch was paused, cancelled or deleted.
+    The findings are empty if the batch was paused, cancelled or deleted. If the journal can't be
+    written any more, they are those so far.
     `limit` is the seconds that an entry in the journal may take.
     Returns None if a later turn has the chunk, or if the batch is gone.
     """
@@ -44,5 +47,20 @@ def process(
                 interrupted=interrupted,
             )
             return findings
-        given = claim.given(processor)
-        return handing.process(processor, given, deadline, journal.note, on_error)
+
+        def note(count: int, findings: Findings) -> bool:
+            try:
+                return journal.note(count, findings)
+            except psycopg2.Error as error:
+                if not findings.count:
+                    raise
+                # The claim's own connection may still commit the outcomes, and then none is lost.
+                logger.warning(
+                    "turn ends early, because the journal can't be written",
+                    batch=claim.batch_id,
+                    chunk=claim.first_id,
+                    error=error,
+                )
+                return False
+
+        return handing.process(processor, claim.given(processor), deadline, note, on_error)

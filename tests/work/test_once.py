@@ -272,6 +272,27 @@ def test_a_batch_whose_emails_had_all_been_handed_out_is_completed_though_it_was
     assert_books_balance()
 
 
+def test_without_the_journals_connection_the_outcomes_so_far_are_kept(
+    make_turns, recorder, batch_id
+):
+    def act(number):
+        if number == 2:
+            in_threads(terminate)
+        return "bad" if number == 2 else None
+
+    def terminate():
+        ended = query(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE state = 'idle' AND query ~ 'UPDATE journal' AND datname = current_database()"
+        )
+        assert (True,) in ended
+
+    recorder.act = act
+    process(make_turns(recorder.processor), batch_id)
+    assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in range(1, 7)]
+    assert reasons(batch_id) == [None, "bad", None, None, None, None]
+
+
 @pytest.mark.parametrize("change", [changes.pause, changes.cancel])
 def test_nothing_is_handed_out_once_a_batch_is_paused_or_cancelled(
     make_turns, recorder, batch_id, change
