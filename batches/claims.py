@@ -26,7 +26,8 @@ class Claim:
     `lost` counts the earlier turns on this chunk that were never committed.
     `more` says whether the batch has other unfinished chunks, possibly claimed.
     `started` is the batch's snapshot if this turn took it out of `pending`.
-    `pending` counts the pending emails, and `ids` are the ids of those that the turn may take.
+    `pending` counts the pending emails, and `ids` are the ids of those that the turn may take; of
+    all, if the turn has a number.
     `text` has their addresses, one a line; None if an address contains a line end.
     `listed` has their addresses as a list; None if only the text has been read.
     `limit` is the number of emails that a rate gave out to the turn; None without a rate.
@@ -212,21 +213,29 @@ def claim_chunk(
         row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{_CLAIM}", parameters)
         if row is None:
             return allowances.wait()
-    return None if row is None else _claim(batch_id, *row)
+    return None if row is None else _claim(batch_id, numbered, *row)
 
 
 def _claim(
-    batch_id: int, turn: list[Any], last_id: int, done: int, text: str | None, *state: Any
+    batch_id: int,
+    numbered: bool,
+    turn: list[Any],
+    last_id: int,
+    done: int,
+    text: str | None,
+    *state: Any,
 ) -> Claim:
     first_id, lost, more, started, limit = turn
+    # A turn with a number takes over all that an earlier one handed out, whatever its own limit.
+    most = None if numbered else limit
     pending = last_id - first_id + 1
-    ids: Sequence[int] = range(first_id, last_id + 1)[:limit]
+    ids: Sequence[int] = range(first_id, last_id + 1)[:most]
     listed = None
     if text is None or done:
-        pending, ids, listed = _pending(batch_id, first_id + done, last_id, limit)
+        pending, ids, listed = _pending(batch_id, first_id + done, last_id, most)
         text = as_lines(listed)
-    elif limit is not None:
-        text = "\n".join(text.split("\n", limit)[:limit])
+    elif most is not None:
+        text = "\n".join(text.split("\n", most)[:most])
     snapshot = Snapshot(*started) if started else None
     held = (batch_id, first_id, last_id, lost, more, snapshot, pending, ids, text, listed, limit)
     return Claim(*held, *state)

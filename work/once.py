@@ -10,9 +10,11 @@ from batches.claims import Claim
 from batches.journal import Journal
 from postgres import database
 from processors import INTERRUPTED, Findings, Processor, handing
+from processors.handing import Note
 from runtime import logs
 
 logger = logs.Logger("worker")
+_unwritten = logs.RateLimited(logger)
 
 
 def process(
@@ -47,20 +49,27 @@ def process(
                 interrupted=interrupted,
             )
             return findings
+        # Only now, because all that was handed out is taken over, whatever a rate allows.
+        given = claim.given(processor)[: claim.limit]
+        return handing.process(processor, given, deadline, _note_of(journal, claim), on_error)
 
-        def note(count: int, findings: Findings) -> bool:
-            try:
-                return journal.note(count, findings)
-            except psycopg2.Error as error:
-                if not findings.count:
-                    raise
-                # The claim's own connection may still commit the outcomes, and then none is lost.
-                logger.warning(
-                    "turn ends early, because the journal can't be written",
-                    batch=claim.batch_id,
-                    chunk=claim.first_id,
-                    error=error,
-                )
-                return False
 
-        return handing.process(processor, claim.given(processor), deadline, note, on_error)
+def _note_of(journal: Journal, claim: Claim) -> Note:
+    """Return a Note by the journal; if it can't be written, the turn ends with what it has."""
+
+    def note(count: int, findings: Findings) -> bool:
+        try:
+            return journal.note(count, findings)
+        except psycopg2.Error as error:
+            if not findings.count:
+                raise
+            # The claim's own connection may still commit the outcomes, and then none is lost.
+            _unwritten.warning(
+                "turn ends early, because the journal can't be written",
+                batch=claim.batch_id,
+                chunk=claim.first_id,
+                error=error,
+            )
+            return False
+
+    return note

@@ -293,6 +293,31 @@ def test_without_the_journals_connection_the_outcomes_so_far_are_kept(
     assert reasons(batch_id) == [None, "bad", None, None, None, None]
 
 
+def test_all_that_was_handed_out_is_taken_over_whatever_a_rate_allows(
+    make_turns, recorder, database
+):
+    batch_id = store(*(f"{number}@x.de" for number in range(1, 31)), chunk_size=30).batch_id
+
+    def act(number):
+        if number == 10:
+            raise Dead
+        if len(recorder.keys) > 10:
+            raise Stop("enough")
+
+    recorder.act = act
+    turns = make_turns(recorder.processor)
+    with session(60) as current, pytest.raises(Dead):
+        turns.take_turn(batch_id, current)
+    with session():
+        pool.execute_sql("UPDATE batch SET per_minute = 120")  # at most two emails a turn
+    while snapshot(batch_id).paused is None:
+        with session(60) as current:
+            turns.take_turn(batch_id, current)
+    assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in range(1, 12)]
+    assert reasons(batch_id)[8:12] == [None, "interrupted", "interrupted", None]
+    assert_books_balance()
+
+
 @pytest.mark.parametrize("change", [changes.pause, changes.cancel])
 def test_nothing_is_handed_out_once_a_batch_is_paused_or_cancelled(
     make_turns, recorder, batch_id, change
