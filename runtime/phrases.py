@@ -106,13 +106,9 @@ def ago(time: str, now: datetime) -> str:
     return f"{then.day} {_MONTHS[then.month - 1]} {then.year}"
 
 
-def pace(
-    done: int, total: int, per_second: float | None, left: float | None, *, paused: bool = False
-) -> str:
-    """How far a batch is, without what is unknown: `42% · 1,200/s · 0:12 left`, `42% · paused`."""
+def pace(done: int, total: int, per_second: float | None, left: float | None) -> str:
+    """How far a batch is, without what is unknown: `42% · 1,200/s · 0:12 left`."""
     parts = [f"{percent(done, total)}%"]
-    if paused:
-        return f"{parts[0]} · paused"
     if per_second is not None:
         parts.append(rate(per_second))
     if left is not None:
@@ -142,6 +138,11 @@ def paused(pause: Mapping[str, str | None] | None) -> str:
         return f"{said}."
     end = "" if why.endswith((".", "!", "?", "…")) else "."
     return f"{said}: {why}{end} Anybody can resume it."
+
+
+def limit(number: int | None) -> str:
+    """A rate beside the progress that it limits: `At most 600 a minute`; empty for no limit."""
+    return "" if number is None else f"At most {count(number)} a minute"
 
 
 def per_minute(number: int | None) -> str:

@@ -1,5 +1,6 @@
 % rebase("layout", title=f"{batch['filename']} · Email batches", styles=("batch", "emails"))
 % count, status, paused = phrases.count, batch["status"], batch["paused"]
+% badge = "paused" if paused else status
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
 % verdicts, split, details = batch["verdicts"], batch["rows"], batch["reasonDetails"]
 % most = 8  # reasons that are shown at once; the others are one click away
@@ -12,7 +13,7 @@
          data-revision="{{batch["revision"]}}" data-status="{{status}}" data-processed="{{processed}}" data-icon="{{static}}/progress/"{{" data-ended" if ended else ""}}>
   <div class="status-line">
     <h1 id="filename" data-field="filename" dir="auto">{{batch["filename"]}}</h1>
-    <span class="badge" role="status" data-field="status" data-status="{{status}}">{{status}}</span>
+    <span class="badge" role="status" data-field="status" data-status="{{badge}}">{{badge}}</span>
     <span class="connection" data-field="connection" role="status"></span>
   </div>
   <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{phrases.checked_again(retried, ended) if retried else ""}}</p>
@@ -38,6 +39,15 @@
       <button class="quiet" form="finish" title="They become unknown" data-when="waiting"{{"" if batch["waiting"] else " hidden"}}>Finish now</button>
     </p>
     <p data-when="ended" data-field="ending"{{"" if ended else " hidden"}}>{{batch["ending"]}}</p>
+    <details class="menu limit" data-when="unfinished"{{"" if batch["perMinute"] else " data-unlimited"}}{{" hidden" if ended else ""}}>
+      <summary><span data-field="limit" data-none="Limit the rate">{{phrases.limit(batch["perMinute"]) or "Limit the rate"}}</span>&nbsp;▾</summary>
+      <form class="panel" method="post" action="{{path}}/rate">
+        <label for="per-minute">Emails a minute, at most</label>
+        <input type="number" id="per-minute" name="per_minute" min="1" max="{{most_per_minute}}" value="{{batch["perMinute"] or ""}}" autocomplete="off" aria-describedby="no-limit">
+        <button class="quiet">Set</button>
+        <p class="soft" id="no-limit">Empty for no limit</p>
+      </form>
+    </details>
   </div>
   <div class="facts">
     <p>

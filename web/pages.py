@@ -22,6 +22,7 @@ from processors import reasons
 from processors.syntax import MALFORMED
 from runtime import phrases
 from runtime.paths import ROOT
+from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION, Settings
 from tabular.formats import DELIMITERS, ENCODINGS
 from tabular.workbooks import workbook
@@ -100,6 +101,7 @@ class Pages:
             health=self._health.recent(),
             silent=SILENT,
             phrases=phrases,
+            most_per_minute=MAX_PER_MINUTE,
             **values,
             **self.layout(),
         )

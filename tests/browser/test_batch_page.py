@@ -158,16 +158,52 @@ class TestBatch:
         page.get_by_role("button", name="Pause").click()
         for each in (page, other):
             expect(each.locator(".paused")).to_have_text("Paused. 5 of 10 checked.")
+            expect(field(each, "status")).to_have_text("paused")
             expect(each.locator(".running")).to_be_hidden()
             expect(each.get_by_role("button", name="Pause")).to_be_hidden()
         other.goto(site.url)
-        expect(field(other, "pace", "#batches")).to_have_text("50% · paused")
+        expect(field(other, "status", "#batches")).to_have_text("paused")
+        expect(field(other, "pace", "#batches")).to_have_text("50%")
         page.get_by_role("button", name="Resume").click()
-        expect(field(other, "pace", "#batches")).not_to_contain_text("paused")
+        expect(field(other, "status", "#batches")).to_have_text("processing")
         other.goto(address)
         processes("worker.py")
         await_completed(other)
         expect(other.locator("#history")).to_contain_text("Paused")
+
+    @pytest.mark.parametrize(("scripts", "width"), [(True, 360), (False, 1440)])
+    def test_a_rate_is_set_changed_and_taken_off(self, open_page, site, scripts, width):
+        batch_id = store(*ADDRESSES, chunk_size=5).batch_id
+        take_turn(batch_id)
+        page, home = open_page(java_script_enabled=scripts), open_page()
+        other = open_page(viewport={"width": width, "height": 900})
+        other.add_init_script(WATCH_SHIFTS)
+        for each in (page, other):
+            each.goto(f"{site.url}/batches/{batch_id}")
+        home.goto(site.url)
+        for given, said in (("600", "At most 600 a minute"), ("1200", "At most 1,200 a minute"),
+                            ("", "Limit the rate")):  # fmt: skip
+            page.locator(".limit summary").click()
+            page.get_by_label("Emails a minute, at most").fill(given)
+            page.get_by_role("button", name="Set").click()
+            for each in (page, other):
+                expect(field(each, "limit")).to_have_text(said)
+                expect(each.locator("#per-minute")).to_have_value(given)
+            expect(field(home, "limit", "#batches")).to_have_text(said if given else "")
+        assert_nothing_moved(other)
+
+    def test_a_rate_that_somebody_types_stays_while_another_is_set(self, page, site):
+        batch_id = store("a@x.de").batch_id
+        page.goto(f"{site.url}/batches/{batch_id}")
+        is_live(page)
+        page.locator(".limit summary").click()
+        page.get_by_label("Emails a minute, at most").fill("7")
+        address = f"/api/batches/{batch_id}/rate?per_minute=600"
+        assert site.request("POST", address).json["perMinute"] == 600
+        expect(field(page, "limit")).to_have_text("At most 600 a minute")
+        expect(page.locator("#per-minute")).to_have_value("7")
+        site.request("POST", f"/api/batches/{batch_id}/cancel")
+        expect(page.locator(".limit")).to_be_hidden()
 
     def test_a_batch_that_its_processor_stopped_says_why_and_goes_on(
         self, open_page, site, start_own

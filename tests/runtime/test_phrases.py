@@ -63,6 +63,11 @@ def test_a_pace_leaves_out_what_is_unknown(rate, left, text):
     assert phrases.pace(42, 100, rate, left) == text
 
 
+def test_a_rate_beside_the_progress():
+    assert phrases.limit(1_200) == "At most 1,200 a minute"
+    assert phrases.limit(None) == ""
+
+
 def test_a_share_is_never_rounded_up_to_all():
     assert phrases.percent(999_999, 1_000_000) == 99
     assert phrases.percent(7, 7) == 100
@@ -115,15 +120,15 @@ def test_the_scripts_say_the_same(open_page, site):
     script = page.locator("script").get_attribute("src")
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
-            const { ago, checkedAgain, clock, count, interrupted, pace, percent, proportion, rate,
-                    several, shown, waiting, paused } = await import(path);
+            const { ago, checkedAgain, clock, count, interrupted, limit, pace, percent, proportion,
+                    rate, several, shown, waiting, paused } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
                                  pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
                                  checkedAgain(n, false), checkedAgain(n, true),
-                                 waiting(n, now), waiting(n, null), interrupted(n)];
+                                 waiting(n, now), waiting(n, null), interrupted(n), limit(n)];
             return [...numbers.map(each), [rate(null), clock(null), pace(1, 2, null, null),
-                     proportion(0, 0), pace(1, 2, null, null, true),
+                     proportion(0, 0), limit(null),
                      paused({ by: null, why: null, until: null }),
                      paused({ by: "alice", why: "Bad password.", until: null }),
                      paused({ by: null, why: "Bad password", until: null })],
@@ -153,6 +158,7 @@ def test_the_scripts_say_the_same(open_page, site):
                 phrases.waiting(n, NOON.isoformat()),
                 phrases.waiting(n, None),
                 phrases.interrupted(n),
+                phrases.limit(n),
             ]
             for n in numbers
         ),
@@ -161,7 +167,7 @@ def test_the_scripts_say_the_same(open_page, site):
             phrases.clock(None),
             phrases.pace(1, 2, None, None),
             phrases.proportion(0, 0),
-            phrases.pace(1, 2, None, None, paused=True),
+            phrases.limit(None),
             phrases.paused({"by": None, "why": None, "until": None}),
             phrases.paused({"by": "alice", "why": "Bad password.", "until": None}),
             phrases.paused({"by": None, "why": "Bad password", "until": None}),

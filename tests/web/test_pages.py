@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from harness.batches import completed, store
+from harness.batches import completed, store, take_turns
 from harness.books import query
 from harness.config import ROOT
 from harness.files import csv_of
@@ -204,6 +204,26 @@ class TestForms:
         text = text_of(page(site, f"/batches/{batch_id}?retried=3"))
         assert "3 emails are checked again." in text
         assert 'data-processed="7"' in page(site, f"/batches/{batch_id}")
+
+    def test_a_rate_is_shown_until_the_end(self, site):
+        batch_id = store("a@x.de", chunk_size=1).batch_id
+        address = f"/batches/{batch_id}"
+        assert "Limit the rate ▾" in text_of(page(site, address))
+        answer = post(site, f"{address}/rate", per_minute=1200)
+        assert (answer.status, answer.headers["Location"]) == (303, f"{site.url}{address}")
+        assert 'max="1000000" value="1200"' in page(site, address)
+        for path in ("/", address):
+            assert "At most 1,200 a minute" in text_of(page(site, path))
+        take_turns(batch_id, [])
+        assert "At most" not in text_of(page(site))
+        assert "At most" not in text_of(page(site, address))
+
+    def test_a_refused_rate_is_a_page_that_says_why(self, site):
+        response = post(site, f"/batches/{store('a@x.de').batch_id}/rate", per_minute=0)
+        assert response.status == 400
+        assert b"must be a whole number of emails from 1 to 1,000,000, or empty" in response.body
+        response = post(site, f"/batches/{completed()}/rate", per_minute=1)
+        assert (response.status, b"is completed" in response.body) == (409, True)
 
     def test_cancel_and_delete(self, site):
         batch_id = store("a@x.de").batch_id

@@ -13,8 +13,10 @@ export function write(element, text) {
 export const setText = (root, name, text) =>
   write(root.querySelector(`[data-field="${name}"]`), text);
 
-export function setStatus(root, status) {
-  setText(root, "status", status).dataset.status = status;
+// Show the status of a batch in its badge; of a paused one, that it is paused.
+export function setStatus(root, { status, paused }) {
+  const shown = paused ? "paused" : status;
+  setText(root, "status", shown).dataset.status = shown;
 }
 
 // Return a new element; `dir` is auto for a text of unknown direction.

@@ -97,10 +97,13 @@ export function checkedAgain(emails, ended) {
 export const interrupted = (emails) =>
   `The work for ${several(emails, "email")} may have been done; nobody can tell. If it was, it is done twice.`;
 
+// A rate beside the progress that it limits: At most 600 a minute; empty for no limit.
+export const limit = (perMinute) =>
+  perMinute === null ? "" : `At most ${count(perMinute)} a minute`;
+
 // How far a batch is, without what is unknown: 42% · 1,200/s · 0:12 left.
-export function pace(done, total, perSecond, secondsLeft, isPaused = false) {
+export function pace(done, total, perSecond, secondsLeft) {
   const parts = [`${percent(done, total)}%`];
-  if (isPaused) return `${parts[0]} · paused`;
   if (perSecond !== null) parts.push(rate(perSecond));
   if (secondsLeft !== null) parts.push(`${clock(secondsLeft)} left`);
   return parts.join(" · ");

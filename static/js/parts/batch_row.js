@@ -1,7 +1,7 @@
 // A row of the list of batches.
 
 import { copyOf, setStatus, setText, write } from "../lib/dom.js";
-import { ago, count, localTime, pace } from "../lib/format.js";
+import { ago, count, isTerminal, limit, localTime, pace } from "../lib/format.js";
 import { drawBar } from "./bar.js";
 
 export const idOf = (row) => Number(row.dataset.batch);
@@ -27,7 +27,7 @@ export function rowOf(batch, template, path) {
 
 // Show a snapshot in the row; its bar, if it needs one, is a copy of the template's.
 export function fill(row, snapshot, template) {
-  const { revision, status, total, verdicts } = snapshot;
+  const { revision, status, total, verdicts, perMinute = null } = snapshot;
   row.dataset.revision = revision;
   row.dataset.status = status;
   for (const [name, number] of Object.entries(verdicts)) {
@@ -35,8 +35,9 @@ export function fill(row, snapshot, template) {
   }
   if (status === "processing") drawBar(barOf(row, template), total, verdicts);
   else row.querySelector(".bar")?.remove();
-  setStatus(row, status);
+  setStatus(row, snapshot);
   showPace(row, snapshot);
+  setText(row, "limit", isTerminal(status) ? "" : limit(perMinute));
 }
 
 function barOf(row, template) {
@@ -47,12 +48,12 @@ function barOf(row, template) {
   return bar;
 }
 
-// Show how far the batch is, unless that is nothing or all of it; and how fast, if that is known, or
-// that it is paused.
+// Show how far the batch is, unless that is nothing or all of it; and how fast, if that is known and
+// the batch isn't paused.
 export function showPace(row, { status, processed, total, rate = null, secondsLeft = null, paused }) {
   const isPartly = status === "processing" || (0 < processed && processed < total);
-  const isPaused = Boolean(paused);
-  setText(row, "pace", isPartly || isPaused ? pace(processed, total, rate, secondsLeft, isPaused) : "");
+  const speed = paused ? [null, null] : [rate, secondsLeft];
+  setText(row, "pace", isPartly ? pace(processed, total, ...speed) : "");
 }
 
 // Show how long ago the batch was uploaded.

@@ -5,7 +5,7 @@ import {
   copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
 } from "../lib/dom.js";
 import {
-  checkedAgain, clock, count, isTerminal, localTime, paused, percent, proportion, rate, waiting,
+  checkedAgain, clock, count, isTerminal, limit, localTime, paused, percent, proportion, rate, waiting,
 } from "../lib/format.js";
 import { CONNECTION, isStill } from "../live/live.js";
 import { drawBar } from "./bar.js";
@@ -85,7 +85,7 @@ export class Progress {
   }
 
   #drawNewest() {
-    const { status, processed, total, verdicts, reasons } = this.#newest;
+    const { processed, total, verdicts, reasons } = this.#newest;
     const card = this.#card;
     const bar = card.querySelector("#bar");
     drawBar(bar.querySelector(".bar"), total, verdicts);
@@ -96,12 +96,13 @@ export class Progress {
       const share = `(${proportion(number, processed)})`;
       write(card.querySelector(`[data-share="${verdict}"]`), share);
     }
-    setStatus(card, status);
+    setStatus(card, this.#newest);
     setText(card, "processed", count(processed));
     setText(card, "total", count(total));
     setText(card, "percent", `${percent(processed, total)}%`);
     this.#sayWhy(this.#newest);
     this.#showPace(this.#newest);
+    this.#showLimit(this.#newest);
     this.connection(this.#connection);
     this.#offer(this.#newest, this.#rechecked(verdicts, reasons));
   }
@@ -157,6 +158,15 @@ export class Progress {
     setText(this.#card, "rate", rate(perSecond));
     const left = setText(this.#card, "left", clock(secondsLeft)).closest(".left");
     left.toggleAttribute("data-unknown", secondsLeft === null);
+  }
+
+  // Show the rate that people have set, but not in place of a number that somebody is typing.
+  #showLimit({ perMinute = null }) {
+    const text = this.#card.querySelector('[data-field="limit"]');
+    write(text, limit(perMinute) || text.dataset.none);
+    const menu = text.closest("details");
+    menu.toggleAttribute("data-unlimited", perMinute === null);
+    menu.querySelector("input").defaultValue = perMinute ?? "";
   }
 
   // Takes the number of unfinished batches, the reason why this batch may wait.
