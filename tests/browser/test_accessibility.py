@@ -49,7 +49,8 @@ def batches(site):
     waiting = site.upload(csv_of(*ADDRESSES), filename=LONG).json["batchId"]
     cancelled = store(*ADDRESSES).batch_id
     site.request("POST", f"/api/batches/{cancelled}/cancel")
-    processing = site.upload(b"a@x.de,1\n,2\nA@x.de,3\n\nb@x.de,4\n").json["batchId"]
+    rows = b"a@x.de,1\n,2\nA@x.de,3\n\nb@x.de,4\n"
+    processing = site.upload(rows, per_minute="600").json["batchId"]
     start(processing)
     typos = store("anna@gmial.com", *ADDRESSES).batch_id
     take_turns(typos, [(1, "processed", "likely_typo"), *MARKED[1:]])
@@ -74,6 +75,8 @@ def test_no_page_in_any_state_is_too_wide_or_keeps_anybody_out(open_page, site, 
         look_at(page, width)
     page.goto(f"{site.url}/batches/{batches['processing']}?kind=duplicate")
     look_at(page, width)
+    page.get_by_text("At most 600 a minute").click()
+    look_at(page, width)
     page.get_by_role("button", name="Cancel…").click()
     look_at(page, width)
     page.goto(f"{site.url}/batches/{batches['own']}?q=nobody")
@@ -90,6 +93,8 @@ def test_no_page_in_any_state_is_too_wide_or_keeps_anybody_out(open_page, site, 
     choose(page, b",".join(b"a-long-heading-%d" % n for n in range(30)) + b"\n" + b"a@x.de," * 29)
     expect(page.locator("#preview")).to_be_visible()
     page.get_by_text("or paste addresses").click()
+    page.get_by_text("When and how fast").click()
+    page.get_by_label("Begin").select_option("at a time")
     look_at(page, width)
 
 

@@ -1,6 +1,7 @@
 """The form that uploads a file, in Chromium: the preview, what is wrong with a file, cancelling."""
 
 import re
+from datetime import UTC, datetime
 
 import pytest
 from playwright.sync_api import expect
@@ -273,6 +274,35 @@ class TestUpload:
         elsewhere.execute("COMMIT")
         expect(page.locator("#files li")).to_have_count(3)
         expect(page.get_by_role("button", name="Upload & process 3 files")).to_be_enabled()
+
+    @pytest.mark.parametrize("scripts", [True, False])
+    def test_a_batch_begins_paused_and_with_a_rate(self, open_page, site, scripts):
+        page = open_page(java_script_enabled=scripts)
+        page.goto(site.url)
+        choose(page, b"a@x.de\n")
+        page.get_by_text("When and how fast").click()
+        page.get_by_label("Emails a minute, at most").fill("600")
+        page.get_by_label("Begin").select_option("paused")
+        page.get_by_role("button", name="Upload & process").click()
+        expect(page.locator(".paused")).to_have_text("Paused. 0 of 1 checked.")
+        expect(field(page, "limit")).to_have_text("At most 600 a minute")
+
+    def test_batches_begin_at_a_time_of_the_readers_clock(self, open_page, site):
+        page = open_page(timezone_id="Europe/Paris")
+        page.goto(site.url)
+        choose_all(page, {"one.csv": b"a@x.de\n", "two.csv": b"b@x.de\n"})
+        options, submit = page.get_by_text("When and how fast"), page.locator("[type=submit]")
+        options.click()
+        page.get_by_label("Emails a minute, at most").fill("0")
+        page.get_by_label("Begin").select_option("at a time")
+        page.get_by_role("textbox", name="Time").fill("2199-12-24T09:00")
+        options.click()
+        submit.click()  # the browser shows what is wrong
+        page.get_by_label("Emails a minute, at most").fill("600")
+        submit.click()
+        expect(page.locator("#upload-state")).to_contain_text("2 files uploaded.")
+        begins = datetime(2199, 12, 24, 8, tzinfo=UTC)
+        assert query("SELECT per_minute, resume_at FROM batch") == [(600, begins)] * 2
 
     def test_addresses_can_be_pasted(self, page, site):
         page.goto(site.url)

@@ -1,6 +1,6 @@
 // Reading and writing the page's elements; those that change have data-field or data-when.
 
-import { localTime } from "./format.js";
+import { isTerminal, localTime } from "./format.js";
 
 export const byId = (id) => document.getElementById(id);
 
@@ -15,7 +15,7 @@ export const setText = (root, name, text) =>
 
 // Show the status of a batch in its badge; of a paused one, that it is paused.
 export function setStatus(root, { status, paused }) {
-  const shown = paused ? "paused" : status;
+  const shown = paused && !isTerminal(status) ? "paused" : status;
   setText(root, "status", shown).dataset.status = shown;
 }
 

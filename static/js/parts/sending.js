@@ -42,16 +42,17 @@ export class Sending {
     }
   }
 
-  // Send files one after another, a refused one no less. Return how many were stored, what is wrong
-  // with others, and if it was cancelled, the files that are left and a message.
-  async sendAll(files) {
+  // Send files one after another, a refused one no less, each in a form that makeForm() returns.
+  // Return how many were stored, what is wrong with others, and if it was cancelled, the files that
+  // are left and a message.
+  async sendAll(files, makeForm) {
     const failures = [];
     let stored = 0;
     for (const [index, file] of files.entries()) {
       try {
         const tooLarge = this.tooLarge(file);
         if (tooLarge) throw new Error(tooLarge);
-        const body = new FormData();
+        const body = makeForm();
         body.append("file", file);
         await this.send(body, `${index + 1} of ${files.length} · `);
         stored += 1;

@@ -4,6 +4,7 @@
 import { Cancelled } from "../lib/api.js";
 import { element, showMessage, write } from "../lib/dom.js";
 import { several, size } from "../lib/format.js";
+import { Beginning } from "./beginning.js";
 import { DropZone } from "./drop.js";
 import { Preview } from "./preview.js";
 import { Sending } from "./sending.js";
@@ -20,6 +21,7 @@ function showFile(place, { name, size: bytes }) {
 export class Upload {
   #form;
   #preview;
+  #beginning;
   #sending;
   #onStored;
   #elements;
@@ -38,6 +40,7 @@ export class Upload {
       box: byId("preview"), line: byId("headline"), problem: byId("preview-problem"),
     };
     this.#preview = new Preview(places, form.dataset.preview, () => this.#look());
+    this.#beginning = new Beginning(byId("beginning"));
     this.#sending = new Sending(form, byId("upload-progress"), byId("upload-state"));
     this.#elements = {
       input: byId("file"),
@@ -73,6 +76,7 @@ export class Upload {
     const { actions, submit } = this.#elements;
     write(this.#elements.state, state);
     submit.hidden = !ready;
+    this.#beginning.show(ready && !this.#busy);
     submit.disabled = this.#preview.hasProblem;
     actions.hidden = !ready && !state;
     this.#form.dataset.live = ""; // until then, the row is hidden by the style
@@ -150,6 +154,8 @@ export class Upload {
     this.#busy = busy;
     cancel.hidden = !busy;
     this.#preview.disable(busy);
+    this.#beginning.disable(busy);
+    this.#beginning.show(!busy && !submit.hidden);
     input.disabled = text.disabled = busy;
     submit.disabled = busy || this.#preview.hasProblem;
   }
@@ -169,7 +175,7 @@ export class Upload {
 
   async #sendOne() {
     const { text, error } = this.#elements;
-    const body = this.#preview.addTo(new FormData());
+    const body = this.#preview.addTo(this.#beginning.addTo(new FormData()));
     if (this.#files.length > 0) body.append("file", this.#files[0]);
     else body.append("text", text.value);
     try {
@@ -185,7 +191,9 @@ export class Upload {
 
   async #sendAll() {
     const { input, error } = this.#elements;
-    const { stored, failures, left, message } = await this.#sending.sendAll(this.#files);
+    const { stored, failures, left, message } = await this.#sending.sendAll(
+      this.#files, () => this.#beginning.addTo(new FormData()),
+    );
     input.value = "";
     this.#choose(left);
     const files = several(stored, "file");
