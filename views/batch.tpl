@@ -114,7 +114,7 @@
 <div class="columns">
 <section class="card reasons" id="outcomes" aria-labelledby="outcomes-heading">
   <h2 id="outcomes-heading">Reasons</h2>
-  <p class="empty" id="no-reasons"{{" hidden" if details else ""}}>Each email that isn’t ok has a reason, which is counted here.</p>
+  <p class="empty" id="no-reasons"{{" hidden" if details else ""}}><span data-when="none"{{"" if ended else " hidden"}}>No email has a reason.</span><span data-when="counted"{{" hidden" if ended else ""}}>Each email that isn’t ok has a reason, which is counted here.</span></p>
   <ul id="reasons" data-most="{{most}}">
     % for each in details[:most]:
     % include("reason", each=each)

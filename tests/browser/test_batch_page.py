@@ -86,6 +86,11 @@ class TestBatch:
         )
         if width > 360:
             expect(page.locator("#chart")).not_to_have_attribute("data-empty", "")
+            rate, most = page.evaluate(
+                "() => ['rate', 'most'].map((name) => parseInt(document.querySelector("
+                "`#status [data-field=${name}]`).textContent.replace(',', '')))"
+            )
+            assert most >= rate
         await_completed(page)
         expect(page.locator("#chart")).to_be_hidden()
         expect(field(page, "ending")).to_have_text(re.compile(r"^Checked in [\d.]+ s$"))
@@ -282,6 +287,7 @@ class TestBatch:
         expect(page.get_by_role("dialog")).to_be_visible()
         processes("worker.py")
         await_completed(page)
+        expect(page.get_by_text("No email has a reason.")).to_be_visible()
         expect(page.locator("dialog[open]")).to_have_count(0)
         page.get_by_label("Other downloads").click()
         expect(page.get_by_label("Download all as CSV")).to_be_visible()

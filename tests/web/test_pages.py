@@ -105,6 +105,12 @@ class TestBatch:
         assert "It may have been done; nobody can tell. 20% 2" in text
         assert "The work for 2 emails may have been done; nobody can tell." in text
 
+    def test_says_that_reasons_come_or_that_there_is_none(self, site):
+        batch_id = store("a@x.de").batch_id
+        assert "has a reason, which is counted here." in text_of(page(site, f"/batches/{batch_id}"))
+        take_turns(batch_id, [])
+        assert "Reasons No email has a reason." in text_of(page(site, f"/batches/{batch_id}"))
+
     def test_accounts_for_the_rows_while_it_waits(self, site):
         batch_id = site.upload(b"a@x.de\n\nA@X.DE\nb@x.de\n").json["batchId"]
         text = text_of(page(site, f"/batches/{batch_id}"))

@@ -9,6 +9,7 @@ export class Chart {
   #figure;
   #points;
   #interval; // seconds between two points
+  #most; // the highest rate that was shown, which lasts for less than a point
   #since = performance.now();
   #rates = []; // since the newest point
 
@@ -16,10 +17,13 @@ export class Chart {
     this.#figure = figure;
     this.#points = figure.dataset.points.split(" ").filter(Boolean).map(Number);
     this.#interval = Number(figure.dataset.interval);
+    this.#most = Number(figure.dataset.most);
   }
 
   add(perSecond) {
     this.#rates.push(perSecond);
+    this.#most = Math.max(this.#most, perSecond);
+    write(this.#figure.querySelector('[data-field="most"]'), rate(this.#most));
     if (performance.now() - this.#since < this.#interval * 1000) return;
     this.#since = performance.now();
     this.#points.push(this.#mean(this.#rates));
@@ -41,14 +45,12 @@ export class Chart {
   }
 
   #draw() {
-    const most = Math.max(...this.#points);
     const step = 60 / Math.max(this.#points.length - 1, 1);
     const line = this.#points
-      .map((point, i) => `${i * step},${19 - (18 * point) / (most || 1)}`)
+      .map((point, i) => `${i * step},${19 - (18 * point) / (this.#most || 1)}`)
       .join(" ");
     this.#figure.querySelector("polyline").setAttribute("points", line);
     this.#figure.querySelector("polygon").setAttribute("points", `0,20 ${line} 60,20`);
-    write(this.#figure.querySelector('[data-field="most"]'), rate(most));
     this.#figure.toggleAttribute("data-empty", this.#points.length < 2);
   }
 }

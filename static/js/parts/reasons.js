@@ -2,7 +2,7 @@
 
 import { getJson } from "../lib/api.js";
 import { copyOf, oncePerFrame, setText, showWhen } from "../lib/dom.js";
-import { count, interrupted, proportion } from "../lib/format.js";
+import { count, interrupted, isTerminal, proportion } from "../lib/format.js";
 import { mark } from "./emails.js";
 
 export class Reasons {
@@ -57,6 +57,8 @@ export class Reasons {
     this.#fill(rest.querySelector("ul"), this.#order.slice(this.#most));
     setText(rest, "more", count(Math.max(this.#order.length - this.#most, 0)));
     this.#card.querySelector("#no-reasons").hidden = this.#order.length > 0;
+    showWhen(this.#card, "none", isTerminal(status));
+    showWhen(this.#card, "counted", !isTerminal(status));
     const again = reasons.interrupted ?? 0;
     setText(this.#card, "consequence", interrupted(again));
     showWhen(this.#card, "interrupted", status === "completed" && again > 0);
