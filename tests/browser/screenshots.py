@@ -148,6 +148,12 @@ class Studio:
                 is_live(page, "#recent" if path == "/" else "#status")
                 self.take(name, page)
 
+        self._set_rate("600")
+        with self.page("/batches/2") as page:
+            expect(field(page, "rate")).to_have_text(re.compile(r"^\d{1,2}/s$"), timeout=60_000)
+            page.locator(".limit summary").click()
+            self.take("rate", page)
+        self._set_rate("")
         assert self.site.request("POST", "/api/batches/2/pause").status == 200
         with self.page("/batches/2") as page:
             expect(page.locator(".paused")).to_be_visible()
@@ -160,6 +166,10 @@ class Studio:
             expect(page.get_by_role("button", name="Finish now")).to_be_visible(timeout=60_000)
             expect(page.locator("#rows tbody")).to_contain_text("ok")
             self.take("put-off", page)
+
+    def _set_rate(self, per_minute: str) -> None:
+        path = f"/api/batches/2/rate?per_minute={per_minute}"
+        assert self.site.request("POST", path).status == 200
 
     def _take_completed(self) -> None:
         with self.page("/batches/2") as page:
