@@ -11,7 +11,8 @@ from harness.config import write_config
 from harness.processes import Process
 from harness.processors import write_slow_check
 from harness.site import Site
-from torture.audit import ACKNOWLEDGED, Verdict, audit
+from torture.audit import Verdict, audit
+from torture.expected import ACKNOWLEDGED
 from torture.uploads import Upload
 
 # Settings for many turns that take some time.

@@ -11,55 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import chain, islice
-from typing import Any, NamedTuple, Protocol
+from itertools import chain
+from typing import Any
 
 import psycopg2
 
 from harness.books import BOOKS
+from torture.calls import INTERRUPTED, Calls, Outcome, Pending, Place, allowed
+from torture.expected import ACKNOWLEDGED, BROKEN_OFF, ROWS, UNKNOWN, Expected, Row
 
-# What is known of an upload. Acknowledged: it must exist whole, once. Unknown, because nobody
-# answered: it may exist whole, once, or not at all. Broken off: it must not exist.
-ACKNOWLEDGED, UNKNOWN, BROKEN_OFF = "acknowledged", "unknown", "broken off"
-
-# Faults that are kept in words; the rest is only counted.
-MAX_FAULTS = 50
-
-
-class Row(NamedTuple):
-    """One row of an uploaded file.
-
-    `kind` is one of those of ROWS below; `line` is the line that it begins on, `text` all of it
-    as it stands in the file. What follows is for kind `email`: what is to become of the address.
-    """
-
-    kind: str
-    line: int
-    text: str
-    address: str = ""
-    status: str = "processed"
-    reason: str | None = None
-
-
-# The kinds of rows, and the column of table batch that counts each.
-ROWS = {
-    "email": "total_emails",
-    "duplicate": "duplicate_rows",
-    "without address": "rows_without_address",
-    "blank": "blank_rows",
-}
-
-
-class Expected(Protocol):
-    """An upload, by a filename of its own."""
-
-    @property
-    def filename(self) -> str: ...
-
-    @property
-    def standing(self) -> str: ...
-
-    def rows(self) -> Iterator[Row]: ...
+# Faults that are kept in words, in all and of the emails of a batch; the rest is only counted.
+MAX_FAULTS, FAULTS_OF_BATCH = 50, 3
 
 
 class Faults:
@@ -86,32 +48,46 @@ class Faults:
 class Verdict:
     """The outcome of an audit, all batches together.
 
-    lost: emails of batches that exist or must exist which are missing, pending, or have another
-    outcome than the expected one. doubled: rows beyond what was expected, and how far a batch's
-    counts are above its rows.
+    lost: emails of batches that exist or must exist which are missing, or have another outcome than
+    the expected one, or none though their batch wasn't cancelled. doubled: rows beyond what was
+    expected, and how far a batch's counts are above its rows.
+
+    Of work that must not be repeated: `calls` were recorded; `repeated` of them came with a key
+    that had come before; `miscalled` emails were called more or less often than their outcomes
+    say; `dropped` ones were called, and cancelled before they had an outcome.
     """
 
     batches: int = 0
     emails: int = 0
     processed: int = 0
     failed: int = 0
+    cancelled: int = 0
     redone: int = 0
     lost: int = 0
     doubled: int = 0
+    calls: int = 0
+    repeated: int = 0
+    miscalled: int = 0
+    dropped: int = 0
+    # Emails that are interrupted by no Stop of the processor; and by one.
+    interrupted: list[Place] = field(default_factory=list)
+    stopped: list[Place] = field(default_factory=list)
     # Uploads that nobody answered for and that exist after all.
     unknown_stored: int = 0
     faults: Faults = field(default_factory=Faults)
 
     @property
     def clean(self) -> bool:
-        return not (self.lost or self.doubled or self.faults.count)
+        wrong = self.lost or self.doubled or self.repeated or self.miscalled
+        return not (wrong or self.faults.count)
 
 
 # What must be empty when all is done, too.
 _ALL_DONE = {
-    "it is not completed": "SELECT id FROM batch WHERE status <> 'completed'",
+    "it is neither completed nor cancelled": """
+        SELECT id FROM batch WHERE status NOT IN ('completed', 'cancelled')""",
     "its processed_count is not what its chunks add up to": """
-        SELECT b.id FROM batch b WHERE processed_count
+        SELECT b.id FROM batch b WHERE status = 'completed' AND processed_count
             <> (SELECT coalesce(sum(done), 0) FROM chunk WHERE batch_id = b.id)""",
 }
 # Half-stored batches. The loop over the primary key is many times faster than reading each email.
@@ -125,38 +101,34 @@ _EMAILS_WITHOUT_BATCH = """
     FROM ids i
     WHERE i.batch_id IS NOT NULL AND NOT EXISTS (SELECT FROM batch WHERE id = i.batch_id)"""
 _BATCHES = f"""
-    SELECT id, filename, processed_count, failed_count, {", ".join(ROWS.values())}
+    SELECT id, filename, processed_count, failed_count, status, {", ".join(ROWS.values())}
     FROM batch ORDER BY id"""
 _EMAILS = """
     SELECT id, email, row_number, status, reason FROM email WHERE batch_id = %s ORDER BY id"""
+# The pending emails, how many rounds of each are over, and whether the next one has begun for it.
+_PENDING = """
+    SELECT e.id, c.rounds_before + c.rounds,
+        coalesce(j.round = c.rounds_before + c.rounds + 1 AND e.id <= j.handed, false)
+    FROM email e
+    JOIN chunk c ON c.batch_id = e.batch_id AND e.id BETWEEN c.first_id AND c.last_id
+    LEFT JOIN journal j ON j.batch_id = c.batch_id AND j.chunk = c.first_id
+    WHERE e.batch_id = %s AND e.status = 'pending'"""
 
 
-def audit(url: str, uploads: Iterable[Expected]) -> Verdict:
-    """Compare everything in the database at `url` with the uploads.
+def audit(
+    url: str, uploads: Iterable[Expected], calls: Calls | None = None, most_interrupted: int = 0
+) -> Verdict:
+    """Compare everything in the database at `url` with the uploads, and with the calls.
 
-    The database must be quiet. Memory is bounded by the largest batch.
+    Without calls, the work may be repeated, so that no email may be interrupted. `most_interrupted`
+    limits how many may be, besides those by a Stop. The database must be quiet. Memory is bounded
+    by the largest batch, and by the calls.
     """
     with closing(psycopg2.connect(url)) as connection:
-        return _audit(connection, uploads)
-
-
-def _audit(connection: Any, uploads: Iterable[Expected]) -> Verdict:
-    verdict = Verdict()
-    for sentence, sql in (BOOKS | _ALL_DONE).items():
-        for (batch_id,) in _rows(connection, sql):
-            verdict.faults.add(f"batch {batch_id}: {sentence}")
-    for batch_id, count in _rows(connection, _EMAILS_WITHOUT_BATCH):
-        verdict.doubled += count
-        verdict.faults.add(f"batch {batch_id}: half stored, {count} emails but no batch")
-    stored: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
-    for batch in _rows(connection, _BATCHES):
-        stored[batch[1]].append(batch)
-    for upload in uploads:
-        _audit_upload(connection, upload, stored.pop(upload.filename, []), verdict)
-    for batch in chain.from_iterable(stored.values()):
-        _audit_emails(connection, batch, iter(()), verdict)
-        verdict.faults.add(f"batch {batch[0]}: nobody uploaded its file {batch[1]!r}")
-    ((verdict.redone,),) = _rows(connection, "SELECT coalesce(sum(redone), 0) FROM chunk")
+        verdict = _Audit(connection, calls).perform(uploads)
+    interrupted = len(verdict.interrupted)
+    if interrupted > most_interrupted:
+        verdict.faults.add(f"{interrupted} emails are interrupted, at most {most_interrupted} may")
     return verdict
 
 
@@ -167,28 +139,125 @@ def _rows(connection: Any, sql: str, *parameters: object) -> list[tuple[Any, ...
         return rows
 
 
-def _audit_upload(
-    connection: Any, upload: Expected, stored: list[tuple[Any, ...]], verdict: Verdict
-) -> None:
-    """Add to the verdict what one upload became: `stored` are the batches with its filename."""
-    if not stored and upload.standing == ACKNOWLEDGED:
-        missing = sum(row.kind == "email" for row in upload.rows())
-        verdict.lost += missing
-        verdict.faults.add(f"{upload.filename}: acknowledged, but gone with {missing} emails")
-    if stored and upload.standing == BROKEN_OFF:
-        verdict.faults.add(f"{upload.filename}: broken off, but stored as batch {stored[0][0]}")
-    verdict.unknown_stored += bool(stored) and upload.standing == UNKNOWN
-    for times, batch in enumerate(stored):
-        surplus = times > 0 or upload.standing == BROKEN_OFF
-        if times > 0:
-            verdict.faults.add(f"batch {batch[0]}: its file {upload.filename} is stored already")
-        counts: Counter[str] = Counter()
-        expected = iter(()) if surplus else _counted(upload.rows(), counts)
-        _audit_emails(connection, batch, expected, verdict)
-        if not surplus and [counts[kind] for kind in ROWS] != list(batch[4:]):
-            verdict.faults.add(
-                f"batch {batch[0]}: its rows were counted as {batch[4:]}, not {dict(counts)}"
+class _Audit:
+    def __init__(self, connection: Any, calls: Calls | None) -> None:
+        self._connection = connection
+        self._calls = calls
+        self._verdict = Verdict()
+        self._known: set[Place] = set()
+
+    def _found(self, sentence: str) -> None:
+        self._verdict.faults.add(sentence)
+
+    def perform(self, uploads: Iterable[Expected]) -> Verdict:
+        verdict = self._verdict
+        for sentence, sql in (BOOKS | _ALL_DONE).items():
+            for (batch_id,) in _rows(self._connection, sql):
+                self._found(f"batch {batch_id}: {sentence}")
+        for batch_id, count in _rows(self._connection, _EMAILS_WITHOUT_BATCH):
+            verdict.doubled += count
+            self._found(f"batch {batch_id}: half stored, {count} emails but no batch")
+        stored: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        for batch in _rows(self._connection, _BATCHES):
+            stored[batch[1]].append(batch)
+        for upload in uploads:
+            self._upload(upload, stored.pop(upload.filename, []))
+        for batch in chain.from_iterable(stored.values()):
+            self._emails(batch, iter(()), set())
+            self._found(f"batch {batch[0]}: nobody uploaded its file {batch[1]!r}")
+        ((verdict.redone,),) = _rows(self._connection, "SELECT coalesce(sum(redone), 0) FROM chunk")
+        if self._calls is not None:
+            self._all_calls(self._calls)
+        return verdict
+
+    def _all_calls(self, calls: Calls) -> None:
+        self._verdict.calls, self._verdict.repeated = calls.total, len(calls.repeated)
+        for key in calls.repeated[:MAX_FAULTS]:
+            self._found(f"{key}: this key came again")
+        for batch_id, number in sorted(calls.others(self._known)):
+            self._miscalled(batch_id, number, "was called, but there is no such email")
+        for key in calls.strange:
+            self._found(f"{key!r}: this key names no email")
+
+    def _miscalled(self, batch_id: int, number: int, sentence: str) -> None:
+        self._verdict.miscalled += 1
+        self._found(f"batch {batch_id} email {number}: {sentence}")
+
+    def _upload(self, upload: Expected, stored: list[tuple[Any, ...]]) -> None:
+        """Add to the verdict what one upload became: `stored` are the batches with its filename."""
+        if not stored and upload.standing == ACKNOWLEDGED:
+            missing = sum(row.kind == "email" for row in upload.rows())
+            self._verdict.lost += missing
+            self._found(f"{upload.filename}: acknowledged, but gone with {missing} emails")
+        if stored and upload.standing == BROKEN_OFF:
+            self._found(f"{upload.filename}: broken off, but stored as batch {stored[0][0]}")
+        self._verdict.unknown_stored += bool(stored) and upload.standing == UNKNOWN
+        for times, batch in enumerate(stored):
+            surplus = times > 0 or upload.standing == BROKEN_OFF
+            if times > 0:
+                self._found(f"batch {batch[0]}: its file {upload.filename} is stored already")
+            counts: Counter[str] = Counter()
+            expected = iter(()) if surplus else _counted(upload.rows(), counts)
+            self._emails(batch, expected, upload.asked)
+            if not surplus and [counts[kind] for kind in ROWS] != list(batch[5:]):
+                self._found(
+                    f"batch {batch[0]}: its rows were counted as {batch[5:]}, not {dict(counts)}"
+                )
+
+    def _emails(self, batch: tuple[Any, ...], expected: Iterator[Row], asked: set[str]) -> None:
+        """Compare a batch's emails with the expected ones by their numbers, 1 to n; its counts."""
+        batch_id, filename, processed_count, failed_count, batch_status = batch[:5]
+        verdict, cancelled = self._verdict, batch_status == "cancelled"
+        if (cancelled and "cancel" not in asked) or (not cancelled and "cancelled" in asked):
+            self._found(f"batch {batch_id}: it is {batch_status}, and people asked for {asked}")
+        found = {row[0]: row[1:] for row in _rows(self._connection, _EMAILS, batch_id)}
+        self._known.update((batch_id, number) for number in found)
+        pending = self._pending(batch_id) if cancelled and self._calls is not None else {}
+        ended = sum(status != "pending" for _, _, status, _ in found.values())
+        failed = sum(status == "failed" for _, _, status, _ in found.values())
+        verdict.batches += 1
+        verdict.emails += len(found)
+        verdict.processed += ended
+        verdict.failed += failed
+        verdict.cancelled += (len(found) - ended) * cancelled
+        lost = 0
+        for number, row in enumerate(expected, start=1):
+            place, is_now = (batch_id, number), found.pop(number, None)
+            outcomes = allowed(row, place, asked, self._calls, cancelled=cancelled)
+            if is_now and is_now[:2] == (row.address, row.line) and is_now[2:] in outcomes:
+                self._outcome(place, row, is_now[2:], outcomes[is_now[2:]], pending.get(number))
+                continue
+            lost += 1
+            if lost <= FAULTS_OF_BATCH:
+                due = f"{(row.address, row.line)} with one of {[*outcomes]}"
+                self._found(f"batch {batch_id} ({filename}) email {number}: {is_now}, not {due}")
+        surplus = len(found)
+        miscounted = max(0, processed_count - ended) + max(0, failed_count - failed)
+        verdict.lost += lost
+        verdict.doubled += surplus + miscounted
+        if surplus or miscounted:
+            self._found(
+                f"batch {batch_id} ({filename}): {surplus} emails too many,"
+                f" {miscounted} too many counted"
             )
+
+    def _outcome(
+        self, place: Place, row: Row, outcome: Outcome, times: range, pending: Pending | None
+    ) -> None:
+        """Note an outcome, and compare the calls of its email, of which there may be `times`."""
+        if outcome == INTERRUPTED:
+            (self._verdict.stopped if row.stops else self._verdict.interrupted).append(place)
+        if self._calls is None:
+            return
+        sentence = self._calls.wrong(place, times, pending)
+        if sentence is not None:
+            self._miscalled(*place, sentence)
+        elif pending is not None:
+            self._verdict.dropped += len(self._calls.rounds(place)) > pending.rounds
+
+    def _pending(self, batch_id: int) -> dict[int, Pending]:
+        rows = _rows(self._connection, _PENDING, batch_id)
+        return {number: Pending(rounds, handed) for number, rounds, handed in rows}
 
 
 def _counted(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Row]:
@@ -197,34 +266,3 @@ def _counted(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Row]:
         counts[row.kind] += 1
         if row.kind == "email":
             yield row
-
-
-def _audit_emails(
-    connection: Any, batch: tuple[Any, ...], expected: Iterator[Row], verdict: Verdict
-) -> None:
-    """Compare a batch's emails with the expected ones by their numbers, 1 to n; and its counts."""
-    batch_id, filename, processed_count, failed_count = batch[:4]
-    found = {row[0]: row[1:] for row in _rows(connection, _EMAILS, batch_id)}
-    ended = sum(status != "pending" for _, _, status, _ in found.values())
-    failed = sum(status == "failed" for _, _, status, _ in found.values())
-    verdict.batches += 1
-    verdict.emails += len(found)
-    verdict.processed += ended
-    verdict.failed += failed
-    wrong = []
-    for number, row in enumerate(expected, start=1):
-        is_now = found.pop(number, None)
-        if is_now != (row.address, row.line, row.status, row.reason):
-            wrong.append((number, row, is_now))
-    for number, row, is_now in islice(wrong, 3):
-        due = (row.address, row.line, row.status, row.reason)
-        verdict.faults.add(f"batch {batch_id} ({filename}) email {number}: {is_now}, not {due}")
-    surplus = len(found)
-    miscounted = max(0, processed_count - ended) + max(0, failed_count - failed)
-    verdict.lost += len(wrong)
-    verdict.doubled += surplus + miscounted
-    if surplus or miscounted:
-        verdict.faults.add(
-            f"batch {batch_id} ({filename}): {surplus} emails too many,"
-            f" {miscounted} too many counted"
-        )

@@ -18,7 +18,7 @@ import psycopg2
 import redis
 
 from torture.recovery import Recoveries
-from torture.stage import QUEUE_KEY, Database, Stage
+from torture.stage import QUEUE_KEY, WORKER_THREADS, Database, Stage
 
 # Families are paced so that their goals are reached in this part of the run. The others come at
 # this distance on average, in seconds.
@@ -28,20 +28,50 @@ OTHER_SECONDS = 1.5
 # to harm.
 LEAST = 0.1
 AGAIN = 0.3
-PAUSED_SECONDS = 1.0
+SWITCHED_SECONDS = 1.0
 READ_ONLY_SECONDS = 1.0
+# Seconds of a short stop, and of a long one after the turns of the stopped worker are given up.
+STOPPED_SECONDS, LONGER_SECONDS = 1.0, 1.5
 # Seconds: the longest wait for an upload to aim at, and how far into it a kill may come.
 AIM_SECONDS, STORING_SECONDS = 1.0, 0.015
 
 
+# How many turns are lost at most, of so many that it harmed and of all threads of all workers.
+Lost = Callable[[int, int], int]
+
+
+def _none(harmed: int, threads: int) -> int:
+    return 0
+
+
+def _of_worker(harmed: int, threads: int) -> int:
+    """Each thread of a worker loses the turn that it is on, and begins no other."""
+    return harmed * WORKER_THREADS
+
+
+def _of_backend(harmed: int, threads: int) -> int:
+    """A turn has two connections, and is lost with one; other connections have no turn."""
+    return min(harmed, threads)
+
+
+def _of_all(harmed: int, threads: int) -> int:
+    """Each thread loses the turn that it is on, and gets no connection until all is over."""
+    return threads
+
+
 @dataclass(frozen=True)
 class Harm:
-    """`act` returns how many it has harmed; 0 when there was nothing to harm just now."""
+    """`act` returns how many it has harmed; 0 when there was nothing to harm just now.
+
+    A lost turn leaves no more emails without an outcome than were handed out at once. That is why
+    `lost` limits how many are interrupted.
+    """
 
     name: str
     family: str
     weight: int
     act: Callable[[Havoc], int]
+    lost: Lost = _none
 
 
 class Pace:
@@ -95,6 +125,8 @@ class Havoc:
         self._due: dict[str, Harm] = {}
         self.kills: Counter[str] = Counter()
         self.events: Counter[str] = Counter()
+        # The most turns that were lost by all that.
+        self.turns_lost = 0
         # How often Redis began to forget, and had forgotten, all that it knew.
         self.times_emptied = 0
 
@@ -134,6 +166,7 @@ class Havoc:
             self._stage.note(f"{harm.name}: {int(harmed)}")
             self.events[harm.name] += 1
             self.kills[family] += harmed
+            self.turns_lost += harm.lost(harmed, WORKER_THREADS * len(self._stage.workers))
             self._recoveries.measure(family)
         return harmed > 0
 
@@ -177,11 +210,21 @@ class Havoc:
     def _switch_redis(self) -> int:
         """Make Redis a replica, of a master that is away, for a moment."""
         self._redis.replicaof("127.0.0.1", 1)
-        threading.Event().wait(PAUSED_SECONDS)
+        threading.Event().wait(SWITCHED_SECONDS)
         return bool(self._redis.replicaof("NO", "ONE"))
 
     def _flush_redis(self) -> int:
         return bool(self._redis.flushall())
+
+    # Stops.
+
+    def _stop_worker(self) -> int:
+        return self._rng.choice(self._stage.workers).stop(STOPPED_SECONDS)
+
+    def _stop_worker_for_long(self) -> int:
+        """Until its turns are given up, and others have taken them over."""
+        seconds = self._stage.turn_timeout + LONGER_SECONDS
+        return self._rng.choice(self._stage.workers).stop(seconds)
 
     # Lesser harm.
 
@@ -190,9 +233,6 @@ class Havoc:
 
     def _terminate_app(self) -> int:
         return self._stage.app.terminate()
-
-    def _pause_worker(self) -> int:
-        return self._rng.choice(self._stage.workers).pause(PAUSED_SECONDS)
 
     def _terminate_backends(self) -> int:
         backends = self._backends()
@@ -240,22 +280,23 @@ class Havoc:
         return int(self._redis.lpush(QUEUE_KEY, *waiting * 1000))
 
 
-# Weights count within a family.
+# Weights count within a family. A short stop and a worker that ends in good order lose no turn.
 HARM = (
-    Harm("worker killed", "worker", 12, Havoc._kill_worker),
-    Harm("all workers killed", "worker", 1, Havoc._kill_all_workers),
+    Harm("worker killed", "worker", 12, Havoc._kill_worker, _of_worker),
+    Harm("all workers killed", "worker", 1, Havoc._kill_all_workers, _of_worker),
     Harm("app killed", "app", 1, Havoc._kill_app),
     Harm("app killed as it stores", "app", 2, Havoc._kill_storing_app),
-    Harm("PostgreSQL killed", "postgres", 2, Havoc._kill_postgres),
-    Harm("PostgreSQL killed as it stores", "postgres", 1, Havoc._kill_storing_postgres),
+    Harm("PostgreSQL killed", "postgres", 2, Havoc._kill_postgres, _of_all),
+    Harm("PostgreSQL killed as it stores", "postgres", 1, Havoc._kill_storing_postgres, _of_all),
     Harm("Redis killed", "redis", 2, Havoc._kill_redis),
     Harm("Redis flushed", "redis", 1, Havoc._flush_redis),
+    Harm("worker stopped", "stop", 2, Havoc._stop_worker),
+    Harm("worker stopped for long", "stop", 1, Havoc._stop_worker_for_long, _of_worker),
     Harm("worker terminated", "other", 3, Havoc._terminate_worker),
     Harm("app terminated", "other", 1, Havoc._terminate_app),
-    Harm("worker paused", "other", 3, Havoc._pause_worker),
-    Harm("some backends terminated", "other", 4, Havoc._terminate_backends),
-    Harm("all backends terminated", "other", 1, Havoc._terminate_all_backends),
-    Harm("PostgreSQL read-only", "other", 2, Havoc._make_postgres_read_only),
+    Harm("some backends terminated", "other", 4, Havoc._terminate_backends, _of_backend),
+    Harm("all backends terminated", "other", 1, Havoc._terminate_all_backends, _of_backend),
+    Harm("PostgreSQL read-only", "other", 2, Havoc._make_postgres_read_only, _of_all),
     Harm("Redis clients cut off", "other", 3, Havoc._cut_redis_clients),
     Harm("Redis subscribers cut off", "other", 2, Havoc._cut_redis_subscribers),
     Harm("Redis made a replica", "other", 2, Havoc._switch_redis),

@@ -21,6 +21,7 @@ class Listening:
     """Finds messages on a channel that are no newer than the one before, and any after the end.
 
     A Redis that was emptied has forgotten what was newest; `times_emptied` says how often it was.
+    After forget(), batches that had ended may go on.
     """
 
     def __init__(self, client: redis.Redis, faults: Faults, times_emptied: Callable[[], int]):
@@ -28,6 +29,7 @@ class Listening:
         self._faults = faults
         self._times_emptied = times_emptied
         self._emptied = 0
+        self._forgotten = 0
         self._heard: dict[int, tuple[int, str]] = {}
         self.messages = 0
 
@@ -43,9 +45,14 @@ class Listening:
                         self._hear(json.loads(received["data"]))
         self._client.close()
 
+    def forget(self) -> None:
+        """Take the next message of each batch for its first."""
+        self._forgotten += 1
+
     def _hear(self, told: dict[str, object]) -> None:
-        if self._emptied != self._times_emptied():
-            self._emptied = self._times_emptied()
+        emptied = self._times_emptied() + self._forgotten
+        if self._emptied != emptied:
+            self._emptied = emptied
             self._heard.clear()
         batch_id, revision, status = told["batchId"], told["revision"], str(told["status"])
         assert isinstance(batch_id, int)

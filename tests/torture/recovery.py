@@ -22,7 +22,11 @@ from torture.stage import Database, Stage
 POLL = 0.02
 GIVE_UP = 60.0
 
-_TURNS = "SELECT batch_id, first_id, attempts, redone, done FROM chunk WHERE attempts > 0"
+# Turns that are begun anew if they are lost: not those of a batch that was paused or cancelled.
+_TURNS = (
+    "SELECT batch_id, first_id, attempts, redone, done FROM chunk JOIN batch ON batch.id = batch_id"
+    " WHERE attempts > 0 AND status = 'processing' AND paused_at IS NULL"
+)
 _PROGRESS = (
     "SELECT count(*), coalesce(sum(processed_count), 0), count(*) FILTER"
     " (WHERE status IN ('pending', 'processing')) FROM batch"

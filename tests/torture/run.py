@@ -1,5 +1,7 @@
 """Kill everything at random while batches are uploaded, then see that no email is lost or doubled.
 
+Work that must not be repeated calls a server of this process, which records what is done.
+
 `python tests/torture/run.py --help` says how; `make torture` runs it. Processes and servers are its
 own, in temporary folders.
 """
@@ -10,24 +12,26 @@ import argparse
 import contextlib
 import random
 import signal
-import statistics
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-
-import psutil
-import psycopg2
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[number]) for number in (2, 1)]
 
+from harness.polling import eventually
 from torture.audit import Faults, Verdict, audit
-from torture.havoc import HARM, Havoc
+from torture.calls import Calls, Place
+from torture.havoc import Havoc
 from torture.listening import Listening
+from torture.options import EMAILS, GOALS, parser
+from torture.people import People, post
+from torture.progress import READ_SECONDS, Progress
+from torture.recording import Recording
 from torture.recovery import Recoveries
-from torture.stage import WORKER_THREADS, Database, Stage
+from torture.report import report, say
+from torture.stage import READY, WORKER_THREADS, Database, Stage
 from torture.uploads import Ledger, Uploader
 
 UPLOADERS = 2
@@ -35,75 +39,12 @@ UPLOADERS = 2
 HEADROOM = 2.5
 # Emails in the database that are still to be processed are held near to what comes in this time.
 BACKLOG_SECONDS = 12.0
-# Seconds: between two readings and two lines of progress; without progress at the end; and, as a
-# multiple of --seconds plus a constant, until a run that doesn't reach its goals is given up.
-READ_SECONDS, LINE_SECONDS = 0.5, 10.0
-STUCK_SECONDS = 120.0
+# How many emails are handed out at once whose work must not be repeated; one of these is drawn.
+WINDOWS = (1, 1, 5)
+# Seconds: between two lines of progress; and, as a multiple of --seconds plus a constant, until a
+# run that doesn't reach its goals is given up.
+LINE_SECONDS = 10.0
 OVERTIME, OVERTIME_SECONDS = 3.0, 60.0
-
-FAMILIES = ("worker", "redis", "postgres", "app")
-
-
-def parser() -> argparse.ArgumentParser:
-    def number(kind: type, least: float) -> Callable[[str], float]:
-        def parse(text: str) -> float:
-            value: float = kind(text)
-            if not least <= value < 1e12:
-                raise ValueError
-            return value
-
-        parse.__name__ = f"number from {least} up"  # what argparse calls it in its message
-        return parse
-
-    result = argparse.ArgumentParser(
-        prog="tests/torture/run.py",
-        description=__doc__.split("\n", 1)[0],
-        epilog="The run ends when the seconds have passed and all goals are reached. Exit status:"
-        " 0 if nothing was lost or doubled and nothing else is wrong, 1 if so, 2 for wrong"
-        " options, 130 after Ctrl-C. A big run: --seconds 400 --emails 1000000 --worker-kills 200"
-        " --redis-kills 20 --postgres-kills 20 --app-kills 20",
-    )
-
-    def add(name: str, kind: type, least: float, default: float | None, about: str) -> None:
-        shown = "" if default is None else f" (default: {default})"
-        result.add_argument(
-            name, type=number(kind, least), default=default, metavar="N", help=about + shown
-        )
-
-    add("--seconds", float, 1, 120, "do harm for so long at least")
-    add("--emails", int, 1, 200_000, "upload so many emails at least")
-    add("--workers", int, 1, 3, f"processes of worker.py, with {WORKER_THREADS} threads each")
-    add("--worker-kills", int, 0, 60, "least number of workers killed")
-    add("--redis-kills", int, 0, 6, "least number of times that Redis is killed or flushed")
-    add("--postgres-kills", int, 0, 6, "least number of times that PostgreSQL is killed")
-    add("--app-kills", int, 0, 6, "least number of times that the app is killed")
-    add("--seed", int, 0, None, "for the same harm and the same uploads as in another run")
-    result.add_argument("--keep-logs", action="store_true", help="also when all went well")
-    return result
-
-
-@dataclass
-class Progress:
-    """What the database said last. One thread at a time writes it."""
-
-    batches: int = 0
-    emails: int = 0
-    processed: int = 0
-    unfinished: int = 0
-    # What had been sent when it said so.
-    rows_sent: int = 0
-
-    def read(self, database: Database) -> bool:
-        """Read it anew; False while there is no database."""
-        try:
-            ((self.batches, self.emails, self.processed, self.unfinished),) = database.rows(
-                "SELECT count(*), coalesce(sum(total_emails), 0),"
-                " coalesce(sum(processed_count), 0), count(*) FILTER"
-                " (WHERE status IN ('pending', 'processing')) FROM batch"
-            )
-        except psycopg2.Error:
-            return False
-        return True
 
 
 class Run:
@@ -112,14 +53,19 @@ class Run:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.rng = random.Random(options.seed)
-        self.goals = {family: getattr(options, f"{family}_kills") for family in FAMILIES}
+        self.goals = {family: getattr(options, name) for family, name in GOALS.items()}
         self.rate = options.emails / options.seconds
         self.faults = Faults(self._found)
-        threads = options.workers * WORKER_THREADS
-        self.stage = Stage(options.workers, threads / self.rate / HEADROOM, self.faults)
+        # Of work that must not be repeated.
+        self.recording = Recording() if options.work == "once" else None
+        self.window = self.rng.choice(WINDOWS)
+        self.stage = Stage(options.workers, self.faults, self._processor_options())
         self.ledger = Ledger()
         self.progress = Progress()
         self.verdict = Verdict()
+        # What became of the emails that were interrupted, and then handed out again.
+        self.second = Verdict()
+        self.handed_out_again = 0
         self.began = time.monotonic()
         self.seconds = 0.0
         self._threads: list[threading.Thread] = []
@@ -129,6 +75,16 @@ class Run:
         self._no_more_harm = threading.Event()
         self._no_more_uploads = threading.Event()
         self._at_rest = threading.Event()
+
+    def _processor_options(self) -> dict[str, object]:
+        threads = self.options.workers * WORKER_THREADS
+        options: dict[str, object] = {"seconds": threads / self.rate / HEADROOM}
+        if self.recording is not None:
+            options |= {"port": self.recording.port, "window": self.window}
+        return options
+
+    def _calls(self, again: Mapping[Place, set[int]] | None = None) -> Calls | None:
+        return None if self.recording is None else Calls(self.recording.keys, again)
 
     def _found(self, sentence: str) -> None:
         say(f"FAULT {sentence}")
@@ -151,7 +107,14 @@ class Run:
             self._come_to_rest()
         except AssertionError as error:
             self.faults.add(str(error))
-        self.verdict = audit(self.stage.database_url, self.ledger.uploads)
+        calls = self._calls()
+        self.verdict = self._audit(calls)
+        try:
+            if calls is not None:
+                self._hand_out_again(calls)
+            self.stage.retire(*self.stage.workers)
+        except AssertionError as error:
+            self.faults.add(str(error))
 
     def _start(self) -> None:
         try:
@@ -169,6 +132,8 @@ class Run:
         for thread in self._threads:
             if thread.is_alive():
                 thread.join()
+        if self.recording is not None:
+            self.recording.close()
         keep = self.options.keep_logs or failed
         self.stage.destroy(keep_logs=keep)
         if keep:
@@ -177,7 +142,7 @@ class Run:
     @property
     def clean(self) -> bool:
         """Whether nothing is wrong."""
-        return self.verdict.clean and not self.faults.count
+        return self.verdict.clean and self.second.clean and not self.faults.count
 
     def _spawn(self, name: str, function: Callable[[], None]) -> threading.Thread:
         def run() -> None:
@@ -210,14 +175,17 @@ class Run:
         self.listening = Listening(
             self.stage.redis_client(), self.faults, lambda: self.havoc.times_emptied
         )
+        self.people = People(self.stage.address, self.ledger, self.faults, self._random())
         self._spawn("listening", lambda: self.listening.run(self._at_rest))
         reading = self._spawn("progress", self._read_progress)
         uploading = [self._start_uploader(f"list-{letter}") for letter in "abcdef"[:UPLOADERS]]
+        asking = self._spawn("people", lambda: self.people.run(self._no_more_harm))
         harming = self._spawn("havoc", lambda: self.havoc.run(self._no_more_harm))
         self._watch()
         self.seconds = time.monotonic() - self.began
         self._no_more_harm.set()
-        harming.join(60)
+        for thread in (harming, asking):
+            thread.join(60)
         # Uploads go on meanwhile: PostgreSQL's recovery shows by them.
         self.recoveries.finish()
         self._no_more_uploads.set()
@@ -275,11 +243,11 @@ class Run:
         return enough and bool(self.progress.emails >= self.options.emails)
 
     def _told(self) -> str:
-        kills = ", ".join(f"{family} {self.havoc.kills[family]}" for family in FAMILIES)
+        kills = ", ".join(f"{family} {self.havoc.kills[family]}" for family in GOALS)
         return (
             f"{time.monotonic() - self.began:4.0f} s: {self.progress.batches} batches,"
             f" {self.progress.emails:,} emails, {self.progress.processed:,} processed;"
-            f" kills: {kills}; faults: {self.faults.count}"
+            f" harm: {kills}; faults: {self.faults.count}"
         )
 
     def _tell(self) -> None:
@@ -288,62 +256,62 @@ class Run:
     # The end.
 
     def _come_to_rest(self) -> None:
-        """Wait until everything runs and all work is done; then end app and workers."""
+        """Wait until everything runs and all work is done, without the app."""
         self.stage.await_ready()
+        database = Database(self.stage.database_url)
+        eventually(lambda: self._resumed(database), READY, "all batches are resumed")
         # Requests that nobody waits for may still be storing a batch: the app ends them first.
         self.stage.retire(self.stage.app)
-        database = Database(self.stage.database_url)
-        progressed, processed = time.monotonic(), -1
-        while not (self.progress.read(database) and self.progress.unfinished == 0):
-            if self.progress.processed != processed:
-                progressed, processed = time.monotonic(), self.progress.processed
-            stuck = time.monotonic() - progressed
-            assert stuck < STUCK_SECONDS, f"no progress for {STUCK_SECONDS} s: {self._told()}"
-            self._at_rest.wait(READ_SECONDS)
+        self._await_end(database)
         database.close()
+
+    def _resumed(self, database: Database) -> bool:
+        """Resume all batches that people have paused; return whether there was none."""
+        paused = database.rows(
+            "SELECT id FROM batch WHERE status IN ('pending', 'processing')"
+            " AND paused_at IS NOT NULL AND resume_at IS NULL"
+        )
+        for (batch_id,) in paused:
+            self.people.ask(batch_id, "resume")
+        return not paused
+
+    def _await_end(self, database: Database) -> None:
+        """Wait until no batch is unfinished."""
+        self.progress.await_end(database, self._told)
         self._tell()
-        self.stage.retire(*self.stage.workers)
 
-    # The report.
+    @property
+    def most_interrupted(self) -> int:
+        """How many emails may be interrupted by the harm that was done."""
+        return self.havoc.turns_lost * self.window
 
-    def report(self) -> str:
-        """The table, and every fault."""
-        all_faults = (self.faults, self.verdict.faults)
-        faults = [f"FAULT {each}" for kind in all_faults for each in kind.sentences]
-        if not self.seconds:
-            return "\n".join(["No harm was done.", *faults])
-        rows = [("harm", "", "times")]
-        rows += [("", harm.name, str(self.havoc.events[harm.name])) for harm in HARM]
-        rows += [("kills", family, f"{self.havoc.kills[family]}") for family in FAMILIES]
-        rows += [("uploads", answer, str(n)) for answer, n in sorted(self.ledger.answers.items())]
-        rows += [("", "unanswered but stored", str(self.verdict.unknown_stored))]
-        for name in ("batches", "emails", "processed", "failed", "lost", "doubled"):
-            rows.append((name, "", f"{getattr(self.verdict, name):,}"))
-        rows.append(("turns redone", "", f"{self.verdict.redone:,}"))
-        for family in FAMILIES:
-            seconds = self.recoveries.seconds[family] or [0.0]
-            figures = f"median {statistics.median(seconds):.2f}, max {max(seconds):.2f}"
-            count = len(self.recoveries.seconds[family])
-            rows.append(("recovery in s", family, f"{figures}, count {count}"))
-        rows.append(("messages heard", "", f"{self.listening.messages:,}"))
-        for kind, megabytes in self.stage.peak_megabytes().items():
-            rows.append(("peak memory", kind, f"{megabytes} MB"))
-        own = psutil.Process().memory_info().rss // 1_000_000
-        rows += [("", "this harness", f"{own} MB"), ("seconds", "", f"{self.seconds:.0f}")]
-        rows += [("seed", "", str(self.options.seed))]
-        rows += [("faults", "", str(sum(kind.count for kind in all_faults)))]
-        lines = [f"{group:<14} {name:<30} {value}" for group, name, value in rows]
-        return "\n".join(lines + faults)
+    def _audit(self, calls: Calls | None) -> Verdict:
+        url = self.stage.database_url
+        return audit(url, self.ledger.uploads, calls, self.most_interrupted)
 
-
-def say(text: str, *, passing: bool = False) -> None:
-    """Print a line; on a terminal the next takes the place of a passing one."""
-    if sys.stdout.isatty():
-        end = "" if passing else "\n"
-        sys.stdout.write(f"\r\033[K{text}{end}")
-    else:
-        sys.stdout.write(f"{text}\n")
-    sys.stdout.flush()
+    def _hand_out_again(self, calls: Calls) -> None:
+        """Have all interrupted emails handed out again, without harm, and look at all once more."""
+        places = {*self.verdict.interrupted, *self.verdict.stopped}
+        self.listening.forget()
+        self.stage.app.recall()
+        self.stage.await_ready()
+        again: dict[Place, set[int]] = {}
+        for batch_id in sorted({batch_id for batch_id, _ in places}):
+            path = f"/api/batches/{batch_id}/retry"
+            answer = post(self.stage.address, path, which="interrupted")
+            mine = {place: calls.rounds(place) for place in places if place[0] == batch_id}
+            if answer is None or answer[0] not in (200, 409):
+                self.faults.add(f"batch {batch_id}: its retry was answered {answer}")
+            elif answer[0] == 200:  # not cancelled
+                again |= mine
+                if answer[1]["requeued"] != len(mine):
+                    self.faults.add(f"batch {batch_id}: {answer[1]}, not {len(mine)} requeued")
+        database = Database(self.stage.database_url)
+        self._await_end(database)
+        database.close()
+        self.second = self._audit(self._calls(again))
+        self.handed_out_again = len(again)
+        self.stage.retire(self.stage.app)
 
 
 @contextlib.contextmanager
@@ -364,7 +332,9 @@ def interruptible() -> Iterator[None]:
 
 def main() -> int:
     """The command."""
-    options = parser().parse_args()
+    options = parser(__doc__.split("\n", 1)[0]).parse_args()
+    if options.emails is None:
+        options.emails = EMAILS[options.work]
     if options.seed is None:
         options.seed = random.SystemRandom().getrandbits(32)
     say(f"seed {options.seed}")
@@ -380,7 +350,7 @@ def main() -> int:
         run.stop(failed=True)
         raise
     run.stop(failed=not run.clean)
-    say(run.report())
+    say(report(run))
     return 0 if run.clean else 1
 
 

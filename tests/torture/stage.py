@@ -29,9 +29,9 @@ from redis.retry import Retry
 from harness.config import ROOT, write_config
 from harness.polling import eventually
 from harness.processes import Running
-from harness.processors import write_slow_check
 from harness.servers import free_port, server_process
 from servers.keeper import BundledServer
+from torture import processor
 from torture.audit import Faults
 
 # The list of batch ids, and the set in which workers announce the names of keys that expire.
@@ -40,6 +40,9 @@ WORKERS_KEY = f"{QUEUE_KEY}:workers"
 WORKER_THREADS = 2
 CHUNK_SIZE = 500
 TURN_SECONDS = 0.3
+# Seconds after which a turn is given up. One whose work must not be repeated is short even on a
+# busy machine, so that stops may outlast it; a repeated one may have to start child processes.
+TIMEOUT, ONCE_TIMEOUT = 60, 4
 
 # Seconds: between two looks at the processes; that one which was asked to end may take (the
 # worker's own shutdown_seconds is 10, and the machine is busy); that all may take to be ready.
@@ -93,13 +96,13 @@ class Child:
         # How the present process is to end: not at all, by a kill, or in good order until then.
         self._killed = False
         self._end_by: float | None = None
-        self._paused_until: float | None = None
+        self._stopped_until: float | None = None
         self._wanted = True
         self.peak_rss = 0
 
     def start(self) -> None:
         """Start a process; only look() and whoever comes before it may."""
-        self._killed, self._end_by, self._paused_until = False, None, None
+        self._killed, self._end_by, self._stopped_until = False, None, None
         # A session of its own: a Ctrl-C is ours to handle.
         self._process = Running(self._command, self._environment, self.log, start_new_session=True)
 
@@ -111,7 +114,7 @@ class Child:
     def ready(self) -> bool:
         """Whether the present process has said that it's at work, and is left in peace."""
         with self._lock:
-            if not self.running or self._killed or self._end_by or self._paused_until:
+            if not self.running or self._killed or self._end_by or self._stopped_until:
                 return False
             return self._ready in self._process.output  # type: ignore[union-attr]
 
@@ -133,12 +136,12 @@ class Child:
             self._process.send(signal.SIGTERM)  # type: ignore[union-attr]
             return True
 
-    def pause(self, seconds: float) -> bool:
+    def stop(self, seconds: float) -> bool:
         """SIGSTOP, and SIGCONT later; False if it isn't at work."""
         with self._lock:
             if not self.ready:
                 return False
-            self._paused_until = time.monotonic() + seconds
+            self._stopped_until = time.monotonic() + seconds
             self._process.send(signal.SIGSTOP)  # type: ignore[union-attr]
             return True
 
@@ -147,15 +150,21 @@ class Child:
         with self._lock:
             self._wanted = False
 
+    def recall(self) -> None:
+        """Start a process again after the last one has ended."""
+        with self._lock:
+            self._wanted = True
+            self.start()
+
     def look(self, faults: Faults) -> None:
         """Do what is due: start it again, let it go on, note what is wrong."""
         with self._lock:
             assert self._process is not None
             status, now = self._process.status, time.monotonic()
             if status is None:
-                if self._paused_until and now > self._paused_until:
+                if self._stopped_until and now > self._stopped_until:
                     self._process.send(signal.SIGCONT)
-                    self._paused_until = None
+                    self._stopped_until = None
                 if self._end_by and now > self._end_by and not self._killed:
                     faults.add(f"{self.name} has not ended {END} s after SIGTERM")
                     self._killed = True
@@ -189,14 +198,15 @@ class Child:
 class Stage:
     """Servers, app and workers, from start() to destroy()."""
 
-    def __init__(self, workers: int, seconds_per_email: float, faults: Faults) -> None:
-        """`seconds_per_email`: what the processor sleeps for each, on average."""
+    def __init__(self, workers: int, faults: Faults, options: dict[str, object]) -> None:
+        """`options` are the processor's; with a `port`, its work must not be repeated."""
         self._faults = faults
         self.folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
         self.logs = Path(tempfile.mkdtemp(prefix="email-batch-logs-"))
         self._diary = threading.Lock()
         self._workers = workers
-        self._seconds_per_email = seconds_per_email
+        self._options = options
+        self.turn_timeout = ONCE_TIMEOUT if "port" in options else TIMEOUT
         self._servers: list[BundledServer] = []
         self.children: list[Child] = []
 
@@ -207,14 +217,18 @@ class Stage:
             self._servers.append(BundledServer(kind, self.folder))
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self.address = ("127.0.0.1", free_port())
+        shutil.copy(processor.__file__, self.folder / "torture_processor.py")
+        function = "once_only" if "port" in self._options else "repeatable"
         config = write_config(
             self.folder,
             server__port=self.address[1],
             worker__threads=WORKER_THREADS,
             worker__chunk_size=CHUNK_SIZE,
             worker__turn_seconds=TURN_SECONDS,
+            worker__turn_timeout_seconds=self.turn_timeout,
             worker__sweep_seconds=1,
-            worker__processor=write_slow_check(self.folder, self._seconds_per_email),
+            worker__processor=f"torture_processor:{function}",
+            **{f"torture_processor__{name}": value for name, value in self._options.items()},
         )
         environment = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
         for name in ("app", *(f"worker-{number + 1}" for number in range(self._workers))):

@@ -11,10 +11,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harness.files import FORM_TYPE, form
-from torture.audit import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Faults, Row
+from torture.audit import Faults
+from torture.expected import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row
+from torture.processor import STOPS, UNUSUAL
 
 # Addresses with a row's number in them, and the reason why they fail.
 GOOD = (
@@ -40,6 +42,10 @@ MALFORMED = {
     "user{}@" + "b" * 64 + ".com": "too_long",
 }
 _MALFORMED = tuple(MALFORMED.items())
+# How often an address is unusual, and how often each kind of those is drawn. A Stop pauses a whole
+# batch, so it is rare.
+UNUSUAL_SHARE = 0.03
+_KINDS = {word: 1 if word == STOPS else 30 for word in UNUSUAL}
 
 # A file's layout: the header row or none, and a row with the address in its column.
 LAYOUTS = (
@@ -64,12 +70,18 @@ PAUSE = 0.2
 
 @dataclass
 class Upload:
-    """One file. Its rows are made from `seed` whenever they're needed, so that none is kept."""
+    """One file. Its rows are made from `seed` whenever they're needed, so that none is kept.
+
+    `unusual`: some addresses are of the kinds in UNUSUAL, which only the processors of a torture
+    run know.
+    """
 
     filename: str
     seed: int
     size: int
     standing: str = UNKNOWN
+    unusual: bool = False
+    asked: set[str] = field(default_factory=set)
 
     def rows(self) -> Iterator[Row]:
         """All rows but the header. The first address is a good one."""
@@ -80,7 +92,7 @@ class Upload:
             yield Row("blank", line, "\n")
             line += 1
         line += header is not None
-        row = self._email(line, 0, GOOD[0], None, layout, rng)
+        row = _email(line, 0, GOOD[0], None, layout, rng)
         yield row
         for number in range(1, self.size):
             line += row.text.count("\n")
@@ -88,26 +100,20 @@ class Upload:
             yield row
 
     def _row(self, line: int, number: int, layout: str, rng: random.Random, last: Row) -> Row:
+        if self.unusual and rng.random() < UNUSUAL_SHARE:
+            return _unusual(line, number, layout, rng)
         chance = rng.random()
         if chance < 0.90:
-            return self._email(line, number, GOOD[number % len(GOOD)], None, layout, rng)
+            return _email(line, number, GOOD[number % len(GOOD)], None, layout, rng)
         if chance < 0.95:
             template, reason = rng.choice(_MALFORMED)
-            return self._email(line, number, template, reason, layout, rng)
+            return _email(line, number, template, reason, layout, rng)
         if chance < 0.97 and last.kind == "email":
             text = _fill(layout, last.address.swapcase(), number, rng)
             return Row("duplicate", line, text)
         if chance < 0.985 and "name" in layout:
             return Row("without address", line, _fill(layout, " ", number, rng))
         return Row("blank", line, "\n" if layout == LAYOUTS[0][1] else " ,\n")
-
-    @staticmethod
-    def _email(
-        line: int, number: int, template: str, reason: str | None, layout: str, rng: random.Random
-    ) -> Row:
-        address = template.format(number)
-        status = "processed" if reason is None else "failed"
-        return Row("email", line, _fill(layout, address, number, rng), address, status, reason)
 
     def content(self) -> tuple[bytes, Counter[str]]:
         """The file, and how many rows of each kind it has."""
@@ -118,6 +124,22 @@ class Upload:
             texts.insert(rows[0].kind == "blank", f"{header}\n")
         start = "\ufeff" if self.seed % 5 == 0 else ""
         return (start + "".join(texts)).encode(), Counter(row.kind for row in rows)
+
+
+def _email(
+    line: int, number: int, template: str, reason: str | None, layout: str, rng: random.Random
+) -> Row:
+    address = template.format(number)
+    status = "processed" if reason is None else "failed"
+    return Row("email", line, _fill(layout, address, number, rng), address, status, reason)
+
+
+def _unusual(line: int, number: int, layout: str, rng: random.Random) -> Row:
+    (word,) = rng.choices(list(_KINDS), list(_KINDS.values()))
+    rounds, outcome = UNUSUAL[word]
+    address = f"{word}.{number}@example.com"
+    text = _fill(layout, address, number, rng)
+    return Row("email", line, text, address, *outcome, rounds, word == STOPS)
 
 
 def _fill(layout: str, address: str, number: int, rng: random.Random) -> str:
@@ -137,6 +159,8 @@ class Ledger:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self.uploads: list[Upload] = []
+        # Those that were acknowledged, with the ids of their batches.
+        self.stored: list[tuple[int, Upload]] = []
         self.answers: Counter[str] = Counter()
         self.rows_sent = 0
         # Set while a whole file has been sent that isn't answered yet; one uploader may clear it
@@ -186,7 +210,8 @@ class Uploader:
         self._number += 1
         ((least, most),) = self._rng.choices(list(SIZES), list(SIZES.values()))
         size = min(self._rng.randint(least, most), self._largest)
-        return Upload(f"{self._name}-{self._number}.csv", self._rng.getrandbits(48), size)
+        name, seed = f"{self._name}-{self._number}.csv", self._rng.getrandbits(48)
+        return Upload(name, seed, size, unusual=True)
 
     def _upload(self, upload: Upload, stopping: threading.Event) -> None:
         content, counts = upload.content()
@@ -263,7 +288,9 @@ class Uploader:
         self._ledger.answered(str(response.status))
         if response.status == 201:
             upload.standing = ACKNOWLEDGED
-            rows = json.loads(body)["rows"]
+            answer = json.loads(body)
+            self._ledger.stored.append((answer["batchId"], upload))
+            rows = answer["rows"]
             found = [rows[key] for key in ("emails", "duplicates", "withoutAddress", "blank")]
             due = [counts[kind] for kind in ("email", "duplicate", "without address", "blank")]
             if found != due:

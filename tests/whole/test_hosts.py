@@ -23,7 +23,7 @@ from harness.polling import eventually
 from harness.site import Site
 from postgres import database, schema
 from postgres.database import UNREACHABLE, session
-from torture.audit import ACKNOWLEDGED
+from torture.expected import ACKNOWLEDGED
 from torture.uploads import Upload
 
 # Seconds after which a turn counts as hung.
