@@ -17,8 +17,9 @@ from dataclasses import dataclass
 import psycopg2
 import redis
 
+from harness.polling import eventually
 from torture.recovery import Recoveries
-from torture.stage import QUEUE_KEY, WORKER_THREADS, Database, Stage
+from torture.stage import QUEUE_KEY, READY, TURN_TIMEOUT, WORKER_THREADS, Database, Stage
 
 # Families are paced so that their goals are reached in this part of the run. The others come at
 # this distance on average, in seconds.
@@ -223,8 +224,7 @@ class Havoc:
 
     def _stop_worker_for_long(self) -> int:
         """Until its turns are given up, and others have taken them over."""
-        seconds = self._stage.turn_timeout + LONGER_SECONDS
-        return self._rng.choice(self._stage.workers).stop(seconds)
+        return self._rng.choice(self._stage.workers).stop(TURN_TIMEOUT + LONGER_SECONDS)
 
     # Lesser harm.
 
@@ -260,10 +260,16 @@ class Havoc:
             self._terminate_all_backends()
             threading.Event().wait(READ_ONLY_SECONDS)
         finally:
-            self._database.rows(
-                f"BEGIN READ WRITE; ALTER ROLE CURRENT_USER RESET {setting}; COMMIT; SELECT 1"
-            )
+            # A PostgreSQL that was killed just before may have kept the setting as it died.
+            eventually(lambda: self._reset(setting), READY, f"{setting} is reset")
         return 1
+
+    def _reset(self, setting: str) -> bool:
+        reset = f"BEGIN READ WRITE; ALTER ROLE CURRENT_USER RESET {setting}; COMMIT; SELECT 1"
+        try:
+            return bool(self._database.rows(reset))
+        except psycopg2.Error:
+            return False
 
     def _cut_redis_clients(self) -> int:
         return int(self._redis.client_kill_filter(_type="normal"))

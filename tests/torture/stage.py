@@ -40,9 +40,9 @@ WORKERS_KEY = f"{QUEUE_KEY}:workers"
 WORKER_THREADS = 2
 CHUNK_SIZE = 500
 TURN_SECONDS = 0.3
-# Seconds after which a turn is given up. One whose work must not be repeated is short even on a
-# busy machine, so that stops may outlast it; a repeated one may have to start child processes.
-TIMEOUT, ONCE_TIMEOUT = 60, 4
+# Seconds after which a turn is given up: long enough for turns on a busy machine, short enough for
+# stops that outlast it.
+TURN_TIMEOUT = 5
 
 # Seconds: between two looks at the processes; that one which was asked to end may take (the
 # worker's own shutdown_seconds is 10, and the machine is busy); that all may take to be ready.
@@ -151,8 +151,9 @@ class Child:
             self._wanted = False
 
     def recall(self) -> None:
-        """Start a process again after the last one has ended."""
+        """Start a process again after the last one has retired."""
         with self._lock:
+            assert not self.running, f"{self.name} still runs"
             self._wanted = True
             self.start()
 
@@ -206,7 +207,6 @@ class Stage:
         self._diary = threading.Lock()
         self._workers = workers
         self._options = options
-        self.turn_timeout = ONCE_TIMEOUT if "port" in options else TIMEOUT
         self._servers: list[BundledServer] = []
         self.children: list[Child] = []
 
@@ -225,7 +225,7 @@ class Stage:
             worker__threads=WORKER_THREADS,
             worker__chunk_size=CHUNK_SIZE,
             worker__turn_seconds=TURN_SECONDS,
-            worker__turn_timeout_seconds=self.turn_timeout,
+            worker__turn_timeout_seconds=TURN_TIMEOUT,
             worker__sweep_seconds=1,
             worker__processor=f"torture_processor:{function}",
             **{f"torture_processor__{name}": value for name, value in self._options.items()},

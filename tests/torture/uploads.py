@@ -42,9 +42,10 @@ MALFORMED = {
     "user{}@" + "b" * 64 + ".com": "too_long",
 }
 _MALFORMED = tuple(MALFORMED.items())
-# How often an address is unusual, and how often each kind of those is drawn. A Stop pauses a whole
-# batch, so it is rare.
-UNUSUAL_SHARE = 0.03
+# How often a file has unusual addresses, how often one of its addresses is unusual, and how often
+# each kind of those is drawn. Each turn with an email that is put off cuts its chunk, and a Stop
+# pauses a whole batch.
+UNUSUAL_FILES, UNUSUAL_ADDRESSES = 0.4, 0.02
 _KINDS = {word: 1 if word == STOPS else 30 for word in UNUSUAL}
 
 # A file's layout: the header row or none, and a row with the address in its column.
@@ -100,7 +101,7 @@ class Upload:
             yield row
 
     def _row(self, line: int, number: int, layout: str, rng: random.Random, last: Row) -> Row:
-        if self.unusual and rng.random() < UNUSUAL_SHARE:
+        if self.unusual and rng.random() < UNUSUAL_ADDRESSES:
             return _unusual(line, number, layout, rng)
         chance = rng.random()
         if chance < 0.90:
@@ -211,7 +212,7 @@ class Uploader:
         ((least, most),) = self._rng.choices(list(SIZES), list(SIZES.values()))
         size = min(self._rng.randint(least, most), self._largest)
         name, seed = f"{self._name}-{self._number}.csv", self._rng.getrandbits(48)
-        return Upload(name, seed, size, unusual=True)
+        return Upload(name, seed, size, unusual=self._rng.random() < UNUSUAL_FILES)
 
     def _upload(self, upload: Upload, stopping: threading.Event) -> None:
         content, counts = upload.content()
