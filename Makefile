@@ -9,6 +9,8 @@ INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --re
 .DEFAULT_GOAL := help
 # Rows of a large list, for bench.
 ROWS ?= 1000000
+# What is done to emails, for torture: work that may be repeated, and work that must not be.
+WORK ?= repeatable once
 
 # Write the pins of one .in file: its packages and those that they need, with the hashes of their files.
 PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras --no-annotate \
@@ -26,8 +28,8 @@ test: $(VENV)/dev system ## Run all tests, on real servers and real browsers
 fuzz: $(VENV)/dev ## Upload and preview 100,000 malformed files; nothing may break, hang or use ever more memory
 	@$(BIN)/python tests/torture/fuzz.py $(ARGS)
 
-torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost or counted twice
-	@$(BIN)/python tests/torture/run.py $(ARGS)
+torture: $(VENV)/dev ## Kill everything at random for two minutes; no email may be lost, or counted or done twice (WORK=once for half of it)
+	@for work in $(WORK); do $(BIN)/python tests/torture/run.py --work $$work $(ARGS) || exit; done
 
 trial: $(VENV)/dev ## Install by docs/deploy.md in a bare Debian 12 with systemd, and test that (root only)
 	@$(BIN)/python tests/whole/deploy_trial.py $(ARGS)
