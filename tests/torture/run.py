@@ -39,6 +39,8 @@ UPLOADERS = 2
 HEADROOM = 2.5
 # Emails in the database that are still to be processed are held near to what comes in this time.
 BACKLOG_SECONDS = 12.0
+# The largest file has so many rows as come in this time.
+LARGEST_SECONDS = 10.0
 # How many emails are handed out at once whose work must not be repeated; one of these is drawn.
 WINDOWS = (1, 1, 5)
 # Seconds: between two lines of progress; and, as a multiple of --seconds plus a constant, until a
@@ -196,7 +198,7 @@ class Run:
         return random.Random(self.rng.getrandbits(64))
 
     def _start_uploader(self, name: str) -> threading.Thread:
-        largest = max(1, int(self.options.emails) // 10)
+        largest = max(1, int(min(self.options.emails / 10, self.rate * LARGEST_SECONDS)))
         uploader = Uploader(
             name, self.stage.address, self.ledger, self.faults, self._random(), largest
         )
