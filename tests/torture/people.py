@@ -17,7 +17,7 @@ from torture.uploads import PATIENCE, Ledger
 # Seconds: between two requests, and of a pause.
 LEAST, MOST = 0.1, 0.6
 PAUSED_SECONDS = (0.1, 2.0)
-# They look at so many of the newest batches.
+# They look at so many of the newest batches, as long as these have not ended.
 NEWEST = 20
 # What they ask for, and how often each of it.
 WISHES = {"pause": 10, "finish": 10, "cancel": 1}
@@ -59,6 +59,7 @@ class People:
         self._rng = rng
         # The ids of paused batches, and when each is to be resumed.
         self._paused: dict[int, float] = {}
+        self._ended: set[int] = set()
         self.answers: Counter[str] = Counter()
 
     def run(self, stopping: threading.Event) -> None:
@@ -72,13 +73,15 @@ class People:
         for batch_id in [each for each, until in self._paused.items() if until < now]:
             if self.ask(batch_id, "resume") in (200, 409):
                 del self._paused[batch_id]
-        newest = self._ledger.stored[-NEWEST:]
+        newest = [each for each in self._ledger.stored[-NEWEST:] if each[0] not in self._ended]
         if not newest:
             return
         batch_id, upload = self._rng.choice(newest)
         (wish,) = self._rng.choices(list(WISHES), list(WISHES.values()))
         upload.asked.add(wish)
         status = self.ask(batch_id, wish)
+        if status == 409 or (wish == "cancel" and status == 200):
+            self._ended.add(batch_id)
         if wish == "pause":
             # Also if nobody answered: it may be paused.
             self._paused[batch_id] = now + self._rng.uniform(*PAUSED_SECONDS)

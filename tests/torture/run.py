@@ -32,7 +32,7 @@ from torture.recording import Recording
 from torture.recovery import Recoveries
 from torture.report import report, say
 from torture.stage import READY, WORKER_THREADS, Database, Stage
-from torture.uploads import Ledger, Uploader
+from torture.uploads import UNUSUAL_SHARES, Ledger, Uploader
 
 UPLOADERS = 2
 # Workers could process so many times the emails that come, were they left in peace.
@@ -200,7 +200,13 @@ class Run:
     def _start_uploader(self, name: str) -> threading.Thread:
         largest = max(1, int(min(self.options.emails / 10, self.rate * LARGEST_SECONDS)))
         uploader = Uploader(
-            name, self.stage.address, self.ledger, self.faults, self._random(), largest
+            name,
+            self.stage.address,
+            self.ledger,
+            self.faults,
+            self._random(),
+            largest,
+            UNUSUAL_SHARES[self.options.work],
         )
         run = lambda: uploader.run(self._no_more_uploads, self._may_upload)  # noqa: E731
         return self._spawn(name, run)

@@ -59,7 +59,7 @@ def test_a_file_is_read_as_expected(seed):
 
 
 def test_files_differ_and_have_all_kinds_of_rows():
-    uploads = [Upload("list.csv", seed, 300, unusual=True) for seed in range(20)]
+    uploads = [Upload("list.csv", seed, 300, unusual=0.5) for seed in range(20)]
     assert len({upload.content()[0] for upload in uploads}) == 20
     counts: Counter[str] = Counter()
     for upload in uploads:

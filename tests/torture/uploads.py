@@ -42,11 +42,11 @@ MALFORMED = {
     "user{}@" + "b" * 64 + ".com": "too_long",
 }
 _MALFORMED = tuple(MALFORMED.items())
-# How often a file has unusual addresses, how often one of its addresses is unusual, and how often
-# each kind of those is drawn. Each turn with an email that is put off cuts its chunk, and a Stop
-# pauses a whole batch.
-UNUSUAL_FILES, UNUSUAL_ADDRESSES = 0.4, 0.02
-_KINDS = {word: 1 if word == STOPS else 30 for word in UNUSUAL}
+# How often a file has unusual addresses, and one of its addresses is unusual, by the kind of work.
+# Each turn with an email that is put off cuts its chunk; if turns of it were lost, repeatable work
+# then takes a child process for each part. A Stop pauses a whole batch, so it is rare.
+UNUSUAL_SHARES = {"repeatable": (0.4, 0.02), "once": (1.0, 0.1)}
+_KINDS = {word: 1 if word == STOPS else 100 for word in UNUSUAL}
 
 # A file's layout: the header row or none, and a row with the address in its column.
 LAYOUTS = (
@@ -73,15 +73,15 @@ PAUSE = 0.2
 class Upload:
     """One file. Its rows are made from `seed` whenever they're needed, so that none is kept.
 
-    `unusual`: some addresses are of the kinds in UNUSUAL, which only the processors of a torture
-    run know.
+    `unusual` is the share of addresses of the kinds in UNUSUAL, which only the processors of a
+    torture run know.
     """
 
     filename: str
     seed: int
     size: int
     standing: str = UNKNOWN
-    unusual: bool = False
+    unusual: float = 0
     asked: set[str] = field(default_factory=set)
 
     def rows(self) -> Iterator[Row]:
@@ -101,7 +101,7 @@ class Upload:
             yield row
 
     def _row(self, line: int, number: int, layout: str, rng: random.Random, last: Row) -> Row:
-        if self.unusual and rng.random() < UNUSUAL_ADDRESSES:
+        if self.unusual and rng.random() < self.unusual:
             return _unusual(line, number, layout, rng)
         chance = rng.random()
         if chance < 0.90:
@@ -190,13 +190,16 @@ class Uploader:
         faults: Faults,
         rng: random.Random,
         largest: int,
+        shares: tuple[float, float],
     ) -> None:
+        """`largest` is the most rows of a file; `shares` are of UNUSUAL_SHARES."""
         self._name = name
         self._address = address
         self._ledger = ledger
         self._faults = faults
         self._rng = rng
         self._largest = largest
+        self._shares = shares
         self._number = 0
 
     def run(self, stopping: threading.Event, may_go_on: Callable[[], bool]) -> None:
@@ -212,7 +215,8 @@ class Uploader:
         ((least, most),) = self._rng.choices(list(SIZES), list(SIZES.values()))
         size = min(self._rng.randint(least, most), self._largest)
         name, seed = f"{self._name}-{self._number}.csv", self._rng.getrandbits(48)
-        return Upload(name, seed, size, unusual=self._rng.random() < UNUSUAL_FILES)
+        files, addresses = self._shares
+        return Upload(name, seed, size, unusual=addresses * (self._rng.random() < files))
 
     def _upload(self, upload: Upload, stopping: threading.Event) -> None:
         content, counts = upload.content()
