@@ -90,7 +90,8 @@ class Calls:
         if pending is not None:
             times = range(pending.rounds, pending.rounds + 1 + pending.handed)
         if len(called) not in times:
-            return f"was called {len(called)} times, not {times}"
+            due = " or ".join(map(str, times))
+            return f"was called in {len(called)} rounds, not in {due}"
         return None
 
 

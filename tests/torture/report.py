@@ -63,7 +63,7 @@ def _calls(run: Run) -> Rows:
     verdict, second = run.verdict, run.second
     return [
         ("calls", "", f"{len(run.recording.keys):,}"),
-        ("repeated keys", "", f"{max(verdict.repeated, second.repeated):,}"),
+        ("repeated keys", "", f"{verdict.repeated + second.repeated:,}"),
         ("miscalled", "", f"{verdict.miscalled + second.miscalled:,}"),
         ("interrupted", "", f"{len(verdict.interrupted):,}"),
         ("", "at most", f"{run.most_interrupted:,}"),

@@ -112,7 +112,7 @@ class Run:
         calls = self._calls()
         self.verdict = self._audit(calls)
         try:
-            if calls is not None and not self.faults.count:
+            if calls is not None and self.clean:
                 self._hand_out_again(calls)
             self.stage.retire(*self.stage.workers)
         except AssertionError as error:
