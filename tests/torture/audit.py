@@ -17,7 +17,7 @@ from typing import Any
 import psycopg2
 
 from harness.books import BOOKS
-from torture.calls import INTERRUPTED, Calls, Outcome, Pending, Place, allowed
+from torture.calls import INTERRUPTED, Calls, Outcome, Place, allowed
 from torture.expected import ACKNOWLEDGED, BROKEN_OFF, ROWS, UNKNOWN, Expected, Row
 
 # Faults that are kept in words, in all and of the emails of a batch; the rest is only counted.
@@ -53,8 +53,7 @@ class Verdict:
     expected, and how far a batch's counts are above its rows.
 
     Of work that must not be repeated: `calls` were recorded; `repeated` of them came with a key
-    that had come before; `miscalled` emails were called more or less often than their outcomes
-    say; `dropped` ones were called, and cancelled before they had an outcome.
+    that had come before; `miscalled` emails were called more or less often than their outcomes say.
     """
 
     batches: int = 0
@@ -68,7 +67,6 @@ class Verdict:
     calls: int = 0
     repeated: int = 0
     miscalled: int = 0
-    dropped: int = 0
     # Emails that are interrupted by no Stop of the processor; and by one.
     interrupted: list[Place] = field(default_factory=list)
     stopped: list[Place] = field(default_factory=list)
@@ -86,6 +84,8 @@ class Verdict:
 _ALL_DONE = {
     "it is neither completed nor cancelled": """
         SELECT id FROM batch WHERE status NOT IN ('completed', 'cancelled')""",
+    "what was under way when it was cancelled isn't counted": """
+        SELECT id FROM batch WHERE unsettled""",
     "its processed_count is not what its chunks add up to": """
         SELECT b.id FROM batch b WHERE status = 'completed' AND processed_count
             <> (SELECT coalesce(sum(done), 0) FROM chunk WHERE batch_id = b.id)""",
@@ -105,13 +105,11 @@ _BATCHES = f"""
     FROM batch ORDER BY id"""
 _EMAILS = """
     SELECT id, email, row_number, status, reason FROM email WHERE batch_id = %s ORDER BY id"""
-# The pending emails, how many rounds of each are over, and whether the next one has begun for it.
-_PENDING = """
-    SELECT e.id, c.rounds_before + c.rounds,
-        coalesce(j.round = c.rounds_before + c.rounds + 1 AND e.id <= j.handed, false)
+# How many rounds of each pending email are over.
+_OVER = """
+    SELECT e.id, c.rounds_before + c.rounds
     FROM email e
     JOIN chunk c ON c.batch_id = e.batch_id AND e.id BETWEEN c.first_id AND c.last_id
-    LEFT JOIN journal j ON j.batch_id = c.batch_id AND j.chunk = c.first_id
     WHERE e.batch_id = %s AND e.status = 'pending'"""
 
 
@@ -208,11 +206,14 @@ class _Audit:
         """Compare a batch's emails with the expected ones by their numbers, 1 to n; its counts."""
         batch_id, filename, processed_count, failed_count, batch_status = batch[:5]
         verdict, cancelled = self._verdict, batch_status == "cancelled"
-        if (cancelled and "cancel" not in asked) or (not cancelled and "cancelled" in asked):
-            self._found(f"batch {batch_id}: it is {batch_status}, and people asked for {asked}")
+        # One that was cancelled is completed if all that was left of it was under way.
+        if cancelled and "cancel" not in asked:
+            self._found(f"batch {batch_id}: it is cancelled, and people asked for {asked}")
+        if not cancelled and "cancelled" in asked and self._calls is None:
+            self._found(f"batch {batch_id}: it was cancelled, and is {batch_status}")
         found = {row[0]: row[1:] for row in _rows(self._connection, _EMAILS, batch_id)}
         self._known.update((batch_id, number) for number in found)
-        pending = self._pending(batch_id) if cancelled and self._calls is not None else {}
+        over = dict(_rows(self._connection, _OVER, batch_id)) if cancelled else {}
         ended = sum(status != "pending" for _, _, status, _ in found.values())
         failed = sum(status == "failed" for _, _, status, _ in found.values())
         verdict.batches += 1
@@ -223,9 +224,9 @@ class _Audit:
         lost = 0
         for number, row in enumerate(expected, start=1):
             place, is_now = (batch_id, number), found.pop(number, None)
-            outcomes = allowed(row, place, asked, self._calls, cancelled=cancelled)
+            outcomes = allowed(row, place, asked, self._calls, over.get(number))
             if is_now and is_now[:2] == (row.address, row.line) and is_now[2:] in outcomes:
-                self._outcome(place, row, is_now[2:], outcomes[is_now[2:]], pending.get(number))
+                self._outcome(place, row, is_now[2:], outcomes[is_now[2:]])
                 continue
             lost += 1
             if lost <= FAULTS_OF_BATCH:
@@ -241,23 +242,13 @@ class _Audit:
                 f" {miscounted} too many counted"
             )
 
-    def _outcome(
-        self, place: Place, row: Row, outcome: Outcome, times: range, pending: Pending | None
-    ) -> None:
+    def _outcome(self, place: Place, row: Row, outcome: Outcome, times: range) -> None:
         """Note an outcome, and compare the calls of its email, of which there may be `times`."""
         if outcome == INTERRUPTED:
             (self._verdict.stopped if row.stops else self._verdict.interrupted).append(place)
-        if self._calls is None:
-            return
-        sentence = self._calls.wrong(place, times, pending)
-        if sentence is not None:
+        sentence = self._calls and self._calls.wrong(place, times)
+        if sentence:
             self._miscalled(*place, sentence)
-        elif pending is not None:
-            self._verdict.dropped += len(self._calls.rounds(place)) > pending.rounds
-
-    def _pending(self, batch_id: int) -> dict[int, Pending]:
-        rows = _rows(self._connection, _PENDING, batch_id)
-        return {number: Pending(rounds, handed) for number, rounds, handed in rows}
 
 
 def _counted(rows: Iterable[Row], counts: Counter[str]) -> Iterator[Row]:

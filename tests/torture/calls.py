@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
 
 from torture.expected import Row
 
@@ -19,16 +18,6 @@ PENDING: Outcome = ("pending", None)
 INTERRUPTED: Outcome = ("processed", "interrupted")
 FINISHED: Outcome = ("processed", "unknown")  # the reason that the processors give with later()
 _KEY = re.compile(r"b([0-9]+)-e([0-9]+)-r([0-9]+)")
-
-
-class Pending(NamedTuple):
-    """Where a pending email is: the rounds that are over, and whether it is handed out in the next.
-
-    `handed` is what the journal says: so nothing is called that wasn't noted before.
-    """
-
-    rounds: int
-    handed: bool
 
 
 class Calls:
@@ -71,11 +60,10 @@ class Calls:
         """Return what was called and isn't among these."""
         return self._rounds.keys() - set(known)
 
-    def wrong(self, place: Place, times: range, pending: Pending | None) -> str | None:
+    def wrong(self, place: Place, times: range) -> str | None:
         """Return what is wrong with the calls of an email, which is to have been called so often.
 
-        Its rounds are called in order, none twice and none left out. `pending` is set if it has no
-        outcome, because its batch was cancelled.
+        Its rounds are called in order, none twice and none left out.
         """
         called = self.rounds(place)
         if place in self.again:
@@ -87,8 +75,6 @@ class Calls:
             return None
         if called != set(range(1, len(called) + 1)):
             return f"was called in the rounds {sorted(called)}"
-        if pending is not None:
-            times = range(pending.rounds, pending.rounds + 1 + pending.handed)
         if len(called) not in times:
             due = " or ".join(map(str, times))
             return f"was called in {len(called)} rounds, not in {due}"
@@ -96,24 +82,29 @@ class Calls:
 
 
 def allowed(
-    row: Row, place: Place, asked: set[str], calls: Calls | None, *, cancelled: bool
+    row: Row, place: Place, asked: set[str], calls: Calls | None, over: int | None
 ) -> dict[Outcome, range]:
     """Return the outcomes that an email may have, and how often it may have been called for each.
 
-    `asked` is what people asked for its batch. An email has one call for each of its rounds, with
-    these exceptions. If somebody finished its batch while it waited, the rounds after that are
-    missing. If it was interrupted, these are, too, and that of the round itself may be missing: the
-    worker may have been killed before the call or after it. A Stop interrupts in the first round.
+    `asked` is what people asked for its batch. `over` is set if that was cancelled: so many rounds
+    of the email were over.
+
+    An email has one call for each of its rounds, with these exceptions. If somebody finished its
+    batch while it waited, the rounds after that are missing. They are also missing if its batch was
+    cancelled: then it is pending, or was put off in the turn under way. If it was interrupted, they
+    are, too, and that of the round itself may be missing: the worker may have been killed before
+    the call or after it. A Stop interrupts in the first round.
     """
     due = row.status, row.reason
     if calls is not None and place in calls.again:
         return {due: range(0)}
     outcomes: dict[Outcome, range] = {}
-    if cancelled:
-        outcomes[PENDING] = range(row.rounds + 1)
+    if over is not None:
+        outcomes[PENDING] = range(over, over + 1)
     if calls is not None:
         outcomes[INTERRUPTED] = range(row.rounds + 1)
-    if "finish" in asked and row.rounds > 1:
+    ended = "finish" in asked or (calls is not None and "cancel" in asked)
+    if ended and row.rounds > 1:
         outcomes[FINISHED] = range(1, row.rounds + (due == FINISHED))
     if calls is None or not row.stops:
         outcomes.setdefault(due, range(row.rounds, row.rounds + 1))

@@ -20,6 +20,8 @@ WAIT, AGAIN = 0.5, 0.1
 class Listening:
     """Finds messages on a channel that are no newer than the one before, and any after the end.
 
+    Only what was under way when a batch was cancelled is counted, and published, after that.
+
     A Redis that was emptied has forgotten what was newest; `times_emptied` says how often it was.
     After forget(), batches that had ended may go on.
     """
@@ -61,7 +63,8 @@ class Listening:
             return  # somebody tries Redis out
         self.messages += 1
         before, last = self._heard.get(batch_id, (0, ""))
-        if revision <= before or last in models.TERMINAL:
+        counted = last == "cancelled" and status in ("cancelled", "completed")
+        if revision <= before or (last in models.TERMINAL and not counted):
             self._faults.add(
                 f"of batch {batch_id}, {revision} {status} was published after {before} {last}"
             )

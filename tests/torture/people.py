@@ -20,7 +20,7 @@ PAUSED_SECONDS = (0.1, 2.0)
 # They look at so many of the newest batches, as long as these have not ended.
 NEWEST = 20
 # What they ask for, and how often each of it.
-WISHES = {"pause": 10, "finish": 10, "cancel": 1}
+WISHES = {"pause": 25, "finish": 25, "cancel": 1}
 
 
 def post(
@@ -60,6 +60,8 @@ class People:
         # The ids of paused batches, and when each is to be resumed.
         self._paused: dict[int, float] = {}
         self._ended: set[int] = set()
+        # How many batches may have been cancelled.
+        self.cancels = 0
         self.answers: Counter[str] = Counter()
 
     def run(self, stopping: threading.Event) -> None:
@@ -85,8 +87,9 @@ class People:
         if wish == "pause":
             # Also if nobody answered: it may be paused.
             self._paused[batch_id] = now + self._rng.uniform(*PAUSED_SECONDS)
-        elif wish == "cancel" and status == 200:
-            upload.asked.add("cancelled")
+        elif wish == "cancel" and status != 409:
+            self.cancels += 1
+            upload.asked.update(["cancelled"] if status == 200 else ())
 
     def ask(self, batch_id: int, wish: str) -> int | None:
         """Return the status of the answer; None if there was none. Any thread may ask."""

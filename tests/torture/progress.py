@@ -35,7 +35,8 @@ class Progress:
             ((self.batches, self.emails, self.processed, self.unfinished),) = database.rows(
                 "SELECT count(*), coalesce(sum(total_emails), 0), coalesce(sum("
                 "  CASE status WHEN 'cancelled' THEN total_emails ELSE processed_count END), 0),"
-                " count(*) FILTER (WHERE status IN ('pending', 'processing')) FROM batch"
+                " count(*) FILTER (WHERE unsettled OR status IN ('pending', 'processing'))"
+                " FROM batch"
             )
         except psycopg2.Error:
             return False

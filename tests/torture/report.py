@@ -70,7 +70,6 @@ def _calls(run: Run) -> Rows:
         ("", "by a Stop besides", f"{len(verdict.stopped):,}"),
         ("", "handed out again", f"{run.handed_out_again:,}"),
         ("", "handed out at once", str(run.window)),
-        ("called", "and then cancelled", f"{verdict.dropped:,}"),
     ]
 
 

@@ -290,8 +290,13 @@ class Run:
 
     @property
     def most_interrupted(self) -> int:
-        """How many emails may be interrupted by the harm that was done."""
-        return self.havoc.turns_lost * self.window
+        """How many emails may be interrupted by harm, and by people who cancel batches.
+
+        A cancelled batch gets no outcomes of its turns but those that were noted, so each turn on
+        it is as good as lost.
+        """
+        cancelled = self.people.cancels * self.options.workers * WORKER_THREADS
+        return (self.havoc.turns_lost + cancelled) * self.window
 
     def _audit(self, calls: Calls | None) -> Verdict:
         url = self.stage.database_url

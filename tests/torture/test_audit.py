@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from batches import changes
+from batches import changes, finishing
 from harness.batches import store
 from harness.books import execute_at, query, snapshot
 from harness.polling import eventually
@@ -178,6 +178,9 @@ class TestAudit:
         batch_id = store(*ADDRESSES).batch_id
         with session():
             changes.cancel(batch_id)
+        assert "isn't counted" in str(verdict_on(Listed(ADDRESSES)).faults.sentences)
+        with session():
+            finishing.settle(batch_id)
         assert verdict_on(Listed(ADDRESSES)).faults.count == 1
         verdict = verdict_on(Listed(ADDRESSES, asked={"cancel", "cancelled"}))
         assert verdict.clean

@@ -5,39 +5,49 @@ from __future__ import annotations
 import pytest
 
 from processors import INTERRUPTED
-from torture.calls import FINISHED, PENDING, Calls, Pending, allowed
+from torture.calls import FINISHED, PENDING, Calls, allowed
 from torture.expected import Row
 from torture.processor import UNUSUAL
 
+PLACE = 1, 1
+LATE, NEVER = (
+    Row("email", 1, "", "", *UNUSUAL[word].outcome, UNUSUAL[word].rounds)
+    for word in ("late", "never")
+)
+OUTCOME = {("failed", "refused"): range(3, 4)}
+
 
 @pytest.mark.parametrize(
-    ("keys", "pending", "right"),
+    ("keys", "right"),
     [
-        ([], Pending(0, handed=False), True),
-        ([], Pending(0, handed=True), True),
-        (["b1-e1-r1"], Pending(0, handed=True), True),
-        (["b1-e1-r1"], Pending(0, handed=False), False),
-        (["b1-e1-r1"], Pending(1, handed=False), True),
-        ([], Pending(1, handed=True), False),
-        (["b1-e1-r2"], Pending(1, handed=True), False),
+        ([], False),
+        (["b1-e1-r1"], True),
+        (["b1-e1-r1", "b1-e1-r2"], True),
+        (["b1-e1-r1", "b1-e1-r2", "b1-e1-r3"], False),
+        (["b1-e1-r2"], False),
+        (["b1-e1-r1", "b1-e1-r3"], False),
+        (["b1-e2-r1"], False),
     ],
 )
-def test_what_was_cancelled_was_called_only_if_it_was_noted(keys, pending, right):
-    assert (Calls(keys).wrong((1, 1), range(9), pending) is None) == right
+def test_rounds_are_called_in_order_and_as_often_as_they_are_to_be(keys, right):
+    assert (Calls(keys).wrong(PLACE, range(1, 3)) is None) == right
+
+
+def test_what_was_cancelled_was_called_in_the_rounds_that_are_over():
+    assert allowed(LATE, PLACE, {"cancel"}, None, 1) == {PENDING: range(1, 2), **OUTCOME}
+    assert allowed(LATE, PLACE, {"cancel"}, Calls([]), 1) == {
+        PENDING: range(1, 2),
+        tuple(INTERRUPTED): range(4),
+        FINISHED: range(1, 3),
+        **OUTCOME,
+    }
 
 
 def test_what_people_finished_lacks_rounds():
-    late, never = (
-        Row("email", 1, "", "", *UNUSUAL[word].outcome, UNUSUAL[word].rounds)
-        for word in ("late", "never")
-    )
-    place, calls = (1, 1), Calls([])
-    assert allowed(late, place, {"finish"}, calls, cancelled=False) == {
-        tuple(INTERRUPTED): range(4),
-        FINISHED: range(1, 3),
-        ("failed", "refused"): range(3, 4),
-    }
-    assert allowed(never, place, {"finish"}, None, cancelled=True) == {
-        PENDING: range(4),
-        FINISHED: range(1, 4),
-    }
+    assert allowed(LATE, PLACE, {"finish"}, None, None) == {FINISHED: range(1, 3), **OUTCOME}
+    assert allowed(NEVER, PLACE, {"finish"}, None, None) == {FINISHED: range(1, 4)}
+    assert allowed(NEVER, PLACE, set(), None, None) == {FINISHED: range(3, 4)}
+
+
+def test_what_was_handed_out_again_has_its_own_outcome():
+    assert [*allowed(LATE, PLACE, {"finish"}, Calls([], {PLACE: {1}}), None)] == [*OUTCOME]
