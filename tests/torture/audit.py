@@ -213,7 +213,6 @@ class _Audit:
             self._found(f"batch {batch_id}: it was cancelled, and is {batch_status}")
         found = {row[0]: row[1:] for row in _rows(self._connection, _EMAILS, batch_id)}
         self._known.update((batch_id, number) for number in found)
-        over = dict(_rows(self._connection, _OVER, batch_id)) if cancelled else {}
         ended = sum(status != "pending" for _, _, status, _ in found.values())
         failed = sum(status == "failed" for _, _, status, _ in found.values())
         verdict.batches += 1
@@ -221,16 +220,13 @@ class _Audit:
         verdict.processed += ended
         verdict.failed += failed
         verdict.cancelled += (len(found) - ended) * cancelled
+        over = dict(_rows(self._connection, _OVER, batch_id)) if cancelled else {}
         lost = 0
         for number, row in enumerate(expected, start=1):
-            place, is_now = (batch_id, number), found.pop(number, None)
-            outcomes = allowed(row, place, asked, self._calls, over.get(number))
-            if is_now and is_now[:2] == (row.address, row.line) and is_now[2:] in outcomes:
-                self._outcome(place, row, is_now[2:], outcomes[is_now[2:]])
-                continue
-            lost += 1
-            if lost <= FAULTS_OF_BATCH:
-                due = f"{(row.address, row.line)} with one of {[*outcomes]}"
+            is_now = found.pop(number, None)
+            due = self._due((batch_id, number), row, is_now, asked, over.get(number))
+            lost += due is not None
+            if due is not None and lost <= FAULTS_OF_BATCH:
                 self._found(f"batch {batch_id} ({filename}) email {number}: {is_now}, not {due}")
         surplus = len(found)
         miscounted = max(0, processed_count - ended) + max(0, failed_count - failed)
@@ -241,6 +237,21 @@ class _Audit:
                 f"batch {batch_id} ({filename}): {surplus} emails too many,"
                 f" {miscounted} too many counted"
             )
+
+    def _due(
+        self,
+        place: Place,
+        row: Row,
+        is_now: tuple[Any, ...] | None,
+        asked: set[str],
+        over: int | None,
+    ) -> str | None:
+        """Return what an email should be if it isn't that; None if it is right."""
+        outcomes = allowed(row, place, asked, self._calls, over)
+        if is_now and is_now[:2] == (row.address, row.line) and is_now[2:] in outcomes:
+            self._outcome(place, row, is_now[2:], outcomes[is_now[2:]])
+            return None
+        return f"{(row.address, row.line)} with one of {[*outcomes]}"
 
     def _outcome(self, place: Place, row: Row, outcome: Outcome, times: range) -> None:
         """Note an outcome, and compare the calls of its email, of which there may be `times`."""
