@@ -55,12 +55,12 @@ def _selftest(settings: Settings) -> int:
         return 130
 
 
-def _allow_descriptors(settings: Settings, connections: int) -> None:
+def _allow_descriptors(settings: Settings) -> None:
     """Raise the limit of file descriptors to what is needed, or end with what to do."""
     threads = settings.worker.threads
     needed = (
         descriptors.OWN
-        + descriptors.SESSION * connections
+        + descriptors.SESSION * settings.worker.connections
         + descriptors.THREAD * threads
         + descriptors.LOOKUPS
     )
@@ -98,13 +98,12 @@ def main() -> int:
         )
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
-    connections = settings.worker.connections(journals=processors.is_once(processor))
-    _allow_descriptors(settings, connections)
+    _allow_descriptors(settings)
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
     try:
         with connect.servers(
-            settings, stopping, name="worker", connections=connections
+            settings, stopping, name="worker", connections=settings.worker.connections
         ) as doorbell:
             supervisor = Supervisor(Services(settings, doorbell, processor), stopping)
             with ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 import redis
 
 import processors
-from admin.configured import may_repeat
 from postgres import database, schema
 from postgres.database import UNREACHABLE, fetch_value, pool, session
 from postgres.schema import NEWEST
@@ -313,7 +312,7 @@ def _connections(settings: Settings) -> Diagnostic:
         ).fetchone(),
     )
     app = settings.server.connections
-    worker = settings.worker.connections(journals=not may_repeat(settings))
+    worker = settings.worker.connections
     left = most - reserved - app
     text = (
         f"{used} of {most} are in use; the app takes up to {app} of them, each worker process up to"

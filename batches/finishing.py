@@ -71,7 +71,7 @@ def _finish_chunk(batch_id: int) -> tuple[int, Snapshot] | None:
         if row is None:
             return None
         claim, reasons = _claim(*row, waited=True)
-        findings = Journal(claim, fetch_one).take_over()
+        findings = Journal(claim).take_over()
         if findings is None:
             return None
         for reason in reasons[findings.count :]:
@@ -164,7 +164,7 @@ def _settle_chunk(batch_id: int) -> Snapshot | None:
         if row is None:
             return None
         claim, _ = _claim(*row, waited=False)
-        findings = Journal(claim, fetch_one).take_over()
+        findings = Journal(claim).take_over()
         if findings is None:
             return None
         found = findings.settled(claim.rounds + 1, over=True)

@@ -1,9 +1,10 @@
 """The journal of what is handed out to a processor whose work must not be repeated.
 
 Before an email is handed out, "handed out up to here" and all outcomes so far are on the disk: a
-commit by another connection than that of the turn, whose own transaction holds the claim. Of a turn
-that dies, the next one on the chunk keeps the outcomes in the journal; what was handed out without
-one becomes `interrupted`, and is never handed out again by itself.
+commit by another connection than that of the turn, whose own transaction holds the claim. The turns
+of a worker share it: what several of them note at the same moment has one commit. Of a turn that
+dies, the next one on the chunk keeps the outcomes in the journal; what was handed out without one
+becomes `interrupted`, and is never handed out again by itself.
 
 No order of crashes hands an email out twice, because of these three rules.
 
@@ -24,11 +25,14 @@ No order of crashes hands an email out twice, because of these three rules.
 from __future__ import annotations
 
 import json
+from typing import Any, NamedTuple
 
 from batches.claims import Claim
-from postgres.database import Run
+from postgres import beside
+from postgres.beside import Prepared
 from processors import INTERRUPTED, PROCESSED, Findings
 from processors.outcomes import from_values
+from runtime.together import Together
 
 _TAKE_OVER = """
 INSERT INTO journal (batch_id, chunk, turn)
@@ -38,24 +42,83 @@ ON CONFLICT (batch_id, chunk) DO UPDATE SET turn = excluded.turn
   WHERE journal.turn < excluded.turn AND journal.round <= %(round)s
 RETURNING round, handed, done, others
 """
-_NOTE = """
-UPDATE journal SET round = %(round)s, handed = %(handed)s, done = %(done)s, others = %(others)s
-WHERE batch_id = %(batch_id)s AND chunk = %(chunk)s AND turn = %(turn)s
-  AND ((round, handed) >= (%(round)s, %(handed)s) OR EXISTS (
-    SELECT FROM batch WHERE id = %(batch_id)s AND status = 'processing'
+# Writes the notes of several turns. All rows are locked first, in their order: otherwise two
+# workers, one of which has lost its chunks to the other, could each wait for a row of the other.
+# Nobody keeps such a row locked for long, because every statement that changes one is sent in one
+# message with its commit: no worker that hangs or was stopped holds it.
+_NOTE = Prepared(
+    "email_batch_note",
+    ("bigint[]", "int[]", "bigint[]", "int[]", "int[]", "int[]", "jsonb[]"),
+    """
+WITH entry AS (
+  SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
+    AS entry (batch_id, chunk, turn, round, handed, done, others)
+), locked AS (
+  SELECT FROM journal JOIN entry USING (batch_id, chunk, turn)
+  ORDER BY batch_id, chunk FOR NO KEY UPDATE OF journal
+)
+UPDATE journal SET round = entry.round, handed = entry.handed, done = entry.done,
+  others = entry.others
+FROM entry, (SELECT count(*) FROM locked) AS all_locked
+WHERE journal.batch_id = entry.batch_id AND journal.chunk = entry.chunk
+  AND journal.turn = entry.turn
+  AND ((journal.round, journal.handed) >= (entry.round, entry.handed) OR EXISTS (
+    SELECT FROM batch WHERE id = entry.batch_id AND status = 'processing'
     AND paused_at IS NULL AND deleted_at IS NULL))
-RETURNING handed
-"""
+RETURNING entry.turn""",
+)
+
+
+class _TakeOver(NamedTuple):
+    """A turn takes a chunk's row over, if the row's turn and round are earlier ones."""
+
+    batch_id: int
+    chunk: int
+    turn: int
+    round: int
+
+
+class _Note(NamedTuple):
+    """A turn notes what is handed out, with the outcomes so far."""
+
+    batch_id: int
+    chunk: int
+    turn: int
+    round: int
+    handed: int
+    done: int
+    others: str
+
+
+def _write(entries: list[_TakeOver | _Note]) -> list[Any]:
+    """Write the entries of several turns, and return what became of each.
+
+    Of a note, that is whether it was written; of a turn that takes over, its rows. With a commit
+    for all notes, instead of one for each, and a prepared statement, four workers of 16 threads do
+    19,000 emails a second instead of 5,300, with a processor that does nothing.
+    """
+    notes = [each for each in entries if isinstance(each, _Note)]
+    with beside.connection() as run:
+        answers: list[Any] = [
+            run(_TAKE_OVER, each._asdict()) if isinstance(each, _TakeOver) else None
+            for each in entries
+        ]
+        columns = [list(column) for column in zip(*notes, strict=True)]
+        noted = {turn for (turn,) in run(_NOTE, columns)} if notes else set()
+    return [
+        each.turn in noted if isinstance(each, _Note) else answer
+        for each, answer in zip(entries, answers, strict=True)
+    ]
+
+
+_together = Together[_TakeOver | _Note, Any](_write)
 
 
 class Journal:
     """The journal of one turn."""
 
-    def __init__(self, claim: Claim, run: Run) -> None:
-        """`run` is from database.beside(): another connection than that of the claim."""
+    def __init__(self, claim: Claim) -> None:
         self._claim = claim
-        self._run = run
-        self._key = {"batch_id": claim.batch_id, "chunk": claim.first_id, "turn": claim.turn}
 
     def take_over(self) -> Findings | None:
         """Take over what earlier turns left: the outcomes of all that they handed out, if any.
@@ -63,15 +126,16 @@ class Journal:
         The caller must commit them before anything is handed out. Returns None if a later turn has
         the chunk, or if its batch is gone, so that this turn must end.
         """
-        row = self._run(_TAKE_OVER, {**self._key, "round": self._claim.round})
-        if row is None:
+        claim = self._claim
+        rows = _together.ask(_TakeOver(claim.batch_id, claim.first_id, claim.turn, claim.round))
+        if not rows:
             return None
-        number, handed, done, others = row
-        if number != self._claim.round:
+        number, handed, done, others = rows[0]
+        if number != claim.round:
             return Findings()
         outcomes = {each: from_values(outcome) for each, *outcome in others}
         findings = Findings()
-        for email_id in self._claim.ids:
+        for email_id in claim.ids:
             if email_id > handed:
                 break
             is_done = email_id <= done
@@ -84,11 +148,16 @@ class Journal:
         Returns whether they may be: not if a later turn has the chunk, or if they are more than
         before and the batch was paused, cancelled or deleted.
         """
-        ids = self._claim.ids
-        entry = {
-            "round": self._claim.round,
-            "handed": ids[count - 1] if count else ids[0] - 1,
-            "done": ids[findings.count - 1] if findings.count else ids[0] - 1,
-            "others": json.dumps([[ids[at], *outcome] for at, outcome in findings.others]),
-        }
-        return self._run(_NOTE, {**self._key, **entry}) is not None
+        return bool(_together.ask(self._entry(count, findings)))
+
+    def _entry(self, count: int, findings: Findings) -> _Note:
+        claim, ids = self._claim, self._claim.ids
+        return _Note(
+            claim.batch_id,
+            claim.first_id,
+            claim.turn,
+            claim.round,
+            handed=ids[count - 1] if count else ids[0] - 1,
+            done=ids[findings.count - 1] if findings.count else ids[0] - 1,
+            others=json.dumps([[ids[at], *outcome] for at, outcome in findings.others]),
+        )

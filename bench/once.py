@@ -20,7 +20,7 @@ from servers import bundled
 FIGURES = ("once",)
 WORKERS, THREADS = 4, 16
 # Emails of the batch, and of a chunk: all threads get some.
-EMAILS, CHUNK_SIZE = 20_000, 250
+EMAILS, CHUNK_SIZE = 60_000, 250
 # The seconds of pgbench, and its rows, of which it draws one for each commit.
 SECONDS, ROWS = 5, 100_000
 TIMES_COMMITS = 0.5

@@ -97,10 +97,15 @@ class Connection(connection):
 
     `generation` is the adapter's generation in which the connection was made.
     `limits` are the statements that each transaction begins with, once the connection is prepared.
+    `prepared` has the names of statements that are believed to be prepared.
     """
 
     generation = 0
     limits = ""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.prepared: set[str] = set()
 
     def prepare(self, *, reads: bool) -> None:
         """Send the limits that last as long as the connection, unless that was done before.

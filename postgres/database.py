@@ -16,7 +16,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import psycopg2
@@ -83,16 +83,6 @@ def is_read_only(error: BaseException) -> bool:
 def is_limit(error: BaseException) -> bool:
     """Return whether a timeout of the server's has expired, a case of UNREACHABLE."""
     return code_of(error) in _LIMITS
-
-
-class NoSecondError(OperationalError):
-    """A thread got no second connection, because others hold all and wait for a second one, too."""
-
-    def __init__(self) -> None:
-        super().__init__(
-            f"no answer on a thread's second connection within {POOL_TIMEOUT} s; work that must not"
-            " be repeated needs two for each thread, also of a PgBouncer"
-        )
 
 
 class _Pool(PooledPostgresqlDatabase):  # type: ignore[misc]
@@ -189,7 +179,7 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
 
     Raises UNREACHABLE, at the start or at any use of the connection.
     """
-    with pool.connection_context(), _limited_to(pool.connection(), seconds) as current:
+    with pool.connection_context(), limited_to(pool.connection(), seconds) as current:
         try:
             pool.connection().prepare(reads=pool.reads)
             yield current
@@ -209,45 +199,8 @@ def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
             raise
 
 
-# Runs statements in a transaction, and returns the first row of the last one, if it has one.
-Run = Callable[[str, Mapping[str, Any]], tuple[Any, ...] | None]
-
-
 @contextlib.contextmanager
-def beside(seconds: float) -> Iterator[Run]:
-    """Give this thread a second connection, within a session; yield a function that uses it.
-
-    Each call of the function is a transaction that is on the disk when it returns. The connection
-    is cut if a call takes over `seconds`. Raises UNREACHABLE, as does the function: NoSecondError
-    if its first call takes over POOL_TIMEOUT, as behind a PgBouncer with too few connections.
-    """
-    connection = pool._connect()
-    limit: float = POOL_TIMEOUT
-
-    def run(sql: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
-        nonlocal limit
-        with _limited_to(connection, limit) as current:
-            try:
-                connection.prepare(reads=False)
-                with connection.cursor() as cursor:
-                    cursor.execute(f"{connection.limits}{_ON_DISK}{sql}", parameters)
-                    row: tuple[Any, ...] | None = cursor.fetchone()
-                limit = seconds
-                return row
-            except UNREACHABLE:
-                if not current.is_cut or limit == seconds:
-                    raise
-        # Not from the error above, which session() would take for the server's own.
-        raise NoSecondError
-
-    try:
-        yield run
-    finally:
-        pool._close(connection)
-
-
-@contextlib.contextmanager
-def _limited_to(connection: Connection, seconds: float) -> Iterator[Session]:
+def limited_to(connection: Connection, seconds: float) -> Iterator[Session]:
     """Cut the connection if the block takes over `seconds`, unless the session is extended."""
     current = Session(connection, seconds)
     _watchdog.add(current)
@@ -256,10 +209,6 @@ def _limited_to(connection: Connection, seconds: float) -> Iterator[Session]:
     finally:
         _watchdog.remove(current)
         current.close()
-
-
-# A role's or a server's own setting must not make a commit return before it is on the disk.
-_ON_DISK = "SET LOCAL synchronous_commit = on;"
 
 
 def _judge(error: BaseException) -> None:

@@ -123,12 +123,10 @@ class Worker:
         """The number of hung threads at which a worker restarts itself."""
         return 2 * self.threads
 
-    def connections(self, *, journals: bool) -> int:
-        """Return the most connections of a worker: for threads, hung threads and supervisor.
-
-        journals: each has another one, for the journal of work that must not be repeated.
-        """
-        return (self.threads + self.max_hung + 2) * (2 if journals else 1)
+    @property
+    def connections(self) -> int:
+        """The most connections of a worker: for threads, hung threads, supervisor and journal."""
+        return self.threads + self.max_hung + 3
 
 
 @dataclass(frozen=True)

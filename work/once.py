@@ -8,7 +8,7 @@ import psycopg2
 
 from batches.claims import Claim
 from batches.journal import Journal
-from postgres import database
+from postgres.database import UNREACHABLE
 from processors import INTERRUPTED, Findings, Processor, handing
 from processors.handing import Note
 from runtime import logs
@@ -22,7 +22,6 @@ def process(
     claim: Claim,
     *,
     deadline: float,
-    limit: float,
     on_error: Callable[[Exception], None],
 ) -> Findings | None:
     """Process the emails of a claim until the `deadline` (monotonic), and return the findings.
@@ -30,28 +29,26 @@ def process(
     If an earlier turn left emails handed out, the findings are theirs, and nothing is handed out.
     The findings are empty if the batch was paused, cancelled or deleted. If the journal can't be
     written any more, they are those so far.
-    `limit` is the seconds that an entry in the journal may take.
     Returns None if a later turn has the chunk, or if the batch is gone.
     """
-    with database.beside(limit) as run:
-        journal = Journal(claim, run)
-        findings = journal.take_over()
-        if findings is None:
-            logger.warning("another turn has the chunk", batch=claim.batch_id, chunk=claim.first_id)
-            return None
-        if findings.count:
-            interrupted = findings.outcomes.count(INTERRUPTED)
-            logger.warning(
-                "outcomes taken over from a lost turn",
-                batch=claim.batch_id,
-                chunk=claim.first_id,
-                emails=findings.count,
-                interrupted=interrupted,
-            )
-            return findings
-        # Only now, because all that was handed out is taken over, whatever a rate allows.
-        given = claim.given(processor)[: claim.limit]
-        return handing.process(processor, given, deadline, _note_of(journal, claim), on_error)
+    journal = Journal(claim)
+    findings = journal.take_over()
+    if findings is None:
+        logger.warning("another turn has the chunk", batch=claim.batch_id, chunk=claim.first_id)
+        return None
+    if findings.count:
+        interrupted = findings.outcomes.count(INTERRUPTED)
+        logger.warning(
+            "outcomes taken over from a lost turn",
+            batch=claim.batch_id,
+            chunk=claim.first_id,
+            emails=findings.count,
+            interrupted=interrupted,
+        )
+        return findings
+    # Only now, because all that was handed out is taken over, whatever a rate allows.
+    given = claim.given(processor)[: claim.limit]
+    return handing.process(processor, given, deadline, _note_of(journal, claim), on_error)
 
 
 def _note_of(journal: Journal, claim: Claim) -> Note:
@@ -60,7 +57,7 @@ def _note_of(journal: Journal, claim: Claim) -> Note:
     def note(count: int, findings: Findings) -> bool:
         try:
             return journal.note(count, findings)
-        except psycopg2.Error as error:
+        except (psycopg2.Error, *UNREACHABLE) as error:
             if not findings.count:
                 raise
             # The claim's own connection may still commit the outcomes, and then none is lost.

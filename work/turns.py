@@ -20,7 +20,8 @@ from batches.allowances import Wait
 from batches.claims import Claim
 from models import Snapshot
 from postgres import database
-from postgres.database import UNREACHABLE, NoSecondError, Session, pool, session
+from postgres.beside import NoFurtherError
+from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError, is_once
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
@@ -38,8 +39,8 @@ from work.later_rings import LaterRings
 DEQUEUE_SECONDS = 1.0
 # The longest pause of a thread after errors, in seconds.
 MAX_BACKOFF = 2.0
-# The longest one if threads hold all connections and wait for second ones: so long that some have
-# both, and the app gets one, while others stay away.
+# The longest one if threads hold all connections and wait for that of the journal: so long that it
+# and the app get theirs while some threads stay away.
 MAX_CROWDED = 30.0
 # Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2
@@ -160,7 +161,7 @@ class Turns(threading.Thread):
                     )
                 else:
                     self._services.postgres.begin(error)
-                if isinstance(error, NoSecondError):
+                if isinstance(error, NoFurtherError):
                     self._services.quiet.wait(random.uniform(0.0, MAX_CROWDED))
             except Exception:
                 logger.exception("turn failed; its emails stay pending")
@@ -283,8 +284,7 @@ class Turns(threading.Thread):
                 isolated=isolated,
             )
         if not repeatable:
-            limit = self._settings.turn_timeout_seconds
-            return once.process(processor, claim, deadline=deadline, limit=limit, on_error=on_error)
+            return once.process(processor, claim, deadline=deadline, on_error=on_error)
         if isolated:
             return self._process_isolated(claim, current, on_error)
         if getattr(processor, "of_lines", None) and claim.text is not None:

@@ -224,16 +224,6 @@ def test_postgresql_that_is_too_old_or_has_too_few_connections(found, monkeypatc
     assert "Set max_connections to" in told["connections"].advice
 
 
-def test_a_worker_whose_work_must_not_be_repeated_takes_twice_as_many_connections(found, tmp_path):
-    (tmp_path / "asks_once.py").write_text(
-        "from processors import once, one_by_one\n"
-        "process = once(one_by_one(lambda address: None))\n"
-    )
-    assert "each worker process up to 14:" in found()["connections"].text
-    told = found(worker__processor="asks_once:process")["connections"]
-    assert "each worker process up to 28:" in told.text
-
-
 def test_postgresql_that_can_only_be_read(servers, document):
     url = f"{servers.database_url}&options=-cdefault_transaction_read_only%3Don"
     status, told = document("check", DATABASE_URL=url)

@@ -6,10 +6,10 @@ import dataclasses
 import pytest
 
 from batches.claims import claim_chunk
-from batches.journal import Journal
+from batches.journal import Journal, _write
 from harness.batches import store
 from harness.processors import listed
-from postgres import database
+from postgres import beside, database
 from postgres.database import session
 from processors import INTERRUPTED, PROCESSED, Findings, failed
 
@@ -25,10 +25,10 @@ def batch_id(database):
 @contextlib.contextmanager
 def turn(batch_id):
     """Yield the journal of a turn that is never committed."""
-    with session(SECONDS), database.own_transactions(), database.beside(SECONDS) as run:
+    with session(SECONDS), database.own_transactions():
         while (claim := claim_chunk(batch_id, (), SECONDS, numbered=True)) is None:
             database.pool.rollback()  # for a moment, nobody may begin another turn on the chunk
-        yield Journal(claim, run)
+        yield Journal(claim)
 
 
 def note(journal, count, *outcomes):
@@ -55,7 +55,6 @@ def test_a_turn_that_was_overtaken_hands_nothing_out_any_more(batch_id):
     with turn(batch_id) as late:
         assert listed(late.take_over()) == [INTERRUPTED]
         # As a worker that was stopped, and goes on without its claim.
-        early._run = late._run
         assert not note(early, 2, PROCESSED)
         assert note(late, 3, INTERRUPTED, PROCESSED)
         assert early.take_over() is None
@@ -67,7 +66,6 @@ def test_a_turn_that_was_stopped_before_it_looked_gets_nothing(batch_id):
         pass
     with turn(batch_id) as late:
         assert listed(late.take_over()) == []
-        early._run = late._run
         assert early.take_over() is None
         assert note(late, 1)
 
@@ -90,16 +88,33 @@ def test_what_it_notes_survives_the_end_of_the_turns_transaction(batch_id):
         assert listed(journal.take_over()) == [BAD, INTERRUPTED]
 
 
+def set_paused_at(batch_id, time):
+    sql = f"UPDATE batch SET paused_at = {time} WHERE id = %(id)s RETURNING id"
+    with beside.connection() as run:
+        assert run(sql, {"id": batch_id}) == [(batch_id,)]
+
+
 def test_what_is_noted_may_be_taken_back_though_the_batch_is_paused(batch_id):
     with turn(batch_id) as journal:
         journal.take_over()
         assert note(journal, 3)
         database.pool.rollback()
-        pause = "UPDATE batch SET paused_at = now() WHERE id = %(id)s RETURNING id"
-        journal._run(pause, {"id": batch_id})
+        set_paused_at(batch_id, "now()")
         assert not note(journal, 4, PROCESSED)
         assert note(journal, 2, PROCESSED)
-        resume = "UPDATE batch SET paused_at = NULL WHERE id = %(id)s RETURNING id"
-        journal._run(resume, {"id": batch_id})
+        set_paused_at(batch_id, "NULL")
     with turn(batch_id) as journal:
         assert listed(journal.take_over()) == [PROCESSED, INTERRUPTED]
+
+
+def test_of_notes_in_one_commit_each_turn_gets_its_own_answer(batch_id):
+    other = store("other@x.de").batch_id
+    with turn(batch_id) as early:
+        assert listed(early.take_over()) == []
+    with turn(batch_id) as late:
+        assert listed(late.take_over()) == []
+    with turn(other) as paused:
+        assert listed(paused.take_over()) == []
+    set_paused_at(other, "now()")
+    entries = [journal._entry(1, Findings()) for journal in (paused, early, late)]
+    assert _write(entries) == [False, False, True]

@@ -51,8 +51,8 @@ def _of_worker(harmed: int, threads: int) -> int:
 
 
 def _of_backend(harmed: int, threads: int) -> int:
-    """A turn has two connections, and is lost with one; other connections have no turn."""
-    return min(harmed, threads)
+    """A turn is lost with its connection; those of a worker with that of its journal, too."""
+    return min(harmed * WORKER_THREADS, threads)
 
 
 def _of_all(harmed: int, threads: int) -> int:

@@ -17,8 +17,9 @@ from harness.installation import Installation, audited
 from harness.polling import eventually
 from harness.servers import LASTING_COPY, MASTER, PASSWORD, PASSWORD_IN_URL, RIGHTS
 from harness.tls import Certificates, TlsServer
-from postgres import database
-from postgres.database import UNREACHABLE, NoSecondError, pool, session
+from postgres import beside, database
+from postgres.beside import NoFurtherError
+from postgres.database import UNREACHABLE, pool, session
 
 # Connections of PgBouncer to PostgreSQL: fewer than the threads that want some.
 SHARED = 3
@@ -233,18 +234,18 @@ class TestPgBouncer:
             assert cut.wait(20)
             eventually(lambda: not works(), 10)
 
-    def test_a_thread_gives_up_that_gets_no_second_connection(self, layout, servers):
+    def test_a_thread_gives_up_that_gets_no_further_connection(self, layout, servers):
         with using(layout, servers), contextlib.ExitStack() as others:
             for _ in range(SHARED - 1):
                 other = others.enter_context(closing(psycopg2.connect(pool.database)))
                 other.cursor().execute("SELECT 1")  # in a transaction, which stays open
             with session(60), pool.atomic():
                 pool.execute_sql("SELECT 1")
-                with database.beside(60) as run, pytest.raises(NoSecondError):
+                with beside.connection() as run, pytest.raises(NoFurtherError):
                     run("SELECT 1", {})
                 others.close()
-                with database.beside(60) as run:
-                    assert run("SELECT 1", {}) == (1,)
+                with beside.connection() as run:
+                    assert run("SELECT 1", {}) == [(1,)]
 
     def test_the_selftest_says_what_it_needs(self, installation):
         run = installation.process("worker.py", "--selftest")
