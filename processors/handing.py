@@ -104,13 +104,13 @@ class _HandOut:
         while self.findings.count < self.taken:
             self.findings.add(INTERRUPTED)
 
-    def take_back(self) -> None:
-        """Note that no more is handed out than has been taken, with all outcomes.
+    def close(self) -> None:
+        """Note that no more is handed out than has been taken, and all outcomes.
 
-        If no more may be handed out, because the batch was cancelled, the journal is all that is
-        left of the turn.
+        The journal is all that is left of the turn if it can't be committed, because the worker
+        dies or the batch was cancelled.
         """
-        if self.taken < self._noted or (self.taken and self._refused):
+        if self._noted:
             self._note(self.taken, self.findings)
 
 
@@ -149,5 +149,5 @@ def process(
                 hand_out.fail()
         if hand_out.broken is not None:
             raise hand_out.broken
-    hand_out.take_back()
+    hand_out.close()
     return findings

@@ -57,14 +57,14 @@ def test_each_email_is_noted_before_it_is_handed_out_with_the_outcomes_so_far(no
             yield BAD if each == "b" else FINE
 
     assert notes.process(processor, "abc") == [FINE, BAD, FINE]
-    assert notes.entries == [(1, []), (2, [FINE]), (3, [FINE, BAD])]
+    assert notes.entries == [(1, []), (2, [FINE]), (3, [FINE, BAD]), (3, [FINE, BAD, FINE])]
     assert notes.errors == []
 
 
 def test_a_window_is_noted_at_once(notes):
     windowed = once(lambda emails: bad_b(emails), window=2)
     assert notes.process(windowed, "abcde") == [FINE, BAD, FINE, FINE, FINE]
-    assert [count for count, _ in notes.entries] == [2, 4, 5]
+    assert [count for count, _ in notes.entries] == [2, 4, 5, 5]
 
 
 def test_nothing_is_handed_out_that_could_not_be_noted():
@@ -155,7 +155,7 @@ def test_of_several_emails_under_way_only_one_has_the_error(notes):
 
     again = later("unknown", 5)
     assert notes.process(processor, "abcdef") == [FINE, ERROR, INTERRUPTED, again, again, again]
-    assert [count for count, _ in notes.entries] == [1, 2, 3, 4, 5, 6]
+    assert [count for count, _ in notes.entries] == [1, 2, 3, 4, 5, 6, 6]
 
 
 def test_what_an_earlier_call_got_hands_nothing_out_any_more(notes):
