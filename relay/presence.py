@@ -61,6 +61,7 @@ class Worker:
 
     `lookups_off` says why the worker looks no domain up in the DNS; it is empty otherwise.
     `hindrance` says why its emails wait at that moment; it is empty otherwise.
+    `per_minute` is its processor's rate, the most emails a minute of all workers; None without.
     """
 
     host: str
@@ -72,6 +73,7 @@ class Worker:
     seen_ago: float
     lookups_off: str = ""
     hindrance: str = ""
+    per_minute: int | None = None
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -91,12 +93,19 @@ def _shared_keys(queue_key: str) -> tuple[str, str]:
 class Presence:
     """This worker's announcement. Every method raises redis.RedisError when Redis fails.
 
-    `lookups_off` is as for Worker.
+    `lookups_off` and `per_minute` are as for Worker.
     """
 
-    def __init__(self, client: redis.Redis, queue_key: str, lookups_off: str = "") -> None:
+    def __init__(
+        self,
+        client: redis.Redis,
+        queue_key: str,
+        lookups_off: str = "",
+        per_minute: int | None = None,
+    ) -> None:
         self._client = client
         self._lookups_off = lookups_off
+        self._per_minute = per_minute
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._key = f"{queue_key}:worker:{self._host}:{self._pid}"
         self._set, self._last_seen = _shared_keys(queue_key)
@@ -124,6 +133,7 @@ class Presence:
             ],
             "lookupsOff": self._lookups_off,
             "hindrance": hindrance,
+            "perMinute": self._per_minute,
             "metrics": metrics.samples(),
         }
         # Kept here, because Redis may be emptied.
@@ -180,6 +190,7 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
             # Workers of older versions announce none of these.
             lookups_off=_text(fields.get("lookupsOff", "")),
             hindrance=_text(fields.get("hindrance", "")),
+            per_minute=_whole_or_none(fields.get("perMinute")),
             samples=metrics.parse(fields.get("metrics", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
@@ -194,6 +205,10 @@ def _thread(fields: dict[str, Any]) -> ThreadReport:
         first_id=None if first_id is None else int(first_id),
         seconds=_number(fields["seconds"]),
     )
+
+
+def _whole_or_none(value: Any) -> int | None:
+    return None if value is None else int(_number(value))
 
 
 def _text(value: Any) -> str:

@@ -188,6 +188,7 @@ def _worker_json(worker: Worker) -> dict[str, Any]:
         "rate": round(worker.rate, 1),
         "lookupsOff": worker.lookups_off or None,
         "hindrance": worker.hindrance or None,
+        "perMinute": worker.per_minute,
         "startedSecondsAgo": round(worker.started_ago, 1),
         "seenSecondsAgo": round(worker.seen_ago, 1),
         "activity": [
@@ -252,13 +253,12 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
     """Return the texts of the state of the servers on the pages, by data-field."""
     notice = report["notice"] or {"text": "", "command": None}
     workers, depth = report["workers"], report["queueDepth"]
-    rate = sum(worker["rate"] for worker in workers or ())
     lookups_off = _lookups_off_text(workers or [])
     lookups = "DNS lookups off" if lookups_off else ""
     return {
         "level": _word(report, lookups),
         "workers": _workers_text(report),
-        "rate": "rate unknown" if workers is None else f"{int(rate):,} emails/s",
+        "rate": _rate_text(workers),
         "queue": _queue_text(depth),
         "oldest": _oldest_text(report),
         "database": f"PostgreSQL {report['database']}",
@@ -275,6 +275,14 @@ def _queue_text(depth: int | None) -> str:
     if depth is None:
         return "queue unknown"
     return f"{depth:,} in the queue" if depth else "queue empty"
+
+
+def _rate_text(workers: list[dict[str, Any]] | None) -> str:
+    if workers is None:
+        return "rate unknown"
+    present = f"{int(sum(worker['rate'] for worker in workers)):,} emails/s"
+    limits = [worker["perMinute"] for worker in workers if worker["perMinute"] is not None]
+    return f"{present}, at most {min(limits):,} a minute" if limits else present
 
 
 def _workers_text(report: dict[str, Any]) -> str:

@@ -50,7 +50,10 @@ class Supervisor:
         self._doorbell = services.doorbell
         self._stopping = stopping
         lookups_off = getattr(services.processor, "lookups_off", "")
-        self._presence = Presence(self._doorbell.client, self._doorbell.key, lookups_off)
+        rate = services.settings.rate
+        self._presence = Presence(
+            self._doorbell.client, self._doorbell.key, lookups_off, rate and rate.per_minute
+        )
         self._threads: dict[int, Turns] = {}
         self._hung: list[Turns] = []
         # Emails processed by threads that were replaced.

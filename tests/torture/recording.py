@@ -1,10 +1,11 @@
-"""A server that notes what a processor does: the keys that it is called with, one a line."""
+"""A server that notes what a processor does: when, and with which keys, it is called."""
 
 from __future__ import annotations
 
 import contextlib
 import socketserver
 import threading
+import time
 
 
 class _Server(socketserver.ThreadingTCPServer):
@@ -14,23 +15,31 @@ class _Server(socketserver.ThreadingTCPServer):
 
 
 class Recording:
-    """Has all keys in the order of the calls. A call is answered after its key was noted."""
+    """Has the time and the key of each call, in their order. A call is answered once it is noted.
+
+    A caller sends a key and a line end, and gets a line end.
+    """
 
     def __init__(self) -> None:
-        keys: list[str] = []
+        calls: list[tuple[float, str]] = []
 
         class Handler(socketserver.StreamRequestHandler):
             def handle(self) -> None:
                 with contextlib.suppress(OSError):  # the worker was killed
                     for line in self.rfile:
-                        keys.append(line.decode().strip())
+                        calls.append((time.monotonic(), line.decode().strip()))
                         self.wfile.write(b"\n")
 
-        self.keys = keys
+        self.calls = calls
         self._server = _Server(("127.0.0.1", 0), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
         self._thread.start()
+
+    @property
+    def keys(self) -> list[str]:
+        """The keys in the order of the calls."""
+        return [key for _, key in self.calls]
 
     def close(self) -> None:
         """Take no more calls."""

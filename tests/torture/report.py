@@ -10,6 +10,7 @@ import psutil
 
 from torture.havoc import HARM
 from torture.options import GOALS
+from torture.pace import SECONDS, Pace
 
 if TYPE_CHECKING:
     from torture.run import Run
@@ -61,6 +62,7 @@ def _calls(run: Run) -> Rows:
     if run.recording is None:
         return []
     verdict, second = run.verdict, run.second
+    rated = max(run.paces, key=lambda pace: pace.calls / pace.most, default=Pace(0, 0, 0))
     return [
         ("calls", "", f"{len(run.recording.keys):,}"),
         ("repeated keys", "", f"{verdict.repeated + second.repeated:,}"),
@@ -70,6 +72,8 @@ def _calls(run: Run) -> Rows:
         ("", "by a Stop besides", f"{len(verdict.stopped):,}"),
         ("", "handed out again", f"{run.handed_out_again:,}"),
         ("", "handed out at once", str(run.window)),
+        ("batches", "with a rate", str(len(run.paces))),
+        ("", f"most calls in {SECONDS:g} s", f"{rated.calls} of at most {rated.most}"),
     ]
 
 

@@ -26,6 +26,7 @@ from torture.calls import Calls, Place
 from torture.havoc import Havoc
 from torture.listening import Listening
 from torture.options import EMAILS, GOALS, parser
+from torture.pace import SECONDS, Pace, paces
 from torture.people import People, post
 from torture.progress import READ_SECONDS, Progress
 from torture.recording import Recording
@@ -67,6 +68,7 @@ class Run:
         self.verdict = Verdict()
         # What became of the emails that were interrupted, and then handed out again.
         self.second = Verdict()
+        self.paces: list[Pace] = []
         self.handed_out_again = 0
         self.began = time.monotonic()
         self.seconds = 0.0
@@ -111,6 +113,7 @@ class Run:
             self.faults.add(str(error))
         calls = self._calls()
         self.verdict = self._audit(calls)
+        self._audit_paces()
         try:
             if calls is not None and self.clean:
                 self._hand_out_again(calls)
@@ -207,6 +210,7 @@ class Run:
             self._random(),
             largest,
             UNUSUAL_SHARES[self.options.work],
+            rated=self.recording is not None,
         )
         run = lambda: uploader.run(self._no_more_uploads, self._may_upload)  # noqa: E731
         return self._spawn(name, run)
@@ -301,6 +305,20 @@ class Run:
     def _audit(self, calls: Calls | None) -> Verdict:
         url = self.stage.database_url
         return audit(url, self.ledger.uploads, calls, self.most_interrupted)
+
+    def _audit_paces(self) -> None:
+        """See that no batch with a rate was faster than that."""
+        if self.recording is None:
+            return
+        database = Database(self.stage.database_url)
+        rated = "SELECT id, per_minute FROM batch WHERE per_minute IS NOT NULL"
+        rates: dict[int, int] = dict(database.rows(rated))
+        database.close()
+        in_flight = self.options.workers * WORKER_THREADS * self.window
+        self.paces = paces(self.recording.calls, rates, in_flight)
+        for batch_id, calls, most in self.paces:
+            if calls > most:
+                self.faults.add(f"batch {batch_id}: {calls} calls within {SECONDS:g} s, not {most}")
 
     def _hand_out_again(self, calls: Calls) -> None:
         """Have all interrupted emails handed out again, without harm, and look at all once more."""

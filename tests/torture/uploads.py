@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from harness.files import FORM_TYPE, form
 from torture.audit import Faults
 from torture.expected import ACKNOWLEDGED, BROKEN_OFF, UNKNOWN, Row
+from torture.pace import PER_MINUTE, RATED_SIZES
 from torture.processor import STOPS, UNUSUAL
 
 # Addresses with a row's number in them, and the reason why they fail.
@@ -74,7 +75,7 @@ class Upload:
     """One file. Its rows are made from `seed` whenever they're needed, so that none is kept.
 
     `unusual` is the share of addresses of the kinds in UNUSUAL, which only the processors of a
-    torture run know.
+    torture run know. `per_minute` is the rate of its batch, or empty.
     """
 
     filename: str
@@ -82,6 +83,7 @@ class Upload:
     size: int
     standing: str = UNKNOWN
     unusual: float = 0
+    per_minute: str = ""
     asked: set[str] = field(default_factory=set)
 
     def rows(self) -> Iterator[Row]:
@@ -191,8 +193,13 @@ class Uploader:
         rng: random.Random,
         largest: int,
         shares: tuple[float, float],
+        *,
+        rated: bool = False,
     ) -> None:
-        """`largest` is the most rows of a file; `shares` are of UNUSUAL_SHARES."""
+        """`largest` is the most rows of a file; `shares` are of UNUSUAL_SHARES.
+
+        If `rated`, batches of some sizes have a rate.
+        """
         self._name = name
         self._address = address
         self._ledger = ledger
@@ -200,6 +207,7 @@ class Uploader:
         self._rng = rng
         self._largest = largest
         self._shares = shares
+        self._rated = rated
         self._number = 0
 
     def run(self, stopping: threading.Event, may_go_on: Callable[[], bool]) -> None:
@@ -216,11 +224,13 @@ class Uploader:
         size = min(self._rng.randint(least, most), self._largest)
         name, seed = f"{self._name}-{self._number}.csv", self._rng.getrandbits(48)
         files, addresses = self._shares
-        return Upload(name, seed, size, unusual=addresses * (self._rng.random() < files))
+        rate = str(PER_MINUTE) if self._rated and size in RATED_SIZES else ""
+        unusual = addresses * (self._rng.random() < files)
+        return Upload(name, seed, size, unusual=unusual, per_minute=rate)
 
     def _upload(self, upload: Upload, stopping: threading.Event) -> None:
         content, counts = upload.content()
-        body = form(content, upload.filename)
+        body = form(content, upload.filename, per_minute=upload.per_minute)
         connection = http.client.HTTPConnection(*self._address, timeout=PATIENCE)
         while True:
             try:

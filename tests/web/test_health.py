@@ -19,8 +19,8 @@ from runtime.settings import DEFAULT_PATH
 from web import health
 
 
-def announce(client, *threads, rate=0.0, lookups_off=""):
-    here = Presence(client, "email-queue", lookups_off)
+def announce(client, *threads, rate=0.0, lookups_off="", per_minute=None):
+    here = Presence(client, "email-queue", lookups_off, per_minute)
     here.announce(threads or [ThreadReport(1)], rate)
     return here
 
@@ -34,6 +34,12 @@ def texts_on_page(site):
         return texts if all(text in page for text in texts.values()) else None
 
     return eventually(texts)
+
+
+def test_tells_of_the_rate_of_the_processor(site, client):
+    announce(client, rate=10.2, per_minute=6000)
+    assert site.get("/api/health").json["workers"][0]["perMinute"] == 6000
+    assert texts_on_page(site)["rate"] == "10 emails/s, at most 6,000 a minute"
 
 
 def test_tells_of_servers_workers_and_what_waits(site, client, queue):
@@ -58,6 +64,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "rate": 1234.6,
         "lookupsOff": None,
         "hindrance": None,
+        "perMinute": None,
         "activity": [
             {"thread": 1, "batchId": None, "firstId": None, "seconds": 0.0},
             {"thread": 2, "batchId": 7, "firstId": 5001, "seconds": 0.2},

@@ -44,6 +44,7 @@ def test_from_a_file_to_completed(processes):
         "waiting": 0,
         "nextAt": None,
         "paused": None,
+        "perMinute": None,
         "reasons": dict.fromkeys(REASONS, 250),
         "verdicts": {"ok": 19_000, "risky": 0, "unknown": 0, "invalid": 1000},
         "rate": None,
