@@ -77,7 +77,8 @@ WITH {_LOCKED}, timed AS MATERIALIZED (
     extract(epoch FROM now - {_since("now")}) * per_minute / 60 AS emails FROM timed
 )
 SELECT set_config('email_batch.allowance', jsonb_build_array(
-  floor(greatest(min(emails), 0)),
+  -- Null if the batch's rate has just been taken off; greatest() would make 0 of that.
+  CASE WHEN min(emails) < 0 THEN 0 ELSE floor(min(emails)) END,
   max((1 - emails) * 60 / per_minute),
   coalesce(bool_or(batch_id = 0 AND emails < 1), false))::text, false) FROM due;
 """

@@ -180,3 +180,21 @@ def test_a_batch_without_a_rate_writes_nothing_for_it(database):
     take_turns(batch_id, [])
     with session():
         assert pool.execute_sql("SELECT count(*) FROM pace").fetchone() == (0,)
+
+
+def test_a_rate_that_is_taken_off_while_a_turn_begins_limits_nothing(database, monkeypatch):
+    batch_id = rated(600)
+    has_rate = allowances.has_rate
+
+    def set_rate(number):
+        with session():
+            changes.set_rate(number, None, None)
+
+    def take_off(number):
+        found = has_rate(number)
+        # In another thread, because this one rolls its transaction back.
+        in_threads(lambda: set_rate(number))
+        return found
+
+    monkeypatch.setattr(allowances, "has_rate", take_off)
+    assert turn(batch_id) == 500
