@@ -226,20 +226,22 @@ class Turns(threading.Thread):
             return
         if findings.later:
             findings = findings.settled(claim.rounds + 1, self._was_last_round(claim))
-        if claim.limit is not None and findings.count < claim.limit:
-            unused = claim.limit - findings.count
-            allowances.return_unused(claim.batch_id, self._services.settings.rate, unused)
         snapshot = self._commit(claim, findings)
         if snapshot is None:
             return
         self.emails += findings.count - len(findings.later)
         count_turn(findings, time.monotonic() - self.since)
         self._services.publisher.publish(snapshot)
-        if findings.count < claim.pending:
-            self._services.ring(claim.batch_id)
         if snapshot.terminal:
             totals = {"emails": snapshot.total, "failed": snapshot.failed}
             logger.info("batch completed", batch=claim.batch_id, **totals)
+        if claim.limit is not None and findings.count < claim.limit:
+            # Only after the commit: the processor's row, which all turns wait for, would stay
+            # locked for as long as a worker is stopped before it.
+            unused = claim.limit - findings.count
+            allowances.return_unused(claim.batch_id, self._services.settings.rate, unused)
+        if findings.count < claim.pending:
+            self._services.ring(claim.batch_id)
 
     def _commit(self, claim: Claim, findings: Findings) -> Snapshot | None:
         """Commit the outcomes and, in the same transaction, the pause that the processor wants."""
