@@ -137,8 +137,13 @@ UPDATE batch SET unsettled = false WHERE id = %(batch_id)s AND NOT EXISTS ({_UNC
 
 
 def unsettled() -> list[int]:
-    """Return the ids of cancelled batches of which emails may still have to be counted."""
-    rows = pool.execute_sql("SELECT id FROM batch WHERE unsettled LIMIT 100").fetchall()
+    """Return the ids of cancelled batches of which emails may still have to be counted.
+
+    Deleted ones are left out, because their rows are being removed.
+    """
+    rows = pool.execute_sql(
+        "SELECT id FROM batch WHERE unsettled AND deleted_at IS NULL LIMIT 100"
+    ).fetchall()
     return [batch_id for (batch_id,) in rows]
 
 

@@ -149,10 +149,12 @@ class Supervisor:
     def _settle_cancelled(self) -> None:
         """Count what had been handed out when batches were cancelled."""
         with session():
-            for batch_id in finishing.unsettled():
+            unsettled = finishing.unsettled()
+        for batch_id in unsettled:
+            with session():
                 snapshot = finishing.settle(batch_id)
-                if snapshot is not None:
-                    self._services.publisher.publish(snapshot)
+            if snapshot is not None:
+                self._services.publisher.publish(snapshot)
 
     def _delete_expired(self) -> None:
         """Delete the batches that ended more than [retention] days ago."""
