@@ -261,6 +261,17 @@ def test_what_a_turn_that_died_had_handed_out_is_counted_when_its_batch_is_cance
     assert_books_balance()
 
 
+def test_a_deleted_batch_is_not_settled_because_its_rows_are_being_removed(
+    make_turns, recorder, batch_id
+):
+    recorder.act = lambda number: in_threads(lambda: cancel(batch_id)) and None
+    with session(60) as current:
+        make_turns(recorder.processor).take_turn(batch_id, current)
+        assert finishing.unsettled() == [batch_id]
+        changes.delete(batch_id)
+        assert finishing.unsettled() == []
+
+
 def test_a_batch_whose_emails_had_all_been_handed_out_is_completed_though_it_was_cancelled(
     make_turns, recorder
 ):
