@@ -47,7 +47,6 @@ RETURNING round, handed, done, others
 # Nobody keeps such a row locked for long, because every statement that changes one is sent in one
 # message with its commit: no worker that hangs or was stopped holds it.
 _NOTE = Prepared(
-    "email_batch_note",
     ("bigint[]", "int[]", "bigint[]", "int[]", "int[]", "int[]", "jsonb[]"),
     """
 WITH entry AS (

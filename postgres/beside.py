@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -33,9 +34,18 @@ class Prepared(NamedTuple):
     types: of its parameters, which are $1, $2 … in `sql`.
     """
 
-    name: str
     types: tuple[str, ...]
     sql: str
+
+    @property
+    def name(self) -> str:
+        """The name of exactly this statement.
+
+        A PgBouncer keeps connections, so a name may still stand for the statement of another
+        version of the product.
+        """
+        digest = hashlib.sha256(repr((self.types, self.sql)).encode()).hexdigest()
+        return f"email_batch_{digest[:16]}"
 
 
 # Runs a statement in a transaction, and returns its rows. A prepared one takes its parameters in
@@ -84,7 +94,7 @@ def _execute(
     Behind a PgBouncer, each transaction may have another connection to the server; then its answer
     tells what was done there.
     """
-    name, types, sql = statement
+    name, (types, sql) = statement.name, statement
     places = ", ".join(f"%s::{each}" for each in types)
     while True:
         known = name in connection.prepared
