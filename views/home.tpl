@@ -37,7 +37,7 @@
         <summary>When and how fast</summary>
         <fieldset class="guesses" aria-label="When and how fast">
           <label>Emails a minute, at most <input type="number" name="per_minute" min="1" max="{{most_per_minute}}" placeholder="no limit" autocomplete="off"></label>
-          <label>Begin <select name="paused" data-at="at a time" autocomplete="off"><option value="no">at once</option><option value="yes">paused</option></select></label>
+          <label>Begin <select name="paused" data-at="at a set time" autocomplete="off"><option value="no">at once</option><option value="yes">paused</option></select></label>
           <label hidden>Time <input type="datetime-local" max="9000-01-01T00:00" autocomplete="off" required disabled></label>
         </fieldset>
       </details>

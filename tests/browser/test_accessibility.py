@@ -94,7 +94,7 @@ def test_no_page_in_any_state_is_too_wide_or_keeps_anybody_out(open_page, site, 
     expect(page.locator("#preview")).to_be_visible()
     page.get_by_text("or paste addresses").click()
     page.get_by_text("When and how fast").click()
-    page.get_by_label("Begin").select_option("at a time")
+    page.get_by_label("Begin").select_option("at a set time")
     look_at(page, width)
 
 

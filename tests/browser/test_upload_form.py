@@ -294,7 +294,7 @@ class TestUpload:
         options, submit = page.get_by_text("When and how fast"), page.locator("[type=submit]")
         options.click()
         page.get_by_label("Emails a minute, at most").fill("0")
-        page.get_by_label("Begin").select_option("at a time")
+        page.get_by_label("Begin").select_option("at a set time")
         page.get_by_role("textbox", name="Time").fill("2199-12-24T09:00")
         options.click()
         submit.click()  # the browser shows what is wrong
