@@ -280,7 +280,7 @@ def _queue_text(depth: int | None) -> str:
 def _rate_text(workers: list[dict[str, Any]] | None) -> str:
     if workers is None:
         return "rate unknown"
-    present = f"{int(sum(worker['rate'] for worker in workers)):,} emails/s"
+    present = f"{several(int(sum(worker['rate'] for worker in workers)), 'email')}/s"
     limits = [worker["perMinute"] for worker in workers if worker["perMinute"] is not None]
     return f"{present}, at most {min(limits):,} a minute" if limits else present
 

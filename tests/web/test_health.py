@@ -42,6 +42,11 @@ def test_tells_of_the_rate_of_the_processor(site, client):
     assert texts_on_page(site)["rate"] == "10 emails/s, at most 6,000 a minute"
 
 
+def test_tells_of_a_rate_of_one_email_a_second(site, client):
+    announce(client, rate=1.9)
+    assert texts_on_page(site)["rate"] == "1 email/s"
+
+
 def test_tells_of_servers_workers_and_what_waits(site, client, queue):
     batch_id = store("a@x.de").batch_id
     query(
