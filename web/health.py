@@ -298,7 +298,8 @@ def _oldest_text(report: dict[str, Any]) -> str:
         return f"oldest waiting: batch {oldest['batchId']} for {duration(oldest['seconds'])}"
     if unfinished is None:
         return "waiting unknown"
-    return f"{unfinished:,} unfinished" if unfinished else "nothing waiting"
+    batches = several(unfinished, "unfinished batch", "unfinished batches")
+    return batches if unfinished else "nothing waiting"
 
 
 def _lookups_off_text(workers: list[dict[str, Any]]) -> str:

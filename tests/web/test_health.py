@@ -114,7 +114,7 @@ def test_a_batch_under_way_is_unfinished_and_waits_no_more(site):
     start(batch_id)
     report = site.get("/api/health").json
     assert (report["oldestWaiting"], report["unfinishedBatches"]) == (None, 1)
-    assert texts_on_page(site)["oldest"] == "1 unfinished"
+    assert texts_on_page(site)["oldest"] == "1 unfinished batch"
     query("UPDATE batch SET status = 'failed', completed_at = now() RETURNING 1")
     assert site.get("/api/health").json["unfinishedBatches"] == 0
 
