@@ -23,7 +23,7 @@ run: $(VENV)/runtime ## Start app, worker and bundled servers (PORT=8081 for ano
 
 # Four processes even on two cores, because tests mostly wait; each has its own servers and browsers.
 test: $(VENV)/dev system ## Run all tests, on real servers and real browsers
-	@$(BIN)/python -m pytest -n 4 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/dev ## Upload and preview 100,000 malformed files; nothing may break, hang or use ever more memory
 	@$(BIN)/python tests/torture/fuzz.py $(ARGS)
