@@ -273,7 +273,10 @@ def test_the_last_that_wait_complete_the_batch_once_whoever_finishes_it(batch_id
     take_turn(batch_id, **{f"i{number}": HOUR for number in range(1, 11)})
 
     def one():
-        return finishing.finish(batch_id, lambda snapshot: None)[0]
+        try:
+            return finishing.finish(batch_id, lambda snapshot: None)[0]
+        except StateError:
+            return 0  # another was so fast that the batch was completed before this one began
 
     assert sorted(in_threads(one, one, one)) == [0, 0, 10]
     assert snapshot(batch_id).status == "completed"
