@@ -80,18 +80,22 @@ def problems_of_forms() -> Iterator[None]:
         raise Problem(400, "bad_form", _why_bad(error)) from None
 
 
+def name_in_json(name: str) -> str:
+    """Return the name that a field of a form has in a JSON object: in camel case."""
+    return re.sub("_(.)", lambda match: match[1].upper(), name)
+
+
 def field(name: str, *, is_number: bool = False) -> str | None:
     """Return a field of the current request, from its JSON object, form or query string.
 
-    In JSON its name is in camel case, and null stands for an empty text; a field that is a number
+    In JSON it has its name_in_json(), and null stands for an empty text; a field that is a number
     may be one there. Returns None if the field is missing. Raises Problem, also for a body of more
     than SMALL_BODY bytes.
     """
     kind, _ = _kind()
     body = _small_body()
     if kind == _JSON:
-        camel = re.sub("_(.)", lambda match: match[1].upper(), name)
-        return _json_field(body, camel, (str, int) if is_number else (str,))
+        return _json_field(body, name_in_json(name), (str, int) if is_number else (str,))
     value: str | None = _form(kind, body).get(name, request.query.getunicode(name))
     return value
 

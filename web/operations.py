@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from web import problems
+from web import forms, problems
 from web.schemas import ID, Schema, object_of, open_object, ref
 
 JSON = "application/json"
@@ -80,13 +79,10 @@ def describe(
 
 
 def small_form(name: str, text: Schema, *others: Schema) -> Schema:
-    """Return a body with this field: a text in a form, and in JSON also one of the others.
-
-    In JSON its name is in camel case.
-    """
-    camel = re.sub("_(.)", lambda match: match[1].upper(), name)
+    """Return a body with this field: a text in a form, and in JSON also one of the others."""
+    in_json = {"anyOf": [text, *others]} if others else text
     kinds = {
-        JSON: object_of(**{camel: {"anyOf": [text, *others]} if others else text}),
+        JSON: object_of(**{forms.name_in_json(name): in_json}),
         "application/x-www-form-urlencoded": open_object(**{name: text}),
     }
     return {"required": True, **content(kinds)}
