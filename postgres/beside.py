@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import psycopg2
 from peewee import OperationalError
@@ -28,7 +30,8 @@ class NoFurtherError(OperationalError):
         )
 
 
-class Prepared(NamedTuple):
+@dataclass(frozen=True)
+class Prepared:
     """A statement that PostgreSQL parses and plans once a connection.
 
     types: of its parameters, which are $1, $2 … in `sql`.
@@ -37,7 +40,7 @@ class Prepared(NamedTuple):
     types: tuple[str, ...]
     sql: str
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The name of exactly this statement.
 
@@ -94,11 +97,11 @@ def _execute(
     Behind a PgBouncer, each transaction may have another connection to the server; then its answer
     tells what was done there.
     """
-    name, (types, sql) = statement.name, statement
+    name, types = statement.name, statement.types
     places = ", ".join(f"%s::{each}" for each in types)
     while True:
         known = name in connection.prepared
-        first = "" if known else f"PREPARE {name} ({', '.join(types)}) AS {sql};"
+        first = "" if known else f"PREPARE {name} ({', '.join(types)}) AS {statement.sql};"
         try:
             with connection.cursor() as cursor:
                 cursor.execute(f"{first}{head}EXECUTE {name} ({places})", parameters)
