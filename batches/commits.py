@@ -16,8 +16,9 @@ from postgres.database import fetch_one, fetch_value, pool
 from processors import PROCESSED, Findings, Later, Outcome
 from processors.reasons import CATALOGUE, MAX_REASONS, OTHER_REASONS, bounded
 
-# The batch's counts by reason plus a turn's; as bounded() does, but once there are MAX_REASONS, no
-# others are added.
+# The batch's counts by reason plus a turn's. As in bounded(), each built-in reason has a count of
+# its own. Other reasons are added until the batch has MAX_REASONS; those that come later are
+# counted as OTHER_REASONS, however common they are.
 _BUILT_IN = ", ".join(f"'{code}'" for code in CATALOGUE)
 _SUM_OF_REASONS = f"""(
   SELECT jsonb_object_agg(code, number) FROM (
