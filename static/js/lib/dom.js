@@ -13,7 +13,8 @@ export function write(element, text) {
 export const setText = (root, name, text) =>
   write(root.querySelector(`[data-field="${name}"]`), text);
 
-// Show the status of a batch in its badge; of a paused one, that it is paused.
+// Show the status of a batch in its badge, or that it is paused. A batch that was deleted while
+// nothing came from the server comes with the pause that it had before.
 export function setStatus(root, { status, paused }) {
   const shown = paused && !isTerminal(status) ? "paused" : status;
   setText(root, "status", shown).dataset.status = shown;

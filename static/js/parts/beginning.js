@@ -6,13 +6,13 @@ const AT = "at";
 
 export class Beginning {
   #box;
-  #fields;
+  #rate;
   #choice;
   #time;
 
   constructor(box) {
     this.#box = box;
-    this.#fields = box.querySelector("fieldset");
+    this.#rate = box.querySelector("[name=per_minute]");
     this.#choice = box.querySelector("select");
     this.#time = box.querySelector("[type=datetime-local]");
     this.#choice.append(new Option(this.#choice.dataset.at, AT));
@@ -34,13 +34,9 @@ export class Beginning {
     this.#box.hidden = !shown;
   }
 
-  disable(disabled) {
-    this.#fields.disabled = disabled;
-  }
-
   // Add what was chosen to the form that is sent.
   addTo(form) {
-    form.append("per_minute", this.#fields.elements.per_minute.value);
+    form.append("per_minute", this.#rate.value);
     if (this.#isAt) form.append("start_at", new Date(this.#time.value).toISOString());
     else form.append("paused", this.#choice.value);
     return form;

@@ -154,7 +154,6 @@ export class Upload {
     this.#busy = busy;
     cancel.hidden = !busy;
     this.#preview.disable(busy);
-    this.#beginning.disable(busy);
     this.#beginning.show(!busy && !submit.hidden);
     input.disabled = text.disabled = busy;
     submit.disabled = busy || this.#preview.hasProblem;
