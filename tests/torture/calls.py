@@ -20,6 +20,12 @@ FINISHED: Outcome = ("processed", "unknown")  # the reason that the processors g
 _KEY = re.compile(r"b([0-9]+)-e([0-9]+)-r([0-9]+)")
 
 
+def parse_key(key: str) -> tuple[int, int, int] | None:
+    """Return the batch, the email and the round that a key names; None if it names no email."""
+    found = _KEY.fullmatch(key)
+    return found and (int(found[1]), int(found[2]), int(found[3]))
+
+
 class Calls:
     """All calls of a run.
 
@@ -35,11 +41,11 @@ class Calls:
         self.strange: list[str] = []
         for key in keys:
             self.total += 1
-            found = _KEY.fullmatch(key)
-            if found is None:
+            parsed = parse_key(key)
+            if parsed is None:
                 self.strange.append(key)
             else:
-                batch_id, number, of_round = map(int, found.groups())
+                batch_id, number, of_round = parsed
                 self._rounds[batch_id, number][of_round] += 1
 
     @property
@@ -89,11 +95,13 @@ def allowed(
     `asked` is what people asked for its batch. `over` is set if that was cancelled: so many rounds
     of the email were over.
 
-    An email has one call for each of its rounds, with these exceptions. If somebody finished its
-    batch while it waited, the rounds after that are missing. They are also missing if its batch was
-    cancelled: then it is pending, or was put off in the turn under way. If it was interrupted, they
-    are, too, and that of the round itself may be missing: the worker may have been killed before
-    the call or after it. A Stop interrupts in the first round.
+    An email has one call for each of its rounds, with these exceptions:
+
+    - If somebody finished its batch while it waited, the rounds after that have no calls.
+    - If somebody cancelled its batch, neither have they: it is pending, or was put off in the turn
+      under way.
+    - If it was interrupted, neither have they, and perhaps not the round itself: the worker may
+      have been killed before the call or after it. A Stop interrupts in the first round.
     """
     due = row.status, row.reason
     if calls is not None and place in calls.again:

@@ -37,7 +37,8 @@ STOPPED_SECONDS, LONGER_SECONDS = 1.0, 1.5
 AIM_SECONDS, STORING_SECONDS = 1.0, 0.015
 
 
-# How many turns are lost at most, of so many that it harmed and of all threads of all workers.
+# Returns the most turns that a harm loses: it takes how many processes or connections were harmed,
+# and the number of threads of all workers.
 Lost = Callable[[int, int], int]
 
 
@@ -51,7 +52,7 @@ def _of_worker(harmed: int, threads: int) -> int:
 
 
 def _of_backend(harmed: int, threads: int) -> int:
-    """A turn is lost with its connection; those of a worker with that of its journal, too."""
+    """A connection of a turn loses that turn; the one of a journal, all turns of its worker."""
     return min(harmed * WORKER_THREADS, threads)
 
 

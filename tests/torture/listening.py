@@ -18,9 +18,10 @@ WAIT, AGAIN = 0.5, 0.1
 
 
 class Listening:
-    """Finds messages on a channel that are no newer than the one before, and any after the end.
+    """Finds messages that are no newer than the one before of their batch, and any after its end.
 
-    Only what was under way when a batch was cancelled is counted, and published, after that.
+    A cancelled batch may have further messages, because emails that were under way are counted
+    after its end.
 
     A Redis that was emptied has forgotten what was newest; `times_emptied` says how often it was.
     After forget(), batches that had ended may go on.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
+
+from torture.calls import parse_key
 
 # The emails a minute that some batches may have, and how many emails these have.
 PER_MINUTE = 1800
@@ -36,9 +37,9 @@ def paces(
     """
     times = defaultdict(list)
     for at, key in calls:
-        found = re.match("b([0-9]+)-", key)
-        if found is not None:
-            times[int(found[1])].append(at)
+        parsed = parse_key(key)
+        if parsed is not None:
+            times[parsed[0]].append(at)
     span = SECONDS + MORE_SECONDS
     return [
         Pace(batch_id, _fastest(sorted(times[batch_id])), round(rate / 60 * span) + in_flight)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from torture.havoc import HARM
-from torture.options import GOALS
+from torture.options import KILLS
 from torture.pace import SECONDS, Pace
 
 if TYPE_CHECKING:
@@ -42,9 +42,7 @@ def report(run: Run) -> str:
 def _harm(run: Run) -> Rows:
     rows = [("harm", "", "times")]
     rows += [("", harm.name, str(run.havoc.events[harm.name])) for harm in HARM]
-    rows += [
-        ("kills", family, str(run.havoc.kills[family])) for family in GOALS if family != "stop"
-    ]
+    rows += [("kills", family, str(run.havoc.kills[family])) for family in KILLS]
     rows.append(("stops", "", str(run.havoc.kills["stop"])))
     rows += [("asked for", answer, str(n)) for answer, n in sorted(run.people.answers.items())]
     rows += [("uploads", answer, str(n)) for answer, n in sorted(run.ledger.answers.items())]
@@ -79,9 +77,7 @@ def _calls(run: Run) -> Rows:
 
 def _recovery(run: Run) -> Rows:
     rows = []
-    for family in GOALS:
-        if family == "stop":
-            continue
+    for family in KILLS:
         seconds = run.recoveries.seconds[family] or [0.0]
         figures = f"median {statistics.median(seconds):.2f}, max {max(seconds):.2f}"
         count = len(run.recoveries.seconds[family])

@@ -62,7 +62,8 @@ class Run:
         # Of work that must not be repeated.
         self.recording = Recording() if options.work == "once" else None
         self.window = self.rng.choice(WINDOWS)
-        self.stage = Stage(options.workers, self.faults, self._processor_options())
+        function = "once_only" if self.recording else "repeatable"
+        self.stage = Stage(options.workers, self.faults, function, self._processor_options())
         self.ledger = Ledger()
         self.progress = Progress()
         self.verdict = Verdict()

@@ -199,13 +199,16 @@ class Child:
 class Stage:
     """Servers, app and workers, from start() to destroy()."""
 
-    def __init__(self, workers: int, faults: Faults, options: dict[str, object]) -> None:
-        """`options` are the processor's; with a `port`, its work must not be repeated."""
+    def __init__(
+        self, workers: int, faults: Faults, function: str, options: dict[str, object]
+    ) -> None:
+        """`function` of processor.py makes the processor, from these `options`."""
         self._faults = faults
         self.folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
         self.logs = Path(tempfile.mkdtemp(prefix="email-batch-logs-"))
         self._diary = threading.Lock()
         self._workers = workers
+        self._function = function
         self._options = options
         self._servers: list[BundledServer] = []
         self.children: list[Child] = []
@@ -218,7 +221,6 @@ class Stage:
         self.database_url, self.redis_url = (server.url for server in self._servers)
         self.address = ("127.0.0.1", free_port())
         shutil.copy(processor.__file__, self.folder / "torture_processor.py")
-        function = "once_only" if "port" in self._options else "repeatable"
         config = write_config(
             self.folder,
             server__port=self.address[1],
@@ -227,7 +229,7 @@ class Stage:
             worker__turn_seconds=TURN_SECONDS,
             worker__turn_timeout_seconds=TURN_TIMEOUT,
             worker__sweep_seconds=1,
-            worker__processor=f"torture_processor:{function}",
+            worker__processor=f"torture_processor:{self._function}",
             **{f"torture_processor__{name}": value for name, value in self._options.items()},
         )
         environment = {"DATABASE_URL": self.database_url, "REDIS_URL": self.redis_url}
