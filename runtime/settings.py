@@ -159,7 +159,6 @@ class Settings:
     `path` is the file that they came from.
     `lacking` has the default of each setting that nothing names, by section and key.
     `own` is the section of the team's own processor, if the file has one; it may hold a password.
-    `rate` is the rate of the processor, if its section has `per_minute`.
     """
 
     server: Server
@@ -174,7 +173,6 @@ class Settings:
     path: Path
     lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
     own: Mapping[str, str] = field(default_factory=dict, repr=False)
-    rate: Rate | None = None
 
     @property
     def bundled_folder(self) -> Path:
@@ -197,6 +195,16 @@ class Settings:
             "nameservers": list(self.check.nameservers),
             "disposable_domains": disposable and str(self._absolute(disposable)),
         }
+
+    @property
+    def rate(self) -> Rate | None:
+        """The rate of the processor; None if its section has no `per_minute`."""
+        name = self.worker.processor
+        if name == "check":
+            number = self.check.per_minute
+        else:
+            number = rate.per_minute(self.own.get("per_minute", ""))
+        return Rate(own_section(name) or name, number) if number else None
 
     def _absolute(self, path: str) -> Path:
         """Return an absolute path; a relative one starts in the configuration's folder."""
@@ -279,21 +287,19 @@ def load(
     _refuse_open_secrets(path, sources)
     theirs = own_section(sections["worker"].processor)
     own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    check, section = sections["check"], theirs or sections["worker"].processor
-    number = check.per_minute if section == "check" else _own_rate(path, section, own)
-    paced = None if number is None else Rate(section, number)
-    settings = Settings(**sections, path=path, lacking=lacking, own=own, rate=paced)
+    settings = Settings(**sections, path=path, lacking=lacking, own=own)
+    _refuse_broken_rate(settings)
     _refuse_contradictions(settings)
     _refuse_broken_folder(settings)
     return settings
 
 
-def _own_rate(path: Path, section: str, own: Mapping[str, str]) -> int | None:
-    """Return the rate in the section of the team's own processor. Raises SettingsError."""
+def _refuse_broken_rate(settings: Settings) -> None:
     try:
-        return rate.per_minute(own.get("per_minute", ""))
+        _ = settings.rate
     except ValueError as error:
-        raise SettingsError(f"{path}: [{section}] per_minute {error}.") from None
+        section = own_section(settings.worker.processor)
+        raise SettingsError(f"{settings.path}: [{section}] per_minute {error}.") from None
 
 
 def _refuse_contradictions(settings: Settings) -> None:
