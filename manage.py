@@ -94,14 +94,13 @@ def _days(text: str) -> float:
 
 
 def _rate(text: str) -> int | None:
-    try:
-        number = per_minute(text)
-    except ValueError:
-        number = None
-    if number is None and text != "none":
-        wanted = f"a whole number of emails from 1 to {MAX_PER_MINUTE:,}, or none"
-        raise argparse.ArgumentTypeError(f"must be {wanted}")
-    return number
+    if text == "none":
+        return None
+    with contextlib.suppress(ValueError):
+        if number := per_minute(text):
+            return number
+    wanted = f"a whole number of emails from 1 to {MAX_PER_MINUTE:,}, or none"
+    raise argparse.ArgumentTypeError(f"must be {wanted}")
 
 
 def main() -> int:
