@@ -32,7 +32,8 @@ _RATES = """(
     WHERE id = %(batch_id)s AND per_minute IS NOT NULL
   UNION ALL SELECT 0, %(processor)s::text, %(per_minute)s::int WHERE %(per_minute)s IS NOT NULL
 ) AS rates"""
-# All lock the rows in the same order.
+# Each transaction locks the rows in this order before it changes any, so that no two wait for each
+# other.
 _LOCKED = f"""held AS MATERIALIZED (
   SELECT pace.batch_id, paced_at, per_minute FROM pace JOIN {_RATES} USING (batch_id, processor)
   ORDER BY pace.batch_id FOR UPDATE OF pace

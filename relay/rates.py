@@ -160,8 +160,8 @@ class Rates:
         """Return the JSON fields `rate`, in emails a second, and `secondsLeft`.
 
         Both are None unless the batch is being processed and its rate is known. The second is None
-        as well if only emails are left that wait until later. If people have set a rate for the
-        batch, it doesn't say less than that allows.
+        as well if only emails are left that wait until later. For a batch with a rate of its own,
+        it is at least as long as the rest takes at this rate.
         """
         rate = self.rate(snapshot.batch_id) if snapshot.status == "processing" else None
         shown = None if rate is None else round(rate, 1)

@@ -88,9 +88,9 @@ def name_in_json(name: str) -> str:
 def field(name: str, *, is_number: bool = False) -> str | None:
     """Return a field of the current request, from its JSON object, form or query string.
 
-    In JSON it has its name_in_json(), and null stands for an empty text; a field that is a number
-    may be one there. Returns None if the field is missing. Raises Problem, also for a body of more
-    than SMALL_BODY bytes.
+    A JSON object has it by its name_in_json(); null stands for an empty text there, and if
+    `is_number`, the value may be a whole number. Returns None if the field is missing. Raises
+    Problem, also for a body of more than SMALL_BODY bytes.
     """
     kind, _ = _kind()
     body = _small_body()
