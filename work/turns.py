@@ -39,8 +39,8 @@ from work.later_rings import LaterRings
 DEQUEUE_SECONDS = 1.0
 # The longest pause of a thread after errors, in seconds.
 MAX_BACKOFF = 2.0
-# The longest one if threads hold all connections and wait for that of the journal: so long that it
-# and the app get theirs while some threads stay away.
+# The longest pause of a thread that got no connection for the journal, because threads hold all of
+# them. It is so long that the journal and the app get connections while some threads stay away.
 MAX_CROWDED = 30.0
 # Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2

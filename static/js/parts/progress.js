@@ -160,7 +160,7 @@ export class Progress {
     left.toggleAttribute("data-unknown", secondsLeft === null);
   }
 
-  // Show the rate that people have set, but not in place of a number that somebody is typing.
+  // Show the rate that people have set. A default value leaves the number that somebody is typing.
   #showLimit({ perMinute = null }) {
     const text = this.#card.querySelector('[data-field="limit"]');
     write(text, limit(perMinute) || text.dataset.none);
