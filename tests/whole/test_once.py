@@ -111,7 +111,7 @@ def assert_accounted(rows, calls, most_interrupted):
             interrupted += 1
             assert called[number] <= rounds
             continue
-        assert called[number] == rounds, address
+        assert called[number] == rounds, f"email {number}, {address}: {status}, {reason}"
         expected = ("failed", "bad") if address.startswith("bad") else ("processed", None)
         assert (status, reason) == expected
     assert interrupted <= most_interrupted
