@@ -51,7 +51,9 @@ def write_config(folder: Path, **changes: object) -> Path:
         if not parser.has_section(section):
             parser.add_section(section)
         parser[section][key] = str(value)
-    path = folder / "config.ini"
-    with path.open("w", encoding="utf-8") as file:
+    path, new = folder / "config.ini", folder / "config.ini.new"
+    with new.open("w", encoding="utf-8") as file:
         parser.write(file)
+    # At once: a process that was started before may only now read it, and must not find it empty.
+    new.replace(path)
     return path
