@@ -59,6 +59,10 @@ class Batch(Table):
     `per_minute` is its rate: the most emails that begin to be processed in a minute.
     `unsettled` says whether the batch was cancelled and emails of it may still have to be counted.
     `reasons` has the number of emails for each reason.
+    `processor` is the name of the processor that the batch is for; null, as in batches older than
+    the column, for the default one. `options` has what was chosen for the batch of its options.
+    `columns` has the names of the columns whose cells the processor gets, and `answers` the names
+    of the answers that it gave.
     `format` is a tabular.formats.Format, which says how the file is read; null for batches older
     than the column.
     `deleted_at` is set once the batch is gone for everybody and only its rows remain to be removed.
@@ -88,6 +92,10 @@ class Batch(Table):
     blank_rows = IntegerField()
     further_addresses = IntegerField(default=0)
     rows_with_others = IntegerField(default=0)
+    processor = TextField(null=True)
+    options = BinaryJSONField(default=dict, index=False)
+    columns = BinaryJSONField(default=list, index=False)
+    answers = BinaryJSONField(default=list, index=False)
     format = BinaryJSONField(null=True, index=False)
     created_at = DateTimeTZField()
     started_at = DateTimeTZField(null=True)
@@ -107,6 +115,8 @@ class Chunk(Table):
     `rounds_before` counts the rounds of its emails before they were requeued.
     `addresses` has the addresses, one a line, until the first turn is committed: reading one text
     is much quicker than reading the rows of the emails.
+    `cells` has the cells that the processor gets of each email (see batches/cells.py), from the
+    upload on; null if there are none, and in a chunk that was cut off from another one.
     """
 
     batch_id = BigIntegerField()
@@ -122,6 +132,7 @@ class Chunk(Table):
     put_off_at = DateTimeTZField(null=True)
     rounds_before = IntegerField(default=0)
     addresses = TextField(null=True)
+    cells = TextField(null=True)
 
     class Meta:
         primary_key = CompositeKey("batch_id", "first_id")
@@ -149,6 +160,7 @@ class Email(Table):
 
     `later` is the reason for which a pending email waits to be processed again; it means nothing
     once the email has an outcome.
+    `answers` has what the processor answered besides, by name; null if it answered nothing.
 
     A million rows are quick to store and to update in place (HOT) because there is no foreign key
     and no second index, and each page has free space.
@@ -162,6 +174,7 @@ class Email(Table):
     reason = TextField(null=True)
     created_at = DateTimeTZField()
     later = TextField(null=True)
+    answers = BinaryJSONField(null=True, index=False)
 
     class Meta:
         primary_key = CompositeKey("batch_id", "id")
@@ -275,6 +288,7 @@ class Snapshot:
     `paused` says who paused the batch, when, why, and until when: `by`, `at`, `why` and `until`,
     of which all but `at` may be None. It is None if the batch isn't paused.
     `per_minute` is the batch's rate, the most emails a minute; None without.
+    `processor` is the name of the batch's processor; None for the default one.
     """
 
     batch_id: int
@@ -288,6 +302,7 @@ class Snapshot:
     next_at: str | None = None
     paused: dict[str, str | None] | None = None
     per_minute: int | None = None
+    processor: str | None = None
 
     @classmethod
     def of(cls, batch: Batch) -> Snapshot:
@@ -304,6 +319,7 @@ class Snapshot:
             iso(batch.next_at),
             pause_of(batch),
             batch.per_minute,
+            batch.processor,
         )
 
     @property

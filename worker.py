@@ -92,10 +92,9 @@ def main() -> int:
     logs.setup()
     # Before the processor is loaded, which may take long.
     stopping = command.stop_on_signals()
+    default = settings.default_processor
     try:
-        processor = processors.load(
-            settings.worker.processor, settings.processor_options, settings.path.parent
-        )
+        processor = processors.load(default.reference, default.options, settings.path.parent)
     except ProcessorError as error:
         exit_with(f"{settings.path}: [worker] processor: {error}.")
     _allow_descriptors(settings)

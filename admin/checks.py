@@ -165,7 +165,8 @@ def _disks(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _processor(settings: Settings) -> Iterator[Diagnostic]:
-    name, options = settings.worker.processor, settings.processor_options
+    default = settings.default_processor
+    name, options = default.reference, dict(default.options)
     if name == "check":
         options["dns"] = "off"  # the DNS has a check of its own
     try:

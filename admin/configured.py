@@ -1,18 +1,22 @@
-"""The processor that is configured, as a worker would load it."""
+"""The processors that are configured, as a worker would load them."""
 
 from __future__ import annotations
 
 import processors
+from runtime.named import CHECK, Named
 from runtime.settings import Settings
 
 
 def may_repeat(settings: Settings) -> bool:
-    """Return whether the configured processor may repeat its work; False if it can't be loaded."""
-    name = settings.worker.processor
-    if name == "check":
+    """Return whether all processors may repeat their work; False if one can't be loaded."""
+    return all(_may_repeat(each, settings) for each in settings.processors)
+
+
+def _may_repeat(named: Named, settings: Settings) -> bool:
+    if named.reference == CHECK:
         return True
     try:
-        loaded = processors.load(name, settings.processor_options, settings.path.parent)
+        loaded = processors.load(named.reference, named.options, settings.path.parent)
     except Exception:  # whatever a team's own module raises where it isn't installed whole
         return False
     return not processors.is_once(loaded)

@@ -6,11 +6,12 @@ PostgreSQL's COPY in pieces.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
-from typing import BinaryIO, NamedTuple
+from types import MappingProxyType
+from typing import Any, BinaryIO, NamedTuple
 
 from batches import kept_files
 from batches.accounting import Piece, Rows, read_addresses
@@ -38,12 +39,18 @@ class Upload(NamedTuple):
     paused: whether the batch begins paused.
     start_at: when it is to be resumed then; None until a person resumes it.
     per_minute: the batch's rate, the most emails a minute; None without.
+    processor: the name of the processor; None for the default one.
+    options: what is chosen for this batch of the processor's options.
+    columns: the names of the columns whose cells the processor gets; `*` for all.
     """
 
     by: str | None = None
     paused: bool = False
     start_at: datetime | None = None
     per_minute: int | None = None
+    processor: str | None = None
+    options: Mapping[str, Any] = MappingProxyType({})
+    columns: tuple[str, ...] = ()
 
 
 PLAIN = Upload()
@@ -119,6 +126,8 @@ def _store(
             paused_by=upload.by if upload.paused else None,
             resume_at=upload.start_at,
             per_minute=upload.per_minute,
+            processor=upload.processor,
+            options=dict(upload.options),
             total_emails=counts.emails,
             total_rows=counts.total,
             duplicate_rows=counts.duplicates,

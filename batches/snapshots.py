@@ -18,7 +18,7 @@ def _iso(time: str) -> str:
 COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails, reasons, waiting,
   {_iso("next_at")}, CASE WHEN paused_at IS NOT NULL AND status IN ('pending', 'processing')
     THEN jsonb_build_object('by', paused_by, 'at', {_iso("paused_at")},
-      'why', pause_reason, 'until', {_iso("resume_at")}) END, per_minute"""
+      'why', pause_reason, 'until', {_iso("resume_at")}) END, per_minute, processor"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
 

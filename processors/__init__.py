@@ -253,11 +253,16 @@ class Item(NamedTuple):
     can recognize by it what it gets again: only if a person asks for that, or if the processor's
     work may be repeated.
     `round` counts from 1 how often the email is processed; each retry and each later() adds one.
+    `cells` has cells of its row by the names of their columns: those that the processor takes, or
+    the upload chose.
+    `options` has the values of the processor's options, for the email's batch.
     """
 
     address: str
     key: str
     round: int
+    cells: Mapping[str, str] = {}
+    options: Mapping[str, Any] = {}
 
 
 def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Processor:

@@ -5,7 +5,7 @@ It may also raise Stop: nothing will work for now.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from processors import reasons
@@ -18,10 +18,12 @@ class Outcome(NamedTuple):
     `status` is `processed` or `failed`.
     `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
     A failed email must have a reason. A processed email with a reason is risky or unknown.
+    `answers` has what else is to be told of the email, by name; None for nothing.
     """
 
     status: str
     reason: str | None = None
+    answers: Mapping[str, Any] | None = None
 
 
 class Later(NamedTuple):
@@ -147,7 +149,7 @@ def checked(outcome: object) -> Outcome | Later:
         return _checked_later(outcome)
     if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
         raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
-    status, reason = outcome
+    status, reason, _ = outcome
     if outcome == PROCESSED:
         return outcome
     if not isinstance(reason, str) or not reasons.is_code(reason):

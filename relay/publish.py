@@ -58,6 +58,7 @@ def message(snapshot: Snapshot, **more: object) -> str:
             "nextAt": snapshot.next_at,
             "paused": snapshot.paused,
             "perMinute": snapshot.per_minute,
+            "processor": snapshot.processor,
             "reasons": snapshot.reasons,
             "verdicts": verdicts(snapshot.processed, snapshot.failed, snapshot.reasons),
             **more,
@@ -81,6 +82,7 @@ def parse(data: str) -> Snapshot:
         next_at=fields.get("nextAt"),
         paused=fields.get("paused"),
         per_minute=fields.get("perMinute"),
+        processor=fields.get("processor"),
         reasons={str(code): int(number) for code, number in fields["reasons"].items()},
     )
 

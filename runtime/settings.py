@@ -11,7 +11,7 @@ import configparser
 import os
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
 
@@ -19,10 +19,10 @@ import psycopg2
 import redis
 from psycopg2.extensions import parse_dsn
 
-from runtime import options, rate, redis_client
+from runtime import named, options, rate, redis_client
+from runtime.named import CHECK, Named
 from runtime.options import Network
 from runtime.paths import ROOT
-from runtime.rate import Rate
 
 VERSION = "0.1.0"
 DEFAULT_PATH = ROOT / "config.ini"
@@ -157,8 +157,8 @@ class Settings:
     """All settings.
 
     `path` is the file that they came from.
+    `processors` are those that a batch may be uploaded for, the default first.
     `lacking` has the default of each setting that nothing names, by section and key.
-    `own` is the section of the team's own processor, if the file has one; it may hold a password.
     """
 
     server: Server
@@ -171,42 +171,31 @@ class Settings:
     upload: Upload
     retention: Retention
     path: Path
+    processors: tuple[Named, ...] = ()
     lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
-    own: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @property
     def bundled_folder(self) -> Path:
         """[embedded] folder, as an absolute path."""
-        return self._absolute(self.embedded.folder)
+        return self.absolute(self.embedded.folder)
 
     @property
     def users_path(self) -> Path:
         """[access] users_file, as an absolute path."""
-        return self._absolute(self.access.users_file)
+        return self.absolute(self.access.users_file)
 
     @property
-    def processor_options(self) -> dict[str, Any]:
-        """The options of the processor, as JSON could hold them."""
-        if self.worker.processor != "check":
-            return dict(self.own)
-        disposable = self.check.disposable_domains
-        return {
-            **asdict(self.check),
-            "nameservers": list(self.check.nameservers),
-            "disposable_domains": disposable and str(self._absolute(disposable)),
-        }
+    def default_processor(self) -> Named:
+        """The processor of batches that name none."""
+        return self.processors[0]
 
-    @property
-    def rate(self) -> Rate | None:
-        """The rate of the processor; None if its section has no `per_minute`."""
-        name = self.worker.processor
-        if name == "check":
-            number = self.check.per_minute
-        else:
-            number = rate.per_minute(self.own.get("per_minute", ""))
-        return Rate(own_section(name) or name, number) if number else None
+    def processor(self, name: str | None) -> Named | None:
+        """Return the processor of this name, or the default one; None if none has the name."""
+        if name is None:
+            return self.default_processor
+        return next((each for each in self.processors if each.name == name), None)
 
-    def _absolute(self, path: str) -> Path:
+    def absolute(self, path: str) -> Path:
         """Return an absolute path; a relative one starts in the configuration's folder."""
         return (self.path.parent / Path(path).expanduser()).resolve()
 
@@ -217,17 +206,11 @@ SECTIONS: dict[str, Any] = {
 }
 
 
-def own_section(processor: str) -> str | None:
-    """Return the section that configures a processor: its module's name, if that isn't ours."""
-    module, colon, _ = processor.partition(":")
-    return module if colon and module not in SECTIONS else None
-
-
 def _read(path: Path) -> dict[tuple[str, str], str]:
     """Return the file's values by (section, key).
 
-    Raises SettingsError if the file has others than our settings. The section of the team's own
-    processor may have any.
+    Raises SettingsError if the file has others than our settings. The sections of a team's own
+    processors may have any.
     """
     parser = configparser.ConfigParser(interpolation=None, default_section="")
     try:
@@ -239,14 +222,29 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
         raise SettingsError(f"{path}: {' '.join(error.message.split())}.") from error
     values = {(section, key): parser[section][key] for section in parser for key in parser[section]}
     known = {(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)}
-    own = own_section(values.get(("worker", "processor"), ""))
+    single = values.get(("worker", "processor"), CHECK)
+    own = {each.name for each in _processors(path, values, single)} - SECTIONS.keys()
+    free = {*own, named.SECTION}
     for section in parser.sections():
-        if section not in SECTIONS and section != own:
+        if section not in SECTIONS and section not in free:
             raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
     for section, key in sorted(values.keys() - known):
-        if section != own:
+        if section not in free:
             raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
     return values
+
+
+def _processors(path: Path, values: Mapping[tuple[str, str], str], single: str) -> list[Named]:
+    """Return the processors on offer, without their options; `single` is as for named.read().
+
+    Raises SettingsError.
+    """
+    entries = {key: text for (section, key), text in values.items() if section == named.SECTION}
+    try:
+        return named.read(entries, single, [*SECTIONS])
+    except ValueError as error:
+        key, why = error.args
+        raise SettingsError(f"{path}: [{named.SECTION}] {key} {why}.") from None
 
 
 def load(
@@ -265,7 +263,8 @@ def load(
         for section, cls in SECTIONS.items()
         for key in fields(cls)
     }
-    sources = {place: (str(path), value) for place, value in _read(path).items()}
+    read = _read(path)
+    sources = {place: (str(path), value) for place, value in read.items()}
     for name, place in ENVIRONMENT.items():
         if environ.get(name):
             sources[place] = (f"environment variable {name}", environ[name])
@@ -285,21 +284,34 @@ def load(
                 raise SettingsError(f"{source}: [{section}] {key.name} {error}.") from None
         sections[section] = cls(**parsed)
     _refuse_open_secrets(path, sources)
-    theirs = own_section(sections["worker"].processor)
-    own = {key: value for (name, key), (_, value) in sources.items() if name == theirs}
-    settings = Settings(**sections, path=path, lacking=lacking, own=own)
-    _refuse_broken_rate(settings)
+    settings = Settings(**sections, path=path, lacking=lacking)
+    offered = _processors(path, read, settings.worker.processor)
+    configured = tuple(_configured(each, settings, read) for each in offered)
+    settings = replace(settings, processors=configured)
     _refuse_contradictions(settings)
     _refuse_broken_folder(settings)
     return settings
 
 
-def _refuse_broken_rate(settings: Settings) -> None:
+def _configured(
+    processor: Named, settings: Settings, values: Mapping[tuple[str, str], str]
+) -> Named:
+    """Return the processor with what its section says. Raises SettingsError."""
+    if processor.name == CHECK:
+        disposable = settings.check.disposable_domains
+        options = {
+            **asdict(settings.check),
+            "nameservers": list(settings.check.nameservers),
+            "disposable_domains": disposable and str(settings.absolute(disposable)),
+        }
+        return replace(processor, options=options, per_minute=settings.check.per_minute)
+    own = {key: text for (section, key), text in values.items() if section == processor.name}
     try:
-        _ = settings.rate
+        per_minute = rate.per_minute(own.get("per_minute", ""))
     except ValueError as error:
-        section = own_section(settings.worker.processor)
-        raise SettingsError(f"{settings.path}: [{section}] per_minute {error}.") from None
+        where = f"{settings.path}: [{processor.name}] per_minute"
+        raise SettingsError(f"{where} {error}.") from None
+    return replace(processor, options=own, per_minute=per_minute)
 
 
 def _refuse_contradictions(settings: Settings) -> None:

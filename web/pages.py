@@ -21,6 +21,7 @@ import models
 from processors import reasons
 from processors.syntax import MALFORMED
 from runtime import phrases
+from runtime.named import CHECK
 from runtime.paths import ROOT
 from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION, Settings
@@ -130,7 +131,7 @@ class Pages:
             verdicts=reasons.VERDICTS,
             filtered=filtered,
             first=not found["batches"] and not filtered,
-            checks=self._settings.worker.processor == "check",
+            checks=self._settings.default_processor.name == CHECK,
             now=datetime.now(UTC),
             deleted=number_from_query("deleted", None, models.MAX_ID),
             max_megabytes=self._settings.upload.max_megabytes,

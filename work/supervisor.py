@@ -50,7 +50,7 @@ class Supervisor:
         self._doorbell = services.doorbell
         self._stopping = stopping
         lookups_off = getattr(services.processor, "lookups_off", "")
-        rate = services.settings.rate
+        rate = services.settings.default_processor.rate
         self._presence = Presence(
             self._doorbell.client, self._doorbell.key, lookups_off, rate and rate.per_minute
         )

@@ -199,7 +199,7 @@ class Turns(threading.Thread):
                 start=last_chunk if again else 0,
                 share=0 if again else self._share,
                 numbered=is_once(self._services.processor),
-                rate=self._services.settings.rate,
+                rate=self._services.settings.default_processor.rate,
             )
             if isinstance(claim, Wait):
                 self._services.later_rings.put(batch_id, claim)
@@ -239,7 +239,9 @@ class Turns(threading.Thread):
             # Only after the commit: the processor's row, which all turns wait for, would stay
             # locked for as long as a worker is stopped before it.
             unused = claim.limit - findings.count
-            allowances.return_unused(claim.batch_id, self._services.settings.rate, unused)
+            allowances.return_unused(
+                claim.batch_id, self._services.settings.default_processor.rate, unused
+            )
         if findings.count < claim.pending:
             self._services.ring(claim.batch_id)
 
@@ -315,9 +317,9 @@ class Turns(threading.Thread):
             self.since = time.monotonic()
 
         return isolation.process(
-            self._settings.processor,
+            self._services.settings.default_processor.reference,
             claim.given(self._services.processor),
-            options=options or self._services.settings.processor_options,
+            options=options or self._services.settings.default_processor.options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,
@@ -344,7 +346,7 @@ class Turns(threading.Thread):
 def count_turn(findings: Findings, seconds: float) -> None:
     """Count a turn, its seconds and its emails for /metrics, also those that were put off."""
     metrics.TURNS.observe(seconds)
-    found = Counter(findings.outcomes)
+    found = Counter((each.status, each.reason) for each in findings.outcomes)
     metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others))
     for why, number in Counter(each.reason for each in findings.later).items():
         metrics.PUT_OFF.labels(why).inc(number)

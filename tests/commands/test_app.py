@@ -57,6 +57,7 @@ class TestUpload:
             "nextAt": None,
             "paused": None,
             "perMinute": None,
+            "processor": None,
             "reasons": {},
             "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
         }
@@ -165,6 +166,10 @@ class TestReading:
             "nextAt": None,
             "paused": None,
             "perMinute": None,
+            "processor": None,
+            "options": {},
+            "columns": [],
+            "answers": [],
             "status": "pending",
             "revision": 1,
             "error": None,

@@ -78,7 +78,7 @@ def test_the_documented_example_works_as_written(own, tmp_path):
     path = tmp_path / "config.ini"
     path.write_text(shipped.replace("processor = check", worker.splitlines()[1]) + section)
     loaded = settings.load(path, environ={})
-    processor = own(module, loaded.worker.processor, loaded.processor_options)
+    processor = own(module, loaded.worker.processor, loaded.default_processor.options)
     assert list(processor(["a@example.org", "a@example.com"])) == [PROCESSED, failed("not_staff")]
 
 

@@ -58,7 +58,7 @@ def test_a_message_is_as_the_contract_says():
     reasons = {"no_at_sign": 2, "role_account": 5, "dns_timeout": 1}
     assert publish_module.message(Snapshot(1, 7, "processing", 50, 2, 200, reasons)) == (
         '{"batchId":1,"revision":7,"status":"processing","processed":50,"failed":2,"total":200,'
-        '"waiting":0,"nextAt":null,"paused":null,"perMinute":null,'
+        '"waiting":0,"nextAt":null,"paused":null,"perMinute":null,"processor":null,'
         '"reasons":{"no_at_sign":2,"role_account":5,"dns_timeout":1},'
         '"verdicts":{"ok":42,"risky":5,"unknown":1,"invalid":2}}'
     )

@@ -92,25 +92,28 @@ def test_nameservers_may_have_ports(tmp_path):
 def test_an_own_processor_has_its_own_section(tmp_path):
     changes = {"staff__domain": "example.org", "worker__processor": "staff:only"}
     loaded = settings.load(write_config(tmp_path, **changes), environ={})
-    assert loaded.processor_options == {"domain": "example.org"}
+    assert loaded.default_processor.options == {"domain": "example.org"}
     assert "example.org" not in repr(loaded)
     loaded = settings.load(write_config(tmp_path, worker__processor="staff:only"), environ={})
-    assert loaded.processor_options == {}
+    assert loaded.default_processor.options == {}
 
 
 def test_a_processor_has_the_rate_in_its_own_section(tmp_path):
     changes = {"check__per_minute": "600", "staff__per_minute": "60"}
     path = write_config(tmp_path, worker__processor="staff:check", **changes)
     own = settings.load(path, environ={})
-    assert own.rate == ("staff", 60)
+    assert own.default_processor.rate == ("staff", 60)
     del changes["staff__per_minute"]
-    assert settings.load(write_config(tmp_path, **changes), environ={}).rate == ("check", 600)
-    assert settings.load(write_config(tmp_path), environ={}).rate is None
+    assert settings.load(write_config(tmp_path, **changes), environ={}).default_processor.rate == (
+        "check",
+        600,
+    )
+    assert settings.load(write_config(tmp_path), environ={}).default_processor.rate is None
 
 
 def test_the_checks_own_list_is_meant_from_the_files_folder(tmp_path):
     path = write_config(tmp_path, check__disposable_domains="own.txt")
-    options = settings.load(path, environ={}).processor_options
+    options = settings.load(path, environ={}).default_processor.options
     assert options["disposable_domains"] == str(tmp_path / "own.txt")
 
 

@@ -55,7 +55,7 @@ def test_a_snapshot_comes_at_once_then_every_change_until_the_end(site, doorbell
         assert next(events) == {
             "batchId": batch_id, "revision": 1, "status": "pending",
             "processed": 0, "failed": 0, "total": 2, "waiting": 0, "nextAt": None, "paused": None,
-            "perMinute": None,
+            "perMinute": None, "processor": None,
             "reasons": {}, "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
             "rate": None, "secondsLeft": None,
         }  # fmt: skip
@@ -244,6 +244,7 @@ class TestOfAll:
                 "batchId": ids[2], "revision": 1, "status": "pending",
                 "processed": 0, "failed": 0, "total": 1,
                 "waiting": 0, "nextAt": None, "paused": None, "perMinute": None,
+                "processor": None,
                 "reasons": {}, "verdicts": {"ok": 0, "risky": 0, "unknown": 0, "invalid": 0},
                 "rate": None, "secondsLeft": None,
             }  # fmt: skip

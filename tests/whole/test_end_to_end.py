@@ -45,6 +45,7 @@ def test_from_a_file_to_completed(processes):
         "nextAt": None,
         "paused": None,
         "perMinute": None,
+        "processor": None,
         "reasons": dict.fromkeys(REASONS, 250),
         "verdicts": {"ok": 19_000, "risky": 0, "unknown": 0, "invalid": 1000},
         "rate": None,

@@ -272,7 +272,9 @@ def test_without_redis_work_is_found_in_postgres_and_all_batches_take_turns(
 
 def test_the_default_processor_is_the_check(make_turns, queue, make_settings):
     settings = make_settings()
-    turns = make_turns(processors.load(settings.worker.processor, settings.processor_options))
+    turns = make_turns(
+        processors.load(settings.worker.processor, settings.default_processor.options)
+    )
     batch_id = store("a@example.com", "a@@example.com").batch_id
     queue.enqueue(batch_id)
     turns.run_once()
@@ -286,7 +288,7 @@ def test_an_isolated_turn_looks_domains_up_as_the_worker_does_though_no_nameserv
     make_turns, make_settings, queue, nameserver, monkeypatch
 ):
     changes = {"check__dns": "auto", "check__nameservers": nameserver.address}
-    check = processors.load("check", make_settings(**changes).processor_options)
+    check = processors.load("check", make_settings(**changes).default_processor.options)
     nameserver.silent = True
     monkeypatch.setattr(claims, "CLAIM_SECONDS", 0)
     batch_id = store("a@example.net").batch_id
