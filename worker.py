@@ -12,15 +12,16 @@ import signal
 import sys
 import threading
 
-import processors
 from postgres.database import UNREACHABLE
 from postgres.schema import SchemaError
-from processors import ProcessorError
 from runtime import command, descriptors, logs
 from runtime.command import exit_with, load_or_exit
+from runtime.named import Named
 from runtime.settings import Settings
 from servers import connect
 from servers.confinement import BundledServerError
+from work import loaded
+from work.loaded import Broken, Loaded
 from work.supervisor import Supervisor, ended_if_frozen
 from work.turns import Services
 
@@ -69,6 +70,32 @@ def _allow_descriptors(settings: Settings) -> None:
         exit_with(str(descriptors.too_few(f"[worker] threads = {threads}", needed, limit)))
 
 
+def _wanted(settings: Settings, names: str | None) -> list[Named]:
+    """Return the processors of these names, separated by commas; all of config.ini without any."""
+    if names is None:
+        return list(settings.processors)
+    wanted = [settings.processor(name.strip()) for name in names.split(",")]
+    found = [named for named in dict.fromkeys(wanted) if named is not None]
+    if None in wanted:
+        offered = ", ".join(each.name for each in settings.processors)
+        exit_with(f"--processors {names}: {settings.path} has these: {offered}.")
+    return found
+
+
+def _load(settings: Settings, wanted: list[Named]) -> tuple[list[Loaded], list[Broken]]:
+    """Load the processors, or end with why none of them can be loaded."""
+    found = loaded.load(settings, wanted)
+    broken = [each for each in found if isinstance(each, Broken)]
+    if len(broken) == len(found):
+        single = len(settings.processors) == 1
+        why = [
+            f"{'[worker] processor' if single else f'[processors] {each.named.name}'}: {each.error}"
+            for each in broken
+        ]
+        exit_with(f"{settings.path}: {'; '.join(why)}.")
+    return [each for each in found if isinstance(each, Loaded)], broken
+
+
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 1 after another, 2 for wrong settings."""
     parser = command.argument_parser(
@@ -80,6 +107,11 @@ def main() -> int:
     )
     parser.add_argument("--threads", metavar="N", help="threads, instead of [worker] threads")
     parser.add_argument(
+        "--processors",
+        metavar="NAMES",
+        help="do only what these processors of config.ini are for: crm,check",
+    )
+    parser.add_argument(
         "--selftest",
         action="store_true",
         help="upload 10,000 generated rows, kill a worker half-way, and see whether each row"
@@ -90,13 +122,10 @@ def main() -> int:
     if arguments.selftest:
         return _selftest(settings)
     logs.setup()
-    # Before the processor is loaded, which may take long.
+    wanted = _wanted(settings, arguments.processors)
+    # Before the processors are loaded, which may take long.
     stopping = command.stop_on_signals()
-    default = settings.default_processor
-    try:
-        processor = processors.load(default.reference, default.options, settings.path.parent)
-    except ProcessorError as error:
-        exit_with(f"{settings.path}: [worker] processor: {error}.")
+    able, broken = _load(settings, wanted)
     _allow_descriptors(settings)
     gc.freeze()
     gc.set_threshold(_ALLOCATIONS)
@@ -104,7 +133,7 @@ def main() -> int:
         with connect.servers(
             settings, stopping, name="worker", connections=settings.worker.connections
         ) as doorbell:
-            supervisor = Supervisor(Services(settings, doorbell, processor), stopping)
+            supervisor = Supervisor(Services(settings, doorbell, able), stopping, broken)
             with ended_if_frozen(settings.worker.turn_timeout_seconds) as not_frozen:
                 clean = supervisor.run(not_frozen)
     except (BundledServerError, SchemaError) as error:

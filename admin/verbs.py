@@ -74,7 +74,7 @@ class Commands:
         self._url = url
         self._meter = meter
         self._bundled = settings.database.url == BUNDLED
-        self._queue = BatchQueue(doorbell.client, doorbell.key)
+        self._queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
         # The name in the history of a changed batch.
         self._by = f"{_user()} (manage.py)"
 

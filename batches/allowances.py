@@ -114,9 +114,14 @@ def has_rate(batch_id: int) -> bool:
     return bool(fetch_value(sql, (batch_id,)))
 
 
-def wait() -> Wait | None:
-    """Return why the turn that this session tried last didn't begin; None if no rate forbade it."""
-    emails, *rest = fetch_value("SELECT current_setting('email_batch.allowance')::jsonb")
+def wait(condition: str, parameters: dict[str, Any]) -> Wait | None:
+    """Return why the turn that this session tried last didn't begin; None if no rate forbade it.
+
+    Also None if its batch doesn't meet the condition: it would wait in vain.
+    """
+    sql = "SELECT current_setting('email_batch.allowance')::jsonb FROM batch"
+    allowance = fetch_value(f"{sql} WHERE id = %(batch_id)s AND {condition}", parameters)
+    emails, *rest = allowance or (None,)
     return Wait(*rest) if emails == 0 else None
 
 

@@ -12,6 +12,7 @@ from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
 from processors import Item, Processor, as_lines, takes_items
+from runtime.named import Named
 from runtime.rate import Rate
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
@@ -131,7 +132,7 @@ SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.tu
 {before}WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
   WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
-    AND {condition}
+    AND {snapshots.OF_PROCESSOR} AND {condition}
 ), due AS ({_free("due_at IS NOT NULL AND (SELECT waiting > 0 FROM start)")}
 ), next AS ({_free("first_id >= (SELECT id FROM start) AND NOT EXISTS (SELECT FROM due)")}
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (TABLE due UNION TABLE next)")}
@@ -185,6 +186,7 @@ def claim_chunk(
     share: float = 0.0,
     numbered: bool = False,
     rate: Rate | None = None,
+    processor: Named | None = None,
 ) -> Claim | Wait | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
@@ -195,9 +197,11 @@ def claim_chunk(
     first free one. An email with one of the `suspicious` reasons makes its batch suspect.
     PostgreSQL ends a transaction that is idle for `idle_seconds`.
     numbered: the turn gets a number.
+    processor: only a batch of this one is claimed, however its id came into another's list.
     """
     parameters = {
         **allowances.parameters(batch_id, rate),
+        **snapshots.of_processor(processor),
         "start": start,
         "share": share,
         "numbered": numbered,
@@ -212,7 +216,7 @@ def claim_chunk(
         pool.rollback()
         row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{_CLAIM}", parameters)
         if row is None:
-            return allowances.wait()
+            return allowances.wait(snapshots.OF_PROCESSOR, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
 from postgres.database import pool
+from runtime.named import Named
 
 
 def _iso(time: str) -> str:
@@ -21,6 +23,15 @@ COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails,
       'why', pause_reason, 'until', {_iso("resume_at")}) END, per_minute, processor"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
+# A condition: the batch is one of the processor's, or there is no processor in the parameters.
+OF_PROCESSOR = "(%(of)s::text IS NULL OR coalesce(processor = %(of)s, %(of_default)s))"
+
+
+def of_processor(processor: Named | None) -> dict[str, Any]:
+    """Return the parameters of OF_PROCESSOR."""
+    if processor is None:
+        return {"of": None, "of_default": False}
+    return {"of": processor.name, "of_default": processor.is_default}
 
 
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:
@@ -47,18 +58,20 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
     return [Snapshot(*row) for row in rows.fetchall()]
 
 
-def unfinished_batches(*, after: int = 0, limit: int = MAX_UNFINISHED) -> list[int]:
+def unfinished_batches(
+    processor: Named | None = None, *, after: int = 0, limit: int = MAX_UNFINISHED
+) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
 
-    Emails that wait until later are left out, and batches that are paused, or whose rate allows no
-    email at this moment.
+    If a `processor` is given, only its batches. Emails that wait until later are left out, and
+    batches that are paused, or whose rate allows no email at this moment.
     """
     rows = pool.execute_sql(
-        "SELECT id FROM batch WHERE status IN ('pending', 'processing') AND id > %s"
-        " AND paused_at IS NULL"
+        "SELECT id FROM batch WHERE status IN ('pending', 'processing')"
+        f" AND id > %(after)s AND paused_at IS NULL AND {OF_PROCESSOR}"
         " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
         f" AND {ALLOWED_NOW}"
-        " ORDER BY id LIMIT %s",
-        (after, limit),
+        " ORDER BY id LIMIT %(limit)s",
+        {**of_processor(processor), "after": after, "limit": limit},
     )
     return [batch_id for (batch_id,) in rows.fetchall()]

@@ -1,4 +1,4 @@
-"""The Redis list of batch ids that tells workers where there is work.
+"""The Redis lists of batch ids that tell workers where there is work: one of each processor.
 
 An id that is lost, doubled or stale does no harm: PostgreSQL has the state of every batch.
 """
@@ -6,6 +6,7 @@ An id that is lost, doubled or stale does no harm: PostgreSQL has the state of e
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import redis
@@ -13,7 +14,7 @@ import redis
 from models import MAX_ID
 from runtime import logs, metrics
 
-# A batch is in the list once at most, so that it gets one turn a round, however often it is
+# A batch is in its list once at most, so that it gets one turn a round, however often it is
 # enqueued. Ids go in at the left and are taken from the right: first in, first out.
 _ENQUEUE = """
 local listed = nil
@@ -34,42 +35,58 @@ logger = logs.Logger("batch_queue")
 
 
 class BatchQueue:
-    """The list under `key`. Every method raises redis.RedisError when Redis fails."""
+    """The lists: under `key` that of the processor `default`, under `key:name` those of others.
 
-    def __init__(self, client: redis.Redis, key: str, *, counted: bool = True) -> None:
+    A processor is named as by batches: None is the default one.
+    Every method raises redis.RedisError when Redis fails.
+    """
+
+    def __init__(
+        self, client: redis.Redis, key: str, default: str, *, counted: bool = True
+    ) -> None:
         """`counted` is whether the metrics count the ids that are enqueued."""
         self._client = client
         self._counted = counted
         self._key = key
+        self._default = default
         self._enqueue = client.register_script(_ENQUEUE)
         self._nonsense = logs.RateLimited(logger)
 
-    def enqueue(self, *batch_ids: int) -> None:
-        """Add the ids that are not in the list."""
+    def enqueue(self, processor: str | None, *batch_ids: int) -> None:
+        """Add the ids that are not in the processor's list."""
         if batch_ids:
             if self._counted:
                 metrics.RINGS.inc(len(batch_ids))
-            self._enqueue(keys=[self._key], args=list(batch_ids))
+            self._enqueue(keys=[self._list(processor)], args=list(batch_ids))
 
-    def dequeue(self, timeout: float) -> int | None:
-        """Remove and return the id that has waited longest; None after `timeout` seconds without.
+    def dequeue(self, timeout: float, processors: Sequence[str]) -> tuple[str, int] | None:
+        """Remove an id, and return it with the name of its list's processor.
 
-        If that entry is no id, log it and return None.
+        It is the id that has waited longest in the first list, in the order of `processors`, that
+        has any. Returns None after `timeout` seconds without one, and also, after logging it, for
+        an entry that is no id.
         """
-        popped: Any = self._client.brpop([self._key], timeout=timeout)
+        lists = {self._list(name): name for name in processors}
+        popped: Any = self._client.brpop([*lists], timeout=timeout)
         if popped is None:
             return None
-        value = popped[1]
+        key, value = popped
         if _ID.fullmatch(value) and 1 <= int(value) <= MAX_ID:
-            return int(value)
-        self._nonsense.warning("not a batch id", queue=self._key, value=value[:80])
+            return lists[key], int(value)
+        self._nonsense.warning("not a batch id", queue=key, value=value[:80])
         return None
 
-    def depth(self) -> int:
-        """Return the number of ids in the list."""
-        depth: Any = self._client.llen(self._key)
-        return int(depth)
+    def depth(self, *processors: str) -> int:
+        """Return the number of ids in the lists of these processors."""
+        depths: list[Any] = [self._client.llen(self._list(name)) for name in processors]
+        return sum(depths)
 
-    def clear(self) -> None:
-        """Empty the list; the caller then enqueues all unfinished batches."""
-        self._client.unlink(self._key)
+    def clear(self, processor: str) -> None:
+        """Empty the processor's list; the caller then enqueues all its unfinished batches."""
+        self._client.unlink(self._list(processor))
+
+    def _list(self, processor: str | None) -> str:
+        """Return the key of the processor's list."""
+        if processor is None or processor == self._default:
+            return self._key
+        return f"{self._key}:{processor}"

@@ -56,12 +56,33 @@ class ThreadReport:
 
 
 @dataclass(frozen=True)
+class Ability:
+    """A processor as a worker announces it.
+
+    `name` is that in config.ini; None for the default one, of a worker of an earlier version.
+    `per_minute` is the processor's rate, the most emails a minute of all workers; None without.
+    `lookups_off` says why the processor looks no domain up in the DNS; it is empty otherwise.
+    `hindrance` says why its emails wait at this moment; it is empty otherwise.
+    `error` says why the worker can't load it; None if it can.
+    """
+
+    name: str | None
+    per_minute: int | None = None
+    lookups_off: str = ""
+    hindrance: str = ""
+    error: str | None = None
+
+
+# The processors of a worker of an earlier version.
+DEFAULT_ONLY = (Ability(None),)
+
+
+@dataclass(frozen=True)
 class Worker:
     """A worker as it announced itself; `rate` in emails per second, times in seconds ago.
 
-    `lookups_off` says why the worker looks no domain up in the DNS; it is empty otherwise.
-    `hindrance` says why its emails wait at that moment; it is empty otherwise.
-    `per_minute` is its processor's rate, the most emails a minute of all workers; None without.
+    `lookups_off` and `hindrance` are those of the first of its processors that has one.
+    `per_minute` is the rate of its processor, if it has only one.
     """
 
     host: str
@@ -74,6 +95,7 @@ class Worker:
     lookups_off: str = ""
     hindrance: str = ""
     per_minute: int | None = None
+    processors: tuple[Ability, ...] = DEFAULT_ONLY
     samples: list[Sample] = field(default_factory=list)
 
 
@@ -91,32 +113,23 @@ def _shared_keys(queue_key: str) -> tuple[str, str]:
 
 
 class Presence:
-    """This worker's announcement. Every method raises redis.RedisError when Redis fails.
+    """This worker's announcement. Every method raises redis.RedisError when Redis fails."""
 
-    `lookups_off` and `per_minute` are as for Worker.
-    """
-
-    def __init__(
-        self,
-        client: redis.Redis,
-        queue_key: str,
-        lookups_off: str = "",
-        per_minute: int | None = None,
-    ) -> None:
+    def __init__(self, client: redis.Redis, queue_key: str) -> None:
         self._client = client
-        self._lookups_off = lookups_off
-        self._per_minute = per_minute
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._key = f"{queue_key}:worker:{self._host}:{self._pid}"
         self._set, self._last_seen = _shared_keys(queue_key)
         self._script: Any = client.register_script(_ANNOUNCE)
         self._since = ""
 
-    def announce(self, threads: Sequence[ThreadReport], rate: float, hindrance: str = "") -> None:
-        """Announce this worker, with its threads, its emails per second, and its metrics.
-
-        `hindrance` is as for Worker.
-        """
+    def announce(
+        self,
+        threads: Sequence[ThreadReport],
+        rate: float,
+        processors: Sequence[Ability] = DEFAULT_ONLY,
+    ) -> None:
+        """Announce this worker: threads, emails per second, processors and metrics."""
         report = {
             "host": self._host,
             "pid": self._pid,
@@ -131,9 +144,20 @@ class Presence:
                 }
                 for thread in threads
             ],
-            "lookupsOff": self._lookups_off,
-            "hindrance": hindrance,
-            "perMinute": self._per_minute,
+            "processors": [
+                {
+                    "name": each.name,
+                    "perMinute": each.per_minute,
+                    "lookupsOff": each.lookups_off,
+                    "hindrance": each.hindrance,
+                    "error": each.error,
+                }
+                for each in processors
+            ],
+            # Apps of earlier versions read these, and know of one processor only.
+            "lookupsOff": next((each.lookups_off for each in processors if each.lookups_off), ""),
+            "hindrance": next((each.hindrance for each in processors if each.hindrance), ""),
+            "perMinute": processors[0].per_minute if len(processors) == 1 else None,
             "metrics": metrics.samples(),
         }
         # Kept here, because Redis may be emptied.
@@ -191,6 +215,7 @@ def _parse(value: bytes | None, now: float) -> Worker | None:
             lookups_off=_text(fields.get("lookupsOff", "")),
             hindrance=_text(fields.get("hindrance", "")),
             per_minute=_whole_or_none(fields.get("perMinute")),
+            processors=_abilities(fields),
             samples=metrics.parse(fields.get("metrics", [])),
         )
     except (ValueError, KeyError, TypeError, AttributeError, ArithmeticError, RecursionError):
@@ -204,6 +229,24 @@ def _thread(fields: dict[str, Any]) -> ThreadReport:
         batch_id=None if batch_id is None else int(batch_id),
         first_id=None if first_id is None else int(first_id),
         seconds=_number(fields["seconds"]),
+    )
+
+
+def _abilities(fields: dict[str, Any]) -> tuple[Ability, ...]:
+    if "processors" in fields:
+        return tuple(_ability(each) for each in fields["processors"])
+    # A worker of an earlier version has one processor, which it doesn't name.
+    return (_ability({**fields, "name": None, "error": None}),)
+
+
+def _ability(fields: dict[str, Any]) -> Ability:
+    name, error = fields["name"], fields.get("error")
+    return Ability(
+        name=None if name is None else _text(name),
+        per_minute=_whole_or_none(fields.get("perMinute")),
+        lookups_off=_text(fields.get("lookupsOff", "")),
+        hindrance=_text(fields.get("hindrance", "")),
+        error=None if error is None else _text(error),
     )
 
 

@@ -107,7 +107,7 @@ def announce(
     While Redis is away, workers and hubs find the change in PostgreSQL.
     """
     if not snapshot.terminal:
-        doorbell.use(lambda: queue.enqueue(snapshot.batch_id))
+        doorbell.use(lambda: queue.enqueue(snapshot.processor, snapshot.batch_id))
     doorbell.use(lambda: publish(doorbell, channel_prefix, snapshot))
 
 

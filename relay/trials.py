@@ -20,12 +20,13 @@ def prepare(doorbell: Doorbell, channel_prefix: str) -> None:
 
 
 def _try_list(doorbell: Doorbell) -> None:
-    queue = BatchQueue(doorbell.client, f"{doorbell.key}:probe:list", counted=False)
-    queue.enqueue(1, 2)
-    queue.enqueue(1)
-    queue.dequeue(DEQUEUE_SECONDS)
-    queue.depth()
-    queue.clear()
+    one, other = "one", "other"
+    queue = BatchQueue(doorbell.client, f"{doorbell.key}:probe:list", one, counted=False)
+    queue.enqueue(one, 1, 2)
+    queue.enqueue(one, 1)
+    queue.dequeue(DEQUEUE_SECONDS, [other, one])
+    queue.depth(one, other)
+    queue.clear(one)
 
 
 def _try_presence(doorbell: Doorbell) -> None:

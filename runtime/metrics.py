@@ -62,7 +62,7 @@ REPEATED_TURNS = Counter(
     registry=REGISTRY,
 )
 SWEEPS = Counter("email_batch_sweeps", "Sweeps for unfinished batches.", registry=REGISTRY)
-RINGS = Counter("email_batch_rings", "Batch ids put on the Redis list.", registry=REGISTRY)
+RINGS = Counter("email_batch_rings", "Batch ids put on the Redis lists.", registry=REGISTRY)
 STREAMS = Gauge("email_batch_streams", "Open event streams and downloads.", registry=REGISTRY)
 DATABASE_CONNECTIONS = Gauge(
     "email_batch_database_connections", "Connections to PostgreSQL.", ["state"], registry=REGISTRY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from runtime.rate import Rate
@@ -30,6 +30,7 @@ class Named:
     title: what people call it.
     options: the settings in its section, as JSON could hold them; there may be a password.
     per_minute: the most emails a minute, by its section; None for as many as can be.
+    is_default: whether batches that name no processor are meant for it.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Named:
     title: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     per_minute: int | None = None
+    is_default: bool = False
 
     @property
     def rate(self) -> Rate | None:
@@ -55,13 +57,14 @@ def read(entries: Mapping[str, str], single: str, sections: Sequence[str]) -> li
     if not entries:
         module, colon, _ = single.partition(":")
         name = module if colon and module not in sections else single
-        return [Named(name, single, _CHECK_TITLE if single == CHECK else name)]
+        title = _CHECK_TITLE if single == CHECK else name
+        return [Named(name, single, title, is_default=True)]
     if single != CHECK:
         raise ValueError(single, "is named by [worker] processor; give it a line here instead")
     found = [_entry(name, text, sections) for name, text in entries.items()]
     if CHECK not in entries:
         found.append(Named(CHECK, CHECK, _CHECK_TITLE))
-    return found
+    return [replace(found[0], is_default=True), *found[1:]]
 
 
 _CHECK_TITLE = "Check addresses"

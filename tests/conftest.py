@@ -31,6 +31,7 @@ from app import wsgi
 from harness import chromium
 from harness.batches import store
 from harness.config import write_config
+from harness.lists import DefaultList
 from harness.nameserver import Nameserver
 from harness.polling import eventually
 from harness.processes import Process, run_script
@@ -43,12 +44,14 @@ from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
+from runtime.named import CHECK
 from runtime.settings import Settings
 from web.access.sign_in import Access
 from web.server import server as server_module
 from web.server.server import HttpServer
 from web.services import Services
 from work import turns
+from work.loaded import Loaded
 from work.turns import Turns
 
 
@@ -145,20 +148,22 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
 
 
 @pytest.fixture
-def queue(client: redis.Redis) -> BatchQueue:
-    return BatchQueue(client, "email-queue")
+def queue(client: redis.Redis) -> DefaultList:
+    """The list of the default processor."""
+    return DefaultList(BatchQueue(client, "email-queue", CHECK), CHECK)
 
 
 @pytest.fixture
 def make_services(
     database: None, doorbell: Doorbell, make_settings: Callable[..., Settings]
 ) -> Callable[..., turns.Services]:
-    """Make the Services of a worker, with a processor and changed settings."""
+    """Make the Services of a worker, with a processor, or several by name, and changed settings."""
 
-    def make(
-        processor: Callable[..., object], doorbell: Doorbell = doorbell, **changes: object
-    ) -> turns.Services:
-        return turns.Services(make_settings(**changes), doorbell, processor)  # type: ignore[arg-type]
+    def make(processor: Any, doorbell: Doorbell = doorbell, **changes: object) -> turns.Services:
+        settings = make_settings(**changes)
+        named = processor if isinstance(processor, dict) else {None: processor}
+        loaded = [Loaded(settings.processor(name), each) for name, each in named.items()]  # type: ignore[arg-type]
+        return turns.Services(settings, doorbell, loaded)
 
     return make
 

@@ -59,7 +59,8 @@ class Health:
 
     def __init__(self, doorbell: Doorbell, settings: Settings, postgres: Outage) -> None:
         self._doorbell = doorbell
-        self._queue = BatchQueue(doorbell.client, doorbell.key)
+        self._settings = settings
+        self._queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
         self._max_streams = settings.server.max_streams
         self._postgres = postgres
         self._worker_command = worker_command(settings.path)
@@ -84,7 +85,8 @@ class Health:
         read_only, backlog, version = self._ask_postgres()
         doorbell = self._doorbell
         workers = doorbell.use(lambda: presence.workers(doorbell.client, doorbell.key))
-        depth = doorbell.use(self._queue.depth)
+        names = [each.name for each in self._settings.processors]
+        depth = doorbell.use(lambda: self._queue.depth(*names))
         return Status(read_only, backlog, version, workers, depth, doorbell.refusal)
 
     # The handlers.
@@ -160,7 +162,7 @@ def gauges(status: Status) -> list[Metric]:
         gauge("postgres_up", "Whether PostgreSQL takes writes.", float(backlog is not None)),
         gauge("redis_up", "Whether Redis can be reached.", float(workers is not None)),
         gauge("workers", "Workers alive.", alive),
-        gauge("queue_depth", "Batch ids on the Redis list.", status.queue_depth),
+        gauge("queue_depth", "Batch ids on the Redis lists.", status.queue_depth),
         gauge("unfinished_batches", "Batches that have not ended, and are not paused.", unfinished),
         gauge("oldest_waiting_seconds", "How long the oldest pending batch waits.", waiting),
         gauge("schema_version", "Version of the database's tables.", status.schema_version),

@@ -1,6 +1,6 @@
 """The supervisor of a worker's threads.
 
-Each thread dequeues a batch id from the Redis list and takes a turn on that batch (turns.py). The
+Each thread dequeues a batch id from a Redis list and takes a turn on that batch (turns.py). The
 supervisor replaces threads that die or hang, rings for unfinished batches, deletes expired batches
 and removes the rows of deleted ones, announces the worker, and shuts it down gracefully.
 """
@@ -13,7 +13,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from batches import changes, finishing, removal, snapshots
 from postgres.database import UNREACHABLE, session
@@ -21,7 +21,9 @@ from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
 from runtime import logs, metrics, systemd
 from runtime.every import Every
+from runtime.named import Named
 from runtime.phrases import several
+from work.loaded import Broken
 from work.turns import Services, Turns
 
 # Seconds between two runs of run_once().
@@ -44,16 +46,16 @@ logger = logs.Logger("worker")
 class Supervisor:
     """Starts and replaces the worker's threads, sweeps, announces the worker, and shuts it down."""
 
-    def __init__(self, services: Services, stopping: threading.Event) -> None:
+    def __init__(
+        self, services: Services, stopping: threading.Event, broken: Sequence[Broken] = ()
+    ) -> None:
+        """`broken` are the processors that this worker announces it can't load."""
         self._services = services
+        self._announced = *services.processors.values(), *broken
         self._settings = services.settings.worker
         self._doorbell = services.doorbell
         self._stopping = stopping
-        lookups_off = getattr(services.processor, "lookups_off", "")
-        rate = services.settings.default_processor.rate
-        self._presence = Presence(
-            self._doorbell.client, self._doorbell.key, lookups_off, rate and rate.per_minute
-        )
+        self._presence = Presence(self._doorbell.client, self._doorbell.key)
         self._threads: dict[int, Turns] = {}
         self._hung: list[Turns] = []
         # Emails processed by threads that were replaced.
@@ -98,7 +100,8 @@ class Supervisor:
             self._doorbell.probe()
         self._services.publisher.flush()
         if not self._doorbell.away:
-            self._services.ring(*self._services.later_rings.take())
+            for processor, batch_id in self._services.later_rings.take():
+                self._services.ring(processor, batch_id)
         self._announce_if_due()
         if self._sweep.due():
             self.sweep()
@@ -111,13 +114,13 @@ class Supervisor:
         rate = (emails - self._announced_emails) / (now - self._announced_at)
         self._announced_emails, self._announced_at = emails, now
         reports = [thread.report() for thread in self._threads.values()]
-        hindrance = getattr(self._services.processor, "hindrance", "")
-        self._doorbell.use(lambda: self._presence.announce(reports, rate, hindrance))
+        abilities = [each.ability() for each in self._announced]
+        self._doorbell.use(lambda: self._presence.announce(reports, rate, abilities))
 
     def sweep(self) -> None:
         """Resume batches whose time has come, delete expired ones, remove rows of deleted ones.
 
-        Then ring for all unfinished ones.
+        Then ring for all unfinished ones that this worker can do.
         """
         metrics.SWEEPS.inc()
         try:
@@ -127,16 +130,21 @@ class Supervisor:
             self._remove_deleted()
             if self._doorbell.away:
                 return
-            with session():
-                unfinished = snapshots.unfinished_batches()
-                if self._clear_stale_ids(len(unfinished)):
-                    # Batches enqueued since the query were cleared from the list too.
-                    unfinished = snapshots.unfinished_batches()
+            for each in self._services.processors.values():
+                self._ring_for_unfinished(each.named)
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
             return
         self._services.postgres.end()
-        self._services.ring(*unfinished)
+
+    def _ring_for_unfinished(self, named: Named) -> None:
+        """Ring for the processor's unfinished batches."""
+        with session():
+            unfinished = snapshots.unfinished_batches(named)
+            if self._clear_stale_ids(named.name, len(unfinished)):
+                # Batches enqueued since the query were cleared from the list too.
+                unfinished = snapshots.unfinished_batches(named)
+        self._services.ring(named.name, *unfinished)
 
     def _resume_due(self) -> None:
         """Resume the batches whose time has come, and publish that; the sweep rings for them."""
@@ -180,13 +188,13 @@ class Supervisor:
         for batch_id in deleted:
             removal.remove_all(batch_id, deadline=deadline)
 
-    def _clear_stale_ids(self, unfinished: int) -> bool:
-        """Clear the list if it has far more ids than there are batches; return whether it had."""
+    def _clear_stale_ids(self, processor: str, unfinished: int) -> bool:
+        """Clear a list if it has far more ids than there are batches; return whether it had."""
         queue = self._services.queue
-        depth = self._doorbell.use(queue.depth) or 0
+        depth = self._doorbell.use(lambda: queue.depth(processor)) or 0
         if depth <= 2 * unfinished + STALE_IDS or unfinished >= snapshots.MAX_UNFINISHED:
             return False
-        self._doorbell.use(queue.clear)
+        self._doorbell.use(lambda: queue.clear(processor))
         logger.warning(
             "list cleared, because most of its ids have no batch", ids=depth, batches=unfinished
         )

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import processors
 from batches import allowances, changes, claims, commits, snapshots
@@ -22,7 +22,7 @@ from models import Snapshot
 from postgres import database
 from postgres.beside import NoFurtherError
 from postgres.database import UNREACHABLE, Session, pool, session
-from processors import CRASHED, TIMED_OUT, Findings, Processor, ReasonError, is_once
+from processors import CRASHED, TIMED_OUT, Findings, ReasonError, is_once
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
 from relay.batch_queue import BatchQueue
@@ -34,8 +34,10 @@ from runtime.bounded import BoundedDict
 from runtime.settings import Settings
 from work import isolation, once
 from work.later_rings import LaterRings
+from work.loaded import Loaded
+from work.rotation import Rotation
 
-# The longest wait of a thread for an id on the list.
+# The longest wait of a thread for an id on one of the lists.
 DEQUEUE_SECONDS = 1.0
 # The longest pause of a thread after errors, in seconds.
 MAX_BACKOFF = 2.0
@@ -55,11 +57,13 @@ logger = logs.Logger("worker")
 class Services:
     """All that the threads of a worker share."""
 
-    def __init__(self, settings: Settings, doorbell: Doorbell, processor: Processor) -> None:
+    def __init__(self, settings: Settings, doorbell: Doorbell, loaded: Sequence[Loaded]) -> None:
         self.settings = settings
         self.doorbell = doorbell
-        self.queue = BatchQueue(doorbell.client, doorbell.key)
-        self.processor = processor
+        self.queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
+        # The processors that this worker can do, by name.
+        self.processors = {each.named.name: each for each in loaded}
+        self.rotation = Rotation(self.processors)
         # Set to make the threads end their turns and begin no others.
         self.quiet = threading.Event()
         self.publisher = Publisher(
@@ -71,18 +75,18 @@ class Services:
         self.no_batch = logs.RateLimited(logger)
         self.no_time = logs.RateLimited(logger)
         self.no_lines = logs.RateLimited(logger)
-        # The last batch served without Redis; the batches get their turns in the order of their
-        # ids.
-        self.served = 0
+        # By processor: the last batch served without Redis; the batches get their turns in the
+        # order of their ids.
+        self.served = dict.fromkeys(self.processors, 0)
         self.later_rings = LaterRings()
         # Pairs of a batch, or None for all batches, and a kind of processor error that have been
         # logged. A thread that looks for a pair and adds it holds the lock.
         self._logged = BoundedDict[tuple[int | None, str], None](MAX_LOGGED)
         self._logging = threading.Lock()
 
-    def ring(self, *batch_ids: int) -> None:
-        """Ring for the batches; without Redis, threads find them in PostgreSQL."""
-        self.doorbell.use(lambda: self.queue.enqueue(*batch_ids))
+    def ring(self, processor: str, *batch_ids: int) -> None:
+        """Ring for the processor's batches; without Redis, threads find them in PostgreSQL."""
+        self.doorbell.use(lambda: self.queue.enqueue(processor, *batch_ids))
 
     def log_error(self, batch_id: int, error: Exception) -> None:
         """Log an error of the processor, each kind of error once a batch.
@@ -173,11 +177,15 @@ class Turns(threading.Thread):
 
     def run_once(self) -> bool:
         """Wait for a batch, a second at most, and take a turn on it; return False without one."""
-        batch_id = self._next_batch()
-        if batch_id is None or self._services.later_rings.join(batch_id):
+        found = self._next_batch()
+        if found is None:
+            return False
+        processor, batch_id = found
+        self._services.rotation.served(processor)
+        if self._services.later_rings.join(processor, batch_id):
             return False
         with session(self._settings.turn_timeout_seconds) as current:
-            taken = self.take_turn(batch_id, current)
+            taken = self.take_turn(batch_id, current, processor)
             exists = taken or bool(snapshots.present([batch_id]))
         self._services.postgres.end()
         if not exists:
@@ -187,8 +195,14 @@ class Turns(threading.Thread):
             self._services.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
         return taken
 
-    def take_turn(self, batch_id: int, current: Session) -> bool:
-        """Claim, process, commit, publish; return False if there was nothing to claim."""
+    def take_turn(self, batch_id: int, current: Session, processor: str | None = None) -> bool:
+        """Claim, process, commit, publish; return False if there was nothing to claim.
+
+        There is nothing in a batch that isn't the processor's, by default the default one's.
+        """
+        mine = self._services.processors[
+            processor or self._services.settings.default_processor.name
+        ]
         last_batch, last_chunk = self._last
         again = batch_id == last_batch
         with database.own_transactions():
@@ -198,30 +212,31 @@ class Turns(threading.Thread):
                 self._settings.turn_timeout_seconds,
                 start=last_chunk if again else 0,
                 share=0 if again else self._share,
-                numbered=is_once(self._services.processor),
-                rate=self._services.settings.default_processor.rate,
+                numbered=is_once(mine.processor),
+                rate=mine.named.rate,
+                processor=mine.named,
             )
             if isinstance(claim, Wait):
-                self._services.later_rings.put(batch_id, claim)
+                self._services.later_rings.put(mine.named.name, batch_id, claim)
             if not isinstance(claim, Claim):
                 return False
             self._last = batch_id, claim.first_id
             self.since, self.turn = time.monotonic(), claim
             try:
-                self._take(claim, current)
+                self._take(claim, mine, current)
             except BaseException:
-                self._services.ring(batch_id)
+                self._services.ring(mine.named.name, batch_id)
                 raise
             finally:
                 self.turn, self.since = None, time.monotonic()
         return True
 
-    def _take(self, claim: Claim, current: Session) -> None:
+    def _take(self, claim: Claim, mine: Loaded, current: Session) -> None:
         if claim.more:
-            self._services.ring(claim.batch_id)  # so that other threads join in
+            self._services.ring(mine.named.name, claim.batch_id)  # so that other threads join in
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
-        findings = Findings() if claim.paused else self._process(claim, current)
+        findings = Findings() if claim.paused else self._process(claim, mine, current)
         if findings is None:
             return
         if findings.later:
@@ -239,11 +254,9 @@ class Turns(threading.Thread):
             # Only after the commit: the processor's row, which all turns wait for, would stay
             # locked for as long as a worker is stopped before it.
             unused = claim.limit - findings.count
-            allowances.return_unused(
-                claim.batch_id, self._services.settings.default_processor.rate, unused
-            )
+            allowances.return_unused(claim.batch_id, mine.named.rate, unused)
         if findings.count < claim.pending:
-            self._services.ring(claim.batch_id)
+            self._services.ring(mine.named.name, claim.batch_id)
 
     def _commit(self, claim: Claim, findings: Findings) -> Snapshot | None:
         """Commit the outcomes and, in the same transaction, the pause that the processor wants."""
@@ -268,9 +281,9 @@ class Turns(threading.Thread):
         seconds = 3600 * self._settings.later_hours
         return claim.rounds + 1 >= self._settings.later_rounds or (claim.put_off or 0) >= seconds
 
-    def _process(self, claim: Claim, current: Session) -> Findings | None:
+    def _process(self, claim: Claim, mine: Loaded, current: Session) -> Findings | None:
         """Process emails of the claim; return None if the turn must end without outcomes."""
-        processor = self._services.processor
+        processor = mine.processor
         deadline = time.monotonic() + self._settings.turn_seconds
 
         def on_error(error: Exception) -> None:
@@ -290,7 +303,7 @@ class Turns(threading.Thread):
         if not repeatable:
             return once.process(processor, claim, deadline=deadline, on_error=on_error)
         if isolated:
-            return self._process_isolated(claim, current, on_error)
+            return self._process_isolated(claim, mine, current, on_error)
         if getattr(processor, "of_lines", None) and claim.text is not None:
             try:
                 return processors.process_lines(processor, claim.text, deadline, on_error)
@@ -304,10 +317,14 @@ class Turns(threading.Thread):
         return processors.process(processor, claim.given(processor), deadline, on_error)
 
     def _process_isolated(
-        self, claim: Claim, current: Session, on_error: Callable[[Exception], None]
+        self,
+        claim: Claim,
+        mine: Loaded,
+        current: Session,
+        on_error: Callable[[Exception], None],
     ) -> Findings:
         timeout = self._settings.turn_timeout_seconds
-        options = getattr(self._services.processor, "isolated_options", None)
+        options = getattr(mine.processor, "isolated_options", None)
 
         def alive() -> None:
             # The child has a limit for each email. Until that expires, neither PostgreSQL, nor the
@@ -317,30 +334,40 @@ class Turns(threading.Thread):
             self.since = time.monotonic()
 
         return isolation.process(
-            self._services.settings.default_processor.reference,
-            claim.given(self._services.processor),
-            options=options or self._services.settings.default_processor.options,
+            mine.named.reference,
+            claim.given(mine.processor),
+            options=options or mine.named.options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,
             on_error=on_error,
         )
 
-    def _next_batch(self) -> int | None:
-        """Return the next id from the list, or from PostgreSQL while Redis is away."""
+    def _next_batch(self) -> tuple[str, int] | None:
+        """Return the next id from the lists, or from PostgreSQL while Redis is away.
+
+        The name is that of the processor for which the batch is to get a turn.
+        """
         services = self._services
-        batch_id = services.doorbell.use(lambda: services.queue.dequeue(DEQUEUE_SECONDS))
-        if batch_id is not None or not services.doorbell.away:
-            return batch_id
-        if services.later_rings.everyone_waits:
-            return services.later_rings.take_one(DEQUEUE_SECONDS)
-        with session():
-            waiting = snapshots.unfinished_batches(after=services.served, limit=1)
-            waiting = waiting or snapshots.unfinished_batches(limit=1)
+        names = services.rotation.names
+        found = services.doorbell.use(lambda: services.queue.dequeue(DEQUEUE_SECONDS, names))
+        if found is not None or not services.doorbell.away:
+            return found
+        ready = [name for name in names if not services.later_rings.everyone_waits(name)]
+        if ready:
+            with session():
+                found = next(filter(None, map(self._unfinished, ready)), None)
+        return found or services.later_rings.take_one(DEQUEUE_SECONDS)
+
+    def _unfinished(self, name: str) -> tuple[str, int] | None:
+        """Return the processor's next unfinished batch."""
+        named, served = self._services.processors[name].named, self._services.served
+        waiting = snapshots.unfinished_batches(named, after=served[name], limit=1)
+        waiting = waiting or snapshots.unfinished_batches(named, limit=1)
         if not waiting:
-            return services.later_rings.take_one(DEQUEUE_SECONDS)
-        services.served = waiting[0]
-        return services.served
+            return None
+        served[name] = waiting[0]
+        return name, waiting[0]
 
 
 def count_turn(findings: Findings, seconds: float) -> None:

@@ -60,7 +60,28 @@ def test_a_cleared_list_is_empty(queue):
 
 
 def test_without_redis_every_call_says_so(no_redis):
-    queue = BatchQueue(no_redis.client, "email-queue")
-    for call in (lambda: queue.enqueue(1), lambda: queue.dequeue(0.1), queue.depth, queue.clear):
+    queue = BatchQueue(no_redis.client, "email-queue", "check")
+    calls = (
+        lambda: queue.enqueue("crm", 1),
+        lambda: queue.dequeue(0.1, ["check", "crm"]),
+        lambda: queue.depth("crm"),
+        lambda: queue.clear("crm"),
+    )
+    for call in calls:
         with pytest.raises(redis.RedisError):
             call()
+
+
+def test_each_processor_has_a_list_and_the_first_that_has_ids_is_served(client):
+    queue = BatchQueue(client, "email-queue", "check")
+    queue.enqueue("crm", 1, 2)
+    queue.enqueue("check", 3)
+    queue.enqueue(None, 4)
+    assert client.lrange("email-queue", 0, -1) == ["4", "3"]
+    assert client.lrange("email-queue:crm", 0, -1) == ["2", "1"]
+    assert queue.depth("check", "crm", "other") == 4
+    assert queue.dequeue(0.1, ["other", "crm", "check"]) == ("crm", 1)
+    assert queue.dequeue(0.1, ["check", "crm"]) == ("check", 3)
+    assert queue.dequeue(0.1, ["other"]) is None
+    queue.clear("check")
+    assert (queue.depth("check"), queue.depth("crm")) == (0, 1)

@@ -6,21 +6,28 @@ import pytest
 
 from harness.polling import eventually
 from relay import presence
-from relay.presence import Presence, ThreadReport, workers
+from relay.presence import Ability, Presence, ThreadReport, workers
 
 IDLE = [ThreadReport(1), ThreadReport(2), ThreadReport(3)]
 
 
 def test_a_worker_is_there_from_its_announcement_until_it_withdraws(client):
     assert workers(client, "email-queue") == presence.Workers([], None)
-    here = Presence(client, "email-queue", "[check] dns = off")
+    here = Presence(client, "email-queue")
+    abilities = (
+        Ability("crm", 60),
+        Ability("check", lookups_off="[check] dns = off"),
+        Ability("x", error="?"),
+    )
     busy = ThreadReport(2, batch_id=2**60 + 1, first_id=5001, seconds=0.25)
     for rate in (0.0, 1234.5):
-        here.announce([ThreadReport(1), busy], rate)
+        here.announce([ThreadReport(1), busy], rate, abilities)
     (worker,) = workers(client, "email-queue").alive
     assert (worker.host, worker.pid) == (socket.gethostname(), os.getpid())
     assert (worker.threads, worker.rate, worker.lookups_off) == (2, 1234.5, "[check] dns = off")
     assert worker.activity == (ThreadReport(1), busy)
+    assert worker.processors == abilities
+    assert worker.per_minute is None
     assert workers(client, "another-queue") == presence.Workers([], None)
     here.withdraw()
     assert workers(client, "email-queue").alive == []
@@ -66,6 +73,9 @@ def test_times_are_of_the_clock_of_redis_and_outlast_its_emptying(client):
         {"lookupsOff": 1},
         {"hindrance": 1},
         {"perMinute": "many"},
+        {"processors": None},
+        {"processors": [{"perMinute": 1}]},
+        {"processors": [{"name": "a", "error": 1}]},
         {"rate": float("nan")},
         {"rate": 10**400},
         {"since": 1e300},
@@ -106,3 +116,14 @@ def test_a_clock_that_is_set_back_shows_no_worker_for_long_that_is_gone(client, 
     assert all(worker.seen_ago >= 0 == worker.started_ago for worker in found)
     here.announce(IDLE, 0.0)
     assert len(workers(client, "email-queue").alive) == 1
+
+
+def test_a_worker_of_an_earlier_version_has_the_default_processor(client):
+    here = Presence(client, "email-queue")
+    here.announce(IDLE, 0.0)
+    (key,) = client.keys("email-queue:worker:*")
+    stored = json.loads(client.get(key))
+    del stored["processors"]
+    client.set(key, json.dumps(stored | {"perMinute": 60, "hindrance": "why"}))
+    (worker,) = workers(client, "email-queue").alive
+    assert worker.processors == (Ability(None, 60, hindrance="why"),)

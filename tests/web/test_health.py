@@ -12,7 +12,7 @@ from harness.books import query
 from harness.polling import eventually, in_threads
 from postgres import schema
 from postgres.database import pool
-from relay.presence import Presence, ThreadReport
+from relay.presence import Ability, Presence, ThreadReport
 from runtime import logs
 from runtime.paths import ROOT
 from runtime.settings import DEFAULT_PATH
@@ -20,8 +20,8 @@ from web import health
 
 
 def announce(client, *threads, rate=0.0, lookups_off="", per_minute=None):
-    here = Presence(client, "email-queue", lookups_off, per_minute)
-    here.announce(threads or [ThreadReport(1)], rate)
+    here = Presence(client, "email-queue")
+    here.announce(threads or [ThreadReport(1)], rate, [Ability("check", per_minute, lookups_off)])
     return here
 
 
@@ -146,7 +146,7 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
 def test_says_why_emails_wait_as_long_as_a_worker_says_so(site, client):
     here = announce(client)
     why = "No nameserver answers (192.0.2.53:53), so addresses wait until one does."
-    here.announce([ThreadReport(1)], 0.0, why)
+    here.announce([ThreadReport(1)], 0.0, [Ability("check", hindrance=why)])
     texts = texts_on_page(site)
     assert (texts["level"], texts["text"]) == ("Addresses wait", why)
     report = site.get("/api/health").json
