@@ -7,6 +7,7 @@ import shlex
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from bottle import response
 from prometheus_client import Metric
 
-from batches import queries
+from batches import queries, snapshots
 from batches.queries import Backlog
 from postgres import schema
 from postgres.database import UNREACHABLE, is_read_only, require_writable, session
@@ -27,6 +28,7 @@ from runtime.logs import Outage
 from runtime.paths import ROOT
 from runtime.phrases import duration, several, shorten
 from runtime.settings import DEFAULT_PATH, VERSION, Settings
+from web import abilities
 from web.problems import RETRY_AFTER
 
 # Seconds that pages and streams share a report.
@@ -45,6 +47,8 @@ class Status:
     read_only: bool = False
     backlog: Backlog | None = None
     schema_version: int | None = None
+    # The names of the processors that have unfinished batches.
+    waiting: Sequence[str] = ()
     workers: Workers | None = None
     queue_depth: int | None = None
     # The error with which Redis answers every command, if it does.
@@ -78,16 +82,20 @@ class Health:
 
     def report(self) -> dict[str, Any]:
         """Return the body of /api/health. A value is null where its server is away."""
-        return _report(self.status(), self._worker_command)
+        status = self.status()
+        processors = abilities.processors_json(
+            self._settings, status.workers, status.waiting, self._worker_command
+        )
+        return _report(status, self._worker_command, processors)
 
     def status(self) -> Status:
         """Ask PostgreSQL and Redis now."""
-        read_only, backlog, version = self._ask_postgres()
+        read_only, backlog, version, waiting = self._ask_postgres()
         doorbell = self._doorbell
         workers = doorbell.use(lambda: presence.workers(doorbell.client, doorbell.key))
         names = [each.name for each in self._settings.processors]
         depth = doorbell.use(lambda: self._queue.depth(*names))
-        return Status(read_only, backlog, version, workers, depth, doorbell.refusal)
+        return Status(read_only, backlog, version, waiting, workers, depth, doorbell.refusal)
 
     # The handlers.
 
@@ -111,14 +119,15 @@ class Health:
         )
         return metrics.exposition(processes, [*gauges(status), slots])
 
-    def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
+    def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None, Sequence[str]]:
         try:
             with session():
                 require_writable()
-                answer = False, queries.backlog(), schema.version()
+                waiting = snapshots.waiting_processors(self._settings.default_processor.name)
+                answer = False, queries.backlog(), schema.version(), waiting
         except UNREACHABLE as error:
             self._postgres.begin(error)
-            return is_read_only(error), None, None
+            return is_read_only(error), None, None, ()
         self._postgres.end()
         return answer
 
@@ -133,7 +142,10 @@ def worker_command(config: Path) -> str:
     return f"{python} worker.py{named} --threads 4"
 
 
-def _report(status: Status, worker_command: str = "") -> dict[str, Any]:
+def _report(
+    status: Status, worker_command: str = "", processors: Sequence[dict[str, Any]] = ()
+) -> dict[str, Any]:
+    stuck = abilities.stuck(processors, status.waiting)
     backlog, workers = status.backlog, status.workers
     database = "unreachable" if backlog is None else "ok"
     report = {
@@ -141,12 +153,13 @@ def _report(status: Status, worker_command: str = "") -> dict[str, Any]:
         "database": "read-only" if status.read_only else database,
         "redis": "unreachable" if workers is None else "ok",
         **_workers_json(workers),
+        "processors": [*processors],
         "queueDepth": status.queue_depth,
         "oldestWaiting": _oldest_json(backlog),
         "unfinishedBatches": None if backlog is None else backlog.unfinished,
         "version": VERSION,
         "schemaVersion": status.schema_version,
-        "notice": _notice(status, worker_command),
+        "notice": _notice(status, worker_command, stuck),
     }
     return report | {"texts": _texts(report)}
 
@@ -215,7 +228,9 @@ def _oldest_json(backlog: Backlog | None) -> dict[str, Any] | None:
     }
 
 
-def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None:
+def _notice(
+    status: Status, worker_command: str, stuck: dict[str, Any] | None
+) -> dict[str, str | None] | None:
     """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
     level, command = "error", None
     late = "Uploads are processed, but updates arrive late."
@@ -230,6 +245,8 @@ def _notice(status: Status, worker_command: str) -> dict[str, str | None] | None
         level, text = "warning", f"Redis can't be reached. {late}"
     elif not status.workers.alive:
         text, command = "No worker is running, so batches wait.", worker_command
+    elif stuck is not None:
+        level, text, command = "warning", f"Batches wait. {stuck['problem']}", stuck["command"]
     elif hindered := [each.hindrance for each in status.workers.alive if each.hindrance]:
         level, text = "warning", shorten(hindered[0], MAX_WHY)
     else:
@@ -247,8 +264,9 @@ def _word(report: dict[str, Any], lookups: str) -> str:
         return lookups or "All systems normal"
     if notice["level"] == "error":
         return "Not working"
-    hindered = any(worker["hindrance"] for worker in report["workers"] or ())
-    return "Addresses wait" if hindered else "Updates are late"
+    if report["redis"] != "ok":
+        return "Updates are late"
+    return "Batches wait" if notice["text"].startswith("Batches wait.") else "Addresses wait"
 
 
 def _texts(report: dict[str, Any]) -> dict[str, str]:
@@ -283,6 +301,7 @@ def _rate_text(workers: list[dict[str, Any]] | None) -> str:
     if workers is None:
         return "rate unknown"
     present = f"{several(int(sum(worker['rate'] for worker in workers)), 'email')}/s"
+    # A worker with several processors has a rate for each, and none for all.
     limits = [worker["perMinute"] for worker in workers if worker["perMinute"] is not None]
     return f"{present}, at most {min(limits):,} a minute" if limits else present
 

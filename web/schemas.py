@@ -177,6 +177,7 @@ SCHEMAS: dict[str, Schema] = {
             workerThreads=or_null(whole()),
             workers=or_null(list_of({"type": "object"})),
             lastWorkerSeen=or_null({"type": "object"}),
+            processors=list_of({"type": "object"}),
             queueDepth=or_null(whole()),
             oldestWaiting=or_null({"type": "object"}),
             unfinishedBatches=or_null(whole()),

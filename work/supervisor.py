@@ -23,7 +23,7 @@ from runtime import logs, metrics, systemd
 from runtime.every import Every
 from runtime.named import Named
 from runtime.phrases import several
-from work.loaded import Broken
+from work.loaded import Broken, Loaded
 from work.turns import Services, Turns
 
 # Seconds between two runs of run_once().
@@ -51,7 +51,7 @@ class Supervisor:
     ) -> None:
         """`broken` are the processors that this worker announces it can't load."""
         self._services = services
-        self._announced = *services.processors.values(), *broken
+        self._announced: list[Loaded | Broken] = [*services.processors.values(), *broken]
         self._settings = services.settings.worker
         self._doorbell = services.doorbell
         self._stopping = stopping

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from batches.intake import Upload
 from harness.batches import start, store
 from harness.books import query
 from harness.polling import eventually, in_threads
@@ -85,6 +86,15 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
         "workersAlive": 1,
         "workerThreads": 2,
         "lastWorkerSeen": here,
+        "processors": [
+            {
+                "name": "check",
+                "title": "Check addresses",
+                "workers": 1,
+                "problem": None,
+                "command": None,
+            }
+        ],
         "queueDepth": 1,
         "oldestWaiting": {"batchId": batch_id, "filename": "list.csv"},
         "unfinishedBatches": 2,
@@ -271,3 +281,34 @@ def test_those_who_look_on_share_a_report_for_a_while(
     monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
     parts._recent_until = 0.0
     assert parts.recent()["workersAlive"] == 1
+
+
+def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_it(serve, client):
+    offered = {"processors__crm": "crm:add Add to our CRM", "processors__bad": "bad:do"}
+    site = serve(**offered)
+    error = "the module is missing"
+    Presence(client, "email-queue").announce(
+        [ThreadReport(1)], 0.0, [Ability("check"), Ability("bad", error=error)]
+    )
+    report = site.get("/api/health").json
+    crm, bad, check = report["processors"]
+    assert crm.pop("command").endswith(" --processors crm")
+    assert crm == {
+        "name": "crm",
+        "title": "Add to our CRM",
+        "workers": 0,
+        "problem": "No worker has crm; start one with",
+    }
+    assert (bad["problem"], bad["command"]) == (f"bad can't be loaded: {error}", None)
+    assert (check["workers"], check["problem"]) == (1, None)
+    assert report["notice"] is None
+    store("a@x.de", upload=Upload(processor="crm"))
+    report = site.get("/api/health").json
+    assert report["notice"]["level"] == "warning"
+    assert report["notice"]["text"] == "Batches wait. No worker has crm; start one with"
+    assert report["notice"]["command"].endswith(" --processors crm")
+    assert report["texts"]["level"] == "Batches wait"
+    store("a@x.de", upload=Upload(processor="gone"))
+    assert site.get("/api/health").json["processors"][3]["problem"] == (
+        "config.ini doesn't name gone: give it a line in [processors] again."
+    )

@@ -1,0 +1,68 @@
+"""Which processors the living workers have, and what to do about one that none has."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from typing import Any
+
+from relay.presence import Ability, Workers
+from runtime.named import Named
+from runtime.phrases import shorten
+from runtime.settings import Settings
+
+# The most characters of the reason why a processor can't be loaded.
+MAX_WHY = 200
+
+
+def processors_json(
+    settings: Settings, workers: Workers | None, waiting: Sequence[str], worker_command: str
+) -> list[dict[str, Any]]:
+    """Return the JSON of each processor of config.ini, and of others for which batches wait.
+
+    waiting: the names of the processors that have unfinished batches.
+    """
+    found = [_json(settings, named, workers, worker_command) for named in settings.processors]
+    for name in waiting:
+        if settings.processor(name) is None:
+            unknown = _json(settings, Named(name, "", name), workers, worker_command)
+            if unknown["problem"]:
+                text = f"config.ini doesn't name {name}: give it a line in [processors] again."
+                unknown |= {"problem": text, "command": None}
+            found.append(unknown)
+    return found
+
+
+def stuck(processors: Sequence[dict[str, Any]], waiting: Sequence[str]) -> dict[str, Any] | None:
+    """Return the first processor that has a problem, and batches that wait for it."""
+    return next((each for each in processors if each["problem"] and each["name"] in waiting), None)
+
+
+def _json(
+    settings: Settings, named: Named, workers: Workers | None, worker_command: str
+) -> dict[str, Any]:
+    report = {"name": named.name, "title": named.title}
+    if workers is None:
+        return {**report, "workers": None, "problem": None, "command": None}
+    mine = [
+        ability
+        for worker in workers.alive
+        for ability in worker.processors
+        if _name(settings, ability) == named.name
+    ]
+    errors = [each.error for each in mine if each.error is not None]
+    able = len(mine) - len(errors)
+    problem = command = None
+    if not able and errors:
+        problem = shorten(f"{named.name} can't be loaded: {errors[0]}", MAX_WHY)
+    elif not able:
+        problem = f"No worker has {named.name}; start one with"
+        command = worker_command
+        # Workers that are there may lack it by intent, and a further one need not do their part.
+        if workers.alive and not worker_command.startswith("systemctl"):
+            command += f" --processors {shlex.quote(named.name)}"
+    return {**report, "workers": able, "problem": problem, "command": command}
+
+
+def _name(settings: Settings, ability: Ability) -> str:
+    return settings.default_processor.name if ability.name is None else ability.name
