@@ -11,7 +11,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from postgres import database, schema
 from postgres.database import APPLICATION, fetch_value, pool, session
 from postgres.schema import NEWEST
 from runtime.every import Every
+from runtime.named import Named
 from runtime.phrases import several
 
 # All tables of this project.
@@ -179,12 +180,13 @@ def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def restore(
-    url: str, source: Path, progress: Progress, *, bundled: bool, pause: bool
+    url: str, source: Path, progress: Progress, *, bundled: bool, repeatable: Sequence[Named]
 ) -> tuple[Contents, list[int]]:
     """Restore a backup, migrate its tables, and check its counts.
 
-    If `pause`, its unfinished batches are paused before any worker sees them. Returns the contents,
-    and the ids of the batches that are paused because they were restored.
+    Its unfinished batches are paused before any worker sees them, but for those of processors whose
+    work is `repeatable`. Returns the contents, and the ids of the batches that are paused because
+    they were restored.
 
     Raises BackupError, UNREACHABLE and SchemaError, with nothing changed. Only if the counts are
     wrong, the backup stays restored, so that somebody can look at it, and the BackupError says so.
@@ -206,12 +208,13 @@ def restore(
         _refuse_unless_empty()
         strip = database.server_version() < 17
     can_pause = version >= _PAUSES_SINCE
-    last = _PAUSE if pause and can_pause else ""
+    pause = changes.pause_restored(_unrepeatable(repeatable, named=version >= _NAMED_SINCE))
+    last = f"RESET search_path;{pause}" if can_pause else ""
     _load(reader, writer, source, progress, last=last, strip=strip)
     with session(SECONDS):
         schema.migrate()
-        if pause and not can_pause:
-            pool.execute_sql(changes.PAUSE_RESTORED)
+        if not can_pause:
+            pool.execute_sql(pause)
         pool.execute_sql("ANALYZE batch, chunk")
         wrong = invariants.violations()
         if wrong:
@@ -280,10 +283,18 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 """
 
 
-# A statement after the backup's own, which leave no search path. Tables of an earlier version than
-# this have no columns for it.
-_PAUSE = f"RESET search_path;{changes.PAUSE_RESTORED}"
-_PAUSES_SINCE = 11
+# Tables of an earlier version than this have no columns for a pause, or for a processor.
+_PAUSES_SINCE, _NAMED_SINCE = 11, 14
+
+
+def _unrepeatable(repeatable: Sequence[Named], *, named: bool) -> str:
+    """Return a condition: the batch is of none of these processors.
+
+    `named` is whether batches name their processors; otherwise all are for the default one.
+    """
+    default = "false" if any(each.is_default for each in repeatable) else "true"
+    names = ", ".join("'{}'".format(each.name.replace("'", "''")) for each in repeatable)
+    return f"coalesce(processor <> ALL (ARRAY[{names}]::text[]), {default})" if named else default
 
 
 def _load(

@@ -27,6 +27,7 @@ from processors import ProcessorError
 from relay import presence
 from relay.doorbell import Doorbell
 from runtime import logs, phrases
+from runtime.named import CHECK, Named
 from runtime.paths import ROOT
 from runtime.settings import BUNDLED, VERSION, Settings, SettingsError
 from servers import connect
@@ -72,7 +73,7 @@ def run(settings: Settings) -> Iterator[Diagnostic]:
         "configuration": _configuration,
         "versions": _versions,
         "disk": _disks,
-        "processor": _processor,
+        "processor": _processors,
         "PostgreSQL": _postgres,
         "Redis": _redis,
     }
@@ -164,19 +165,28 @@ def _disks(settings: Settings) -> Iterator[Diagnostic]:
         yield _judged(free < needed, "disk", text, advice)
 
 
-def _processor(settings: Settings) -> Iterator[Diagnostic]:
-    default = settings.default_processor
-    name, options = default.reference, dict(default.options)
-    if name == "check":
-        options["dns"] = "off"  # the DNS has a check of its own
-    try:
-        processors.load(name, options, settings.path.parent)
-    except ProcessorError as error:
-        yield Diagnostic(PROBLEM, "processor", f"{error}.", "See [worker] processor.")
-    else:
-        yield Diagnostic(OK, "processor", f"{name} can be loaded.")
-    if name == "check":
+def _processors(settings: Settings) -> Iterator[Diagnostic]:
+    for named in settings.processors:
+        yield _processor(settings, named)
+    if any(each.name == CHECK for each in settings.processors):
         yield _dns(settings)
+
+
+def _processor(settings: Settings, named: Named) -> Diagnostic:
+    options = dict(named.options)
+    if named.name == CHECK:
+        options["dns"] = "off"  # the DNS has a check of its own
+    several = len(settings.processors) > 1
+    advice = f"See [processors] {named.name}." if several else "See [worker] processor."
+    try:
+        processors.load(named.reference, options, settings.path.parent)
+    except ProcessorError as error:
+        return Diagnostic(PROBLEM, "processor", f"{error}.", advice)
+    except (Exception, SystemExit) as error:  # whatever a team's own module raises
+        text = f"{named.name} can't be loaded: {type(error).__name__}: {_message(error)}."
+        return Diagnostic(PROBLEM, "processor", text, advice)
+    known = named.name if several else named.reference
+    return Diagnostic(OK, "processor", f"{known} can be loaded.")
 
 
 def _dns(settings: Settings) -> Diagnostic:

@@ -7,9 +7,9 @@ from runtime.named import CHECK, Named
 from runtime.settings import Settings
 
 
-def may_repeat(settings: Settings) -> bool:
-    """Return whether all processors may repeat their work; False if one can't be loaded."""
-    return all(_may_repeat(each, settings) for each in settings.processors)
+def repeatable(settings: Settings) -> list[Named]:
+    """Return the processors that may repeat their work; not those that can't be loaded."""
+    return [each for each in settings.processors if _may_repeat(each, settings)]
 
 
 def _may_repeat(named: Named, settings: Settings) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from admin import backup, checks
 from admin.backup import BackupError
-from admin.configured import may_repeat
+from admin.configured import repeatable
 from admin.pg_tools import ToolError
 from batches import changes, finishing, queries, removal
 from batches.as_json import batch_json
@@ -227,7 +227,7 @@ class Commands:
             Path(arguments.file),
             progress,
             bundled=self._bundled,
-            pause=not may_repeat(self._settings),
+            repeatable=repeatable(self._settings),
         )
         lines = [f"{found} are restored, and all counts agree."]
         if paused:

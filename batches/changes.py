@@ -158,11 +158,15 @@ RESTORED = (
     "Emails processed since the restored backup was made would be processed again. Resume if that"
     " is fine."
 )
-PAUSE_RESTORED = f"""
+
+
+def pause_restored(condition: str) -> str:
+    """Return a statement that pauses the unfinished batches that meet a condition."""
+    return f"""
 UPDATE batch SET paused_at = clock_timestamp(), paused_by = NULL, pause_reason = '{RESTORED}',
   resume_at = NULL, revision = revision + 1
 WHERE status IN ('pending', 'processing') AND deleted_at IS NULL
-  AND (paused_at IS NULL OR resume_at IS NOT NULL);
+  AND (paused_at IS NULL OR resume_at IS NOT NULL) AND {condition};
 """
 
 

@@ -1,0 +1,95 @@
+"""Several processors in a worker: each batch is done by its own, and none starves."""
+
+import pytest
+
+from batches.intake import Upload
+from harness.batches import store
+from harness.books import assert_books_balance, emails, snapshot
+from processors import failed, one_by_one
+from relay.batch_queue import BatchQueue
+
+OFFERED = {"processors__crm": "crm:add", "processors__send": "send:it"}
+NAMES = "crm", "send", "check"
+
+
+def marking(name):
+    return one_by_one(lambda address: failed(f"by_{name}"))
+
+
+@pytest.fixture
+def lists(client):
+    return BatchQueue(client, "email-queue", "crm")
+
+
+def batch_of(name, *addresses, chunk_size=5000, per_minute=None):
+    upload = Upload(processor=name, per_minute=per_minute)
+    return store(*(addresses or ("a@x.de",)), chunk_size=chunk_size, upload=upload).batch_id
+
+
+def reasons(batch_id):
+    return {reason for _, _, reason in emails(batch_id)}
+
+
+def all_of(*names):
+    return {name: marking(name) for name in names}
+
+
+def test_each_batch_is_done_by_its_processor_and_by_who_has_it(make_turns, lists):
+    ids = {name: batch_of(name) for name in (*NAMES, None)}
+    for name, batch_id in ids.items():
+        lists.enqueue(name, batch_id)
+    some = make_turns(all_of("send", "check"), **OFFERED)
+    assert [some.run_once() for _ in range(3)] == [True, True, False]
+    assert snapshot(ids["crm"]).status == snapshot(ids[None]).status == "pending"
+    other = make_turns(all_of("crm"), **OFFERED)
+    assert [other.run_once() for _ in range(3)] == [True, True, False]
+    found = {name: reasons(batch_id) for name, batch_id in ids.items()}
+    assert found == {**{name: {f"by_{name}"} for name in NAMES}, None: {"by_crm"}}
+    assert_books_balance()
+
+
+@pytest.mark.parametrize("redis_away", [False, True])
+def test_a_small_batch_waits_for_no_more_than_a_turn_of_each_other(
+    make_turns, lists, no_redis, redis_away
+):
+    turns = make_turns(all_of(*NAMES), *([no_redis] if redis_away else []), **OFFERED)
+    many = [f"user{number}@x.de" for number in range(20)]
+    huge = [batch_of("crm", *many, chunk_size=1) for _ in range(5)]
+    for batch_id in huge:
+        lists.enqueue("crm", batch_id)
+    for _ in range(10):
+        assert turns.run_once()
+    small = {name: batch_of(name) for name in ("send", "check")}
+    for name, batch_id in small.items():
+        lists.enqueue(name, batch_id)
+    for _ in range(len(NAMES)):
+        assert turns.run_once()
+    assert {snapshot(each).status for each in small.values()} == {"completed"}
+    assert sum(snapshot(each).processed for each in huge) == 11
+
+
+@pytest.mark.parametrize("per_minute", [None, 60])
+def test_an_id_on_the_wrong_list_is_dropped_and_not_processed(make_turns, lists, per_minute):
+    batch_id = batch_of("send", "a@x.de", "b@x.de", per_minute=per_minute)
+    turns = make_turns(all_of(*NAMES), **OFFERED)
+    for _ in range(3):
+        lists.enqueue("crm", batch_id)
+        assert not turns.run_once()
+        assert lists.depth(*NAMES) == 0
+        assert batch_id not in turns._services.later_rings
+    assert snapshot(batch_id).status == "pending"
+    lists.enqueue("send", batch_id)
+    assert turns.run_once()
+    assert reasons(batch_id) >= {"by_send"}
+
+
+def test_a_processor_that_waits_for_its_rate_holds_up_no_other(make_turns, lists):
+    changes = {**OFFERED, "crm__per_minute": "1", "send__per_minute": "1"}
+    turns = make_turns(all_of(*NAMES), **changes)
+    for name in NAMES:
+        for _ in range(3):
+            lists.enqueue(name, batch_of(name))
+    done = sum(turns.run_once() for _ in range(9))
+    assert done == 1 + 1 + 3
+    rings = turns._services.later_rings
+    assert [rings.everyone_waits(name) for name in NAMES] == [True, True, False]
