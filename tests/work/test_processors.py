@@ -5,8 +5,10 @@ import pytest
 from batches.intake import Upload
 from harness.batches import store
 from harness.books import assert_books_balance, emails, snapshot
+from harness.polling import eventually
 from processors import failed, one_by_one
 from relay.batch_queue import BatchQueue
+from relay.presence import workers
 
 OFFERED = {"processors__crm": "crm:add", "processors__send": "send:it"}
 NAMES = "crm", "send", "check"
@@ -93,3 +95,35 @@ def test_a_processor_that_waits_for_its_rate_holds_up_no_other(make_turns, lists
     assert done == 1 + 1 + 3
     rings = turns._services.later_rings
     assert [rings.everyone_waits(name) for name in NAMES] == [True, True, False]
+
+
+def test_a_worker_goes_on_without_a_processor_that_cannot_be_loaded(processes, client, tmp_path):
+    (tmp_path / "crm.py").write_text("import nowhere_at_all\n")
+    (tmp_path / "send.py").write_text(
+        "from processors import failed, one_by_one\n"
+        "it = one_by_one(lambda address: failed('by_send'))\n"
+    )
+    ids = {name: batch_of(name) for name in NAMES}
+    worker = processes("worker.py", **OFFERED)
+    eventually(lambda: snapshot(ids["send"]).status == snapshot(ids["check"]).status == "completed")
+    assert reasons(ids["send"]) == {"by_send"}
+    assert snapshot(ids["crm"]).status == "pending"
+    (alive,) = eventually(lambda: workers(client, "email-queue").alive)
+    errors = {each.name: each.error for each in alive.processors}
+    assert "nowhere_at_all" in errors.pop("crm")
+    assert errors == {"send": None, "check": None}
+    worker.stop()
+    (tmp_path / "crm.py").write_text("from send import it as add\n")
+    processes("worker.py", "--processors", "crm", **OFFERED)
+    eventually(lambda: snapshot(ids["crm"]).status == "completed")
+    (alive,) = eventually(lambda: workers(client, "email-queue").alive)
+    assert [each.name for each in alive.processors] == ["crm"]
+
+
+def test_whoever_rings_does_so_on_the_list_of_the_batchs_processor(serve, lists):
+    site = serve(**OFFERED)
+    batch_id = batch_of("send")
+    for change in ("pause", "resume"):
+        assert site.post(f"/api/batches/{batch_id}/{change}").status == 200
+    assert lists.depth("crm", "check") == 0
+    assert lists.dequeue(0.1, ["send"]) == ("send", batch_id)
