@@ -74,12 +74,11 @@ def _wanted(settings: Settings, names: str | None) -> list[Named]:
     """Return the processors of these names, separated by commas; all of config.ini without any."""
     if names is None:
         return list(settings.processors)
-    wanted = [settings.processor(name.strip()) for name in names.split(",")]
-    found = [named for named in dict.fromkeys(wanted) if named is not None]
-    if None in wanted:
-        offered = ", ".join(each.name for each in settings.processors)
-        exit_with(f"--processors {names}: {settings.path} has these: {offered}.")
-    return found
+    wanted = {name.strip() for name in names.split(",")}
+    offered = [each.name for each in settings.processors]
+    if not wanted.issubset(offered):
+        exit_with(f"--processors {names}: {settings.path} has these: {', '.join(offered)}.")
+    return [each for each in settings.processors if each.name in wanted]
 
 
 def _load(settings: Settings, wanted: list[Named]) -> tuple[list[Loaded], list[Broken]]:

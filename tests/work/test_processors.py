@@ -6,6 +6,7 @@ from batches.intake import Upload
 from harness.batches import store
 from harness.books import assert_books_balance, emails, snapshot
 from harness.polling import eventually
+from harness.site import post
 from processors import failed, one_by_one
 from relay.batch_queue import BatchQueue
 from relay.presence import workers
@@ -114,7 +115,8 @@ def test_a_worker_goes_on_without_a_processor_that_cannot_be_loaded(processes, c
     assert errors == {"send": None, "check": None}
     worker.stop()
     (tmp_path / "crm.py").write_text("from send import it as add\n")
-    processes("worker.py", "--processors", "crm", **OFFERED)
+    second = processes("worker.py", "--processors", "crm", **OFFERED)
+    second.await_line("worker started")
     eventually(lambda: snapshot(ids["crm"]).status == "completed")
     (alive,) = eventually(lambda: workers(client, "email-queue").alive)
     assert [each.name for each in alive.processors] == ["crm"]
@@ -124,6 +126,6 @@ def test_whoever_rings_does_so_on_the_list_of_the_batchs_processor(serve, lists)
     site = serve(**OFFERED)
     batch_id = batch_of("send")
     for change in ("pause", "resume"):
-        assert site.post(f"/api/batches/{batch_id}/{change}").status == 200
+        assert post(site, f"/api/batches/{batch_id}/{change}").status == 200
     assert lists.depth("crm", "check") == 0
     assert lists.dequeue(0.1, ["send"]) == ("send", batch_id)
