@@ -65,20 +65,20 @@ MAX_BATCHES = 10_000
 
 
 def find_batches(
-    *,
     status: str | None = None,
     containing: str | None = None,
-    processor: str | None = None,
-    unnamed: bool = False,
+    by_processor: tuple[str, bool] = ("", False),
+    *,
     before: int | None = None,
     limit: int,
 ) -> tuple[list[Batch], int | None]:
     """Return the batches that match every argument, newest first, and the next page's `before`.
 
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
-    examined. `containing` is a part of the file's name; case is ignored. `unnamed` says whether
-    batches that name no processor match, too, because theirs is `processor`.
+    examined. `containing` is a part of the file's name; case is ignored. `by_processor` has
+    the name of a processor, empty for any, and whether batches that name none match, too.
     """
+    processor, unnamed = by_processor
     query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)

@@ -5,6 +5,7 @@ static/js/lib/format.js has some of these for scripts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
@@ -231,6 +232,25 @@ def interrupted(emails: int) -> str:
     """What a person is told who would have the work for interrupted emails done again."""
     work = f"The work for {several(emails, 'email')} may have been done; nobody can tell."
     return f"{work} If it was, it is done twice."
+
+
+def as_csv(names: Sequence[str]) -> str:
+    """Names of columns as a line of CSV."""
+    special = re.compile(r'[",\s]')
+    return ", ".join(
+        '"' + name.replace('"', '""') + '"' if special.search(name) else name for name in names
+    )
+
+
+# The most answers of an email that are shown at once, and the most characters of a value there.
+FEW, FEW_CHARACTERS = 3, 60
+
+
+def few_answers(answers: Mapping[str, str] | None) -> tuple[list[tuple[str, str]], bool]:
+    """The first FEW answers, shortened, and whether that isn't all of them."""
+    pairs = list((answers or {}).items())
+    few = [(name, shorten(text, FEW_CHARACTERS)) for name, text in pairs[:FEW]]
+    return few, few != pairs
 
 
 def shorten(text: str, length: int) -> str:

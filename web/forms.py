@@ -21,7 +21,7 @@ from web.server.connections import SMALL_BODY, TOO_LARGE
 
 # The most fields of a form, and the most bytes of a field that is kept in memory. There is one for
 # each option of each processor.
-MAX_FIELDS = 200
+MAX_FIELDS = 150
 MAX_TEXT = 100_000
 # The most bytes of all fields that are kept in memory.
 MAX_TEXTS = 2_000_000

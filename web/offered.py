@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -115,6 +116,16 @@ class Offered:
     def has_choice(self) -> bool:
         """Whether there is anything to choose."""
         return self.several or any(each.options or each.columns for each in self.all)
+
+    @property
+    def check(self) -> str:
+        """The name of the check, which gets no cells."""
+        return CHECK
+
+    @property
+    def taken_json(self) -> str:
+        """The columns that processors get in any case, by their names, as JSON."""
+        return json.dumps({each.name: each.columns for each in self.all})
 
     def name(self, processor: str | None) -> str:
         """Return the name of a batch's processor, which is None for the default one."""

@@ -86,6 +86,7 @@ _OPTIONS = {
         "^option\\.": {"type": "string", "description": "An option of the processor."}
     }
 }
+_CHOSEN = {"type": "object", "properties": _CHOICE, **_OPTIONS}
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
@@ -315,7 +316,7 @@ describe(
     parameters=[_ONLY, *_OF_EMAILS, _KIND],
     requestBody={
         "required": False,
-        **content(dict.fromkeys(_FORMS, {"type": "object", "properties": _CHOICE, **_OPTIONS})),
+        **content(dict.fromkeys(_FORMS, _CHOSEN)),
     },
 )
 
