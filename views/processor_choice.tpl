@@ -18,6 +18,7 @@
     % default = values[option.name] if each.name == now_chosen and option.name in values else option.default
     % text = "" if default is None else phrases.value(default)
     % about = f"about-{place}-{number}"
+    <div class="option">
     <label>{{option.name.replace("_", " ").capitalize()}}
       % choices = [phrases.value(choice) for choice in option.choices] or (["yes", "no"] if option.kind is bool else [])
       % if choices:
@@ -33,6 +34,7 @@
     % if option.about:
     <p class="hint" id="{{about}}" dir="auto">{{option.about}}</p>
     % end
+    </div>
     % end
   </fieldset>
   % end

@@ -27,7 +27,7 @@ add.columns = ("Name", "Missing")
 def other(address):
     return None
 """
-PEOPLE = 'Name,"City, country",Mail\nAnn,"Paris, FR",a@x.de\nBob,Rome,b@x.de\n'.encode()
+PEOPLE = b'Name,"City, country",Mail\nAnn,"Paris, FR",a@x.de\nBob,Rome,b@x.de\n'
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
 
