@@ -15,8 +15,8 @@ def add(address):
     return None
 
 add.declared_options = (
-    Option("mode", choices=("add", "update"), default="add", about="What to do with <b>new</b> ones.",
-           per_batch=True),
+    Option("mode", choices=("add", "update"), default="add", per_batch=True,
+           about="What to do with <b>new</b> ones."),
     Option("most_tries", int, 3, about="How often to try.", per_batch=True),
     Option("dry_run", bool, False, about="Whether to change nothing.", per_batch=True),
     Option("secret", default="hidden"),
