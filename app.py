@@ -25,8 +25,10 @@ from servers.confinement import BundledServerError
 from web import openapi, problems
 from web.access import users
 from web.access.sign_in import Access
+from web.again import Again
 from web.batches import Batches
 from web.hooks import Hooks
+from web.offered import Offered
 from web.pages import Pages
 from web.server.headers import WsgiApp, with_headers
 from web.server.request_log import with_request_log
@@ -39,9 +41,15 @@ logger = logs.Logger("app")
 
 def routes(services: Services) -> bottle.Bottle:
     """Return the Bottle application with all handlers by method and address."""
-    batches, uploads, health = Batches(services), Uploads(services), services.health
+    offered = Offered.of(services.settings)
+    batches, uploads, health = (
+        Batches(services, offered),
+        Uploads(services, offered),
+        services.health,
+    )
+    again = Again(services.settings, batches, uploads, offered)
     by_password = services.access.by_password
-    pages = Pages(services.settings, batches, uploads, health)
+    pages = Pages(services.settings, batches, uploads, again, health, offered)
     batch = "/api/batches/<batch_id:int>"
     page = "/batches/<batch_id:int>"
     table = [
@@ -61,6 +69,7 @@ def routes(services: Services) -> bottle.Bottle:
         ("GET", f"{batch}/results.xlsx", batches.results_xlsx),
         ("GET", f"{batch}/results.jsonl", batches.results_jsonl),
         ("POST", f"{batch}/retry", batches.retry),
+        ("POST", f"{batch}/again", again.again),
         ("POST", f"{batch}/pause", batches.pause),
         ("POST", f"{batch}/resume", batches.resume),
         ("POST", f"{batch}/rate", batches.rate),
@@ -71,6 +80,7 @@ def routes(services: Services) -> bottle.Bottle:
         ("GET", page, pages.batch),
         ("POST", "/upload", pages.upload),
         ("POST", f"{page}/retry", pages.retry),
+        ("POST", f"{page}/again", pages.again),
         ("POST", f"{page}/pause", pages.pause),
         ("POST", f"{page}/resume", pages.resume),
         ("POST", f"{page}/rate", pages.rate),

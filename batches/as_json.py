@@ -53,8 +53,11 @@ def counts_json(rows: Rows) -> dict[str, int]:
     }
 
 
-def action_json(action: Action) -> dict[str, Any]:
-    """Return an action on a batch; `by` is null where nobody signs in."""
+def action_json(action: Action, verb: str = "checked") -> dict[str, Any]:
+    """Return an action on a batch; `by` is null where nobody signs in.
+
+    verb: the word for what is done to the batch's emails.
+    """
     return {
         "action": action.kind,
         "by": action.user_name,
@@ -63,7 +66,7 @@ def action_json(action: Action) -> dict[str, Any]:
         "emails": action.emails,
         "why": action.why,
         "text": phrases.done(
-            action.kind, action.user_name, action.which, action.emails, action.why
+            action.kind, action.user_name, action.which, action.emails, action.why, verb
         ),
     }
 

@@ -65,22 +65,25 @@ MAX_BATCHES = 10_000
 
 
 def find_batches(
-    *,
     status: str | None = None,
     containing: str | None = None,
+    by_processor: tuple[str, bool] = ("", False),
+    *,
     before: int | None = None,
     limit: int,
 ) -> tuple[list[Batch], int | None]:
     """Return the batches that match every argument, newest first, and the next page's `before`.
 
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
-    examined. `containing` is a part of the file's name; case is ignored.
+    examined. `containing` is a part of the file's name; case is ignored. `by_processor` has
+    the name of a processor, empty for any, and whether batches that name none match, too.
     """
+    processor, unnamed = by_processor
     query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
     following = None
-    if status or containing:
+    if status or containing or processor:
         # The first batch that is not examined.
         beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
         if beyond is not None:
@@ -88,6 +91,9 @@ def find_batches(
             following = beyond[0] + 1
     if status:
         query = query.where(Batch.status == status)
+    if processor:
+        named = Batch.processor == processor
+        query = query.where(named | Batch.processor.is_null() if unnamed else named)
     if containing:
         query = query.where(SQL(CONTAINS.format("filename", "%s"), (containing,)))
     found = list(query.limit(limit + 1))

@@ -36,6 +36,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from processors.declared import Declared, Option, OptionError, declared, parse_options
 from processors.outcomes import (
     CRASHED,
     ERROR,
@@ -59,9 +60,12 @@ __all__ = [
     "INTERRUPTED",
     "PROCESSED",
     "TIMED_OUT",
+    "Declared",
     "Findings",
     "Item",
     "Later",
+    "Option",
+    "OptionError",
     "Outcome",
     "Processor",
     "ProcessorError",
@@ -71,12 +75,14 @@ __all__ = [
     "as_lines",
     "checked",
     "configured",
+    "declared",
     "failed",
     "is_once",
     "later",
     "load",
     "once",
     "one_by_one",
+    "parse_options",
     "per_item",
     "process",
     "process_lines",

@@ -5,7 +5,8 @@ static/js/lib/format.js has some of these for scripts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 # As browsers abbreviate them in British English.
@@ -63,10 +64,15 @@ def length(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def ending(status: str, processed: int, total: int, seconds: float | None) -> str:
-    """How a batch with this status came to its end; empty before its end."""
+def ending(
+    status: str, processed: int, total: int, seconds: float | None, verb: str = "checked"
+) -> str:
+    """How a batch with this status came to its end; empty before its end.
+
+    verb: the word for what is done to its emails.
+    """
     if status == "completed":
-        return f"Checked in {length(seconds or 0)}"
+        return f"{verb.capitalize()} in {length(seconds or 0)}"
     how = {"cancelled": "Cancelled", "failed": "Broke off"}.get(status)
     return f"{how} after {count(processed)} of {several(total, 'email')}" if how else ""
 
@@ -156,10 +162,18 @@ def by(name: str | None) -> str:
 
 
 def done(
-    action: str, user: str | None, which: str | None, emails: int | None, why: str | None = None
+    action: str,
+    user: str | None,
+    which: str | None,
+    emails: int | None,
+    why: str | None = None,
+    verb: str = "checked",
 ) -> str:
-    """An action on a batch: `Checked again by alice: 2 emails (invalid)`, `Cancelled by bob`."""
-    name = {"retried": "checked again", "rate": "rate set"}.get(action, action)
+    """An action on a batch: `Checked again by alice: 2 emails (invalid)`, `Cancelled by bob`.
+
+    verb: the word for what is done to the batch's emails.
+    """
+    name = {"retried": f"{verb} again", "rate": "rate set"}.get(action, action)
     what = name.capitalize() + by(user)
     if action == "rate":
         return f"{what}: {per_minute(None if which == 'none' else int(which or 0))}"
@@ -185,16 +199,58 @@ def shown(rows: int, matching: int | None) -> str:
     return f"{count(rows)} {all_of_them}"
 
 
-def checked_again(emails: int, ended: bool) -> str:
-    """Emails of a retry, while they are processed or after the end."""
+def checked_again(emails: int, ended: bool, verb: str = "checked") -> str:
+    """Emails of a retry, while they are processed or after the end.
+
+    verb: the word for what is done to them.
+    """
     one, more = ("was", "were") if ended else ("is", "are")
-    return f"{several(emails, 'email')} {one if emails == 1 else more} checked again."
+    return f"{several(emails, 'email')} {one if emails == 1 else more} {verb} again."
+
+
+def value(chosen: object) -> str:
+    """The value of an option: yes or no for a truth."""
+    return ("yes" if chosen else "no") if isinstance(chosen, bool) else str(chosen)
+
+
+def options(chosen: Mapping[str, object]) -> str:
+    """The chosen values of options: `mode: add, dry run: no`."""
+    return ", ".join(f"{name.replace('_', ' ')}: {value(each)}" for name, each in chosen.items())
+
+
+def columns(names: Sequence[str]) -> str:
+    """The columns whose cells a processor gets: `with the columns “Name”, “City”`."""
+    if not names:
+        return ""
+    if "*" in names:
+        return "with all columns"
+    noun = "column" if len(names) == 1 else "columns"
+    return f"with the {noun} {', '.join(f'“{name}”' for name in names)}"
 
 
 def interrupted(emails: int) -> str:
     """What a person is told who would have the work for interrupted emails done again."""
     work = f"The work for {several(emails, 'email')} may have been done; nobody can tell."
     return f"{work} If it was, it is done twice."
+
+
+def as_csv(names: Sequence[str]) -> str:
+    """Names of columns as a line of CSV."""
+    special = re.compile(r'[",\s]')
+    return ", ".join(
+        '"' + name.replace('"', '""') + '"' if special.search(name) else name for name in names
+    )
+
+
+# The most answers of an email that are shown at once, and the most characters of a value there.
+FEW, FEW_CHARACTERS = 3, 60
+
+
+def few_answers(answers: Mapping[str, str] | None) -> tuple[list[tuple[str, str]], bool]:
+    """The first FEW answers, shortened, and whether that isn't all of them."""
+    pairs = list((answers or {}).items())
+    few = [(name, shorten(text, FEW_CHARACTERS)) for name, text in pairs[:FEW]]
+    return few, few != pairs
 
 
 def shorten(text: str, length: int) -> str:

@@ -1,4 +1,4 @@
-% rebase("layout", title=f"{batch['filename']} · Email batches", styles=("batch", "emails"))
+% rebase("layout", title=f"{batch['filename']} · Email batches", styles=("batch", "emails", *(("choice",) if offered.has_choice else ())))
 % count, status, paused = phrases.count, batch["status"], batch["paused"]
 % badge = "paused" if paused else status
 % total, processed, failed = batch["totalEmails"], batch["processedCount"], batch["failedCount"]
@@ -10,28 +10,30 @@
 % narrowed = " · ".join(filter(None, (label, containing)))
 <nav class="back" aria-label="Breadcrumb"><a href="/">All batches</a></nav>
 <section class="card status" id="status" aria-labelledby="filename" data-batch="{{batch["id"]}}" data-url="{{api}}"
-         data-revision="{{batch["revision"]}}" data-status="{{status}}" data-processed="{{processed}}" data-icon="{{static}}/progress/"{{" data-ended" if ended else ""}}>
+         data-revision="{{batch["revision"]}}" data-status="{{status}}" data-processed="{{processed}}" data-icon="{{static}}/progress/" data-verb="{{verb}}" data-processor="{{offered.name(batch["processor"])}}"{{" data-ended" if ended else ""}}>
   <div class="status-line">
     <h1 id="filename" data-field="filename" dir="auto">{{batch["filename"]}}</h1>
     <span class="badge" role="status" data-field="status" data-status="{{badge}}">{{badge}}</span>
     <span class="connection" data-field="connection" role="status"></span>
   </div>
-  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{phrases.checked_again(retried, ended) if retried else ""}}</p>
+  <p class="message" id="message" role="status" data-again="{{retried or 0}}"{{"" if retried else " hidden"}}>{{phrases.checked_again(retried, ended, verb) if retried else ""}}</p>
   <ul class="verdicts">
     % for verdict, number in verdicts.items():
     <li data-part="{{verdict}}"{{"" if number else " data-none"}}><a href="{{path}}?verdict={{verdict}}#emails" data-filter data-label="{{verdict}}"><b data-verdict="{{verdict}}">{{count(number)}}</b> {{verdict}} <span data-share="{{verdict}}">({{phrases.proportion(number, processed)}})</span></a></li>
     % end
   </ul>
-  <div role="progressbar" id="bar" aria-label="Emails checked" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{{percent}}">
+  <div role="progressbar" id="bar" aria-label="Emails {{verb}}" aria-valuemin="0" aria-valuemax="100" aria-valuenow="{{percent}}">
     % include("bar", parts=tuple(verdicts.items()), whole=total)
   </div>
   <div class="about">
   <div class="course">
-    <p class="paused" data-when="paused" data-field="paused"{{"" if paused else " hidden"}}>{{f"{phrases.paused(paused)} {count(processed)} of {count(total)} checked." if paused else ""}}</p>
+    <p class="paused" data-when="paused" data-field="paused"{{"" if paused else " hidden"}}>{{f"{phrases.paused(paused)} {count(processed)} of {count(total)} {verb}." if paused else ""}}</p>
     <p class="waiting" data-when="pending"{{"" if status == "pending" and not paused else " hidden"}}>Waiting for a worker <span data-field="unfinished">{{f"· {health['unfinishedBatches']:,} unfinished" if health["unfinishedBatches"] else ""}}</span></p>
+    % problem = unable.get("problem") if not ended and (offered.several or health["workersAlive"]) else None
+    <p class="unable" data-field="unable"{{"" if problem else " hidden"}}><span>{{problem or ""}}</span> <code>{{unable.get("command") or ""}}</code></p>
     <p class="running" data-when="processing"{{"" if status == "processing" and not paused else " hidden"}}>
       <b class="percent" data-field="percent">{{percent}}%</b>
-      <span class="fraction"><span class="place" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></span> of <span data-field="total">{{count(total)}}</span> checked</span>
+      <span class="fraction"><span class="place" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></span> of <span data-field="total">{{count(total)}}</span> {{verb}}</span>
       <span class="rate" data-field="rate">{{phrases.rate(batch.get("rate"))}}</span>
       <span class="left"{{" data-unknown" if batch.get("secondsLeft") is None else ""}}><span class="place" data-widest="0:00:00"><span data-field="left">{{phrases.clock(batch.get("secondsLeft"))}}</span></span> left</span>
       <span class="elapsed"><span class="place" data-widest="0:00:00"><span data-field="elapsed">{{phrases.clock(batch.get("elapsedSeconds"))}}</span></span> so far</span>
@@ -59,9 +61,13 @@
       % end
     </p>
     % if split["withOtherAddresses"]:
-    <p>{{phrases.further_addresses(split["withOtherAddresses"])}}, which were not looked at. Upload the file again with another address column to check them.</p>
+    <p>{{phrases.further_addresses(split["withOtherAddresses"])}}, which were not looked at. Upload the file again with another address column to have them {{verb}}.</p>
     % end
     <p>Uploaded <time datetime="{{batch["createdAt"]}}">{{phrases.moment(batch["createdAt"])}}</time>{{phrases.by(batch["uploadedBy"])}}{{f", read as {batch['format']['text']}" if batch["format"] else ""}}.</p>
+    % if offered.several or batch["options"] or batch["columns"]:
+    % said = ", ".join(filter(None, (phrases.options(batch["options"]), phrases.columns(batch["columns"]))))
+    <p id="processor" dir="auto" title="{{said}}">{{offered.title(batch["processor"])}}{{f": {phrases.shorten(said, 300)}" if said else ""}}</p>
+    % end
     % if batch["error"]:
     <p class="error">{{batch["error"]}}</p>
     % end
@@ -95,18 +101,30 @@
       <span class="soft" data-when="unfinished"{{" hidden" if ended else ""}}>so far</span>
     </div>
     <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or unknown) else " hidden"}}>
-      <summary class="button quiet">Check again ▾</summary>
+      <summary class="button quiet">{{"Check" if verb == "checked" else "Process"}} again ▾</summary>
       <form class="panel" method="post" action="{{path}}/retry" data-malformed="{{" ".join(malformed)}}">
         % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", unknown)):
         <button class="plain" name="which" value="{{which}}"{{"" if number else " hidden"}}><span data-count="{{words}}">{{count(number)}}</span>&nbsp;{{words}}</button>
         % end
       </form>
     </details>
-    % for name, verb, when, shown in (("pause", "Pause", "going", not ended and not paused), ("resume", "Resume", "paused", paused)):
-    <form method="post" action="{{path}}/{{name}}" data-when="{{when}}"{{"" if shown else " hidden"}}><button class="quiet">{{verb}}</button></form>
+    % if offered.has_choice and batch["format"]:
+    <details class="menu again" data-when="ended"{{"" if ended else " hidden"}}>
+      <summary class="button quiet">Process again with… ▾</summary>
+      <form class="panel" method="post" action="{{path}}/again">
+        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=phrases.as_csv(batch["columns"]))
+        <div class="actions">
+          <button>Process all rows</button>
+          <button class="quiet" id="again-these" formaction="{{path}}/again{{f"?{filtered}" if filtered else ""}}"{{"" if filtered else " hidden"}}>Only what is shown below</button>
+        </div>
+      </form>
+    </details>
+    % end
+    % for name, action, when, shown in (("pause", "Pause", "going", not ended and not paused), ("resume", "Resume", "paused", paused)):
+    <form method="post" action="{{path}}/{{name}}" data-when="{{when}}"{{"" if shown else " hidden"}}><button class="quiet">{{action}}</button></form>
     % end
     <button type="button" class="quiet" id="notify" data-off title="When the batch is done"{{" hidden" if ended else ""}}>Notify me</button>
-    % include("question", when="unfinished", shown=not ended, name="cancel", which="", verb="Cancel", confirm="Cancel batch", otherwise="Keep running", question="Cancel this batch?", consequence="What has been checked keeps its result. To check the rest later, upload the file again.")
+    % include("question", when="unfinished", shown=not ended, name="cancel", which="", verb="Cancel", confirm="Cancel batch", otherwise="Keep running", question="Cancel this batch?", consequence=f"What has been {verb} keeps its result. To have the rest {verb} later, upload the file again.")
     % include("question", when="ended", shown=ended, name="delete", which="", verb="Delete", confirm="Delete batch", otherwise="Keep it", question="Delete this batch?", consequence="Its file, its emails and their results are deleted for everybody. That can’t be undone.")
   </div>
 </section>
@@ -162,7 +180,7 @@
       <th scope="col" class="number line">Line</th>
       <th scope="col" class="address">Address <button type="button" class="quiet" id="copy-picked" hidden></button></th>
       <th scope="col" class="state">Result</th>
-      <th scope="col" class="reason">Reason</th>
+      <th scope="col" class="reason">Reason{{"" if verb == "checked" and not batch["answers"] else " and answers"}}</th>
     </tr></thead>
     <tbody>
       % for each in rows:

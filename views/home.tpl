@@ -1,4 +1,4 @@
-% rebase("layout", title="Email batches", styles=("upload", "batches"))
+% rebase("layout", title="Email batches", styles=("upload", "batches", *(("choice",) if offered.has_choice else ())), restores=offered.has_choice)
 % if deleted:
 <p class="message" role="status">Batch {{deleted}} has been deleted.</p>
 % end
@@ -28,6 +28,9 @@
       <a id="sample" href="{{static}}/sample.csv" download="Sample list.csv">Try it with a sample list</a>
       % end
     </div>
+    % if offered.has_choice:
+    % include("processor_choice", now_chosen=offered.default, values={}, cells="")
+    % end
     <p class="error" id="upload-error" role="alert" hidden></p>
     <p class="headline" id="headline" role="status"></p>
     <p class="error" id="preview-problem" role="alert" hidden></p>
@@ -73,6 +76,12 @@
         </div>
         <p class="hint" data-when="table">If the header is on another line, click that line’s number below.</p>
       </details>
+      % if offered.has_choice:
+      <fieldset class="ticks" id="ticks" hidden disabled>
+        <legend>Columns that the processor gets beside the address</legend>
+        <template><label><input type="checkbox" autocomplete="off"><span dir="auto"></span></label></template>
+      </fieldset>
+      % end
       <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
     </fieldset>
   </form>
@@ -90,6 +99,14 @@
         <option{{" selected" if status == query["status"] else ""}}>{{status}}</option>
         % end
       </select>
+      % if offered.several:
+      <select name="processor" aria-label="Processor of the batches" data-default="{{offered.default}}">
+        <option value="">any processor</option>
+        % for name, title in offered.titles.items():
+        <option value="{{name}}"{{" selected" if name == query["processor"] else ""}}>{{title}}</option>
+        % end
+      </select>
+      % end
       <button class="quiet">Search</button>
     </form>
   </div>

@@ -11,7 +11,7 @@
   <link rel="stylesheet" href="{{static}}/css/{{name}}.css">
   % end
   % if defined("script"):
-  <script type="module" src="{{static}}/js/{{script}}.js"></script>
+  <script type="module" src="{{static}}/js/{{script}}.js"{{!' blocking="render"' if get("restores") else ""}}></script>
   % for path in preload:
   <link rel="modulepreload" href="{{static}}/{{path}}">
   % end

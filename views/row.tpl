@@ -1,7 +1,7 @@
 % # Without an email or row, this is what scripts copy and fill.
 % each = each or {"id": 0, "line": 0, "email": "", "verdict": "", "explanation": ""}
 % skipped = "kind" in each
-% state = each["kind"] if skipped else each["verdict"] or ("not checked" if ended else "pending")
+% state = each["kind"] if skipped else each["verdict"] or (f"not {verb}" if ended else "pending")
 % reason = each["explanation"] if not skipped else f"First on line {each['firstLine']:,}." if each["firstLine"] else ""
 % content = each["content" if skipped else "email"]
 <tr{{!"" if skipped else f' data-email="{each["id"]}"'}}>
@@ -9,5 +9,7 @@
 <td class="number line" data-field="line">{{phrases.count(each["line"])}}</td>
 <th scope="row" class="address"><span data-field="email" dir="auto">{{content}}</span><button type="button" class="plain copy" aria-label="Copy {{content}}"></button></th>
 <td class="state"><span class="badge" data-field="verdict" data-status="{{state}}">{{state.replace("_", " ")}}</span></td>
-<td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Did you mean {each['suggestion']}?" if each.get("suggestion") else ""}}</span></td>
+<td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Did you mean {each['suggestion']}?" if each.get("suggestion") else ""}}</span>
+% include("answers", answers=each.get("answers"))
+</td>
 </tr>

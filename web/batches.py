@@ -30,6 +30,7 @@ from relay import hub
 from runtime import logs, phrases
 from web import downloads, forms, uploads
 from web.access import sign_in
+from web.offered import MAX_NAME, Offered
 from web.parameters import (
     MAX_SEARCHED,
     bad_parameter,
@@ -64,7 +65,8 @@ logger = logs.Logger("batches")
 class Batches:
     """The handlers of /api/batches. One object serves all request threads."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, offered: Offered) -> None:
+        self._offered = offered
         self._streams = services.streams
         self._connect = services.connect
         self._announce = services.announce
@@ -119,18 +121,20 @@ class Batches:
         )
 
     def batches(self) -> dict[str, Any]:
-        """GET /api/batches?q=&status=&before=&limit=: batches, newest first.
+        """GET /api/batches?q=&status=&processor=&before=&limit=: batches, newest first.
 
-        `next` is the `before` of the next page, or null. With a filter, a page may have fewer than
-        `limit` batches, or none, and a next page all the same.
+        `next` is the `before` of the next page, or null. With a filter, a page may be short or
+        empty, and have a next page all the same.
         """
         status = choice_from_query("status", models.STATUSES)
         containing = text_from_query("q", MAX_SEARCHED)
+        processor = text_from_query("processor", MAX_NAME)
         before = number_from_query("before", None, models.MAX_ID)
         limit = number_from_query("limit", PAGE, MAX_PAGE)
+        by_processor = processor, processor == self._offered.default
         with self._search(containing):
             found, following = queries.find_batches(
-                status=status, containing=containing, before=before, limit=limit
+                status, containing, by_processor, before=before, limit=limit
             )
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
@@ -145,14 +149,15 @@ class Batches:
             history = queries.actions(batch.id)
             own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
             statuses = queries.status_of_reasons(batch.id, own) if own else {}
+        verb = self._offered.verb(batch.processor)
         return self._summary(batch) | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
             "ending": phrases.ending(
-                batch.status, batch.processed_count, batch.total_emails, elapsed
+                batch.status, batch.processed_count, batch.total_emails, elapsed, verb
             ),
             "reasonDetails": reason_details_json(batch.reasons, statuses),
             "rates": self._rates.history(batch.id),
-            "history": [action_json(action) for action in history],
+            "history": [action_json(action, verb) for action in history],
         }
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
@@ -265,8 +270,7 @@ class Batches:
             with uploads.problems_of_files():
                 return self._streams.hold(pieces(batch, wanted), sign_in.holder())
         except results.FileNotKeptError as error:
-            detail = "This batch was uploaded before files were kept. Take results.jsonl instead."
-            raise Problem(404, "file_not_kept", detail) from error
+            raise file_not_kept("Take results.jsonl instead.") from error
         except results.TooLargeError as error:
             detail = "A sheet can't have so many rows or columns. Take results.csv instead."
             raise Problem(409, "too_large_for_workbook", detail) from error
@@ -376,6 +380,12 @@ class Batches:
         """Log a change of a batch, and announce the snapshot after it."""
         logger.info(event, batch=snapshot.batch_id, **values, **sign_in.doer())
         self._announce(snapshot)
+
+
+def file_not_kept(advice: str) -> Problem:
+    """Return the problem of a batch without a file; `advice` is a sentence."""
+    detail = f"This batch was uploaded before files were kept. {advice}"
+    return Problem(404, "file_not_kept", detail)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from io import BytesIO
 from typing import BinaryIO
@@ -19,9 +19,12 @@ from bottle import request
 from web.problems import Problem
 from web.server.connections import SMALL_BODY, TOO_LARGE
 
-# The most fields of a form, and the most bytes of a field that is kept in memory.
-MAX_FIELDS = 20
+# The most fields of a form, and the most bytes of a field that is kept in memory. There is one for
+# each option of each processor.
+MAX_FIELDS = 150
 MAX_TEXT = 100_000
+# The most bytes of all fields that are kept in memory.
+MAX_TEXTS = 2_000_000
 # No other charset is looked up: some of Python's codecs are very slow, and Python remembers every
 # name that it has looked up.
 _CHARSETS = ("utf-8", "utf8")
@@ -33,6 +36,7 @@ _QUOTED = re.compile(r'"(?>(?:\\.|[^\\"])*)"')
 _JSON = "application/json"
 _URLENCODED = "application/x-www-form-urlencoded"
 _MULTIPART = "multipart/form-data"
+_FORMS = (_URLENCODED, _MULTIPART)
 
 
 def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
@@ -49,6 +53,7 @@ def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
         charset=_CHARSETS[0],
         part_limit=MAX_FIELDS,
         spool_limit=MAX_TEXT,
+        memory_limit=MAX_TEXTS,
     )
     for part in parser:
         _read_extended_filename(part)
@@ -96,8 +101,18 @@ def field(name: str, *, is_number: bool = False) -> str | None:
     body = _small_body()
     if kind == _JSON:
         return _json_field(body, name_in_json(name), (str, int) if is_number else (str,))
-    value: str | None = _form(kind, body).get(name, request.query.getunicode(name))
+    found = dict(_pairs(kind, body, (_JSON, *_FORMS)))
+    value: str | None = found.get(name, request.query.getunicode(name))
     return value
+
+
+def fields() -> list[tuple[str, str]]:
+    """Return the fields of the current request's small form, in order; none without a body.
+
+    Raises Problem, also for a body of more than SMALL_BODY bytes.
+    """
+    kind, _ = _kind()
+    return _pairs(kind, _small_body(), _FORMS)
 
 
 def _small_body() -> bytes:
@@ -132,20 +147,20 @@ def _json_field(body: bytes, name: str, kinds: tuple[type, ...]) -> str | None:
     return str(value)
 
 
-def _form(kind: str, body: bytes) -> dict[str, str]:
-    """Return the texts of a small form by their names."""
+def _pairs(kind: str, body: bytes, allowed: Sequence[str]) -> list[tuple[str, str]]:
+    """Return the names and texts of a small form. `allowed` are the types to name in an error."""
     if not body:
-        return {}
+        return []
     with problems_of_forms():
         if kind == _URLENCODED:
-            pairs = parse_qsl(
+            return parse_qsl(
                 body.decode(), keep_blank_values=True, errors="strict", max_num_fields=MAX_FIELDS
             )
-            return dict(pairs)
         if kind == _MULTIPART:
             found = [*parts(BytesIO(body))]  # none is large enough to need closing
-            return {part.name: part.value for part in found if not part.filename}
-    detail = f"The body must be of the type {_JSON}, {_URLENCODED} or {_MULTIPART}."
+            return [(part.name, part.value) for part in found if not part.filename]
+    kinds = f"{', '.join(allowed[:-1])} or {allowed[-1]}"
+    detail = f"The body must be of the type {kinds}."
     raise Problem(415, "unsupported_media_type", detail)
 
 
@@ -166,7 +181,7 @@ def _check_charset(name: str) -> None:
 
 def _why_bad(error: ValueError) -> str:
     if isinstance(error, multipart.ParserLimitReached):
-        return f"The form has more than {MAX_FIELDS} fields, or one with very long headers."
+        return f"The form has more than {MAX_FIELDS} fields, or very long texts or headers in them."
     if isinstance(error, multipart.MultipartError):
         return f"The form can't be read: {error.args[0]}."
     if isinstance(error, UnicodeError):

@@ -10,7 +10,7 @@ from batches.filters import WORDS
 from processors import reasons
 from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION
-from web import batches, downloads, parameters, problems
+from web import batches, downloads, offered, parameters, problems
 from web.operations import (
     BATCH,
     JSON,
@@ -69,13 +69,33 @@ _BEGIN = {
     "start_at": {**TIME, "description": "Until when the batch is paused, unless it is resumed."},
     "per_minute": {"type": "string", "description": "The most emails a minute; empty for no rate."},
 }
+_CHOICE = {
+    "processor": {
+        "type": "string",
+        "description": "The name of the processor; empty for the default one.",
+    },
+    "columns": {
+        "type": "string",
+        "description": "Headers separated by commas, as in CSV: the columns whose cells the"
+        " processor gets; * for all.",
+    },
+}
+# Fields that are named by the options of processors.
+_OPTIONS = {
+    "patternProperties": {
+        "^option\\.": {"type": "string", "description": "An option of the processor."}
+    }
+}
+_CHOSEN = {"type": "object", "properties": _CHOICE, **_OPTIONS}
+_FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
 
-def _form_with_file(**fields: Schema) -> Schema:
+def _form_with_file(more: Schema, **fields: Schema) -> Schema:
     schema = {
         "type": "object",
         "properties": fields,
+        **more,
         "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     }
     return {"required": True, **content({"multipart/form-data": schema})}
@@ -90,20 +110,19 @@ _STORED = object_of(
     format=ref("Format"),
     liveUpdates={"type": "boolean"},
 )
+_CREATED = {
+    "description": "The batch is stored.",
+    **content({JSON: _STORED}),
+    "headers": {"Location": {"schema": TEXT}},
+    "links": LINKS,
+}
 describe(
     "POST /api/upload",
     "upload",
     "Store a file, or a text with addresses, as a batch; all of it or nothing.",
-    {
-        "201": {
-            "description": "The batch is stored.",
-            **content({JSON: _STORED}),
-            "headers": {"Location": {"schema": TEXT}},
-            "links": LINKS,
-        }
-    },
+    {"201": _CREATED},
     *_FILE_PROBLEMS,
-    requestBody=_form_with_file(**_FORM, **_BEGIN),
+    requestBody=_form_with_file(_OPTIONS, **_FORM, **_BEGIN, **_CHOICE),
 )
 _SHEET = object_of(
     name=TEXT,
@@ -119,7 +138,18 @@ describe(
         object_of(
             **FORMAT,
             why=or_null({**TEXT, "description": "Why the column is that of the addresses."}),
-            columns=list_of(object_of(index=whole(1), name=or_null(TEXT), addresses=whole())),
+            columns=list_of(
+                object_of(
+                    index=whole(1),
+                    name=or_null(TEXT),
+                    addresses=whole(),
+                    cells={
+                        **or_null(TEXT),
+                        "description": "The name for the field `columns` of an upload; null if"
+                        " it is very long.",
+                    },
+                )
+            ),
             headerLine=or_null(whole(1)),
             above=list_of(object_of(line=whole(1), cells=list_of(TEXT))),
             rows=list_of(list_of(TEXT)),
@@ -149,10 +179,11 @@ describe(
         "The format, and the first rows.",
     ),
     *_FILE_PROBLEMS,
-    requestBody=_form_with_file(**_FORM, size=TEXT),
+    requestBody=_form_with_file({}, **_FORM, size=TEXT),
 )
 
 _SEARCH = {"type": "string", "maxLength": parameters.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}
+_PROCESSOR = {**_SEARCH, "maxLength": offered.MAX_NAME}
 _LIMIT = query("limit", whole(1, batches.MAX_EMAILS), f"{batches.EMAILS} by default.")
 _AFTER = query("after", whole(0, models.MAX_LINE), "`next` of the previous page.")
 _EVENT = {
@@ -178,6 +209,7 @@ describe(
     parameters=[
         query("q", _SEARCH, "A part of the file's name."),
         query("status", one_of(*models.STATUSES), "Only batches of this status."),
+        query("processor", _PROCESSOR, "Only batches for the processor of this name."),
         query("before", ID, "`next` of the previous page."),
         query("limit", whole(1, batches.MAX_PAGE), f"{batches.PAGE} by default."),
     ],
@@ -274,6 +306,19 @@ for _suffix, _summary, *_refused in (
         *_refused,
         parameters=[_ONLY, *_OF_EMAILS, _KIND],
     )
+
+describe(
+    f"POST {BATCH}/again",
+    "again",
+    "Store a new batch of the file of one that has ended, or of the rows that a filter finds.",
+    {"201": _CREATED},
+    *(409, 415, 422, 507),
+    parameters=[_ONLY, *_OF_EMAILS, _KIND],
+    requestBody={
+        "required": False,
+        **content(dict.fromkeys(_FORMS, _CHOSEN)),
+    },
+)
 
 _WHICH = {"type": "string", "pattern": f"^{reasons.CODE}$"}
 describe(

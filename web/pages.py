@@ -29,8 +29,10 @@ from tabular.formats import DELIMITERS, ENCODINGS
 from tabular.workbooks import workbook
 from tabular.workbooks.writer import MAX_ROWS
 from web.access import sign_in
+from web.again import Again
 from web.batches import Batches
 from web.health import SILENT, Health
+from web.offered import Offered
 from web.parameters import FILTERS, OF_EMAILS, number_from_query
 from web.uploads import Uploads
 
@@ -42,6 +44,8 @@ _KINDS = {
     "blank": ("blank", "blank"),
     "skipped": ("without an email", "without an email"),
 }
+# The parameters that filter the batches.
+_OF_BATCHES = ("q", "status", "processor")
 # The Cache-Control of an address with the version in it: its content never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -77,11 +81,19 @@ class Pages:
     """The handlers. One object serves all request threads."""
 
     def __init__(
-        self, settings: Settings, batches: Batches, uploads: Uploads, health: Health
+        self,
+        settings: Settings,
+        batches: Batches,
+        uploads: Uploads,
+        again: Again,
+        health: Health,
+        offered: Offered,
     ) -> None:
         self._settings = settings
         self._batches = batches
         self._uploads = uploads
+        self._again = again
+        self._offered = offered
         self._health = health
         self._static_version = static_version()
         self._preload = {script: imported_modules(script) for script in ("home", "batch")}
@@ -102,6 +114,7 @@ class Pages:
             health=self._health.recent(),
             silent=SILENT,
             phrases=phrases,
+            offered=self._offered,
             most_per_minute=MAX_PER_MINUTE,
             **values,
             **self.layout(),
@@ -120,7 +133,7 @@ class Pages:
         if batch_id:  # the address of a batch's page in earlier versions
             bottle.redirect(f"/batches/{batch_id}", 303)
         found = self._batches.batches()
-        query = {name: request.query.getunicode(name) or "" for name in ("q", "status")}
+        query = {name: request.query.getunicode(name) or "" for name in _OF_BATCHES}
         filtered = any(query.values()) or bool(request.query.get("before"))
         return self._render(
             "home",
@@ -131,7 +144,7 @@ class Pages:
             verdicts=reasons.VERDICTS,
             filtered=filtered,
             first=not found["batches"] and not filtered,
-            checks=self._settings.default_processor.name == CHECK,
+            checks=self._offered.default == CHECK,
             now=datetime.now(UTC),
             deleted=number_from_query("deleted", None, models.MAX_ID),
             max_megabytes=self._settings.upload.max_megabytes,
@@ -167,8 +180,16 @@ class Pages:
             interrupted=batch["reasons"].get(reasons.INTERRUPTED, 0),
             malformed=sorted(MALFORMED),
             endings=_endings(batch),
+            verb=self._offered.verb(batch["processor"]),
+            unable=self._unable(batch),
             filtered=urlencode(_filter(query)),
         )
+
+    def _unable(self, batch: dict[str, Any]) -> dict[str, Any]:
+        """Return why no worker can process the batch, and a command; empty if that isn't known."""
+        name = self._offered.name(batch["processor"])
+        known = self._health.recent().get("processors") or ()
+        return next((each for each in known if each["name"] == name), {})
 
     def icon(self, version: str, percent: int) -> str:
         """GET /static/VERSION/progress/N.svg: the icon of a page whose batch is at N percent."""
@@ -204,6 +225,10 @@ class Pages:
         """POST /batches/{id}/retry: like the same under /api; then the batch."""
         requeued = self._batches.retry(batch_id)["requeued"]
         bottle.redirect(f"/batches/{batch_id}?retried={requeued}", 303)
+
+    def again(self, batch_id: int) -> None:
+        """POST /batches/{id}/again: like the same under /api; then the new batch."""
+        bottle.redirect(f"/batches/{self._again.again(batch_id)['batchId']}", 303)
 
     def pause(self, batch_id: int) -> None:
         """POST /batches/{id}/pause: like the same under /api; then the batch."""

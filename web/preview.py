@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any, BinaryIO
@@ -15,6 +16,7 @@ from batches.as_json import counts_json, format_json
 from runtime import phrases
 from tabular import columns, encodings, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
+from tabular.named_cells import cell_names
 from tabular.workbooks import workbook
 from web import headline
 
@@ -132,10 +134,11 @@ def _table_json(table: reader.Table, overrides: Overrides) -> dict[str, Any]:
         header_line = below[0][0]
         below = below[1:]
     names = found.header or ()
+    cell_columns = cell_names(found)
     counts = columns.count_addresses([cells for _, cells in table.sample], found.columns, names)
     return format_json(found) | {
         "why": columns.why(found, counts, overrides),
-        "columns": _columns_json(found, counts),
+        "columns": _columns_json(found, counts, cell_columns),
         "headerLine": header_line,
         "above": [{"line": line, "cells": cut_row(cells)} for line, cells in above[-ABOVE:]],
         "rows": [cut_row(cells) for _, cells in below[:ROWS]],
@@ -155,10 +158,12 @@ def _others(table_json: dict[str, Any], rows: Rows) -> dict[str, Any] | None:
     return {"text": phrases.further_addresses(rows.others), "column": best["index"]}
 
 
-def _columns_json(found: Format, counts: list[int]) -> list[dict[str, Any]]:
+def _columns_json(found: Format, counts: list[int], full: Sequence[str]) -> list[dict[str, Any]]:
+    """Return the columns; `cells` is how `columns` of an upload names one, None if that is long."""
+    whole = [cut if cut == name else None for cut, name in zip(cut_row(full), full, strict=False)]
     return [
-        {"index": index, "name": name, "addresses": count}
-        for index, (count, name) in enumerate(
-            zip_longest(counts[:CELLS], cut_row(found.header or ())), start=1
+        {"index": index, "name": name, "addresses": count, "cells": cells}
+        for index, (count, name, cells) in enumerate(
+            zip_longest(counts[:CELLS], cut_row(found.header or ()), whole), start=1
         )
     ]

@@ -166,6 +166,10 @@ SCHEMAS: dict[str, Schema] = {
         suggestion=or_null(TEXT),
         normalized=or_null(TEXT),
         freeProvider={"type": "boolean"},
+        answers={
+            **or_null({"type": "object", "additionalProperties": TEXT}),
+            "description": "What the processor answered besides, by name.",
+        },
     ),
     "Health": {
         "description": "The values that come from a server are null if it can't be reached.",

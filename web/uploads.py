@@ -15,12 +15,14 @@ from bottle import request, response
 from batches import intake
 from batches.as_json import batch_format_json, rows_json
 from batches.intake import Upload
-from models import Snapshot
+from models import Batch, Snapshot
 from runtime import logs, metrics
-from tabular import containers
+from runtime.phrases import shorten
+from tabular import containers, reader
 from tabular.formats import IntakeError, Overrides
 from web import forms, preview
 from web.access import sign_in
+from web.offered import MAX_NAME, OPTION, Offered
 from web.parameters import bad_parameter, per_minute, whole_number
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
@@ -28,9 +30,10 @@ from web.services import Services
 logger = logs.Logger("app")
 
 # The fields of a form beside its file, each a short text: choices for reading the file, the length
-# of a file of which only the first part is sent, and when the batch is to begin.
+# of a file of which only the first part is sent, when the batch is to begin, and the processor with
+# what it gets. There may be further ones for options (web/offered.py).
 _FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
-_FIELDS = (*_FORMAT, "size", "paused", "start_at", "per_minute")
+_FIELDS = (*_FORMAT, "size", "paused", "start_at", "per_minute", "processor", "columns")
 
 # The filename of a batch made from a pasted text, and the most bytes of that text.
 PASTED = "Pasted addresses.txt"
@@ -70,7 +73,8 @@ class Form:
         """Find the file, or the pasted text, among the parts."""
         files = [part for part in self._parts if part.filename or not part.is_buffered()]
         texts = [part for part in self._parts if part not in files]
-        self._texts = {part.name: part.value for part in texts}
+        self.fields = [(part.name, part.value) for part in texts]
+        self._texts = dict(self.fields)
         uploads = [part for part in files if part.name == "file"]
         if len(uploads) > 1:
             detail = f"The form has {len(uploads):,} files. Send a request for each."
@@ -97,8 +101,9 @@ class Form:
                 " addresses in the field 'text'.",
             )
         for part in files:
-            if part.name in _FIELDS:
-                raise Problem(400, "bad_form", f"The field {part.name} must be a short text.")
+            if part.name in _FIELDS or part.name.startswith(OPTION):
+                name = shorten(part.name, MAX_NAME)
+                raise Problem(400, "bad_form", f"The field {name} must be a short text.")
 
     def close(self) -> None:
         if self._unpacked is not None:
@@ -120,8 +125,11 @@ class Form:
         """Return the form's choices for reading the file. Raises IntakeError."""
         return Overrides.parse(**{name: self._texts.get(name, "") for name in _FORMAT})
 
-    def about(self) -> Upload:
-        """Return who uploads the file, when the batch is to begin, and its rate. Raises Problem."""
+    def about(self, offered: Offered) -> Upload:
+        """Return who uploads the file, when the batch is to begin, and what is done with it.
+
+        offered: the processors that may be chosen. Raises Problem, and IntakeError.
+        """
         paused, time, rate = (
             self._texts.get(name, "").strip() for name in ("paused", "start_at", "per_minute")
         )
@@ -132,7 +140,20 @@ class Form:
             example = "2026-12-24T08:00:00Z"
             raise bad_parameter("start_at", f"be a time with its zone, such as {example}")
         is_paused = paused == "yes" or start_at is not None
-        return Upload(sign_in.user(), is_paused, start_at, per_minute(rate))
+        chosen = offered.choose(self.fields)
+        columns = chosen.columns
+        if chosen.taken:
+            with closing(reader.read(self.file, self.overrides())) as table:
+                columns = chosen.columns_in(table.format)
+        return Upload(
+            sign_in.user(),
+            is_paused,
+            start_at,
+            per_minute(rate),
+            chosen.processor,
+            chosen.options,
+            columns,
+        )
 
     def size_of_whole(self) -> int | None:
         """Return the length, by the field `size`, of the file whose first part this is.
@@ -187,9 +208,10 @@ def problems_of_files() -> Iterator[None]:
 class Uploads:
     """The request handlers. One object serves all request threads."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, offered: Offered) -> None:
         self._settings = services.settings
         self._services = services
+        self._offered = offered
 
     def upload(self) -> dict[str, Any]:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
@@ -202,9 +224,13 @@ class Uploads:
                 chunk_size=settings.worker.chunk_size,
                 max_rows=settings.upload.max_rows,
                 overrides=form.overrides(),
-                upload=form.about(),
+                upload=form.about(self._offered),
                 abandoned=request.environ["waitress.client_disconnected"],
             )
+        return self.stored(batch)
+
+    def stored(self, batch: Batch) -> dict[str, Any]:
+        """Announce a batch that was just stored, and return the answer to its request."""
         self._services.postgres.end()
         metrics.UPLOADED.inc(batch.total_emails)
         stored = {"batch": batch.id, "emails": batch.total_emails, "rows": batch.total_rows}

@@ -6,6 +6,7 @@ import { byId } from "./lib/dom.js";
 import { count, isTerminal } from "./lib/format.js";
 import { wireMenus } from "./lib/menus.js";
 import { CONNECTION, listen } from "./live/live.js";
+import { Choice } from "./parts/choice.js";
 import { Emails } from "./parts/emails.js";
 import { Health } from "./parts/health.js";
 import { Notify } from "./parts/notify.js";
@@ -31,6 +32,7 @@ const progress = new Progress(card);
 const reasons = new Reasons(byId("outcomes"), rows.dataset.path, refreshSoon);
 const emails = new Emails(rows, () => isTerminal(card.dataset.status));
 const notify = new Notify(byId("notify"), progress.batchId, isTerminal(card.dataset.status));
+if (byId("choice")) new Choice(byId("choice"));
 let rowsDue = 0;
 let refreshDue = 0;
 let known = null; // the batch as the server has last told it
@@ -88,6 +90,7 @@ listen(byId("health").dataset, {
   health(report) {
     health.show(report);
     progress.showUnfinished(report.unfinishedBatches);
+    progress.showUnable(report);
   },
   snapshot: take,
   refresh,

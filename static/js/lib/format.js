@@ -88,9 +88,24 @@ export function shown(rows, matching) {
 }
 
 // Emails of a retry, while they are processed or after the end.
-export function checkedAgain(emails, ended) {
+export function checkedAgain(emails, ended, verb = "checked") {
   const [one, more] = ended ? ["was", "were"] : ["is", "are"];
-  return `${several(emails, "email")} ${emails === 1 ? one : more} checked again.`;
+  return `${several(emails, "email")} ${emails === 1 ? one : more} ${verb} again.`;
+}
+
+// The most answers of an email that are shown at once, and the most characters of a value there.
+const FEW = 3;
+const FEW_CHARACTERS = 60;
+
+// The first few answers, shortened, and whether that isn't all of them.
+export function fewAnswers(answers) {
+  const cut = (text) => {
+    const characters = [...text];
+    return characters.length <= FEW_CHARACTERS ? text : `${characters.slice(0, FEW_CHARACTERS - 1).join("")}…`;
+  };
+  const pairs = Object.entries(answers);
+  const few = pairs.slice(0, FEW).map(([name, value]) => [name, cut(value)]);
+  return { few, more: pairs.length > FEW || few.some(([, value], i) => value !== pairs[i][1]) };
 }
 
 // What a person is told who would have the work for interrupted emails done again.

@@ -8,7 +8,7 @@ export const idOf = (row) => Number(row.dataset.batch);
 
 // Return a row for a batch of the API, without its progress. The template's row has a bar, which only
 // a batch that is processed has.
-export function rowOf(batch, template, path) {
+export function rowOf(batch, template, path, title) {
   const row = copyOf(template);
   row.querySelector(".bar").remove();
   row.dataset.batch = batch.id;
@@ -16,6 +16,7 @@ export function rowOf(batch, template, path) {
   const link = setText(row, "filename", batch.filename);
   link.href = `${path}${batch.id}`;
   link.title = batch.filename;
+  if (title) setText(row, "processor", title);
   const time = row.querySelector("time");
   time.dateTime = batch.createdAt;
   time.title = localTime(batch.createdAt);

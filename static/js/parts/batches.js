@@ -166,9 +166,17 @@ export class Batches {
 
   #rowFor(batch) {
     const { page } = this.#card.dataset;
-    const row = this.#row(batch.id) ?? rowOf(batch, this.#template, page);
+    const row = this.#row(batch.id) ?? rowOf(batch, this.#template, page, this.#title(batch));
     if (batch.revision >= Number(row.dataset.revision)) this.#fill(row, snapshotOf(batch));
     return row;
+  }
+
+  // The title of the batch's processor; empty if there is only one.
+  #title({ processor }) {
+    const select = this.#form.elements.processor;
+    if (!select) return "";
+    const name = processor ?? select.dataset.default;
+    return [...select.options].find(({ value }) => value === name)?.text ?? name;
   }
 
   #fill(row, snapshot) {

@@ -3,6 +3,7 @@
 import { Cancelled, getJson } from "../lib/api.js";
 import { byId, copyOf, setText, showMessage } from "../lib/dom.js";
 import { count, shown } from "../lib/format.js";
+import { showAnswers } from "./answers.js";
 import { wireCopying } from "./copying.js";
 
 const PAGE = 50;
@@ -129,6 +130,11 @@ export class Emails {
     const parameters = this.#parameters();
     these.hidden = parameters.size === 0;
     for (const link of these.querySelectorAll("a")) link.search = parameters;
+    const again = byId("again-these"); // in the menu of processors
+    if (again) {
+      again.hidden = parameters.size === 0;
+      again.formAction = `${this.#card.dataset.path}/again?${parameters}`;
+    }
     this.#card.querySelector("#clear").hidden = this.#filter.size === 0;
     for (const link of document.querySelectorAll(LINKS)) {
       if (link.id !== "clear") mark(link, this.#filter);
@@ -206,7 +212,7 @@ export class Emails {
   }
 
   #fill(row, each) {
-    const status = each.kind ?? each.verdict ?? (this.#isEnded() ? "not checked" : "pending");
+    const status = each.kind ?? each.verdict ?? (this.#isEnded() ? `not ${byId("status").dataset.verb}` : "pending");
     const reason = each.firstLine ? `First on line ${count(each.firstLine)}.` : (each.explanation ?? "");
     if (each.id !== undefined) row.dataset.email = each.id;
     setText(row, "line", count(each.line));
@@ -216,6 +222,7 @@ export class Emails {
     row.querySelector(".pick input").ariaLabel = `Select ${content}`;
     setText(row, "verdict", status.replace("_", " ")).dataset.status = status;
     setText(row, "reason", reason);
+    showAnswers(row.querySelector('[data-field="answers"]'), each.answers);
     setText(row, "suggestion", each.suggestion ? `Did you mean ${each.suggestion}?` : "");
     return row;
   }

@@ -3,6 +3,7 @@
 import { Cancelled, postForm } from "../lib/api.js";
 import { element, showMessage, showWhen, write } from "../lib/dom.js";
 import { count, several } from "../lib/format.js";
+import { Ticks } from "./ticks.js";
 
 // The bytes of a text that are sent.
 const PART_BYTES = 1 << 20;
@@ -57,11 +58,12 @@ export class Preview {
   #line; // the first line, which stands above the box with its problem
   #problem;
   #hasProblem = false;
+  #ticks = null;
   #chosen = {}; // a person's choices, by field; the server detects the rest
   #abort = new AbortController();
 
   // Calls onChange() after a person changed a guess.
-  constructor({ box, line, problem }, url, onChange) {
+  constructor({ box, line, problem, choice }, url, onChange) {
     this.#box = box;
     this.#url = url;
     this.#onChange = onChange;
@@ -72,6 +74,7 @@ export class Preview {
     this.#change = box.querySelector("#change");
     this.#line = line;
     this.#problem = problem;
+    if (choice) this.#ticks = new Ticks(box.querySelector("#ticks"), choice);
     for (const [name, select] of Object.entries(this.#selects)) {
       select.addEventListener("change", () => this.#choose(name, select.value));
     }
@@ -112,6 +115,7 @@ export class Preview {
   clear() {
     this.#abort.abort();
     this.#chosen = {};
+    this.#ticks?.clear();
     this.#box.hidden = this.#box.disabled = true;
     write(this.#line, "");
     this.#hasProblem = false;
@@ -122,6 +126,16 @@ export class Preview {
   addTo(form) {
     for (const [name, value] of Object.entries(this.#chosen)) form.append(name, value);
     return form;
+  }
+
+  // Add the ticked columns to a form.
+  addTicksTo(form) {
+    return this.#ticks?.addTo(form) ?? form;
+  }
+
+  // Draw the ticks for columns again, after another processor was chosen.
+  drawTicks() {
+    this.#ticks?.draw();
   }
 
   // Show the preview. Throws an Error for a bad file or text, Cancelled after a newer call.
@@ -172,6 +186,8 @@ export class Preview {
     this.#drawOthers(found);
     this.#drawEncodings(found);
     this.#drawRows(found);
+    const others = found.columns.filter(({ index }) => index !== found.column);
+    this.#ticks?.show(kind === "list" ? [] : others);
     if (isOpenQuestion(found)) this.#change.open = true;
     else if (this.#box.hidden) this.#change.open = false;
     this.#box.hidden = this.#box.disabled = false;

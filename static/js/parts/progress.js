@@ -81,7 +81,7 @@ export class Progress {
     if (processed < before) message.dataset.again = before - processed;
     const again = Number(message.dataset.again);
     if (status === "deleted") showMessage(message, "This batch has been deleted.");
-    else if (again) showMessage(message, checkedAgain(again, this.#ended));
+    else if (again) showMessage(message, checkedAgain(again, this.#ended, this.#card.dataset.verb));
   }
 
   #drawNewest() {
@@ -117,7 +117,7 @@ export class Progress {
 
   // Say what the batch waits for: somebody who resumes it, or answers.
   #sayWhy({ processed, total, paused: pause, waiting: waits, nextAt }) {
-    const checked = `${count(processed)} of ${count(total)} checked.`;
+    const checked = `${count(processed)} of ${count(total)} ${this.#card.dataset.verb}.`;
     setText(this.#card, "paused", pause ? `${paused(pause)} ${checked}` : "");
     setText(this.#card, "waiting", waiting(waits, nextAt));
   }
@@ -172,6 +172,16 @@ export class Progress {
   // Takes the number of unfinished batches, the reason why this batch may wait.
   showUnfinished(number) {
     setText(this.#card, "unfinished", number ? `· ${count(number)} unfinished` : "");
+  }
+
+  // Takes a report of /api/health: says why no worker can process the batch, and which command helps.
+  showUnable({ processors = [], workersAlive }) {
+    const own = processors?.find(({ name }) => name === this.#card.dataset.processor);
+    const isSaid = own?.problem && !this.#ended && (processors.length > 1 || workersAlive);
+    const place = this.#card.querySelector('[data-field="unable"]');
+    write(place.querySelector("span"), isSaid ? own.problem : "");
+    write(place.querySelector("code"), (isSaid && own.command) || "");
+    place.hidden = !isSaid;
   }
 
   // Takes the text for the state of the connection. After the end of the batch, "live" isn't shown.

@@ -5,6 +5,7 @@ import { Cancelled } from "../lib/api.js";
 import { element, showMessage, write } from "../lib/dom.js";
 import { several, size } from "../lib/format.js";
 import { Beginning } from "./beginning.js";
+import { Choice } from "./choice.js";
 import { DropZone } from "./drop.js";
 import { Preview } from "./preview.js";
 import { Sending } from "./sending.js";
@@ -22,6 +23,7 @@ export class Upload {
   #form;
   #preview;
   #beginning;
+  #choice = null;
   #sending;
   #onStored;
   #elements;
@@ -39,6 +41,11 @@ export class Upload {
     const places = {
       box: byId("preview"), line: byId("headline"), problem: byId("preview-problem"),
     };
+    const choice = byId("choice");
+    if (choice) {
+      this.#choice = new Choice(choice, { remembers: true, onChange: () => this.#preview.drawTicks() });
+      places.choice = this.#choice;
+    }
     this.#preview = new Preview(places, form.dataset.preview, () => this.#look());
     this.#beginning = new Beginning(byId("beginning"));
     this.#sending = new Sending(form, byId("upload-progress"), byId("upload-state"));
@@ -105,6 +112,7 @@ export class Upload {
     const many = files.length > 1;
     const names = many ? files : [];
     list.hidden = !many;
+    this.#choice?.askForColumns(many);
     list.replaceChildren(...names.map((file) => showFile(document.createElement("li"), file)));
     write(submit, many ? `${this.#label} ${several(files.length, "file")}` : this.#label);
     showMessage(error, "");
@@ -154,6 +162,7 @@ export class Upload {
     this.#busy = busy;
     cancel.hidden = !busy;
     this.#preview.disable(busy);
+    this.#choice?.disable(busy);
     this.#beginning.show(!busy && !submit.hidden);
     input.disabled = text.disabled = busy;
     submit.disabled = busy || this.#preview.hasProblem;
@@ -172,9 +181,15 @@ export class Upload {
     this.#setBusy(false);
   }
 
+  // Return a form with what was chosen for any list.
+  #settings() {
+    const form = this.#beginning.addTo(new FormData());
+    return this.#choice?.addTo(form) ?? form;
+  }
+
   async #sendOne() {
     const { text, error } = this.#elements;
-    const body = this.#preview.addTo(this.#beginning.addTo(new FormData()));
+    const body = this.#preview.addTicksTo(this.#preview.addTo(this.#settings()));
     if (this.#files.length > 0) body.append("file", this.#files[0]);
     else body.append("text", text.value);
     try {
@@ -191,7 +206,7 @@ export class Upload {
   async #sendAll() {
     const { input, error } = this.#elements;
     const { stored, failures, left, message } = await this.#sending.sendAll(
-      this.#files, () => this.#beginning.addTo(new FormData()),
+      this.#files, () => this.#settings(),
     );
     input.value = "";
     this.#choose(left);

@@ -1,0 +1,28 @@
+// The answers of a processor in a row: the first few, shortened, and all of them a click away.
+
+import { element } from "../lib/dom.js";
+import { fewAnswers } from "../lib/format.js";
+
+function listOf(pairs) {
+  const list = document.createElement("ul");
+  for (const [name, value] of pairs) {
+    const entry = document.createElement("li");
+    entry.append(element("b", name, "", "auto"), " ", element("span", value, "", "auto"));
+    list.append(entry);
+  }
+  return list;
+}
+
+export function showAnswers(place, answers) {
+  const all = JSON.stringify(answers ?? null);
+  if (place.dataset.all === all) return; // what is open stays so
+  place.dataset.all = all;
+  place.replaceChildren();
+  if (!answers) return;
+  const { few, more } = fewAnswers(answers);
+  place.append(listOf(few));
+  if (!more) return;
+  const details = document.createElement("details");
+  details.append(element("summary", "All answers"), listOf(Object.entries(answers)));
+  place.append(details);
+}

@@ -1,0 +1,102 @@
+"""What a form may choose of the processors in config.ini."""
+
+import pytest
+
+from harness.books import query
+from harness.site import problem
+
+OWN = """
+from processors import Option, one_by_one
+
+@one_by_one
+def add(address):
+    return None
+
+add.declared_options = (
+    Option("key", per_batch=True),
+    Option("most", int, 3, per_batch=True),
+    Option("secret", default="hidden"),
+)
+"""
+
+
+@pytest.fixture
+def site(serve, tmp_path):
+    """A site with three processors, of which one can't be imported."""
+    (tmp_path / "offered_of_tests.py").write_text(OWN)
+    return serve(
+        processors__check="check Check",
+        processors__crm="offered_of_tests:add Add to our CRM",
+        processors__gone="nowhere_at_all:work",
+    )
+
+
+def send(site, **fields):
+    return site.upload(b"Name,Mail\nAnn,a@x.de\n", **fields)
+
+
+def stored():
+    return query("SELECT processor, options FROM batch ORDER BY id DESC LIMIT 1")[0]
+
+
+def test_the_default_is_stored_by_its_name(site):
+    assert send(site).status == 201
+    assert stored() == ("check", {})
+
+
+def test_the_only_one_needs_no_name(serve):
+    assert send(serve()).status == 201
+    assert stored() == (None, {})
+
+
+def test_options_of_other_processors_are_ignored(site):
+    fields = {"option.crm.key": "a", "option.crm.most": "", "option.most": "7"}
+    assert send(site, processor="crm", **fields).status == 201
+    assert stored() == ("crm", {"key": "a", "most": 7})
+    assert send(site, processor="check", **{"option.crm.key": "a"}).status == 201
+    assert stored() == ("check", {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "said"),
+    [
+        ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm."),
+        ({"processor": "gone"}, "broken_processor", "nowhere_at_all"),
+        ({"processor": "crm"}, "bad_option", "key must be given."),
+        ({"processor": "crm", "option.key": "x" * 501}, "bad_option", "at most 500 characters"),
+        ({"processor": "crm", "option.key": "a\0"}, "bad_option", "no NUL"),
+        ({"processor": "crm", "option.key": "a", "option.most": "x"}, "bad_option", "most"),
+        ({"processor": "crm", "option.key": "a", "option.secret": "x"}, "bad_option", "secret"),
+        ({"option.key": "a"}, "bad_option", "key"),
+    ],
+)
+def test_what_cannot_be_is_a_problem_with_a_sentence(site, fields, code, said):
+    assert said in problem(send(site, **fields), 422, code)["detail"]
+    assert query("SELECT count(*) FROM batch") == [(0,)]
+
+
+def test_columns_are_a_line_of_csv(site):
+    document = problem(send(site, columns='Name,"x'), 400, "bad_parameter")
+    assert document["parameter"] == "columns"
+
+
+def test_batches_are_listed_by_processor(site):
+    send(site)
+    send(site, processor="crm", **{"option.key": "a"})
+    query("UPDATE batch SET processor = NULL WHERE id = 1 RETURNING 1")
+    for name, ids in (("check", [1]), ("crm", [2]), ("x", []), ("", [2, 1])):
+        listed = site.get(f"/api/batches?processor={name}").json["batches"]
+        assert [batch["id"] for batch in listed] == ids
+
+
+def test_only_a_batch_that_has_ended_is_processed_again(site):
+    send(site)
+    problem(site.request("POST", "/api/batches/1/again"), 409, "wrong_state")
+    site.request("POST", "/api/batches/1/cancel")
+    form = "application/x-www-form-urlencoded"
+    body = b"processor=crm&option.crm.key=a"
+    answer = site.request("POST", "/api/batches/1/again", body, Content_Type=form)
+    assert (answer.status, answer.headers["Location"]) == (201, "/api/batches/2")
+    assert stored() == ("crm", {"key": "a"})
+    query("UPDATE batch SET format = NULL WHERE id = 1 RETURNING 1")
+    problem(site.request("POST", "/api/batches/1/again"), 404, "file_not_kept")

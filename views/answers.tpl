@@ -1,0 +1,18 @@
+% # The answers of a processor: the first few, shortened, and all of them a click away.
+% few, more = phrases.few_answers(answers)
+<div class="answers" data-field="answers">\\
+% if answers:
+<ul>
+% for name, value in few:
+<li><b dir="auto">{{name}}</b> <span dir="auto">{{value}}</span></li>
+% end
+</ul>
+% if more:
+<details><summary>All answers</summary><ul>
+% for name, value in answers.items():
+<li><b dir="auto">{{name}}</b> <span dir="auto">{{value}}</span></li>
+% end
+</ul></details>
+% end
+% end
+</div>

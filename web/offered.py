@@ -1,0 +1,253 @@
+"""The processors on offer: what may be chosen of them for a batch, and what a form chooses."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import processors
+from processors import Option, OptionError, ProcessorError
+from runtime import logs
+from runtime.named import CHECK, Named
+from runtime.phrases import shorten
+from runtime.settings import Settings
+from tabular.formats import Format
+from tabular.named_cells import cell_names
+from web.parameters import bad_parameter
+from web.problems import Problem
+
+# The most characters of an option's value, of all names of columns in a field, and of a name.
+MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
+# What the name of an option's field begins with.
+OPTION = "option."
+# The most characters of a reason why a processor can't be loaded.
+MAX_WHY = 300
+
+logger = logs.Logger("app")
+
+Fields = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A processor that may be chosen.
+
+    options: those that may be chosen for a batch, each with the default that counts here.
+    columns: the columns of a list whose cells it gets in any case; `*` for all.
+    """
+
+    name: str
+    title: str
+    options: tuple[Option, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+class Chosen(NamedTuple):
+    """What a form chooses.
+
+    processor: its name; None if there is only one, and the form names none.
+    options: the chosen values by the options' names.
+    columns: the columns whose cells the form wants.
+    taken: the columns whose cells the processor gets in any case.
+    """
+
+    processor: str | None
+    options: dict[str, Any]
+    columns: tuple[str, ...]
+    taken: tuple[str, ...]
+
+    def columns_in(self, found: Format) -> tuple[str, ...]:
+        """Return the columns whose cells the processor gets of a list with this format.
+
+        Of those that it takes, the ones that the list lacks are left out. The ones that the form
+        wants are all there, even if the list lacks them, for intake to complain of.
+        """
+        names = {*cell_names(found), "*"}
+        columns = [*self.columns, *(name for name in self.taken if name in names)]
+        return ("*",) if "*" in columns else tuple(dict.fromkeys(columns))
+
+
+@dataclass(frozen=True)
+class Offered:
+    """All processors of config.ini.
+
+    all: those on offer, the default first.
+    titles: the titles of all, by name.
+    default: the name of the default one.
+    broken: why others aren't on offer, by name.
+    """
+
+    all: tuple[Offer, ...]
+    titles: dict[str, str]
+    default: str
+    broken: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Offered:
+        """Ask each processor for what it declares.
+
+        One that can't be imported is logged, and isn't on offer. If it is the only one, uploads
+        are taken all the same, and wait for a worker that has it.
+        """
+        found, broken = [], {}
+        for each in settings.processors:
+            try:
+                found.append(_offer(each, settings))
+            except ProcessorError as error:
+                logger.error("a processor can't be loaded", processor=each.name, error=error)
+                broken[each.name] = shorten(str(error), MAX_WHY)
+        if len(settings.processors) == 1:
+            only, broken = settings.default_processor, {}
+            found = found or [Offer(only.name, only.title)]
+        titles = {each.name: each.title for each in settings.processors}
+        return cls(tuple(found), titles, settings.default_processor.name, broken)
+
+    @property
+    def several(self) -> bool:
+        """Whether there are several, so that pages say which one a batch is for."""
+        return len(self.titles) > 1
+
+    @property
+    def has_choice(self) -> bool:
+        """Whether there is anything to choose."""
+        return self.several or any(each.options or each.columns for each in self.all)
+
+    @property
+    def check(self) -> str:
+        """The name of the check, which gets no cells."""
+        return CHECK
+
+    @property
+    def taken_json(self) -> str:
+        """The columns that processors get in any case, by their names, as JSON."""
+        return json.dumps({each.name: each.columns for each in self.all})
+
+    def name(self, processor: str | None) -> str:
+        """Return the name of a batch's processor, which is None for the default one."""
+        return processor or self.default
+
+    def title(self, processor: str | None) -> str:
+        """Return the title of a batch's processor; its name if config.ini has it no more."""
+        name = self.name(processor)
+        return self.titles.get(name, name)
+
+    def verb(self, processor: str | None) -> str:
+        """Return the word for what is done to the emails of a batch."""
+        return "checked" if self.name(processor) == CHECK else "processed"
+
+    def choose(self, fields: Fields) -> Chosen:
+        """Return what the fields of a form choose. Raises Problem."""
+        named = next((text.strip() for name, text in reversed(fields) if name == "processor"), "")
+        offer = self._find(named)
+        options = _values(offer, self._texts(offer, fields))
+        columns = _names([text for name, text in fields if name == "columns"])
+        processor = offer.name if named or self.several else None
+        return Chosen(processor, options, columns, offer.columns)
+
+    def _find(self, named: str) -> Offer:
+        name = named or self.default
+        found = next((each for each in self.all if each.name == name), None)
+        if found is not None:
+            return found
+        if name in self.broken:
+            why = self.broken[name].rstrip(".")
+            raise Problem(422, "broken_processor", f"The processor {name} can't be used: {why}.")
+        choices = ", ".join(each.name for each in self.all)
+        detail = f"There is no processor {shorten(name, MAX_NAME)!r}. Choose one of: {choices}."
+        raise Problem(422, "unknown_processor", detail)
+
+    def _texts(self, offer: Offer, fields: Fields) -> dict[str, str]:
+        """Return the texts of a processor's options.
+
+        A form may have fields for the options of each processor. Those that name another one are
+        left out.
+        """
+        own: dict[str, str] = {}
+        plain: dict[str, str] = {}
+        for name, text in fields:
+            if not name.startswith(OPTION):
+                continue
+            option = name.removeprefix(OPTION)
+            owner = next((each for each in self.titles if option.startswith(f"{each}.")), None)
+            if owner is None:
+                plain[option] = text
+            elif owner == offer.name:
+                own[option.removeprefix(f"{owner}.")] = text
+        return own | plain
+
+
+def _offer(named: Named, settings: Settings) -> Offer:
+    """Return what may be chosen of a processor. Raises ProcessorError."""
+    if named.name == CHECK:
+        return Offer(named.name, named.title)
+    declared = processors.declared(named.reference, settings.path.parent)
+    options = tuple(_as_set(each, named) for each in declared.options if each.per_batch)
+    return Offer(named.name, named.title, options, declared.columns)
+
+
+def _as_set(option: Option, named: Named) -> Option:
+    """Return the option with the default that its section gives it, if it does."""
+    text = named.options.get(option.name)
+    if text is None:
+        return option
+    try:
+        values = processors.parse_options([option], {option.name: text}, per_batch=True)
+    except OptionError:
+        return option  # no worker loads this processor, and says why
+    return Option(
+        option.name,
+        option.kind,
+        values[option.name],
+        choices=option.choices,
+        about=option.about,
+        per_batch=True,
+    )
+
+
+def _values(offer: Offer, texts: dict[str, str]) -> dict[str, Any]:
+    """Return the values of the texts that are given. Raises Problem."""
+    given = dict(texts)
+    for option in offer.options:
+        text = given.get(option.name)
+        if text == "" and (option.kind is not str or option.choices or option.default is None):
+            del given[option.name]  # a form sends its empty fields too
+        if option.name not in given and option.default is None:
+            raise _bad_option(option.name, f"{option.name} must be given.")
+    for name, text in given.items():
+        if len(text) > MAX_VALUE or "\0" in text:
+            sentence = f"{shorten(name, MAX_NAME)} has at most {MAX_VALUE} characters, and no NUL."
+            raise _bad_option(name, sentence)
+    try:
+        values = processors.parse_options(offer.options, given, per_batch=True)
+    except OptionError as error:
+        raise _bad_option(error.name, shorten(str(error), MAX_VALUE)) from None
+    for name, value in values.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise _bad_option(name, f"{name} must be a finite number.")
+    return values
+
+
+def _bad_option(name: str, sentence: str) -> Problem:
+    detail = sentence if sentence.endswith((".", "…")) else f"{sentence}."
+    return Problem(422, "bad_option", detail, option=shorten(name, MAX_NAME))
+
+
+def _names(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns in these texts, each a line of CSV. Raises Problem."""
+    names: list[str] = []
+    for text in texts:
+        if len(text) > MAX_NAMES:
+            raise bad_parameter("columns", f"have at most {MAX_NAMES:,} characters")
+        lines = io.StringIO(text, newline="")
+        try:
+            rows = list(csv.reader(lines, skipinitialspace=True, strict=True))
+        except csv.Error:
+            quoting = "be headers separated by commas, those with commas in double quotes"
+            raise bad_parameter("columns", quoting) from None
+        names += [name for row in rows for name in row if name.strip()]
+    return ("*",) if "*" in names else tuple(dict.fromkeys(names))
