@@ -179,7 +179,7 @@ def _processor(settings: Settings, named: Named) -> Diagnostic:
     several = len(settings.processors) > 1
     advice = f"See [processors] {named.name}." if several else "See [worker] processor."
     try:
-        processors.load(named.reference, options, settings.path.parent)
+        processors.load(named.reference, options, settings.path.parent, section=named.name)
     except ProcessorError as error:
         return Diagnostic(PROBLEM, "processor", f"{error}.", advice)
     except (Exception, SystemExit) as error:  # whatever a team's own module raises

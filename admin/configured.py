@@ -16,7 +16,9 @@ def _may_repeat(named: Named, settings: Settings) -> bool:
     if named.reference == CHECK:
         return True
     try:
-        loaded = processors.load(named.reference, named.options, settings.path.parent)
+        loaded = processors.load(
+            named.reference, named.options, settings.path.parent, section=named.name
+        )
     except Exception:  # whatever a team's own module raises where it isn't installed whole
         return False
     return not processors.is_once(loaded)

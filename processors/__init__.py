@@ -26,17 +26,15 @@ config.ini and returns a processor.
 
 from __future__ import annotations
 
-import importlib
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
 from itertools import islice
-from pathlib import Path
 from typing import Any, NamedTuple
 
-from processors.declared import Declared, Option, OptionError, declared, parse_options
+from processors.loading import Declared, Factory, configured, declared, load, takes_columns
+from processors.options import Option, OptionError, parse_options
 from processors.outcomes import (
     CRASHED,
     ERROR,
@@ -61,6 +59,7 @@ __all__ = [
     "PROCESSED",
     "TIMED_OUT",
     "Declared",
+    "Factory",
     "Findings",
     "Item",
     "Later",
@@ -87,13 +86,12 @@ __all__ = [
     "process",
     "process_lines",
     "risky",
+    "takes_columns",
     "takes_items",
 ]
 
 # Takes addresses, or Items if its attribute `takes_items` is true.
 Processor = Callable[[Iterable[Any]], Iterator[Outcome | Later]]
-# Takes the settings in its section of config.ini, as values that JSON can hold.
-Factory = Callable[[Mapping[str, Any]], Processor]
 
 # Characters that `of_lines` gets at once; the line that passes this limit is included.
 AT_ONCE = 24_000
@@ -301,58 +299,3 @@ def takes_items(processor: Processor) -> bool:
 def is_once(processor: Processor) -> bool:
     """Return whether the processor's work must not be repeated."""
     return getattr(processor, "once", False)
-
-
-def configured(factory: Factory) -> Factory:
-    """Mark a function that takes its section of config.ini and returns a processor.
-
-    The section has the name of the function's module; without the section, the mapping is empty.
-    The function is called once a process. If it raises a KeyError or ValueError, the worker doesn't
-    start and reports the section.
-    """
-    factory.configured = True  # type: ignore[attr-defined]
-    return factory
-
-
-def load(
-    name: str, options: Mapping[str, Any] | None = None, folder: Path | None = None
-) -> Processor:
-    """Return the processor `check`, or the processor named by `module:function`.
-
-    `options` are the settings in its section.
-    `folder` is that of config.ini, beside which a team's own module usually lies.
-    Raises ProcessorError.
-    """
-    if folder is not None and str(folder) not in sys.path:
-        sys.path.append(str(folder))
-    full_name = "processors.check:configured_check" if name == "check" else name
-    module_name, _, attribute = full_name.partition(":")
-    try:
-        module = importlib.import_module(module_name)
-    except (ImportError, AttributeError) as error:
-        raise ProcessorError(f"the processor {name!r} can't be loaded: {error}") from error
-    if not hasattr(module, attribute):
-        # The file, because a module of the product or of Python may have the name of a team's own.
-        file = getattr(module, "__file__", None) or module_name
-        raise ProcessorError(f"the processor {name!r} can't be loaded: {file} has no {attribute!r}")
-    processor = getattr(module, attribute)
-    if callable(processor) and getattr(processor, "configured", False):
-        if is_once(processor) or takes_items(processor):
-            raise ProcessorError(
-                f"the processor {name!r} is a function with @configured: put the other decorators"
-                " on the processor that it returns"
-            )
-        processor = _make(name, processor, options or {})
-    if not callable(processor):
-        raise ProcessorError(f"the processor {name!r} is not a function")
-    return processor  # type: ignore[no-any-return]
-
-
-def _make(name: str, factory: Factory, options: Mapping[str, Any]) -> Processor:
-    section = name.partition(":")[0]
-    try:
-        return factory(options)
-    except KeyError as error:
-        raise ProcessorError(f"the processor {name!r} needs [{section}] {error.args[0]}") from error
-    except ValueError as error:
-        raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error

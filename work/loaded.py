@@ -51,7 +51,10 @@ def load(settings: Settings, wanted: Sequence[Named]) -> list[Loaded | Broken]:
 
 def _load(settings: Settings, named: Named, *, logged: bool) -> Loaded | Broken:
     try:
-        return Loaded(named, processors.load(named.reference, named.options, settings.path.parent))
+        processor = processors.load(
+            named.reference, named.options, settings.path.parent, section=named.name
+        )
+        return Loaded(named, processor)
     except ProcessorError as error:
         why, unforeseen = str(error), None
     except (Exception, SystemExit) as error:  # whatever a team's own module raises

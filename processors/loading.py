@@ -1,0 +1,158 @@
+"""Loading a processor by its name, and what it declares."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, overload
+
+from processors.options import Option, OptionError, section_values
+from processors.outcomes import ProcessorError
+
+# Takes the settings in its section of config.ini, as values that JSON can hold.
+Factory = Callable[[Mapping[str, Any]], Any]
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CHECK = "processors.check:configured_check"
+
+
+@dataclass(frozen=True)
+class Declared:
+    """What a processor says of itself before it is made.
+
+    options: those that it has.
+    columns: the names of the columns whose cells it gets of each row that has them; `*` for all.
+    """
+
+    options: tuple[Option, ...] = ()
+    columns: tuple[str, ...] = ()
+
+
+@overload
+def configured(factory: Factory, /) -> Factory: ...
+@overload
+def configured(*options: Option) -> Callable[[Factory], Factory]: ...
+def configured(*arguments: Any) -> Any:
+    """Mark a function that takes its section of config.ini and returns a processor.
+
+    The section has the name that [processors] gives the processor, or else that of its module;
+    without the section, the mapping is empty. The function is called once a process. If it raises a
+    KeyError or ValueError, the processor isn't loaded, and the section is reported.
+
+    With Options as arguments, the section may have these and no others, and the function gets their
+    values, defaults included, instead of texts. The section's `per_minute` isn't passed on.
+    """
+    if len(arguments) == 1 and not isinstance(arguments[0], Option):
+        arguments[0].configured = True
+        return arguments[0]
+    names = [each.name for each in arguments]
+    if len(set(names)) < len(names):
+        raise ValueError("two options have the same name")
+
+    def mark(factory: Any) -> Factory:
+        factory.configured, factory.declared_options = True, arguments
+        return factory  # type: ignore[no-any-return]
+
+    return mark
+
+
+def takes_columns(*names: str) -> Callable[[F], F]:
+    """Mark a processor, or a function with @configured, that takes cells of these columns.
+
+    A row's cells are in Item.cells, by the names of the columns; a column that a list lacks is
+    missing there. `*` stands for all columns. Raises ValueError for no name.
+    """
+    if not names or not all(names):
+        raise ValueError('takes_columns() takes the names of columns, or "*"')
+
+    def mark(function: F) -> F:
+        function.columns = names  # type: ignore[attr-defined]
+        return function
+
+    return mark
+
+
+def declared(reference: str, folder: Path | None = None) -> Declared:
+    """Return what the processor named by `module:function` declares; its function isn't called.
+
+    `folder` is as for load(). Raises ProcessorError, also for anything that the module raises.
+    """
+    if reference == "check":
+        return Declared()
+    try:
+        found = _imported(reference, folder)
+    except ProcessorError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise ProcessorError(
+            f"the processor {reference!r} can't be loaded: {type(error).__name__}: {error}"
+        ) from error
+    return Declared(
+        tuple(getattr(found, "declared_options", ())), tuple(getattr(found, "columns", ()))
+    )
+
+
+def _imported(reference: str, folder: Path | None) -> Any:
+    """Return the function named by `module:function`. Raises ProcessorError, and what it raises."""
+    if folder is not None and str(folder) not in sys.path:
+        sys.path.append(str(folder))
+    module_name, _, attribute = reference.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+    except (ImportError, AttributeError) as error:
+        raise ProcessorError(f"the processor {reference!r} can't be loaded: {error}") from error
+    if not hasattr(module, attribute):
+        # The file, because a module of the product or of Python may have the name of a team's own.
+        file = getattr(module, "__file__", None) or module_name
+        raise ProcessorError(
+            f"the processor {reference!r} can't be loaded: {file} has no {attribute!r}"
+        )
+    return getattr(module, attribute)
+
+
+def load(
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    folder: Path | None = None,
+    *,
+    section: str | None = None,
+) -> Any:
+    """Return the processor `check`, or the processor named by `module:function`.
+
+    `options` are the settings in its section, and `section` is the name of that for errors; by
+    default, it is the module's.
+    `folder` is that of config.ini, beside which a team's own module usually lies.
+    If the processor declares options, it gets the attribute `options` with their values.
+    Raises ProcessorError.
+    """
+    processor = _imported(_CHECK if name == "check" else name, folder)
+    if callable(processor) and getattr(processor, "configured", False):
+        if getattr(processor, "once", False) or getattr(processor, "takes_items", False):
+            raise ProcessorError(
+                f"the processor {name!r} is a function with @configured: put the other decorators"
+                " on the processor that it returns"
+            )
+        processor = _make(name, processor, options or {}, section or name.partition(":")[0])
+    if not callable(processor):
+        raise ProcessorError(f"the processor {name!r} is not a function")
+    return processor
+
+
+def _make(name: str, factory: Any, options: Mapping[str, Any], section: str) -> Any:
+    declared = getattr(factory, "declared_options", None)
+    try:
+        if declared is None:
+            return factory(options)
+        values = section_values(declared, options)
+        processor = factory(values)
+    except OptionError as error:
+        raise ProcessorError(f"the processor {name!r}: [{section}] {error}") from error
+    except KeyError as error:
+        raise ProcessorError(f"the processor {name!r} needs [{section}] {error.args[0]}") from error
+    except ValueError as error:
+        raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error
+    processor.options = values
+    return processor

@@ -1,0 +1,168 @@
+"""What processors declare: options with their values, and columns."""
+
+from __future__ import annotations
+
+import pytest
+
+import processors
+from processors import Declared, Option, OptionError, ProcessorError, parse_options
+from processors.options import section_values
+
+LIST = Option("list", str, "news", choices=("news", "trial"), per_batch=True)
+DAYS = Option("days", int, 7, per_batch=True)
+SHARE = Option("share", float, 0.5)
+MAIL = Option("mail", bool, False, per_batch=True)
+URL = Option("url")
+ALL = (LIST, DAYS, SHARE, MAIL, URL)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "value"),
+    [
+        (LIST, "trial", "trial"),
+        (DAYS, "-3", -3),
+        (SHARE, "0.25", 0.25),
+        (SHARE, "1", 1.0),
+        (MAIL, "yes", True),
+        (MAIL, "no", False),
+        (URL, "", ""),
+        (URL, " ä\n", " ä\n"),
+    ],
+)
+def test_a_text_becomes_a_value_of_the_options_kind(option, text, value):
+    parsed = option.parse(text)
+    assert (parsed, type(parsed)) == (value, option.kind)
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "why"),
+    [
+        (LIST, "News", "list must be one of news, trial; not 'News'"),
+        (DAYS, "7.5", "days must be a whole number, not '7.5'"),
+        (DAYS, "", "days must be a whole number, not ''"),
+        (SHARE, "half", "share must be a number, not 'half'"),
+        (SHARE, "nan", "share must be a finite number, not 'nan'"),
+        (SHARE, "1e999", "share must be a finite number, not '1e999'"),
+        (MAIL, "true", "mail must be yes or no, not 'true'"),
+        (DAYS, "9" * 5000, "days must be a whole number, not "),
+    ],
+)
+def test_a_text_that_is_no_value_is_refused_with_what_is_allowed(option, text, why):
+    with pytest.raises(OptionError) as caught:
+        option.parse(text)
+    assert str(caught.value).startswith(why)
+    assert len(str(caught.value)) < 150
+    assert caught.value.name == option.name
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"name": "List"},
+        {"name": ""},
+        {"name": "a.b"},
+        {"name": "x", "kind": list},
+        {"name": "x", "kind": int, "default": "1"},
+        {"name": "x", "kind": int, "default": True},
+        {"name": "x", "choices": (1,)},
+        {"name": "x", "choices": ("a",), "default": "b"},
+    ],
+)
+def test_a_declaration_that_cannot_be_is_refused(arguments):
+    with pytest.raises(ValueError, match="option"):
+        Option(**arguments)
+
+
+def test_only_options_for_that_may_be_given_for_a_batch():
+    assert parse_options(ALL, {"days": "3"}, per_batch=True) == {"days": 3}
+    with pytest.raises(OptionError, match="share is no option that can be set for a batch"):
+        parse_options(ALL, {"share": "1"}, per_batch=True)
+    with pytest.raises(OptionError, match="there is list, days, share, mail, url"):
+        parse_options(ALL, {"lists": "news"}, per_batch=False)
+    with pytest.raises(OptionError, match="there is none"):
+        parse_options((), {"lists": "news"}, per_batch=True)
+
+
+def test_a_section_gives_values_beside_the_defaults_and_its_rate_is_left_out():
+    values = section_values(ALL, {"url": "http://x", "days": "1", "per_minute": "60"})
+    assert values == {"list": "news", "days": 1, "share": 0.5, "mail": False, "url": "http://x"}
+    own = Option("per_minute", int, per_batch=True)
+    assert section_values((own,), {"per_minute": "60"}) == {"per_minute": 60}
+    assert section_values((own,), {}) == {}
+    with pytest.raises(OptionError, match="url must be given"):
+        section_values(ALL, {})
+
+
+MODULE = """
+from processors import Option, configured, one_by_one, takes_columns
+
+@takes_columns("Name", "Town")
+@configured(
+    Option("list", str, "news", choices=("news", "trial"), about="Which list?", per_batch=True),
+    Option("days", int, 7),
+)
+def add(options):
+    @one_by_one
+    def process(address):
+        return f"{options['list']}_{options['days']}"
+    return process
+
+@takes_columns("*")
+@one_by_one
+def plain(address):
+    return None
+
+def not_called(options):
+    raise AssertionError
+"""
+
+
+@pytest.fixture
+def module(tmp_path, monkeypatch):
+    (tmp_path / "crm_of_test.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "crm_of_test"
+
+
+def test_a_processor_declares_options_and_columns_without_being_made(module):
+    found = processors.declared(f"{module}:add")
+    assert [each.name for each in found.options] == ["list", "days"]
+    assert found.options[0].about == "Which list?"
+    assert found.columns == ("Name", "Town")
+    assert processors.declared(f"{module}:plain") == Declared(columns=("*",))
+    assert processors.declared("check") == Declared()
+
+
+def test_a_processor_gets_the_values_of_its_options_and_tells_them(module):
+    processor = processors.load(f"{module}:add", {"days": "3", "per_minute": "9"})
+    assert processor.options == {"list": "news", "days": 3}
+    (outcome,) = processor(["a@x.de"])
+    assert outcome.reason == "news_3"
+
+
+@pytest.mark.parametrize(
+    ("section", "why"),
+    [
+        ({"days": "soon"}, r"\[crm\] days must be a whole number, not 'soon'"),
+        ({"lists": "news"}, r"\[crm\] lists is no option; there is list, days"),
+    ],
+)
+def test_a_section_with_a_wrong_option_is_refused_by_its_name(module, section, why):
+    with pytest.raises(ProcessorError, match=why):
+        processors.load(f"{module}:add", section, section="crm")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["raise RuntimeError('no licence')", "raise SystemExit(3)", "def", "import nothing_here"],
+)
+def test_whatever_a_module_raises_is_an_error_of_the_processor(tmp_path, monkeypatch, text):
+    (tmp_path / "breaks_in_test.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ProcessorError, match="breaks_in_test:any"):
+        processors.declared("breaks_in_test:any")
+
+
+def test_two_options_of_one_name_are_refused():
+    with pytest.raises(ValueError, match="same name"):
+        processors.configured(Option("list"), Option("list"))
