@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from batches.accounting import Rows
@@ -176,8 +176,11 @@ def skipped_json(row: SkippedRow) -> dict[str, Any]:
     }
 
 
-def email_json(found: Found) -> dict[str, Any]:
-    """Return an email and its outcome; verdict and reason are null while it is pending."""
+def email_json(found: Found, answers: Sequence[str] = ()) -> dict[str, Any]:
+    """Return an email and its outcome; verdict and reason are null while it is pending.
+
+    answers: names of answers, in the order in which those of the email come.
+    """
     _, normalized, domain = syntax.parsed(found.email, found.reason)
     return {
         "id": found.id,
@@ -190,4 +193,10 @@ def email_json(found: Found) -> dict[str, Any]:
         "suggestion": risks.suggestion(found.email, found.reason),
         "normalized": normalized or "",
         "freeProvider": providers.is_free(domain),
+        "answers": found.answers and _in_order(found.answers, answers),
     }
+
+
+def _in_order(answers: dict[str, str], names: Sequence[str]) -> dict[str, str]:
+    """Return the answers in the order of these names, and behind them those with other names."""
+    return {name: answers[name] for name in names if name in answers} | answers

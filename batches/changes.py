@@ -288,7 +288,7 @@ WITH range AS (
   SELECT id, status, reason, ({chosen}) AS chosen FROM email
   WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s AND reason IS NOT NULL
 ), again AS (
-  UPDATE email SET status = 'pending', reason = NULL
+  UPDATE email SET status = 'pending', reason = NULL, answers = NULL
   WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s AND {chosen}
 ), rest AS (
   SELECT reason, count(*) AS number FROM range WHERE NOT chosen GROUP BY reason

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Sequence
 
 from peewee import DataError
 from psycopg2 import errorcodes
@@ -32,13 +33,27 @@ _SUM_OF_REASONS = f"""(
   ) AS sums
 )"""
 
+# The most names of answers that a batch has.
+MAX_ANSWERS = 50
+# The batch's names of answers and a turn's, in the order in which they came first.
+_UNION_OF_NAMES = f"""(
+  SELECT jsonb_agg(name ORDER BY place) FROM (
+    SELECT name, min(place) AS place
+    FROM jsonb_array_elements_text(batch.answers || %(names)s::jsonb)
+      WITH ORDINALITY AS each (name, place)
+    GROUP BY name ORDER BY min(place) LIMIT {MAX_ANSWERS}
+  ) AS named
+)"""
+
 
 class CountError(Exception):
     """A turn updated another number of rows than it claimed. The turn must be rolled back."""
 
 
-# The columns of an email that an outcome changes, and their values for one.
+# The columns of an email that an outcome changes besides `answers`, and their values for one.
 _COLUMNS = ("status", "reason", "later")
+# The most emails that one statement updates if some have answers, which may take 50 kB each.
+ANSWERS_AT_ONCE = 1_000
 
 
 def _row(outcome: Outcome | Later) -> tuple[str, str | None, str | None]:
@@ -51,43 +66,70 @@ def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
     """Write the outcomes of a turn's emails, up to `last_id`; return the number of rows updated.
 
     Of emails that are to be processed later, the reason for that is written.
+    """
+    answers = {
+        claim.ids[at]: outcome.answers
+        for at, outcome in findings.others
+        if isinstance(outcome, Outcome) and outcome.answers
+    }
+    marks = [(claim.ids[at], _row(outcome)) for at, outcome in findings.others]
+    columns = _COLUMNS if findings.later else _COLUMNS[:2]
+    size = ANSWERS_AT_ONCE if answers else last_id - claim.first_id + 1
+    updated = 0
+    for first in range(claim.first_id, last_id + 1, size):
+        last = min(first + size - 1, last_id)
+        here = [mark for mark in marks if first <= mark[0] <= last]
+        become, parameters = _outcomes(here, columns, first, last)
+        if answers:
+            become += ", answers = nullif(%(answers)s::jsonb -> id - %(first)s, 'null')"
+            of_each = [answers.get(email_id) for email_id in range(first, last + 1)]
+            parameters["answers"] = json.dumps(of_each, ensure_ascii=False)
+        cursor = pool.execute_sql(
+            f"UPDATE email SET {become}"
+            " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            " AND status = 'pending'",
+            {**parameters, "batch_id": claim.batch_id, "first": first, "last": last},
+        )
+        updated += int(cursor.rowcount)
+    return updated
 
-    Makes one pass over the range of ids. A join with the emails that have a reason would be the
-    obvious way, but a new batch has no statistics: the planner expects a single row, and its nested
-    loop compares each row with each of those emails.
+
+def _outcomes(
+    marks: Sequence[tuple[int, tuple[str | None, ...]]],
+    columns: Sequence[str],
+    first: int,
+    last: int,
+) -> tuple[str, dict[str, object]]:
+    """Return the assignments that write the outcomes of a range of emails, and their parameters.
+
+    They make one pass over the range of ids. A join with the emails that have a reason would be
+    the obvious way, but a new batch has no statistics: the planner expects a single row, and its
+    nested loop compares each row with each of those emails.
+
+    marks: ids with their values of _COLUMNS, of outcomes other than PROCESSED.
     """
     # The different rows, first that of an outcome without a reason; `places` has each email's row
     # as an index into them.
-    kinds = {_row(PROCESSED): 0}
-    marks = [(at, _row(outcome)) for at, outcome in findings.others]
+    kinds: dict[tuple[str | None, ...], int] = {_row(PROCESSED): 0}
     for _, row in marks:
         kinds.setdefault(row, len(kinds))
-    size = last_id - claim.first_id + 1
+    if len(kinds) == 1:
+        return "status = 'processed'", {}
+    size = last - first + 1
     # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
     places = bytearray(size) if len(kinds) <= 256 else [0] * size
-    for position, row in marks:
-        places[claim.ids[position] - claim.first_id] = kinds[row]
-    if len(kinds) == 1:
-        become = "status = 'processed'"
-    else:
-        place = "get_byte(%(places)s, id - %(first)s) + 1"
-        if len(kinds) > 256:
-            place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
-        columns = _COLUMNS if findings.later else _COLUMNS[:2]
-        become = ", ".join(f"{name} = (%({name})s::text[])[{place}]" for name in columns)
-    cursor = pool.execute_sql(
-        f"UPDATE email SET {become}"
-        " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
-        " AND status = 'pending'",
+    for email_id, row in marks:
+        places[email_id - first] = kinds[row]
+    place = "get_byte(%(places)s, id - %(first)s) + 1"
+    if len(kinds) > 256:
+        place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
+    return (
+        ", ".join(f"{name} = (%({name})s::text[])[{place}]" for name in columns),
         {
             **{name: [row[at] for row in kinds] for at, name in enumerate(_COLUMNS)},
             "places": places,
-            "batch_id": claim.batch_id,
-            "first": claim.first_id,
-            "last": last_id,
         },
     )
-    return int(cursor.rowcount)
 
 
 # The most parts that the rest of a chunk is cut into. None is smaller than the turn before it.
@@ -168,6 +210,7 @@ def commit_outcomes(
     if updated != count:
         raise CountError(f"{count} emails claimed, {updated} rows updated")
     found = Counter(outcome.reason for outcome in outcomes if outcome.reason)
+    names = dict.fromkeys(name for outcome in outcomes for name in outcome.answers or ())
     chunk_reasons = found + Counter(claim.reasons)
     if last_id < claim.last_id:
         chunk_reasons -= _cut_rest(claim, findings, last_id)
@@ -178,6 +221,7 @@ def commit_outcomes(
                 lock=_LOCK if waiting or claim.waited else "",
                 waiting=_WAITING if waiting or claim.waited else "",
                 reasons=_SUM_OF_REASONS if found else "reasons",
+                answers=f"answers = {_UNION_OF_NAMES}," if names else "",
             ),
             {
                 "count": count - waiting,
@@ -185,6 +229,7 @@ def commit_outcomes(
                 "batch_id": claim.batch_id,
                 "status": status,
                 "found": json.dumps(bounded(found)),
+                "names": json.dumps([*names][:MAX_ANSWERS]),
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
                 "chunk_reasons": json.dumps(chunk_reasons),
@@ -229,7 +274,7 @@ WHERE batch_id = %(batch_id)s AND first_id = %(chunk)s;
 {{lock}}WITH counted AS (
   UPDATE batch SET {{waiting}}processed_count = processed_count + %(count)s,
     failed_count = failed_count + %(failed)s, revision = revision + 1, reasons = {{reasons}},
-    status = CASE WHEN processed_count + %(count)s = total_emails
+    {{answers}}status = CASE WHEN processed_count + %(count)s = total_emails
       THEN 'completed' ELSE status END,
     completed_at = CASE WHEN processed_count + %(count)s = total_emails
       THEN clock_timestamp() ELSE completed_at END

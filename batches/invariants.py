@@ -6,6 +6,7 @@ are CHECK constraints (postgres/migrations/).
 
 from __future__ import annotations
 
+from batches.commits import MAX_ANSWERS
 from postgres.database import pool
 
 # Each sentence describes a violation, and its query finds the ids of the batches that have it. The
@@ -50,6 +51,11 @@ INVARIANTS = {
                 WHERE batch_id = c.batch_id AND id BETWEEN c.first_id AND c.last_id
                 GROUP BY reason) each) e
         WHERE e.pending OR c.reasons <> e.reasons""",
+    "an email pending has answers, or its names of answers are not those of its emails": f"""
+        SELECT DISTINCT b.id FROM batch b JOIN email e ON batch_id = b.id
+        WHERE deleted_at IS NULL AND e.answers IS NOT NULL
+            AND (e.status = 'pending' OR jsonb_array_length(b.answers) < {MAX_ANSWERS}
+                AND e.answers - ARRAY(SELECT jsonb_array_elements_text(b.answers)) <> '{{}}')""",
     "it has chunks but is no batch": "SELECT batch_id FROM chunk EXCEPT SELECT id FROM batch",
 }
 

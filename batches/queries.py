@@ -148,6 +148,7 @@ class Found:
 
     `id` is its number in the batch, `row_number` its line in the file.
     `email` is its address, shortened to MAX_CHARACTERS.
+    `answers` has what the processor answered besides, by name; None if it answered nothing.
     """
 
     id: int
@@ -155,6 +156,7 @@ class Found:
     row_number: int
     status: str
     reason: str | None
+    answers: dict[str, str] | None = None
 
 
 def find_emails(
@@ -175,8 +177,8 @@ def find_emails(
             return found, first_id - 1
         scanned += last_id - first_id + 1
         rows = pool.execute_sql(
-            f"SELECT id, left(email, {MAX_CHARACTERS + 1}), row_number, status, reason FROM email"
-            " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            f"SELECT id, left(email, {MAX_CHARACTERS + 1}), row_number, status, reason, answers"
+            " FROM email WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
             f" AND {email_condition} ORDER BY id LIMIT %(limit)s",
             {
                 **parameters,

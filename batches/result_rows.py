@@ -1,14 +1,15 @@
-"""Writes the rows of a file with RESULT_COLUMNS added.
+"""Writes the rows of a file with RESULT_COLUMNS added, and behind them the processor's answers.
 
 Each row is its line as it was written, continued with its result columns. Most rows are emails that
-were processed without a reason, whose result columns are the same but for the normal form. The text
-of many rows is searched for formulas at once.
+were processed without a reason or an answer, whose result columns are the same but for the normal
+form. The text of many rows is searched for formulas at once.
 """
 
 from __future__ import annotations
 
 import csv
 import io
+import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -34,6 +35,7 @@ class RowResult(NamedTuple):
     first_row: the line that a duplicate repeats.
     part: the place of a duplicate in its row, from 0.
     id: the id of the email; 0 for a row without one.
+    answers: a JSON object with the email's answers; None if it has none.
     """
 
     line: int
@@ -42,6 +44,7 @@ class RowResult(NamedTuple):
     first_row: int | None = None
     part: int = 0
     id: int = 0
+    answers: str | None = None
 
     @property
     def is_email(self) -> bool:
@@ -49,12 +52,12 @@ class RowResult(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether this is an email that was processed without a reason."""
-        return self.status == "processed" and self.reason is None
+        """Whether this is an email that was processed without a reason or an answer."""
+        return self.status == "processed" and self.reason is self.answers is None
 
 
-# Rows of a block that are not emails processed without a reason: the position of each, in order,
-# and its result, None for the header.
+# Rows of a block that are not plain: the position of each, in order, and its result, None for the
+# header.
 Others = Sequence[tuple[int, RowResult | None]]
 # Cells in one piece of text, where each row counts as being as wide as the widest of the file.
 MAX_CELLS = 1 << 16
@@ -102,34 +105,46 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
 class ResultWriter:
     """Writes the rows of one file as pieces of UTF-8 text."""
 
-    def __init__(self, found: Format, *, defuses: bool) -> None:
+    def __init__(self, found: Format, answers: Sequence[str] = (), *, defuses: bool) -> None:
         """Prepare for a file of this format.
 
+        answers: the names of the answers that get a column.
         defuses: whether an apostrophe is put before each formula.
         """
         self._format = found
         self._delimiter = found.delimiter or ","
         self._encoded = Defuser(self._delimiter).defused if defuses else str.encode
-        self._rows = max(1, MAX_CELLS // found.columns)
+        self._answers = answers
+        self._rows = max(1, MAX_CELLS // (found.columns + len(answers)))
         # Results that were uploaded again lose their old result columns, and keep the cells that
         # somebody added behind those.
         self._old = frozenset(found.result_columns)
         self._width = found.columns - len(self._old)
         self._joined = self._delimiter.join
         self._ok = self._joined(["", _outcome("processed", None, "", self._delimiter), "", ""])
-        # The end of a row, by whether its domain is a free provider's.
-        self._ends = tuple(f"{self._delimiter}{_told(is_free=free)}\n" for free in (False, True))
+        # The end of a row without an answer, whether it is an email or not; and that of a plain
+        # one by whether its domain is a free provider's.
+        self._end = f"{self._delimiter * len(answers)}\n"
+        self._ends = tuple(
+            f"{self._delimiter}{_told(is_free=free)}{self._end}" for free in (False, True)
+        )
 
     @property
     def width(self) -> int:
         """The number of cells in each row."""
-        return self._width + len(RESULT_COLUMNS)
+        return self._width + len(RESULT_COLUMNS) + len(self._answers)
+
+    @property
+    def verdict_column(self) -> int:
+        """The position of the column with the verdict, from 0."""
+        return self._width + RESULT_COLUMNS.index("verdict")
 
     def header(self) -> bytes:
         """Return a header row, for a file without one."""
         names = [f"column {number}" for number in range(1, self._width + 1)]
         names[self._format.column] = "email"
-        return f"{self._joined([*names, *RESULT_COLUMNS])}\n".encode()
+        added = self._joined(RESULT_COLUMNS)
+        return self._encoded(f"{self._joined(names)}{self._delimiter}{added}{self._names(names)}")
 
     def pieces(self, block: Block, others: Others) -> Iterator[bytes]:
         """Yield the block's rows. A piece has MAX_CELLS cells at most, or one row."""
@@ -142,12 +157,14 @@ class ResultWriter:
     def _text(self, block: Block, others: Others) -> str:
         lines, addresses = self._lines(block)
         # Each row has four parts: its line, its result columns, its normal form, and its last
-        # column with a line break. The second part of `others` has all columns.
-        parts = ["", self._ok, "", "\n"] * len(lines)
+        # columns with a line break. The second part of `others` has all but the answers.
+        parts = ["", self._ok, "", self._end] * len(lines)
         parts[::4] = lines
         parts[2::4], parts[3::4] = self._forms_and_ends(addresses, others)
         for position, result in others:
             parts[4 * position + 1] = self._columns(result, addresses[position])
+            if self._answers:
+                parts[4 * position + 3] = self._last(result, block, position)
         text = "".join(parts)
         # Only a workbook's cells have a CR. Spreadsheets read it right if all cells are in quotes.
         return "".join(_quoted_lines(text, self._delimiter)) if "\r" in text else text
@@ -188,7 +205,7 @@ class ResultWriter:
         return lines, [*map(str.strip, addresses)]
 
     def _forms_and_ends(self, addresses: list[str], others: Others) -> tuple[list[str], list[str]]:
-        """Return the normal form and the end of each row; no form for `others`, and a bare end."""
+        """Return the normal form and the end of each row; of `others`, no form or free provider."""
         plain = addresses.copy()
         for position, _ in reversed(others):
             del plain[position]
@@ -199,7 +216,7 @@ class ResultWriter:
             forms = [*map(self._cell, forms)]
         for position, _ in others:
             forms.insert(position, "")
-            ends.insert(position, "\n")
+            ends.insert(position, self._end)
         return forms, ends
 
     def _columns(self, result: RowResult | None, address: str) -> str:
@@ -219,9 +236,47 @@ class ResultWriter:
         outcome = _outcome(result.status, result.reason, explanation, self._delimiter)
         return self._joined(["", outcome, suggestion, form, free])
 
+    def _last(self, result: RowResult | None, block: Block, position: int) -> str:
+        """Return the answers of a row and a line break, or their names for the header."""
+        if result is None:
+            own = block.cells(self._delimiter)[position]
+            if self._old:
+                own = [undefused(cell) for n, cell in enumerate(own) if n not in self._old]
+            return self._names(own)
+        if result.answers is None:
+            return self._end
+        answers = json.loads(result.answers)
+        return self._continued([answers.get(name, "") for name in self._answers])
+
+    def _names(self, own: Sequence[str]) -> str:
+        """Return the end of the header of a file that has columns with these names of its own."""
+        return self._continued(distinct(self._answers, [*own, *RESULT_COLUMNS]))
+
+    def _continued(self, cells: Sequence[str]) -> str:
+        """Return the last cells of a row, and a line break."""
+        # One more cell, as in _new_lines().
+        return f"{next(_csv_lines([['', *cells, '']], self._delimiter))[:-1]}\n"
+
     def _cell(self, address: str) -> str:
         """Return a well-formed address as a cell; of all delimiters, only | may be in one."""
         return f'"{address}"' if self._delimiter in address else address
+
+
+def distinct(names: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Return the names, of which those that are used already get a number, as in "status (2)".
+
+    Case doesn't count.
+    """
+    used = {name.strip().casefold() for name in others}
+    found = []
+    for name in names:
+        own, number = name, 1
+        while own.strip().casefold() in used:
+            number += 1
+            own = f"{name} ({number})"
+        used.add(own.strip().casefold())
+        found.append(own)
+    return found
 
 
 def _told(*, is_free: bool) -> str:

@@ -1,4 +1,4 @@
-"""Yields the results of a batch: its file with RESULT_COLUMNS added, or JSON lines.
+"""Yields the results of a batch: its file with RESULT_COLUMNS and answers added, or JSON lines.
 
 The kept file is read again in blocks. The results of its rows are read from the database in pages,
 each in a session of its own. Both are in the order of the file's lines.
@@ -28,15 +28,17 @@ from models import Batch
 from postgres.database import pool, session
 from processors import reasons
 from tabular import reader
-from tabular.formats import RESULT_COLUMNS, Format
+from tabular.formats import Format
 from tabular.text import Block
 from tabular.workbooks import writer as workbook_writer
 
-# The most emails or skipped rows in a page, and the bytes of addresses at which a page of emails
-# ends, however few there are.
+# The most emails or skipped rows in a page, and the bytes of addresses and answers at which a page
+# of emails ends, however few there are.
 PAGE, PAGE_BYTES = 4_000, 1 << 20
 # Emails among which one statement looks for those that _marked() yields.
 MARKED_PAGE = 25_000
+# The same for a batch with answers, of which an email may have 50 kB.
+ANSWERED_PAGE = 500
 # Comes after the last page.
 _END = RowResult(1 << 62, "")
 
@@ -65,11 +67,11 @@ def jsonl_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
 
 
 def csv_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
-    """Yield the header and the wanted rows of the file, with RESULT_COLUMNS added.
+    """Yield the header and the wanted rows of the file, with RESULT_COLUMNS and answers added.
 
     Raises FileNotKeptError and IncompleteError.
     """
-    writer = ResultWriter(_format(batch), defuses=True)
+    writer = ResultWriter(_format(batch), batch.answers, defuses=True)
     with closing(_text(batch, writer, wanted)) as pieces:
         yield BOM_UTF8 + next(pieces, b"")  # tells Excel that the file is UTF-8
         yield from pieces
@@ -81,11 +83,11 @@ def xlsx_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
     Raises what csv_pieces() raises, and TooLargeError if the file's rows don't fit into a sheet.
     """
     found = _format(batch)
-    writer = ResultWriter(found, defuses=False)
+    writer = ResultWriter(found, batch.answers, defuses=False)
     rows = batch.total_rows + batch.further_addresses + 1
     if rows > workbook_writer.MAX_ROWS or writer.width > workbook_writer.MAX_COLUMNS:
         raise TooLargeError(f"batch {batch.id}: {rows} rows of {writer.width} columns")
-    verdicts = {writer.width - len(RESULT_COLUMNS) + 1: {name: name for name in reasons.VERDICTS}}
+    verdicts = {writer.verdict_column: {name: name for name in reasons.VERDICTS}}
     header = 0
     if found.header is not None and found.header_index:
         # The rows above the header are those without an email that come first.
@@ -104,7 +106,7 @@ def _format(batch: Batch) -> Format:
 
 
 def _text(batch: Batch, writer: ResultWriter, wanted: Filter) -> Generator[bytes, None, None]:
-    """Yield the wanted rows of the kept file, with RESULT_COLUMNS added."""
+    """Yield the wanted rows of the kept file, with RESULT_COLUMNS and answers added."""
     found = _format(batch)
     with (
         closing(kept_files.open_kept(batch.id)) as file,
@@ -122,8 +124,8 @@ def _rows(
 ) -> Iterator[bytes]:
     """Yield the header and the wanted rows.
 
-    Most rows are plain: emails that were processed without a reason. If these are wanted, only the
-    results of the others are read from the database.
+    Most rows are plain: emails that were processed without a reason or an answer. If these are
+    wanted, only the results of the others are read from the database.
     """
     marked, skipped = _ByLine(_read_ahead(_marked(batch, wanted))), _ByLine(_skipped(batch))
     emails = 0
@@ -237,17 +239,19 @@ def _marked(batch: Batch, wanted: Filter) -> Iterator[list[RowResult]]:
     if wanted.kind:
         return
     condition, _, parameters = wanted.conditions()
+    # As text, which takes less memory than a mapping.
+    answers, size = ("answers::text", ANSWERED_PAGE) if batch.answers else ("NULL", MARKED_PAGE)
     if wanted.takes_plain:
-        condition = "(reason IS NOT NULL OR status = 'pending')"
-    for first in range(1, batch.total_emails + 1, MARKED_PAGE):
+        condition = f"(reason IS NOT NULL OR status = 'pending' OR {answers} IS NOT NULL)"
+    for first in range(1, batch.total_emails + 1, size):
         rows = _read(
             batch,
-            "SELECT row_number, status, reason, NULL, 0, id FROM email"
+            f"SELECT row_number, status, reason, NULL, 0, id, {answers} FROM email"
             " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
             f" AND {condition} ORDER BY id",
             **parameters,
             first=first,
-            last=first + MARKED_PAGE - 1,
+            last=first + size - 1,
         )
         yield [*map(RowResult._make, rows)]
 
@@ -257,7 +261,7 @@ def _skipped(batch: Batch) -> Iterator[list[RowResult]]:
     after = (0, 0)
     while rows := _read(
         batch,
-        "SELECT row_number, kind, NULL, first_row, part, 0 FROM skipped_row"
+        "SELECT row_number, kind, NULL, first_row, part, 0, NULL FROM skipped_row"
         " WHERE batch_id = %(batch_id)s AND (row_number, part) > %(after)s"
         " ORDER BY row_number, part LIMIT %(most)s",
         after=after,
@@ -287,10 +291,11 @@ def _emails_json(batch: Batch, wanted: Filter) -> Iterator[list[dict[str, Any]]]
     while last < batch.total_emails:
         rows = _read(
             batch,
-            f"SELECT {condition}, id, email, row_number, status, reason FROM ("
-            "  SELECT *,"
-            "   sum(octet_length(email)) OVER (ORDER BY id) - octet_length(email) AS before"
-            "  FROM email WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            f"SELECT {condition}, id, email, row_number, status, reason, answers FROM ("
+            "  SELECT *, sum(size) OVER (ORDER BY id) - size AS before FROM ("
+            "    SELECT *, octet_length(email) + coalesce(octet_length(answers::text), 0) AS size"
+            "    FROM email WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
+            "  ) AS sized"
             ") AS page WHERE before < %(bytes)s ORDER BY id",
             **parameters,
             first=last + 1,
@@ -299,7 +304,7 @@ def _emails_json(batch: Batch, wanted: Filter) -> Iterator[list[dict[str, Any]]]
         )
         if not rows:
             raise IncompleteError(f"batch {batch.id}: it has no email {last + 1}")
-        yield [email_json(Found(*row)) for is_wanted, *row in rows if is_wanted]
+        yield [email_json(Found(*row), batch.answers) for is_wanted, *row in rows if is_wanted]
         last = rows[-1][1]
 
 

@@ -149,7 +149,7 @@ class Findings:
 
     def add(self, outcome: Outcome | Later) -> None:
         """Add the outcome of the next address."""
-        if outcome.reason is not None:
+        if outcome != PROCESSED:
             self.others.append((self.count, outcome))
         self.count += 1
 

@@ -209,7 +209,7 @@ class Batches:
         with self._search(wanted.containing):
             found, following = queries.find_emails(batch.id, wanted, after=after, limit=limit)
         return {
-            "emails": [email_json(each) for each in found],
+            "emails": [email_json(each, batch.answers) for each in found],
             "next": following,
             "matching": wanted.matches_of(batch),
         }

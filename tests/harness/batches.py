@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from io import BytesIO
 
 from batches import claims, commits, intake
@@ -16,7 +16,10 @@ from postgres.database import pool, session
 from processors import Findings, Outcome, later
 from tabular.formats import Overrides
 
-Marks = Sequence[tuple[int, str, str]]
+# An id and the values of its Outcome.
+Marks = Sequence[
+    tuple[int, str, str | None] | tuple[int, str, str | None, Mapping[str, str] | None]
+]
 ADDRESSES = [f"user{number}@x.de" for number in range(1, 11)]
 # Outcomes of the ten addresses above: (id, status, reason) of those with a reason.
 MARKED: Marks = [
@@ -53,7 +56,7 @@ def lose_turn(batch_id: int) -> Claim | None:
 
 
 def findings(claim: Claim, marked: Marks = ()) -> Findings:
-    """All emails of the claim as processed, with these (id, status, reason)."""
+    """All emails of the claim as processed, with these Marks."""
     others = [(claim.ids.index(number), Outcome(*outcome)) for number, *outcome in marked]
     return Findings(len(claim.ids), others)
 
@@ -68,7 +71,7 @@ def start(batch_id: int) -> Snapshot | None:
 
 
 def take_turn(batch_id: int, marked: Marks = MARKED) -> bool:
-    """Process the batch's next chunk, with these (id, status, reason); False if there is none."""
+    """Process the batch's next chunk, with these Marks; False if there is none."""
     with session(), pool.atomic():
         claim = claim_next(batch_id)
         if claim is None:
@@ -79,7 +82,7 @@ def take_turn(batch_id: int, marked: Marks = MARKED) -> bool:
 
 
 def take_turns(batch_id: int, marked: Marks = MARKED) -> None:
-    """Process the batch to its end, with these (id, status, reason)."""
+    """Process the batch to its end, with these Marks."""
     while take_turn(batch_id, marked):
         pass
 
