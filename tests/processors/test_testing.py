@@ -1,0 +1,184 @@
+"""What processors.testing runs as a worker would, and which breaks of the protocol it tells."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from processors import (
+    PROCESSED,
+    Item,
+    Stop,
+    check,
+    configured,
+    failed,
+    handing,
+    later,
+    once,
+    one_by_one,
+    per_item,
+    risky,
+)
+from processors.testing import run
+
+
+@one_by_one
+def no_b(address):
+    return "has_b" if address.startswith("b") else None
+
+
+def test_each_row_gets_its_outcome_in_order():
+    assert run(no_b, ["a", "b", "c"]) == [PROCESSED, failed("has_b"), PROCESSED]
+    assert run(no_b, []) == []
+
+
+def test_items_are_made_as_in_a_worker():
+    got = []
+    rows = ["a@x.de", {"email": "b@x.de", "Name": "Bo"}, ("c@x.de", {"Name": "Cy"})]
+    run(per_item(got.append), rows, options={"loud": True}, round=2)
+    assert got == [
+        Item("a@x.de", "b1-e1-r2", 2, {}, {"loud": True}),
+        Item("b@x.de", "b1-e2-r2", 2, {"email": "b@x.de", "Name": "Bo"}, {"loud": True}),
+        Item("c@x.de", "b1-e3-r2", 2, {"Name": "Cy"}, {"loud": True}),
+    ]
+
+
+def test_the_options_of_a_batch_count_more_than_those_of_the_section():
+    got = []
+    processor = per_item(got.append)
+    processor.options = {"loud": False, "list": "all"}
+    run(processor, ["a"], options={"loud": True})
+    assert got[0].options == {"loud": True, "list": "all"}
+
+
+def test_later_and_risky_emails_come_as_they_are():
+    said = {"a": later("unknown", 60), "b": risky("odd")}
+    assert run(one_by_one(said.get), ["a", "b"]) == [later("unknown", 60.0), risky("odd")]
+
+
+@pytest.mark.parametrize("mark", [lambda each: each, once])
+class TestBreaks:
+    """Breaks of the protocol, by processors whose work may be repeated, and others."""
+
+    def test_a_reason_that_is_not_allowed(self, mark):
+        processor = mark(one_by_one({"b": "Has a b"}.get))
+        with pytest.raises(AssertionError, match=r"^email 2, b: the reason 'Has a b' is not .* a-"):
+            run(processor, ["a", "b", "c"])
+
+    def test_what_is_no_outcome(self, mark):
+        with pytest.raises(AssertionError, match=r"^email 1, a: a processor yields Outcome objec"):
+            run(mark(lambda emails: ("fine" for _ in emails)), ["a"])
+
+    def test_too_few_outcomes(self, mark):
+        def forgetful(emails):
+            yield from (PROCESSED for address in emails if address != "b")
+
+        with pytest.raises(AssertionError, match=r"^email 2, c: .* fewer outcomes than it got"):
+            run(mark(forgetful), ["b", "c"])
+
+    def test_too_many_outcomes(self, mark):
+        def twice(emails):
+            for _ in emails:
+                yield from (PROCESSED, PROCESSED)
+
+        with pytest.raises(AssertionError, match=r"too many|more outcomes than it took"):
+            run(mark(twice), ["a"])
+
+    def test_an_error_comes_as_it_was_raised_with_the_email(self, mark):
+        def broken(address):
+            if address == "b":
+                raise LookupError("no such person")
+
+        with pytest.raises(LookupError, match="no such person") as raised:
+            run(mark(one_by_one(broken)), ["a", "b", "c"])
+        assert raised.value.__notes__ == ["raised here: email 2, b"]
+
+    def test_an_error_after_the_last_email_is_not_hidden(self, mark):
+        def broken(emails):
+            yield from (PROCESSED for _ in emails)
+            raise OSError("can't close")
+
+        with pytest.raises(OSError, match="can't close"):
+            run(mark(broken), ["a"])
+
+    def test_a_stop_comes_as_it_was_raised(self, mark):
+        def stops(address):
+            raise Stop("Blocked", 60)
+
+        with pytest.raises(Stop, match="Blocked"):
+            run(mark(one_by_one(stops)), ["a"])
+
+
+def test_many_outcomes_with_reasons_take_several_turns(monkeypatch):
+    monkeypatch.setattr(handing, "MAX_OTHERS", 2)
+    calls = []
+
+    def processor(emails):
+        calls.append(1)
+        yield from (failed(f"is_{each}") for each in emails)
+
+    assert run(once(processor, window=2), "abcde") == [failed(f"is_{each}") for each in "abcde"]
+    assert len(calls) == 3
+
+
+class TestLines:
+    """Processors that take addresses one a line, too."""
+
+    def processor(self, said):
+        def process(emails):
+            return no_b(emails)
+
+        process.of_lines = said
+        return process
+
+    def test_that_of_the_check_agrees(self):
+        rows = ["ann@example.org", "info@example.org", "nobody"]
+        assert run(check.check, rows)[1:] == [risky("role_account"), failed("no_at_sign")]
+
+    def test_it_must_agree(self):
+        processor = self.processor(lambda lines: {0: failed("has_a")})
+        with pytest.raises(AssertionError, match=r"^email 1, a: of_lines says .*'has_a'.* but the"):
+            run(processor, ["a", "c"])
+
+    def test_lines_that_were_not_asked_about(self):
+        with pytest.raises(AssertionError, match=r"^of_lines: an outcome for line 7 of 1"):
+            run(self.processor(lambda lines: {7: failed("odd")}), ["a"])
+
+    def test_a_reason_that_is_not_allowed(self):
+        with pytest.raises(AssertionError, match=r"^of_lines: the reason 'So odd' is not allowed"):
+            run(self.processor(lambda lines: {0: failed("So odd")}), ["a"])
+
+    def test_errors_and_stops_come_as_they_were_raised(self):
+        def broken(lines):
+            raise error
+
+        for error in (LookupError("no such line"), Stop("Blocked")):
+            with pytest.raises(type(error), match=str(error)):
+                run(self.processor(broken), ["a"])
+
+
+@pytest.mark.parametrize(
+    ("row", "sentence"),
+    [
+        ({"Name": "Ann"}, r'^row 1 has no address; that of a mapping is under "email"$'),
+        ((7, {}), "^row 1 has no address"),
+        ({"email": "a", "Age": 7}, "^row 1 has a cell 'Age' that is no text: 7$"),
+    ],
+)
+def test_rows_of_another_form_are_refused(row, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        run(no_b, [row])
+
+
+def test_a_function_that_makes_a_processor_is_none():
+    with pytest.raises(ValueError, match="the processor that the function with @configured ret"):
+        run(configured(lambda options: no_b), ["a"])
+
+
+def test_an_object_may_be_a_processor():
+    class Processor(SimpleNamespace):
+        takes_items = True
+
+        def __call__(self, items):
+            return (failed(f"round_{each.round}") for each in items)
+
+    assert run(Processor(), ["a"], round=3) == [failed("round_3")]
