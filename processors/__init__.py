@@ -18,21 +18,32 @@ no nameserver answers. Both are empty otherwise, and the pages show them.
 A processor that decides something when it is loaded may have an attribute `isolated_options`: the
 settings with which it decides the same in a child process (see work/isolation.py), or None.
 
-The decorator `one_by_one` makes a processor of a function that takes a single address, and
-`per_item` of one that takes an Item. The decorator `once` marks a processor whose work must not be
-repeated. The decorator `configured` marks a function that takes the settings in its own section of
+The decorator `one_by_one` makes a processor of a function that takes a single address, `per_item`
+of one that takes an Item, and `in_windows` of one that takes several Items at once. The decorator
+`once` marks a processor whose work must not be repeated, `takes_columns` one that takes cells of
+the rows. The decorator `configured` marks a function that takes the settings in its own section of
 config.ini and returns a processor.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import wraps
 from itertools import islice
-from typing import Any, NamedTuple
+from typing import Any
 
+from processors.items import (
+    Item,
+    Processor,
+    Result,
+    in_windows,
+    is_once,
+    once,
+    one_by_one,
+    per_item,
+    takes_items,
+)
 from processors.loading import Declared, Factory, configured, declared, load, takes_columns
 from processors.options import Option, OptionError, parse_options
 from processors.outcomes import (
@@ -46,6 +57,7 @@ from processors.outcomes import (
     ProcessorError,
     ReasonError,
     Stop,
+    answered,
     checked,
     failed,
     later,
@@ -69,13 +81,16 @@ __all__ = [
     "Processor",
     "ProcessorError",
     "ReasonError",
+    "Result",
     "Stop",
     "accepted_or_error",
+    "answered",
     "as_lines",
     "checked",
     "configured",
     "declared",
     "failed",
+    "in_windows",
     "is_once",
     "later",
     "load",
@@ -90,15 +105,12 @@ __all__ = [
     "takes_items",
 ]
 
-# Takes addresses, or Items if its attribute `takes_items` is true.
-Processor = Callable[[Iterable[Any]], Iterator[Outcome | Later]]
-
 # Characters that `of_lines` gets at once; the line that passes this limit is included.
 AT_ONCE = 24_000
 
 
 def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
-    """Return the outcome, or ERROR if its reason isn't allowed, after telling `on_error`.
+    """Return the outcome, or ERROR if its reason or an answer isn't allowed, and tell `on_error`.
 
     The processor isn't interrupted, because its other outcomes may be right.
     """
@@ -113,8 +125,8 @@ def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) ->
 class Findings:
     """The outcomes of the first `count` addresses.
 
-    `others` has (position from 0, outcome) of each outcome that has a reason or is a
-    Later, in order.
+    `others` has (position from 0, outcome) of each that isn't PROCESSED: those with a reason or
+    with answers, and each Later; in order.
     `stop` is what the processor raised instead of the next outcome, if it was a Stop.
     """
 
@@ -124,7 +136,7 @@ class Findings:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        """The outcomes with a reason."""
+        """The outcomes with a reason, or with answers."""
         return [outcome for _, outcome in self.others if isinstance(outcome, Outcome)]
 
     @property
@@ -160,7 +172,7 @@ def process(
     deadline: float,
     on_error: Callable[[Exception], None],
 ) -> Findings:
-    """Process addresses until the `deadline` (monotonic), one at least, and return the findings.
+    """Process addresses until the `deadline` (monotonic), a window at least; return the findings.
 
     A Stop that the processor raises ends the processing, and the email whose outcome was due stays
     without one. If it raises another exception, that email fails, `on_error` is called, and the
@@ -168,6 +180,8 @@ def process(
     too, and `on_error` is called with a ReasonError.
     """
     findings = Findings()
+    # Of a window, all outcomes are there when the first one comes.
+    window = getattr(processor, "window", 1)
     while findings.count < len(addresses):
         start = findings.count
         try:
@@ -177,7 +191,7 @@ def process(
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
                     findings.add(accepted_or_error(outcome, on_error))
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and (findings.count - start) % window == 0:
                     return findings
             if findings.count < len(addresses):
                 raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
@@ -222,80 +236,10 @@ def process_lines(
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
             accepted = accepted_or_error(outcome, on_error)
-            if accepted.reason is not None:
+            if accepted != PROCESSED:
                 findings.others.append((findings.count + line, accepted))
         findings.count += count
         if time.monotonic() > deadline:
             break
         start += len(lines) + 1
     return findings
-
-
-def one_by_one(function: Callable[[Any], str | Outcome | Later | None]) -> Processor:
-    """Make a processor of a function that takes one address.
-
-    The function returns None if the address is fine, or the reason for a failure, or an Outcome,
-    or later().
-    """
-
-    @wraps(function)
-    def process(addresses: Iterable[str]) -> Iterator[Outcome | Later]:
-        for address in addresses:
-            result = function(address)
-            if result is None:
-                yield PROCESSED
-            else:
-                yield result if isinstance(result, (Outcome, Later)) else failed(result)
-
-    return process
-
-
-class Item(NamedTuple):
-    """An email as a processor gets it that needs more than the address.
-
-    `key` is the name of this attempt, such as `b7-e123-r1` for batch, email and round. A receiver
-    can recognize by it what it gets again: only if a person asks for that, or if the processor's
-    work may be repeated.
-    `round` counts from 1 how often the email is processed; each retry and each later() adds one.
-    `cells` has cells of its row by the names of their columns: those that the processor takes, or
-    the upload chose.
-    `options` has the values of the processor's options, for the email's batch.
-    """
-
-    address: str
-    key: str
-    round: int
-    cells: Mapping[str, str] = {}
-    options: Mapping[str, Any] = {}
-
-
-def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Processor:
-    """Make a processor of a function that takes an Item; it returns what one_by_one() allows."""
-    process = one_by_one(function)
-    process.takes_items = True  # type: ignore[attr-defined]
-    return process
-
-
-def once(processor: Processor, *, window: int = 1) -> Processor:
-    """Mark a processor whose work must not be repeated, because it costs money or sends something.
-
-    An email is noted on the disk before the processor gets it. If no outcome follows, because the
-    worker dies or the processor hangs, the email comes out as `interrupted`: its work may have been
-    done. It is never processed again, unless a person asks for exactly that.
-    window: so many emails are noted at once, for a processor that takes them together. A kill
-    interrupts so many at most, for each thread. Raises ValueError if it is below 1.
-    """
-    if window < 1:
-        raise ValueError(f"window must be 1 or more, not {window}")
-    processor.once, processor.window = True, window  # type: ignore[attr-defined]
-    return processor
-
-
-def takes_items(processor: Processor) -> bool:
-    """Return whether the processor takes Items instead of addresses."""
-    return getattr(processor, "takes_items", False)
-
-
-def is_once(processor: Processor) -> bool:
-    """Return whether the processor's work must not be repeated."""
-    return getattr(processor, "once", False)

@@ -14,12 +14,14 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from processors import ERROR, INTERRUPTED, Findings, ProcessorError, Stop, accepted_or_error
+from processors.outcomes import Later, LeftOut, Outcome
 
 # Notes that the first emails are handed out, and the findings so far; returns whether they may be.
 Note = Callable[[int, Findings], bool]
 
-# A turn ends after so many outcomes with a reason, because each note has all of them.
-MAX_OTHERS = 200
+# A turn ends after so many outcomes with a reason or with answers, and so many characters of
+# answers, because each note has all of them.
+MAX_OTHERS, MAX_ANSWERED = 200, 50_000
 
 _MORE = "the processor yielded more outcomes than it took emails"
 _FEWER = "the processor yielded fewer outcomes than it got emails"
@@ -35,6 +37,7 @@ class _HandOut:
         self._note = note
         self._noted = 0
         self._refused = False
+        self._answered = 0  # characters of answers
         # The number of the processor's call under way. The iterator of an earlier call, which a
         # thread may have kept, hands nothing out. Who takes an email or ends the call has the lock.
         self._call = 0
@@ -53,6 +56,7 @@ class _HandOut:
             or self.taken == len(self._given)
             or (self.taken > 0 and time.monotonic() > self._deadline)
             or len(self.findings.others) >= MAX_OTHERS
+            or self._answered >= MAX_ANSWERED
         )
 
     @contextlib.contextmanager
@@ -90,6 +94,12 @@ class _HandOut:
             if not self._refused:
                 self._noted = end
         return not self._refused
+
+    def add(self, outcome: Outcome | Later) -> None:
+        """Add the outcome of the next email that has been taken."""
+        self.findings.add(outcome)
+        if isinstance(outcome, Outcome) and outcome.answers:
+            self._answered += sum(map(len, outcome.answers.values()))
 
     def fail(self) -> None:
         """Give the email that is due an error, and interrupt all others that have been taken."""
@@ -137,7 +147,7 @@ def process(
                 for outcome in processor(emails):
                     if findings.count == hand_out.taken:
                         raise ProcessorError(_MORE)
-                    findings.add(accepted_or_error(outcome, on_error))
+                    hand_out.add(_accepted(outcome, on_error))
             if findings.count < hand_out.taken or not hand_out.is_over:
                 raise ProcessorError(_FEWER)
         except Stop as stop:
@@ -151,3 +161,11 @@ def process(
             raise hand_out.broken
     hand_out.close()
     return findings
+
+
+def _accepted(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
+    """Return the outcome, INTERRUPTED for an item of a window that was left out, or ERROR."""
+    if isinstance(outcome, LeftOut):
+        on_error(outcome.error())
+        return INTERRUPTED
+    return accepted_or_error(outcome, on_error)

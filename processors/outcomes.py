@@ -6,6 +6,7 @@ It may also raise Stop: nothing will work for now.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from processors import reasons
@@ -18,7 +19,8 @@ class Outcome(NamedTuple):
     `status` is `processed` or `failed`.
     `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
     A failed email must have a reason. A processed email with a reason is risky or unknown.
-    `answers` has what else is to be told of the email, by name; None for nothing.
+    `answers` has what else is to be told of the email, by name: texts, numbers or bools; None for
+    nothing. checked() makes texts of them.
     """
 
     status: str
@@ -94,6 +96,8 @@ INTERRUPTED = Outcome("processed", reasons.INTERRUPTED)
 # reasons.
 _accepted: set[Outcome] = set()
 MAX_ACCEPTED = 1000
+# The most answers of an email, and the most characters of the name of one and of its text.
+MAX_ANSWERS, MAX_NAME, MAX_ANSWER = 20, 60, 500
 # The longest wait before a further round, in seconds.
 MAX_WAIT = 86_400
 # The most characters that an error shows of a reason that isn't allowed.
@@ -106,6 +110,28 @@ class ProcessorError(Exception):
 
 class ReasonError(ProcessorError):
     """A processor has given a reason that isn't allowed. The message is for its author."""
+
+
+class AnswerError(ReasonError):
+    """A processor has given answers that aren't allowed, or none for an item of a window."""
+
+
+class LeftOut:
+    """Stands for the outcome of an item that a function with @in_windows has left out.
+
+    unasked: a key for which the function answered instead, without being asked; None for none.
+    """
+
+    def __init__(self, unasked: object) -> None:
+        self._unasked = unasked
+
+    def error(self) -> AnswerError:
+        """Return the error for the processor's author."""
+        also = ""
+        if self._unasked is not None:
+            shown = shorten(repr(self._unasked), MAX_SHOWN)
+            also = f"; it answered for the key {shown}, which no item has"
+        return AnswerError(f"the processor left an item of its window out{also}")
 
 
 def failed(reason: str) -> Outcome:
@@ -128,6 +154,14 @@ def later(reason: str, *seconds: float) -> Later:
     return Later(reason, seconds)
 
 
+def answered(**values: Any) -> Outcome:
+    """Return the outcome of an email that was processed, with answers: texts, numbers or bools.
+
+    They come back with the results: MAX_ANSWERS at most, each of up to MAX_ANSWER characters.
+    """
+    return Outcome("processed", None, values)
+
+
 def from_values(values: Sequence[Any]) -> Outcome | Later:
     """Return the outcome with these values, which JSON held; those of a Later have a list."""
     kind = Later if isinstance(values[1], list) else Outcome
@@ -135,22 +169,28 @@ def from_values(values: Sequence[Any]) -> Outcome | Later:
 
 
 def checked(outcome: object) -> Outcome | Later:
-    """Return the outcome if it is valid.
+    """Return the outcome if it is valid, with its answers as texts.
 
-    Raises ReasonError if only its reason isn't allowed, or ProcessorError.
+    Raises ReasonError if only its reason isn't allowed, AnswerError if an answer isn't, or
+    ProcessorError.
     """
     if (
         type(outcome) is Outcome
+        and outcome.answers is None
         and type(outcome.status) is type(outcome.reason) is str  # others may have no hash
         and outcome in _accepted
     ):
         return outcome
     if isinstance(outcome, Later):
         return _checked_later(outcome)
+    if isinstance(outcome, LeftOut):
+        raise outcome.error()
     if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
         raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
-    status, reason, _ = outcome
-    if outcome == PROCESSED:
+    if outcome.answers is not None:
+        outcome = outcome._replace(answers=_checked_answers(outcome.answers))
+    status, reason, answers = outcome
+    if status == "processed" and reason is None:
         return outcome
     if not isinstance(reason, str) or not reasons.is_code(reason):
         shown = shorten(repr(reason), MAX_SHOWN)
@@ -160,9 +200,40 @@ def checked(outcome: object) -> Outcome | Later:
             f"the reason {reason!r} is not allowed for a {status} email; it is one of the"
             " product's own, for other emails, so choose another word"
         )
-    if len(_accepted) < MAX_ACCEPTED:
+    if answers is None and len(_accepted) < MAX_ACCEPTED:
         _accepted.add(outcome)
     return outcome
+
+
+def _checked_answers(answers: object) -> dict[str, str] | None:
+    """Return the answers as texts, None for none. Raises AnswerError."""
+    if not isinstance(answers, Mapping) or len(answers) > MAX_ANSWERS:
+        shown = shorten(repr(answers), MAX_SHOWN)
+        raise AnswerError(f"answers are a mapping of at most {MAX_ANSWERS}, not {shown}")
+    for name in answers:
+        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
+            shown = shorten(repr(name), MAX_SHOWN)
+            raise AnswerError(
+                f"an answer has a name of 1 to {MAX_NAME} printable characters, not {shown}"
+            )
+    return {name: _answer_text(name, value) for name, value in answers.items()} or None
+
+
+def _answer_text(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    # An int of thousands of digits would be an error to write.
+    is_short = isinstance(value, int) and value.bit_length() <= 4 * MAX_ANSWER
+    if is_short or isinstance(value, (float, Decimal)):
+        value = str(value)
+    if not isinstance(value, str) or len(value) > MAX_ANSWER:
+        shown = shorten(repr(value) if isinstance(value, str) else type(value).__name__, MAX_SHOWN)
+        raise AnswerError(
+            f"the answer {name!r} must be a text, number or bool of at most {MAX_ANSWER}"
+            f" characters, not {shown}"
+        )
+    # PostgreSQL takes neither.
+    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
 
 
 def _checked_later(outcome: Later) -> Later:

@@ -23,6 +23,7 @@ from postgres import database
 from postgres.beside import NoFurtherError
 from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, ReasonError, is_once
+from processors.outcomes import AnswerError
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
 from relay.batch_queue import BatchQueue
@@ -101,8 +102,9 @@ class Services:
                 return
             self._logged[kind] = None
         if is_reason:
+            what = "answer" if isinstance(error, AnswerError) else "reason"
             logger.error(
-                "the processor gives a wrong reason; such emails fail with the reason error",
+                f"the processor gives a wrong {what}; such emails fail with the reason error",
                 batch=batch_id,
                 error=error,
             )
@@ -378,5 +380,5 @@ def count_turn(findings: Findings, seconds: float) -> None:
     for why, number in Counter(each.reason for each in findings.later).items():
         metrics.PUT_OFF.labels(why).inc(number)
     for (status, reason), number in found.items():
-        known = reason if reason in CATALOGUE else "own"
-        metrics.EMAILS.labels(verdict(status, reason), known).inc(number)
+        known = reason if reason is None or reason in CATALOGUE else "own"
+        metrics.EMAILS.labels(verdict(status, reason), known or "").inc(number)
