@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from relay.presence import Worker, Workers
+from relay.presence import Ability, Worker, Workers
 from runtime.named import Named
 from runtime.phrases import shorten
 from runtime.settings import Settings
@@ -56,7 +56,7 @@ def _json(
         ability
         for worker in workers.alive
         for ability in worker.processors
-        if (ability.name or settings.default_processor.name) == named.name
+        if _is(ability, named, alone=len(settings.processors) == len(worker.processors) == 1)
     ]
     errors = [each.error for each in mine if each.error is not None]
     able = len(mine) - len(errors)
@@ -70,3 +70,12 @@ def _json(
         if workers.alive and not worker_command.startswith("systemctl"):
             command += f" --processors {shlex.quote(named.name)}"
     return {**report, "workers": able, "problem": problem, "command": command}
+
+
+def _is(ability: Ability, named: Named, *, alone: bool) -> bool:
+    """Return whether a worker means this processor.
+
+    alone: whether both config.ini and the worker have only one. Batches name no processor then, and
+    the worker does them all, even if it was started with another one's name in config.ini.
+    """
+    return ability.name == named.name or (named.is_default and (alone or ability.name is None))

@@ -322,3 +322,12 @@ def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_
     assert site.get("/api/health").json["processors"][3]["problem"] == (
         "config.ini doesn't name gone: give it a line in [processors] again."
     )
+
+
+def test_the_only_processor_of_a_worker_does_what_names_none_whatever_it_is_called(site, client):
+    store("a@x.de")
+    Presence(client, "email-queue").announce([ThreadReport(1)], 0.0, [Ability("own")])
+    report = site.get("/api/health").json
+    (check,) = report["processors"]
+    assert (check["workers"], check["problem"], report["notice"]) == (1, None, None)
+    assert report["workers"][0]["processors"] == ["own"]
