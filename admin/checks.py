@@ -12,22 +12,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import redis
 
-import processors
+from admin import processor_checks
+from admin.diagnostics import OK, PROBLEM, WARNING, Diagnostic, judged, message
 from postgres import database, schema
 from postgres.database import UNREACHABLE, fetch_value, pool, session
 from postgres.schema import NEWEST
-from processors import ProcessorError
 from relay import presence
 from relay.doorbell import Doorbell
-from runtime import logs, phrases
-from runtime.named import CHECK, Named
+from relay.presence import Workers
+from runtime import phrases
 from runtime.paths import ROOT
 from runtime.settings import BUNDLED, VERSION, Settings, SettingsError
 from servers import connect
@@ -35,11 +34,6 @@ from servers.confinement import BundledServerError
 from web.access.sign_in import Access, is_loopback
 from web.access.users import Users
 
-if TYPE_CHECKING:
-    from processors.domains.lookups import Lookups
-    from processors.domains.nameserver import Nameserver
-
-OK, WARNING, PROBLEM = "ok", "warning", "problem"
 # The oldest PostgreSQL with pg_current_xact_id() and xid8.
 OLDEST_POSTGRES = 13
 # The oldest Redis with LPOS.
@@ -48,23 +42,10 @@ OLDEST_REDIS = (6, 0, 6)
 CLOCK_SECONDS = 2.0
 # Seconds that a server's answer may take.
 SLOW_SECONDS = 0.05
-# Answers of the DNS a second, below which a large list takes hours; the share of its queries that
-# may have no answer in time.
-FEW_ANSWERS, MANY_LATE = 500, 0.1
 # Times that a server's answer is measured.
 MEASUREMENTS = 5
 
 REQUIREMENTS = ROOT / "requirements.txt"
-
-
-@dataclass(frozen=True)
-class Diagnostic:
-    """The state of one part, and what to do about it; `level` is ok, warning or problem."""
-
-    level: str
-    part: str
-    text: str
-    advice: str = ""
 
 
 def run(settings: Settings) -> Iterator[Diagnostic]:
@@ -73,7 +54,7 @@ def run(settings: Settings) -> Iterator[Diagnostic]:
         "configuration": _configuration,
         "versions": _versions,
         "disk": _disks,
-        "processor": _processors,
+        "processor": processor_checks.check,
         "PostgreSQL": _postgres,
         "Redis": _redis,
     }
@@ -83,13 +64,8 @@ def run(settings: Settings) -> Iterator[Diagnostic]:
         except BundledServerError as error:
             yield Diagnostic(PROBLEM, part, f"{error}.")
         except Exception as error:
-            text = f"it can't be checked: {type(error).__name__}: {_message(error)}."
+            text = f"it can't be checked: {type(error).__name__}: {message(error)}."
             yield Diagnostic(PROBLEM, part, text)
-
-
-def _judged(wrong: bool, part: str, text: str, advice: str, level: str = WARNING) -> Diagnostic:
-    """Return a diagnostic of this level, with the advice, if the part is `wrong`; or else an ok."""
-    return Diagnostic(level, part, text, advice) if wrong else Diagnostic(OK, part, text)
 
 
 def _configuration(settings: Settings) -> Iterator[Diagnostic]:
@@ -139,7 +115,7 @@ def _versions(_: Settings) -> Iterator[Diagnostic]:
     others = list(filter(None, (_difference(*pin) for pin in pins)))
     text = "; ".join([python, ", ".join(others) or f"all {len(pins)} packages are as pinned"])
     advice = f"Run {Path(sys.executable).name} -m pip install -r {REQUIREMENTS.name}."
-    yield _judged(bool(others), "Python", f"{text}.", advice)
+    yield judged(bool(others), "Python", f"{text}.", advice)
 
 
 def _difference(name: str, pinned: str) -> str:
@@ -162,102 +138,7 @@ def _disks(settings: Settings) -> Iterator[Diagnostic]:
         free = shutil.disk_usage(present).free
         text = f"{free / 1e9:,.1f} GB are free for {name} in {folder}."
         advice = f"Make room: four of the largest uploads take {needed / 1e9:,.1f} GB."
-        yield _judged(free < needed, "disk", text, advice)
-
-
-def _processors(settings: Settings) -> Iterator[Diagnostic]:
-    for named in settings.processors:
-        yield _processor(settings, named)
-    if any(each.name == CHECK for each in settings.processors):
-        yield _dns(settings)
-
-
-def _processor(settings: Settings, named: Named) -> Diagnostic:
-    options = dict(named.options)
-    if named.name == CHECK:
-        options["dns"] = "off"  # the DNS has a check of its own
-    several = len(settings.processors) > 1
-    advice = f"See [processors] {named.name}." if several else "See [worker] processor."
-    try:
-        processors.load(named.reference, options, settings.path.parent, section=named.name)
-    except ProcessorError as error:
-        return Diagnostic(PROBLEM, "processor", f"{error}.", advice)
-    except (Exception, SystemExit) as error:  # whatever a team's own module raises
-        text = f"{named.name} can't be loaded: {type(error).__name__}: {_message(error)}."
-        return Diagnostic(PROBLEM, "processor", text, advice)
-    known = named.name if several else named.reference
-    return Diagnostic(OK, "processor", f"{known} can be loaded.")
-
-
-def _dns(settings: Settings) -> Diagnostic:
-    if settings.check.dns == "off":
-        return Diagnostic(OK, "DNS", "it is not asked: [check] dns = off.")
-    from processors.domains.lookups import Lookups, LookupsError
-
-    check = settings.check
-    try:
-        lookups = Lookups(list(check.nameservers), check.timeout_seconds, check.concurrency)
-    except LookupsError as error:
-        return _unfit(settings, str(error), "none")
-    try:
-        if wrong := lookups.probe():
-            return _unfit(settings, wrong, lookups.nameservers)
-        return _speed_of_dns(lookups)
-    finally:
-        lookups.close()
-
-
-def _unfit(settings: Settings, wrong: str, nameservers: str) -> Diagnostic:
-    advice = "Name other nameservers by [check] nameservers, or set dns = off."
-    level = PROBLEM if settings.check.dns == "on" else WARNING
-    text = f"{wrong}; nameservers: {nameservers.replace(',', ', ')}."
-    return Diagnostic(level, "DNS", text, advice)
-
-
-def _speed_of_dns(lookups: Lookups) -> Diagnostic:
-    """Measure nameservers that have just answered sensibly."""
-    from processors.domains import trial
-    from processors.domains.lookups import WELL_KNOWN
-
-    found = lookups.find(WELL_KNOWN)
-    speed = trial.measure(lookups.exchange, [name for name in WELL_KNOWN if found[name][0] is None])
-    # What is wrong with each nameserver; empty for a good one.
-    wrong = {str(each): _wrong_answers(each) for each in lookups.exchange.nameservers}
-    text = ", ".join(name for name, why in wrong.items() if not why)
-    if speed is None:
-        text += " answers sensibly, but not when it is asked often"
-    else:
-        text += (
-            f" answers in {_about(speed.seconds * 1000)} ms (median), and gives at least"
-            f" {_about(speed.a_second)} answers a second from its cache"
-        )
-        if speed.late > MANY_LATE:
-            text += f"; {speed.late:.0%} of the queries had no answer in time"
-    unfit = [f"{name} {why}" for name, why in wrong.items() if why]
-    text = "; ".join([text, *unfit])
-    bad = speed is None or speed.a_second < FEW_ANSWERS or speed.late > MANY_LATE
-    advice = (
-        "Run a caching resolver on this machine, such as unbound, and name it by [check]"
-        " nameservers."
-        if bad
-        else "Name only nameservers that answer."
-    )
-    return _judged(bad or bool(unfit), "DNS", f"{text}.", advice)
-
-
-def _wrong_answers(nameserver: Nameserver) -> str:
-    from processors.domains.wire import ERROR, MALFORMED
-
-    came = {kind for kind, number in nameserver.counts.answers.items() if number}
-    if not came:
-        return "doesn't answer"
-    return "" if came - {ERROR, MALFORMED} else "gives only errors"
-
-
-def _about(number: float) -> str:
-    """Return a number with two significant digits."""
-    rounded = float(f"{number:.2g}")
-    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:g}"
+        yield judged(free < needed, "disk", text, advice)
 
 
 def _postgres(settings: Settings) -> Iterator[Diagnostic]:
@@ -266,7 +147,7 @@ def _postgres(settings: Settings) -> Iterator[Diagnostic]:
             yield from _of_postgres(settings)
     except UNREACHABLE as error:
         advice = "See [database] url, or DATABASE_URL, and whether the server runs."
-        yield Diagnostic(PROBLEM, "PostgreSQL", f"it can't be reached: {_message(error)}.", advice)
+        yield Diagnostic(PROBLEM, "PostgreSQL", f"it can't be reached: {message(error)}.", advice)
 
 
 def _of_postgres(settings: Settings) -> Iterator[Diagnostic]:
@@ -330,20 +211,20 @@ def _connections(settings: Settings) -> Diagnostic:
         f" {worker}: there is room for {max(0, left // worker)} beside the app."
     )
     advice = f"Set max_connections to {app + worker + reserved} or more."
-    return _judged(worker > left, "connections", text, advice, PROBLEM)
+    return judged(worker > left, "connections", text, advice, PROBLEM)
 
 
 def _redis(settings: Settings) -> Iterator[Diagnostic]:
     try:
         with connect.redis(settings) as doorbell:
-            yield from _of_redis(doorbell)
+            yield from _of_redis(settings, doorbell)
     except redis.RedisError as error:
         advice = "See [redis] url, or REDIS_URL, and whether the server runs."
-        text = f"it can't be used: {_message(error)}."
+        text = f"it can't be used: {message(error)}."
         yield Diagnostic(PROBLEM, "Redis", text, f"{advice} Until then pages change once a second.")
 
 
-def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
+def _of_redis(settings: Settings, doorbell: Doorbell) -> Iterator[Diagnostic]:
     client = doorbell.client
 
     def clock() -> float:
@@ -360,12 +241,16 @@ def _of_redis(doorbell: Doorbell) -> Iterator[Diagnostic]:
         yield from _redis_settings(info, seconds)
     client.set(f"{doorbell.key}:probe", "", ex=10)
     yield _clock("Redis", offset)
-    alive = presence.workers(client, doorbell.key).alive
-    if alive:
-        names = ", ".join(f"{worker.host}:{worker.pid}" for worker in alive)
-        yield Diagnostic(OK, "workers", f"{len(alive)} alive: {names}.")
-    else:
+    yield from _workers(settings, presence.workers(client, doorbell.key))
+
+
+def _workers(settings: Settings, workers: Workers) -> Iterator[Diagnostic]:
+    if not workers.alive:
         yield Diagnostic(WARNING, "workers", "none is alive, so batches wait.", "Start worker.py.")
+        return
+    names = ", ".join(f"{worker.host}:{worker.pid}" for worker in workers.alive)
+    yield Diagnostic(OK, "workers", f"{len(workers.alive)} alive: {names}.")
+    yield from processor_checks.without_worker(settings, workers)
 
 
 def _redis_settings(info: dict[str, Any], seconds: float) -> Iterator[Diagnostic]:
@@ -396,15 +281,10 @@ def _timed(clock: Callable[[], float]) -> tuple[float, float]:
 def _answering(part: str, text: str, seconds: float) -> Diagnostic:
     text = f"{text} answers in {seconds * 1000:.1f} ms."
     advice = "Bring it nearer: each turn asks it some ten times."
-    return _judged(seconds > SLOW_SECONDS, part, text, advice)
+    return judged(seconds > SLOW_SECONDS, part, text, advice)
 
 
 def _clock(name: str, offset: float) -> Diagnostic:
     text = f"{name}'s clock differs from this machine's by {offset:+.3f} s."
     advice = "Nothing is lost by that, but logs don't match: keep clocks right by NTP (chrony)."
-    return _judged(abs(offset) >= CLOCK_SECONDS, "clock", text, advice)
-
-
-def _message(error: BaseException) -> str:
-    """Return an error's message as the end of a sentence, without its full stop."""
-    return logs.said(error).rstrip(".")
+    return judged(abs(offset) >= CLOCK_SECONDS, "clock", text, advice)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from admin import backup, checks
 from admin.backup import BackupError
 from admin.configured import repeatable
+from admin.diagnostics import OK, PROBLEM, WARNING
 from admin.pg_tools import ToolError
 from batches import changes, finishing, queries, removal
 from batches.as_json import batch_json
@@ -85,11 +86,12 @@ class Commands:
         texts = report["texts"]
         ok = report["status"] == "ok"
         parts = ("database", "redis", "workers", "rate", "queue", "oldest")
+        several_named = len(self._settings.processors) > 1
         lines = [
             " · ".join(texts[part] for part in parts),
             f"{texts['text']} {texts['command']}".strip(),
             texts["lookupsOff"],
-            *map(_worker_line, report["workers"] or []),
+            *(_worker_line(each, names=several_named) for each in report["workers"] or []),
             *map(_batch_line, batches or []),
             "There are no batches." if batches == [] else "",
             "" if ok else CHECK,
@@ -302,15 +304,17 @@ def _shown() -> list[dict[str, Any]]:
     return [batch_json(batch) for batch in (*newest, *unfinished)]
 
 
-def _worker_line(worker: dict[str, Any]) -> str:
+def _worker_line(worker: dict[str, Any], *, names: bool) -> str:
+    """Return the line of a worker, with the `names` of its processors if there are several."""
     busy = [
         f"batch {thread['batchId']} from email {thread['firstId']:,} for {thread['seconds']} s"
         for thread in worker["activity"]
         if thread["batchId"] is not None
     ]
+    can = f"{', '.join(worker['processors']) or 'no processor'}  " if names else ""
     return (
         f"worker {worker['host']}:{worker['pid']}  {several(worker['threads'], 'thread')}"
-        f"  {phrases.rate(worker['rate'])}  {', '.join(busy) or 'nothing to do'}"
+        f"  {can}{phrases.rate(worker['rate'])}  {', '.join(busy) or 'nothing to do'}"
     )
 
 
@@ -342,12 +346,12 @@ def _contents_json(contents: backup.Contents) -> dict[str, int]:
 
 def _check(settings: Settings) -> Report:
     diagnostics = list(checks.run(settings))
-    marks = {checks.OK: "ok      ", checks.WARNING: "warning ", checks.PROBLEM: "PROBLEM "}
+    marks = {OK: "ok      ", WARNING: "warning ", PROBLEM: "PROBLEM "}
     lines = [f"{marks[each.level]} {each.part}: {each.text} {each.advice}" for each in diagnostics]
     return Report(
         {"findings": [vars(each) for each in diagnostics]},
         [line.rstrip() for line in lines],
-        ok=all(each.level != checks.PROBLEM for each in diagnostics),
+        ok=all(each.level != PROBLEM for each in diagnostics),
     )
 
 

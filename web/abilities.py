@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from typing import Any
 
-from relay.presence import Ability, Workers
+from relay.presence import Ability, Worker, Workers
 from runtime.named import Named
 from runtime.phrases import shorten
 from runtime.settings import Settings
@@ -38,6 +38,14 @@ def stuck(processors: Sequence[dict[str, Any]], waiting: Sequence[str]) -> dict[
     return next((each for each in processors if each["problem"] and each["name"] in waiting), None)
 
 
+def names(worker: Worker, default: str) -> list[str]:
+    """Return the names of the processors that a worker has, and could load.
+
+    default: the name of the default processor, which a worker of an earlier version doesn't name.
+    """
+    return [each.name or default for each in worker.processors if each.error is None]
+
+
 def _json(
     settings: Settings, named: Named, workers: Workers | None, worker_command: str
 ) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def _json(
         ability
         for worker in workers.alive
         for ability in worker.processors
-        if _name(settings, ability) == named.name
+        if _is(ability, named, alone=len(settings.processors) == len(worker.processors) == 1)
     ]
     errors = [each.error for each in mine if each.error is not None]
     able = len(mine) - len(errors)
@@ -64,5 +72,10 @@ def _json(
     return {**report, "workers": able, "problem": problem, "command": command}
 
 
-def _name(settings: Settings, ability: Ability) -> str:
-    return settings.default_processor.name if ability.name is None else ability.name
+def _is(ability: Ability, named: Named, *, alone: bool) -> bool:
+    """Return whether a worker means this processor.
+
+    alone: whether both config.ini and the worker have only one. Batches name no processor then, and
+    the worker does them all, even if it was started with another one's name in config.ini.
+    """
+    return ability.name == named.name or (named.is_default and (alone or ability.name is None))

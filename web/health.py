@@ -86,7 +86,8 @@ class Health:
         processors = abilities.processors_json(
             self._settings, status.workers, status.waiting, self._worker_command
         )
-        return _report(status, self._worker_command, processors)
+        default = self._settings.default_processor.name
+        return _report(status, self._worker_command, processors, default)
 
     def status(self) -> Status:
         """Ask PostgreSQL and Redis now."""
@@ -143,7 +144,10 @@ def worker_command(config: Path) -> str:
 
 
 def _report(
-    status: Status, worker_command: str = "", processors: Sequence[dict[str, Any]] = ()
+    status: Status,
+    worker_command: str = "",
+    processors: Sequence[dict[str, Any]] = (),
+    default: str = "",
 ) -> dict[str, Any]:
     stuck = abilities.stuck(processors, status.waiting)
     backlog, workers = status.backlog, status.workers
@@ -152,7 +156,7 @@ def _report(
         "status": "degraded" if backlog is None or workers is None else "ok",
         "database": "read-only" if status.read_only else database,
         "redis": "unreachable" if workers is None else "ok",
-        **_workers_json(workers),
+        **_workers_json(workers, default),
         "processors": [*processors],
         "queueDepth": status.queue_depth,
         "oldestWaiting": _oldest_json(backlog),
@@ -182,24 +186,25 @@ def gauges(status: Status) -> list[Metric]:
     ]
 
 
-def _workers_json(workers: Workers | None) -> dict[str, Any]:
+def _workers_json(workers: Workers | None, default: str) -> dict[str, Any]:
     if workers is None:
         return dict.fromkeys(("workersAlive", "workerThreads", "workers", "lastWorkerSeen"))
     last = workers.last_seen
     return {
         "workersAlive": len(workers.alive),
         "workerThreads": sum(worker.threads for worker in workers.alive),
-        "workers": [_worker_json(worker) for worker in workers.alive],
+        "workers": [_worker_json(worker, default) for worker in workers.alive],
         "lastWorkerSeen": last
         and {"host": last.host, "pid": last.pid, "secondsAgo": round(last.seen_ago, 1)},
     }
 
 
-def _worker_json(worker: Worker) -> dict[str, Any]:
+def _worker_json(worker: Worker, default: str) -> dict[str, Any]:
     return {
         "host": worker.host,
         "pid": worker.pid,
         "threads": worker.threads,
+        "processors": abilities.names(worker, default),
         "rate": round(worker.rate, 1),
         "lookupsOff": worker.lookups_off or None,
         "hindrance": worker.hindrance or None,
@@ -231,8 +236,11 @@ def _oldest_json(backlog: Backlog | None) -> dict[str, Any] | None:
 def _notice(
     status: Status, worker_command: str, stuck: dict[str, Any] | None
 ) -> dict[str, str | None] | None:
-    """Say why batches wait or updates arrive late, and which command helps; None if all is well."""
-    level, command = "error", None
+    """Say why batches wait or updates arrive late, and which command helps; None if all is well.
+
+    `word` says it in a word or two, for the top of each page.
+    """
+    level, word, command = "error", "Not working", None
     late = "Uploads are processed, but updates arrive late."
     if status.read_only:
         text = "The database can only be read. Nothing is processed until it takes writes again."
@@ -240,43 +248,30 @@ def _notice(
         text = "The database can't be reached. Nothing is processed until it is back."
     elif status.refusal is not None:
         refusal = status.refusal.rstrip(".")
-        level, text = "warning", f"Redis refuses what it is asked to do: {refusal}. {late}"
+        level, word = "warning", "Updates are late"
+        text = f"Redis refuses what it is asked to do: {refusal}. {late}"
     elif status.workers is None:
-        level, text = "warning", f"Redis can't be reached. {late}"
+        level, word, text = "warning", "Updates are late", f"Redis can't be reached. {late}"
     elif not status.workers.alive:
         text, command = "No worker is running, so batches wait.", worker_command
     elif stuck is not None:
-        level, text, command = "warning", f"Batches wait. {stuck['problem']}", stuck["command"]
+        level, word, command = "warning", "Batches wait", stuck["command"]
+        text = f"{word}. {stuck['problem']}"
     elif hindered := [each.hindrance for each in status.workers.alive if each.hindrance]:
-        level, text = "warning", shorten(hindered[0], MAX_WHY)
+        level, word, text = "warning", "Addresses wait", shorten(hindered[0], MAX_WHY)
     else:
         return None
-    return {"level": level, "text": text, "command": command}
-
-
-def _word(report: dict[str, Any], lookups: str) -> str:
-    """Return the state of the servers in a word, for the top of each page.
-
-    `lookups` is the word for lookups that are off, empty otherwise.
-    """
-    notice = report["notice"]
-    if notice is None:
-        return lookups or "All systems normal"
-    if notice["level"] == "error":
-        return "Not working"
-    if report["redis"] != "ok":
-        return "Updates are late"
-    return "Batches wait" if notice["text"].startswith("Batches wait.") else "Addresses wait"
+    return {"level": level, "word": word, "text": text, "command": command}
 
 
 def _texts(report: dict[str, Any]) -> dict[str, str]:
     """Return the texts of the state of the servers on the pages, by data-field."""
-    notice = report["notice"] or {"text": "", "command": None}
+    notice = report["notice"] or {"word": "", "text": "", "command": None}
     workers, depth = report["workers"], report["queueDepth"]
     lookups_off = _lookups_off_text(workers or [])
     lookups = "DNS lookups off" if lookups_off else ""
     return {
-        "level": _word(report, lookups),
+        "level": notice["word"] or lookups or "All systems normal",
         "workers": _workers_text(report),
         "rate": _rate_text(workers),
         "queue": _queue_text(depth),
@@ -345,6 +340,7 @@ def _last_seen_text(report: dict[str, Any]) -> str:
 
 _NO_ANSWER = {
     "level": "error",
+    "word": "Not working",
     "text": "The server can't be reached. Is app.py running? This page tries again by itself.",
     "command": None,
 }

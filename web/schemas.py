@@ -179,7 +179,7 @@ SCHEMAS: dict[str, Schema] = {
             redis={"enum": ["ok", "unreachable"]},
             workersAlive=or_null(whole()),
             workerThreads=or_null(whole()),
-            workers=or_null(list_of({"type": "object"})),
+            workers=or_null(list_of(open_object(processors=list_of(TEXT)))),
             lastWorkerSeen=or_null({"type": "object"}),
             processors=list_of({"type": "object"}),
             queueDepth=or_null(whole()),

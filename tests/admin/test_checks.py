@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from admin import checks
-from admin.checks import OK, PROBLEM, WARNING
+from admin import checks, processor_checks
+from admin.diagnostics import OK, PROBLEM, WARNING
 from harness import nsd
 from harness import servers as own
 from harness.books import query
@@ -20,20 +20,30 @@ from harness.site import PASSWORD
 from postgres.database import init
 from postgres.schema import NEWEST
 from processors.domains import trial
-from relay.presence import Presence, ThreadReport
+from relay.presence import Ability, Presence, ThreadReport
 from runtime.settings import load
 from web.access import users
 
 
 @pytest.fixture
-def found(servers, database, client, tmp_path):
-    """Everything that is found with changed settings, by part; the last of each."""
+def findings(servers, database, client, tmp_path):
+    """Everything that is found with changed settings."""
 
     def find(urls=None, **changes):
         settings = load(write_config(tmp_path, **changes), environ=urls or servers.environment)
-        told = {finding.part: finding for finding in checks.run(settings)}
+        told = list(checks.run(settings))
         init(servers.database_url, connections=30)  # as the other tests have it
         return told
+
+    return find
+
+
+@pytest.fixture
+def found(findings):
+    """Everything that is found with changed settings, by part; the last of each."""
+
+    def find(urls=None, **changes):
+        return {finding.part: finding for finding in findings(urls, **changes)}
 
     return find
 
@@ -119,6 +129,18 @@ def test_without_workers_that_is_said(found):
     assert found()["workers"].level == WARNING
 
 
+def test_processors_that_no_living_worker_has_or_can_load(findings, client):
+    abilities = [Ability("check"), Ability("send", error="no password.")]
+    Presence(client, "email-queue").announce([ThreadReport(1)], 0.0, abilities)
+    told = findings(processors__crm="nowhere:add", processors__send="nowhere:send")
+    (alive, crm, send) = [each for each in told if each.part == "workers"]
+    assert alive.level == OK
+    assert (crm.level, crm.text) == (WARNING, "none has crm, so batches for it wait.")
+    assert re.fullmatch(r"Start one with .* --processors crm", crm.advice)
+    assert send.level == WARNING
+    assert send.text == "send can't be loaded: no password; batches for it wait."
+
+
 def test_who_may_come_in(found, tmp_path):
     assert "only this machine" in found()["access"].text
     assert found(access__allow_anonymous="yes")["access"].level == WARNING
@@ -200,13 +222,13 @@ def test_a_nameserver_that_gives_only_errors_beside_a_good_one(found, nameserver
 def test_how_fast_the_dns_is(found, monkeypatch, short_trial):
     zone = "\n".join(f"{name}. MX 10 mx.example.net." for name in WORLD)
     # However busy the machine is.
-    monkeypatch.setattr(checks, "FEW_ANSWERS", 0)
-    monkeypatch.setattr(checks, "MANY_LATE", 1.0)
+    monkeypatch.setattr(processor_checks, "FEW_ANSWERS", 0)
+    monkeypatch.setattr(processor_checks, "MANY_LATE", 1.0)
     with nsd.start(f"{zone}\nmx.example.net. A 192.0.2.1", origin=".") as server:
         away = f"127.0.0.1:{own.free_port()}"
         finding = found(check__dns="on", check__nameservers=server.url)["DNS"]
         with_one_away = found(check__dns="on", check__nameservers=f"{server.url} {away}")["DNS"]
-        monkeypatch.setattr(checks, "FEW_ANSWERS", 1e9)
+        monkeypatch.setattr(processor_checks, "FEW_ANSWERS", 1e9)
         slow = found(check__dns="on", check__nameservers=server.url)["DNS"]
     speed = r" answers in [\d.]+ ms \(median\), and gives at least [\d,]+ answers a second"
     assert re.fullmatch(rf"{server.url}{speed} from its cache\.", finding.text)

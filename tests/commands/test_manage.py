@@ -3,6 +3,7 @@
 import getpass
 import json
 import re
+import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,10 +12,12 @@ import manage
 from admin import verbs
 from harness.batches import completed, start, store, wait_for
 from harness.books import query, snapshot
+from harness.config import ROOT, write_config
 from harness.polling import eventually
+from harness.processes import run_to_end
 from postgres.database import pool, session
 from postgres.schema import NEWEST
-from relay.presence import Presence, ThreadReport
+from relay.presence import Ability, Presence, ThreadReport
 
 BY = f"{getpass.getuser()} (manage.py)"
 
@@ -60,6 +63,21 @@ def test_status_says_what_workers_do(client, run_manage, database):
 
     line = "  1 thread  1,234/s  batch 7 from email 20,001 for 0.3 s\n"
     eventually(lambda: line in said(), 60)
+
+
+def test_status_says_which_processors_workers_have_if_there_are_several(
+    servers, database, client, tmp_path
+):
+    config = write_config(tmp_path, processors__crm="nowhere:add", processors__send="nowhere:send")
+    command = (sys.executable, ROOT / "manage.py", "--config", config, "status")
+    abilities = [Ability("crm"), Ability("check"), Ability("send", error="no password")]
+
+    def said():
+        # Again each time: the command may start so slowly that the worker counts as gone.
+        Presence(client, "email-queue").announce([ThreadReport(1)], 0.0, abilities)
+        return run_to_end(*command, **servers.environment).stdout
+
+    eventually(lambda: "  1 thread  crm, check  0/s  nothing to do\n" in said(), 60)
 
 
 def test_status_without_postgresql_tells_of_the_rest(document, run_manage, tmp_path):

@@ -67,6 +67,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
     assert worker == {
         **here,
         "threads": 2,
+        "processors": ["check"],
         "rate": 1234.6,
         "lookupsOff": None,
         "hindrance": None,
@@ -135,6 +136,7 @@ def test_without_a_worker_it_says_how_to_start_one_and_when_one_was_seen(site, c
     assert command.endswith("--threads 4")
     assert report["notice"] == {
         "level": "error",
+        "word": "Not working",
         "text": "No worker is running, so batches wait.",
     }
     assert (report["workersAlive"], report["workerThreads"], report["workers"]) == (0, 0, [])
@@ -160,7 +162,12 @@ def test_says_why_emails_wait_as_long_as_a_worker_says_so(site, client):
     texts = texts_on_page(site)
     assert (texts["level"], texts["text"]) == ("Addresses wait", why)
     report = site.get("/api/health").json
-    assert report["notice"] == {"level": "warning", "text": why, "command": None}
+    assert report["notice"] == {
+        "level": "warning",
+        "word": "Addresses wait",
+        "text": why,
+        "command": None,
+    }
     assert report["workers"][0]["hindrance"] == why
     here.announce([ThreadReport(1)], 0.0)
     assert texts_on_page(site)["level"] == "All systems normal"
@@ -219,6 +226,7 @@ def test_without_redis_it_is_degraded(serve, no_redis):
         assert report[name] is None
     assert report["notice"] == {
         "level": "warning",
+        "word": "Updates are late",
         "text": "Redis can't be reached. Uploads are processed, but updates arrive late.",
         "command": None,
     }
@@ -243,6 +251,7 @@ def test_without_the_database_it_is_unavailable(site, client, monkeypatch, tmp_p
     assert report["oldestWaiting"] is report["unfinishedBatches"] is None
     assert report["notice"] == {
         "level": "error",
+        "word": "Not working",
         "text": "The database can't be reached. Nothing is processed until it is back.",
         "command": None,
     }
@@ -301,6 +310,7 @@ def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_
     }
     assert (bad["problem"], bad["command"]) == (f"bad can't be loaded: {error}", None)
     assert (check["workers"], check["problem"]) == (1, None)
+    assert report["workers"][0]["processors"] == ["check"]
     assert report["notice"] is None
     store("a@x.de", upload=Upload(processor="crm"))
     report = site.get("/api/health").json
@@ -312,3 +322,12 @@ def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_
     assert site.get("/api/health").json["processors"][3]["problem"] == (
         "config.ini doesn't name gone: give it a line in [processors] again."
     )
+
+
+def test_the_only_processor_of_a_worker_does_what_names_none_whatever_it_is_called(site, client):
+    store("a@x.de")
+    Presence(client, "email-queue").announce([ThreadReport(1)], 0.0, [Ability("own")])
+    report = site.get("/api/health").json
+    (check,) = report["processors"]
+    assert (check["workers"], check["problem"], report["notice"]) == (1, None, None)
+    assert report["workers"][0]["processors"] == ["own"]

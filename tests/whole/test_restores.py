@@ -11,6 +11,7 @@ import pytest
 
 from admin import backup, pg_tools
 from batches import changes
+from batches.intake import Upload
 from harness import servers as own
 from harness.batches import completed, store
 from harness.books import execute_at, query, rows, snapshot, waiting, wrong_at
@@ -239,7 +240,7 @@ def test_a_backup_of_a_newer_schema_is_refused_and_an_older_one_brought_up(
             " INSERT INTO schema_version SELECT generate_series(1, 5)",
         )
         backups_of(past, older)
-    done = restore_with("nowhere:at_all", older, other)
+    done = restore_with(older, other, worker__processor="nowhere:at_all")
     assert done.returncode == 0, done.stderr
     assert rows(other, "SELECT max(version) FROM schema_version") == [(NEWEST,)]
     unfinished = "SELECT pause_reason FROM batch WHERE status IN ('pending', 'processing')"
@@ -268,7 +269,7 @@ def test_what_must_not_be_repeated_is_paused_after_a_restore(
         "repeatable = one_by_one(lambda address: None)\n"
         "once_only = once(one_by_one(lambda address: None))\n"
     )
-    done = restore_with(processor, path, other)
+    done = restore_with(path, other, worker__processor=processor)
     assert done.returncode == 0, done.stderr
     why = changes.RESTORED if paused else None
     assert rows(other, "SELECT id, paused_by, pause_reason FROM batch ORDER BY id") == [
@@ -283,9 +284,34 @@ def test_what_must_not_be_repeated_is_paused_after_a_restore(
     assert rows(other, "SELECT nextval('turn') > max(turn) FROM journal") == [(True,)]
 
 
-def restore_with(processor, path, url):
-    """Restore the backup with this processor, which may be in a module beside the backup."""
-    config = write_config(path.parent, worker__processor=processor)
+def test_with_several_processors_only_what_must_not_be_repeated_is_paused_after_a_restore(
+    servers, database, manage, tmp_path, other
+):
+    names = ("crm", "send", "gone", "check", None, "forgotten")
+    for name in names:
+        store("a@x.de", upload=Upload(processor=name))
+    path = tmp_path / "b.dump"
+    assert manage("backup", str(path), url=servers.database_url).returncode == 0
+    (tmp_path / "mixed.py").write_text(
+        "from processors import once, one_by_one\n"
+        "add = one_by_one(lambda address: None)\n"
+        "send = once(one_by_one(lambda address: None))\n"
+    )
+    # The first is the default; config.ini has `forgotten` no more, and `gone` can't be loaded.
+    offered = {"crm": "mixed:add", "send": "mixed:send", "gone": "nowhere:at_all"}
+    done = restore_with(path, other, **{f"processors__{name}": at for name, at in offered.items()})
+    assert done.returncode == 0, done.stderr
+    found = rows(other, "SELECT processor, pause_reason FROM batch ORDER BY id")
+    paused = [name for name, why in found if why == changes.RESTORED]
+    assert [name for name, _ in found] == [*names]
+    assert paused == ["send", "gone", "forgotten"]
+    assert "3 unfinished batches are paused: 2, 3, 6. " in done.stdout
+    assert wrong_at(other) == []
+
+
+def restore_with(path, url, **named):
+    """Restore the backup with these processors, which may be in a module beside the backup."""
+    config = write_config(path.parent, **named)
     return run_to_end(
         *(sys.executable, ROOT / "manage.py", "--config", config, "restore", path),
         DATABASE_URL=url,
