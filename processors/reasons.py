@@ -60,9 +60,9 @@ CATALOGUE = {
             "no_mail_server": "The domain has no server that takes mail.",
             "null_mx": "The domain says that it accepts no mail.",
             # Errors of the processing.
-            "error": "The check of this address failed with an error; see the log.",
-            "worker_crashed": "The check of this address made the worker crash.",
-            "timed_out": "The check of this address took too long.",
+            "error": "Processing this address failed with an error; see the log.",
+            "worker_crashed": "Processing this address made the worker crash.",
+            "timed_out": "Processing this address took too long.",
         },
         "risky": {
             "likely_typo": "The domain is probably mistyped.",
