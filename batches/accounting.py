@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from batches.duplicates import AddressSet
+from batches.kept_columns import KeptColumns
 from batches.kept_files import SkippedRows
 from tabular import columns
 from tabular.addresses import addresses_in, is_blank, odd_cells
@@ -24,7 +25,7 @@ from tabular.reader import Table
 # buffer (200 kB on Linux), so that PostgreSQL works at one while the next is made; with pieces as
 # large as the buffer, one side always waits for the other.
 PIECE = 1400
-# Characters of addresses at which a piece ends, however few addresses it has.
+# Characters of addresses and cells at which a piece ends, however few addresses it has.
 PIECE_CHARACTERS = 1 << 18
 # Rows after which a piece ends, though they have few addresses: whoever takes the pieces looks
 # between them whether to go on.
@@ -40,11 +41,13 @@ class Piece:
     lines: for each address, the line that its row begins on.
     parts: for each address that is not the first of its row, its place there, from 0, by its
         position in `addresses`.
+    cells: for each address, the kept cells of its row in one line; empty if none are kept.
     """
 
     addresses: list[str] = field(default_factory=list)
     lines: list[int] = field(default_factory=list)
     parts: dict[int, int] = field(default_factory=dict)
+    cells: list[str] = field(default_factory=list)
     characters: int = 0
 
     def extend(self, addresses: list[str], lines: Iterable[int]) -> None:
@@ -61,6 +64,15 @@ class Piece:
     def add_row(self, addresses: list[str], line: int) -> None:
         """Add all addresses of a row."""
         self.add_apart(addresses, [line] * len(addresses), range(len(addresses)))
+
+    def add_cells(self, numbers: Sequence[int], cells: list[str]) -> None:
+        """Add the cells of rows, by the lines that these begin on, to addresses added before."""
+        lines = self.lines[len(self.cells) :]
+        if lines != [*numbers]:
+            of_line = dict(zip(numbers, cells, strict=True))
+            cells = [of_line[line] for line in lines]
+        self.cells += cells
+        self.characters += sum(map(len, cells))
 
 
 @dataclass
@@ -88,7 +100,11 @@ class Rows:
 
 
 def read_addresses(
-    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
+    table: Table,
+    counts: Rows,
+    max_rows: int,
+    skipped: SkippedRows,
+    kept: KeptColumns | None = None,
 ) -> Generator[Piece, None, None]:
     """Yield each address of the table once, with its line. Raises IntakeError.
 
@@ -97,10 +113,12 @@ def read_addresses(
 
     counts: receives the numbers of rows, without the header.
     skipped: receives the rows without an address, and the addresses that came before.
+    kept: the columns whose cells the pieces have; None for no cells. Those of an address that came
+        before are dropped with it.
     """
     at_sign_seen = False
     with closing(AddressSet()) as known, naming_sheet(table.format.sheet):
-        for piece in _all_addresses(table, counts, max_rows, skipped):
+        for piece in _all_addresses(table, counts, max_rows, skipped, kept):
             addresses, lines = piece.addresses, piece.lines
             at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
             repeated = known.add(_lowered(addresses), lines)
@@ -110,8 +128,9 @@ def read_addresses(
             counts.duplicates += len(repeated)
             counts.emails += len(addresses) - len(repeated)
             if repeated:
-                kept = [n for n in range(len(lines)) if n not in repeated]
-                yield Piece([addresses[n] for n in kept], [lines[n] for n in kept])
+                new = [n for n in range(len(lines)) if n not in repeated]
+                cells = [piece.cells[n] for n in new] if kept is not None else []
+                yield Piece([addresses[n] for n in new], [lines[n] for n in new], cells=cells)
             else:
                 yield piece
     if not at_sign_seen:
@@ -189,7 +208,7 @@ class _Cells(NamedTuple):
 
 
 def _all_addresses(
-    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows
+    table: Table, counts: Rows, max_rows: int, skipped: SkippedRows, kept: KeptColumns | None
 ) -> Iterator[Piece]:
     """Yield the addresses of all rows, duplicates too.
 
@@ -214,6 +233,8 @@ def _all_addresses(
         else:
             counts.plain = counts.plain and not odd
             _add_rows(piece, each, odd, found.splits, counts, skipped)
+        if kept is not None:
+            piece.add_cells(each.numbers, kept.lines(each.rows))
         if total + counts.further > max_rows:
             raise IntakeError(
                 "too_many_rows",

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from batches import allowances, snapshots
 from batches.allowances import Wait
+from batches.cells import ROW_END
+from batches.items import Items, KeptCells, key_of
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
@@ -41,6 +43,9 @@ class Claim:
     `turn` is the number of this turn, larger than that of any earlier one on the chunk; 0 if none
     was asked for.
     `paused` says whether the batch was paused since the turn began.
+    Of a claim for a processor that takes Items, `options` are the batch's, `columns` the names of
+    the columns whose cells the batch keeps, and `cells` those of its emails from the one with the
+    id `cells_from` on, as cells.pack() writes them; both are None if it keeps none.
     """
 
     batch_id: int
@@ -62,6 +67,10 @@ class Claim:
     rounds_before: int
     turn: int
     paused: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    columns: Sequence[str] = ()
+    cells: str | None = None
+    cells_from: int | None = None
 
     @property
     def round(self) -> int:
@@ -70,16 +79,17 @@ class Claim:
 
     def key(self, email_id: int) -> str:
         """Return the name of this attempt at an email."""
-        return f"b{self.batch_id}-e{email_id}-r{self.round}"
+        return key_of(self.batch_id, email_id, self.round)
 
     def given(self, processor: Processor) -> Sequence[str | Item]:
         """Return what the processor gets of each pending email, in the order of `ids`."""
         if not takes_items(processor):
             return self.addresses
-        return [
-            Item(address, self.key(email_id), self.round)
-            for email_id, address in zip(self.ids, self.addresses, strict=True)
-        ]
+        kept = None
+        if self.cells is not None and self.cells_from is not None:
+            kept = KeptCells(self.columns, self.cells_from, self.cells.split(ROW_END))
+        options = {**getattr(processor, "options", {}), **self.options}
+        return Items(self.batch_id, self.round, self.ids, self.addresses, options, kept)
 
     @property
     def addresses(self) -> list[str]:
@@ -160,21 +170,39 @@ _BEGIN_TURN = _begin_turn("per_minute IS NULL")
 _BEGIN_RATED_TURN = _begin_turn(
     allowances.ANY_ALLOWED, allowances.LIMIT, allowances.TAKE, allowances.SPEND
 )
-_CLAIM = f"""
+
+
+def _claim_begun(columns: str = "", tables: str = "") -> str:
+    return f"""
 SELECT set_config('synchronous_commit', 'off', true),
   set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspicious)s,
   c.rounds, extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL,
   c.rounds_before, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END, b.paused_at IS NOT NULL
+  {columns}
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
   JOIN batch AS b ON b.id = c.batch_id
+  {tables}
 WHERE b.status = 'processing' AND {is_open("c")}
 -- A pause since the beginning of the turn doesn't keep it from its chunk, because the turn would
 -- count as lost. It ends without outcomes instead.
 -- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
 FOR UPDATE OF c
 """
+
+
+_CLAIM = _claim_begun()
+# A chunk that was cut off from another one leaves its cells there.
+_CLAIM_ITEMS = _claim_begun(
+    ", b.options, b.columns, kept.cells, kept.first_id",
+    """LEFT JOIN LATERAL (
+    SELECT cells, first_id FROM chunk
+    WHERE batch_id = c.batch_id AND first_id <= c.first_id AND cells IS NOT NULL
+      AND b.columns <> '[]'
+    ORDER BY first_id DESC LIMIT 1
+  ) AS kept ON true""",
+)
 
 
 def claim_chunk(
@@ -187,6 +215,7 @@ def claim_chunk(
     numbered: bool = False,
     rate: Rate | None = None,
     processor: Named | None = None,
+    items: bool = False,
 ) -> Claim | Wait | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
@@ -198,6 +227,7 @@ def claim_chunk(
     PostgreSQL ends a transaction that is idle for `idle_seconds`.
     numbered: the turn gets a number.
     processor: only a batch of this one is claimed, however its id came into another's list.
+    items: the claim has what the Items for a processor are made of.
     """
     parameters = {
         **allowances.parameters(batch_id, rate),
@@ -210,11 +240,12 @@ def claim_chunk(
         "suspicious": list(suspicious),
     }
     row = None
+    claim = _CLAIM_ITEMS if items else _CLAIM
     if rate is None:
-        row = fetch_one(f"{_BEGIN_TURN}{database.begin()}{_CLAIM}", parameters)
+        row = fetch_one(f"{_BEGIN_TURN}{database.begin()}{claim}", parameters)
     if row is None and (rate is not None or allowances.has_rate(batch_id)):
         pool.rollback()
-        row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{_CLAIM}", parameters)
+        row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{claim}", parameters)
         if row is None:
             return allowances.wait(snapshots.OF_PROCESSOR, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)

@@ -15,17 +15,19 @@ from typing import Any, BinaryIO, NamedTuple
 
 from batches import kept_files
 from batches.accounting import Piece, Rows, read_addresses
+from batches.cells import ROW_END
+from batches.kept_columns import kept_columns
 from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
-from postgres.copy_in import Spool, copy, escaped_all
+from postgres.copy_in import Spool, copy, escaped, escaped_all
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.reader import Table
 
-# Characters of addresses at which a chunk ends, however few emails it has: a worker holds a whole
-# chunk in memory. The largest chunk_size has half as many, at 40 an address.
+# Characters of addresses and cells at which a chunk ends, however few emails it has: a worker holds
+# a whole chunk in memory. The largest chunk_size has half as many, at 40 an address.
 CHUNK_CHARACTERS = 8_000_000
 # A line end in COPY's text form.
 _LINE_END = "\\n"
@@ -41,7 +43,8 @@ class Upload(NamedTuple):
     per_minute: the batch's rate, the most emails a minute; None without.
     processor: the name of the processor; None for the default one.
     options: what is chosen for this batch of the processor's options.
-    columns: the names of the columns whose cells the processor gets; `*` for all.
+    columns: the names of the columns whose cells the processor gets, in any order, as
+        tabular.columns.cell_names() has them; `*` for all.
     """
 
     by: str | None = None
@@ -106,18 +109,21 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
+    kept = kept_columns(table.format, upload.columns)
     # The id of the batch to be stored, because its emails are copied first.
     batch_id = int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
     with (
         closing(SkippedRows(batch_id)) as skipped,
-        closing(_Chunks(batch_id, chunk_size)) as chunks,
+        closing(_Chunks(batch_id, chunk_size, with_cells=kept is not None)) as chunks,
     ):
+        pieces = read_addresses(table, counts, max_rows, skipped, kept)
         copy(
             "email (batch_id, id, email, row_number) FROM STDIN",
-            _copy_pieces(batch_id, read_addresses(table, counts, max_rows, skipped), chunks, go_on),
+            _copy_pieces(batch_id, pieces, chunks, go_on),
             current,
         )
         skipped.copy(current)
+        found = _stored_format(table.format, counts)
         batch = Batch(
             id=batch_id,
             filename=filename,
@@ -128,6 +134,7 @@ def _store(
             per_minute=upload.per_minute,
             processor=upload.processor,
             options=dict(upload.options),
+            columns=[] if kept is None else kept.names(found),
             total_emails=counts.emails,
             total_rows=counts.total,
             duplicate_rows=counts.duplicates,
@@ -135,7 +142,7 @@ def _store(
             blank_rows=counts.blank,
             further_addresses=counts.further,
             rows_with_others=counts.others,
-            format=_stored_format(table.format, counts).to_json(),
+            format=found.to_json(),
         )
         batch.save(force_insert=True)
         chunks.copy(current)
@@ -171,7 +178,7 @@ def _copy_pieces(
     for piece in pieces:
         go_on()
         texts = escaped_all(piece.addresses)
-        chunks.extend(texts)
+        chunks.extend(texts, piece.cells)
         numbers = range(first, first + len(texts))
         rows = [
             f"{batch}{number}\t{text}\t{line}\n"
@@ -185,38 +192,51 @@ def _copy_pieces(
 class _Chunks(Spool):
     """The chunks of a new batch. Must be closed."""
 
-    def __init__(self, batch_id: int, size: int) -> None:
-        super().__init__("chunk (batch_id, first_id, last_id, addresses)")
+    def __init__(self, batch_id: int, size: int, *, with_cells: bool) -> None:
+        cells = ", cells" if with_cells else ""
+        super().__init__(f"chunk (batch_id, first_id, last_id, addresses{cells})")
         self._batch_id = batch_id
         self._size = size
-        # Addresses of the emails that are in no chunk yet, and the id of the first of them.
+        self._with_cells = with_cells
+        # Addresses and cells of the emails that are in no chunk yet, and the id of the first of
+        # them.
         self._texts: list[str] = []
+        self._cells: list[str] = []
         self._characters = 0
         self._first_id = 1
 
-    def extend(self, texts: list[str]) -> None:
-        """Add the next emails' addresses, as columns of COPY's text form."""
+    def extend(self, texts: list[str], cells: list[str]) -> None:
+        """Add the next emails' addresses, as columns of COPY's text form, and their cells."""
         self._texts += texts
-        self._characters += sum(map(len, texts))
+        self._cells += cells
+        self._characters += _characters(texts, cells)
         while len(self._texts) >= self._size:
-            self._cut(self._texts[: self._size])
+            self._cut(self._size)
         if self._characters >= CHUNK_CHARACTERS:
-            self._cut(self._texts)
+            self._cut(len(self._texts))
 
-    def _cut(self, texts: list[str]) -> None:
-        """Make a chunk of these addresses, the next ones."""
+    def _cut(self, count: int) -> None:
+        """Make a chunk of the next emails, so many."""
+        texts, cells = self._texts[:count], self._cells[:count]
         # An address that contains a line end could not be told from two: store none of the chunk's.
         addresses = _LINE_END.join(texts)
-        if addresses.count(_LINE_END) != len(texts) - 1:
+        if addresses.count(_LINE_END) != count - 1:
             addresses = "\\N"
-        last_id = self._first_id + len(texts) - 1
-        self.add(f"{self._batch_id}\t{self._first_id}\t{last_id}\t{addresses}\n")
+        last_id = self._first_id + count - 1
+        row = f"{self._batch_id}\t{self._first_id}\t{last_id}\t{addresses}"
+        if self._with_cells:
+            row = f"{row}\t{escaped(ROW_END.join(cells))}"
+        self.add(f"{row}\n")
         self.flush()  # a chunk may have megabytes
         self._first_id = last_id + 1
-        self._texts = self._texts[len(texts) :]
-        self._characters -= sum(map(len, texts))
+        self._texts, self._cells = self._texts[count:], self._cells[count:]
+        self._characters -= _characters(texts, cells)
 
     def copy(self, current: Session) -> None:
         if self._texts:
-            self._cut(self._texts)
+            self._cut(len(self._texts))
         super().copy(current)
+
+
+def _characters(texts: list[str], cells: list[str]) -> int:
+    return sum(map(len, texts)) + sum(map(len, cells))

@@ -185,7 +185,7 @@ def process(
     while findings.count < len(addresses):
         start = findings.count
         try:
-            outcomes = processor(islice(addresses, start, None))
+            outcomes = processor(iter(addresses[start:]))
             for outcome in islice(outcomes, len(addresses) - start):
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow

@@ -1,4 +1,4 @@
-"""Finds the header of a table and its column of addresses, from the first rows."""
+"""Finds the header of a table and its column of addresses, from the first rows; names columns."""
 
 from __future__ import annotations
 
@@ -80,6 +80,38 @@ def _stored(names: tuple[str, ...]) -> tuple[str, ...]:
     for column in result_columns(names):
         header[column] = names[column]
     return tuple(header)
+
+
+def cell_names(found: Format) -> tuple[str, ...]:
+    """Return the name of each column, by which its cells are asked for and given to processors.
+
+    The name is the header as Format has it: stripped, and cut if it is long; a column beyond those
+    that Format keeps has none. A header that comes again gets a number, as in "Name (2)", and a
+    column without a header is "Column 5". All names are distinct, and only these made ones ever
+    give way to a header. A list and a vCard have no columns.
+    """
+    if found.kind in ("list", "vcard"):
+        return ()
+    header = [name.strip() for name in found.header or ()]
+    header += [""] * (found.columns - len(header))
+    names: dict[str, None] = {}
+    taken = set(header)
+    for number, name in enumerate(header, start=1):
+        own = name
+        if not name or name in names:
+            own = _untaken(name or f"Column {number}", taken)
+            taken.add(own)
+        names[own] = None
+    return tuple(names)
+
+
+def _untaken(name: str, taken: set[str]) -> str:
+    """Return the name, with the first number behind it that makes it a new one if it is taken."""
+    new, number = name, 1
+    while new in taken:
+        number += 1
+        new = f"{name} ({number})"
+    return new
 
 
 def address_cells(rows: Sequence[Row], found: Format) -> list[str]:

@@ -16,8 +16,8 @@ from runtime import logs
 from runtime.named import CHECK, Named
 from runtime.phrases import shorten
 from runtime.settings import Settings
+from tabular.columns import cell_names
 from tabular.formats import Format
-from tabular.named_cells import cell_names
 from web.parameters import bad_parameter
 from web.problems import Problem
 

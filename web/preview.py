@@ -16,7 +16,6 @@ from batches.as_json import counts_json, format_json
 from runtime import phrases
 from tabular import columns, encodings, reader
 from tabular.formats import CELLS, Format, IntakeError, Overrides, cut_row
-from tabular.named_cells import cell_names
 from tabular.workbooks import workbook
 from web import headline
 
@@ -134,7 +133,7 @@ def _table_json(table: reader.Table, overrides: Overrides) -> dict[str, Any]:
         header_line = below[0][0]
         below = below[1:]
     names = found.header or ()
-    cell_columns = cell_names(found)
+    cell_columns = columns.cell_names(found)
     counts = columns.count_addresses([cells for _, cells in table.sample], found.columns, names)
     return format_json(found) | {
         "why": columns.why(found, counts, overrides),

@@ -22,7 +22,7 @@ from models import Snapshot
 from postgres import database
 from postgres.beside import NoFurtherError
 from postgres.database import UNREACHABLE, Session, pool, session
-from processors import CRASHED, TIMED_OUT, Findings, ReasonError, is_once
+from processors import CRASHED, TIMED_OUT, Findings, ReasonError, is_once, takes_items
 from processors.outcomes import AnswerError
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
@@ -217,6 +217,7 @@ class Turns(threading.Thread):
                 numbered=is_once(mine.processor),
                 rate=mine.named.rate,
                 processor=mine.named,
+                items=takes_items(mine.processor),
             )
             if isinstance(claim, Wait):
                 self._services.later_rings.put(mine.named.name, batch_id, claim)

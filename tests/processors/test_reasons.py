@@ -90,7 +90,7 @@ def test_counting_by_reason_comes_to_the_verdicts_of_all():
     outcomes = []
     while len(outcomes) < 2000:
         outcome = Outcome(source.choice(["processed", "failed"]), source.choice(codes))
-        if outcome.reason is None or reasons.allowed(*outcome):
+        if outcome.reason is None or reasons.allowed(outcome.status, outcome.reason):
             outcomes.append(outcome if outcome.reason else Outcome("processed"))
     failed = sum(status == "failed" for status, _ in outcomes)
     by_reason = Counter(reason for _, reason in outcomes if reason)

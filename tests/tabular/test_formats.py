@@ -2,6 +2,8 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tabular import columns, formats
 from tabular.formats import RESULT_COLUMNS, Format, IntakeError, Overrides
@@ -208,3 +210,52 @@ def test_a_format_comes_back_from_json():
 )
 def test_columns_of_results_are_known_with_and_without_the_newer_one(header, ours):
     assert formats.result_columns(header) == ours
+
+
+NAMES = {
+    "no header": (None, 2, ("Column 1", "Column 2")),
+    "fewer headers than columns": (("mail", " Name "), 3, ("mail", "Name", "Column 3")),
+    "more headers than columns": (("mail", "Name"), 1, ("mail", "Name")),
+    "empty ones": (("", "mail", " \t"), 3, ("Column 1", "mail", "Column 3")),
+    "one that comes again": (("Name", "Name", "name", "Name "), 4, ("Name", "Name (2)", "name", "Name (3)")),
+    "one that is like a made one": (("a", "a", "a (2)", "a"), 4, ("a", "a (3)", "a (2)", "a (4)")),
+    "one that is like the name of an empty one": (("", "Column 1", "Column 3", ""), 4, ("Column 1 (2)", "Column 1", "Column 3", "Column 4")),
+    "hostile ones": (('say "hi"', "two\nlines", "=cmd|'/c calc'!A1", "\u202eשם", "a,b", "*"), 6, ('say "hi"', "two\nlines", "=cmd|'/c calc'!A1", "\u202eשם", "a,b", "*")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("header", "width", "due"), NAMES.values(), ids=NAMES)
+def test_columns_have_names(header, width, due):
+    assert columns.cell_names(Format("csv", header=header, columns=width)) == due
+
+
+@given(
+    st.lists(st.sampled_from(["", "a", "a (2)", "a (3)", "Column 1", "Column 2", "Column 2 (2)"]))
+)
+def test_names_of_columns_are_distinct_and_headers_keep_theirs(header):
+    names = columns.cell_names(Format("csv", header=tuple(header), columns=3))
+    assert len(names) == len({*names}) == max(3, len(header))
+    firsts = {header.index(name): name for name in header if name}
+    assert {position: names[position] for position in firsts} == firsts
+    assert "" not in names
+
+
+def test_columns_of_a_cut_header_have_names_that_are_cut():
+    header = ["mail", *[f"{'long ' * 60}{n}" for n in range(2)], *["x"] * 297]
+    found = completed([header, ["a@x.de"]])
+    names = columns.cell_names(found)
+    assert len(names) == len({*names}) == 300
+    assert all(len(name) <= formats.CELL_LENGTH + len(" (200)") for name in names)
+    assert names[2] == f"{names[1]} (2)"  # they differ only where they are cut off
+    assert names[3:5] == ("x", "x (2)")
+    assert names[199:201] == ("x (197)", "Column 201")
+
+
+def test_wide_tables_have_names_within_a_moment():
+    names = columns.cell_names(Format("csv", header=("x",) * 200, columns=columns.MAX_COLUMNS))
+    assert len({*names}) == columns.MAX_COLUMNS
+
+
+@pytest.mark.parametrize("kind", ["list", "vcard"])
+def test_lists_and_vcards_have_no_columns(kind):
+    assert columns.cell_names(Format(kind)) == ()

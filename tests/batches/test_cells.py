@@ -1,0 +1,40 @@
+"""Cells as lines of text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batches import cells
+
+ODD = st.text(st.sampled_from("\\\t\n\rtnr ab\u2028\v\f\x1a\x85"), max_size=8)
+ROWS = st.lists(st.lists(ODD | st.text(max_size=8), max_size=4), max_size=8)
+
+
+@given(ROWS)
+def test_all_cells_are_read_as_they_were(rows):
+    lines = cells.pack(rows)
+    text = "\n".join(lines)
+    assert text.split("\n") == (lines or [""])
+    for row, line in zip(rows, lines, strict=True):
+        due = [cell.replace("\0", "\ufffd") for cell in row]
+        assert cells.unpack(line, len(row)) == due
+        assert cells.unpack(line, 5) == due + [""] * (5 - len(row))
+
+
+@pytest.mark.parametrize(
+    ("rows", "lines"),
+    [
+        ([], []),
+        ([[], ["a"], ["a", ""]], ["", "a", "a\t"]),
+        ([["a b", "ü,"]], ["a b\tü,"]),
+        ([["a\tb", "c"], ["d", "\\t"]], [r"a\tb" "\tc", "d\t" r"\\t"]),
+        ([["a\r\nb"]], [r"a\r\nb"]),
+        ([["\0"]], ["\ufffd"]),
+    ],
+)
+def test_only_what_must_be_is_escaped(rows, lines):
+    assert cells.pack(rows) == lines
+
+
+def test_no_more_cells_are_read_than_asked_for():
+    assert cells.unpack("a\tb\tc", 2) == ["a", "b"]

@@ -1,0 +1,158 @@
+"""What a processor gets of each email beside the address: the cells of its row, and options."""
+
+import csv
+import json
+import time
+from io import BytesIO, StringIO
+
+import pytest
+
+from batches import changes, claims, commits, intake
+from batches.intake import Upload
+from batches.items import Items, KeptCells
+from harness.books import assert_books_balance, query
+from postgres.database import pool, session
+from processors import Item, failed, later, per_item, process
+
+HEADER = ("mail", 'say "hi"', "two\nlines", "=cmd", "Name", "Name", "\u202eשם")
+NAMES = [*HEADER[:5], "Name (2)", HEADER[6]]
+ROWS = [(f"a{n}@x.de", *(f'{n}"\t\\{k}\n=é' for k in range(1, 7))) for n in range(1, 21)]
+OF_EMAIL = {row[0]: dict(zip(NAMES, row, strict=True)) for row in ROWS}
+
+
+def stored(columns=("*",), chunk_size=7):
+    file = StringIO()
+    csv.writer(file, quoting=csv.QUOTE_ALL).writerows([HEADER, *ROWS])
+    return intake.store(
+        BytesIO(file.getvalue().encode()),
+        "list.csv",
+        chunk_size=chunk_size,
+        max_rows=1000,
+        upload=Upload(columns=columns, options={"speed": 3}),
+    ).id
+
+
+def take_turn(batch_id, processor, most=None):
+    """Process the first emails of the next chunk, as a worker does; return how many."""
+    with session(), pool.atomic():
+        claim = claims.claim_chunk(batch_id, (), 60, items=True)
+        if claim is None:
+            return 0
+        found = process(processor, claim.given(processor)[:most], time.monotonic() + 60, print)
+        commits.commit_outcomes(claim, found)
+        return found.count
+
+
+def answering(rounds, seen):
+    """A processor that fails an email by its cells, after so many rounds; notes what it got."""
+
+    @per_item
+    def answer(item):
+        seen.append(item)
+        if item.round < rounds:
+            return later("dns_timeout", 0.001)
+        return failed("right" if item.cells == OF_EMAIL[item.address] else "wrong")
+
+    return answer
+
+
+def make_due():
+    query("UPDATE chunk SET due_at = '2020-01-01 00:00Z' WHERE due_at IS NOT NULL RETURNING 1")
+
+
+def reasons():
+    return query("SELECT reason, count(*) FROM email GROUP BY 1")
+
+
+@pytest.mark.parametrize("most", [None, 1, 3])
+def test_each_email_gets_the_cells_of_its_own_row(database, most):
+    batch_id, seen = stored(), []
+    while take_turn(batch_id, answering(1, seen), most):
+        pass
+    assert reasons() == [("right", 20)]
+    assert {item.address: item.cells for item in seen} == OF_EMAIL
+    assert {json.dumps(dict(item.options)) for item in seen} == {'{"speed": 3}'}
+    assert [type(item.cells) for item in seen] == [dict] * 20
+    assert_books_balance()
+
+
+def test_also_in_further_rounds_of_chunks_that_were_cut(database):
+    batch_id, seen = stored(chunk_size=20), []
+    processor = answering(3, seen)
+    while take_turn(batch_id, processor, 3):
+        make_due()
+    assert query("SELECT count(*) > 3, count(cells) FROM chunk") == [(True, 1)]
+    assert reasons() == [("right", 20)]
+    assert sorted({item.round for item in seen}) == [1, 2, 3]
+    assert_books_balance()
+
+
+def test_also_after_a_retry(database):
+    batch_id, seen = stored(), []
+
+    @per_item
+    def unlucky(item):
+        return failed("unlucky") if item.cells["Name"].startswith("1") else None
+
+    while take_turn(batch_id, unlucky, 2):
+        pass
+    with session():
+        changes.retry(batch_id, "unlucky", ["unlucky"], lambda: None)
+    while take_turn(batch_id, answering(1, seen), 1):
+        pass
+    again = [1, *range(10, 20)]
+    assert sorted(item.key for item in seen) == sorted(f"b{batch_id}-e{n}-r2" for n in again)
+    assert dict(reasons()) == {None: 9, "right": 11}
+    assert_books_balance()
+
+
+def test_a_batch_without_columns_gives_no_cells_and_looks_for_none(database):
+    batch_id = stored(columns=())
+    with session(), pool.atomic():
+        claim = claims.claim_chunk(batch_id, (), 60, items=True)
+    assert (claim.columns, claim.cells, claim.cells_from) == ([], None, None)
+    assert [item.cells for item in claim.given(per_item(print))] == [{}] * 7
+
+
+def test_only_claims_for_items_read_options_and_cells(database):
+    batch_id = stored()
+    with session(), pool.atomic():
+        claim = claims.claim_chunk(batch_id, (), 60)
+    assert (claim.options, claim.columns, claim.cells) == ({}, (), None)
+
+
+def test_options_of_the_batch_take_the_place_of_those_of_the_section(database):
+    batch_id = stored()
+    processor = per_item(print)
+    processor.options = {"speed": 1, "list": "a"}
+    with session(), pool.atomic():
+        given = claims.claim_chunk(batch_id, (), 60, items=True).given(processor)
+    assert given[0].options == {"speed": 3, "list": "a"}
+
+
+def test_items_are_a_sequence_of_which_each_is_made_when_it_is_taken():
+    kept = KeptCells(["a", "b"], 5, ["none", "1\t2", "3", "\\x"])
+    items = Items(9, 2, [6, 7], ["a@x.de", "b@x.de"], {"o": 1}, kept)
+    due = [
+        Item("a@x.de", "b9-e6-r2", 2, {"a": "1", "b": "2"}, {"o": 1}),
+        Item("b@x.de", "b9-e7-r2", 2, {"a": "3", "b": ""}, {"o": 1}),
+    ]
+    assert [*items] == due
+    assert (items[0], items[-1], len(items)) == (due[0], due[1], 2)
+    assert ([*items[1:]], [*items[:1]], [*items[:None]]) == (due[1:], due[:1], due)
+    with pytest.raises(IndexError):
+        items[2]
+
+
+def test_the_cells_of_a_chunk_are_found_by_the_primary_key(database):
+    batch_id = stored(chunk_size=1)
+    with session(), pool.atomic():
+        pool.execute_sql("SELECT set_config('email_batch.turn', '[5]', false)")
+        statement = claims._CLAIM_ITEMS.rpartition(";")[2]
+        rows = pool.execute_sql(
+            f"EXPLAIN (ANALYZE, COSTS off) {statement}",
+            {"batch_id": batch_id, "suspicious": [], "numbered": False},
+        ).fetchall()
+    plan = "\n".join(line for (line,) in rows)
+    assert "Index Scan Backward using chunk_pkey" in plan
+    assert "Seq Scan on chunk" not in plan
