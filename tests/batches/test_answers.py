@@ -9,15 +9,18 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from batches import changes, commits, result_rows, results
+from batches import changes, commits, finishing, result_rows, results
+from batches.claims import claim_chunk
 from batches.commits import MAX_ANSWERS
 from batches.filters import Filter
+from batches.journal import Journal
 from batches.queries import find_emails
 from harness.batches import claim_next, completed, start, store, take_turns
 from harness.books import assert_books_balance, query
+from harness.polling import in_threads
 from harness.results import ADDED, OK, results_of, stored, workbook_of
 from models import Batch
-from postgres.database import pool, session
+from postgres.database import own_transactions, pool, session
 from processors import Findings, Outcome, failed, later
 from tabular import text as text_module
 from tabular.formulas import undefused
@@ -125,6 +128,21 @@ def test_a_later_round_may_have_some(database):
     assert given == {1: CRM, 2: {"b": "2"}, 3: None}
     assert names == ["customer", "since", "b"]
     assert query("SELECT status FROM batch") == [("completed",)]
+
+
+def test_what_was_under_way_when_the_batch_was_cancelled_keeps_them(database):
+    batch_id = store("a@x.de", "b@x.de").batch_id
+    with session(), own_transactions():
+        claim = claim_chunk(batch_id, (), 60, numbered=True)
+        journal = Journal(claim)
+        journal.take_over()
+        assert journal.note(2, Findings(1, [(0, Outcome("processed", None, CRM))]))
+        in_threads(lambda: changes.cancel(batch_id))
+    with session():
+        assert finishing.settle(batch_id).processed == 2
+    given, names = answers_of(batch_id)
+    assert (given, {*names}) == ({1: CRM, 2: None}, {*CRM})
+    assert_books_balance()
 
 
 HOSTILE = {

@@ -11,7 +11,7 @@ from harness.batches import store
 from harness.processors import listed
 from postgres import beside, database
 from postgres.database import session
-from processors import INTERRUPTED, PROCESSED, Findings, failed
+from processors import INTERRUPTED, PROCESSED, Findings, Outcome, failed
 
 SECONDS = 60
 BAD = failed("bad")
@@ -46,6 +46,15 @@ def test_the_next_turn_finds_what_was_handed_out_each_time_it_looks(batch_id):
     for _ in range(2):
         with turn(batch_id) as journal:
             assert listed(journal.take_over()) == [PROCESSED, BAD, INTERRUPTED, INTERRUPTED]
+
+
+def test_answers_are_kept(batch_id):
+    outcomes = Outcome("processed", None, {"customer": "17"}), BAD
+    with turn(batch_id) as journal:
+        journal.take_over()
+        assert note(journal, 2, *outcomes)
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == [*outcomes]
 
 
 def test_a_turn_that_was_overtaken_hands_nothing_out_any_more(batch_id):

@@ -205,6 +205,7 @@ def test_a_format_comes_back_from_json():
         (["free_provider", "email", *RESULT_COLUMNS[:-1]], (2, 3, 4, 5, 6, 7)),
         (["free_provider", "email", *RESULT_COLUMNS], (2, 3, 4, 5, 6, 7, 8)),
         (["email", *sorted(RESULT_COLUMNS)], (1, 2, 3, 4, 5, 6, 7)),
+        (["email", *RESULT_COLUMNS, "customer", "status (2)"], (1, 2, 3, 4, 5, 6, 7)),
         (["email", *RESULT_COLUMNS[1:]], ()),
     ],
 )
