@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from samples import Sample
+from samples import BOUNDARY, Sample
 
 Address = tuple[str, int]
 # Seconds without a response after which a measurement fails; an upload may take a while.
@@ -35,12 +35,17 @@ def connection(address: Address) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(*address, timeout=TIMEOUT)
 
 
-def upload(address: Address, sample: Sample) -> Upload:
-    """Upload the list. Raises RuntimeError unless all of it is stored."""
+def upload(address: Address, sample: Sample, *, columns: str = "") -> Upload:
+    """Upload the list. Raises RuntimeError unless all of it is stored.
+
+    columns: the field of the form that says which cells are kept.
+    """
+    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="columns"\r\n\r\n{columns}\r\n'
+    body = field.encode() + sample.body if columns else sample.body
     began, began_wall = time.monotonic(), time.time()
     with contextlib.closing(connection(address)) as http_connection:
         headers = {"Content-Type": sample.content_type}
-        http_connection.request("POST", "/api/upload", sample.body, headers)
+        http_connection.request("POST", "/api/upload", body, headers)
         response = http_connection.getresponse()
         body = response.read()
         seconds = time.monotonic() - began

@@ -20,6 +20,8 @@ ROLE_EVERY = 500
 # Rows that are joined at once, so that no list of a million strings is in memory.
 PIECE = 50_000
 BOUNDARY = "a-boundary-of-the-benchmark"
+# The columns beside the addresses, as the field `columns` of an upload names them.
+COLUMNS = "name,city"
 _FORM_END = f"\r\n--{BOUNDARY}--\r\n".encode()
 # The batch id of a floor's rows. The tables are empty then; the product's ids come later.
 FLOOR_BATCH = 1
@@ -112,7 +114,7 @@ def at_domains(rows: int, domains: Sequence[str]) -> Sample:
 def _form_head(rows: int) -> bytes:
     return (
         f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="list-{rows}.csv"'
-        "\r\nContent-Type: text/csv\r\n\r\nemail,name,city\n"
+        f"\r\nContent-Type: text/csv\r\n\r\nemail,{COLUMNS}\n"
     ).encode()
 
 

@@ -18,7 +18,14 @@ from ground import Ground, Program, difference
 from report import Row, say
 from samples import Sample
 
-FIGURES = ("accept", "process-noop", "process-check", "process-check-2", "end-to-end")
+FIGURES = (
+    "accept",
+    "accept-columns",
+    "process-noop",
+    "process-check",
+    "process-check-2",
+    "end-to-end",
+)
 
 
 @dataclass
@@ -101,10 +108,16 @@ def _round(
             run = run_batch(ground, app, sample, failed=failed)
             found[name].append(vars(run))
 
+    if "accept-columns" in wanted:
+        for name, columns in (("plain", ""), ("columns", samples.COLUMNS)):
+            say(f"accept-columns, {name}, {which}")
+            ground.reset()
+            upload = calls.upload(app.address, sample, columns=columns)
+            found[f"accept {name}"].append({"accept": upload.seconds})
     if "process-noop" in wanted:
         floor("noop")
         product("noop", 1, 4, "noop:noop", 0)
-    if wanted - {"process-noop"}:
+    if wanted - {"process-noop", "accept-columns"}:
         floor("check")
         product("check", 1, 4, "check", sample.malformed)
     if "process-check-2" in wanted:
@@ -124,6 +137,11 @@ def _table(wanted: set[str], rows: int, found: dict[str, list[dict[str, Any]]]) 
         table.append(
             Row("accept", f"accept {rows:,} rows, against COPY", "s",
                 seconds("check", "accept"), seconds("check floor", "copy"), "<=", 2.0)
+        )  # fmt: skip
+    if "accept-columns" in wanted:
+        table.append(
+            Row("accept-columns", "accept with two columns kept, against without", "s",
+                seconds("accept columns", "accept"), seconds("accept plain", "accept"), "<=", 1.25)
         )  # fmt: skip
     if "process-noop" in wanted:
         table.append(
