@@ -133,7 +133,8 @@ def read_addresses(
                 yield Piece([addresses[n] for n in new], [lines[n] for n in new], cells=cells)
             else:
                 yield piece
-    if not at_sign_seen:
+    # In a column that was found before, even a text without @ was an address.
+    if not (counts.emails if table.is_known else at_sign_seen):
         raise _no_address(table.format, counts.others)
 
 
@@ -224,7 +225,8 @@ def _all_addresses(
         further = sum(map(bool, each.parts or ()))
         counts.further += further
         total += len(each.cells) - further
-        odd = odd_cells(text, len(each.cells))
+        # Of batches that are older than cleaning, a cell is the address, whatever is around it.
+        odd = [] if found.cells == "whole" else odd_cells(text, len(each.cells))
         piece.characters += len(text)
         if not odd and "" not in each.cells and not further:
             piece.extend(each.cells, each.numbers)

@@ -66,11 +66,13 @@ def store(
     chunk_size: int,
     max_rows: int,
     overrides: Overrides = DETECT_ALL,
+    found: Format | None = None,
     upload: Upload = PLAIN,
     abandoned: Callable[[], bool] = lambda: False,
 ) -> Batch:
     """Store the seekable binary `file` as a batch in one transaction, and return the batch.
 
+    found: the format that the file was read with before, in place of a look at it.
     abandoned: tells whether the client has closed its connection; called before each piece and at
         the end.
 
@@ -79,12 +81,12 @@ def store(
     """
 
     def go_on() -> None:
-        if abandoned():
-            raise IntakeError("abandoned", "The upload was broken off, and nothing was stored.")
+        refuse_abandoned(abandoned)
 
     transaction = None
     # Looking at a file may take seconds, so no connection is held meanwhile.
-    with closing(reader.read(file, overrides)) as table:
+    looked = reader.known(file, found) if found else reader.read(file, overrides)
+    with closing(looked) as table:
         try:
             with session() as current, pool.atomic():
                 batch = _store(table, filename, upload, chunk_size, max_rows, current, go_on)
@@ -97,6 +99,12 @@ def store(
             if transaction is None or not _was_committed(transaction):
                 raise
     return batch
+
+
+def refuse_abandoned(abandoned: Callable[[], bool]) -> None:
+    """Raise IntakeError if the client has closed its connection."""
+    if abandoned():
+        raise IntakeError("abandoned", "The upload was broken off, and nothing was stored.")
 
 
 def _store(

@@ -262,6 +262,21 @@ class ResultWriter:
         return f'"{address}"' if self._delimiter in address else address
 
 
+class RowWriter(ResultWriter):
+    """Writes the rows of one file as they were written, without result columns."""
+
+    def header(self) -> bytes:
+        """Return nothing: a file without a header stays without one."""
+        return b""
+
+    def _text(self, block: Block, others: Others) -> str:
+        if block.lines is None or self._format.is_results:
+            lines, _ = self._new_lines(block.cells(self._delimiter))
+        else:
+            lines = block.lines
+        return "".join(f"{line}\n" for line in lines)
+
+
 def distinct(names: Iterable[str], others: Iterable[str]) -> list[str]:
     """Return the names, of which those that are used already get a number, as in "status (2)".
 

@@ -23,7 +23,7 @@ from batches import kept_files, snapshots
 from batches.as_json import email_json, skipped_json
 from batches.filters import Filter
 from batches.queries import Found
-from batches.result_rows import Others, ResultWriter, RowResult, taken_apart
+from batches.result_rows import Others, ResultWriter, RowResult, RowWriter, taken_apart
 from models import Batch
 from postgres.database import pool, session
 from processors import reasons
@@ -88,15 +88,30 @@ def xlsx_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
     if rows > workbook_writer.MAX_ROWS or writer.width > workbook_writer.MAX_COLUMNS:
         raise TooLargeError(f"batch {batch.id}: {rows} rows of {writer.width} columns")
     verdicts = {writer.verdict_column: {name: name for name in reasons.VERDICTS}}
-    header = 0
-    if found.header is not None and found.header_index:
-        # The rows above the header are those without an email that come first.
-        above = islice(chain.from_iterable(_skipped(batch)), found.header_index)
-        header = sum(result.status in wanted.kinds for result in above)
+    header = 0 if found.header is None else wanted_above_header(batch, wanted)
     with closing(_text(batch, writer, wanted)) as pieces:
         lines = chain.from_iterable(io.StringIO(each.decode(), newline="") for each in pieces)
         table = csv.reader(lines, delimiter=found.delimiter or ",")
         yield from workbook_writer.pieces(table, header, verdicts)
+
+
+def plain_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
+    """Yield the header and the wanted rows of the file, without result columns.
+
+    Raises what csv_pieces() raises.
+    """
+    with closing(_text(batch, RowWriter(_format(batch), defuses=False), wanted)) as pieces:
+        yield from pieces
+
+
+def wanted_above_header(batch: Batch, wanted: Filter) -> int:
+    """Return the number of wanted rows above the header, or above the data without a header.
+
+    Raises what csv_pieces() raises.
+    """
+    # They are the rows without an email that come first.
+    above = islice(chain.from_iterable(_skipped(batch)), _format(batch).header_index)
+    return sum(result.status in wanted.kinds for result in above)
 
 
 def _format(batch: Batch) -> Format:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, islice
 from typing import BinaryIO
 
 from tabular import columns, detect, documents, encodings, headers, kinds
@@ -27,7 +27,8 @@ class Table:
 
     format: the format of the file, complete.
     sheets: the sheets of a workbook; empty for any other file.
-    sample: the first rows, each with its number.
+    sample: the first rows, each with its number; empty if the format was known.
+    is_known: whether the format was known, so that each text in its column is an address.
     """
 
     format: Format
@@ -35,6 +36,7 @@ class Table:
     sample: list[tuple[int, list[str]]]
     _first: list[Block]
     _rest: Generator[Block, None, None]
+    is_known: bool = False
 
     def blocks(self) -> Iterator[Block]:
         """Return all blocks, as blocks() of this module does; only once."""
@@ -67,6 +69,13 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
         rest.close()
         raise
     return Table(found, sheets, sample, first, rest)
+
+
+def known(file: BinaryIO, found: Format) -> Table:
+    """Return a Table of a file that was read with this format before. Raises IntakeError."""
+    rest = blocks(file, found)
+    first = list(islice(rest, 1))  # opens a workbook now, and not when the rows are stored
+    return Table(found, [], [], first, rest, is_known=True)
 
 
 def _look(
