@@ -90,11 +90,11 @@ def test_counting_by_reason_comes_to_the_verdicts_of_all():
     outcomes = []
     while len(outcomes) < 2000:
         outcome = Outcome(source.choice(["processed", "failed"]), source.choice(codes))
-        if outcome.reason is None or reasons.allowed(*outcome):
+        if outcome.reason is None or reasons.allowed(outcome.status, outcome.reason):
             outcomes.append(outcome if outcome.reason else Outcome("processed"))
-    failed = sum(status == "failed" for status, _ in outcomes)
-    by_reason = Counter(reason for _, reason in outcomes if reason)
-    expected = Counter(verdict(*outcome) for outcome in outcomes)
+    failed = sum(outcome.status == "failed" for outcome in outcomes)
+    by_reason = Counter(outcome.reason for outcome in outcomes if outcome.reason)
+    expected = Counter(verdict(outcome.status, outcome.reason) for outcome in outcomes)
     assert verdicts(len(outcomes), failed, by_reason) == expected
     assert {*UNKNOWN} == {"dns_timeout", "dns_error", "dns_paused", "unknown", "interrupted"}
     assert {*UNKNOWN} - {*reasons.named("unknown")} == {"interrupted"}
