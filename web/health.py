@@ -256,7 +256,9 @@ def _notice(
         text, command = "No worker is running, so batches wait.", worker_command
     elif stuck is not None:
         level, word, command = "warning", "Batches wait", stuck["command"]
-        text = f"{word}. {stuck['problem']}"
+        # The page puts a command in words of its own.
+        lacking = f"{word}, because no worker has {stuck['name']}."
+        text = lacking if command else f"{word}. {stuck['problem']}"
     elif hindered := [each.hindrance for each in status.workers.alive if each.hindrance]:
         level, word, text = "warning", "Addresses wait", shorten(hindered[0], MAX_WHY)
     else:

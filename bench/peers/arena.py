@@ -129,7 +129,10 @@ class Arena:
         with closing(psycopg2.connect(url)) as reader, reader.cursor("all") as cursor:
             cursor.itersize = 20_000
             cursor.execute("SELECT status, reason FROM email ORDER BY batch_id, id")
-            wrong = sum(row != outcome for row, outcome in zip(cursor, expected, strict=True))
+            wrong = sum(
+                row != (outcome.status, outcome.reason)
+                for row, outcome in zip(cursor, expected, strict=True)
+            )
         if wrong:
             raise ContenderError(f"{wrong} of {len(expected)} emails have a wrong status or reason")
 

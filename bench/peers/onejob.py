@@ -32,7 +32,7 @@ def process(batch_id: int, email_id: int, address: str) -> None:
     outcome = check_one(address)
     _cursor().execute(
         "UPDATE email SET status = %s, reason = %s WHERE batch_id = %s AND id = %s",
-        (*outcome, batch_id, email_id),
+        (outcome.status, outcome.reason, batch_id, email_id),
     )
 
 

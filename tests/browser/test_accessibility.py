@@ -8,11 +8,12 @@ from playwright.sync_api import expect
 
 from harness.batches import ADDRESSES, MARKED, completed, start, store, take_turns
 from harness.books import query
-from harness.browsing import await_completed, choose, field, list_of
+from harness.browsing import await_completed, choose, field, list_of, press
 from harness.files import csv_of
-from harness.processors import write_check_of_staff
+from harness.processors import write_check_of_staff, write_processors_with_options
 
 LONG = f"{'a-very-long-name' * 8}.csv"
+PEOPLE = b'Name,"City, country",Mail\nAnn,"Paris, FR",a@x.de\nBob,Rome,b@x.de\n'
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1440, "height": 900}
 # What fits depends on the width, what can be read on the colours, and neither on the other.
 LOOKS = [
@@ -98,6 +99,30 @@ def test_no_page_in_any_state_is_too_wide_or_keeps_anybody_out(open_page, site, 
     look_at(page, width)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, DESK], ids=str)
+def test_no_page_with_several_processors_keeps_anybody_out(
+    open_page, processes, tmp_path, viewport, scheme
+):
+    site = processes("app.py", **write_processors_with_options(tmp_path)).site()
+    site.upload(PEOPLE, filename=LONG, processor="crm")
+    done = site.upload(PEOPLE).json["batchId"]
+    take_turns(done, [])
+    page = open_page(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
+    page.goto(site.url)
+    look_at(page, viewport["width"])
+    page.get_by_role("combobox", name="Processor", exact=True).select_option("crm")
+    choose(page, PEOPLE)
+    page.locator("#ticks").get_by_label("City, country").check()
+    look_at(page, viewport["width"])
+    page.goto(f"{site.url}/batches/1")
+    look_at(page, viewport["width"])
+    page.goto(f"{site.url}/batches/{done}")
+    page.get_by_text("Process again with…").click()
+    page.get_by_role("combobox", name="Processor").select_option("crm")
+    look_at(page, viewport["width"])
+
+
 # Links among the facts whose text, at its upper or lower edge, belongs to another one's hit area.
 MISSED = """
 () => [...document.querySelectorAll(".facts a")].filter((each) => {
@@ -126,20 +151,6 @@ def test_an_empty_page_too(open_page, site):
     page = open_page()
     page.goto(site.url)
     look_at(page, 1280)
-
-
-def press(page, key, until, most=60):
-    """Press the key until an element with this name has the focus."""
-    name = None
-    for _ in range(most):
-        page.keyboard.press(key)
-        name = page.evaluate(
-            "(document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.textContent"
-            " || document.activeElement.textContent || '').trim()"
-        )
-        if name.startswith(until):
-            return
-    raise AssertionError(f"{until!r} can't be reached; last was {name!r}")
 
 
 def test_all_by_keyboard(page, site, processes, tmp_path):

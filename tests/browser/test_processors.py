@@ -1,32 +1,18 @@
 """Several processors, in Chromium: choosing one, its options and columns; processing again."""
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
-from harness.batches import take_turns
+from batches.intake import Upload
+from harness.batches import store, take_turns
 from harness.books import query
-from harness.browsing import WATCH_SHIFTS, assert_nothing_moved, choose, is_live
+from harness.browsing import WATCH_SHIFTS, assert_nothing_moved, choose, is_live, press
+from harness.processors import write_processors_with_options
+from relay import presence
+from relay.presence import Ability, Presence, ThreadReport
 
-OWN = """
-from processors import Option, one_by_one
-
-@one_by_one
-def add(address):
-    return None
-
-add.declared_options = (
-    Option("mode", choices=("add", "update"), default="add", per_batch=True,
-           about="What to do with <b>new</b> ones."),
-    Option("most_tries", int, 3, about="How often to try.", per_batch=True),
-    Option("dry_run", bool, False, about="Whether to change nothing.", per_batch=True),
-    Option("secret", default="hidden"),
-)
-add.columns = ("Name", "Missing")
-
-@one_by_one
-def other(address):
-    return None
-"""
 PEOPLE = b'Name,"City, country",Mail\nAnn,"Paris, FR",a@x.de\nBob,Rome,b@x.de\n'
 PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 
@@ -34,13 +20,18 @@ PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 @pytest.fixture
 def site(processes, tmp_path):
     """An app with three processors."""
-    (tmp_path / "crm_of_tests.py").write_text(OWN)
-    named = {
-        "processors__check": "check Check addresses",
-        "processors__crm": "crm_of_tests:add Add to our CRM <i>",
-        "processors__other": "crm_of_tests:other Other work",
-    }
-    return processes("app.py", **named).site()
+    return processes("app.py", **write_processors_with_options(tmp_path)).site()
+
+
+@pytest.fixture
+def here(client, monkeypatch):
+    """The announcement of a worker that stays alive for the length of a test, however slow."""
+    monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
+    return Presence(client, "email-queue")
+
+
+def announce(here, *names):
+    here.announce([ThreadReport(1)], 0.0, [Ability(name) for name in names])
 
 
 def chosen():
@@ -94,3 +85,50 @@ def test_a_batch_is_processed_again_with_another_processor_without_scripts(open_
     page.wait_for_url("**/batches/2")
     assert chosen() == ("crm", {"mode": "add", "most_tries": 3, "dry_run": True})
     expect(page.locator("#bar")).to_have_attribute("aria-label", "Emails processed")
+
+
+def test_a_batch_says_that_no_worker_has_its_processor_until_one_has(page, serve, here):
+    site = serve(processors__check="check", processors__crm="crm_of_tests:add")
+    announce(here, "check")
+    batch_id = store("a@x.de", upload=Upload(processor="crm")).batch_id
+    page.goto(f"{site.url}/batches/{batch_id}")
+    is_live(page)
+    line = page.locator("#status .unable")
+    expect(line).to_have_text(
+        re.compile(r"^No worker has crm; start one with .* --processors crm$")
+    )
+    announce(here, "check", "crm")
+    expect(line).to_be_hidden()
+    announce(here, "check")
+    expect(line).to_be_visible()
+    # A batch that its worker has says nothing of the other processor.
+    page.goto(f"{site.url}/batches/{store('b@x.de').batch_id}")
+    is_live(page)
+    expect(page.locator("#notice")).to_contain_text("no worker has crm. Start one:")
+    expect(line).to_be_hidden()
+
+
+def test_a_processor_and_its_options_are_chosen_by_keyboard(page, site, tmp_path):
+    file = tmp_path / "people.csv"
+    file.write_bytes(PEOPLE)
+    # From the start, because a browser that is only just told to hand over a dialog may open it.
+    page.on("filechooser", lambda chooser: chooser.set_files(file))
+    page.goto(site.url)
+    press(page, "Tab", "Choose a CSV")
+    page.keyboard.press("Space")
+    expect(page.locator("#preview")).to_be_visible()
+    press(page, "Tab", "Processor")
+    page.keyboard.type("Add")
+    expect(page.get_by_role("combobox", name="Processor", exact=True)).to_have_value("crm")
+    press(page, "Tab", "Mode")
+    page.keyboard.type("up")
+    press(page, "Tab", "Most tries")
+    page.keyboard.press("ArrowUp")
+    press(page, "Tab", "Dry run")
+    page.keyboard.type("y")
+    press(page, "Tab", "City, country")
+    page.keyboard.press("Space")
+    press(page, "Shift+Tab", "Upload & process")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/batches/1")
+    assert chosen() == ("crm", {"mode": "update", "most_tries": 4, "dry_run": True})

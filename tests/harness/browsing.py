@@ -53,6 +53,20 @@ def is_live(page, root="#status"):
     expect(field(page, "connection", root)).to_have_text("live")
 
 
+def press(page, key, until, most=60):
+    """Press the key until an element with this name has the focus."""
+    name = None
+    for _ in range(most):
+        page.keyboard.press(key)
+        name = page.evaluate(
+            "(document.activeElement.ariaLabel || document.activeElement.labels?.[0]?.textContent"
+            " || document.activeElement.textContent || '').trim()"
+        )
+        if name.startswith(until):
+            return
+    raise AssertionError(f"{until!r} can't be reached; last was {name!r}")
+
+
 # A script that records what moves on the page by itself, for assert_nothing_moved().
 WATCH_SHIFTS = """
 window.shifts = [];

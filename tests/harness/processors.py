@@ -69,3 +69,35 @@ def listed(findings: Findings) -> list[Outcome]:
     assert [*others] == sorted(others)
     assert len(others) == len(findings.others)
     return [others.get(position, PROCESSED) for position in range(findings.count)]
+
+
+_WITH_OPTIONS = """
+from processors import Option, one_by_one
+
+@one_by_one
+def add(address):
+    return None
+
+add.declared_options = (
+    Option("mode", choices=("add", "update"), default="add", per_batch=True,
+           about="What to do with <b>new</b> ones."),
+    Option("most_tries", int, 3, about="How often to try.", per_batch=True),
+    Option("dry_run", bool, False, about="Whether to change nothing.", per_batch=True),
+    Option("secret", default="hidden"),
+)
+add.columns = ("Name", "Missing")
+
+@one_by_one
+def other(address):
+    return None
+"""
+
+
+def write_processors_with_options(folder: Path) -> dict[str, str]:
+    """Write processors beside a configuration; return the changes that offer three."""
+    (folder / "crm_of_tests.py").write_text(_WITH_OPTIONS)
+    return {
+        "processors__check": "check Check addresses",
+        "processors__crm": "crm_of_tests:add Add to our CRM <i>",
+        "processors__other": "crm_of_tests:other Other work",
+    }

@@ -35,7 +35,8 @@ class Listed:
             word = address.partition(".")[0]
             outcome = PROCESSED if "@" in address else failed("no_at_sign")
             rounds, outcome = UNUSUAL.get(word, (1, outcome))
-            yield Row("email", line, f"{address}\n", address, *outcome, rounds, word == "stops")
+            expected = outcome.status, outcome.reason, rounds, word == "stops"
+            yield Row("email", line, f"{address}\n", address, *expected)
 
 
 ADDRESSES = ["a@example.com", "b", "c@example.com", "d", "e@example.com"]

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from processors import INTERRUPTED
-from torture.calls import FINISHED, PENDING, Calls, allowed
+from torture.calls import FINISHED, INTERRUPTED, PENDING, Calls, allowed
 from torture.expected import Row
 from torture.processor import UNUSUAL
 
 PLACE = 1, 1
 LATE, NEVER = (
-    Row("email", 1, "", "", *UNUSUAL[word].outcome, UNUSUAL[word].rounds)
-    for word in ("late", "never")
+    Row("email", 1, "", "", outcome.status, outcome.reason, rounds)
+    for rounds, outcome in (UNUSUAL["late"], UNUSUAL["never"])
 )
 OUTCOME = {("failed", "refused"): range(3, 4)}
 
@@ -37,7 +36,7 @@ def test_what_was_cancelled_was_called_in_the_rounds_that_are_over():
     assert allowed(LATE, PLACE, {"cancel"}, None, 1) == {PENDING: range(1, 2), **OUTCOME}
     assert allowed(LATE, PLACE, {"cancel"}, Calls([]), 1) == {
         PENDING: range(1, 2),
-        tuple(INTERRUPTED): range(4),
+        INTERRUPTED: range(4),
         FINISHED: range(1, 3),
         **OUTCOME,
     }

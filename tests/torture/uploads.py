@@ -142,7 +142,8 @@ def _unusual(line: int, number: int, layout: str, rng: random.Random) -> Row:
     rounds, outcome = UNUSUAL[word]
     address = f"{word}.{number}@example.com"
     text = _fill(layout, address, number, rng)
-    return Row("email", line, text, address, *outcome, rounds, word == STOPS)
+    expected = outcome.status, outcome.reason, rounds, word == STOPS
+    return Row("email", line, text, address, *expected)
 
 
 def _fill(layout: str, address: str, number: int, rng: random.Random) -> str:

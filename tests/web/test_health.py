@@ -315,7 +315,7 @@ def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_
     store("a@x.de", upload=Upload(processor="crm"))
     report = site.get("/api/health").json
     assert report["notice"]["level"] == "warning"
-    assert report["notice"]["text"] == "Batches wait. No worker has crm; start one with"
+    assert report["notice"]["text"] == "Batches wait, because no worker has crm."
     assert report["notice"]["command"].endswith(" --processors crm")
     assert report["texts"]["level"] == "Batches wait"
     store("a@x.de", upload=Upload(processor="gone"))
