@@ -65,15 +65,6 @@ class Piece:
         """Add all addresses of a row."""
         self.add_apart(addresses, [line] * len(addresses), range(len(addresses)))
 
-    def add_cells(self, numbers: Sequence[int], cells: list[str]) -> None:
-        """Add the cells of rows, by the lines that these begin on, to addresses added before."""
-        lines = self.lines[len(self.cells) :]
-        if lines != [*numbers]:
-            of_line = dict(zip(numbers, cells, strict=True))
-            cells = [of_line[line] for line in lines]
-        self.cells += cells
-        self.characters += sum(map(len, cells))
-
 
 @dataclass
 class Rows:
@@ -236,7 +227,7 @@ def _all_addresses(
             counts.plain = counts.plain and not odd
             _add_rows(piece, each, odd, found.splits, counts, skipped)
         if kept is not None:
-            piece.add_cells(each.numbers, kept.lines(each.rows))
+            _add_cells(piece, each, found.column, kept)
         if total + counts.further > max_rows:
             raise IntakeError(
                 "too_many_rows",
@@ -293,6 +284,27 @@ def _add_rows(
             counts.without_address += 1
             skipped.without_address(line, row)
     piece.extend(cells[start:], numbers[start:])
+
+
+def _add_cells(piece: Piece, table: _Cells, column: int, kept: KeptColumns) -> None:
+    """Add the cells of a block's rows, whose addresses were added just before.
+
+    Where a row has several addresses, its cell in the address column is the one address for each,
+    as in the results: all of the cell, for each address in it, would be far longer than the file.
+    """
+    start = len(piece.cells)
+    cells, lines = kept.lines(table.rows), piece.lines[start:]
+    if lines != [*table.numbers]:
+        places = {line: place for place, line in enumerate(table.numbers)}
+        several = {piece.lines[position] for position in piece.parts if position >= start}
+        cells = [cells[places[line]] for line in lines]
+        for n, line in enumerate(lines):
+            if line in several:
+                row = [*table.rows[places[line]]]
+                row[column] = piece.addresses[start + n]
+                cells[n : n + 1] = kept.lines([row])
+    piece.cells += cells
+    piece.characters += sum(map(len, cells))
 
 
 def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:

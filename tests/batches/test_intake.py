@@ -427,6 +427,19 @@ def test_cells_of_rows_of_all_kinds(database, content, wanted, due):
     assert_books_balance()
 
 
+def test_the_cells_of_many_addresses_in_a_row_are_hardly_longer_than_the_file(database):
+    several = [f"u{number}@{'x' * 50}.de" for number in range(500)]
+    content = 'name,email\nBo,z@x.de\nAnn,"' + ",".join(several) + '"\nCy,y@x.de\n'
+    batch = store(content.encode(), upload=Upload(columns=("*",)))
+    assert kept(batch) == {
+        "z@x.de": {"name": "Bo", "email": "z@x.de"},
+        **{address: {"name": "Ann", "email": address} for address in several},
+        "y@x.de": {"name": "Cy", "email": "y@x.de"},
+    }
+    ((length,),) = query("SELECT sum(length(cells)) FROM chunk")
+    assert length < 2 * len(content)
+
+
 def test_a_row_wider_than_those_looked_at_first_keeps_all_cells(database):
     rows = [(f"a{n}@x.de", "1") for n in range(400)]
     batch = store(quoted(("mail", "x"), *rows, ("b@x.de", "2", "3")), upload=Upload(columns=("*",)))
