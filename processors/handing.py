@@ -82,24 +82,25 @@ class _HandOut:
 
     def _note_next(self) -> bool:
         """Note the next email, unless it is noted; return whether it may be handed out."""
+        if self.taken < self._noted:
+            return True  # the rest of a window
         if self.is_over:
             return False
-        if self.taken == self._noted:
-            end = min(self.taken + self._window, len(self._given))
-            try:
-                self._refused = not self._note(end, self.findings)
-            except Exception as error:
-                self.broken = error
-                raise
-            if not self._refused:
-                self._noted = end
+        end = min(self.taken + self._window, len(self._given))
+        try:
+            self._refused = not self._note(end, self.findings)
+        except Exception as error:
+            self.broken = error
+            raise
+        if not self._refused:
+            self._noted = end
         return not self._refused
 
     def add(self, outcome: Outcome | Later) -> None:
         """Add the outcome of the next email that has been taken."""
         self.findings.add(outcome)
         if isinstance(outcome, Outcome) and outcome.answers:
-            self._answered += sum(map(len, outcome.answers.values()))
+            self._answered += sum(map(len, [*outcome.answers, *outcome.answers.values()]))
 
     def fail(self) -> None:
         """Give the email that is due an error, and interrupt all others that have been taken."""

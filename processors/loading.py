@@ -128,7 +128,7 @@ def load(
     If the processor declares options, it gets the attribute `options` with their values.
     Raises ProcessorError.
     """
-    processor = _imported(_CHECK if name == "check" else name, folder)
+    found = processor = _imported(_CHECK if name == "check" else name, folder)
     if callable(processor) and getattr(processor, "configured", False):
         if getattr(processor, "once", False) or getattr(processor, "takes_items", False):
             raise ProcessorError(
@@ -138,6 +138,11 @@ def load(
         processor = _make(name, processor, options or {}, section or name.partition(":")[0])
     if not callable(processor):
         raise ProcessorError(f"the processor {name!r} is not a function")
+    if getattr(found, "columns", ()) and not getattr(processor, "takes_items", False):
+        raise ProcessorError(
+            f"the processor {name!r} takes columns, but its function gets only addresses: make it"
+            " with @per_item or @in_windows"
+        )
     return processor
 
 
@@ -154,5 +159,11 @@ def _make(name: str, factory: Any, options: Mapping[str, Any], section: str) -> 
         raise ProcessorError(f"the processor {name!r} needs [{section}] {error.args[0]}") from error
     except ValueError as error:
         raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error
-    processor.options = values
+    try:
+        processor.options = values
+    except AttributeError as error:
+        raise ProcessorError(
+            f"the function with @configured of the processor {name!r} must return a function, not"
+            f" a {type(processor).__name__}"
+        ) from error
     return processor

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import processors
-from processors import Declared, Option, OptionError, ProcessorError, parse_options
+from processors import Declared, Item, Option, OptionError, ProcessorError, parse_options
 from processors.options import section_values
 
 LIST = Option("list", str, "news", choices=("news", "trial"), per_batch=True)
@@ -94,7 +94,7 @@ def test_a_section_gives_values_beside_the_defaults_and_its_rate_is_left_out():
 
 
 MODULE = """
-from processors import Option, configured, one_by_one, takes_columns
+from processors import Option, configured, one_by_one, per_item, takes_columns
 
 @takes_columns("Name", "Town")
 @configured(
@@ -102,15 +102,28 @@ from processors import Option, configured, one_by_one, takes_columns
     Option("days", int, 7),
 )
 def add(options):
-    @one_by_one
-    def process(address):
+    @per_item
+    def process(item):
         return f"{options['list']}_{options['days']}"
     return process
 
-@takes_columns("*")
+@takes_columns("Name")
 @one_by_one
-def plain(address):
+def of_addresses(address):
     return None
+
+@takes_columns("*")
+@per_item
+def plain(item):
+    return None
+
+class Bound:
+    def process(self, addresses):
+        yield from ()
+
+@configured(Option("days", int, 7))
+def bound(options):
+    return Bound().process
 
 def not_called(options):
     raise AssertionError
@@ -136,7 +149,7 @@ def test_a_processor_declares_options_and_columns_without_being_made(module):
 def test_a_processor_gets_the_values_of_its_options_and_tells_them(module):
     processor = processors.load(f"{module}:add", {"days": "3", "per_minute": "9"})
     assert processor.options == {"list": "news", "days": 3}
-    (outcome,) = processor(["a@x.de"])
+    (outcome,) = processor([Item("a@x.de", "b1-e1-r1", 1)])
     assert outcome.reason == "news_3"
 
 
@@ -161,6 +174,15 @@ def test_whatever_a_module_raises_is_an_error_of_the_processor(tmp_path, monkeyp
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ProcessorError, match="breaks_in_test:any"):
         processors.declared("breaks_in_test:any")
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [("of_addresses", "make it with @per_item"), ("bound", "must return a function, not a method")],
+)
+def test_a_processor_that_could_not_get_what_it_declares_is_refused(module, function, why):
+    with pytest.raises(ProcessorError, match=why):
+        processors.load(f"{module}:{function}")
 
 
 def test_two_options_of_one_name_are_refused():
