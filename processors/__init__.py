@@ -18,10 +18,10 @@ no nameserver answers. Both are empty otherwise, and the pages show them.
 A processor that decides something when it is loaded may have an attribute `isolated_options`: the
 settings with which it decides the same in a child process (see work/isolation.py), or None.
 
-The decorator `one_by_one` makes a processor of a function that takes a single address, and
-`per_item` of one that takes an Item. The decorator `once` marks a processor whose work must not be
-repeated. The decorator `configured` marks a function that takes the settings in its own section of
-config.ini and returns a processor.
+The decorator `one_by_one` makes a processor of a function that takes a single address, `per_item`
+of one that takes an Item, and `in_windows` of one that takes several at once. The decorator `once`
+marks a processor whose work must not be repeated. The decorator `configured` marks a function that
+takes the settings in its own section of config.ini and returns a processor.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from processors.declared import Declared, Option, OptionError, declared, parse_o
 from processors.items import (
     Item,
     Processor,
+    in_windows,
     is_once,
     once,
     one_by_one,
@@ -95,6 +96,7 @@ __all__ = [
     "configured",
     "declared",
     "failed",
+    "in_windows",
     "is_once",
     "later",
     "load",

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from processors.items import Processor
+from processors.items import Processor, Told
 from processors.outcomes import (
     ERROR,
+    INTERRUPTED,
     PROCESSED,
     Later,
     Outcome,
@@ -30,6 +31,12 @@ def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) ->
     `on_error` is told of what isn't allowed. The processor isn't interrupted, because its other
     outcomes may be right.
     """
+    if isinstance(outcome, Told):
+        if outcome.error is not None:
+            on_error(outcome.error)
+        outcome = outcome.outcome
+        if outcome is INTERRUPTED:  # checked() accepts it from nobody else
+            return INTERRUPTED
     try:
         return checked(outcome)
     except ReasonError as error:
@@ -96,6 +103,7 @@ def process(
     allowed fails, too, and `on_error` is called with a ReasonError.
     """
     findings = Findings()
+    border = getattr(processor, "border", 1)
     while findings.count < len(addresses):
         start = findings.count
         try:
@@ -105,7 +113,7 @@ def process(
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
                     findings.add(accepted_or_error(outcome, on_error))
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline and (findings.count - start) % border == 0:
                     return findings
             if findings.count < len(addresses):
                 raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
