@@ -31,7 +31,7 @@ def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) ->
     `on_error` is told of what isn't allowed. The processor isn't interrupted, because its other
     outcomes may be right.
     """
-    if isinstance(outcome, Told):
+    if type(outcome) is Told:
         if outcome.error is not None:
             on_error(outcome.error)
         outcome = outcome.outcome
