@@ -28,9 +28,14 @@ _FEWER = "the processor yielded fewer outcomes than it got emails"
 class _HandOut:
     """The emails of a turn; the processor has taken `taken` of them."""
 
-    def __init__(self, given: Sequence[Any], window: int, deadline: float, note: Note) -> None:
+    def __init__(
+        self, given: Sequence[Any], window: int, border: int, deadline: float, note: Note
+    ) -> None:
         self._given = given
         self._window = window
+        # The turn ends only after a multiple of so many, counted from the beginning of a call.
+        self._border = border
+        self._begun = 0
         self._deadline = deadline
         self._note = note
         self._noted = 0
@@ -47,17 +52,17 @@ class _HandOut:
     @property
     def is_over(self) -> bool:
         """Whether nothing more may be handed out."""
-        return (
-            self._refused
-            or self.findings.stop is not None
-            or self.taken == len(self._given)
-            or (self.taken > 0 and time.monotonic() > self._deadline)
+        if self._refused or self.findings.stop is not None or self.taken == len(self._given):
+            return True
+        return (self.taken - self._begun) % self._border == 0 and (
+            (self.taken > 0 and time.monotonic() > self._deadline)
             or len(self.findings.others) >= MAX_OTHERS
         )
 
     @contextlib.contextmanager
     def call(self) -> Iterator[Iterator[Any]]:
         """Yield an iterator of the emails, which ends with the block, in other threads, too."""
+        self._begun = self.taken
         try:
             yield self._emails(self._call)
         finally:
@@ -129,7 +134,8 @@ def process(
     emails after those that it has taken; of these, all without an outcome are interrupted.
     Raises what `note` raises, also if the processor catches it.
     """
-    hand_out = _HandOut(given, getattr(processor, "window", 1), deadline, note)
+    window, border = getattr(processor, "window", 1), getattr(processor, "border", 1)
+    hand_out = _HandOut(given, window, border, deadline, note)
     findings = hand_out.findings
     while not hand_out.is_over:
         try:

@@ -5,7 +5,9 @@ It may also raise Stop: nothing will work for now.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 from processors import reasons
@@ -18,7 +20,9 @@ class Outcome(NamedTuple):
     `status` is `processed` or `failed`.
     `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
     A failed email must have a reason. A processed email with a reason is risky or unknown.
-    `answers` has what else is to be told of the email, by name; None for nothing.
+    `answers` has what else is to be told of the email, by name; None for nothing. They are
+    MAX_ANSWERS at most. A name has 1 to MAX_NAME printable characters; a value is a text of
+    MAX_ANSWER characters at most, or a number, or a bool.
     """
 
     status: str
@@ -96,8 +100,14 @@ _accepted: set[Outcome] = set()
 MAX_ACCEPTED = 1000
 # The longest wait before a further round, in seconds.
 MAX_WAIT = 86_400
-# The most characters that an error shows of a reason that isn't allowed.
+# The most characters that an error shows of a reason or an answer that isn't allowed.
 MAX_SHOWN = 100
+# The most answers of an outcome, and the most characters of a name and of a value.
+MAX_ANSWERS = 20
+MAX_NAME = 60
+MAX_ANSWER = 500
+# What PostgreSQL can't store in a text, and UTF-8 can't say.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class ProcessorError(Exception):
@@ -106,6 +116,10 @@ class ProcessorError(Exception):
 
 class ReasonError(ProcessorError):
     """A processor has given a reason that isn't allowed. The message is for its author."""
+
+
+class AnswerError(ReasonError):
+    """A processor has given answers that aren't allowed. The message is for its author."""
 
 
 def failed(reason: str) -> Outcome:
@@ -118,6 +132,14 @@ def risky(reason: str) -> Outcome:
     return Outcome("processed", reason)
 
 
+def answered(**values: str | float | Decimal) -> Outcome:
+    """Return the outcome of an email that was processed, with answers such as a customer number.
+
+    Names that Python doesn't allow are given as `answered(**{"Customer no.": 7})`.
+    """
+    return Outcome("processed", None, values)
+
+
 def later(reason: str, *seconds: float) -> Later:
     """Return a Later: the email is to be processed again after some seconds.
 
@@ -128,6 +150,15 @@ def later(reason: str, *seconds: float) -> Later:
     return Later(reason, seconds)
 
 
+def to_values(outcome: Outcome | Later) -> list[Any]:
+    """Return the values of a checked outcome, for JSON.
+
+    Without answers they are two, because workers of the version before know no others.
+    """
+    values = [*outcome]
+    return values[:2] if values[2:] == [None] else values
+
+
 def from_values(values: Sequence[Any]) -> Outcome | Later:
     """Return the outcome with these values, which JSON held; those of a Later have a list."""
     kind = Later if isinstance(values[1], list) else Outcome
@@ -135,13 +166,15 @@ def from_values(values: Sequence[Any]) -> Outcome | Later:
 
 
 def checked(outcome: object) -> Outcome | Later:
-    """Return the outcome if it is valid.
+    """Return the outcome if it is valid; its answers become a plain dict of texts.
 
-    Raises ReasonError if only its reason isn't allowed, or ProcessorError.
+    Raises ReasonError if only its reason isn't allowed, AnswerError if only its answers aren't, or
+    ProcessorError.
     """
     if (
         type(outcome) is Outcome
         and type(outcome.status) is type(outcome.reason) is str  # others may have no hash
+        and outcome.answers is None
         and outcome in _accepted
     ):
         return outcome
@@ -149,7 +182,10 @@ def checked(outcome: object) -> Outcome | Later:
         return _checked_later(outcome)
     if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
         raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
-    status, reason, _ = outcome
+    status, reason, answers = outcome
+    if answers is not None:
+        accepted = checked(Outcome(status, reason))
+        return Outcome(status, accepted.reason, _checked_answers(answers))
     if outcome == PROCESSED:
         return outcome
     if not isinstance(reason, str) or not reasons.is_code(reason):
@@ -163,6 +199,43 @@ def checked(outcome: object) -> Outcome | Later:
     if len(_accepted) < MAX_ACCEPTED:
         _accepted.add(outcome)
     return outcome
+
+
+def _checked_answers(answers: object) -> dict[str, str] | None:
+    """Return the answers as texts, or None if there are none. Raises AnswerError."""
+    if not isinstance(answers, Mapping):
+        shown = shorten(repr(answers), MAX_SHOWN)
+        raise AnswerError(f"answers are a mapping of names to values, not {shown}")
+    if len(answers) > MAX_ANSWERS:
+        raise AnswerError(f"an outcome has {MAX_ANSWERS} answers at most, not {len(answers):,}")
+    return {_checked_name(name): _as_text(name, value) for name, value in answers.items()} or None
+
+
+def _checked_name(name: object) -> str:
+    if isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable():
+        return str.__str__(name)  # also of an Enum, whose str() is another text
+    raise AnswerError(
+        f"the answer's name {shorten(repr(name), MAX_SHOWN)} is not allowed;"
+        f" a name has 1 to {MAX_NAME} printable characters"
+    )
+
+
+def _as_text(name: object, value: object) -> str:
+    """Return an answer's value as a text that PostgreSQL can store. Raises AnswerError."""
+    about = f"the answer {shorten(repr(name), MAX_SHOWN)}"
+    if isinstance(value, str):
+        text = _UNSTORABLE.sub("\ufffd", str.__str__(value))
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, int) and abs(value) >= 10**MAX_ANSWER:
+        raise AnswerError(f"{about} is a number of more than {MAX_ANSWER} digits")
+    elif isinstance(value, (int, float, Decimal)):
+        text = str(value)
+    else:
+        raise AnswerError(f"{about} is a text, a number or a bool, not {type(value).__name__}")
+    if len(text) > MAX_ANSWER:
+        raise AnswerError(f"{about} has {len(text):,} characters, but {MAX_ANSWER} at most")
+    return text
 
 
 def _checked_later(outcome: Later) -> Later:

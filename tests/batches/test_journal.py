@@ -11,7 +11,7 @@ from harness.batches import store
 from harness.processors import listed
 from postgres import beside, database
 from postgres.database import session
-from processors import INTERRUPTED, PROCESSED, Findings, failed
+from processors import INTERRUPTED, PROCESSED, Findings, Outcome, failed
 
 SECONDS = 60
 BAD = failed("bad")
@@ -86,6 +86,16 @@ def test_what_it_notes_survives_the_end_of_the_turns_transaction(batch_id):
         database.pool.rollback()
     with turn(batch_id) as journal:
         assert listed(journal.take_over()) == [BAD, INTERRUPTED]
+
+
+def test_answers_are_kept(batch_id):
+    told = Outcome("processed", None, {"Größe": 'a\n"b'})
+    with turn(batch_id) as journal:
+        journal.take_over()
+        assert note(journal, 3, told, PROCESSED)
+        database.pool.rollback()
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == [told, PROCESSED, INTERRUPTED]
 
 
 def set_paused_at(batch_id, time):
