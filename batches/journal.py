@@ -31,7 +31,7 @@ from batches.claims import Claim
 from postgres import beside
 from postgres.beside import Prepared
 from processors import INTERRUPTED, PROCESSED, Findings
-from processors.outcomes import from_values
+from processors.outcomes import from_values, to_values
 from runtime.together import Together
 
 _TAKE_OVER = """
@@ -158,5 +158,5 @@ class Journal:
             claim.round,
             handed=ids[count - 1] if count else ids[0] - 1,
             done=ids[findings.count - 1] if findings.count else ids[0] - 1,
-            others=json.dumps([[ids[at], *outcome] for at, outcome in findings.others]),
+            others=json.dumps([[ids[at], *to_values(outcome)] for at, outcome in findings.others]),
         )

@@ -14,14 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from processors import ERROR, INTERRUPTED, Findings, ProcessorError, Stop, accepted_or_error
-from processors.outcomes import Later, LeftOut, Outcome
 
 # Notes that the first emails are handed out, and the findings so far; returns whether they may be.
 Note = Callable[[int, Findings], bool]
 
-# A turn ends after so many outcomes with a reason or with answers, and so many characters of
-# answers, because each note has all of them.
-MAX_OTHERS, MAX_ANSWERED = 200, 50_000
+# A turn ends after so many outcomes with a reason, because each note has all of them.
+MAX_OTHERS = 200
 
 _MORE = "the processor yielded more outcomes than it took emails"
 _FEWER = "the processor yielded fewer outcomes than it got emails"
@@ -30,14 +28,18 @@ _FEWER = "the processor yielded fewer outcomes than it got emails"
 class _HandOut:
     """The emails of a turn; the processor has taken `taken` of them."""
 
-    def __init__(self, given: Sequence[Any], window: int, deadline: float, note: Note) -> None:
+    def __init__(
+        self, given: Sequence[Any], window: int, border: int, deadline: float, note: Note
+    ) -> None:
         self._given = given
         self._window = window
+        # The turn ends only after a multiple of so many, counted from the beginning of a call.
+        self._border = border
+        self._begun = 0
         self._deadline = deadline
         self._note = note
         self._noted = 0
         self._refused = False
-        self._answered = 0  # characters of answers
         # The number of the processor's call under way. The iterator of an earlier call, which a
         # thread may have kept, hands nothing out. Who takes an email or ends the call has the lock.
         self._call = 0
@@ -50,18 +52,17 @@ class _HandOut:
     @property
     def is_over(self) -> bool:
         """Whether nothing more may be handed out."""
-        return (
-            self._refused
-            or self.findings.stop is not None
-            or self.taken == len(self._given)
-            or (self.taken > 0 and time.monotonic() > self._deadline)
+        if self._refused or self.findings.stop is not None or self.taken == len(self._given):
+            return True
+        return (self.taken - self._begun) % self._border == 0 and (
+            (self.taken > 0 and time.monotonic() > self._deadline)
             or len(self.findings.others) >= MAX_OTHERS
-            or self._answered >= MAX_ANSWERED
         )
 
     @contextlib.contextmanager
     def call(self) -> Iterator[Iterator[Any]]:
         """Yield an iterator of the emails, which ends with the block, in other threads, too."""
+        self._begun = self.taken
         try:
             yield self._emails(self._call)
         finally:
@@ -82,25 +83,18 @@ class _HandOut:
 
     def _note_next(self) -> bool:
         """Note the next email, unless it is noted; return whether it may be handed out."""
-        if self.taken < self._noted:
-            return True  # the rest of a window
         if self.is_over:
             return False
-        end = min(self.taken + self._window, len(self._given))
-        try:
-            self._refused = not self._note(end, self.findings)
-        except Exception as error:
-            self.broken = error
-            raise
-        if not self._refused:
-            self._noted = end
+        if self.taken == self._noted:
+            end = min(self.taken + self._window, len(self._given))
+            try:
+                self._refused = not self._note(end, self.findings)
+            except Exception as error:
+                self.broken = error
+                raise
+            if not self._refused:
+                self._noted = end
         return not self._refused
-
-    def add(self, outcome: Outcome | Later) -> None:
-        """Add the outcome of the next email that has been taken."""
-        self.findings.add(outcome)
-        if isinstance(outcome, Outcome) and outcome.answers:
-            self._answered += sum(map(len, [*outcome.answers, *outcome.answers.values()]))
 
     def fail(self) -> None:
         """Give the email that is due an error, and interrupt all others that have been taken."""
@@ -140,7 +134,8 @@ def process(
     emails after those that it has taken; of these, all without an outcome are interrupted.
     Raises what `note` raises, also if the processor catches it.
     """
-    hand_out = _HandOut(given, getattr(processor, "window", 1), deadline, note)
+    window, border = getattr(processor, "window", 1), getattr(processor, "border", 1)
+    hand_out = _HandOut(given, window, border, deadline, note)
     findings = hand_out.findings
     while not hand_out.is_over:
         try:
@@ -148,7 +143,7 @@ def process(
                 for outcome in processor(emails):
                     if findings.count == hand_out.taken:
                         raise ProcessorError(_MORE)
-                    hand_out.add(_accepted(outcome, on_error))
+                    findings.add(accepted_or_error(outcome, on_error))
             if findings.count < hand_out.taken or not hand_out.is_over:
                 raise ProcessorError(_FEWER)
         except Stop as stop:
@@ -162,11 +157,3 @@ def process(
             raise hand_out.broken
     hand_out.close()
     return findings
-
-
-def _accepted(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
-    """Return the outcome, INTERRUPTED for an item of a window that was left out, or ERROR."""
-    if isinstance(outcome, LeftOut):
-        on_error(outcome.error())
-        return INTERRUPTED
-    return accepted_or_error(outcome, on_error)

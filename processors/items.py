@@ -1,19 +1,46 @@
-"""Making a processor of a function that takes an address, an Item, or a window of Items."""
+"""Makes processors of functions: what a function gets of an email, and how often."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import wraps
 from itertools import islice
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
-from processors.outcomes import PROCESSED, Later, LeftOut, Outcome, ProcessorError, Stop, failed
+from processors.outcomes import (
+    ERROR,
+    INTERRUPTED,
+    PROCESSED,
+    Later,
+    Outcome,
+    ProcessorError,
+    Stop,
+    failed,
+)
 
 # Takes addresses, or Items if its attribute `takes_items` is true.
 Processor = Callable[[Iterable[Any]], Iterator[Outcome | Later]]
-# What a function may say of an email: nothing if it is fine, or the reason for its failure.
-Result = str | Outcome | Later | None
-P = TypeVar("P", bound=Callable[..., Any])
+
+
+def one_by_one(function: Callable[[Any], str | Outcome | Later | None]) -> Processor:
+    """Make a processor of a function that takes one address.
+
+    The function returns None if the address is fine, or the reason for a failure, or an Outcome,
+    or later().
+    """
+
+    @wraps(function)
+    def process(addresses: Iterable[str]) -> Iterator[Outcome | Later]:
+        for address in addresses:
+            result = function(address)
+            yield PROCESSED if result is None else _outcome(result)
+
+    return process
+
+
+def _outcome(result: Any) -> Outcome | Later:
+    """Return the outcome that a function means by a result other than None."""
+    return result if isinstance(result, (Outcome, Later)) else failed(result)
 
 
 class Item(NamedTuple):
@@ -35,94 +62,103 @@ class Item(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
-def one_by_one(function: Callable[[Any], Result]) -> Processor:
-    """Make a processor of a function that takes one address.
-
-    The function returns None if the address is fine, or the reason for a failure, or an Outcome,
-    or later().
-    """
-
-    @wraps(function)
-    def process(addresses: Iterable[str]) -> Iterator[Outcome | Later]:
-        for address in addresses:
-            yield _said(function(address))
-
-    return process
-
-
-def per_item(function: Callable[[Item], Result]) -> Processor:
+def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Processor:
     """Make a processor of a function that takes an Item; it returns what one_by_one() allows."""
     process = one_by_one(function)
     process.takes_items = True  # type: ignore[attr-defined]
     return process
 
 
+class Told(NamedTuple):
+    """An outcome that in_windows() yields, and an error of the function to be told with it."""
+
+    outcome: Outcome | Later
+    error: Exception | None = None
+
+
 def in_windows(
     size: int,
-) -> Callable[[Callable[[Sequence[Item]], Mapping[str, Result]]], Processor]:
-    """Make a processor of a function that takes up to `size` Items, and answers by their keys.
+) -> Callable[[Callable[[Sequence[Item]], Mapping[str, Any]]], Processor]:
+    """Make a processor of a function that takes up to `size` Items at once.
 
-    The function returns a mapping: for each key, in any order, what one_by_one() allows. An item
-    that it leaves out fails with `error`; if the processor is marked with once(), it becomes
-    `interrupted`. If the function raises an exception, and the work may be repeated, it is called
-    for each item alone, so that only those fail that are to blame.
-    Raises ValueError if `size` is below 1.
+    The function returns a mapping of their keys, in any order, to what one_by_one() allows. An Item
+    that it leaves out fails with `error`. If it raises an exception other than a Stop, it is called
+    for each of the Items alone, so that only those to blame fail. If its work must not be repeated,
+    all of these are `interrupted` instead. A turn ends only between two windows.
+    Raises ValueError if the size is below 1.
     """
     if size < 1:
-        raise ValueError(f"in_windows() takes a size of 1 or more, not {size}")
+        raise ValueError(f"the size of a window must be 1 or more, not {size}")
 
-    def make(function: Callable[[Sequence[Item]], Mapping[str, Result]]) -> Processor:
+    def decorate(function: Callable[[Sequence[Item]], Mapping[str, Any]]) -> Processor:
         @wraps(function)
-        def process(items: Iterable[Item]) -> Iterator[Outcome | Later]:
+        def process(items: Iterable[Item]) -> Iterator[Any]:
             rest = iter(items)
-            while window := [*islice(rest, size)]:
-                try:
-                    found = _answers(function, window)
-                except Stop:
-                    raise
-                except Exception:
-                    if len(window) == 1 or is_once(process):
-                        raise
-                    for item in window:
-                        yield from _answers(function, [item])
-                else:
-                    yield from found
+            while window := tuple(islice(rest, size)):
+                yield from _window(function, window, INTERRUPTED if is_once(process) else ERROR)
 
-        process.takes_items, process.window = True, size  # type: ignore[attr-defined]
+        process.takes_items, process.window, process.border = True, size, size  # type: ignore[attr-defined]
         return process
 
-    return make
+    return decorate
 
 
-def _answers(
-    function: Callable[[Sequence[Item]], Mapping[str, Result]], window: Sequence[Item]
-) -> list[Outcome | Later]:
-    """Return what the function says of each item, in their order. Raises what it raises."""
-    found = function(window)
-    if not isinstance(found, Mapping):
-        raise ProcessorError(
-            f"a function with @in_windows returns a mapping of keys, not {found!r:.200}"
-        )
-    others = found.keys() - {item.key for item in window}
-    left_out = LeftOut(next(iter(others), None))
-    return [_said(found.get(item.key, left_out)) for item in window]
+def _window(
+    function: Callable[[Sequence[Item]], Mapping[str, Any]],
+    items: tuple[Item, ...],
+    missing: Outcome,
+) -> Iterator[Outcome | Later | Told]:
+    """Yield the outcome of each item of a window; `missing` is that of one without an answer."""
+    try:
+        results = function(items)
+        if not isinstance(results, Mapping):
+            raise ProcessorError(f"a window's answer is a mapping by key, not {results!r:.100}")
+        results = dict(results)
+    except Stop:
+        raise
+    except Exception as error:
+        if len(items) > 1 and missing is ERROR:
+            for item in items:
+                yield from _window(function, (item,), missing)
+        else:
+            outcome = ERROR if len(items) == 1 else missing
+            yield Told(outcome, error)
+            yield from [Told(outcome)] * (len(items) - 1)
+        return
+    wrong = _mismatch(results, items)
+    for item in items:
+        result = results.get(item.key, _LEFT_OUT)
+        if result is _LEFT_OUT:
+            yield Told(missing, wrong)
+        else:
+            given = PROCESSED if result is None else _outcome(result)
+            yield given if wrong is None else Told(given, wrong)
+        wrong = None  # it is told once
 
 
-def _said(result: Any) -> Any:
-    """Return the outcome that a function's result means; checked() refuses what is none."""
-    if result is None:
-        return PROCESSED
-    return result if isinstance(result, (Outcome, Later, LeftOut)) else failed(result)
+_LEFT_OUT = object()
 
 
-def once(processor: P, *, window: int | None = None) -> P:
+def _mismatch(results: Mapping[Any, Any], items: Sequence[Item]) -> ProcessorError | None:
+    """Return an error if the keys of the results aren't those of the items."""
+    keys = [item.key for item in items]
+    left_out = [key for key in keys if key not in results]
+    unknown = list(results.keys() - set(keys))
+    if left_out:
+        return ProcessorError(f"{len(left_out)} of {len(keys)} items left out, as {left_out[0]}")
+    if unknown:
+        return ProcessorError(f"an answer for a key that wasn't asked about: {unknown[0]!r:.100}")
+    return None
+
+
+def once(processor: Processor, *, window: int | None = None) -> Processor:
     """Mark a processor whose work must not be repeated, because it costs money or sends something.
 
     An email is noted on the disk before the processor gets it. If no outcome follows, because the
     worker dies or the processor hangs, the email comes out as `interrupted`: its work may have been
     done. It is never processed again, unless a person asks for exactly that.
-    window: so many emails are noted at once, for a processor that takes them together; by default,
-    the size given to in_windows(), or else 1. A kill interrupts so many at most, for each thread.
+    window: so many emails are noted at once, for a processor that takes them together. A kill
+    interrupts so many at most, for each thread. By default, it is that of in_windows(), or else 1.
     Raises ValueError if it is below 1.
     """
     if window is None:

@@ -5,6 +5,7 @@ It may also raise Stop: nothing will work for now.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -19,8 +20,9 @@ class Outcome(NamedTuple):
     `status` is `processed` or `failed`.
     `reason` is a code such as `no_at_sign`: 1 to 40 characters of a-z, 0-9 and _.
     A failed email must have a reason. A processed email with a reason is risky or unknown.
-    `answers` has what else is to be told of the email, by name: texts, numbers or bools; None for
-    nothing. checked() makes texts of them.
+    `answers` has what else is to be told of the email, by name; None for nothing. They are
+    MAX_ANSWERS at most. A name has 1 to MAX_NAME printable characters; a value is a text of
+    MAX_ANSWER characters at most, or a number, or a bool.
     """
 
     status: str
@@ -96,12 +98,16 @@ INTERRUPTED = Outcome("processed", reasons.INTERRUPTED)
 # reasons.
 _accepted: set[Outcome] = set()
 MAX_ACCEPTED = 1000
-# The most answers of an email, and the most characters of the name of one and of its text.
-MAX_ANSWERS, MAX_NAME, MAX_ANSWER = 20, 60, 500
 # The longest wait before a further round, in seconds.
 MAX_WAIT = 86_400
-# The most characters that an error shows of a reason that isn't allowed.
+# The most characters that an error shows of a reason or an answer that isn't allowed.
 MAX_SHOWN = 100
+# The most answers of an outcome, and the most characters of a name and of a value.
+MAX_ANSWERS = 20
+MAX_NAME = 60
+MAX_ANSWER = 500
+# What PostgreSQL can't store in a text, and UTF-8 can't say.
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class ProcessorError(Exception):
@@ -113,25 +119,7 @@ class ReasonError(ProcessorError):
 
 
 class AnswerError(ReasonError):
-    """A processor has given answers that aren't allowed, or none for an item of a window."""
-
-
-class LeftOut:
-    """Stands for the outcome of an item that a function with @in_windows has left out.
-
-    unasked: a key for which the function answered instead, without being asked; None for none.
-    """
-
-    def __init__(self, unasked: object) -> None:
-        self._unasked = unasked
-
-    def error(self) -> AnswerError:
-        """Return the error for the processor's author."""
-        also = ""
-        if self._unasked is not None:
-            shown = shorten(repr(self._unasked), MAX_SHOWN)
-            also = f"; it answered for the key {shown}, which no item has"
-        return AnswerError(f"the processor left an item of its window out{also}")
+    """A processor has given answers that aren't allowed. The message is for its author."""
 
 
 def failed(reason: str) -> Outcome:
@@ -144,6 +132,14 @@ def risky(reason: str) -> Outcome:
     return Outcome("processed", reason)
 
 
+def answered(**values: str | float | Decimal) -> Outcome:
+    """Return the outcome of an email that was processed, with answers such as a customer number.
+
+    Names that Python doesn't allow are given as `answered(**{"Customer no.": 7})`.
+    """
+    return Outcome("processed", None, values)
+
+
 def later(reason: str, *seconds: float) -> Later:
     """Return a Later: the email is to be processed again after some seconds.
 
@@ -154,12 +150,13 @@ def later(reason: str, *seconds: float) -> Later:
     return Later(reason, seconds)
 
 
-def answered(**values: Any) -> Outcome:
-    """Return the outcome of an email that was processed, with answers: texts, numbers or bools.
+def to_values(outcome: Outcome | Later) -> list[Any]:
+    """Return the values of a checked outcome, for JSON.
 
-    They come back with the results: MAX_ANSWERS at most, each of up to MAX_ANSWER characters.
+    Without answers they are two, because workers of the version before know no others.
     """
-    return Outcome("processed", None, values)
+    values = [*outcome]
+    return values[:2] if values[2:] == [None] else values
 
 
 def from_values(values: Sequence[Any]) -> Outcome | Later:
@@ -169,28 +166,27 @@ def from_values(values: Sequence[Any]) -> Outcome | Later:
 
 
 def checked(outcome: object) -> Outcome | Later:
-    """Return the outcome if it is valid, with its answers as texts.
+    """Return the outcome if it is valid; its answers become a plain dict of texts.
 
-    Raises ReasonError if only its reason isn't allowed, AnswerError if an answer isn't, or
+    Raises ReasonError if only its reason isn't allowed, AnswerError if only its answers aren't, or
     ProcessorError.
     """
     if (
         type(outcome) is Outcome
-        and outcome.answers is None
         and type(outcome.status) is type(outcome.reason) is str  # others may have no hash
+        and outcome.answers is None
         and outcome in _accepted
     ):
         return outcome
     if isinstance(outcome, Later):
         return _checked_later(outcome)
-    if isinstance(outcome, LeftOut):
-        raise outcome.error()
     if not isinstance(outcome, Outcome) or outcome.status not in ("processed", "failed"):
         raise ProcessorError(f"a processor yields Outcome objects, not {outcome!r:.200}")
-    if outcome.answers is not None:
-        outcome = outcome._replace(answers=_checked_answers(outcome.answers))
     status, reason, answers = outcome
-    if status == "processed" and reason is None:
+    if answers is not None:
+        accepted = checked(Outcome(status, reason))
+        return Outcome(status, accepted.reason, _checked_answers(answers))
+    if outcome == PROCESSED:
         return outcome
     if not isinstance(reason, str) or not reasons.is_code(reason):
         shown = shorten(repr(reason), MAX_SHOWN)
@@ -200,40 +196,46 @@ def checked(outcome: object) -> Outcome | Later:
             f"the reason {reason!r} is not allowed for a {status} email; it is one of the"
             " product's own, for other emails, so choose another word"
         )
-    if answers is None and len(_accepted) < MAX_ACCEPTED:
+    if len(_accepted) < MAX_ACCEPTED:
         _accepted.add(outcome)
     return outcome
 
 
 def _checked_answers(answers: object) -> dict[str, str] | None:
-    """Return the answers as texts, None for none. Raises AnswerError."""
-    if not isinstance(answers, Mapping) or len(answers) > MAX_ANSWERS:
+    """Return the answers as texts, or None if there are none. Raises AnswerError."""
+    if not isinstance(answers, Mapping):
         shown = shorten(repr(answers), MAX_SHOWN)
-        raise AnswerError(f"answers are a mapping of at most {MAX_ANSWERS}, not {shown}")
-    for name in answers:
-        if not isinstance(name, str) or not name.isprintable() or not 0 < len(name) <= MAX_NAME:
-            shown = shorten(repr(name), MAX_SHOWN)
-            raise AnswerError(
-                f"an answer has a name of 1 to {MAX_NAME} printable characters, not {shown}"
-            )
-    return {name: _answer_text(name, value) for name, value in answers.items()} or None
+        raise AnswerError(f"answers are a mapping of names to values, not {shown}")
+    if len(answers) > MAX_ANSWERS:
+        raise AnswerError(f"an outcome has {MAX_ANSWERS} answers at most, not {len(answers):,}")
+    return {_checked_name(name): _as_text(name, value) for name, value in answers.items()} or None
 
 
-def _answer_text(name: str, value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    # An int of thousands of digits would be an error to write.
-    is_short = isinstance(value, int) and value.bit_length() <= 4 * MAX_ANSWER
-    if is_short or isinstance(value, (float, Decimal)):
-        value = str(value)
-    if not isinstance(value, str) or len(value) > MAX_ANSWER:
-        shown = shorten(repr(value) if isinstance(value, str) else type(value).__name__, MAX_SHOWN)
-        raise AnswerError(
-            f"the answer {name!r} must be a text, number or bool of at most {MAX_ANSWER}"
-            f" characters, not {shown}"
-        )
-    # PostgreSQL takes neither.
-    return value.replace("\0", "\ufffd").encode(errors="replace").decode()
+def _checked_name(name: object) -> str:
+    if isinstance(name, str) and 0 < len(name) <= MAX_NAME and name.isprintable():
+        return str.__str__(name)  # also of an Enum, whose str() is another text
+    raise AnswerError(
+        f"the answer's name {shorten(repr(name), MAX_SHOWN)} is not allowed;"
+        f" a name has 1 to {MAX_NAME} printable characters"
+    )
+
+
+def _as_text(name: object, value: object) -> str:
+    """Return an answer's value as a text that PostgreSQL can store. Raises AnswerError."""
+    about = f"the answer {shorten(repr(name), MAX_SHOWN)}"
+    if isinstance(value, str):
+        text = _UNSTORABLE.sub("\ufffd", str.__str__(value))
+    elif isinstance(value, bool):
+        text = "true" if value else "false"
+    elif isinstance(value, int) and abs(value) >= 10**MAX_ANSWER:
+        raise AnswerError(f"{about} is a number of more than {MAX_ANSWER} digits")
+    elif isinstance(value, (int, float, Decimal)):
+        text = str(value)
+    else:
+        raise AnswerError(f"{about} is a text, a number or a bool, not {type(value).__name__}")
+    if len(text) > MAX_ANSWER:
+        raise AnswerError(f"{about} has {len(text):,} characters, but {MAX_ANSWER} at most")
+    return text
 
 
 def _checked_later(outcome: Later) -> Later:

@@ -23,7 +23,6 @@ from postgres import database
 from postgres.beside import NoFurtherError
 from postgres.database import UNREACHABLE, Session, pool, session
 from processors import CRASHED, TIMED_OUT, Findings, ReasonError, is_once, takes_items
-from processors.outcomes import AnswerError
 from processors.reasons import CATALOGUE, verdict
 from relay import publish
 from relay.batch_queue import BatchQueue
@@ -92,8 +91,8 @@ class Services:
     def log_error(self, batch_id: int, error: Exception) -> None:
         """Log an error of the processor, each kind of error once a batch.
 
-        A reason that isn't allowed is logged once only, because the processor would give such
-        reasons in every batch.
+        A reason or an answer that isn't allowed is logged once only, because the processor would
+        give such ones in every batch.
         """
         name, is_reason = type(error).__name__, isinstance(error, ReasonError)
         kind = (None if is_reason else batch_id, name)
@@ -102,9 +101,8 @@ class Services:
                 return
             self._logged[kind] = None
         if is_reason:
-            what = "answer" if isinstance(error, AnswerError) else "reason"
             logger.error(
-                f"the processor gives a wrong {what}; such emails fail with the reason error",
+                "the processor says what isn't allowed; such emails fail with the reason error",
                 batch=batch_id,
                 error=error,
             )
@@ -377,7 +375,8 @@ def count_turn(findings: Findings, seconds: float) -> None:
     """Count a turn, its seconds and its emails for /metrics, also those that were put off."""
     metrics.TURNS.observe(seconds)
     found = Counter((each.status, each.reason) for each in findings.outcomes)
-    metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others))
+    with_answers_only = found.pop(("processed", None), 0)
+    metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others) + with_answers_only)
     for why, number in Counter(each.reason for each in findings.later).items():
         metrics.PUT_OFF.labels(why).inc(number)
     for (status, reason), number in found.items():

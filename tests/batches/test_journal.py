@@ -48,15 +48,6 @@ def test_the_next_turn_finds_what_was_handed_out_each_time_it_looks(batch_id):
             assert listed(journal.take_over()) == [PROCESSED, BAD, INTERRUPTED, INTERRUPTED]
 
 
-def test_answers_are_kept(batch_id):
-    outcomes = Outcome("processed", None, {"customer": "17"}), BAD
-    with turn(batch_id) as journal:
-        journal.take_over()
-        assert note(journal, 2, *outcomes)
-    with turn(batch_id) as journal:
-        assert listed(journal.take_over()) == [*outcomes]
-
-
 def test_a_turn_that_was_overtaken_hands_nothing_out_any_more(batch_id):
     with turn(batch_id) as early:
         assert listed(early.take_over()) == []
@@ -95,6 +86,16 @@ def test_what_it_notes_survives_the_end_of_the_turns_transaction(batch_id):
         database.pool.rollback()
     with turn(batch_id) as journal:
         assert listed(journal.take_over()) == [BAD, INTERRUPTED]
+
+
+def test_answers_are_kept(batch_id):
+    told = Outcome("processed", None, {"Größe": 'a\n"b'})
+    with turn(batch_id) as journal:
+        journal.take_over()
+        assert note(journal, 3, told, PROCESSED)
+        database.pool.rollback()
+    with turn(batch_id) as journal:
+        assert listed(journal.take_over()) == [told, PROCESSED, INTERRUPTED]
 
 
 def set_paused_at(batch_id, time):

@@ -24,6 +24,7 @@ from processors import (
     one_by_one,
     process,
     risky,
+    running,
 )
 from processors.outcomes import MAX_STOP_BYTES
 from runtime import settings
@@ -236,7 +237,7 @@ class TestProcessLines:
 
     @pytest.fixture(autouse=True)
     def few_at_once(self, monkeypatch):
-        monkeypatch.setattr(processors, "AT_ONCE", 4)
+        monkeypatch.setattr(running, "AT_ONCE", 4)
 
     def run(self, said, text="a\nbb\nccc\nd\n\nf", deadline=float("inf")):
         asked = []

@@ -12,6 +12,7 @@ from processors import (
     configured,
     failed,
     handing,
+    in_windows,
     later,
     once,
     one_by_one,
@@ -182,3 +183,22 @@ def test_an_object_may_be_a_processor():
             return (failed(f"round_{each.round}") for each in items)
 
     assert run(Processor(), ["a"], round=3) == [failed("round_3")]
+
+
+@pytest.mark.parametrize("mark", [lambda each: each, once])
+class TestWindows:
+    """Functions that answer for several items by key."""
+
+    def test_each_key_has_its_answer(self, mark):
+        rows = ["a", "b", "c"]
+        ask = in_windows(2)(lambda items: {each.key: f"is_{each.address}" for each in items})
+        assert run(mark(ask), rows) == [failed(f"is_{each}") for each in rows]
+
+    def test_a_key_left_out(self, mark):
+        with pytest.raises(AssertionError, match=r"^email 1, a: 1 of 2 items left out, as b1-e1-"):
+            run(mark(in_windows(2)(lambda items: {items[1].key: None})), ["a", "b"])
+
+    def test_a_key_that_was_not_asked_about(self, mark):
+        ask = in_windows(2)(lambda items: {"b9-e9-r1": None, items[0].key: None})
+        with pytest.raises(AssertionError, match=r"^email 1, a: an answer for a key that wasn't"):
+            run(mark(ask), ["a"])

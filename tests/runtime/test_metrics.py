@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.site import PASSWORD, basic
-from processors import Findings, failed
+from processors import Findings, answered, failed
 from relay import trials
 from relay.presence import Presence, ThreadReport
 from runtime import metrics
@@ -196,6 +196,13 @@ def test_reasons_of_a_processors_own_are_counted_as_one():
     findings = Findings(3, [(0, failed("not_staff")), (1, failed("too_new"))])
     turns.count_turn(findings, seconds=0.1)
     assert metrics.EMAILS.labels("invalid", "own")._value.get() == before + 2
+
+
+def test_emails_with_answers_but_no_reason_are_ok():
+    before = metrics.EMAILS.labels("ok", "")._value.get()
+    findings = Findings(3, [(1, answered(number="7"))])
+    turns.count_turn(findings, seconds=0.1)
+    assert metrics.EMAILS.labels("ok", "")._value.get() == before + 3
 
 
 def test_trials_of_redis_are_no_rings(doorbell):

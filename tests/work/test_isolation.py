@@ -8,12 +8,22 @@ import pytest
 
 from harness.polling import eventually
 from harness.processors import listed
-from processors import CRASHED, ERROR, PROCESSED, TIMED_OUT, ProcessorError, ReasonError, failed
+from processors import (
+    CRASHED,
+    ERROR,
+    PROCESSED,
+    TIMED_OUT,
+    Item,
+    Outcome,
+    ProcessorError,
+    ReasonError,
+    failed,
+)
 from work import isolation
 
 PROCESSOR = """
 import os, signal, threading, time
-from processors import configured, one_by_one
+from processors import answered, configured, in_windows, one_by_one
 
 @configured
 def secretive(options):
@@ -43,6 +53,10 @@ def trap(address):
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(float(os.environ.get("SLOW", "0")))
     return {"bad": "bad", "wordy": "So bad"}.get(kind)
+
+@in_windows(10)
+def together(items):
+    return {each.key: answered(size=len(items), **each.cells) for each in items}
 """
 
 
@@ -83,6 +97,21 @@ def test_a_wrong_reason_fails_its_email_and_is_told_to_the_parent():
     assert outcomes == [ERROR, PROCESSED, ERROR]
     assert [type(error) for error in errors] == [ReasonError] * 2
     assert str(errors[0]).startswith("the reason 'So bad' is not allowed; ")
+
+
+def test_answers_come_back_as_they_are_and_each_email_is_a_window_of_its_own():
+    cells = {"a": "1", "b": 'ü\n"\x1f'}
+    given = [Item(f"{number}@x.de", f"k{number}", 1, cells) for number in range(2)]
+    findings = isolation.process(
+        "trap:together",
+        given,
+        options={},
+        turn_seconds=60.0,
+        limit=60.0,
+        alive=lambda: None,
+        on_error=no_error,
+    )
+    assert listed(findings) == [Outcome("processed", None, {"size": "1", **cells})] * 2
 
 
 def test_it_has_its_options_but_nobody_sees_them():

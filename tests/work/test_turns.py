@@ -148,7 +148,7 @@ def test_a_wrong_reason_of_a_processor_is_logged_once_a_worker(make_turns, queue
     assert not logged.exc_info
     event, _, error = logged.getMessage().partition(" error=")
     name, _, batch_id = event.partition(" batch=")
-    assert name == "the processor gives a wrong reason; such emails fail with the reason error"
+    assert name == "the processor says what isn't allowed; such emails fail with the reason error"
     assert int(batch_id) in (first, second)
     assert json.loads(error) == (
         "the reason 'Not staff, … is not allowed;"
