@@ -6,7 +6,9 @@ import pytest
 
 from harness.config import ROOT
 from processors import PROCESSED, answered, failed
+from processors.options import section_values
 from processors.testing import run
+from runtime import settings
 
 BLOCKS = re.findall(r"```python\n(.*?)```", (ROOT / "docs/processors.md").read_text(), re.S)
 
@@ -24,11 +26,33 @@ def test_every_example_is_python_that_runs(block):
     exec(block, {"__name__": "example"})  # noqa: S102 - it is our own page
 
 
-def test_options_columns_and_answers():
+def test_options():
+    add = example("# crm.py")["add"]
+    options = section_values(add.declared_options, {"url": "https://crm.example.org/"})
+    assert options == {"url": "https://crm.example.org/", "days": 30, "list": "news"}
+    rows = ["ann@example.org"]
+    assert run(add(options), rows, options=options) == [PROCESSED]
+    assert run(add(options), rows, options={"list": "events"}) == [failed("list_is_full")]
+
+
+def test_columns_and_answers():
     add = example("@takes_columns")["add"]
-    rows = [{"email": "ann@example.org", "Name": "Ann"}]
-    said = run(add({"group": "news"}), rows, options={"group": "events"})
-    assert said == [answered(name="Ann", group="events")]
+    assert add.columns == ("Name",)
+    rows = [{"email": "ann@example.org", "Name": "Ann"}, "bob@example.org"]
+    assert run(add, rows) == [answered(customer="K-3", name="Ann"), failed("no_name")]
+
+
+def test_several_processors(tmp_path):
+    text = (ROOT / "docs/processors.md").read_text()
+    (block,) = re.findall(r"```ini\n(\[processors\].*?)```", text, re.S)
+    path = tmp_path / "config.ini"
+    path.write_text(block)
+    loaded = settings.load(path, environ={}).processors
+    assert [(each.name, each.title) for each in loaded] == [
+        ("crm", "Add to our CRM"),
+        ("check", "Check addresses"),
+    ]
+    assert loaded[0].options == {"url": "https://crm.example.org/"}
 
 
 def test_windows():
