@@ -1,5 +1,9 @@
 """What a form may choose of the processors in config.ini."""
 
+import html
+import re
+from urllib.parse import urlencode
+
 import pytest
 
 from harness.books import query
@@ -100,3 +104,30 @@ def test_only_a_batch_that_has_ended_is_processed_again(site):
     assert stored() == ("crm", {"key": "a"})
     query("UPDATE batch SET format = NULL WHERE id = 1 RETURNING 1")
     problem(site.request("POST", "/api/batches/1/again"), 404, "file_not_kept")
+
+
+def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_their_names(site):
+    names = [f"Überschrift {number} {'ё' * 15}" for number in range(150)]
+    header = ",".join(["Mail", *names, '"Two\nlines"'])
+    content = f"{header}\na@x.de\n".encode()
+    chosen = ",".join([*names, '"Two lines"'])
+    assert site.upload(content, columns=chosen).status == 201
+    assert site.upload(content, columns="*").status == 201
+    for batch_id in (1, 2):
+        site.request("POST", f"/api/batches/{batch_id}/cancel")
+        page = site.get(f"/batches/{batch_id}").body.decode()
+        (field,) = re.findall(r'name="columns" value="([^"]*)"', page)
+        assert (html.unescape(field) == "*") == (batch_id == 2)
+        body = urlencode({"processor": "check", "columns": html.unescape(field)}).encode()
+        assert len(body) > 15_000 or batch_id == 2
+        form = "application/x-www-form-urlencoded"
+        answer = site.request("POST", f"/batches/{batch_id}/again", body, Content_Type=form)
+        assert answer.status == 303
+    columns = query("SELECT columns FROM batch ORDER BY id")
+    assert columns[:2] == columns[2:]
+    much = b"columns=" + b"a" * 100_000
+    problem(
+        site.request("POST", "/api/batches/1/again", much, Content_Type=form),
+        413,
+        "content_too_large",
+    )
