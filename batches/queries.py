@@ -13,6 +13,7 @@ from models import Action, Batch
 from postgres.database import fetch_value, pool
 from processors.syntax import MAX_CHARACTERS
 from runtime.phrases import shorten
+from tabular.formats import CELLS
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ def actions(batch_id: int) -> list[Action]:
     return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
 
 
+# What is read of batches that are listed: of the columns that a batch keeps, of which there may be
+# 16,384, only the first CELLS.
+_LISTED = (
+    *(field for field in Batch._meta.sorted_fields if field is not Batch.columns),
+    SQL(f"jsonb_path_query_array(columns, '$[0 to {CELLS - 1}]') AS columns"),
+)
 # The most batches that one call of find_batches() examines, so that it is never slow.
 MAX_BATCHES = 10_000
 
@@ -79,7 +86,7 @@ def find_batches(
     the name of a processor, empty for any, and whether batches that name none match, too.
     """
     processor, unnamed = by_processor
-    query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
+    query = Batch.select(*_LISTED).where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
     following = None

@@ -1,7 +1,10 @@
 from batches import changes, queries
+from batches.as_json import batch_json
+from batches.intake import Upload
 from batches.queries import Backlog
 from harness.batches import start, store, take_turns
 from harness.books import query
+from harness.results import stored
 from postgres.database import session
 
 
@@ -46,6 +49,16 @@ def test_batches_are_found_by_status_and_part_of_their_name(database):
     assert find(containing="csv", limit=2) == ([fourth, second], second)
     assert find(containing="csv", limit=2, before=second) == ([first], None)
     assert find(containing="csv", limit=3) == ([fourth, second, first], None)
+
+
+def test_of_very_many_kept_columns_a_list_has_the_first(database):
+    batch_id = stored(",".join(["a@x.de", *["x"] * 16_000]).encode(), upload=Upload(columns=("*",)))
+    with session():
+        (batch,), _ = queries.find_batches(limit=10)
+        whole = queries.find_batch(batch_id)
+    assert batch.columns == whole.columns[:200] == batch_json(whole)["columns"]
+    assert len(whole.columns) == 16_001
+    assert (batch.filename, batch.options, batch.total_emails) == ("people.csv", {}, 1)
 
 
 def test_a_page_of_batches_may_be_short_and_have_a_next_one(database, monkeypatch):
