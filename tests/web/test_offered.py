@@ -10,7 +10,7 @@ from harness.books import query
 from harness.site import problem
 
 OWN = """
-from processors import Option, one_by_one
+from processors import Option, one_by_one, per_item
 
 @one_by_one
 def add(address):
@@ -21,6 +21,12 @@ add.declared_options = (
     Option("most", int, 3, per_batch=True),
     Option("secret", default="hidden"),
 )
+
+@per_item
+def read(item):
+    return None
+
+read.columns = ("status", "Name")
 """
 
 
@@ -31,6 +37,7 @@ def site(serve, tmp_path):
     return serve(
         processors__check="check Check",
         processors__crm="offered_of_tests:add Add to our CRM",
+        processors__read="offered_of_tests:read",
         processors__gone="nowhere_at_all:work",
     )
 
@@ -64,7 +71,7 @@ def test_options_of_other_processors_are_ignored(site):
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
-        ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm."),
+        ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm, read."),
         ({"processor": "gone"}, "broken_processor", "nowhere_at_all"),
         ({"processor": "crm"}, "bad_option", "key must be given."),
         ({"processor": "crm", "option.key": "x" * 501}, "bad_option", "at most 500 characters"),
@@ -131,3 +138,17 @@ def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_th
         413,
         "content_too_large",
     )
+
+
+def test_rows_of_results_that_are_processed_again_lack_what_a_processor_takes_of_those(site):
+    send(site, processor="check")
+    site.request("POST", "/api/batches/1/cancel")
+    results = site.get("/api/batches/1/results.csv").body
+    assert site.upload(results, processor="read").status == 201
+    site.request("POST", "/api/batches/2/cancel")
+    form = "application/x-www-form-urlencoded"
+    for path in ("/api/batches/2/again", "/api/batches/2/again?status=pending"):
+        answer = site.request("POST", path, b"processor=read", Content_Type=form)
+        assert answer.status == 201, answer.body
+    columns = query("SELECT columns FROM batch ORDER BY id")
+    assert columns == [([],), (["Name", "status"],), (["Name", "status"],), (["Name"],)]
