@@ -140,6 +140,17 @@ def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_th
     )
 
 
+def test_two_processors_are_refused_so_that_no_batch_gets_another_than_was_meant(site):
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    form = "application/x-www-form-urlencoded"
+    body = b"processor=&processor=check&processor="
+    for more, status in ((b"check", 201), (b"read", 400)):
+        answer = site.request("POST", "/api/batches/1/again", body + more, Content_Type=form)
+        assert answer.status == status
+    assert problem(answer, 400, "bad_parameter")["parameter"] == "processor"
+
+
 def test_rows_of_results_that_are_processed_again_lack_what_a_processor_takes_of_those(site):
     send(site, processor="check")
     site.request("POST", "/api/batches/1/cancel")
