@@ -70,6 +70,14 @@ def store_again(
             ) from None
 
 
+def columns_of(found: Format, wanted: Filter) -> Format:
+    """Return the format by which store_again() looks for columns in a file of the format `found`.
+
+    The rows that a filter shows have no result columns.
+    """
+    return _without_results(found) if wanted.name else found
+
+
 def _kept(batch: Batch) -> Iterator[bytes]:
     with closing(kept_files.open_kept(batch.id)) as file:
         yield from iter(lambda: file.read(_BLOCK), b"")
@@ -84,16 +92,22 @@ def _until(abandoned: Callable[[], bool], pieces: Iterable[bytes]) -> Iterator[b
 
 def _as_text(found: Format, header_index: int) -> Format:
     """Return the format of the rows of such a file, as results.plain_pieces() writes them."""
-    old = found.result_columns
-    header = found.header
     return replace(
-        found,
+        _without_results(found),
         kind="csv",
         encoding="utf-8",
         delimiter=found.delimiter or ",",
-        header=header and tuple(name for n, name in enumerate(header) if n not in old),
         header_index=header_index,
+        sheet=None,
+    )
+
+
+def _without_results(found: Format) -> Format:
+    """Return the format of a file without its result columns."""
+    old, header = found.result_columns, found.header
+    return replace(
+        found,
+        header=header and tuple(name for n, name in enumerate(header) if n not in old),
         column=found.column - sum(n < found.column for n in old),
         columns=found.columns - len(old),
-        sheet=None,
     )

@@ -11,7 +11,7 @@ from batches.queries import Found
 from models import Action, Batch, SkippedRow, iso, pause_of
 from processors import providers, reasons, risks, syntax
 from runtime import phrases
-from tabular.formats import DELIMITERS, Format, cut_row
+from tabular.formats import CELLS, DELIMITERS, Format, cut_row
 
 # The kinds of files other than workbooks, in words.
 _KINDS = {"csv": "CSV", "list": "list of addresses", "html": "HTML table", "vcard": "vCard"}
@@ -86,7 +86,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "perMinute": batch.per_minute,
         "processor": batch.processor,
         "options": batch.options,
-        "columns": batch.columns,
+        "columns": batch.columns[:CELLS],  # what follows has no header in `format` either
         "answers": batch.answers,
         "status": batch.status,
         "revision": batch.revision,

@@ -13,6 +13,7 @@ from models import Action, Batch
 from postgres.database import fetch_value, pool
 from processors.syntax import MAX_CHARACTERS
 from runtime.phrases import shorten
+from tabular.formats import CELLS
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,12 @@ def actions(batch_id: int) -> list[Action]:
     return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
 
 
+# What is read of batches that are listed: of the columns that a batch keeps, of which there may be
+# 16,384, only the first CELLS.
+_LISTED = (
+    *(field for field in Batch._meta.sorted_fields if field is not Batch.columns),
+    SQL(f"jsonb_path_query_array(columns, '$[0 to {CELLS - 1}]') AS columns"),
+)
 # The most batches that one call of find_batches() examines, so that it is never slow.
 MAX_BATCHES = 10_000
 
@@ -79,7 +86,7 @@ def find_batches(
     the name of a processor, empty for any, and whether batches that name none match, too.
     """
     processor, unnamed = by_processor
-    query = Batch.select().where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
+    query = Batch.select(*_LISTED).where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
     following = None
@@ -159,17 +166,35 @@ class Found:
     answers: dict[str, str] | None = None
 
 
+# The bytes of answers at which a page of emails ends, because an email may have 50 kB of them.
+MAX_BYTES = 1 << 20
+# The emails of a piece that are wanted, until there is no room for more answers; with the bytes of
+# answers up to each, and how many emails there are without regard to the room.
+_FOUND = f"""
+SELECT id, email, row_number, status, reason, answers, upto, matching FROM (
+  SELECT *, sum(size) OVER (ORDER BY id) AS upto, count(*) OVER () AS matching FROM (
+    SELECT id, left(email, {MAX_CHARACTERS + 1}) AS email, row_number, status, reason, answers,
+      coalesce(octet_length(answers::text), 0) AS size
+    FROM email WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s
+      AND {{condition}} ORDER BY id LIMIT %(limit)s
+  ) AS page
+) AS sized WHERE upto - size < %(room)s ORDER BY id
+"""
+
+
 def find_emails(
     batch_id: int, wanted: Filter, *, after: int = 0, limit: int
 ) -> tuple[list[Found], int | None]:
     """Return the emails of a batch that are wanted, by id, and the next page's `after`.
 
     A page may be short or empty although there is a next one, because at most MAX_SCANNED emails
-    are examined, for about MAX_SECONDS. Only the first MAX_CHARACTERS of an address are returned.
+    are examined, for about MAX_SECONDS, and it ends at MAX_BYTES of answers. Only the first
+    MAX_CHARACTERS of an address are returned.
     """
     email_condition, chunk_condition, parameters = wanted.conditions()
     parameters |= {"batch_id": batch_id, "after": after}
     found: list[Found] = []
+    room = MAX_BYTES
     scanned, deadline = 0, time.monotonic() + MAX_SECONDS
     for number, first_id, last_id in _pieces(chunk_condition, parameters, after):
         late = scanned and time.monotonic() >= deadline
@@ -177,22 +202,26 @@ def find_emails(
             return found, first_id - 1
         scanned += last_id - first_id + 1
         rows = pool.execute_sql(
-            f"SELECT id, left(email, {MAX_CHARACTERS + 1}), row_number, status, reason, answers"
-            " FROM email WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
-            f" AND {email_condition} ORDER BY id LIMIT %(limit)s",
+            _FOUND.format(condition=email_condition),
             {
                 **parameters,
                 "first": first_id,
                 "last": last_id,
                 "limit": limit + 1 - len(found),
+                "room": room,
             },
-        )
+        ).fetchall()
         found += [
             Found(number, shorten(email, MAX_CHARACTERS), *rest)
-            for number, email, *rest in rows.fetchall()
+            for number, email, *rest, _, _ in rows
         ]
         if len(found) > limit:
             return found[:limit], found[limit - 1].id
+        if rows:
+            taken, matching = rows[-1][-2:]
+            room -= taken
+            if room <= 0 or matching > len(rows):
+                return found, found[-1].id
     return found, None
 
 

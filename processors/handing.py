@@ -11,15 +11,26 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
-from processors import ERROR, INTERRUPTED, Findings, ProcessorError, Stop, accepted_or_error
+from processors import (
+    ERROR,
+    INTERRUPTED,
+    Findings,
+    Later,
+    Outcome,
+    ProcessorError,
+    Stop,
+    accepted_or_error,
+)
 
 # Notes that the first emails are handed out, and the findings so far; returns whether they may be.
 Note = Callable[[int, Findings], bool]
 
-# A turn ends after so many outcomes with a reason, because each note has all of them.
-MAX_OTHERS = 200
+# A turn ends after so many outcomes with a reason or answers, or so many characters of answers,
+# because each note has all of them.
+MAX_OTHERS, MAX_CHARACTERS = 200, 100_000
 
 _MORE = "the processor yielded more outcomes than it took emails"
 _FEWER = "the processor yielded fewer outcomes than it got emails"
@@ -46,6 +57,8 @@ class _HandOut:
         self._lock = threading.Lock()
         self.taken = 0
         self.findings = Findings()
+        # The characters of all answers in the findings.
+        self._characters = 0
         # What the note raised. The processor, through which it goes, must not take it for its own.
         self.broken: Exception | None = None
 
@@ -57,6 +70,7 @@ class _HandOut:
         return (self.taken - self._begun) % self._border == 0 and (
             (self.taken > 0 and time.monotonic() > self._deadline)
             or len(self.findings.others) >= MAX_OTHERS
+            or self._characters >= MAX_CHARACTERS
         )
 
     @contextlib.contextmanager
@@ -95,6 +109,12 @@ class _HandOut:
             if not self._refused:
                 self._noted = end
         return not self._refused
+
+    def add(self, outcome: Outcome | Later) -> None:
+        """Add the outcome of the next email that was taken."""
+        self.findings.add(outcome)
+        if isinstance(outcome, Outcome) and outcome.answers:
+            self._characters += sum(map(len, chain(*outcome.answers.items())))
 
     def fail(self) -> None:
         """Give the email that is due an error, and interrupt all others that have been taken."""
@@ -143,7 +163,7 @@ def process(
                 for outcome in processor(emails):
                     if findings.count == hand_out.taken:
                         raise ProcessorError(_MORE)
-                    findings.add(accepted_or_error(outcome, on_error))
+                    hand_out.add(accepted_or_error(outcome, on_error))
             if findings.count < hand_out.taken or not hand_out.is_over:
                 raise ProcessorError(_FEWER)
         except Stop as stop:

@@ -15,6 +15,7 @@ from processors.outcomes import ProcessorError
 # Takes the settings in its section of config.ini, as values that JSON can hold.
 Factory = Callable[[Mapping[str, Any]], Any]
 F = TypeVar("F", bound=Callable[..., Any])
+T = TypeVar("T")
 
 _CHECK = "processors.check:configured_check"
 
@@ -84,6 +85,7 @@ def declared(reference: str, folder: Path | None = None) -> Declared:
         return Declared()
     try:
         found = _imported(reference, folder)
+        options, columns = getattr(found, "declared_options", ()), getattr(found, "columns", ())
     except ProcessorError:
         raise
     except (Exception, SystemExit) as error:
@@ -91,8 +93,22 @@ def declared(reference: str, folder: Path | None = None) -> Declared:
             f"the processor {reference!r} can't be loaded: {type(error).__name__}: {error}"
         ) from error
     return Declared(
-        tuple(getattr(found, "declared_options", ())), tuple(getattr(found, "columns", ()))
+        _all_of(Option, options, reference, "declared_options"),
+        _all_of(str, columns, reference, "columns"),
     )
+
+
+def _all_of(kind: type[T], found: object, reference: str, attribute: str) -> tuple[T, ...]:
+    """Return what such an attribute of a processor has. Raises ProcessorError.
+
+    An object of a team's own may have one that means something else.
+    """
+    if not isinstance(found, (tuple, list)) or not all(isinstance(each, kind) for each in found):
+        raise ProcessorError(
+            f"the processor {reference!r} can't be used: its attribute {attribute!r} must be a"
+            f" tuple of {kind.__name__}, which a decorator of `processors` sets"
+        )
+    return tuple(found)
 
 
 def _imported(reference: str, folder: Path | None) -> Any:

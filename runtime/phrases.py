@@ -235,10 +235,14 @@ def interrupted(emails: int) -> str:
 
 
 def as_csv(names: Sequence[str]) -> str:
-    """Names of columns as a line of CSV."""
-    special = re.compile(r'[",\s]')
+    """Names of columns as a line of CSV.
+
+    A space stands for any white space, because a browser drops a line end in a control's value.
+    """
+    special = re.compile(r'[", ]')
+    spaced = (" ".join(name.split()) for name in names)
     return ", ".join(
-        '"' + name.replace('"', '""') + '"' if special.search(name) else name for name in names
+        '"' + name.replace('"', '""') + '"' if special.search(name) else name for name in spaced
     )
 
 

@@ -112,7 +112,7 @@
     <details class="menu again" data-when="ended"{{"" if ended else " hidden"}}>
       <summary class="button quiet">Process again with… ▾</summary>
       <form class="panel" method="post" action="{{path}}/again">
-        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=phrases.as_csv(batch["columns"]))
+        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=cells)
         <div class="actions">
           <button>Process all rows</button>
           <button class="quiet" id="again-these" formaction="{{path}}/again{{f"?{filtered}" if filtered else ""}}"{{"" if filtered else " hidden"}}>Only what is shown below</button>

@@ -43,11 +43,12 @@ class Again:
         _refuse_unfinished(batch)
         if batch.format is None:
             raise file_not_kept("Upload the file again instead.")
+        found = Format.from_json(batch.format)
         upload = Upload(
             by=sign_in.user(),
             processor=chosen.processor,
             options=chosen.options,
-            columns=chosen.columns_in(Format.from_json(batch.format)),
+            columns=chosen.columns_in(again.columns_of(found, wanted)),
         )
         try:
             with uploads.problems_of_files():

@@ -17,7 +17,7 @@ import multipart
 from bottle import request
 
 from web.problems import Problem
-from web.server.connections import SMALL_BODY, TOO_LARGE
+from web.server.connections import TOO_LARGE, most_bytes
 
 # The most fields of a form, and the most bytes of a field that is kept in memory. There is one for
 # each option of each processor.
@@ -95,7 +95,7 @@ def field(name: str, *, is_number: bool = False) -> str | None:
 
     A JSON object has it by its name_in_json(); null stands for an empty text there, and if
     `is_number`, the value may be a whole number. Returns None if the field is missing. Raises
-    Problem, also for a body of more than SMALL_BODY bytes.
+    Problem, also for a body of more than most_bytes().
     """
     kind, _ = _kind()
     body = _small_body()
@@ -109,7 +109,7 @@ def field(name: str, *, is_number: bool = False) -> str | None:
 def fields() -> list[tuple[str, str]]:
     """Return the fields of the current request's small form, in order; none without a body.
 
-    Raises Problem, also for a body of more than SMALL_BODY bytes.
+    Raises Problem, also for a body of more than most_bytes().
     """
     kind, _ = _kind()
     return _pairs(kind, _small_body(), _FORMS)
@@ -117,10 +117,11 @@ def fields() -> list[tuple[str, str]]:
 
 def _small_body() -> bytes:
     # web/server/ refuses larger bodies already; this limit doesn't rely on that.
-    if request.content_length <= SMALL_BODY:
+    most = most_bytes(request.path)
+    if request.content_length <= most:
         with closing(request.body) as file:
-            body: bytes = file.read(SMALL_BODY + 1)
-        if len(body) <= SMALL_BODY:
+            body: bytes = file.read(most + 1)
+        if len(body) <= most:
             return body
     raise Problem(413, "content_too_large", TOO_LARGE)
 

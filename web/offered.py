@@ -142,7 +142,10 @@ class Offered:
 
     def choose(self, fields: Fields) -> Chosen:
         """Return what the fields of a form choose. Raises Problem."""
-        named = next((text.strip() for name, text in reversed(fields) if name == "processor"), "")
+        names = {text.strip() for name, text in fields if name == "processor"} - {""}
+        if len(names) > 1:
+            raise bad_parameter("processor", "be given once")
+        named = next(iter(names), "")
         offer = self._find(named)
         options = _values(offer, self._texts(offer, fields))
         columns = _names([text for name, text in fields if name == "columns"])

@@ -18,6 +18,7 @@ import bottle
 from bottle import request, response
 
 import models
+from models import Batch
 from processors import reasons
 from processors.syntax import MALFORMED
 from runtime import phrases
@@ -183,6 +184,7 @@ class Pages:
             verb=self._offered.verb(batch["processor"]),
             unable=self._unable(batch),
             filtered=urlencode(_filter(query)),
+            cells=_cells(stored),
         )
 
     def _unable(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -293,6 +295,16 @@ def _filter(query: dict[str, str]) -> dict[str, str]:
     """Return the filter of the rows that are shown: with a kind, no other parameter counts."""
     names = ["kind"] if query["kind"] else OF_EMAILS
     return {name: query[name] for name in names if query[name]}
+
+
+def _cells(batch: Batch) -> str:
+    """Return what a form says to ask for the columns of a batch again.
+
+    All of them are `*`, because their names may be too many or too long for a form.
+    """
+    columns = batch.columns
+    has_all = len(columns) > 1 and batch.format and len(columns) == batch.format["columns"]
+    return "*" if has_all else phrases.as_csv(columns)
 
 
 def _endings(batch: dict[str, Any]) -> list[tuple[str, str]]:

@@ -1,8 +1,14 @@
 from batches import changes, queries
+from batches.as_json import batch_json
+from batches.filters import Filter
+from batches.intake import Upload
 from batches.queries import Backlog
 from harness.batches import start, store, take_turns
 from harness.books import query
+from harness.results import stored
 from postgres.database import session
+
+ANY = Filter()
 
 
 def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):
@@ -48,6 +54,16 @@ def test_batches_are_found_by_status_and_part_of_their_name(database):
     assert find(containing="csv", limit=3) == ([fourth, second, first], None)
 
 
+def test_of_very_many_kept_columns_a_list_has_the_first(database):
+    batch_id = stored(",".join(["a@x.de", *["x"] * 16_000]).encode(), upload=Upload(columns=("*",)))
+    with session():
+        (batch,), _ = queries.find_batches(limit=10)
+        whole = queries.find_batch(batch_id)
+    assert batch.columns == whole.columns[:200] == batch_json(whole)["columns"]
+    assert len(whole.columns) == 16_001
+    assert (batch.filename, batch.options, batch.total_emails) == ("people.csv", {}, 1)
+
+
 def test_a_page_of_batches_may_be_short_and_have_a_next_one(database, monkeypatch):
     monkeypatch.setattr(queries, "MAX_BATCHES", 3)
     ids = named("rare.csv", *["list.csv"] * 6, "rare.csv")
@@ -90,3 +106,28 @@ def test_a_batch_lasts_from_its_start_to_its_end_or_until_now(database):
     query("UPDATE batch SET completed_at = started_at + interval '7.5 s' RETURNING 1")
     with session():
         assert queries.elapsed_seconds(batch_id) == 7.5
+
+
+def test_a_page_of_emails_ends_at_many_bytes_of_answers(database, monkeypatch):
+    monkeypatch.setattr(queries, "MAX_BYTES", 100)
+    short, long = {"a": "x" * 20}, {"a": "x" * 80}
+    marked = [
+        (1, "processed", None, long),
+        (2, "failed", "odd", short),
+        (3, "processed", None, short),
+    ]
+    batch_id = stored(b"a@x.de\nb@x.de\nc@x.de\nd@x.de\ne@x.de\n", marked=marked)
+
+    def pages(wanted=ANY, limit=10):
+        found, after = [], 0
+        while after is not None:
+            with session():
+                page, after = queries.find_emails(batch_id, wanted, after=after, limit=limit)
+            found.append([each.id for each in page])
+        return found
+
+    assert pages() == [[1, 2], [3, 4, 5]]
+    assert pages(limit=1) == [[1], [2], [3], [4], [5]]
+    assert pages(Filter(verdict="ok")) == [[1, 3], [4, 5]]
+    monkeypatch.setattr(queries, "MAX_BYTES", 1)
+    assert pages() == [[1], [2], [3], [4, 5]]

@@ -12,6 +12,7 @@ from processors import (
     PROCESSED,
     ProcessorError,
     Stop,
+    answered,
     failed,
     handing,
     later,
@@ -240,3 +241,12 @@ def test_a_wrong_number_of_outcomes_is_an_error_and_the_turn_ends(notes, process
 def test_no_processor_says_that_an_email_was_interrupted(notes):
     assert notes.process(lambda emails: (INTERRUPTED for _ in emails), "a") == [ERROR]
     assert notes.process(lambda emails: (later("interrupted", 5) for _ in emails), "a") == [ERROR]
+
+
+def test_a_turn_ends_after_many_characters_of_answers_because_each_note_has_all_of_them(notes):
+    def processor(emails):
+        return (answered(**{f"n{n}": "x" * 500 for n in range(20)}) for _ in emails)
+
+    found = notes.process(processor, "a" * 50)
+    assert len(found) == 10
+    assert notes.entries[-1] == (10, found)

@@ -188,3 +188,35 @@ def test_a_processor_that_could_not_get_what_it_declares_is_refused(module, func
 def test_two_options_of_one_name_are_refused():
     with pytest.raises(ValueError, match="same name"):
         processors.configured(Option("list"), Option("list"))
+
+
+ODD = """
+class Table:
+    def __init__(self, **values):
+        self.__dict__ |= values
+    def __getattr__(self, name):
+        raise RuntimeError(name)
+    def __call__(self, emails):
+        return iter(())
+
+number = Table(declared_options=(), columns=5)
+text = Table(declared_options=(), columns="Name")
+others = Table(declared_options=["list"], columns=())
+raising = Table()
+"""
+
+
+@pytest.mark.parametrize(
+    ("function", "why"),
+    [
+        ("number", "its attribute 'columns' must be a tuple of str"),
+        ("text", "its attribute 'columns' must be a tuple of str"),
+        ("others", "its attribute 'declared_options' must be a tuple of Option"),
+        ("raising", "can't be loaded: RuntimeError: declared_options"),
+    ],
+)
+def test_an_object_that_declares_nonsense_stops_only_itself(tmp_path, monkeypatch, function, why):
+    (tmp_path / "odd_in_test.py").write_text(ODD)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ProcessorError, match=why):
+        processors.declared(f"odd_in_test:{function}")

@@ -1,12 +1,16 @@
 """What a form may choose of the processors in config.ini."""
 
+import html
+import re
+from urllib.parse import urlencode
+
 import pytest
 
 from harness.books import query
 from harness.site import problem
 
 OWN = """
-from processors import Option, one_by_one
+from processors import Option, one_by_one, per_item
 
 @one_by_one
 def add(address):
@@ -17,6 +21,12 @@ add.declared_options = (
     Option("most", int, 3, per_batch=True),
     Option("secret", default="hidden"),
 )
+
+@per_item
+def read(item):
+    return None
+
+read.columns = ("status", "Name")
 """
 
 
@@ -27,6 +37,7 @@ def site(serve, tmp_path):
     return serve(
         processors__check="check Check",
         processors__crm="offered_of_tests:add Add to our CRM",
+        processors__read="offered_of_tests:read",
         processors__gone="nowhere_at_all:work",
     )
 
@@ -60,7 +71,7 @@ def test_options_of_other_processors_are_ignored(site):
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
-        ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm."),
+        ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm, read."),
         ({"processor": "gone"}, "broken_processor", "nowhere_at_all"),
         ({"processor": "crm"}, "bad_option", "key must be given."),
         ({"processor": "crm", "option.key": "x" * 501}, "bad_option", "at most 500 characters"),
@@ -100,3 +111,55 @@ def test_only_a_batch_that_has_ended_is_processed_again(site):
     assert stored() == ("crm", {"key": "a"})
     query("UPDATE batch SET format = NULL WHERE id = 1 RETURNING 1")
     problem(site.request("POST", "/api/batches/1/again"), 404, "file_not_kept")
+
+
+def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_their_names(site):
+    names = [f"Überschrift {number} {'ё' * 15}" for number in range(150)]
+    header = ",".join(["Mail", *names, '"Two\nlines"'])
+    content = f"{header}\na@x.de\n".encode()
+    chosen = ",".join([*names, '"Two lines"'])
+    assert site.upload(content, columns=chosen).status == 201
+    assert site.upload(content, columns="*").status == 201
+    for batch_id in (1, 2):
+        site.request("POST", f"/api/batches/{batch_id}/cancel")
+        page = site.get(f"/batches/{batch_id}").body.decode()
+        (field,) = re.findall(r'name="columns" value="([^"]*)"', page)
+        assert (html.unescape(field) == "*") == (batch_id == 2)
+        body = urlencode({"processor": "check", "columns": html.unescape(field)}).encode()
+        assert len(body) > 15_000 or batch_id == 2
+        form = "application/x-www-form-urlencoded"
+        answer = site.request("POST", f"/batches/{batch_id}/again", body, Content_Type=form)
+        assert answer.status == 303
+    columns = query("SELECT columns FROM batch ORDER BY id")
+    assert columns[:2] == columns[2:]
+    much = b"columns=" + b"a" * 100_000
+    problem(
+        site.request("POST", "/api/batches/1/again", much, Content_Type=form),
+        413,
+        "content_too_large",
+    )
+
+
+def test_two_processors_are_refused_so_that_no_batch_gets_another_than_was_meant(site):
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    form = "application/x-www-form-urlencoded"
+    body = b"processor=&processor=check&processor="
+    for more, status in ((b"check", 201), (b"read", 400)):
+        answer = site.request("POST", "/api/batches/1/again", body + more, Content_Type=form)
+        assert answer.status == status
+    assert problem(answer, 400, "bad_parameter")["parameter"] == "processor"
+
+
+def test_rows_of_results_that_are_processed_again_lack_what_a_processor_takes_of_those(site):
+    send(site, processor="check")
+    site.request("POST", "/api/batches/1/cancel")
+    results = site.get("/api/batches/1/results.csv").body
+    assert site.upload(results, processor="read").status == 201
+    site.request("POST", "/api/batches/2/cancel")
+    form = "application/x-www-form-urlencoded"
+    for path in ("/api/batches/2/again", "/api/batches/2/again?status=pending"):
+        answer = site.request("POST", path, b"processor=read", Content_Type=form)
+        assert answer.status == 201, answer.body
+    columns = query("SELECT columns FROM batch ORDER BY id")
+    assert columns == [([],), (["Name", "status"],), (["Name", "status"],), (["Name"],)]

@@ -40,6 +40,10 @@ LINGER_SECONDS = 5.0
 SMALL_BODY = 10_000
 # The paths of uploads, which take larger bodies.
 UPLOADS = ("/api/upload", "/api/preview", "/upload")
+# The most bytes of a body that chooses what a batch is processed again with: names of columns and
+# texts of options, of which a browser writes each letter beyond ASCII as 6 characters or more.
+CHOICE_BODY = 100_000
+_AGAIN = re.compile(r"(?:/api)?/batches/[0-9]+/again")
 TOO_LARGE = f"Only an upload may have a body of more than {SMALL_BODY // 1000} kB."
 # Bytes of a malformed request in which its method and path are looked for.
 FIRST_LINE = 2_000
@@ -47,6 +51,11 @@ FIRST_LINE = 2_000
 logger = logs.Logger("connections")
 _unparsed = logs.RateLimited(logger)
 _broken = logs.RateLimited(logger)
+
+
+def most_bytes(path: str) -> int:
+    """Return the most bytes of a body that is sent to this path, which isn't that of an upload."""
+    return CHOICE_BODY if _AGAIN.fullmatch(path) else SMALL_BODY
 
 
 class _RefusedError(Error):  # type: ignore[misc]
@@ -155,10 +164,11 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
             return
         self._taken += size
         self._files += files
-        large = max(self.content_length, self._taken) > SMALL_BODY
+        size_of_all = max(self.content_length, self._taken)
+        large = size_of_all > SMALL_BODY
         if (large or self.chunked) and not self._bodies.may_send(self.headers):
             self._refuse(HTTPStatus.UNAUTHORIZED)
-        elif large and self.path not in UPLOADS:
+        elif self.path not in UPLOADS and size_of_all > most_bytes(self.path):
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
 
     def _fail(self, error: OSError) -> None:
