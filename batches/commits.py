@@ -34,14 +34,14 @@ _SUM_OF_REASONS = f"""(
 )"""
 
 # The most names of answers that a batch has.
-MAX_ANSWERS = 50
+MAX_ANSWER_NAMES = 50
 # The batch's names of answers and a turn's, in the order in which they came first.
 _UNION_OF_NAMES = f"""(
   SELECT jsonb_agg(name ORDER BY place) FROM (
     SELECT name, min(place) AS place
     FROM jsonb_array_elements_text(batch.answers || %(names)s::jsonb)
       WITH ORDINALITY AS each (name, place)
-    GROUP BY name ORDER BY min(place) LIMIT {MAX_ANSWERS}
+    GROUP BY name ORDER BY min(place) LIMIT {MAX_ANSWER_NAMES}
   ) AS named
 )"""
 
@@ -229,7 +229,7 @@ def commit_outcomes(
                 "batch_id": claim.batch_id,
                 "status": status,
                 "found": json.dumps(bounded(found)),
-                "names": json.dumps([*names][:MAX_ANSWERS]),
+                "names": json.dumps([*names][:MAX_ANSWER_NAMES]),
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
                 "chunk_reasons": json.dumps(chunk_reasons),

@@ -6,7 +6,7 @@ are CHECK constraints (postgres/migrations/).
 
 from __future__ import annotations
 
-from batches.commits import MAX_ANSWERS
+from batches.commits import MAX_ANSWER_NAMES
 from postgres.database import pool
 
 # Each sentence describes a violation, and its query finds the ids of the batches that have it. The
@@ -54,7 +54,7 @@ INVARIANTS = {
     "an email pending has answers, or its names of answers are not those of its emails": f"""
         SELECT DISTINCT b.id FROM batch b JOIN email e ON batch_id = b.id
         WHERE deleted_at IS NULL AND e.answers IS NOT NULL
-            AND (e.status = 'pending' OR jsonb_array_length(b.answers) < {MAX_ANSWERS}
+            AND (e.status = 'pending' OR jsonb_array_length(b.answers) < {MAX_ANSWER_NAMES}
                 AND e.answers - ARRAY(SELECT jsonb_array_elements_text(b.answers)) <> '{{}}')""",
     "it has chunks but is no batch": "SELECT batch_id FROM chunk EXCEPT SELECT id FROM batch",
 }

@@ -69,8 +69,13 @@ def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Proces
     return process
 
 
-class Told(NamedTuple):
-    """An outcome that in_windows() yields, and an error of the function to be told with it."""
+class WithError(NamedTuple):
+    """An outcome that in_windows() yields, and the error to be logged with it.
+
+    A generator that raised the error could yield nothing after it. Only the first of several
+    outcomes with the same cause has the error. INTERRUPTED is accepted only in this form, so that
+    no function of a team's own can claim it.
+    """
 
     outcome: Outcome | Later
     error: Exception | None = None
@@ -97,7 +102,10 @@ def in_windows(
             while window := tuple(islice(rest, size)):
                 yield from _window(function, window, INTERRUPTED if is_once(process) else ERROR)
 
-        process.takes_items, process.window, process.border = True, size, size  # type: ignore[attr-defined]
+        process.takes_items = True  # type: ignore[attr-defined]
+        # A turn may end only after a multiple of `border` emails, even if once() sets another
+        # window.
+        process.window = process.border = size  # type: ignore[attr-defined]
         return process
 
     return decorate
@@ -107,7 +115,7 @@ def _window(
     function: Callable[[Sequence[Item]], Mapping[str, Any]],
     items: tuple[Item, ...],
     missing: Outcome,
-) -> Iterator[Outcome | Later | Told]:
+) -> Iterator[Outcome | Later | WithError]:
     """Yield the outcome of each item of a window; `missing` is that of one without an answer."""
     try:
         results = function(items)
@@ -122,18 +130,18 @@ def _window(
                 yield from _window(function, (item,), missing)
         else:
             outcome = ERROR if len(items) == 1 else missing
-            yield Told(outcome, error)
-            yield from [Told(outcome)] * (len(items) - 1)
+            yield WithError(outcome, error)
+            yield from [WithError(outcome)] * (len(items) - 1)
         return
     wrong = _mismatch(results, items)
     for item in items:
         result = results.get(item.key, _LEFT_OUT)
         if result is _LEFT_OUT:
-            yield Told(missing, wrong)
+            yield WithError(missing, wrong)
         else:
             given = PROCESSED if result is None else _outcome(result)
-            yield given if wrong is None else Told(given, wrong)
-        wrong = None  # it is told once
+            yield given if wrong is None else WithError(given, wrong)
+        wrong = None
 
 
 _LEFT_OUT = object()

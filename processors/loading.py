@@ -61,7 +61,7 @@ def configured(*arguments: Any) -> Any:
 
 
 def takes_columns(*names: str) -> Callable[[F], F]:
-    """Mark a processor, or a function with @configured, that takes cells of these columns.
+    """Mark a processor that takes cells of these columns; or its function with @configured.
 
     A row's cells are in Item.cells, by the names of the columns; a column that a list lacks is
     missing there. `*` stands for all columns. Raises ValueError for no name.
@@ -158,6 +158,12 @@ def load(
         raise ProcessorError(
             f"the processor {name!r} takes columns, but its function gets only addresses: make it"
             " with @per_item or @in_windows"
+        )
+    if getattr(processor, "columns", ()) and not getattr(found, "columns", ()):
+        # The app, which keeps the cells, doesn't call the function with @configured.
+        raise ProcessorError(
+            f"the processor {name!r} declares its columns too late: put @takes_columns above"
+            " @configured"
         )
     return processor
 

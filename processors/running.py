@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from processors.items import Processor, Told
+from processors.items import Processor, WithError
 from processors.outcomes import (
     ERROR,
     INTERRUPTED,
@@ -31,7 +31,7 @@ def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) ->
     `on_error` is told of what isn't allowed. The processor isn't interrupted, because its other
     outcomes may be right.
     """
-    if type(outcome) is Told:
+    if type(outcome) is WithError:
         if outcome.error is not None:
             on_error(outcome.error)
         outcome = outcome.outcome

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import processors
@@ -21,7 +20,8 @@ from tabular.formats import Format
 from web.parameters import bad_parameter
 from web.problems import Problem
 
-# The most characters of an option's value, of all names of columns in a field, and of a name.
+# The most characters of an option's value, of all names of columns in a field, and of a name that
+# an error shows.
 MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
 # What the name of an option's field begins with.
 OPTION = "option."
@@ -202,14 +202,7 @@ def _as_set(option: Option, named: Named) -> Option:
         values = processors.parse_options([option], {option.name: text}, per_batch=True)
     except OptionError:
         return option  # no worker loads this processor, and says why
-    return Option(
-        option.name,
-        option.kind,
-        values[option.name],
-        choices=option.choices,
-        about=option.about,
-        per_batch=True,
-    )
+    return replace(option, default=values[option.name])
 
 
 def _values(offer: Offer, texts: dict[str, str]) -> dict[str, Any]:
@@ -226,13 +219,9 @@ def _values(offer: Offer, texts: dict[str, str]) -> dict[str, Any]:
             sentence = f"{shorten(name, MAX_NAME)} has at most {MAX_VALUE} characters, and no NUL."
             raise _bad_option(name, sentence)
     try:
-        values = processors.parse_options(offer.options, given, per_batch=True)
+        return processors.parse_options(offer.options, given, per_batch=True)
     except OptionError as error:
         raise _bad_option(error.name, shorten(str(error), MAX_VALUE)) from None
-    for name, value in values.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            raise _bad_option(name, f"{name} must be a finite number.")
-    return values
 
 
 def _bad_option(name: str, sentence: str) -> Problem:

@@ -185,7 +185,7 @@ class Turns(threading.Thread):
         if self._services.later_rings.join(processor, batch_id):
             return False
         with session(self._settings.turn_timeout_seconds) as current:
-            taken = self.take_turn(batch_id, current, processor)
+            taken = self.take_turn(processor, batch_id, current)
             exists = taken or bool(snapshots.present([batch_id]))
         self._services.postgres.end()
         if not exists:
@@ -195,14 +195,12 @@ class Turns(threading.Thread):
             self._services.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
         return taken
 
-    def take_turn(self, batch_id: int, current: Session, processor: str | None = None) -> bool:
+    def take_turn(self, processor: str, batch_id: int, current: Session) -> bool:
         """Claim, process, commit, publish; return False if there was nothing to claim.
 
-        There is nothing in a batch that isn't the processor's, by default the default one's.
+        There is nothing in a batch that isn't for this processor.
         """
-        mine = self._services.processors[
-            processor or self._services.settings.default_processor.name
-        ]
+        mine = self._services.processors[processor]
         last_batch, last_chunk = self._last
         again = batch_id == last_batch
         with database.own_transactions():

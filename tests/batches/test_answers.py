@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from batches import changes, commits, finishing, result_rows, results
 from batches.claims import claim_chunk
-from batches.commits import MAX_ANSWERS
+from batches.commits import MAX_ANSWER_NAMES
 from batches.filters import Filter
 from batches.journal import Journal
 from batches.queries import find_emails
@@ -87,7 +87,7 @@ def test_a_batch_has_the_names_that_came_first_up_to_a_most(database):
     assert names == [f"name {n}" for n in range(10)] + ["all"] + [
         f"name {n}" for n in range(10, 49)
     ]
-    assert len(names) == MAX_ANSWERS
+    assert len(names) == MAX_ANSWER_NAMES
     assert_books_balance()
 
 

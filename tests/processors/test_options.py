@@ -117,6 +117,14 @@ def of_addresses(address):
 def plain(item):
     return None
 
+@configured
+def inside(options):
+    return takes_columns("Name")(plain_too)
+
+@per_item
+def plain_too(item):
+    return None
+
 class Bound:
     def process(self, addresses):
         yield from ()
@@ -178,7 +186,11 @@ def test_whatever_a_module_raises_is_an_error_of_the_processor(tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     ("function", "why"),
-    [("of_addresses", "make it with @per_item"), ("bound", "must return a function, not a method")],
+    [
+        ("of_addresses", "make it with @per_item"),
+        ("inside", "put @takes_columns above @configured"),
+        ("bound", "must return a function, not a method"),
+    ],
 )
 def test_a_processor_that_could_not_get_what_it_declares_is_refused(module, function, why):
     with pytest.raises(ProcessorError, match=why):

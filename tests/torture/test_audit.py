@@ -216,7 +216,7 @@ def keys(make_turns, database):
     def ended() -> bool:
         with session(60) as current:
             changes.resume(batch_id)
-            turns.take_turn(batch_id, current)
+            turns.take_turn("check", batch_id, current)
         return snapshot(batch_id).status == "completed"
 
     eventually(ended)

@@ -52,7 +52,7 @@ def process(turns, batch_id):
         unfinished = snapshots.unfinished_batches()
     while unfinished:
         with session(60) as current, contextlib.suppress(Dead):
-            turns.take_turn(batch_id, current)
+            turns.take_turn("check", batch_id, current)
         with session():
             unfinished = snapshots.unfinished_batches()
     assert_books_balance()
@@ -181,7 +181,7 @@ def test_a_finished_batch_keeps_what_a_turn_that_died_had_handed_out(
     wait_and_be_due(turns, recorder, batch_id)
     recorder.act = act
     with session(60) as current, pytest.raises(Dead):
-        turns.take_turn(batch_id, current)
+        turns.take_turn("check", batch_id, current)
     assert finish(batch_id)[0] == 3
     assert_books_balance()
     assert reasons(batch_id)[:3] == ["bad", "dns_error", "interrupted"]
@@ -203,7 +203,7 @@ def test_a_turn_that_was_stopped_hands_nothing_out_once_its_batch_is_finished(
     wait_and_be_due(turns, recorder, batch_id)
     recorder.act = lambda number: in_threads(lambda: act(number))
     with pytest.raises(UNREACHABLE), session(60) as current:
-        turns.take_turn(batch_id, current)
+        turns.take_turn("check", batch_id, current)
     assert recorder.keys == [f"b{batch_id}-e1-r2"]
     assert reasons(batch_id)[:3] == ["interrupted", "unknown", "unknown"]
     assert_books_balance()
@@ -231,7 +231,7 @@ def test_what_was_under_way_when_a_batch_was_cancelled_is_counted(make_turns, re
 
     recorder.act = act
     with session(60) as current:
-        make_turns(recorder.processor).take_turn(batch_id, current)
+        make_turns(recorder.processor).take_turn("check", batch_id, current)
     # The turn has the chunk as long as it is under way.
     assert left == [[batch_id]]
     assert [status for _, status, _ in emails(batch_id)] == ["pending"] * 6
@@ -253,7 +253,7 @@ def test_what_a_turn_that_died_had_handed_out_is_counted_when_its_batch_is_cance
 
     recorder.act = act
     with session(60) as current, pytest.raises(Dead):
-        make_turns(recorder.processor).take_turn(batch_id, current)
+        make_turns(recorder.processor).take_turn("check", batch_id, current)
     cancel(batch_id)
     assert settle(batch_id) == []
     assert reasons(batch_id) == ["dns_error", None, "interrupted", None, None, None]
@@ -266,7 +266,7 @@ def test_a_deleted_batch_is_not_settled_because_its_rows_are_being_removed(
 ):
     recorder.act = lambda number: in_threads(lambda: cancel(batch_id)) and None
     with session(60) as current:
-        make_turns(recorder.processor).take_turn(batch_id, current)
+        make_turns(recorder.processor).take_turn("check", batch_id, current)
         assert finishing.unsettled() == [batch_id]
         changes.delete(batch_id)
         assert finishing.unsettled() == []
@@ -278,7 +278,7 @@ def test_a_batch_whose_emails_had_all_been_handed_out_is_completed_though_it_was
     batch_id = store("1@x.de").batch_id
     recorder.act = lambda number: in_threads(lambda: cancel(batch_id)) and None
     with session(60) as current:
-        make_turns(recorder.processor).take_turn(batch_id, current)
+        make_turns(recorder.processor).take_turn("check", batch_id, current)
     assert settle(batch_id) == []
     assert (snapshot(batch_id).status, snapshot(batch_id).processed) == ("completed", 1)
     assert_books_balance()
@@ -316,12 +316,12 @@ def test_all_that_was_handed_out_is_taken_over_whatever_a_rate_allows(
     recorder.act = act
     turns = make_turns(recorder.processor)
     with session(60) as current, pytest.raises(Dead):
-        turns.take_turn(batch_id, current)
+        turns.take_turn("check", batch_id, current)
     with session():
         pool.execute_sql("UPDATE batch SET per_minute = 120")  # at most two emails a turn
     while snapshot(batch_id).paused is None:
         with session(60) as current:
-            turns.take_turn(batch_id, current)
+            turns.take_turn("check", batch_id, current)
     assert recorder.keys == [f"b{batch_id}-e{n}-r1" for n in range(1, 12)]
     assert reasons(batch_id)[8:12] == [None, "interrupted", "interrupted", None]
     assert_books_balance()
