@@ -62,7 +62,9 @@ def _json(
     able = len(mine) - len(errors)
     problem = command = None
     if not able and errors:
-        problem = shorten(f"{named.name} can't be loaded: {errors[0]}", MAX_WHY)
+        # The error of a module that can't be imported begins with the same words.
+        why = errors[0].removeprefix(f"the processor {named.reference!r} can't be loaded: ")
+        problem = shorten(f"{named.name} can't be loaded: {why}", MAX_WHY)
     elif not able:
         problem = f"No worker has {named.name}; start one with"
         command = worker_command

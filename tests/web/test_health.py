@@ -295,7 +295,8 @@ def test_those_who_look_on_share_a_report_for_a_while(
 def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_it(serve, client):
     offered = {"processors__crm": "crm:add Add to our CRM", "processors__bad": "bad:do"}
     site = serve(**offered)
-    error = "the module is missing"
+    why = "No module named 'bad'"
+    error = f"the processor 'bad:do' can't be loaded: {why}"
     Presence(client, "email-queue").announce(
         [ThreadReport(1)], 0.0, [Ability("check"), Ability("bad", error=error)]
     )
@@ -308,7 +309,7 @@ def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_
         "workers": 0,
         "problem": "No worker has crm; start one with",
     }
-    assert (bad["problem"], bad["command"]) == (f"bad can't be loaded: {error}", None)
+    assert (bad["problem"], bad["command"]) == (f"bad can't be loaded: {why}", None)
     assert (check["workers"], check["problem"]) == (1, None)
     assert report["workers"][0]["processors"] == ["check"]
     assert report["notice"] is None
