@@ -43,9 +43,11 @@ class Claim:
     `turn` is the number of this turn, larger than that of any earlier one on the chunk; 0 if none
     was asked for.
     `paused` says whether the batch was paused since the turn began.
-    Of a claim for a processor that takes Items, `options` are the batch's, `columns` the names of
-    the columns whose cells the batch keeps, and `cells` those of its emails from the one with the
-    id `cells_from` on, as cells.pack() writes them; both are None if it keeps none.
+    The fields below are read only for a processor that takes Items.
+    `options` has the values that were chosen for the batch.
+    `columns` has the names of the columns whose cells the batch keeps.
+    `cells` has the cells of emails, a line of cells.pack() for each; None if the batch keeps none.
+    `cells_from` is the id of the email whose cells come first in `cells`; None without cells.
     """
 
     batch_id: int

@@ -76,7 +76,7 @@ def test_each_email_gets_the_cells_of_its_own_row(database, most):
     assert_books_balance()
 
 
-def test_also_in_further_rounds_of_chunks_that_were_cut(database):
+def test_further_rounds_of_chunks_that_were_cut_give_the_same_cells(database):
     batch_id, seen = stored(chunk_size=20), []
     processor = answering(3, seen)
     while take_turn(batch_id, processor, 3):
@@ -87,7 +87,7 @@ def test_also_in_further_rounds_of_chunks_that_were_cut(database):
     assert_books_balance()
 
 
-def test_also_after_a_retry(database):
+def test_a_retry_gives_the_same_cells(database):
     batch_id, seen = stored(), []
 
     @per_item
