@@ -176,7 +176,7 @@ export class Progress {
 
   // Takes a report of /api/health: says why no worker can process the batch, and which command helps.
   showUnable({ processors = [], workersAlive }) {
-    const own = processors?.find(({ name }) => name === this.#card.dataset.processor);
+    const own = processors.find(({ name }) => name === this.#card.dataset.processor);
     const isSaid = own?.problem && !this.#ended && (processors.length > 1 || workersAlive);
     const place = this.#card.querySelector('[data-field="unable"]');
     write(place.querySelector("span"), isSaid ? own.problem : "");
