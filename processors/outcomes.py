@@ -206,6 +206,7 @@ def _checked_answers(answers: object) -> dict[str, str] | None:
     if not isinstance(answers, Mapping):
         shown = shorten(repr(answers), MAX_SHOWN)
         raise AnswerError(f"answers are a mapping of names to values, not {shown}")
+    answers = dict(answers)
     if len(answers) > MAX_ANSWERS:
         raise AnswerError(f"an outcome has {MAX_ANSWERS} answers at most, not {len(answers):,}")
     return {_checked_name(name): _as_text(name, value) for name, value in answers.items()} or None
@@ -224,7 +225,7 @@ def _as_text(name: object, value: object) -> str:
     """Return an answer's value as a text that PostgreSQL can store. Raises AnswerError."""
     about = f"the answer {shorten(repr(name), MAX_SHOWN)}"
     if isinstance(value, str):
-        text = _UNSTORABLE.sub("\ufffd", str.__str__(value))
+        text = str.__str__(value)
     elif isinstance(value, bool):
         text = "true" if value else "false"
     elif isinstance(value, int) and abs(value) >= 10**MAX_ANSWER:
@@ -235,7 +236,7 @@ def _as_text(name: object, value: object) -> str:
         raise AnswerError(f"{about} is a text, a number or a bool, not {type(value).__name__}")
     if len(text) > MAX_ANSWER:
         raise AnswerError(f"{about} has {len(text):,} characters, but {MAX_ANSWER} at most")
-    return text
+    return _UNSTORABLE.sub("\ufffd", text)  # a number of a class of its own may say anything
 
 
 def _checked_later(outcome: Later) -> Later:

@@ -22,7 +22,7 @@ from processors import (
     process,
     process_lines,
 )
-from processors.outcomes import from_values, to_values
+from processors.outcomes import MAX_ANSWERS, from_values, to_values
 
 TOLD = Outcome("processed", None, {"number": "7"})
 
@@ -116,3 +116,24 @@ def test_lines_may_have_answers():
 
 def test_without_answers_the_journal_is_as_before():
     assert to_values(Outcome("failed", "x")) == ["failed", "x"]
+
+
+class Price(float):
+    def __str__(self):
+        return "\0 EUR \ud800"
+
+
+def test_a_number_of_a_class_of_its_own_says_nothing_that_cannot_be_stored():
+    (answer,) = checked(answered(price=Price(1))).answers.values()
+    assert answer == "\ufffd EUR \ufffd"
+
+
+class Short(UserDict):
+    def __len__(self):
+        return 1
+
+
+def test_a_mapping_that_counts_wrong_has_no_more_answers_than_others():
+    answers = Short({f"n{number}": "x" for number in range(MAX_ANSWERS + 1)})
+    with pytest.raises(AnswerError, match=r"20 answers at most, not 21"):
+        checked(Outcome("processed", None, answers))
