@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import processors
+from processors import ProcessorError
 from runtime.named import CHECK, Named
 from runtime.settings import Settings
 
@@ -19,6 +20,6 @@ def _may_repeat(named: Named, settings: Settings) -> bool:
         loaded = processors.load(
             named.reference, named.options, settings.path.parent, section=named.name
         )
-    except Exception:  # whatever a team's own module raises where it isn't installed whole
+    except ProcessorError:  # such as where a team's own module isn't installed whole
         return False
     return not processors.is_once(loaded)

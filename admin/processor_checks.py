@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import processors
-from admin.diagnostics import OK, PROBLEM, WARNING, Diagnostic, judged, message
+from admin.diagnostics import OK, PROBLEM, WARNING, Diagnostic, judged
 from processors import ProcessorError
 from relay.presence import Workers
 from runtime.named import CHECK, Named
@@ -41,9 +41,6 @@ def _processor(settings: Settings, named: Named) -> Diagnostic:
         processors.load(named.reference, options, settings.path.parent, section=named.name)
     except ProcessorError as error:
         return Diagnostic(PROBLEM, "processor", f"{error}.", advice)
-    except (Exception, SystemExit) as error:  # whatever a team's own module raises
-        text = f"{named.name} can't be loaded: {type(error).__name__}: {message(error)}."
-        return Diagnostic(PROBLEM, "processor", text, advice)
     known = named.name if several else named.reference
     return Diagnostic(OK, "processor", f"{known} can be loaded.")
 

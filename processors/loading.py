@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, overload
@@ -18,6 +19,23 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _CHECK = "processors.check:configured_check"
+
+
+class UnforeseenError(ProcessorError):
+    """A team's own code raised what no rule foresees; the cause has its traceback."""
+
+
+@contextmanager
+def _errors_of(reference: str) -> Iterator[None]:
+    """Turn whatever a team's own module raises into a ProcessorError."""
+    try:
+        yield
+    except ProcessorError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise UnforeseenError(
+            f"the processor {reference!r} can't be loaded: {type(error).__name__}: {error}"
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -83,15 +101,9 @@ def declared(reference: str, folder: Path | None = None) -> Declared:
     """
     if reference == "check":
         return Declared()
-    try:
+    with _errors_of(reference):
         found = _imported(reference, folder)
         options, columns = getattr(found, "declared_options", ()), getattr(found, "columns", ())
-    except ProcessorError:
-        raise
-    except (Exception, SystemExit) as error:
-        raise ProcessorError(
-            f"the processor {reference!r} can't be loaded: {type(error).__name__}: {error}"
-        ) from error
     return Declared(
         _all_of(Option, options, reference, "declared_options"),
         _all_of(str, columns, reference, "columns"),
@@ -142,8 +154,13 @@ def load(
     default, it is the module's.
     `folder` is that of config.ini, beside which a team's own module usually lies.
     If the processor declares options, it gets the attribute `options` with their values.
-    Raises ProcessorError.
+    Raises ProcessorError, also for anything that the module raises.
     """
+    with _errors_of(name):
+        return _load(name, options or {}, folder, section or name.partition(":")[0])
+
+
+def _load(name: str, options: Mapping[str, Any], folder: Path | None, section: str) -> Any:
     found = processor = _imported(_CHECK if name == "check" else name, folder)
     if callable(processor) and getattr(processor, "configured", False):
         if getattr(processor, "once", False) or getattr(processor, "takes_items", False):
@@ -151,7 +168,7 @@ def load(
                 f"the processor {name!r} is a function with @configured: put the other decorators"
                 " on the processor that it returns"
             )
-        processor = _make(name, processor, options or {}, section or name.partition(":")[0])
+        processor = _make(name, processor, options, section)
     if not callable(processor):
         raise ProcessorError(f"the processor {name!r} is not a function")
     if getattr(found, "columns", ()) and not getattr(processor, "takes_items", False):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import processors
 from processors import Processor, ProcessorError
+from processors.loading import UnforeseenError
 from relay.presence import Ability
 from runtime import logs
 from runtime.named import Named
@@ -56,9 +57,8 @@ def _load(settings: Settings, named: Named, *, logged: bool) -> Loaded | Broken:
         )
         return Loaded(named, processor)
     except ProcessorError as error:
-        why, unforeseen = str(error), None
-    except (Exception, SystemExit) as error:  # whatever a team's own module raises
-        why, unforeseen = f"{type(error).__name__}: {logs.said(error)}", error
+        why = str(error)
+        unforeseen = error.__cause__ if isinstance(error, UnforeseenError) else None
     if logged or unforeseen is not None:
         logger.error(
             "a processor can't be loaded; this worker leaves its batches to others",
