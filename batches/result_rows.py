@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 from processors import providers, reasons, risks, syntax
 from tabular.addresses import addresses_in, odd_cells
-from tabular.columns import address_cells
+from tabular.columns import address_cells, untaken
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.formulas import Defuser, undefused
 from tabular.text import Block
@@ -282,15 +282,15 @@ def distinct(names: Iterable[str], others: Iterable[str]) -> list[str]:
 
     Case doesn't count.
     """
-    used = {name.strip().casefold() for name in others}
+
+    def key(name: str) -> str:
+        return name.strip().casefold()
+
+    used = {*map(key, others)}
     found = []
     for name in names:
-        own, number = name, 1
-        while own.strip().casefold() in used:
-            number += 1
-            own = f"{name} ({number})"
-        used.add(own.strip().casefold())
-        found.append(own)
+        found.append(untaken(name, used, key))
+        used.add(key(found[-1]))
     return found
 
 

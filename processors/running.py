@@ -63,6 +63,12 @@ class Findings:
         return [outcome for _, outcome in self.others if isinstance(outcome, Outcome)]
 
     @property
+    def listed(self) -> list[Outcome | Later]:
+        """The outcome of each address, in order."""
+        others = dict(self.others)
+        return [others.get(position, PROCESSED) for position in range(self.count)]
+
+    @property
     def later(self) -> list[Later]:
         """What was said of the emails that are to be processed again."""
         return [each for _, each in self.others if isinstance(each, Later)]

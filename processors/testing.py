@@ -22,7 +22,7 @@ from processors import (
     is_once,
     takes_items,
 )
-from processors.outcomes import PROCESSED, checked, from_values
+from processors.outcomes import checked, from_values
 
 # An address; or the cells of a row, with the address under "email"; or the address and the cells.
 Row = str | Mapping[str, str] | tuple[str, Mapping[str, str]]
@@ -90,7 +90,7 @@ class _Run:
             if findings.stop is not None:
                 raise findings.stop
             next(self._latest, None)  # a further outcome would be one too many
-            found += _listed(findings)
+            found += findings.listed
         for self._due, outcome in enumerate(found):
             if checked(from_values(json.loads(json.dumps(outcome)))) != outcome:
                 raise self._broken(f"{outcome} becomes another outcome as JSON")
@@ -132,11 +132,6 @@ class _Run:
         return f"email {self._due + 1}, {self._items[self._due].address}"
 
 
-def _listed(findings: Findings) -> list[Outcome | Later]:
-    others = dict(findings.others)
-    return [others.get(position, PROCESSED) for position in range(findings.count)]
-
-
 def _compare_lines(
     processor: Any, addresses: Sequence[str], outcomes: Sequence[Outcome | Later]
 ) -> None:
@@ -154,7 +149,7 @@ def _compare_lines(
         raise AssertionError(f"of_lines: {error}") from None
     if findings.stop is not None:
         raise findings.stop
-    for number, (by_lines, outcome) in enumerate(zip(_listed(findings), outcomes, strict=True), 1):
+    for number, (by_lines, outcome) in enumerate(zip(findings.listed, outcomes, strict=True), 1):
         if by_lines != outcome:
             raise AssertionError(
                 f"email {number}, {addresses[number - 1]}: of_lines says {by_lines},"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -99,16 +99,19 @@ def cell_names(found: Format) -> tuple[str, ...]:
     for number, name in enumerate(header, start=1):
         own = name
         if not name or name in names:
-            own = _untaken(name or f"Column {number}", taken)
+            own = untaken(name or f"Column {number}", taken)
             taken.add(own)
         names[own] = None
     return tuple(names)
 
 
-def _untaken(name: str, taken: set[str]) -> str:
-    """Return the name, with the first number behind it that makes it a new one if it is taken."""
+def untaken(name: str, taken: set[str], key: Callable[[str], str] = str) -> str:
+    """Return the name, with the first number behind it that makes it a new one if it is taken.
+
+    taken: the names, or their keys, that are taken.
+    """
     new, number = name, 1
-    while new in taken:
+    while key(new) in taken:
         number += 1
         new = f"{name} ({number})"
     return new

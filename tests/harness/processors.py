@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from processors import PROCESSED, Findings, Outcome
+from processors import Findings, Later, Outcome
 
 
 def write_slow_processor(folder: Path, milliseconds: int) -> str:
@@ -63,12 +63,12 @@ def write_slow_check(folder: Path, seconds_per_email: float) -> str:
     return "slow_check:slow_check"
 
 
-def listed(findings: Findings) -> list[Outcome]:
+def listed(findings: Findings) -> list[Outcome | Later]:
     """Return the outcome of each address, in order."""
     others = dict(findings.others)
     assert [*others] == sorted(others)
     assert len(others) == len(findings.others)
-    return [others.get(position, PROCESSED) for position in range(findings.count)]
+    return findings.listed
 
 
 _WITH_OPTIONS = """
