@@ -241,9 +241,13 @@ def test_what_is_known_holds_as_long_as_the_records_say(nameserver, make_lookups
     names = ("short.example.net", "long.example.net")
     assert_known_for(100, lookups, names[1])
     lookups.find(names)
+    # A question may have been sent twice on a busy machine, so not the number of all counts.
+    before = [nameserver.asked[name, "MX"] for name in names]
     eventually(lambda: lookups._cache.get("short.example.net", time.monotonic()) is None)
     lookups.find(names)
-    assert [nameserver.asked[name, "MX"] for name in names] == [2, 1]
+    again = [nameserver.asked[name, "MX"] for name in names]
+    assert again[0] > before[0] >= 1
+    assert again[1] == before[1] >= 1
 
 
 def test_without_a_record_that_says_how_long_it_is_minutes(nameserver, make_lookups):
