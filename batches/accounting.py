@@ -41,7 +41,9 @@ class Piece:
     lines: for each address, the line that its row begins on.
     parts: for each address that is not the first of its row, its place there, from 0, by its
         position in `addresses`.
-    cells: for each address, the kept cells of its row in one line; empty if none are kept.
+    cells: for each address, the kept cells of its row in one line, as KeptColumns.lines() returns
+        them; empty if none are kept.
+    characters: those of all addresses and cells, at least.
     """
 
     addresses: list[str] = field(default_factory=list)
@@ -304,7 +306,7 @@ def _add_cells(piece: Piece, table: _Cells, column: int, kept: KeptColumns) -> N
                 row[column] = piece.addresses[start + n]
                 cells[n : n + 1] = kept.lines([row])
     piece.cells += cells
-    piece.characters += sum(map(len, cells))
+    piece.characters += len("".join(cells))  # several times faster than the sum of their lengths
 
 
 def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from postgres.copy_in import escaped
+
 # Between the cells of a row, and between rows, once all cells are escaped.
 CELL_END, ROW_END = "\t", "\n"
 _ESCAPES = {"\\": r"\\", CELL_END: r"\t", ROW_END: r"\n", "\r": r"\r"}
@@ -13,20 +15,22 @@ _WRITTEN = re.compile(r"\\[\\tnr]")
 _TABLE = str.maketrans(_ESCAPES)
 # PostgreSQL stores no text with a NUL, which only a damaged workbook or web page has.
 _NUL, _INSTEAD = "\0", "\ufffd"
-# Characters that a cell can't have as they are, besides CELL_END.
-_ODD = ("\\", ROW_END, "\r", _NUL)
+# Characters that a cell can't have as they are, besides the backslash.
+_ODD = (CELL_END, ROW_END, "\r", _NUL)
+_COPIED_END = escaped(CELL_END)
 
 
-def pack(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Return the cells of each row in one line, with tabs between them.
+def pack(rows: Sequence[Sequence[str]], ends: int) -> list[str]:
+    """Return the cells of each row in one line of COPY's text form, with CELL_END between them.
 
     Cells seldom need escapes, and one look at all of them together is faster than one at each.
+
+    ends: the CELL_ENDs that come between the cells of all rows.
     """
-    lines = [*map(CELL_END.join, rows)]
+    lines = [*map(_COPIED_END.join, rows)]
     together = "".join(lines)
-    ends = sum(map(len, rows)) - sum(map(bool, rows))
-    if together.count(CELL_END) != ends or any(each in together for each in _ODD):
-        return [CELL_END.join(map(_escaped, row)) for row in rows]
+    if together.count("\\") != ends or any(each in together for each in _ODD):
+        return [escaped(CELL_END.join(map(_escaped, row))) for row in rows]
     return lines
 
 
@@ -35,7 +39,7 @@ def _escaped(cell: str) -> str:
 
 
 def unpack(line: str, count: int) -> list[str]:
-    """Return the first `count` cells of a line that pack() made; a missing cell is empty."""
+    """Return the first `count` cells of a line of chunk.cells; a missing cell is empty."""
     cells = line.split(CELL_END)[:count]
     if "\\" in line:
         cells = [_WRITTEN.sub(lambda found: _ESCAPED[found[0]], cell) for cell in cells]

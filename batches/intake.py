@@ -15,12 +15,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from batches import kept_files
 from batches.accounting import Piece, Rows, read_addresses
-from batches.cells import ROW_END
 from batches.kept_columns import kept_columns
 from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
-from postgres.copy_in import Spool, copy, escaped, escaped_all
+from postgres.copy_in import Spool, copy, escaped_all
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
@@ -214,7 +213,7 @@ class _Chunks(Spool):
         self._first_id = 1
 
     def extend(self, texts: list[str], cells: list[str]) -> None:
-        """Add the next emails' addresses, as columns of COPY's text form, and their cells."""
+        """Add the next emails' addresses and cells, both in COPY's text form."""
         self._texts += texts
         self._cells += cells
         self._characters += _characters(texts, cells)
@@ -233,7 +232,7 @@ class _Chunks(Spool):
         last_id = self._first_id + count - 1
         row = f"{self._batch_id}\t{self._first_id}\t{last_id}\t{addresses}"
         if self._with_cells:
-            row = f"{row}\t{escaped(ROW_END.join(cells))}"
+            row = f"{row}\t{_LINE_END.join(cells)}"
         self.add(f"{row}\n")
         self.flush()  # a chunk may have megabytes
         self._first_id = last_id + 1
@@ -247,4 +246,4 @@ class _Chunks(Spool):
 
 
 def _characters(texts: list[str], cells: list[str]) -> int:
-    return sum(map(len, texts)) + sum(map(len, cells))
+    return len("".join(texts)) + len("".join(cells))  # faster than the sum of their lengths

@@ -30,13 +30,16 @@ class KeptColumns:
         return [*names] if self.numbers is None else [names[number] for number in self.numbers]
 
     def lines(self, rows: Sequence[list[str]]) -> list[str]:
-        """Return the cells of each row in one line, as pack() does."""
+        """Return the cells of each row in one line of COPY's text form, as pack() does."""
         picked: Sequence[Sequence[str]] = rows
-        if self.numbers is not None:
+        if self.numbers is None:
+            ends = sum(map(len, rows)) - sum(map(bool, rows))
+        else:
             picked = _picked(rows, self.numbers)
+            ends = len(rows) * (len(self.numbers) - 1)
         if self.is_results:
             picked = [[*map(undefused, row)] for row in picked]
-        return pack(picked)
+        return pack(picked, ends)
 
 
 def kept_columns(found: Format, wanted: Sequence[str]) -> KeptColumns | None:

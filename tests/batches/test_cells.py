@@ -1,5 +1,7 @@
 """Cells as lines of text."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,9 +12,20 @@ ODD = st.text(st.sampled_from("\\\t\n\rtnr ab\u2028\v\f\x1a\x85"), max_size=8)
 ROWS = st.lists(st.lists(ODD | st.text(max_size=8), max_size=4), max_size=8)
 
 
+def packed(rows):
+    """The lines of rows, as PostgreSQL stores what pack() returns."""
+    ends = sum(len(row) - 1 for row in rows if row)
+    return [re.sub(r"\\(.)", from_copy, line) for line in cells.pack(rows, ends)]
+
+
+def from_copy(found):
+    """What PostgreSQL makes of a backslash and the character after it."""
+    return {"t": "\t", "n": "\n", "r": "\r", "\\": "\\"}[found[1]]
+
+
 @given(ROWS)
 def test_all_cells_are_read_as_they_were(rows):
-    lines = cells.pack(rows)
+    lines = packed(rows)
     text = "\n".join(lines)
     assert text.split("\n") == (lines or [""])
     for row, line in zip(rows, lines, strict=True):
@@ -33,7 +46,7 @@ def test_all_cells_are_read_as_they_were(rows):
     ],
 )
 def test_only_what_must_be_is_escaped(rows, lines):
-    assert cells.pack(rows) == lines
+    assert packed(rows) == lines
 
 
 def test_no_more_cells_are_read_than_asked_for():
