@@ -11,7 +11,7 @@ from runtime.named import Named
 from runtime.phrases import shorten
 from runtime.settings import Settings
 
-# The most characters of the reason why a processor can't be loaded.
+# The most characters of a reason why a processor can't be loaded, looks no domain up, or waits.
 MAX_WHY = 200
 
 

@@ -17,6 +17,7 @@ from runtime.phrases import shorten
 from runtime.settings import Settings
 from tabular.columns import cell_names
 from tabular.formats import Format
+from web.abilities import MAX_WHY
 from web.parameters import bad_parameter
 from web.problems import Problem
 
@@ -25,8 +26,6 @@ from web.problems import Problem
 MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
 # What the name of an option's field begins with.
 OPTION = "option."
-# The most characters of a reason why a processor can't be loaded.
-MAX_WHY = 300
 
 logger = logs.Logger("app")
 
