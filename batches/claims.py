@@ -9,11 +9,12 @@ from typing import Any
 from batches import allowances, snapshots
 from batches.allowances import Wait
 from batches.cells import ROW_END
-from batches.items import Items, KeptCells, key_of
+from batches.items import Items, KeptCells
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
 from processors import Item, Processor, as_lines, takes_items
+from processors.items import key_of
 from runtime.named import Named
 from runtime.rate import Rate
 

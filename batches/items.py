@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, overload
 
 from batches import cells
 from processors import Item
+from processors.items import key_of
 
 
 class KeptCells(NamedTuple):
@@ -67,8 +68,3 @@ class Items(Sequence[Item]):
             {} if kept is None else kept.of(email_id),
             options,
         )
-
-
-def key_of(batch_id: int, email_id: int, round_: int) -> str:
-    """Return the name of an attempt at an email."""
-    return f"b{batch_id}-e{email_id}-r{round_}"

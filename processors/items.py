@@ -62,6 +62,11 @@ class Item(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
+def key_of(batch_id: int, email_id: int, round_: int) -> str:
+    """Return the name of an attempt at an email."""
+    return f"b{batch_id}-e{email_id}-r{round_}"
+
+
 def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Processor:
     """Make a processor of a function that takes an Item; it returns what one_by_one() allows."""
     process = one_by_one(function)

@@ -22,6 +22,7 @@ from processors import (
     is_once,
     takes_items,
 )
+from processors.items import key_of
 from processors.outcomes import checked, from_values
 
 # An address; or the cells of a row, with the address under "email"; or the address and the cells.
@@ -67,7 +68,7 @@ def _item(number: int, row: Row, rounds: int, options: Mapping[str, Any]) -> Ite
     for name, cell in cells.items():
         if not isinstance(name, str) or not isinstance(cell, str):
             raise ValueError(f"row {number} has a cell {name!r} that is no text: {cell!r:.60}")
-    return Item(address, f"b1-e{number}-r{rounds}", rounds, cells, options)
+    return Item(address, key_of(1, number, rounds), rounds, cells, options)
 
 
 class _Run:
