@@ -202,3 +202,14 @@ class TestWindows:
         ask = in_windows(2)(lambda items: {"b9-e9-r1": None, items[0].key: None})
         with pytest.raises(AssertionError, match=r"^email 1, a: an answer for a key that wasn't"):
             run(mark(ask), ["a"])
+
+
+def test_an_error_of_a_window_is_raised_although_its_items_alone_work():
+    def ask(items):
+        if len(items) > 1:
+            raise LookupError("only one at a time")
+        return {items[0].key: None}
+
+    with pytest.raises(LookupError, match="only one at a time") as raised:
+        run(in_windows(2)(ask), ["a", "b"])
+    assert raised.value.__notes__ == ["raised for 2 items at once, but for none of them alone"]
