@@ -15,6 +15,7 @@ from postgres import database
 from postgres.database import fetch_one, pool
 from processors import Item, Processor, as_lines, takes_items
 from processors.items import key_of
+from processors.options import options_of
 from runtime.named import Named
 from runtime.rate import Rate
 
@@ -91,7 +92,7 @@ class Claim:
         kept = None
         if self.cells is not None and self.cells_from is not None:
             kept = KeptCells(self.columns, self.cells_from, self.cells.split(ROW_END))
-        options = {**getattr(processor, "options", {}), **self.options}
+        options = options_of(processor, self.options)
         return Items(self.batch_id, self.round, self.ids, self.addresses, options, kept)
 
     @property

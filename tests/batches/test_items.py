@@ -12,7 +12,7 @@ from batches.intake import Upload
 from batches.items import Items, KeptCells
 from harness.books import assert_books_balance, query
 from postgres.database import pool, session
-from processors import Item, failed, later, per_item, process
+from processors import Item, Option, failed, later, per_item, process
 
 HEADER = ("mail", 'say "hi"', "two\nlines", "=cmd", "Name", "Name", "\u202eשם")
 NAMES = [*HEADER[:5], "Name (2)", HEADER[6]]
@@ -20,7 +20,7 @@ ROWS = [(f"a{n}@x.de", *(f'{n}"\t\\{k}\n=é' for k in range(1, 7))) for n in ran
 OF_EMAIL = {row[0]: dict(zip(NAMES, row, strict=True)) for row in ROWS}
 
 
-def stored(columns=("*",), chunk_size=7):
+def stored(columns=("*",), chunk_size=7, **options):
     file = StringIO()
     csv.writer(file, quoting=csv.QUOTE_ALL).writerows([HEADER, *ROWS])
     return intake.store(
@@ -28,7 +28,7 @@ def stored(columns=("*",), chunk_size=7):
         "list.csv",
         chunk_size=chunk_size,
         max_rows=1000,
-        upload=Upload(columns=columns, options={"speed": 3}),
+        upload=Upload(columns=columns, options=options or {"speed": 3}),
     ).id
 
 
@@ -128,6 +128,16 @@ def test_options_of_the_batch_take_the_place_of_those_of_the_section(database):
     with session(), pool.atomic():
         given = claims.claim_chunk(batch_id, (), 60, items=True).given(processor)
     assert given[0].options == {"speed": 3, "list": "a"}
+
+
+def test_a_float_is_one_again_although_the_database_keeps_a_whole_number(database):
+    batch_id = stored(share=1e16)
+    processor = per_item(print)
+    processor.declared_options = (Option("share", float, 1, per_batch=True),)
+    with session(), pool.atomic():
+        given = claims.claim_chunk(batch_id, (), 60, items=True).given(processor)
+    share = given[0].options["share"]
+    assert (share, type(share)) == (1e16, float)
 
 
 def test_items_are_a_sequence_of_which_each_is_made_when_it_is_taken():
