@@ -19,6 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _CHECK = "processors.check:configured_check"
+# The most options of a processor that may be set for a batch. A form has a field for each of them,
+# of all processors, and takes 150 fields.
+MAX_PER_BATCH = 50
 
 
 class UnforeseenError(ProcessorError):
@@ -62,7 +65,8 @@ def configured(*arguments: Any) -> Any:
     KeyError or ValueError, the processor isn't loaded, and the section is reported.
 
     With Options as arguments, the section may have these and no others, and the function gets their
-    values, defaults included, instead of texts. The section's `per_minute` isn't passed on.
+    values, defaults included, instead of texts. The section's `per_minute` isn't passed on. Raises
+    ValueError for two of one name, and if a batch could set more than MAX_PER_BATCH.
     """
     if len(arguments) == 1 and not isinstance(arguments[0], Option):
         arguments[0].configured = True
@@ -70,6 +74,8 @@ def configured(*arguments: Any) -> Any:
     names = [each.name for each in arguments]
     if len(set(names)) < len(names):
         raise ValueError("two options have the same name")
+    if sum(each.per_batch for each in arguments) > MAX_PER_BATCH:
+        raise ValueError(f"more than {MAX_PER_BATCH} options may be set for a batch")
 
     def mark(factory: Any) -> Factory:
         factory.configured, factory.declared_options = True, arguments
