@@ -16,7 +16,7 @@ from postgres.database import fetch_one, pool
 from processors import Item, Processor, as_lines, takes_items
 from processors.items import key_of
 from processors.options import options_of
-from runtime.named import Named
+from runtime.entries import ProcessorEntry
 from runtime.rate import Rate
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
@@ -218,7 +218,7 @@ def claim_chunk(
     share: float = 0.0,
     numbered: bool = False,
     rate: Rate | None = None,
-    processor: Named | None = None,
+    processor: ProcessorEntry | None = None,
     items: bool = False,
 ) -> Claim | Wait | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.

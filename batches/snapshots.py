@@ -8,7 +8,7 @@ from typing import Any
 from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
 from postgres.database import pool
-from runtime.named import Named
+from runtime.entries import ProcessorEntry
 
 
 def _iso(time: str) -> str:
@@ -27,7 +27,7 @@ MAX_UNFINISHED = 10_000
 OF_PROCESSOR = "(%(of)s::text IS NULL OR coalesce(processor = %(of)s, %(of_default)s))"
 
 
-def of_processor(processor: Named | None) -> dict[str, Any]:
+def of_processor(processor: ProcessorEntry | None) -> dict[str, Any]:
     """Return the parameters of OF_PROCESSOR."""
     if processor is None:
         return {"of": None, "of_default": False}
@@ -69,7 +69,7 @@ def waiting_processors(default: str) -> list[str]:
 
 
 def unfinished_batches(
-    processor: Named | None = None, *, after: int = 0, limit: int = MAX_UNFINISHED
+    processor: ProcessorEntry | None = None, *, after: int = 0, limit: int = MAX_UNFINISHED
 ) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
 

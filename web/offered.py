@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import processors
 from processors import Option, OptionError, ProcessorError
 from runtime import logs
-from runtime.named import CHECK, Named
+from runtime.entries import CHECK, ProcessorEntry
 from runtime.phrases import shorten
 from runtime.settings import Settings
 from tabular.columns import cell_names
@@ -183,18 +183,18 @@ class Offered:
         return own | plain
 
 
-def _offer(named: Named, settings: Settings) -> Offer:
+def _offer(entry: ProcessorEntry, settings: Settings) -> Offer:
     """Return what may be chosen of a processor. Raises ProcessorError."""
-    if named.name == CHECK:
-        return Offer(named.name, named.title)
-    declared = processors.declared(named.reference, settings.path.parent)
-    options = tuple(_as_set(each, named) for each in declared.options if each.per_batch)
-    return Offer(named.name, named.title, options, declared.columns)
+    if entry.name == CHECK:
+        return Offer(entry.name, entry.title)
+    declared = processors.declared(entry.reference, settings.path.parent)
+    options = tuple(_as_set(each, entry) for each in declared.options if each.per_batch)
+    return Offer(entry.name, entry.title, options, declared.columns)
 
 
-def _as_set(option: Option, named: Named) -> Option:
+def _as_set(option: Option, entry: ProcessorEntry) -> Option:
     """Return the option with the default that its section gives it, if it does."""
-    text = named.options.get(option.name)
+    text = entry.options.get(option.name)
     if text is None:
         return option
     try:

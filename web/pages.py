@@ -22,7 +22,7 @@ from models import Batch
 from processors import reasons
 from processors.syntax import MALFORMED
 from runtime import phrases
-from runtime.named import CHECK
+from runtime.entries import CHECK
 from runtime.paths import ROOT
 from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION, Settings
