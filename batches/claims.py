@@ -17,7 +17,6 @@ from processors import Item, Processor, as_lines, takes_items
 from processors.items import key_of
 from processors.options import options_of
 from runtime.entries import ProcessorEntry
-from runtime.rate import Rate
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
 # The claim normally follows after 0.001.
@@ -146,7 +145,7 @@ SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.tu
 {before}WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
   WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
-    AND {snapshots.OF_PROCESSOR} AND {condition}
+    AND {snapshots.OF_ENTRY} AND {condition}
 ), due AS ({_free("due_at IS NOT NULL AND (SELECT waiting > 0 FROM start)")}
 ), next AS ({_free("first_id >= (SELECT id FROM start) AND NOT EXISTS (SELECT FROM due)")}
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (TABLE due UNION TABLE next)")}
@@ -211,28 +210,28 @@ _CLAIM_ITEMS = _claim_begun(
 
 def claim_chunk(
     batch_id: int,
+    processor: ProcessorEntry,
     suspicious: Sequence[str],
     idle_seconds: float,
     *,
     start: int = 0,
     share: float = 0.0,
     numbered: bool = False,
-    rate: Rate | None = None,
-    processor: ProcessorEntry | None = None,
     items: bool = False,
 ) -> Claim | Wait | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
-    Returns None if no chunk is free, if the batch is paused, or if there is no such batch; and Wait
-    if a rate, the batch's or the processor's `rate`, allows no email at this moment. Takes
-    the first free chunk whose emails have waited until now; if there is none, the first one whose
-    first id is at least `start` and at least this `share` of all emails; if there is none, the
-    first free one. An email with one of the `suspicious` reasons makes its batch suspect.
-    PostgreSQL ends a transaction that is idle for `idle_seconds`.
+    Returns None if no chunk is free, if the batch is paused, or if there is no such batch of this
+    processor, however its id came into the processor's list; and Wait if a rate, the batch's or the
+    processor's, allows no email at this moment. Takes the first free chunk whose emails have waited
+    until now; if there is none, the first one whose first id is at least `start` and at least this
+    `share` of all emails; if there is none, the first free one. An email with one of the
+    `suspicious` reasons makes its batch suspect. PostgreSQL ends a transaction that is idle for
+    `idle_seconds`.
     numbered: the turn gets a number.
-    processor: only a batch of this one is claimed, however its id came into another's list.
     items: the claim has what the Items for a processor are made of.
     """
+    rate = processor.rate
     parameters = {
         **allowances.parameters(batch_id, rate),
         **snapshots.of_processor(processor),
@@ -251,7 +250,7 @@ def claim_chunk(
         pool.rollback()
         row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{claim}", parameters)
         if row is None:
-            return allowances.wait(snapshots.OF_PROCESSOR, parameters)
+            return allowances.wait(snapshots.OF_ENTRY, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)
 
 

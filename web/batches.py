@@ -131,10 +131,10 @@ class Batches:
         processor = text_from_query("processor", MAX_NAME)
         before = number_from_query("before", None, models.MAX_ID)
         limit = number_from_query("limit", PAGE, MAX_PAGE)
-        by_processor = processor, processor == self._offered.default
+        of_processor = (processor, processor == self._offered.default) if processor else None
         with self._search(containing):
             found, following = queries.find_batches(
-                status, containing, by_processor, before=before, limit=limit
+                status, containing, of_processor, before=before, limit=limit
             )
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 

@@ -206,13 +206,12 @@ class Turns(threading.Thread):
         with database.own_transactions():
             claim = claims.claim_chunk(
                 batch_id,
+                mine.entry,
                 KILLING,
                 self._settings.turn_timeout_seconds,
                 start=last_chunk if again else 0,
                 share=0 if again else self._share,
                 numbered=is_once(mine.processor),
-                rate=mine.entry.rate,
-                processor=mine.entry,
                 items=takes_items(mine.processor),
             )
             if isinstance(claim, Wait):

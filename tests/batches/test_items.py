@@ -10,6 +10,7 @@ import pytest
 from batches import changes, claims, commits, intake
 from batches.intake import Upload
 from batches.items import Items, KeptCells
+from harness.batches import claim_next
 from harness.books import assert_books_balance, query
 from postgres.database import pool, session
 from processors import Item, Option, failed, later, per_item, process
@@ -35,7 +36,7 @@ def stored(columns=("*",), chunk_size=7, **options):
 def take_turn(batch_id, processor, most=None):
     """Process the first emails of the next chunk, as a worker does; return how many."""
     with session(), pool.atomic():
-        claim = claims.claim_chunk(batch_id, (), 60, items=True)
+        claim = claim_next(batch_id, items=True)
         if claim is None:
             return 0
         found = process(processor, claim.given(processor)[:most], time.monotonic() + 60, print)
@@ -109,7 +110,7 @@ def test_a_retry_gives_the_same_cells(database):
 def test_a_batch_without_columns_gives_no_cells_and_looks_for_none(database):
     batch_id = stored(columns=())
     with session(), pool.atomic():
-        claim = claims.claim_chunk(batch_id, (), 60, items=True)
+        claim = claim_next(batch_id, items=True)
     assert (claim.columns, claim.cells, claim.cells_from) == ([], None, None)
     assert [item.cells for item in claim.given(per_item(print))] == [{}] * 7
 
@@ -117,7 +118,7 @@ def test_a_batch_without_columns_gives_no_cells_and_looks_for_none(database):
 def test_only_claims_for_items_read_options_and_cells(database):
     batch_id = stored()
     with session(), pool.atomic():
-        claim = claims.claim_chunk(batch_id, (), 60)
+        claim = claim_next(batch_id)
     assert (claim.options, claim.columns, claim.cells) == ({}, (), None)
 
 
@@ -126,7 +127,7 @@ def test_options_of_the_batch_take_the_place_of_those_of_the_section(database):
     processor = per_item(print)
     processor.options = {"speed": 1, "list": "a"}
     with session(), pool.atomic():
-        given = claims.claim_chunk(batch_id, (), 60, items=True).given(processor)
+        given = claim_next(batch_id, items=True).given(processor)
     assert given[0].options == {"speed": 3, "list": "a"}
 
 
@@ -135,7 +136,7 @@ def test_a_float_is_one_again_although_the_database_keeps_a_whole_number(databas
     processor = per_item(print)
     processor.declared_options = (Option("share", float, 1, per_batch=True),)
     with session(), pool.atomic():
-        given = claims.claim_chunk(batch_id, (), 60, items=True).given(processor)
+        given = claim_next(batch_id, items=True).given(processor)
     share = given[0].options["share"]
     assert (share, type(share)) == (1e16, float)
 
