@@ -80,10 +80,6 @@ class Claim:
         """How often these emails are processed, with this time."""
         return self.rounds_before + self.rounds + 1
 
-    def key(self, email_id: int) -> str:
-        """Return the name of this attempt at an email."""
-        return key_of(self.batch_id, email_id, self.round)
-
     def given(self, processor: Processor) -> Sequence[str | Item]:
         """Return what the processor gets of each pending email, in the order of `ids`."""
         if not takes_items(processor):
@@ -91,8 +87,13 @@ class Claim:
         kept = None
         if self.cells is not None and self.cells_from is not None:
             kept = KeptCells(self.columns, self.cells_from, self.cells.split(ROW_END))
-        options = options_of(processor, self.options)
-        return Items(self.batch_id, self.round, self.ids, self.addresses, options, kept)
+        batch_id, round_, options = self.batch_id, self.round, options_of(processor, self.options)
+
+        def make(email_id: int, address: str) -> Item:
+            cells = {} if kept is None else kept.of(email_id)
+            return Item(address, key_of(batch_id, email_id, round_), round_, cells, options)
+
+        return Items(self.ids, self.addresses, make)
 
     @property
     def addresses(self) -> list[str]:

@@ -185,8 +185,6 @@ class Offered:
 
 def _offer(entry: ProcessorEntry, settings: Settings) -> Offer:
     """Return what may be chosen of a processor. Raises ProcessorError."""
-    if entry.name == CHECK:
-        return Offer(entry.name, entry.title)
     declared = processors.declared(entry.reference, settings.path.parent)
     options = tuple(_as_set(each, entry) for each in declared.options if each.per_batch)
     return Offer(entry.name, entry.title, options, declared.columns)

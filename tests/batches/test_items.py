@@ -143,11 +143,18 @@ def test_a_float_is_one_again_although_the_database_keeps_a_whole_number(databas
 
 def test_items_are_a_sequence_of_which_each_is_made_when_it_is_taken():
     kept = KeptCells(["a", "b"], 5, ["none", "1\t2", "3", "\\x"])
-    items = Items(9, 2, [6, 7], ["a@x.de", "b@x.de"], {"o": 1}, kept)
+    made = []
+
+    def make(email_id, address):
+        made.append(email_id)
+        return Item(address, f"e{email_id}", 2, kept.of(email_id))
+
+    items = Items([6, 7], ["a@x.de", "b@x.de"], make)
     due = [
-        Item("a@x.de", "b9-e6-r2", 2, {"a": "1", "b": "2"}, {"o": 1}),
-        Item("b@x.de", "b9-e7-r2", 2, {"a": "3", "b": ""}, {"o": 1}),
+        Item("a@x.de", "e6", 2, {"a": "1", "b": "2"}),
+        Item("b@x.de", "e7", 2, {"a": "3", "b": ""}),
     ]
+    assert (next(iter(items)), made) == (due[0], [6])
     assert [*items] == due
     assert (items[0], items[-1], len(items)) == (due[0], due[1], 2)
     assert ([*items[1:]], [*items[:1]], [*items[:None]]) == (due[1:], due[:1], due)
