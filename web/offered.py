@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import processors
+from models import Batch
 from processors import Option, OptionError, ProcessorError
-from runtime import logs
+from runtime import logs, phrases
 from runtime.entries import CHECK, ProcessorEntry
 from runtime.phrases import shorten
 from runtime.settings import Settings
@@ -26,6 +28,8 @@ from web.problems import Problem
 MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
 # What the name of an option's field begins with.
 OPTION = "option."
+# The other fields by which a form chooses a processor and what it gets.
+CHOICE = ("processor", "columns")
 
 logger = logs.Logger("app")
 
@@ -52,7 +56,7 @@ class Chosen(NamedTuple):
     processor: its name; None if there is only one, and the form names none.
     options: the chosen values by the options' names.
     columns: the columns whose cells the form wants.
-    taken: the columns whose cells the processor gets in any case.
+    taken: the columns whose cells the processor gets in any case, if the list has them.
     """
 
     processor: str | None
@@ -139,17 +143,47 @@ class Offered:
         """Return the word for what is done to the emails of a batch."""
         return "checked" if self.name(processor) == CHECK else "processed"
 
-    def choose(self, fields: Fields) -> Chosen:
-        """Return what the fields of a form choose. Raises Problem."""
+    def refuse_unknown(self, names: Iterable[str], known: Collection[str]) -> None:
+        """Raise Problem for a name of a field that is neither known nor an option's.
+
+        Otherwise a mistyped name would leave the batch to the default, without a word.
+        """
+        for name in names:
+            if name not in known and not name.startswith(OPTION):
+                shown = shorten(name, MAX_NAME)
+                likely = self._likely(shown, known)
+                meant = f" It probably means {likely}." if likely else ""
+                detail = f"The form has a field {shown!r}, which is unknown.{meant}"
+                raise Problem(422, "unknown_field", detail, field=shown)
+
+    def _likely(self, name: str, known: Collection[str]) -> str | None:
+        """Return the field that a name without a field probably means."""
+        options = [each.name for offer in self.all for each in offer.options]
+        fields = [*known, *(OPTION + option for option in options)]
+        meant = {option: OPTION + option for option in options} | {each: each for each in fields}
+        found = difflib.get_close_matches(name.strip().lower(), meant, 1)
+        return meant[found[0]] if found else None
+
+    def choose(self, fields: Fields, batch: Batch | None = None) -> Chosen:
+        """Return what the fields of a form choose. Raises Problem.
+
+        batch: the one that is processed again. What no field says is as it was for that batch,
+        unless another processor is chosen.
+        """
         names = {text.strip() for name, text in fields if name == "processor"} - {""}
         if len(names) > 1:
             raise bad_parameter("processor", "be given once")
-        named = next(iter(names), "")
+        named = next(iter(names), batch and batch.processor) or ""
         offer = self._find(named)
-        options = _values(offer, self._texts(offer, fields))
-        columns = _names([text for name, text in fields if name == "columns"])
+        texts = self._texts(offer, fields)
+        lists = [text for name, text in fields if name == "columns"]
+        taken = offer.columns
+        if batch is not None and self.name(batch.processor) == offer.name:
+            texts = _texts_of(batch, offer) | texts
+            if not lists:
+                taken += tuple(batch.columns)
         processor = offer.name if named or self.several else None
-        return Chosen(processor, options, columns, offer.columns)
+        return Chosen(processor, _values(offer, texts), _names(lists), taken)
 
     def _find(self, named: str) -> Offer:
         name = named or self.default
@@ -200,6 +234,14 @@ def _as_set(option: Option, entry: ProcessorEntry) -> Option:
     except OptionError:
         return option  # no worker loads this processor, and says why
     return replace(option, default=values[option.name])
+
+
+def _texts_of(batch: Batch, offer: Offer) -> dict[str, str]:
+    """Return the batch's options as a form would send them, without those that are no more."""
+    chosen = batch.options
+    return {
+        each.name: phrases.value(chosen[each.name]) for each in offer.options if each.name in chosen
+    }
 
 
 def _values(offer: Offer, texts: dict[str, str]) -> dict[str, Any]:
