@@ -239,7 +239,7 @@ def as_csv(names: Sequence[str]) -> str:
 
     A space stands for any white space, because a browser drops a line end in a control's value.
     """
-    special = re.compile(r'[", ]')
+    special = re.compile('[",]')
     spaced = (" ".join(name.split()) for name in names)
     return ", ".join(
         '"' + name.replace('"', '""') + '"' if special.search(name) else name for name in spaced

@@ -203,6 +203,27 @@ def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_th
     problem(again(site, much), 413, "content_too_large")
 
 
+def test_a_page_about_a_wrong_choice_says_so_and_leads_back(site):
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    for path, back in (("/batches/1/again", "/batches/1"), ("/upload", "/")):
+        for body, heading in (
+            ({"columns": "x"}, "The list has no such column"),
+            ({"processor": "gone"}, "This processor can’t be used now"),
+            ({"processor": "x"}, "There is no such processor"),
+            ({"option.x": "y"}, "An option can’t be like this"),
+            ({"x": "y"}, "The server can't make sense of this"),
+        ):
+            if path == "/upload":
+                answer = send(site, path=path, **body)
+            else:
+                answer = again(site, urlencode(body).encode(), path)
+            page = html.unescape(answer.body.decode())
+            assert answer.status == 422
+            assert f"<h1>{heading}</h1>" in page
+            assert f'href="{back}">Back to the batch' in page
+
+
 def test_two_processors_are_refused_so_that_no_batch_gets_another_than_was_meant(site):
     send(site)
     site.request("POST", "/api/batches/1/cancel")
