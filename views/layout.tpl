@@ -31,7 +31,7 @@
       <details class="menu health">
         <summary class="button plain" data-field="level">{{texts["level"]}}</summary>
         <ul class="panel">
-          % for name in ("workers", "rate", "queue", "oldest", "database", "redis", "lookups"):
+          % for name in ("workers", "processors", "rate", "queue", "oldest", "database", "redis", "lookups"):
           <li data-field="{{name}}">{{texts[name]}}</li>
           % end
         </ul>

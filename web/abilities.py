@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.presence import Ability, Worker, Workers
 from runtime.entries import ProcessorEntry
-from runtime.phrases import shorten
+from runtime.phrases import several, shorten
 from runtime.settings import Settings
 
 # The most characters of a reason why a processor can't be loaded, looks no domain up, or waits.
@@ -36,6 +36,20 @@ def processors_json(
 def stuck(processors: Sequence[dict[str, Any]], waiting: Sequence[str]) -> dict[str, Any] | None:
     """Return the first processor that has a problem, and batches that wait for it."""
     return next((each for each in processors if each["problem"] and each["name"] in waiting), None)
+
+
+def text(processors: Sequence[dict[str, Any]]) -> str:
+    """Return a line on each processor for the state of the servers; empty if there is only one."""
+    return "\n".join(map(_line, processors)) if len(processors) > 1 else ""
+
+
+def _line(processor: dict[str, Any]) -> str:
+    workers, title = processor["workers"], processor["title"]
+    if processor["problem"] and not processor["command"]:
+        return str(processor["problem"])
+    if workers is None:
+        return f"{title}: workers unknown"
+    return f"{title}: {several(workers, 'worker') if workers else 'no worker'}"
 
 
 def names(worker: Worker, default: str) -> list[str]:
