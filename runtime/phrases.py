@@ -250,11 +250,14 @@ def as_csv(names: Sequence[str]) -> str:
 FEW, FEW_CHARACTERS = 3, 60
 
 
-def few_answers(answers: Mapping[str, str] | None) -> tuple[list[tuple[str, str]], bool]:
-    """The first FEW answers, shortened, and whether that isn't all of them."""
+Answers = list[tuple[str, str]]
+
+
+def few_answers(answers: Mapping[str, str] | None) -> tuple[Answers, Answers]:
+    """The first FEW answers, shortened, and those that they don't show in full."""
     pairs = list((answers or {}).items())
     few = [(name, shorten(text, FEW_CHARACTERS)) for name, text in pairs[:FEW]]
-    return few, few != pairs
+    return few, [pair for pair in pairs if pair not in few]
 
 
 def shorten(text: str, length: int) -> str:
