@@ -222,10 +222,26 @@ def columns(names: Sequence[str]) -> str:
     """The columns whose cells a processor gets: `with the columns “Name”, “City”`."""
     if not names:
         return ""
+    return "with all columns" if "*" in names else f"with the {_named_columns(names)}"
+
+
+def takes(names: Sequence[str]) -> str:
+    """The columns whose cells a processor gets of each list that has them, in a sentence."""
     if "*" in names:
-        return "with all columns"
+        return "It gets all columns."
+    them = "it" if len(names) == 1 else "them"
+    return f"It gets the {_named_columns(names)} of a list that has {them}."
+
+
+def lacking(names: Sequence[str], processor: str) -> str:
+    """The columns that a list lacks, and its processor takes, in a sentence."""
+    return f"This list has no {_named_columns(names)}, which {processor} takes." if names else ""
+
+
+def _named_columns(names: Sequence[str]) -> str:
+    """These columns: `column “Name”`, or `columns “Name”, “City”`."""
     noun = "column" if len(names) == 1 else "columns"
-    return f"with the {noun} {', '.join(f'“{name}”' for name in names)}"
+    return f"{noun} {', '.join(f'“{name}”' for name in names)}"
 
 
 def interrupted(emails: int) -> str:

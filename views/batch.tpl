@@ -68,6 +68,9 @@
     % said = ", ".join(filter(None, (phrases.options(batch["options"]), phrases.columns(batch["columns"]))))
     <p id="processor" dir="auto" title="{{said}}">{{offered.title(batch["processor"])}}{{f": {phrases.shorten(said, 300)}" if said else ""}}</p>
     % end
+    % if lacking:
+    <p class="lacking" dir="auto">{{phrases.lacking(lacking, offered.title(batch["processor"]))}}</p>
+    % end
     % if batch["error"]:
     <p class="error">{{batch["error"]}}</p>
     % end
@@ -100,19 +103,20 @@
       </details>
       <span class="soft" data-when="unfinished"{{" hidden" if ended else ""}}>so far</span>
     </div>
+    % offers_again = offered.has_choice and batch["format"]
     <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or unknown) else " hidden"}}>
-      <summary class="button quiet">{{"Check" if verb == "checked" else "Process"}} again ▾</summary>
+      <summary class="button quiet">{{"Retry" if offers_again else "Check again" if verb == "checked" else "Process again"}} ▾</summary>
       <form class="panel" method="post" action="{{path}}/retry" data-malformed="{{" ".join(malformed)}}">
         % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", unknown)):
         <button class="plain" name="which" value="{{which}}"{{"" if number else " hidden"}}><span data-count="{{words}}">{{count(number)}}</span>&nbsp;{{words}}</button>
         % end
       </form>
     </details>
-    % if offered.has_choice and batch["format"]:
+    % if offers_again:
     <details class="menu again" data-when="ended"{{"" if ended else " hidden"}}>
       <summary class="button quiet">Process again with… ▾</summary>
       <form class="panel" method="post" action="{{path}}/again">
-        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=cells)
+        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=cells, columns=columns, column=column, ticked=ticked)
         <div class="actions">
           <button>Process all rows</button>
           <button class="quiet" id="again-these" formaction="{{path}}/again{{f"?{filtered}" if filtered else ""}}"{{"" if filtered else " hidden"}}>Only what is shown below</button>

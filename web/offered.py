@@ -28,6 +28,8 @@ from web.problems import Problem
 MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
 # What the name of an option's field begins with.
 OPTION = "option."
+# What stands for all columns.
+ALL = "*"
 # The other fields by which a form chooses a processor and what it gets.
 CHOICE = ("processor", "columns")
 
@@ -48,6 +50,15 @@ class Offer:
     title: str
     options: tuple[Option, ...] = ()
     columns: tuple[str, ...] = ()
+
+    @property
+    def columns_json(self) -> str:
+        return json.dumps(self.columns)
+
+    def lacking(self, found: Format) -> list[str]:
+        """Return those of its columns that a list with this format lacks."""
+        names = {*cell_names(found), ALL}
+        return [name for name in self.columns if name not in names]
 
 
 class Chosen(NamedTuple):
@@ -70,9 +81,9 @@ class Chosen(NamedTuple):
         Of those that it takes, the ones that the list lacks are left out. The ones that the form
         wants are all there, even if the list lacks them, for intake to complain of.
         """
-        names = {*cell_names(found), "*"}
+        names = {*cell_names(found), ALL}
         columns = [*self.columns, *(name for name in self.taken if name in names)]
-        return ("*",) if "*" in columns else tuple(dict.fromkeys(columns))
+        return (ALL,) if ALL in columns else tuple(dict.fromkeys(columns))
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,7 @@ class Offered:
     all: those on offer, the default first.
     titles: the titles of all, by name.
     default: the name of the default one.
-    broken: why others aren't on offer, by name.
+    broken: why others can't be used, by name.
     """
 
     all: tuple[Offer, ...]
@@ -125,10 +136,9 @@ class Offered:
         """The name of the check, which gets no cells."""
         return CHECK
 
-    @property
-    def taken_json(self) -> str:
-        """The columns that processors get in any case, by their names, as JSON."""
-        return json.dumps({each.name: each.columns for each in self.all})
+    def offer(self, name: str) -> Offer | None:
+        """Return what may be chosen of a processor; None if it can't be used."""
+        return next((each for each in self.all if each.name == name), None)
 
     def name(self, processor: str | None) -> str:
         """Return the name of a batch's processor, which is None for the default one."""
@@ -187,7 +197,7 @@ class Offered:
 
     def _find(self, named: str) -> Offer:
         name = named or self.default
-        found = next((each for each in self.all if each.name == name), None)
+        found = self.offer(name)
         if found is not None:
             return found
         if name in self.broken:
@@ -281,4 +291,4 @@ def _names(texts: Sequence[str]) -> tuple[str, ...]:
             quoting = "be headers separated by commas, those with commas in double quotes"
             raise bad_parameter("columns", quoting) from None
         names += [name for row in rows for name in row if name.strip()]
-    return ("*",) if "*" in names else tuple(dict.fromkeys(names))
+    return (ALL,) if ALL in names else tuple(dict.fromkeys(names))
