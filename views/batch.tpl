@@ -30,7 +30,9 @@
     <p class="paused" data-when="paused" data-field="paused"{{"" if paused else " hidden"}}>{{f"{phrases.paused(paused)} {count(processed)} of {count(total)} {verb}." if paused else ""}}</p>
     <p class="waiting" data-when="pending"{{"" if status == "pending" and not paused else " hidden"}}>Waiting for a worker <span data-field="unfinished">{{f"· {health['unfinishedBatches']:,} unfinished" if health["unfinishedBatches"] else ""}}</span></p>
     % problem = unable.get("problem") if not ended and (offered.several or health["workersAlive"]) else None
-    <p class="unable" data-field="unable"{{"" if problem else " hidden"}}><span>{{problem or ""}}</span> <code>{{unable.get("command") or ""}}</code></p>
+    <p class="unable" data-field="unable"{{"" if problem else " hidden"}}><span>{{problem or ""}}</span> <code>\\
+% include("command", command=unable.get("command") or "")
+</code></p>
     <p class="running" data-when="processing"{{"" if status == "processing" and not paused else " hidden"}}>
       <b class="percent" data-field="percent">{{percent}}%</b>
       <span class="fraction"><span class="place" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></span> of <span data-field="total">{{count(total)}}</span> {{verb}}</span>

@@ -57,5 +57,5 @@
     <legend>Further columns that the processor gets</legend>
     <template><label><input type="checkbox" autocomplete="off"><span dir="auto"></span></label></template>
   </fieldset>
-  <p class="error" data-field="lacking" role="status" hidden></p>
+  <p class="lacking" data-field="lacking" role="status" hidden></p>
 </div>

@@ -33,6 +33,11 @@ def processors_json(
     return found
 
 
+def why(entry: ProcessorEntry, error: str) -> str:
+    """Return why a processor can't be loaded, for a sentence that says that it can't be."""
+    return error.removeprefix(f"the processor {entry.reference!r} can't be loaded: ")
+
+
 def stuck(processors: Sequence[dict[str, Any]], waiting: Sequence[str]) -> dict[str, Any] | None:
     """Return the first processor that has a problem, and batches that wait for it."""
     return next((each for each in processors if each["problem"] and each["name"] in waiting), None)
@@ -76,9 +81,7 @@ def _json(
     able = len(mine) - len(errors)
     problem = command = None
     if not able and errors:
-        # The error of a module that can't be imported begins with the same words.
-        why = errors[0].removeprefix(f"the processor {entry.reference!r} can't be loaded: ")
-        problem = shorten(f"{entry.name} can't be loaded: {why}", MAX_WHY)
+        problem = shorten(f"{entry.name} can't be loaded: {why(entry, errors[0])}", MAX_WHY)
     elif not able:
         problem = f"No worker has {entry.name}; start one with"
         command = worker_command

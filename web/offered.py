@@ -19,7 +19,7 @@ from runtime.phrases import shorten
 from runtime.settings import Settings
 from tabular.columns import cell_names
 from tabular.formats import Format
-from web.abilities import MAX_WHY
+from web.abilities import MAX_WHY, why
 from web.parameters import bad_parameter
 from web.problems import Problem
 
@@ -114,7 +114,7 @@ class Offered:
                 found.append(_offer(each, settings))
             except ProcessorError as error:
                 logger.error("a processor can't be loaded", processor=each.name, error=error)
-                broken[each.name] = shorten(str(error), MAX_WHY)
+                broken[each.name] = shorten(why(each, str(error)), MAX_WHY)
         if len(settings.processors) == 1:
             only, broken = settings.default_processor, {}
             found = found or [Offer(only.name, only.title)]

@@ -65,7 +65,7 @@ def test_a_processor_is_chosen_with_options_and_columns_and_remembered(
     page.wait_for_url("**/batches/1")
     assert chosen() == ("crm", {"mode": "update", "most_tries": 7, "dry_run": False})
     assert columns() == ["Name", "City, country"]
-    expect(page.locator(".lacking")).to_have_text(LACKING)
+    expect(page.locator(".facts .lacking")).to_have_text(LACKING)
     expect(page.locator("#processor")).to_contain_text("Add to our CRM <i>: mode: update")
     page.add_init_script(WATCH_SHIFTS)
     page.goto(site.url)

@@ -1,6 +1,7 @@
 import html
 import json
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -31,7 +32,7 @@ def texts_on_page(site):
 
     def texts():
         texts = site.get("/api/health").json["texts"]
-        page = site.get("/").body.decode().replace("&#039;", "'")
+        page = re.sub("</?span>", "", site.get("/").body.decode()).replace("&#039;", "'")
         return texts if all(text in page for text in texts.values()) else None
 
     return eventually(texts)
