@@ -5,7 +5,7 @@
 <section class="card upload" aria-labelledby="upload-heading">
   <h1 id="upload-heading">Upload a list</h1>
   % if first and checks:
-  <p>Each address is checked: its syntax, its domain, and what is risky about it. Nothing is sent to anybody.</p>
+  <p{{!f' data-of="{offered.check}"' if offered.several else ""}}>Each address is checked: its syntax, its domain, and what is risky about it. Nothing is sent to anybody.</p>
   % end
   % if health["texts"]["lookupsOff"]:
   <p class="message" id="lookups-off"{{!f' data-of="{offered.check}"' if offered.several else ""}}{{" hidden" if offered.several and not checks else ""}}>{{health["texts"]["lookupsOff"]}}</p>
