@@ -168,6 +168,23 @@ def test_a_batch_says_that_no_worker_has_its_processor_until_one_has(page, serve
     expect(line).to_be_hidden()
 
 
+def test_what_is_said_of_the_check_is_said_only_where_it_is_chosen(page, serve, here, tmp_path):
+    site = serve(**write_processors_with_options(tmp_path))
+    here.announce([ThreadReport(1)], 0.0, [Ability("check", None, "the DNS is away")])
+    page.goto(site.url)
+    notice = page.locator("#lookups-off")
+    about = page.get_by_text("Each address is checked")
+    expect(notice.and_(page.get_by_text("the DNS is away"))).to_be_visible()
+    page.get_by_role("combobox", name="Processor", exact=True).select_option("other")
+    expect(notice).to_be_hidden()
+    expect(about).to_be_hidden()
+    page.reload()
+    expect(notice).to_be_hidden()
+    page.get_by_role("combobox", name="Processor", exact=True).select_option("check")
+    expect(notice).to_be_visible()
+    expect(about).to_be_visible()
+
+
 def test_a_processor_and_its_options_are_chosen_by_keyboard(page, site, tmp_path):
     file = tmp_path / "people.csv"
     file.write_bytes(PEOPLE)

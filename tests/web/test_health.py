@@ -192,6 +192,8 @@ def test_says_that_workers_look_no_domain_up_and_why(site, client):
     other._key += "0"
     other.announce([ThreadReport(1)], 0.0)
     assert texts_on_page(site)["lookupsOff"].startswith("Some workers don't look domains up")
+    other.announce([ThreadReport(1)], 0.0, [Ability("crm")])
+    assert texts_on_page(site)["lookupsOff"].startswith("Workers don't look domains up")
     announce(client)
     assert texts_on_page(site)["level"] == "All systems normal"
     assert 'id="lookups-off"' not in site.get("/").body.decode()

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 import pytest
 
+from harness.batches import completed
 from harness.books import query
 from harness.files import FORM_TYPE, form
 from harness.site import problem
@@ -222,6 +223,14 @@ def test_a_page_about_a_wrong_choice_says_so_and_leads_back(site):
             assert answer.status == 422
             assert f"<h1>{heading}</h1>" in page
             assert f'href="{back}">Back to the batch' in page
+
+
+def test_a_retry_is_not_called_like_what_makes_a_new_batch(site, serve):
+    batch_id = completed()
+    page = site.get(f"/batches/{batch_id}").body.decode()
+    assert ">Retry ▾<" in page
+    assert ">Process again with… ▾<" in page
+    assert ">Check again ▾<" in serve().get(f"/batches/{batch_id}").body.decode()
 
 
 def test_two_processors_are_refused_so_that_no_batch_gets_another_than_was_meant(site):
