@@ -39,7 +39,9 @@ def test_each_row_gets_its_outcome_in_order():
 def test_items_are_made_as_in_a_worker():
     got = []
     rows = ["a@x.de", {"email": "b@x.de", "Name": "Bo"}, ("c@x.de", {"Name": "Cy"})]
-    run(per_item(got.append), rows, options={"loud": True}, columns=["*"], round=2)
+    processor = per_item(got.append)
+    processor.declared_options = (Option("loud", bool, per_batch=True),)
+    run(processor, rows, options={"loud": True}, columns=["*"], round=2)
     assert got == [
         Item("a@x.de", "b1-e1-r2", 2, {}, {"loud": True}),
         Item("b@x.de", "b1-e2-r2", 2, {"email": "b@x.de", "Name": "Bo"}, {"loud": True}),
@@ -64,6 +66,7 @@ def test_items_have_only_cells_that_the_processor_takes_or_the_upload_chooses():
 def test_the_options_of_a_batch_count_more_than_those_of_the_section():
     got = []
     processor = per_item(got.append)
+    processor.declared_options = (Option("loud", bool, per_batch=True), Option("list"))
     processor.options = {"loud": False, "list": "all"}
     run(processor, ["a"], options={"loud": True})
     assert got[0].options == {"loud": True, "list": "all"}
