@@ -193,11 +193,13 @@ class Turns(threading.Thread):
     def take_turn(self, processor: str, batch_id: int, current: Session) -> bool:
         """Claim, process, commit, publish; return False if there was nothing to claim.
 
-        There is nothing in a batch that isn't for this processor.
+        There is nothing in a batch that isn't for this processor, or whose options it hasn't.
         """
         mine = self._services.processors[processor]
         last_batch, last_chunk = self._last
         again = batch_id == last_batch
+        if not again and not mine.fits(batch_id):
+            return False
         with database.own_transactions():
             claim = claims.claim_chunk(
                 batch_id,
