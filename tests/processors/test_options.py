@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -182,6 +183,14 @@ def bound(options):
 
 def not_called(options):
     raise AssertionError
+
+@configured(Option("days", int, 7))
+def forgetful(options):
+    pass
+
+@configured
+def forgetful_plain(options):
+    pass
 """
 
 
@@ -232,8 +241,35 @@ def test_whatever_a_module_raises_is_an_error_of_the_processor(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (["import json", "json.loads('{')"], r": Expecting.*\(placed_of_tests\.py, line 2\)$"),
+        (["", "import nothing_here"], r" 'nothing_here' \(placed_of_tests\.py, line 2\)$"),
+        (
+            ["def f():", "    1 / 0", "", "f()"],
+            r"division by zero \(placed_of_tests\.py, line 2\)$",
+        ),
+        (["def"], r"\(placed_of_tests\.py, line 1\)$"),
+        (
+            ["from processors import Option", "Option('days', int, 'thirty')"],
+            r"days must be a whole number, not 'thirty' \(placed_of_tests\.py, line 2\)$",
+        ),
+        (["pass"], "has no 'any'$"),
+    ],
+)
+def test_an_error_has_the_line_of_the_teams_own_module(tmp_path, monkeypatch, lines, why):
+    (tmp_path / "placed_of_tests.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "placed_of_tests", raising=False)
+    with pytest.raises(ProcessorError, match=why):
+        processors.declared("placed_of_tests:any")
+
+
+@pytest.mark.parametrize(
     ("function", "why"),
     [
+        ("forgetful", "of 'crm_of_test:forgetful' returned None; return the processor"),
+        ("forgetful_plain", "returned None; return the processor"),
         ("of_addresses", "make it with @per_item"),
         ("inside", "put @takes_columns above @configured"),
         ("bound", "must return a function, not a method"),
