@@ -32,13 +32,15 @@ read.columns = ("status", "Name")
 
 @pytest.fixture
 def site(serve, tmp_path):
-    """A site with three processors, of which one can't be imported."""
+    """A site with five processors: one can't be imported, and the section of another is wrong."""
     (tmp_path / "offered_of_tests.py").write_text(OWN)
     return serve(
         processors__check="check Check",
         processors__crm="offered_of_tests:add Add to our CRM",
         processors__read="offered_of_tests:read",
         processors__gone="nowhere_at_all:work",
+        processors__wrong="offered_of_tests:add",
+        wrong__most="many",
     )
 
 
@@ -71,6 +73,11 @@ def test_options_of_other_processors_are_ignored(site):
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
+        (
+            {"processor": "wrong"},
+            "broken_processor",
+            "The processor wrong can't be used: [wrong] most must be a whole number, not 'many'.",
+        ),
         ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm, read."),
         ({"processor": "gone"}, "broken_processor", "nowhere_at_all"),
         ({"processor": "crm"}, "bad_option", "key must be given."),
