@@ -201,3 +201,12 @@ def test_manage_rings_on_the_list_of_the_batchs_processor(servers, lists, tmp_pa
     assert done.returncode == 0, done.stderr
     assert lists.depth("crm", "check") == 0
     assert lists.dequeue(0.1, ["send"]) == ("send", batch_id)
+
+
+def test_a_worker_refuses_a_processor_that_is_not_there(servers, tmp_path):
+    config = write_config(tmp_path, **OFFERED)
+    command = (sys.executable, ROOT / "worker.py", "--config", config, "--processors", "crm,crmm")
+    ended = run_to_end(*command, **servers.environment)
+    assert ended.returncode == 2
+    said = f"--processors crm,crmm: there is no processor 'crmm'; {config} has crm, send, check."
+    assert said in ended.stderr
