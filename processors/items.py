@@ -149,7 +149,7 @@ def _window(
         raise
     except Exception as error:
         if len(items) > 1 and missing is ERROR:
-            yield from _one_by_one(function, items, error)
+            yield from _each_alone(function, items, error)
         else:
             outcome = ERROR if len(items) == 1 else missing
             yield WithError(outcome, error)
@@ -166,7 +166,7 @@ def _window(
         wrong = None
 
 
-def _one_by_one(
+def _each_alone(
     function: Callable[[Sequence[Item]], Mapping[str, Any]],
     items: tuple[Item, ...],
     error: Exception,
