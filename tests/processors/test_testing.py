@@ -8,6 +8,7 @@ from processors import (
     PROCESSED,
     Item,
     Option,
+    OptionError,
     ProcessorError,
     Stop,
     answered,
@@ -204,6 +205,37 @@ def test_a_function_that_makes_a_processor_is_called_as_by_a_worker():
     assert outcome.answers == {"days": "3", "list": "trial", "Name": "Ann"}
     with pytest.raises(ProcessorError, match=r"\[add\] days must be given"):
         run(add, rows)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ({"lists": "news"}, "lists is no option that can be set for a batch; the options are list"),
+        ({"days": "3"}, "days is no option that can be set for a batch"),
+        ({"list": 7}, "list must be a text, not 7"),
+    ],
+)
+def test_options_that_an_upload_could_not_choose_are_refused(chosen, why):
+    with pytest.raises(OptionError, match=why):
+        run(add, ["a@x.de"], section={"days": "3"}, options=chosen)
+
+
+def test_options_may_be_texts_as_in_an_upload():
+    def tell(options):
+        return per_item(lambda item: answered(**item.options))
+
+    made = configured(Option("loud", bool, False, per_batch=True))(tell)
+    (outcome,) = run(made, ["a@x.de"], options={"loud": "yes"})
+    assert outcome.answers == {"loud": "true"}
+
+
+def test_a_function_without_a_decorator_is_named():
+    with pytest.raises(AssertionError, match=r"^email 1, a@x\.de: .*:staff returned None"):
+        run(staff, ["a@x.de"])
+
+
+def staff(address):
+    return None
 
 
 def test_a_processor_that_no_worker_would_load_is_refused():
