@@ -129,7 +129,8 @@ def options_of(processor: object, chosen: Mapping[str, Any]) -> dict[str, Any]:
     lacks: what was chosen for a batch may have been so for another version of the processor.
     """
     declared: Sequence[Option] = getattr(processor, "declared_options", ())
-    values = {**getattr(processor, "options", {})}
+    # Of an object that declares none, the attribute means something else.
+    values = {**getattr(processor, "options", {})} if declared else {}
     values |= parse_options(declared, chosen, per_batch=True)
     _require_all(declared, values)
     return values

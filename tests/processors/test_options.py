@@ -103,6 +103,10 @@ def test_a_processor_gets_what_was_chosen_or_else_what_its_section_says(chosen, 
     assert type(values["share"]) is float
 
 
+def test_an_object_that_declares_no_options_may_have_an_attribute_of_that_name():
+    assert options_of(SimpleNamespace(options=None), {}) == {}
+
+
 @pytest.mark.parametrize(
     ("declared", "chosen", "why"),
     [

@@ -93,6 +93,15 @@ def test_what_cannot_be_is_a_problem_with_a_sentence(site, fields, code, said):
     assert query("SELECT count(*) FROM batch") == [(0,)]
 
 
+def test_what_is_not_on_offer_is_logged(site, caplog):
+    logged = [record.getMessage() for record in caplog.get_records("setup")]
+    errors = [each for each in logged if each.startswith("a processor can't be loaded")]
+    assert len(errors) == 2
+    assert "processor=gone" in errors[0]
+    assert "processor=wrong" in errors[1]
+    assert "[wrong] most must be a whole number, not 'many'" in errors[1]
+
+
 def test_columns_are_a_line_of_csv(site):
     document = problem(send(site, columns='Name,"x'), 400, "bad_parameter")
     assert document["parameter"] == "columns"
