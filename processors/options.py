@@ -80,8 +80,8 @@ class Option:
 
     def _require(self, value: Any, *, of_text: bool = False) -> None:
         """Raise OptionError for a value that isn't allowed; `of_text` if a text means it."""
-        text = isinstance(value, str)
-        shown = repr(shorten(value, _SHOWN)) if text else shorten(repr(value), _SHOWN)
+        short = shorten(value, _SHOWN) if isinstance(value, str) else value
+        shown = shorten(repr(short), 2 * _SHOWN)
         if not self._is_of_kind(value):
             kind = "True or False" if self.kind is bool and not of_text else _KINDS[self.kind]
             raise OptionError(self.name, f"must be {kind}, not {shown}")
@@ -125,8 +125,8 @@ def section_values(declared: Sequence[Option], section: Mapping[str, str]) -> di
 def options_of(processor: object, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a loaded processor's options: the chosen ones, or else its section's.
 
-    Raises OptionError if the processor has no such option, if a value isn't allowed, or if one
-    lacks: what was chosen for a batch may have been so for another version of the processor.
+    Raises OptionError if the processor has no such option, if a value isn't allowed, or if one is
+    missing: a batch's options may have been chosen for another version of the processor.
     """
     declared: Sequence[Option] = getattr(processor, "declared_options", ())
     # Of an object that declares none, the attribute means something else.

@@ -41,7 +41,10 @@ class Loaded:
         )
 
     def fits(self, batch_id: int) -> bool:
-        """Return whether the processor has the options of a batch; if not, log that once."""
+        """Return whether the processor has the options of a batch; if not, log that once.
+
+        Must be called in a session.
+        """
         if batch_id in self.unfit:
             return False
         chosen = snapshots.chosen_options(batch_id, self.entry)
@@ -65,7 +68,7 @@ class Loaded:
         return False
 
     def forget_ended(self) -> None:
-        """Forget the batches that don't fit and no longer wait."""
+        """Forget the batches that don't fit and no longer wait. Must be called in a session."""
         known = [*self.unfit]
         found = snapshots.present(known) if known else []
         waiting = {each.batch_id for each in found if not (each.terminal or each.paused)}
