@@ -16,7 +16,7 @@ from web import forms, uploads
 from web.access import sign_in
 from web.batches import Batches, file_not_kept
 from web.offered import CHOICE, Offered
-from web.parameters import filter_of_rows
+from web.parameters import FILTERS, filter_of_rows, refuse_unknown_parameters
 from web.problems import Problem
 from web.uploads import Uploads
 
@@ -39,6 +39,7 @@ class Again:
         none of them says is as it was for the batch.
         """
         batch = self._batches.find(batch_id)
+        refuse_unknown_parameters(*FILTERS, "only")
         wanted = filter_of_rows(batch.reasons)
         fields = forms.fields()
         self._offered.refuse_unknown((name for name, _ in fields), CHOICE)

@@ -23,7 +23,12 @@ from tabular.formats import IntakeError, Overrides
 from web import forms, preview
 from web.access import sign_in
 from web.offered import CHOICE, MAX_NAME, OPTION, Offered
-from web.parameters import bad_parameter, per_minute, whole_number
+from web.parameters import (
+    bad_parameter,
+    per_minute,
+    refuse_unknown_parameters,
+    whole_number,
+)
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
@@ -112,7 +117,8 @@ class Form:
             part.close()
 
     def refuse_unknown(self, offered: Offered) -> None:
-        """Raise Problem for a field that an upload doesn't have."""
+        """Raise Problem for a field that an upload doesn't have, or one in the query string."""
+        refuse_unknown_parameters()
         offered.refuse_unknown((part.name for part in self._parts), ("file", "text", *_FIELDS))
 
     def unpack(self, limit_megabytes: int) -> None:

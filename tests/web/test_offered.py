@@ -124,6 +124,18 @@ def test_a_field_that_is_unknown_is_refused_with_the_one_that_is_meant(site, nam
     problem(again(site, f"{name}=x".encode()), 422, "unknown_field")
 
 
+def test_a_parameter_that_is_unknown_is_refused(site):
+    for path in ("/api/upload", "/api/preview"):
+        answer = send(site, path=f"{path}?processor=crm")
+        assert problem(answer, 400, "unknown_parameter")["parameter"] == "processor"
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    answer = again(site, path="/api/batches/1/again?verdct=risky")  # which would be all rows
+    detail = problem(answer, 400, "unknown_parameter")["detail"]
+    assert detail.endswith("They are verdict, reason, status, q, kind, only.")
+    assert query("SELECT count(*) FROM batch") == [(1,)]
+
+
 def test_a_second_file_in_an_unknown_field_is_refused(site):
     body = form(b"a@x.de\n", "a.csv", x="y")
     more = body.replace(b'name="x"', b'name="flie"; filename="b.csv"')
