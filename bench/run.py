@@ -69,6 +69,9 @@ class Bench:
                 self._room("small", lambda: latency.measure_small(ground, rounds))
             if "small-behind" in wanted:
                 self._room("small-behind", lambda: latency.measure_behind(ground, rows, rounds))
+            if "small-processors" in wanted:
+                measure_processors = partial(latency.measure_processors, ground, rows, rounds)
+                self._room("small-processors", measure_processors)
             if "streams" in wanted:
                 self._room("streams", lambda: fanout.measure(ground, rounds))
             if read := wanted & {*reading.FIGURES}:
