@@ -26,6 +26,7 @@ from web import openapi, problems
 from web.access import users
 from web.access.sign_in import Access
 from web.again import Again
+from web.batch_changes import BatchChanges
 from web.batches import Batches
 from web.hooks import Hooks
 from web.offered import Offered
@@ -47,9 +48,10 @@ def routes(services: Services) -> bottle.Bottle:
         Uploads(services, offered),
         services.health,
     )
+    changes = BatchChanges(services, batches)
     again = Again(services.settings, batches, uploads, offered)
     by_password = services.access.by_password
-    pages = Pages(services.settings, batches, uploads, again, health, offered)
+    pages = Pages(services.settings, batches, changes, uploads, again, health, offered)
     batch = "/api/batches/<batch_id:int>"
     page = "/batches/<batch_id:int>"
     table = [
@@ -68,24 +70,24 @@ def routes(services: Services) -> bottle.Bottle:
         ("GET", f"{batch}/results.csv", batches.results_csv),
         ("GET", f"{batch}/results.xlsx", batches.results_xlsx),
         ("GET", f"{batch}/results.jsonl", batches.results_jsonl),
-        ("POST", f"{batch}/retry", batches.retry),
+        ("POST", f"{batch}/retry", changes.retry),
         ("POST", f"{batch}/again", again.again),
-        ("POST", f"{batch}/pause", batches.pause),
-        ("POST", f"{batch}/resume", batches.resume),
-        ("POST", f"{batch}/rate", batches.rate),
-        ("POST", f"{batch}/finish", batches.finish),
-        ("POST", f"{batch}/cancel", batches.cancel),
-        ("DELETE", batch, batches.delete),
+        ("POST", f"{batch}/pause", changes.pause),
+        ("POST", f"{batch}/resume", changes.resume),
+        ("POST", f"{batch}/rate", changes.rate),
+        ("POST", f"{batch}/finish", changes.finish),
+        ("POST", f"{batch}/cancel", changes.cancel),
+        ("DELETE", batch, changes.delete),
         ("GET", "/", pages.home),
         ("GET", page, pages.batch),
         ("POST", "/upload", pages.upload),
         ("POST", f"{page}/retry", pages.retry),
         ("POST", f"{page}/again", pages.again),
-        ("POST", f"{page}/pause", pages.pause),
-        ("POST", f"{page}/resume", pages.resume),
-        ("POST", f"{page}/rate", pages.rate),
-        ("POST", f"{page}/finish", pages.finish),
-        ("POST", f"{page}/cancel", pages.cancel),
+        ("POST", f"{page}/pause", pages.then_batch(changes.pause)),
+        ("POST", f"{page}/resume", pages.then_batch(changes.resume)),
+        ("POST", f"{page}/rate", pages.then_batch(changes.rate)),
+        ("POST", f"{page}/finish", pages.then_batch(changes.finish)),
+        ("POST", f"{page}/cancel", pages.then_batch(changes.cancel)),
         ("POST", f"{page}/delete", pages.delete),
         ("GET", "/static/<version>/progress/<percent:int>.svg", pages.icon),
         ("GET", "/static/<version>/<path:path>", pages.static),

@@ -16,7 +16,7 @@ from postgres.database import UNREACHABLE
 from postgres.schema import SchemaError
 from runtime import command, descriptors, logs
 from runtime.command import exit_with, load_or_exit
-from runtime.named import Named
+from runtime.entries import ProcessorEntry
 from runtime.settings import Settings
 from servers import connect
 from servers.confinement import BundledServerError
@@ -70,7 +70,7 @@ def _allow_descriptors(settings: Settings) -> None:
         exit_with(str(descriptors.too_few(f"[worker] threads = {threads}", needed, limit)))
 
 
-def _wanted(settings: Settings, names: str | None) -> list[Named]:
+def _wanted(settings: Settings, names: str | None) -> list[ProcessorEntry]:
     """Return the processors of these names, separated by commas; all of config.ini without any."""
     if names is None:
         return list(settings.processors)
@@ -81,14 +81,14 @@ def _wanted(settings: Settings, names: str | None) -> list[Named]:
     return [each for each in settings.processors if each.name in wanted]
 
 
-def _load(settings: Settings, wanted: list[Named]) -> tuple[list[Loaded], list[Broken]]:
+def _load(settings: Settings, wanted: list[ProcessorEntry]) -> tuple[list[Loaded], list[Broken]]:
     """Load the processors, or end with why none of them can be loaded."""
     found = loaded.load(settings, wanted)
     broken = [each for each in found if isinstance(each, Broken)]
     if len(broken) == len(found):
         single = len(settings.processors) == 1
         why = [
-            f"{'[worker] processor' if single else f'[processors] {each.named.name}'}: {each.error}"
+            f"{'[worker] processor' if single else f'[processors] {each.entry.name}'}: {each.error}"
             for each in broken
         ]
         exit_with(f"{settings.path}: {'; '.join(why)}.")

@@ -22,8 +22,8 @@ from batches import changes, invariants
 from postgres import database, schema
 from postgres.database import APPLICATION, fetch_value, pool, session
 from postgres.schema import NEWEST
+from runtime.entries import ProcessorEntry
 from runtime.every import Every
-from runtime.named import Named
 from runtime.phrases import several
 
 # All tables of this project.
@@ -180,7 +180,12 @@ def _ended(*processes: subprocess.Popen[bytes]) -> Iterator[None]:
 
 
 def restore(
-    url: str, source: Path, progress: Progress, *, bundled: bool, repeatable: Sequence[Named]
+    url: str,
+    source: Path,
+    progress: Progress,
+    *,
+    bundled: bool,
+    repeatable: Sequence[ProcessorEntry],
 ) -> tuple[Contents, list[int]]:
     """Restore a backup, migrate its tables, and check its counts.
 
@@ -287,7 +292,7 @@ DROP TABLE IF EXISTS {", ".join(TABLES)} CASCADE;
 _PAUSES_SINCE, _NAMED_SINCE = 11, 14
 
 
-def _unrepeatable(repeatable: Sequence[Named], *, named: bool) -> str:
+def _unrepeatable(repeatable: Sequence[ProcessorEntry], *, named: bool) -> str:
     """Return a condition: the batch is of none of these processors.
 
     `named` is whether batches name their processors; otherwise all are for the default one.

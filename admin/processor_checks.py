@@ -9,7 +9,7 @@ import processors
 from admin.diagnostics import OK, PROBLEM, WARNING, Diagnostic, judged
 from processors import ProcessorError
 from relay.presence import Workers
-from runtime.named import CHECK, Named
+from runtime.entries import CHECK, ProcessorEntry
 from runtime.settings import Settings
 from web import abilities
 from web.health import worker_command
@@ -25,23 +25,23 @@ FEW_ANSWERS, MANY_LATE = 500, 0.1
 
 def check(settings: Settings) -> Iterator[Diagnostic]:
     """Load each processor, and ask the DNS for the check."""
-    for named in settings.processors:
-        yield _processor(settings, named)
+    for entry in settings.processors:
+        yield _processor(settings, entry)
     if any(each.name == CHECK for each in settings.processors):
         yield _dns(settings)
 
 
-def _processor(settings: Settings, named: Named) -> Diagnostic:
-    options = dict(named.options)
-    if named.name == CHECK:
+def _processor(settings: Settings, entry: ProcessorEntry) -> Diagnostic:
+    options = dict(entry.options)
+    if entry.name == CHECK:
         options["dns"] = "off"  # the DNS has a check of its own
     several = len(settings.processors) > 1
-    advice = f"See [processors] {named.name}." if several else "See [worker] processor."
+    advice = f"See [processors] {entry.name}." if several else "See [worker] processor."
     try:
-        processors.load(named.reference, options, settings.path.parent, section=named.name)
+        processors.load(entry.reference, options, settings.path.parent, section=entry.name)
     except ProcessorError as error:
         return Diagnostic(PROBLEM, "processor", f"{error}.", advice)
-    known = named.name if several else named.reference
+    known = entry.name if several else entry.reference
     return Diagnostic(OK, "processor", f"{known} can be loaded.")
 
 

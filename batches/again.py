@@ -31,23 +31,14 @@ def store_again(
     max_rows: int,
     abandoned: Callable[[], bool],
 ) -> Batch:
-    """Store the kept file of a batch as a new batch, and return that.
-
-    Without a filter, the same bytes are read as they were, so that they give the same emails. With
-    one, the new file has the header and the rows that the filter shows, as they were written, in
-    UTF-8. Each of the shown addresses of a row with several has a row of its own there.
+    """Store the kept file of a batch, or of its rows, as a new batch, and return that.
 
     Raises FileNotKeptError, IncompleteError and FileNotFoundError if the file isn't there or is
     being deleted, and what intake.store() raises: `no_address` if the filter shows no address.
     """
     if batch.format is None:
         raise results.FileNotKeptError(f"batch {batch.id} was uploaded before files were kept")
-    found, filename, pieces = Format.from_json(batch.format), batch.filename, _kept(batch)
-    if wanted.name:
-        pieces = results.plain_pieces(batch, wanted)
-        if found.kind not in _TEXT:
-            filename = f"{filename.rpartition('.')[0] or filename}.csv"
-        found = _as_text(found, results.wanted_above_header(batch, wanted))
+    filename, found, pieces = _wanted_file(batch, Format.from_json(batch.format), wanted)
     with TemporaryFile() as file:
         for piece in _until(abandoned, pieces):
             file.write(piece)
@@ -68,6 +59,24 @@ def store_again(
                 "no_address",
                 "None of the rows that the filter shows has an address. Choose another filter.",
             ) from None
+
+
+def _wanted_file(
+    batch: Batch, found: Format, wanted: Filter
+) -> tuple[str, Format, Iterator[bytes]]:
+    """Return the name, the format and the bytes of the file that is to be stored.
+
+    Without a filter, the same bytes are read as they were, so that they give the same emails. With
+    one, the new file has the header and the rows that the filter shows, as they were written, in
+    UTF-8. Each of the shown addresses of a row with several has a row of its own there.
+    """
+    name = batch.filename
+    if not wanted.name:
+        return name, found, _kept(batch)
+    if found.kind not in _TEXT:
+        name = f"{name.rpartition('.')[0] or name}.csv"
+    as_text = _as_text(found, results.wanted_above_header(batch, wanted))
+    return name, as_text, results.plain_pieces(batch, wanted)
 
 
 def columns_of(found: Format, wanted: Filter) -> Format:

@@ -9,13 +9,14 @@ from typing import Any
 from batches import allowances, snapshots
 from batches.allowances import Wait
 from batches.cells import ROW_END
-from batches.items import Items, KeptCells, key_of
+from batches.items import Items, KeptCells
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
 from processors import Item, Processor, as_lines, takes_items
-from runtime.named import Named
-from runtime.rate import Rate
+from processors.items import key_of
+from processors.options import options_of
+from runtime.entries import ProcessorEntry
 
 # Seconds after the beginning of a turn in which no other worker may begin one on the same chunk.
 # The claim normally follows after 0.001.
@@ -79,10 +80,6 @@ class Claim:
         """How often these emails are processed, with this time."""
         return self.rounds_before + self.rounds + 1
 
-    def key(self, email_id: int) -> str:
-        """Return the name of this attempt at an email."""
-        return key_of(self.batch_id, email_id, self.round)
-
     def given(self, processor: Processor) -> Sequence[str | Item]:
         """Return what the processor gets of each pending email, in the order of `ids`."""
         if not takes_items(processor):
@@ -90,8 +87,13 @@ class Claim:
         kept = None
         if self.cells is not None and self.cells_from is not None:
             kept = KeptCells(self.columns, self.cells_from, self.cells.split(ROW_END))
-        options = {**getattr(processor, "options", {}), **self.options}
-        return Items(self.batch_id, self.round, self.ids, self.addresses, options, kept)
+        batch_id, round_, options = self.batch_id, self.round, options_of(processor, self.options)
+
+        def make(email_id: int, address: str) -> Item:
+            cells = {} if kept is None else kept.of(email_id)
+            return Item(address, key_of(batch_id, email_id, round_), round_, cells, options)
+
+        return Items(self.ids, self.addresses, make)
 
     @property
     def addresses(self) -> list[str]:
@@ -144,7 +146,7 @@ SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.tu
 {before}WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
   WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
-    AND {snapshots.OF_PROCESSOR} AND {condition}
+    AND {snapshots.OF_ENTRY} AND {condition}
 ), due AS ({_free("due_at IS NOT NULL AND (SELECT waiting > 0 FROM start)")}
 ), next AS ({_free("first_id >= (SELECT id FROM start) AND NOT EXISTS (SELECT FROM due)")}
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (TABLE due UNION TABLE next)")}
@@ -209,28 +211,28 @@ _CLAIM_ITEMS = _claim_begun(
 
 def claim_chunk(
     batch_id: int,
+    processor: ProcessorEntry,
     suspicious: Sequence[str],
     idle_seconds: float,
     *,
     start: int = 0,
     share: float = 0.0,
     numbered: bool = False,
-    rate: Rate | None = None,
-    processor: Named | None = None,
     items: bool = False,
 ) -> Claim | Wait | None:
     """Begin a turn on the batch and claim a chunk, in a transaction that is left open.
 
-    Returns None if no chunk is free, if the batch is paused, or if there is no such batch; and Wait
-    if a rate, the batch's or the processor's `rate`, allows no email at this moment. Takes
-    the first free chunk whose emails have waited until now; if there is none, the first one whose
-    first id is at least `start` and at least this `share` of all emails; if there is none, the
-    first free one. An email with one of the `suspicious` reasons makes its batch suspect.
-    PostgreSQL ends a transaction that is idle for `idle_seconds`.
+    Returns None if no chunk is free, if the batch is paused, or if there is no such batch of this
+    processor, however its id came into the processor's list; and Wait if a rate, the batch's or the
+    processor's, allows no email at this moment. Takes the first free chunk whose emails have waited
+    until now; if there is none, the first one whose first id is at least `start` and at least this
+    `share` of all emails; if there is none, the first free one. An email with one of the
+    `suspicious` reasons makes its batch suspect. PostgreSQL ends a transaction that is idle for
+    `idle_seconds`.
     numbered: the turn gets a number.
-    processor: only a batch of this one is claimed, however its id came into another's list.
     items: the claim has what the Items for a processor are made of.
     """
+    rate = processor.rate
     parameters = {
         **allowances.parameters(batch_id, rate),
         **snapshots.of_processor(processor),
@@ -249,7 +251,7 @@ def claim_chunk(
         pool.rollback()
         row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{claim}", parameters)
         if row is None:
-            return allowances.wait(snapshots.OF_PROCESSOR, parameters)
+            return allowances.wait(snapshots.OF_ENTRY, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)
 
 

@@ -203,17 +203,26 @@ def commit_outcomes(
     Returns None if the batch doesn't have this status any more; the caller must then roll back.
     Raises CountError.
     """
-    count, outcomes, later = findings.count, findings.outcomes, findings.later
-    waiting = len(later)
+    count = findings.count
     last_id = claim.ids[count - 1] if count < claim.pending else claim.last_id
     updated = _update_emails(claim, findings, last_id)
     if updated != count:
         raise CountError(f"{count} emails claimed, {updated} rows updated")
+    rest = _cut_rest(claim, findings, last_id) if last_id < claim.last_id else Counter[str]()
+    return _count(claim, findings, last_id, rest, status)
+
+
+def _count(
+    claim: Claim, findings: Findings, last_id: int, rest: Counter[str], status: str
+) -> Snapshot | None:
+    """Count a turn's outcomes and commit; return the snapshot, None for another status.
+
+    rest: the reasons of emails behind `last_id` that are in another chunk now.
+    """
+    count, outcomes, later = findings.count, findings.outcomes, findings.later
+    waiting = len(later)
     found = Counter(outcome.reason for outcome in outcomes if outcome.reason)
     names = dict.fromkeys(name for outcome in outcomes for name in outcome.answers or ())
-    chunk_reasons = found + Counter(claim.reasons)
-    if last_id < claim.last_id:
-        chunk_reasons -= _cut_rest(claim, findings, last_id)
     try:
         counted = fetch_value(
             _COUNT.format(
@@ -232,7 +241,7 @@ def commit_outcomes(
                 "names": json.dumps([*names][:MAX_ANSWER_NAMES]),
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
-                "chunk_reasons": json.dumps(chunk_reasons),
+                "chunk_reasons": json.dumps(found + Counter(claim.reasons) - rest),
                 "wait": max((each.wait(claim.rounds + 1) or 0 for each in later), default=0),
                 "waiting": waiting - (count if claim.waited else 0),
             },

@@ -131,29 +131,37 @@ def _store(
         )
         skipped.copy(current)
         found = _stored_format(table.format, counts)
-        batch = Batch(
-            id=batch_id,
-            filename=filename,
-            uploaded_by=upload.by,
-            paused_at=fetch_value("SELECT clock_timestamp()") if upload.paused else None,
-            paused_by=upload.by if upload.paused else None,
-            resume_at=upload.start_at,
-            per_minute=upload.per_minute,
-            processor=upload.processor,
-            options=dict(upload.options),
-            columns=[] if kept is None else kept.names(found),
-            total_emails=counts.emails,
-            total_rows=counts.total,
-            duplicate_rows=counts.duplicates,
-            rows_without_address=counts.without_address,
-            blank_rows=counts.blank,
-            further_addresses=counts.further,
-            rows_with_others=counts.others,
-            format=found.to_json(),
-        )
+        columns = [] if kept is None else kept.names(found)
+        batch = _batch(batch_id, filename, upload, counts, found, columns)
         batch.save(force_insert=True)
         chunks.copy(current)
     return batch
+
+
+def _batch(
+    batch_id: int, filename: str, upload: Upload, counts: Rows, found: Format, columns: list[str]
+) -> Batch:
+    """Return the batch's own row; `columns` are those whose cells it keeps."""
+    return Batch(
+        id=batch_id,
+        filename=filename,
+        uploaded_by=upload.by,
+        paused_at=fetch_value("SELECT clock_timestamp()") if upload.paused else None,
+        paused_by=upload.by if upload.paused else None,
+        resume_at=upload.start_at,
+        per_minute=upload.per_minute,
+        processor=upload.processor,
+        options=dict(upload.options),
+        columns=columns,
+        total_emails=counts.emails,
+        total_rows=counts.total,
+        duplicate_rows=counts.duplicates,
+        rows_without_address=counts.without_address,
+        blank_rows=counts.blank,
+        further_addresses=counts.further,
+        rows_with_others=counts.others,
+        format=found.to_json(),
+    )
 
 
 def _stored_format(found: Format, counts: Rows) -> Format:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, overload
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, overload
 
 from batches import cells
 from processors import Item
@@ -29,17 +29,12 @@ class Items(Sequence[Item]):
     """The Items of emails. Each is made when it is taken: a slow processor takes few of them."""
 
     def __init__(
-        self,
-        batch_id: int,
-        round_: int,
-        ids: Sequence[int],
-        addresses: Sequence[str],
-        options: Mapping[str, Any],
-        kept: KeptCells | None,
+        self, ids: Sequence[int], addresses: Sequence[str], make: Callable[[int, str], Item]
     ) -> None:
-        self._of_all = batch_id, round_, options, kept
+        """`make` returns the Item of an email with this id and address."""
         self._ids = ids
         self._addresses = addresses
+        self._make = make
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -50,25 +45,8 @@ class Items(Sequence[Item]):
     def __getitem__(self, index: slice) -> Items: ...
     def __getitem__(self, index: int | slice) -> Item | Items:
         if isinstance(index, int):
-            return self._item(self._ids[index], self._addresses[index])
-        batch_id, round_, options, kept = self._of_all
-        ids, addresses = self._ids[index], self._addresses[index]
-        return Items(batch_id, round_, ids, addresses, options, kept)
+            return self._make(self._ids[index], self._addresses[index])
+        return Items(self._ids[index], self._addresses[index], self._make)
 
     def __iter__(self) -> Iterator[Item]:
-        return map(self._item, self._ids, self._addresses)
-
-    def _item(self, email_id: int, address: str) -> Item:
-        batch_id, round_, options, kept = self._of_all
-        return Item(
-            address,
-            key_of(batch_id, email_id, round_),
-            round_,
-            {} if kept is None else kept.of(email_id),
-            options,
-        )
-
-
-def key_of(batch_id: int, email_id: int, round_: int) -> str:
-    """Return the name of an attempt at an email."""
-    return f"b{batch_id}-e{email_id}-r{round_}"
+        return map(self._make, self._ids, self._addresses)

@@ -123,7 +123,8 @@ class Journal:
         """Take over what earlier turns left: the outcomes of all that they handed out, if any.
 
         The caller must commit them before anything is handed out. Returns None if a later turn has
-        the chunk, or if its batch is gone, so that this turn must end.
+        the chunk, or if its batch is gone, so that this turn must end. The names of their answers
+        come as jsonb keeps them: shorter ones first, and not as they were answered.
         """
         claim = self._claim
         rows = _together.ask(_TakeOver(claim.batch_id, claim.first_id, claim.turn, claim.round))

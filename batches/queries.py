@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from peewee import SQL
 
 from batches.filters import CONTAINS, EMAIL, Filter
+from batches.snapshots import OF_PROCESSOR
 from models import Action, Batch
 from postgres.database import fetch_value, pool
 from processors.syntax import MAX_CHARACTERS
@@ -74,7 +75,7 @@ MAX_BATCHES = 10_000
 def find_batches(
     status: str | None = None,
     containing: str | None = None,
-    by_processor: tuple[str, bool] = ("", False),
+    of_processor: tuple[str, bool] | None = None,
     *,
     before: int | None = None,
     limit: int,
@@ -82,15 +83,14 @@ def find_batches(
     """Return the batches that match every argument, newest first, and the next page's `before`.
 
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
-    examined. `containing` is a part of the file's name; case is ignored. `by_processor` has
-    the name of a processor, empty for any, and whether batches that name none match, too.
+    examined. `containing` is a part of the file's name; case is ignored. `of_processor` has
+    the values of OF_PROCESSOR.
     """
-    processor, unnamed = by_processor
     query = Batch.select(*_LISTED).where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
     if before is not None:
         query = query.where(Batch.id < before)
     following = None
-    if status or containing or processor:
+    if status or containing or of_processor:
         # The first batch that is not examined.
         beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
         if beyond is not None:
@@ -98,9 +98,8 @@ def find_batches(
             following = beyond[0] + 1
     if status:
         query = query.where(Batch.status == status)
-    if processor:
-        named = Batch.processor == processor
-        query = query.where(named | Batch.processor.is_null() if unnamed else named)
+    if of_processor:
+        query = query.where(SQL(OF_PROCESSOR.format("%s", "%s"), of_processor))
     if containing:
         query = query.where(SQL(CONTAINS.format("filename", "%s"), (containing,)))
     found = list(query.limit(limit + 1))

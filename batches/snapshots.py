@@ -8,7 +8,7 @@ from typing import Any
 from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
 from postgres.database import pool
-from runtime.named import Named
+from runtime.entries import ProcessorEntry
 
 
 def _iso(time: str) -> str:
@@ -23,15 +23,16 @@ COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails,
       'why', pause_reason, 'until', {_iso("resume_at")}) END, per_minute, processor"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
-# A condition: the batch is one of the processor's, or there is no processor in the parameters.
-OF_PROCESSOR = "(%(of)s::text IS NULL OR coalesce(processor = %(of)s, %(of_default)s))"
+# A condition: the batch is one of the processor's. Its two values are the processor's name, and
+# whether that is the default one, which batches that name none are for.
+OF_PROCESSOR = "coalesce(processor = {}, {})"
+# The same with the parameters of of_processor().
+OF_ENTRY = OF_PROCESSOR.format("%(of)s", "%(of_default)s")
 
 
-def of_processor(processor: Named | None) -> dict[str, Any]:
-    """Return the parameters of OF_PROCESSOR."""
-    if processor is None:
-        return {"of": None, "of_default": False}
-    return {"of": processor.name, "of_default": processor.is_default}
+def of_processor(entry: ProcessorEntry) -> dict[str, Any]:
+    """Return the parameters of OF_ENTRY."""
+    return {"of": entry.name, "of_default": entry.is_default}
 
 
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:
@@ -69,16 +70,16 @@ def waiting_processors(default: str) -> list[str]:
 
 
 def unfinished_batches(
-    processor: Named | None = None, *, after: int = 0, limit: int = MAX_UNFINISHED
+    processor: ProcessorEntry, *, after: int = 0, limit: int = MAX_UNFINISHED
 ) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
 
-    If a `processor` is given, only its batches. Emails that wait until later are left out, and
-    batches that are paused, or whose rate allows no email at this moment.
+    Only batches of this processor. Emails that wait until later are left out, and batches that are
+    paused, or whose rate allows no email at this moment.
     """
     rows = pool.execute_sql(
         "SELECT id FROM batch WHERE status IN ('pending', 'processing')"
-        f" AND id > %(after)s AND paused_at IS NULL AND {OF_PROCESSOR}"
+        f" AND id > %(after)s AND paused_at IS NULL AND {OF_ENTRY}"
         " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
         f" AND {ALLOWED_NOW}"
         " ORDER BY id LIMIT %(limit)s",

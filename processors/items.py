@@ -62,6 +62,11 @@ class Item(NamedTuple):
     options: Mapping[str, Any] = {}
 
 
+def key_of(batch_id: int, email_id: int, round_: int) -> str:
+    """Return the name of an attempt at an email."""
+    return f"b{batch_id}-e{email_id}-r{round_}"
+
+
 def per_item(function: Callable[[Item], str | Outcome | Later | None]) -> Processor:
     """Make a processor of a function that takes an Item; it returns what one_by_one() allows."""
     process = one_by_one(function)
@@ -88,8 +93,9 @@ def in_windows(
 
     The function returns a mapping of their keys, in any order, to what one_by_one() allows. An Item
     that it leaves out fails with `error`. If it raises an exception other than a Stop, it is called
-    for each of the Items alone, so that only those to blame fail. If its work must not be repeated,
-    all of these are `interrupted` instead. A turn ends only between two windows.
+    for each of the Items alone, so that only those to blame fail; if none is, the exception is told
+    all the same. If its work must not be repeated, all of these are `interrupted` instead. A turn
+    ends only between two windows.
     Raises ValueError if the size is below 1.
     """
     if size < 1:
@@ -126,8 +132,7 @@ def _window(
         raise
     except Exception as error:
         if len(items) > 1 and missing is ERROR:
-            for item in items:
-                yield from _window(function, (item,), missing)
+            yield from _each_alone(function, items, error)
         else:
             outcome = ERROR if len(items) == 1 else missing
             yield WithError(outcome, error)
@@ -142,6 +147,23 @@ def _window(
             given = PROCESSED if result is None else _outcome(result)
             yield given if wrong is None else WithError(given, wrong)
         wrong = None
+
+
+def _each_alone(
+    function: Callable[[Sequence[Item]], Mapping[str, Any]],
+    items: tuple[Item, ...],
+    error: Exception,
+) -> Iterator[Outcome | Later | WithError]:
+    """Yield the outcome of each item alone; the last has the `error` of all if none is to blame."""
+    blamed = False
+    for number, item in enumerate(items, start=1):
+        (outcome,) = _window(function, (item,), ERROR)
+        if isinstance(outcome, WithError):
+            blamed = True
+        elif number == len(items) and not blamed:
+            error.add_note(f"raised for {number} items at once, but for none of them alone")
+            outcome = WithError(outcome, error)
+        yield outcome
 
 
 _LEFT_OUT = object()

@@ -19,6 +19,9 @@ F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
 
 _CHECK = "processors.check:configured_check"
+# The most options of a processor that may be set for a batch. A form has a field for each of them,
+# of all processors, and takes 150 fields.
+MAX_PER_BATCH = 50
 
 
 class UnforeseenError(ProcessorError):
@@ -62,7 +65,8 @@ def configured(*arguments: Any) -> Any:
     KeyError or ValueError, the processor isn't loaded, and the section is reported.
 
     With Options as arguments, the section may have these and no others, and the function gets their
-    values, defaults included, instead of texts. The section's `per_minute` isn't passed on.
+    values, defaults included, instead of texts. The section's `per_minute` isn't passed on. Raises
+    ValueError for two of one name, and if a batch could set more than MAX_PER_BATCH.
     """
     if len(arguments) == 1 and not isinstance(arguments[0], Option):
         arguments[0].configured = True
@@ -70,6 +74,8 @@ def configured(*arguments: Any) -> Any:
     names = [each.name for each in arguments]
     if len(set(names)) < len(names):
         raise ValueError("two options have the same name")
+    if sum(each.per_batch for each in arguments) > MAX_PER_BATCH:
+        raise ValueError(f"more than {MAX_PER_BATCH} options may be set for a batch")
 
     def mark(factory: Any) -> Factory:
         factory.configured, factory.declared_options = True, arguments
@@ -102,19 +108,22 @@ def declared(reference: str, folder: Path | None = None) -> Declared:
     if reference == "check":
         return Declared()
     with _errors_of(reference):
-        found = _imported(reference, folder)
-        options, columns = getattr(found, "declared_options", ()), getattr(found, "columns", ())
+        return _declared(_imported(reference, folder), reference)
+
+
+def _declared(found: object, reference: str) -> Declared:
     return Declared(
-        _all_of(Option, options, reference, "declared_options"),
-        _all_of(str, columns, reference, "columns"),
+        _all_of(Option, found, reference, "declared_options"),
+        _all_of(str, found, reference, "columns"),
     )
 
 
-def _all_of(kind: type[T], found: object, reference: str, attribute: str) -> tuple[T, ...]:
+def _all_of(kind: type[T], processor: object, reference: str, attribute: str) -> tuple[T, ...]:
     """Return what such an attribute of a processor has. Raises ProcessorError.
 
     An object of a team's own may have one that means something else.
     """
+    found = getattr(processor, attribute, ())
     if not isinstance(found, (tuple, list)) or not all(isinstance(each, kind) for each in found):
         raise ProcessorError(
             f"the processor {reference!r} can't be used: its attribute {attribute!r} must be a"
@@ -153,15 +162,20 @@ def load(
     `options` are the settings in its section, and `section` is the name of that for errors; by
     default, it is the module's.
     `folder` is that of config.ini, beside which a team's own module usually lies.
-    If the processor declares options, it gets the attribute `options` with their values.
     Raises ProcessorError, also for anything that the module raises.
     """
     with _errors_of(name):
-        return _load(name, options or {}, folder, section or name.partition(":")[0])
+        found = _imported(_CHECK if name == "check" else name, folder)
+        return made(found, name, options or {}, section or name.partition(":")[0])
 
 
-def _load(name: str, options: Mapping[str, Any], folder: Path | None, section: str) -> Any:
-    found = processor = _imported(_CHECK if name == "check" else name, folder)
+def made(found: Any, name: str, options: Mapping[str, Any], section: str) -> Any:
+    """Return the processor that such a function of a module is, or makes if it is `configured`.
+
+    The other arguments are as for load(). If the processor declares options, it gets the attributes
+    `options` with their values, and `declared_options`. Raises ProcessorError.
+    """
+    processor, columns = found, _declared(found, name).columns
     if callable(processor) and getattr(processor, "configured", False):
         if getattr(processor, "once", False) or getattr(processor, "takes_items", False):
             raise ProcessorError(
@@ -171,12 +185,12 @@ def _load(name: str, options: Mapping[str, Any], folder: Path | None, section: s
         processor = _make(name, processor, options, section)
     if not callable(processor):
         raise ProcessorError(f"the processor {name!r} is not a function")
-    if getattr(found, "columns", ()) and not getattr(processor, "takes_items", False):
+    if columns and not getattr(processor, "takes_items", False):
         raise ProcessorError(
             f"the processor {name!r} takes columns, but its function gets only addresses: make it"
             " with @per_item or @in_windows"
         )
-    if getattr(processor, "columns", ()) and not getattr(found, "columns", ()):
+    if getattr(processor, "columns", ()) and not columns:
         # The app, which keeps the cells, doesn't call the function with @configured.
         raise ProcessorError(
             f"the processor {name!r} declares its columns too late: put @takes_columns above"
@@ -199,7 +213,7 @@ def _make(name: str, factory: Any, options: Mapping[str, Any], section: str) -> 
     except ValueError as error:
         raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error
     try:
-        processor.options = values
+        processor.options, processor.declared_options = values, declared
     except AttributeError as error:
         raise ProcessorError(
             f"the function with @configured of the processor {name!r} must return a function, not"

@@ -110,3 +110,14 @@ def section_values(declared: Sequence[Option], section: Mapping[str, str]) -> di
         if each.name not in values and not each.per_batch:
             raise OptionError(each.name, "must be given")
     return values
+
+
+def options_of(processor: object, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a loaded processor's options: the chosen ones, or else its section's.
+
+    A float is one even if it has been a whole number meanwhile: JSON doesn't tell them apart.
+    """
+    values = {**getattr(processor, "options", {}), **chosen}
+    declared: Sequence[Option] = getattr(processor, "declared_options", ())
+    floats = [each.name for each in declared if each.kind is float and each.name in values]
+    return values | {name: float(values[name]) for name in floats}

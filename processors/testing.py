@@ -12,6 +12,7 @@ from typing import Any
 
 import processors
 from processors import (
+    Factory,
     Findings,
     Item,
     Later,
@@ -22,6 +23,9 @@ from processors import (
     is_once,
     takes_items,
 )
+from processors.items import key_of
+from processors.loading import made
+from processors.options import options_of
 from processors.outcomes import checked, from_values
 
 # An address; or the cells of a row, with the address under "email"; or the address and the cells.
@@ -29,31 +33,40 @@ Row = str | Mapping[str, str] | tuple[str, Mapping[str, str]]
 
 
 def run(
-    processor: Processor,
+    processor: Processor | Factory,
     rows: Iterable[Row],
     *,
+    section: Mapping[str, str] | None = None,
     options: Mapping[str, Any] | None = None,
+    columns: Sequence[str] = (),
     round: int = 1,  # noqa: A002 - the name that an Item has for it
 ) -> list[Outcome | Later]:
     """Run the processor on rows as a worker would, and return an outcome for each, in order.
 
-    options: the values that Item.options has beside those of the processor's section.
+    processor: it may also be the function with @configured that makes it.
+    section: the texts in its section of config.ini.
+    options: the values that are chosen for the batch.
+    columns: the columns that the upload chooses; items have cells of these and of those that the
+        processor takes, `*` for all.
     round: that of all items.
     Raises AssertionError if the processor breaks the protocol, such as by a reason that isn't
     allowed; the sentence says at which email. Raises whatever the processor raises, a Stop too.
-    Raises ValueError for rows of another form, and for a function with @configured.
+    Raises ProcessorError if a worker would not load it, and ValueError for rows of another form.
     """
-    if getattr(processor, "configured", False):
-        raise ValueError("run() takes the processor that the function with @configured returns")
-    merged = {**getattr(processor, "options", {}), **(options or {})}
-    items = [_item(number, row, round, merged) for number, row in enumerate(rows, start=1)]
-    outcomes = _Run(processor, items).outcomes()
-    if not takes_items(processor) and not is_once(processor):
-        _compare_lines(processor, [item.address for item in items], outcomes)
+    wanted = {*getattr(processor, "columns", ()), *columns}
+    name = getattr(processor, "__name__", type(processor).__name__)
+    loaded: Processor = made(processor, name, section or {}, name)
+    values = options_of(loaded, options or {})
+    items = [_item(number, row, round, wanted, values) for number, row in enumerate(rows, 1)]
+    outcomes = _Run(loaded, items).outcomes()
+    if not takes_items(loaded) and not is_once(loaded):
+        _compare_lines(loaded, [item.address for item in items], outcomes)
     return outcomes
 
 
-def _item(number: int, row: Row, rounds: int, options: Mapping[str, Any]) -> Item:
+def _item(
+    number: int, row: Row, rounds: int, columns: set[str], options: Mapping[str, Any]
+) -> Item:
     """Return what a worker makes of the row. Raises ValueError."""
     address: str | None
     if isinstance(row, str):
@@ -67,7 +80,9 @@ def _item(number: int, row: Row, rounds: int, options: Mapping[str, Any]) -> Ite
     for name, cell in cells.items():
         if not isinstance(name, str) or not isinstance(cell, str):
             raise ValueError(f"row {number} has a cell {name!r} that is no text: {cell!r:.60}")
-    return Item(address, f"b1-e{number}-r{rounds}", rounds, cells, options)
+    if "*" not in columns:
+        cells = {name: cell for name, cell in cells.items() if name in columns}
+    return Item(address, key_of(1, number, rounds), rounds, cells, options)
 
 
 class _Run:

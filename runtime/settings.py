@@ -19,8 +19,8 @@ import psycopg2
 import redis
 from psycopg2.extensions import parse_dsn
 
-from runtime import named, options, rate, redis_client
-from runtime.named import CHECK, Named
+from runtime import entries, options, rate, redis_client
+from runtime.entries import CHECK, ProcessorEntry
 from runtime.options import Network
 from runtime.paths import ROOT
 
@@ -171,7 +171,7 @@ class Settings:
     upload: Upload
     retention: Retention
     path: Path
-    processors: tuple[Named, ...] = ()
+    processors: tuple[ProcessorEntry, ...] = ()
     lacking: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     @property
@@ -185,11 +185,11 @@ class Settings:
         return self.absolute(self.access.users_file)
 
     @property
-    def default_processor(self) -> Named:
+    def default_processor(self) -> ProcessorEntry:
         """The processor of batches that name none."""
         return self.processors[0]
 
-    def processor(self, name: str | None) -> Named | None:
+    def processor(self, name: str | None) -> ProcessorEntry | None:
         """Return the processor of this name, or the default one; None if none has the name."""
         if name is None:
             return self.default_processor
@@ -224,7 +224,7 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
     known = {(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)}
     single = values.get(("worker", "processor"), CHECK)
     own = {each.name for each in _processors(path, values, single)} - SECTIONS.keys()
-    free = {*own, named.SECTION}
+    free = {*own, entries.SECTION}
     for section in parser.sections():
         if section not in SECTIONS and section not in free:
             raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
@@ -234,17 +234,19 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
     return values
 
 
-def _processors(path: Path, values: Mapping[tuple[str, str], str], single: str) -> list[Named]:
-    """Return the processors on offer, without their options; `single` is as for named.read().
+def _processors(
+    path: Path, values: Mapping[tuple[str, str], str], single: str
+) -> list[ProcessorEntry]:
+    """Return the processors on offer, without their options; `single` is as for entries.read().
 
     Raises SettingsError.
     """
-    entries = {key: text for (section, key), text in values.items() if section == named.SECTION}
+    lines = {key: text for (section, key), text in values.items() if section == entries.SECTION}
     try:
-        return named.read(entries, single, [*SECTIONS])
+        return entries.read(lines, single, [*SECTIONS])
     except ValueError as error:
         key, why = error.args
-        raise SettingsError(f"{path}: [{named.SECTION}] {key} {why}.") from None
+        raise SettingsError(f"{path}: [{entries.SECTION}] {key} {why}.") from None
 
 
 def load(
@@ -294,8 +296,8 @@ def load(
 
 
 def _configured(
-    processor: Named, settings: Settings, values: Mapping[tuple[str, str], str]
-) -> Named:
+    processor: ProcessorEntry, settings: Settings, values: Mapping[tuple[str, str], str]
+) -> ProcessorEntry:
     """Return the processor with what its section says. Raises SettingsError."""
     if processor.name == CHECK:
         disposable = settings.check.disposable_domains

@@ -44,7 +44,7 @@ from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.hub import Hub
 from runtime import settings as settings_module
-from runtime.named import CHECK
+from runtime.entries import CHECK
 from runtime.settings import Settings
 from web.access.sign_in import Access
 from web.server import server as server_module

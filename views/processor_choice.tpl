@@ -18,17 +18,19 @@
     % default = values[option.name] if each.name == now_chosen and option.name in values else option.default
     % text = "" if default is None else phrases.value(default)
     % about = f"about-{place}-{number}"
+    % described = f' aria-describedby="{about}"' if option.about else ""
     <div class="option">
     <label>{{option.name.replace("_", " ").capitalize()}}
       % choices = [phrases.value(choice) for choice in option.choices] or (["yes", "no"] if option.kind is bool else [])
       % if choices:
-      <select name="{{name}}" autocomplete="off"{{!f' aria-describedby="{about}"' if option.about else ""}}>
+      <select name="{{name}}" autocomplete="off"{{!described}}>
         % for choice in ([] if text else [""]) + choices:
         <option value="{{choice}}"{{" selected" if choice == text else ""}}>{{choice or "choose"}}</option>
         % end
       </select>
       % else:
-      <input type="{{"text" if option.kind is str else "number"}}"{{!"" if option.kind is str else ' step="any"' if option.kind is float else ' step="1"'}} name="{{name}}" value="{{text}}" maxlength="500" autocomplete="off"{{!f' aria-describedby="{about}"' if option.about else ""}}>
+      % kind = {int: 'type="number" step="1"', float: 'type="number" step="any"'}.get(option.kind, 'type="text"')
+      <input {{!kind}} name="{{name}}" value="{{text}}" maxlength="500" autocomplete="off"{{!described}}>
       % end
     </label>
     % if option.about:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.presence import Ability, Worker, Workers
-from runtime.named import Named
+from runtime.entries import ProcessorEntry
 from runtime.phrases import shorten
 from runtime.settings import Settings
 
-# The most characters of the reason why a processor can't be loaded.
+# The most characters of a reason why a processor can't be loaded, looks no domain up, or waits.
 MAX_WHY = 200
 
 
@@ -22,10 +22,10 @@ def processors_json(
 
     waiting: the names of the processors that have unfinished batches.
     """
-    found = [_json(settings, named, workers, worker_command) for named in settings.processors]
+    found = [_json(settings, entry, workers, worker_command) for entry in settings.processors]
     for name in waiting:
         if settings.processor(name) is None:
-            unknown = _json(settings, Named(name, "", name), workers, worker_command)
+            unknown = _json(settings, ProcessorEntry(name, "", name), workers, worker_command)
             if unknown["problem"]:
                 text = f"config.ini doesn't name {name}: give it a line in [processors] again."
                 unknown |= {"problem": text, "command": None}
@@ -47,37 +47,37 @@ def names(worker: Worker, default: str) -> list[str]:
 
 
 def _json(
-    settings: Settings, named: Named, workers: Workers | None, worker_command: str
+    settings: Settings, entry: ProcessorEntry, workers: Workers | None, worker_command: str
 ) -> dict[str, Any]:
-    report = {"name": named.name, "title": named.title}
+    report = {"name": entry.name, "title": entry.title}
     if workers is None:
         return {**report, "workers": None, "problem": None, "command": None}
     mine = [
         ability
         for worker in workers.alive
         for ability in worker.processors
-        if _is(ability, named, alone=len(settings.processors) == len(worker.processors) == 1)
+        if _is(ability, entry, alone=len(settings.processors) == len(worker.processors) == 1)
     ]
     errors = [each.error for each in mine if each.error is not None]
     able = len(mine) - len(errors)
     problem = command = None
     if not able and errors:
         # The error of a module that can't be imported begins with the same words.
-        why = errors[0].removeprefix(f"the processor {named.reference!r} can't be loaded: ")
-        problem = shorten(f"{named.name} can't be loaded: {why}", MAX_WHY)
+        why = errors[0].removeprefix(f"the processor {entry.reference!r} can't be loaded: ")
+        problem = shorten(f"{entry.name} can't be loaded: {why}", MAX_WHY)
     elif not able:
-        problem = f"No worker has {named.name}; start one with"
+        problem = f"No worker has {entry.name}; start one with"
         command = worker_command
         # Workers that are there may lack it by intent, and a further one need not do their part.
         if workers.alive and not worker_command.startswith("systemctl"):
-            command += f" --processors {shlex.quote(named.name)}"
+            command += f" --processors {shlex.quote(entry.name)}"
     return {**report, "workers": able, "problem": problem, "command": command}
 
 
-def _is(ability: Ability, named: Named, *, alone: bool) -> bool:
+def _is(ability: Ability, entry: ProcessorEntry, *, alone: bool) -> bool:
     """Return whether a worker means this processor.
 
     alone: whether both config.ini and the worker have only one. Batches name no processor then, and
     the worker does them all, even if it was started with another one's name in config.ini.
     """
-    return ability.name == named.name or (named.is_default and (alone or ability.name is None))
+    return ability.name == entry.name or (entry.is_default and (alone or ability.name is None))

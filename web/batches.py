@@ -1,17 +1,16 @@
-"""The API of stored batches: read them, their emails and results; change and delete them."""
+"""The API of stored batches: read them, their emails and results. batch_changes changes them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
-import bottle
 from bottle import request, response
 
 import models
-from batches import changes, finishing, kept_files, queries, removal, results, snapshots
+from batches import kept_files, queries, results, snapshots
 from batches.as_json import (
     action_json,
     batch_json,
@@ -20,25 +19,22 @@ from batches.as_json import (
     skipped_json,
     typo_json,
 )
-from batches.changes import StateError
 from batches.filters import SKIPPED, WORDS, Filter
 from models import Batch, Snapshot
 from postgres import database
 from postgres.database import Session
 from processors import reasons
 from relay import hub
-from runtime import logs, phrases
-from web import downloads, forms, uploads
+from runtime import phrases
+from web import downloads, uploads
 from web.access import sign_in
 from web.offered import MAX_NAME, Offered
 from web.parameters import (
     MAX_SEARCHED,
-    bad_parameter,
     choice_from_query,
     filter_of_emails,
     filter_of_rows,
     number_from_query,
-    per_minute,
     text_from_query,
 )
 from web.problems import Problem
@@ -48,8 +44,6 @@ from web.services import Services
 MAX_PAGE, PAGE = 100, 20
 # Emails or skipped rows on one page, at most and by default.
 MAX_EMAILS, EMAILS = 500, 50
-# Seconds that a retry may take for one chunk, and a removal for one piece.
-PIECE_SECONDS = 10.0
 # Seconds that one statement of a search may take.
 SEARCH_SECONDS = 1.5
 # Seconds that the statement that counts a batch's typos may take.
@@ -59,17 +53,14 @@ MORE_SECONDS = 1.5
 # The most batches whose counted typos are remembered.
 MAX_TYPOS = 100
 
-logger = logs.Logger("batches")
-
 
 class Batches:
-    """The handlers of /api/batches. One object serves all request threads."""
+    """The handlers that read batches. One object serves all request threads."""
 
     def __init__(self, services: Services, offered: Offered) -> None:
         self._offered = offered
         self._streams = services.streams
         self._connect = services.connect
-        self._announce = services.announce
         self._health = services.health.recent
         self._rates = services.hub.rates
         self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
@@ -81,10 +72,11 @@ class Batches:
             with self._connect():
                 batch = queries.find_batch(batch_id)
         if batch is None:
-            raise self._no_batch(batch_id)
+            raise self.no_batch(batch_id)
         return batch
 
-    def _no_batch(self, batch_id: int) -> Problem:
+    def no_batch(self, batch_id: int) -> Problem:
+        """Return the problem of a batch that isn't there, or not any more."""
         detail = f"There is no batch {batch_id}."
         if 1 <= batch_id <= models.MAX_ID:
             with self._connect():
@@ -131,10 +123,10 @@ class Batches:
         processor = text_from_query("processor", MAX_NAME)
         before = number_from_query("before", None, models.MAX_ID)
         limit = number_from_query("limit", PAGE, MAX_PAGE)
-        by_processor = processor, processor == self._offered.default
+        of_processor = (processor, processor == self._offered.default) if processor else None
         with self._search(containing):
             found, following = queries.find_batches(
-                status, containing, by_processor, before=before, limit=limit
+                status, containing, of_processor, before=before, limit=limit
             )
         return {"batches": [self._summary(batch) for batch in found], "next": following}
 
@@ -278,120 +270,8 @@ class Batches:
             self.find(batch_id)  # raises Problem if the batch has been deleted since
             raise
 
-    def retry(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/retry: requeue emails; `which` is failed, unknown or a reason."""
-        which = forms.field("which")
-        if which is None or not reasons.is_code(which):
-            raise bad_parameter(
-                "which", "be failed, unknown, or the code of a reason, such as no_at_sign"
-            )
-        with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
-            done = changes.retry(
-                batch_id,
-                which,
-                reasons.named(which),
-                lambda: current.extend(PIECE_SECONDS),
-                sign_in.user(),
-            )
-        if done is None:
-            raise self._no_batch(batch_id)
-        requeued, snapshot = done
-        if requeued:
-            self._report("retried", snapshot, which=which, emails=requeued)
-        return {"batchId": batch_id, "requeued": requeued, "status": snapshot.status}
-
-    def cancel(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/cancel: the outcomes of turns under way are dropped."""
-        snapshot = self._change(batch_id, changes.cancel)
-        self._report("cancelled", snapshot, processed=snapshot.processed)
-        return {
-            "batchId": batch_id,
-            "status": snapshot.status,
-            "processedCount": snapshot.processed,
-            "totalEmails": snapshot.total,
-        }
-
-    def pause(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/pause: no turn begins any more; those under way are counted."""
-        return self._pause_or_resume(batch_id, changes.pause, "paused")
-
-    def resume(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/resume: workers go on with the batch."""
-        return self._pause_or_resume(batch_id, changes.resume, "resumed")
-
-    def _pause_or_resume(
-        self, batch_id: int, change: Callable[[int, str | None], Snapshot | None], event: str
-    ) -> dict[str, Any]:
-        snapshot = self._change(batch_id, change)
-        self._report(event, snapshot, processed=snapshot.processed)
-        return {"batchId": batch_id, "status": snapshot.status, "paused": snapshot.paused}
-
-    def rate(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/rate: at most so many emails a minute; none if that is empty."""
-        text = forms.field("per_minute", is_number=True)
-        if text is None:
-            raise bad_parameter("per_minute", "be given: a number of emails, or empty for no rate")
-        wanted = per_minute(text)
-        snapshot = self._change(batch_id, partial(changes.set_rate, per_minute=wanted))
-        self._report("rate", snapshot, per_minute=snapshot.per_minute)
-        return {
-            "batchId": batch_id,
-            "status": snapshot.status,
-            "perMinute": snapshot.per_minute,
-        }
-
-    def finish(self, batch_id: int) -> dict[str, Any]:
-        """POST /api/batches/{id}/finish: emails that wait become unknown."""
-        with _refused_by_state(), self._connect(PIECE_SECONDS) as current:
-
-            def on_chunk(snapshot: Snapshot) -> None:
-                current.extend(PIECE_SECONDS)
-                self._announce(snapshot)
-
-            done = finishing.finish(batch_id, on_chunk, sign_in.user())
-        if done is None:
-            raise self._no_batch(batch_id)
-        finished, snapshot = done
-        if finished:
-            self._report("finished", snapshot, emails=finished)
-        return {"batchId": batch_id, "finished": finished, "status": snapshot.status}
-
-    def delete(self, batch_id: int) -> None:
-        """DELETE /api/batches/{id}: 204 when the batch, its rows and its file are removed."""
-        self.hide(batch_id)
-        removal.remove_all(batch_id, lambda: self._connect(PIECE_SECONDS))
-        raise bottle.HTTPResponse(status=204)
-
-    def hide(self, batch_id: int) -> None:
-        """Delete a batch for all users; a worker removes its rows later. Raises Problem."""
-        snapshot = self._change(batch_id, changes.delete)
-        self._report("deleted", snapshot, emails=snapshot.total)
-
-    def _change(
-        self, batch_id: int, change: Callable[[int, str | None], Snapshot | None]
-    ) -> Snapshot:
-        with _refused_by_state(), self._connect():
-            snapshot = change(batch_id, sign_in.user())
-        if snapshot is None:
-            raise self._no_batch(batch_id)
-        return snapshot
-
-    def _report(self, event: str, snapshot: Snapshot, **values: object) -> None:
-        """Log a change of a batch, and announce the snapshot after it."""
-        logger.info(event, batch=snapshot.batch_id, **values, **sign_in.doer())
-        self._announce(snapshot)
-
 
 def file_not_kept(advice: str) -> Problem:
     """Return the problem of a batch without a file; `advice` is a sentence."""
     detail = f"This batch was uploaded before files were kept. {advice}"
     return Problem(404, "file_not_kept", detail)
-
-
-@contextmanager
-def _refused_by_state() -> Iterator[None]:
-    """Turn a StateError into a Problem."""
-    try:
-        yield
-    except StateError as error:
-        raise Problem(409, "wrong_state", str(error)) from error

@@ -29,12 +29,11 @@ from runtime.paths import ROOT
 from runtime.phrases import duration, several, shorten
 from runtime.settings import DEFAULT_PATH, VERSION, Settings
 from web import abilities
+from web.abilities import MAX_WHY
 from web.problems import RETRY_AFTER
 
 # Seconds that pages and streams share a report.
 RECENT_SECONDS = 1.0
-# The most characters of a reason why domains are not looked up, or why emails wait.
-MAX_WHY = 200
 
 
 @dataclass(frozen=True)

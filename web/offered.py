@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import processors
 from processors import Option, OptionError, ProcessorError
 from runtime import logs
-from runtime.named import CHECK, Named
+from runtime.entries import CHECK, ProcessorEntry
 from runtime.phrases import shorten
 from runtime.settings import Settings
 from tabular.columns import cell_names
 from tabular.formats import Format
+from web.abilities import MAX_WHY
 from web.parameters import bad_parameter
 from web.problems import Problem
 
@@ -25,8 +26,6 @@ from web.problems import Problem
 MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
 # What the name of an option's field begins with.
 OPTION = "option."
-# The most characters of a reason why a processor can't be loaded.
-MAX_WHY = 300
 
 logger = logs.Logger("app")
 
@@ -184,18 +183,16 @@ class Offered:
         return own | plain
 
 
-def _offer(named: Named, settings: Settings) -> Offer:
+def _offer(entry: ProcessorEntry, settings: Settings) -> Offer:
     """Return what may be chosen of a processor. Raises ProcessorError."""
-    if named.name == CHECK:
-        return Offer(named.name, named.title)
-    declared = processors.declared(named.reference, settings.path.parent)
-    options = tuple(_as_set(each, named) for each in declared.options if each.per_batch)
-    return Offer(named.name, named.title, options, declared.columns)
+    declared = processors.declared(entry.reference, settings.path.parent)
+    options = tuple(_as_set(each, entry) for each in declared.options if each.per_batch)
+    return Offer(entry.name, entry.title, options, declared.columns)
 
 
-def _as_set(option: Option, named: Named) -> Option:
+def _as_set(option: Option, entry: ProcessorEntry) -> Option:
     """Return the option with the default that its section gives it, if it does."""
-    text = named.options.get(option.name)
+    text = entry.options.get(option.name)
     if text is None:
         return option
     try:

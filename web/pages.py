@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from models import Batch
 from processors import reasons
 from processors.syntax import MALFORMED
 from runtime import phrases
-from runtime.named import CHECK
+from runtime.entries import CHECK
 from runtime.paths import ROOT
 from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION, Settings
@@ -31,6 +32,7 @@ from tabular.workbooks import workbook
 from tabular.workbooks.writer import MAX_ROWS
 from web.access import sign_in
 from web.again import Again
+from web.batch_changes import BatchChanges
 from web.batches import Batches
 from web.health import SILENT, Health
 from web.offered import Offered
@@ -85,6 +87,7 @@ class Pages:
         self,
         settings: Settings,
         batches: Batches,
+        changes: BatchChanges,
         uploads: Uploads,
         again: Again,
         health: Health,
@@ -92,6 +95,7 @@ class Pages:
     ) -> None:
         self._settings = settings
         self._batches = batches
+        self._changes = changes
         self._uploads = uploads
         self._again = again
         self._offered = offered
@@ -225,41 +229,26 @@ class Pages:
 
     def retry(self, batch_id: int) -> None:
         """POST /batches/{id}/retry: like the same under /api; then the batch."""
-        requeued = self._batches.retry(batch_id)["requeued"]
+        requeued = self._changes.retry(batch_id)["requeued"]
         bottle.redirect(f"/batches/{batch_id}?retried={requeued}", 303)
 
     def again(self, batch_id: int) -> None:
         """POST /batches/{id}/again: like the same under /api; then the new batch."""
         bottle.redirect(f"/batches/{self._again.again(batch_id)['batchId']}", 303)
 
-    def pause(self, batch_id: int) -> None:
-        """POST /batches/{id}/pause: like the same under /api; then the batch."""
-        self._batches.pause(batch_id)
-        bottle.redirect(f"/batches/{batch_id}", 303)
+    @staticmethod
+    def then_batch(change: Callable[[int], object]) -> Callable[[int], None]:
+        """Return the handler of POST /batches/{id}/…: a change like under /api; then the batch."""
 
-    def resume(self, batch_id: int) -> None:
-        """POST /batches/{id}/resume: like the same under /api; then the batch."""
-        self._batches.resume(batch_id)
-        bottle.redirect(f"/batches/{batch_id}", 303)
+        def handler(batch_id: int) -> None:
+            change(batch_id)
+            bottle.redirect(f"/batches/{batch_id}", 303)
 
-    def rate(self, batch_id: int) -> None:
-        """POST /batches/{id}/rate: like the same under /api; then the batch."""
-        self._batches.rate(batch_id)
-        bottle.redirect(f"/batches/{batch_id}", 303)
-
-    def finish(self, batch_id: int) -> None:
-        """POST /batches/{id}/finish: like the same under /api; then the batch."""
-        self._batches.finish(batch_id)
-        bottle.redirect(f"/batches/{batch_id}", 303)
-
-    def cancel(self, batch_id: int) -> None:
-        """POST /batches/{id}/cancel: like the same under /api; then the batch."""
-        self._batches.cancel(batch_id)
-        bottle.redirect(f"/batches/{batch_id}", 303)
+        return handler
 
     def delete(self, batch_id: int) -> None:
         """POST /batches/{id}/delete: hide the batch for a worker to delete; then the home page."""
-        self._batches.hide(batch_id)
+        self._changes.hide(batch_id)
         bottle.redirect(f"/?deleted={batch_id}", 303)
 
 

@@ -20,8 +20,8 @@ from postgres.database import UNREACHABLE, session
 from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
 from runtime import logs, metrics, systemd
+from runtime.entries import ProcessorEntry
 from runtime.every import Every
-from runtime.named import Named
 from runtime.phrases import several
 from work.loaded import Broken, Loaded
 from work.turns import Services, Turns
@@ -131,20 +131,20 @@ class Supervisor:
             if self._doorbell.away:
                 return
             for each in self._services.processors.values():
-                self._ring_for_unfinished(each.named)
+                self._ring_for_unfinished(each.entry)
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
             return
         self._services.postgres.end()
 
-    def _ring_for_unfinished(self, named: Named) -> None:
+    def _ring_for_unfinished(self, entry: ProcessorEntry) -> None:
         """Ring for the processor's unfinished batches."""
         with session():
-            unfinished = snapshots.unfinished_batches(named)
-            if self._clear_stale_ids(named.name, len(unfinished)):
+            unfinished = snapshots.unfinished_batches(entry)
+            if self._clear_stale_ids(entry.name, len(unfinished)):
                 # Batches enqueued since the query were cleared from the list too.
-                unfinished = snapshots.unfinished_batches(named)
-        self._services.ring(named.name, *unfinished)
+                unfinished = snapshots.unfinished_batches(entry)
+        self._services.ring(entry.name, *unfinished)
 
     def _resume_due(self) -> None:
         """Resume the batches whose time has come, and publish that; the sweep rings for them."""

@@ -62,7 +62,7 @@ class Services:
         self.doorbell = doorbell
         self.queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
         # The processors that this worker can do, by name.
-        self.processors = {each.named.name: each for each in loaded}
+        self.processors = {each.entry.name: each for each in loaded}
         self.rotation = Rotation(self.processors)
         # Set to make the threads end their turns and begin no others.
         self.quiet = threading.Event()
@@ -206,17 +206,16 @@ class Turns(threading.Thread):
         with database.own_transactions():
             claim = claims.claim_chunk(
                 batch_id,
+                mine.entry,
                 KILLING,
                 self._settings.turn_timeout_seconds,
                 start=last_chunk if again else 0,
                 share=0 if again else self._share,
                 numbered=is_once(mine.processor),
-                rate=mine.named.rate,
-                processor=mine.named,
                 items=takes_items(mine.processor),
             )
             if isinstance(claim, Wait):
-                self._services.later_rings.put(mine.named.name, batch_id, claim)
+                self._services.later_rings.put(mine.entry.name, batch_id, claim)
             if not isinstance(claim, Claim):
                 return False
             self._last = batch_id, claim.first_id
@@ -224,7 +223,7 @@ class Turns(threading.Thread):
             try:
                 self._take(claim, mine, current)
             except BaseException:
-                self._services.ring(mine.named.name, batch_id)
+                self._services.ring(mine.entry.name, batch_id)
                 raise
             finally:
                 self.turn, self.since = None, time.monotonic()
@@ -232,7 +231,7 @@ class Turns(threading.Thread):
 
     def _take(self, claim: Claim, mine: Loaded, current: Session) -> None:
         if claim.more:
-            self._services.ring(mine.named.name, claim.batch_id)  # so that other threads join in
+            self._services.ring(mine.entry.name, claim.batch_id)  # so that other threads join in
         if claim.started is not None:
             self._services.publisher.publish(claim.started)
         findings = Findings() if claim.paused else self._process(claim, mine, current)
@@ -253,9 +252,9 @@ class Turns(threading.Thread):
             # Only after the commit: the processor's row, which all turns wait for, would stay
             # locked for as long as a worker is stopped before it.
             unused = claim.limit - findings.count
-            allowances.return_unused(claim.batch_id, mine.named.rate, unused)
+            allowances.return_unused(claim.batch_id, mine.entry.rate, unused)
         if findings.count < claim.pending:
-            self._services.ring(mine.named.name, claim.batch_id)
+            self._services.ring(mine.entry.name, claim.batch_id)
 
     def _commit(self, claim: Claim, findings: Findings) -> Snapshot | None:
         """Commit the outcomes and, in the same transaction, the pause that the processor wants."""
@@ -333,9 +332,9 @@ class Turns(threading.Thread):
             self.since = time.monotonic()
 
         return isolation.process(
-            mine.named.reference,
+            mine.entry.reference,
             claim.given(mine.processor),
-            options=options or mine.named.options,
+            options=options or mine.entry.options,
             turn_seconds=self._settings.turn_seconds,
             limit=timeout,
             alive=alive,
@@ -360,9 +359,9 @@ class Turns(threading.Thread):
 
     def _unfinished(self, name: str) -> tuple[str, int] | None:
         """Return the processor's next unfinished batch."""
-        named, served = self._services.processors[name].named, self._services.served
-        waiting = snapshots.unfinished_batches(named, after=served[name], limit=1)
-        waiting = waiting or snapshots.unfinished_batches(named, limit=1)
+        entry, served = self._services.processors[name].entry, self._services.served
+        waiting = snapshots.unfinished_batches(entry, after=served[name], limit=1)
+        waiting = waiting or snapshots.unfinished_batches(entry, limit=1)
         if not waiting:
             return None
         served[name] = waiting[0]

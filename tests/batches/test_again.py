@@ -9,7 +9,7 @@ import models
 from batches import again, kept_files, results
 from batches.filters import Filter
 from batches.intake import Upload
-from harness.batches import take_turns
+from harness.batches import CHECK, take_turns
 from harness.books import assert_books_balance, query
 from harness.files import workbook
 from harness.results import stored, table
@@ -66,7 +66,7 @@ def repeat(batch, wanted=Filter(), abandoned=lambda: False, **upload):  # noqa: 
     made = again.store_again(
         batch, wanted, Upload(**upload), chunk_size=2, max_rows=10**6, abandoned=abandoned
     )
-    take_turns(made.id, [])
+    take_turns(made.id, [], replace(CHECK, name=made.processor or CHECK.name))
     assert_books_balance()
     return find(made.id)
 

@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from batches import changes, commits, finishing, result_rows, results
-from batches.claims import claim_chunk
 from batches.commits import MAX_ANSWER_NAMES
 from batches.filters import Filter
 from batches.journal import Journal
@@ -133,7 +132,7 @@ def test_a_later_round_may_have_some(database):
 def test_what_was_under_way_when_the_batch_was_cancelled_keeps_them(database):
     batch_id = store("a@x.de", "b@x.de").batch_id
     with session(), own_transactions():
-        claim = claim_chunk(batch_id, (), 60, numbered=True)
+        claim = claim_next(batch_id, numbered=True)
         journal = Journal(claim)
         journal.take_over()
         assert journal.note(2, Findings(1, [(0, Outcome("processed", None, CRM))]))

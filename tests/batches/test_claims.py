@@ -5,7 +5,7 @@ import pytest
 
 from batches import changes, claims, commits, snapshots
 from batches.commits import CountError
-from harness.batches import claim_next, findings, lose_turn, start, store
+from harness.batches import CHECK, claim_next, findings, lose_turn, start, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually, in_threads
 from models import Snapshot
@@ -72,7 +72,7 @@ def test_a_claim_begins_where_it_is_told_to_and_takes_what_there_is(database):
         claimed = []
         for place in places:
             with database_module.own_transactions():
-                claim = claims.claim_chunk(batch_id, (), 60, **place)
+                claim = claim_next(batch_id, **place)
             claimed.append(claim and (claim.first_id, claim.more))
     assert claimed == [(5, True), (3, True), (7, True), (1, True), None]
 
@@ -118,7 +118,7 @@ def test_a_claim_says_whether_the_batch_is_suspect(database):
     for reasons, suspect in ((("worker_crashed", "timed_out"), True), (("timed_out",), False)):
         with session(), database_module.own_transactions():
             pool.execute_sql("UPDATE chunk SET attempts = 0")
-            assert claims.claim_chunk(batch_id, reasons, 60).suspect is suspect
+            assert claims.claim_chunk(batch_id, CHECK, reasons, 60).suspect is suspect
 
 
 def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(database):
@@ -126,7 +126,7 @@ def test_a_transaction_that_its_owner_forgets_is_ended_and_its_chunk_is_free(dat
 
     def forget():
         with session():
-            assert claims.claim_chunk(batch_id, (), 0.2)
+            assert claims.claim_chunk(batch_id, CHECK, (), 0.2)
             eventually(lambda: state() is None)
             pool.execute_sql("SELECT 1")
 
@@ -306,6 +306,6 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
     take_turn(ids[0])
     start(ids[1])
     with session():
-        assert snapshots.unfinished_batches() == ids[1:]
-        assert snapshots.unfinished_batches(limit=1) == ids[1:2]
-        assert snapshots.unfinished_batches(after=ids[1]) == ids[2:]
+        assert snapshots.unfinished_batches(CHECK) == ids[1:]
+        assert snapshots.unfinished_batches(CHECK, limit=1) == ids[1:2]
+        assert snapshots.unfinished_batches(CHECK, after=ids[1]) == ids[2:]

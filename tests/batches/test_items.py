@@ -10,9 +10,10 @@ import pytest
 from batches import changes, claims, commits, intake
 from batches.intake import Upload
 from batches.items import Items, KeptCells
+from harness.batches import claim_next
 from harness.books import assert_books_balance, query
 from postgres.database import pool, session
-from processors import Item, failed, later, per_item, process
+from processors import Item, Option, failed, later, per_item, process
 
 HEADER = ("mail", 'say "hi"', "two\nlines", "=cmd", "Name", "Name", "\u202eשם")
 NAMES = [*HEADER[:5], "Name (2)", HEADER[6]]
@@ -20,7 +21,7 @@ ROWS = [(f"a{n}@x.de", *(f'{n}"\t\\{k}\n=é' for k in range(1, 7))) for n in ran
 OF_EMAIL = {row[0]: dict(zip(NAMES, row, strict=True)) for row in ROWS}
 
 
-def stored(columns=("*",), chunk_size=7):
+def stored(columns=("*",), chunk_size=7, **options):
     file = StringIO()
     csv.writer(file, quoting=csv.QUOTE_ALL).writerows([HEADER, *ROWS])
     return intake.store(
@@ -28,14 +29,14 @@ def stored(columns=("*",), chunk_size=7):
         "list.csv",
         chunk_size=chunk_size,
         max_rows=1000,
-        upload=Upload(columns=columns, options={"speed": 3}),
+        upload=Upload(columns=columns, options=options or {"speed": 3}),
     ).id
 
 
 def take_turn(batch_id, processor, most=None):
     """Process the first emails of the next chunk, as a worker does; return how many."""
     with session(), pool.atomic():
-        claim = claims.claim_chunk(batch_id, (), 60, items=True)
+        claim = claim_next(batch_id, items=True)
         if claim is None:
             return 0
         found = process(processor, claim.given(processor)[:most], time.monotonic() + 60, print)
@@ -109,7 +110,7 @@ def test_a_retry_gives_the_same_cells(database):
 def test_a_batch_without_columns_gives_no_cells_and_looks_for_none(database):
     batch_id = stored(columns=())
     with session(), pool.atomic():
-        claim = claims.claim_chunk(batch_id, (), 60, items=True)
+        claim = claim_next(batch_id, items=True)
     assert (claim.columns, claim.cells, claim.cells_from) == ([], None, None)
     assert [item.cells for item in claim.given(per_item(print))] == [{}] * 7
 
@@ -117,7 +118,7 @@ def test_a_batch_without_columns_gives_no_cells_and_looks_for_none(database):
 def test_only_claims_for_items_read_options_and_cells(database):
     batch_id = stored()
     with session(), pool.atomic():
-        claim = claims.claim_chunk(batch_id, (), 60)
+        claim = claim_next(batch_id)
     assert (claim.options, claim.columns, claim.cells) == ({}, (), None)
 
 
@@ -126,17 +127,34 @@ def test_options_of_the_batch_take_the_place_of_those_of_the_section(database):
     processor = per_item(print)
     processor.options = {"speed": 1, "list": "a"}
     with session(), pool.atomic():
-        given = claims.claim_chunk(batch_id, (), 60, items=True).given(processor)
+        given = claim_next(batch_id, items=True).given(processor)
     assert given[0].options == {"speed": 3, "list": "a"}
+
+
+def test_a_float_is_one_again_although_the_database_keeps_a_whole_number(database):
+    batch_id = stored(share=1e16)
+    processor = per_item(print)
+    processor.declared_options = (Option("share", float, 1, per_batch=True),)
+    with session(), pool.atomic():
+        given = claim_next(batch_id, items=True).given(processor)
+    share = given[0].options["share"]
+    assert (share, type(share)) == (1e16, float)
 
 
 def test_items_are_a_sequence_of_which_each_is_made_when_it_is_taken():
     kept = KeptCells(["a", "b"], 5, ["none", "1\t2", "3", "\\x"])
-    items = Items(9, 2, [6, 7], ["a@x.de", "b@x.de"], {"o": 1}, kept)
+    made = []
+
+    def make(email_id, address):
+        made.append(email_id)
+        return Item(address, f"e{email_id}", 2, kept.of(email_id))
+
+    items = Items([6, 7], ["a@x.de", "b@x.de"], make)
     due = [
-        Item("a@x.de", "b9-e6-r2", 2, {"a": "1", "b": "2"}, {"o": 1}),
-        Item("b@x.de", "b9-e7-r2", 2, {"a": "3", "b": ""}, {"o": 1}),
+        Item("a@x.de", "e6", 2, {"a": "1", "b": "2"}),
+        Item("b@x.de", "e7", 2, {"a": "3", "b": ""}),
     ]
+    assert (next(iter(items)), made) == (due[0], [6])
     assert [*items] == due
     assert (items[0], items[-1], len(items)) == (due[0], due[1], 2)
     assert ([*items[1:]], [*items[:1]], [*items[:None]]) == (due[1:], due[:1], due)

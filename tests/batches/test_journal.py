@@ -5,9 +5,8 @@ import dataclasses
 
 import pytest
 
-from batches.claims import claim_chunk
 from batches.journal import Journal, _write
-from harness.batches import store
+from harness.batches import claim_next, store
 from harness.processors import listed
 from postgres import beside, database
 from postgres.database import session
@@ -26,7 +25,7 @@ def batch_id(database):
 def turn(batch_id):
     """Yield the journal of a turn that is never committed."""
     with session(SECONDS), database.own_transactions():
-        while (claim := claim_chunk(batch_id, (), SECONDS, numbered=True)) is None:
+        while (claim := claim_next(batch_id, numbered=True)) is None:
             database.pool.rollback()  # for a moment, nobody may begin another turn on the chunk
         yield Journal(claim)
 

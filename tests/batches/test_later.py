@@ -6,7 +6,7 @@ import pytest
 
 from batches import changes, commits, finishing, snapshots
 from batches.changes import StateError
-from harness.batches import claim_next, lose_turn, start, store
+from harness.batches import CHECK, claim_next, lose_turn, start, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually, in_threads
 from postgres.database import pool, session
@@ -46,7 +46,7 @@ def chunks():
 
 def unfinished():
     with session():
-        return snapshots.unfinished_batches()
+        return snapshots.unfinished_batches(CHECK)
 
 
 def test_they_stay_pending_and_the_others_are_counted(batch_id):

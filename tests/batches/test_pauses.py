@@ -8,7 +8,7 @@ import pytest
 from batches import changes, commits, queries, snapshots
 from batches.changes import StateError
 from batches.intake import Upload
-from harness.batches import ADDRESSES, claim_next, completed, findings, store, take_turns
+from harness.batches import ADDRESSES, CHECK, claim_next, completed, findings, store, take_turns
 from harness.books import assert_books_balance, query, snapshot
 from harness.polling import eventually, in_threads
 from postgres import database as database_module
@@ -132,10 +132,10 @@ def test_nothing_begins_while_a_batch_is_paused_and_what_is_under_way_is_counted
     assert (after.status, after.processed, after.paused is None) == ("processing", 5, False)
     with session():
         assert claim_next(batch_id) is None
-        assert snapshots.unfinished_batches() == []
+        assert snapshots.unfinished_batches(CHECK) == []
         assert queries.backlog().unfinished == 0
         changes.resume(batch_id)
-        assert snapshots.unfinished_batches() == [batch_id]
+        assert snapshots.unfinished_batches(CHECK) == [batch_id]
     take_turns(batch_id, [])
     assert snapshot(batch_id).status == "completed"
     assert_books_balance()

@@ -1,19 +1,19 @@
 """Rates of batches and processors: what turns get of them, and that no two get the same."""
 
+from dataclasses import replace
+
 import pytest
 
 from batches import allowances, changes, commits, snapshots
 from batches.allowances import Wait
 from batches.changes import StateError
-from batches.claims import claim_chunk
 from batches.intake import Upload
-from harness.batches import completed, findings, lose_turn, store, take_turns
+from harness.batches import CHECK, claim_next, completed, findings, lose_turn, store, take_turns
 from harness.books import assert_books_balance, query, snapshot
 from harness.polling import in_threads
 from postgres import database as database_module
 from postgres.database import pool, session
 from processors import Findings
-from runtime.rate import Rate
 
 ADDRESSES = [f"user{number}@x.de" for number in range(500)]
 
@@ -23,14 +23,14 @@ def rated(per_minute, count=500, chunk_size=5000):
     return store(*ADDRESSES[:count], chunk_size=chunk_size, upload=upload).batch_id
 
 
-def claim(batch_id, rate=None):
-    return claim_chunk(batch_id, (), 60, rate=rate)
+def rated_check(per_minute):
+    return replace(CHECK, per_minute=per_minute)
 
 
-def turn(batch_id, rate=None):
+def turn(batch_id, processor=CHECK):
     """Take a turn on what the rates allow, and return the number of emails, or the Wait."""
     with session(), database_module.own_transactions():
-        claimed = claim(batch_id, rate)
+        claimed = claim_next(batch_id, processor)
         if not isinstance(claimed, allowances.Wait | None):
             assert len(claimed.addresses) == len(claimed.ids) == claimed.limit
             commits.commit_outcomes(claimed, findings(claimed))
@@ -109,24 +109,24 @@ def test_a_chunk_is_done_turn_by_turn_and_its_rest_shared_with_other_threads(dat
 
 def test_what_a_turn_did_not_process_is_given_back(database):
     batch_id = rated(600)
-    rate = Rate("check", 600)
+    processor = rated_check(600)
     with session(), database_module.own_transactions():
-        claimed = claim(batch_id, rate)
-        allowances.return_unused(batch_id, rate, 7)
+        claimed = claim_next(batch_id, processor)
+        allowances.return_unused(batch_id, processor.rate, 7)
         commits.commit_outcomes(claimed, Findings(3))
-    assert 7 <= turn(batch_id, rate) <= 9
+    assert 7 <= turn(batch_id, processor) <= 9
 
 
 def test_the_rate_of_a_processor_holds_for_all_batches(database):
-    rate = Rate("check", 120)
+    processor = rated_check(120)
     slow, other = rated(60), store(*ADDRESSES).batch_id
-    assert turn(slow, rate) == 1
-    assert turn(slow, rate) == Wait(pytest.approx(1, abs=0.5), everyone=False)
-    assert turn(other, rate) == 1
-    waits = turn(other, rate)
+    assert turn(slow, processor) == 1
+    assert turn(slow, processor) == Wait(pytest.approx(1, abs=0.5), everyone=False)
+    assert turn(other, processor) == 1
+    waits = turn(other, processor)
     assert (0 < waits.seconds <= 0.5, waits.everyone) == (True, True)
     # A worker that isn't told of the rate yet goes on, and each processor has its own.
-    assert turn(other, Rate("other", 600)) == 10
+    assert turn(other, replace(rated_check(600), name="other")) == 10
     with session():
         assert lose_turn(other).limit is None
 
@@ -142,13 +142,13 @@ def test_a_clock_that_is_set_back_does_not_stop_a_batch(database):
 def test_batches_that_get_nothing_at_this_moment_are_not_rung_for(database):
     waits, goes_on = rated(1), store(*ADDRESSES).batch_id
     with session():
-        assert snapshots.unfinished_batches() == [waits, goes_on]
+        assert snapshots.unfinished_batches(CHECK) == [waits, goes_on]
     turn(waits)
     with session():
-        assert snapshots.unfinished_batches() == [goes_on]
+        assert snapshots.unfinished_batches(CHECK) == [goes_on]
     pass_time(60)
     with session():
-        assert snapshots.unfinished_batches() == [waits, goes_on]
+        assert snapshots.unfinished_batches(CHECK) == [waits, goes_on]
 
 
 def test_a_rate_is_set_changed_and_taken_off(database):

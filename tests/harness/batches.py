@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from typing import Any
 
 from batches import claims, commits, intake
 from batches.claims import Claim
@@ -14,8 +15,11 @@ from models import Snapshot
 from postgres import database
 from postgres.database import pool, session
 from processors import Findings, Outcome, later
+from runtime.entries import ProcessorEntry
 from tabular.formats import Overrides
 
+# The entry of the only processor where config.ini names no others.
+CHECK = ProcessorEntry("check", "check", "Check addresses", is_default=True)
 # An id and the values of its Outcome.
 Marks = Sequence[
     tuple[int, str, str | None] | tuple[int, str, str | None, Mapping[str, str] | None]
@@ -44,9 +48,9 @@ def store(*addresses: str, chunk_size: int = 5000, upload: Upload = PLAIN) -> Sn
     return Snapshot.of(batch)
 
 
-def claim_next(batch_id: int) -> Claim | None:
+def claim_next(batch_id: int, processor: ProcessorEntry = CHECK, **options: Any) -> Claim | None:
     """Begin a turn and claim its chunk, in a transaction that is left open."""
-    return claims.claim_chunk(batch_id, (), 60)
+    return claims.claim_chunk(batch_id, processor, (), 60, **options)
 
 
 def lose_turn(batch_id: int) -> Claim | None:
@@ -70,10 +74,10 @@ def start(batch_id: int) -> Snapshot | None:
     return claim and claim.started
 
 
-def take_turn(batch_id: int, marked: Marks = MARKED) -> bool:
+def take_turn(batch_id: int, marked: Marks = MARKED, processor: ProcessorEntry = CHECK) -> bool:
     """Process the batch's next chunk, with these Marks; False if there is none."""
     with session(), pool.atomic():
-        claim = claim_next(batch_id)
+        claim = claim_next(batch_id, processor)
         if claim is None:
             return False
         mine = [mark for mark in marked if mark[0] in claim.ids]
@@ -81,9 +85,9 @@ def take_turn(batch_id: int, marked: Marks = MARKED) -> bool:
         return True
 
 
-def take_turns(batch_id: int, marked: Marks = MARKED) -> None:
+def take_turns(batch_id: int, marked: Marks = MARKED, processor: ProcessorEntry = CHECK) -> None:
     """Process the batch to its end, with these Marks."""
-    while take_turn(batch_id, marked):
+    while take_turn(batch_id, marked, processor):
         pass
 
 

@@ -28,11 +28,11 @@ def test_every_example_is_python_that_runs(block):
 
 def test_options():
     add = example("# crm.py")["add"]
-    options = section_values(add.declared_options, {"url": "https://crm.example.org/"})
-    assert options == {"url": "https://crm.example.org/", "days": 30, "list": "news"}
-    rows = ["ann@example.org"]
-    assert run(add(options), rows, options=options) == [PROCESSED]
-    assert run(add(options), rows, options={"list": "events"}) == [failed("list_is_full")]
+    section, rows = {"url": "https://crm.example.org/"}, ["ann@example.org"]
+    options = section_values(add.declared_options, section)
+    assert options == {**section, "days": 30, "list": "news"}
+    assert run(add, rows, section=section) == [PROCESSED]
+    assert run(add, rows, section=section, options={"list": "events"}) == [failed("list_is_full")]
 
 
 def test_columns_and_answers():

@@ -10,6 +10,7 @@ from harness.processors import listed
 from processors import (
     ERROR,
     INTERRUPTED,
+    PROCESSED,
     Item,
     Stop,
     answered,
@@ -81,6 +82,20 @@ def test_only_the_guilty_item_fails():
     assert findings.others == [(1, ERROR)]
     assert calls == [3, 1, 1, 1, 2]
     assert [str(error) for error in errors] == ["e1"]
+
+
+def test_an_error_of_a_window_is_told_although_no_item_is_to_blame():
+    @in_windows(3)
+    def function(window):
+        if len(window) > 1:
+            raise RuntimeError("only one at a time")
+        return {window[0].key: None}
+
+    errors = []
+    assert listed(process(function, items(4), math.inf, errors.append)) == [PROCESSED] * 4
+    (error,) = errors
+    assert str(error) == "only one at a time"
+    assert error.__notes__ == ["raised for 3 items at once, but for none of them alone"]
 
 
 def test_a_window_whose_work_must_not_be_repeated_is_interrupted_by_an_error():

@@ -202,6 +202,13 @@ def test_two_options_of_one_name_are_refused():
         processors.configured(Option("list"), Option("list"))
 
 
+def test_only_so_many_options_may_be_set_for_a_batch_as_a_form_has_room_for():
+    options = [Option(f"n{number}", int, 0, per_batch=number < 50) for number in range(60)]
+    assert len(processors.configured(*options)(lambda values: dict).declared_options) == 60
+    with pytest.raises(ValueError, match="more than 50 options may be set for a batch"):
+        processors.configured(*options, Option("n60", per_batch=True))
+
+
 ODD = """
 class Table:
     def __init__(self, **values):

@@ -7,7 +7,10 @@ import pytest
 from processors import (
     PROCESSED,
     Item,
+    Option,
+    ProcessorError,
     Stop,
+    answered,
     check,
     configured,
     failed,
@@ -18,6 +21,7 @@ from processors import (
     one_by_one,
     per_item,
     risky,
+    takes_columns,
 )
 from processors.testing import run
 
@@ -35,12 +39,26 @@ def test_each_row_gets_its_outcome_in_order():
 def test_items_are_made_as_in_a_worker():
     got = []
     rows = ["a@x.de", {"email": "b@x.de", "Name": "Bo"}, ("c@x.de", {"Name": "Cy"})]
-    run(per_item(got.append), rows, options={"loud": True}, round=2)
+    run(per_item(got.append), rows, options={"loud": True}, columns=["*"], round=2)
     assert got == [
         Item("a@x.de", "b1-e1-r2", 2, {}, {"loud": True}),
         Item("b@x.de", "b1-e2-r2", 2, {"email": "b@x.de", "Name": "Bo"}, {"loud": True}),
         Item("c@x.de", "b1-e3-r2", 2, {"Name": "Cy"}, {"loud": True}),
     ]
+
+
+def test_items_have_only_cells_that_the_processor_takes_or_the_upload_chooses():
+    got = []
+    rows = [{"email": "a@x.de", "Name": "Bo", "Town": "Ulm"}]
+    for processor, chosen in (
+        (per_item(got.append), ()),
+        (takes_columns("Name", "Age")(per_item(got.append)), ()),
+        (takes_columns("Name")(per_item(got.append)), ["Town"]),
+        (takes_columns("*")(per_item(got.append)), ()),
+    ):
+        run(processor, rows, columns=chosen)
+    name, both = {"Name": "Bo"}, {"Name": "Bo", "Town": "Ulm"}
+    assert [each.cells for each in got] == [{}, name, both, *rows]
 
 
 def test_the_options_of_a_batch_count_more_than_those_of_the_section():
@@ -170,9 +188,24 @@ def test_rows_of_another_form_are_refused(row, sentence):
         run(no_b, [row])
 
 
-def test_a_function_that_makes_a_processor_is_none():
-    with pytest.raises(ValueError, match="the processor that the function with @configured ret"):
-        run(configured(lambda options: no_b), ["a"])
+@takes_columns("Name")
+@configured(Option("days", int), Option("list", default="news", per_batch=True))
+def add(options):
+    return per_item(lambda item: answered(**options | item.options | item.cells))
+
+
+def test_a_function_that_makes_a_processor_is_called_as_by_a_worker():
+    rows = [{"email": "a@x.de", "Name": "Ann"}]
+    chosen = {"list": "trial"}
+    (outcome,) = run(add, rows, section={"days": "3"}, options=chosen)
+    assert outcome.answers == {"days": "3", "list": "trial", "Name": "Ann"}
+    with pytest.raises(ProcessorError, match=r"\[add\] days must be given"):
+        run(add, rows)
+
+
+def test_a_processor_that_no_worker_would_load_is_refused():
+    with pytest.raises(ProcessorError, match="its function gets only addresses"):
+        run(takes_columns("Name")(one_by_one(str)), ["a"])
 
 
 def test_an_object_may_be_a_processor():
@@ -202,3 +235,14 @@ class TestWindows:
         ask = in_windows(2)(lambda items: {"b9-e9-r1": None, items[0].key: None})
         with pytest.raises(AssertionError, match=r"^email 1, a: an answer for a key that wasn't"):
             run(mark(ask), ["a"])
+
+
+def test_an_error_of_a_window_is_raised_although_its_items_alone_work():
+    def ask(items):
+        if len(items) > 1:
+            raise LookupError("only one at a time")
+        return {items[0].key: None}
+
+    with pytest.raises(LookupError, match="only one at a time") as raised:
+        run(in_windows(2)(ask), ["a", "b"])
+    assert raised.value.__notes__ == ["raised for 2 items at once, but for none of them alone"]

@@ -13,10 +13,9 @@ from functools import partial
 import psycopg2
 import pytest
 
-from batches import claims
 from batches.intake import IntakeError
 from harness import servers as own
-from harness.batches import store
+from harness.batches import claim_next, store
 from harness.installation import Installation, audited
 from harness.network import Network
 from harness.polling import eventually
@@ -286,7 +285,7 @@ class TestPostgresForgetsWhoIsUnplugged:
 
     def test_while_it_sends_what_was_claimed(self, network, pool, at_the_server):
         batch_id = store(*self.ADDRESSES, chunk_size=60_000).batch_id
-        claim = partial(claims.claim_chunk, batch_id, (), 60)
+        claim = partial(claim_next, batch_id)
         with self.unplugged_during(claim, network, at_the_server, wait_event="ClientWrite"):
             at_the_server.execute("SELECT FROM chunk FOR UPDATE SKIP LOCKED")
             assert at_the_server.rowcount == 1

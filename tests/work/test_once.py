@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from batches import changes, finishing, snapshots
-from harness.batches import store
+from harness.batches import CHECK, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import in_threads
 from postgres import beside
@@ -49,12 +49,12 @@ def batch_id(database):
 def process(turns, batch_id):
     """Take turns on the batch while it has emails to be processed, also after one that dies."""
     with session():
-        unfinished = snapshots.unfinished_batches()
+        unfinished = snapshots.unfinished_batches(CHECK)
     while unfinished:
         with session(60) as current, contextlib.suppress(Dead):
             turns.take_turn("check", batch_id, current)
         with session():
-            unfinished = snapshots.unfinished_batches()
+            unfinished = snapshots.unfinished_batches(CHECK)
     assert_books_balance()
 
 

@@ -1,11 +1,12 @@
 """Several processors in a worker: each batch is done by its own, and none starves."""
 
 import sys
+from dataclasses import replace
 
 import pytest
 
 from batches.intake import Upload
-from harness.batches import store, take_turns
+from harness.batches import CHECK, store, take_turns
 from harness.books import assert_books_balance, emails, snapshot
 from harness.config import ROOT, write_config
 from harness.polling import eventually
@@ -133,7 +134,7 @@ def test_whoever_rings_does_so_on_the_list_of_the_batchs_processor(serve, lists)
         assert post(site, f"/api/batches/{batch_id}/{change}").status == 200
     assert lists.depth("crm", "check") == 0
     assert lists.dequeue(0.1, ["send"]) == ("send", batch_id)
-    take_turns(batch_id, [(1, "failed", "no_at_sign")])
+    take_turns(batch_id, [(1, "failed", "no_at_sign")], replace(CHECK, name="send"))
     assert post(site, f"/api/batches/{batch_id}/retry", which="failed").json["requeued"] == 1
     assert lists.depth("crm", "check") == 0
     assert lists.dequeue(0.1, ["send"]) == ("send", batch_id)
@@ -143,7 +144,7 @@ def test_whoever_rings_does_so_on_the_list_of_the_batchs_processor(serve, lists)
 
 def test_manage_rings_on_the_list_of_the_batchs_processor(servers, lists, tmp_path):
     batch_id = batch_of("send")
-    take_turns(batch_id, [(1, "failed", "no_at_sign")])
+    take_turns(batch_id, [(1, "failed", "no_at_sign")], replace(CHECK, name="send"))
     config = write_config(tmp_path, **OFFERED)
     command = (sys.executable, ROOT / "manage.py", "--config", config)
     done = run_to_end(*command, "retry", str(batch_id), "failed", **servers.environment)

@@ -5,7 +5,7 @@ import collections
 import pytest
 
 from batches import snapshots
-from harness.batches import store
+from harness.batches import CHECK, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually
 from postgres.database import pool, session
@@ -43,7 +43,7 @@ def process(make_turns, queue):
 
         def turn():
             with session():
-                queue.enqueue(*snapshots.unfinished_batches())
+                queue.enqueue(*snapshots.unfinished_batches(CHECK))
             turns.run_once()
             assert_books_balance()
             return snapshot(batch_id).terminal

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 
 from batches import changes, claims, snapshots
-from harness.batches import lose_turn, store
+from harness.batches import CHECK, lose_turn, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually
 from postgres.database import session
@@ -151,7 +151,7 @@ def test_emails_that_have_waited_stay_in_their_round(make_turns, queue):
     def turn():
         with session():
             changes.resume(batch_id)
-            queue.enqueue(*snapshots.unfinished_batches())
+            queue.enqueue(*snapshots.unfinished_batches(CHECK))
         turns.run_once()
         assert_books_balance()
         return len(answers) == 0

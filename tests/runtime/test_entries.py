@@ -4,7 +4,7 @@ import pytest
 
 from harness.config import write_config
 from runtime import settings
-from runtime.named import Named
+from runtime.entries import ProcessorEntry
 from runtime.settings import SettingsError
 
 
@@ -34,7 +34,7 @@ def test_each_has_its_section_and_its_rate_and_no_secret_is_shown(tmp_path):
     changes = {"processors__crm": "x:add", "crm__token": "secret", "crm__per_minute": "60"}
     found = settings.load(write_config(tmp_path, **changes), environ={})
     crm = found.processor("crm")
-    assert isinstance(crm, Named)
+    assert isinstance(crm, ProcessorEntry)
     assert crm.options["token"] == "secret"
     assert crm.rate == ("crm", 60)
     assert "secret" not in repr(found)

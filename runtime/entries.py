@@ -1,4 +1,4 @@
-"""The processors that config.ini names, each of which a batch may be uploaded for."""
+"""The processors in config.ini, for each of which a batch may be uploaded."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ MAX_TITLE = 60
 
 
 @dataclass(frozen=True)
-class Named:
-    """A processor as config.ini names it.
+class ProcessorEntry:
+    """What config.ini says of a processor: its line, and the settings in its section.
 
     name: what batches call it; also the name of its section, if it has settings.
     reference: `check`, or module:function.
@@ -46,31 +46,31 @@ class Named:
         return Rate(self.name, self.per_minute) if self.per_minute else None
 
 
-def read(entries: Mapping[str, str], single: str, sections: Sequence[str]) -> list[Named]:
+def read(lines: Mapping[str, str], single: str, sections: Sequence[str]) -> list[ProcessorEntry]:
     """Return the processors that are on offer, the default first, without their options.
 
-    entries: the lines of the section [processors]: a reference and a title by name.
-    single: what [worker] processor says, which counts if there are no entries.
+    lines: those of the section [processors]: a reference and a title by name.
+    single: what [worker] processor says, which counts if there are no lines.
     sections: the names of the product's own sections.
     Raises ValueError, whose arguments are the key and what is wrong.
     """
-    if not entries:
+    if not lines:
         module, colon, _ = single.partition(":")
         name = module if colon and module not in sections else single
         title = _CHECK_TITLE if single == CHECK else name
-        return [Named(name, single, title, is_default=True)]
+        return [ProcessorEntry(name, single, title, is_default=True)]
     if single != CHECK:
         raise ValueError(single, "is named by [worker] processor; give it a line here instead")
-    found = [_entry(name, text, sections) for name, text in entries.items()]
-    if CHECK not in entries:
-        found.append(Named(CHECK, CHECK, _CHECK_TITLE))
+    found = [_entry(name, text, sections) for name, text in lines.items()]
+    if CHECK not in lines:
+        found.append(ProcessorEntry(CHECK, CHECK, _CHECK_TITLE))
     return [replace(found[0], is_default=True), *found[1:]]
 
 
 _CHECK_TITLE = "Check addresses"
 
 
-def _entry(name: str, text: str, sections: Sequence[str]) -> Named:
+def _entry(name: str, text: str, sections: Sequence[str]) -> ProcessorEntry:
     reference, _, title = text.strip().partition(" ")
     title = " ".join(title.split())
     if name != CHECK and (name in sections or name in _TAKEN or name == SECTION):
@@ -85,4 +85,4 @@ def _entry(name: str, text: str, sections: Sequence[str]) -> Named:
         raise ValueError(name, "can't be: check is the name of the check, and of nothing else")
     if len(title) > MAX_TITLE:
         raise ValueError(name, f"must have a title of {MAX_TITLE} characters at most")
-    return Named(name, reference, title or (_CHECK_TITLE if name == CHECK else name))
+    return ProcessorEntry(name, reference, title or (_CHECK_TITLE if name == CHECK else name))
