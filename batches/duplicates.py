@@ -22,8 +22,8 @@ _RECORD = np.dtype([("place", np.uint64), ("length", np.uint32), ("line", np.uin
 _PACKED = struct.Struct("=QII")
 
 
-# The most addresses of which none is written to the disk: that takes a millisecond at least, as long
-# as all else that is done with the rows of a small list.
+# The most addresses of which none is written to the disk: that takes a millisecond, as long as all
+# else that is done with the rows of a small list.
 FEW = 2_000
 
 
