@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -53,6 +54,24 @@ from web.services import Services
 from work import turns
 from work.loaded import Loaded
 from work.turns import Turns
+
+TESTS = Path(__file__).parent
+# The folders in which single tests take many seconds, the longest first.
+LONGEST = ("whole", "torture", "browser", "commands")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, and deal them to all processes, each of which gets a slice.
+
+    A long one that began last would go on while the other processes have nothing left to do.
+    """
+    items.sort(key=lambda item: _place(item.path.relative_to(TESTS).parts[0]))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = [item for first in range(processes) for item in items[first::processes]]
+
+
+def _place(folder: str) -> int:
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
 
 
 @dataclass(frozen=True)

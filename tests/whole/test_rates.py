@@ -12,7 +12,7 @@ from harness.books import assert_books_balance, snapshot
 from harness.polling import eventually
 from postgres.database import session
 
-ADDRESSES = [f"u{number}@x.de" for number in range(700)]
+ADDRESSES = [f"u{number}@x.de" for number in range(400)]
 # Records the time of each call on the clock that all workers share.
 RECORDER = """
 import os, time
@@ -42,20 +42,20 @@ def test_a_rate_is_held_by_all_workers_and_evenly_while_redis_is_killed(
             "worker started"
         )
     rated = store(*ADDRESSES, upload=Upload(per_minute=600)).batch_id
-    eventually(lambda: len(times()) >= 250, 60)
+    eventually(lambda: len(times()) >= 100, 60)
     with own.down():
         beside = store(*[f"beside{number}@x.de" for number in range(3000)]).batch_id
         eventually(lambda: snapshot(beside).status == "completed", 10)
-        eventually(lambda: times()[-1] - times()[0] > 60, 60)
+        eventually(lambda: times()[-1] - times()[0] > 30, 60)
         with session():
             changes.pause(rated)
         before = len(times())
         eventually(lambda: time.monotonic() - times()[-1] > 1.5, 10)
     found = sorted(times())
     assert len(found) == before  # none after the pause
-    in_minute = bisect_right(found, found[0] + 60)
+    in_half = bisect_right(found, found[0] + 30)
     most = max(bisect_right(found, at + 10) - place for place, at in enumerate(found))
-    assert 570 <= in_minute <= 630
+    assert 270 <= in_half <= 315, in_half
     assert most <= 110
     assert_books_balance()
 
