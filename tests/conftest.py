@@ -15,6 +15,7 @@ from typing import Any
 import psycopg2
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -54,6 +55,10 @@ from web.services import Services
 from work import turns
 from work.loaded import Loaded
 from work.turns import Turns
+
+# An example takes as long as it takes: on a busy machine, that says nothing.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
 
 TESTS = Path(__file__).parent
 # The folders in which single tests take many seconds, the longest first.

