@@ -91,6 +91,7 @@ class TestBatch:
                 "`#status [data-field=${name}]`).textContent.replace(',', '')))"
             )
             assert most >= rate
+        processes("worker.py")  # one that isn't slow
         await_completed(page)
         expect(page.locator("#chart")).to_be_hidden()
         expect(field(page, "ending")).to_have_text(re.compile(r"^Checked in [\d.]+ s$"))
