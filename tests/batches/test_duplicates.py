@@ -2,7 +2,7 @@ import random
 from contextlib import closing
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batches import duplicates, hashes
@@ -32,7 +32,6 @@ def expected(parts):
 KEYS = st.sampled_from(["a", "ab", "b", "ba", "aba", "ü", "üü", "ü\n", "", "\ud7ff", "x" * 300])
 
 
-@settings(deadline=None)
 @example([["a", "a"], ["a"]], 0)
 @given(st.lists(st.lists(KEYS, max_size=12), max_size=6), st.sampled_from([0, 1, 15, 100]))
 def test_says_which_keys_were_there_before_and_where(parts, few):

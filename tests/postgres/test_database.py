@@ -46,7 +46,7 @@ def test_a_session_that_outlasts_its_time_is_cut(database):
     began = time.monotonic()
     with pytest.raises(UNREACHABLE), session(0.3):
         sleep(60)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 50
     assert query("SELECT 1") == [(1,)]
 
 
