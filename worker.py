@@ -74,10 +74,12 @@ def _wanted(settings: Settings, names: str | None) -> list[ProcessorEntry]:
     """Return the processors of these names, separated by commas; all of config.ini without any."""
     if names is None:
         return list(settings.processors)
-    wanted = {name.strip() for name in names.split(",")}
+    wanted = [name.strip() for name in names.split(",")]
     offered = [each.name for each in settings.processors]
-    if not wanted.issubset(offered):
-        exit_with(f"--processors {names}: {settings.path} has these: {', '.join(offered)}.")
+    for name in wanted:
+        if name not in offered:
+            there = f"{settings.path} has {', '.join(offered)}"
+            exit_with(f"--processors {names}: there is no processor {name!r}; {there}.")
     return [each for each in settings.processors if each.name in wanted]
 
 

@@ -87,12 +87,13 @@ class Commands:
         ok = report["status"] == "ok"
         parts = ("database", "redis", "workers", "rate", "queue", "oldest")
         several_named = len(self._settings.processors) > 1
+        default = self._settings.default_processor.name if several_named else ""
         lines = [
             " · ".join(texts[part] for part in parts),
             f"{texts['text']} {texts['command']}".strip(),
             texts["lookupsOff"],
             *(_worker_line(each, names=several_named) for each in report["workers"] or []),
-            *map(_batch_line, batches or []),
+            *(_batch_line(each, default) for each in batches or []),
             "There are no batches." if batches == [] else "",
             "" if ok else CHECK,
         ]
@@ -324,7 +325,8 @@ def _listed(batch_ids: list[int]) -> str:
     return (f": {named}" if named else "") + (f" and {more:,} more" if more > 0 else "")
 
 
-def _batch_line(batch: dict[str, Any]) -> str:
+def _batch_line(batch: dict[str, Any], default: str) -> str:
+    """Return the line of a batch, with its processor's name if there is a `default` of several."""
     percent = phrases.percent(batch["processedCount"], batch["totalEmails"])
     line = (
         f"batch {batch['id']}  {batch['status']}  {batch['processedCount']:,} of"
@@ -333,7 +335,8 @@ def _batch_line(batch: dict[str, Any]) -> str:
     )
     rate = batch["perMinute"] and phrases.per_minute(batch["perMinute"])
     why = phrases.paused(batch["paused"]), phrases.waiting(batch["waiting"], batch["nextAt"])
-    return "  ".join(filter(None, (line, rate, *why)))
+    processor = default and (batch["processor"] or default)
+    return "  ".join(filter(None, (line, processor, rate, *why)))
 
 
 def _contents_json(contents: backup.Contents) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
-from postgres.database import pool
+from postgres.database import fetch_one, pool
 from runtime.entries import ProcessorEntry
 
 
@@ -84,3 +84,12 @@ def unfinished_batches(
         {**of_processor(processor), "after": after, "limit": limit},
     )
     return [batch_id for (batch_id,) in rows.fetchall()]
+
+
+def chosen_options(batch_id: int, entry: ProcessorEntry) -> dict[str, Any] | None:
+    """Return the options that were chosen for a batch; None if the entry has no such batch."""
+    row = fetch_one(
+        f"SELECT options FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
+        {**of_processor(entry), "batch_id": batch_id},
+    )
+    return None if row is None else row[0]

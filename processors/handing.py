@@ -20,10 +20,12 @@ from processors import (
     Findings,
     Later,
     Outcome,
+    Processor,
     ProcessorError,
     Stop,
     accepted_or_error,
 )
+from processors.items import outcomes_of
 
 # Notes that the first emails are handed out, and the findings so far; returns whether they may be.
 Note = Callable[[int, Findings], bool]
@@ -140,7 +142,7 @@ class _HandOut:
 
 
 def process(
-    processor: Callable[[Iterator[Any]], Iterator[Any]],
+    processor: Processor,
     given: Sequence[Any],
     deadline: float,
     note: Note,
@@ -160,7 +162,7 @@ def process(
     while not hand_out.is_over:
         try:
             with hand_out.call() as emails:
-                for outcome in processor(emails):
+                for outcome in outcomes_of(processor, emails):
                     if findings.count == hand_out.taken:
                         raise ProcessorError(_MORE)
                     hand_out.add(accepted_or_error(outcome, on_error))

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from processors.outcomes import (
     ERROR,
     INTERRUPTED,
+    MAX_SHOWN,
     PROCESSED,
     Later,
     Outcome,
@@ -17,6 +18,7 @@ from processors.outcomes import (
     Stop,
     failed,
 )
+from runtime.phrases import shorten
 
 # Takes addresses, or Items if its attribute `takes_items` is true.
 Processor = Callable[[Iterable[Any]], Iterator[Outcome | Later]]
@@ -36,6 +38,21 @@ def one_by_one(function: Callable[[Any], str | Outcome | Later | None]) -> Proce
             yield PROCESSED if result is None else _outcome(result)
 
     return process
+
+
+def outcomes_of(processor: Processor, emails: Iterable[Any]) -> Iterable[Any]:
+    """Call a processor, and return what it yields for these emails.
+
+    Raises ProcessorError for what a function returns that no decorator has made a processor.
+    """
+    found: Any = processor(emails)
+    if isinstance(found, (str, Outcome, Later, Mapping)) or not isinstance(found, Iterable):
+        name = getattr(processor, "__name__", type(processor).__name__)
+        raise ProcessorError(
+            f"{processor.__module__}:{name} returned {shorten(repr(found), MAX_SHOWN)} instead of"
+            " outcomes; is a decorator such as @one_by_one missing above it?"
+        )
+    return found
 
 
 def _outcome(result: Any) -> Outcome | Later:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,7 +39,18 @@ def _errors_of(reference: str) -> Iterator[None]:
     except (Exception, SystemExit) as error:
         raise UnforeseenError(
             f"the processor {reference!r} can't be loaded: {type(error).__name__}: {error}"
+            f"{_place(error, reference)}"
         ) from error
+
+
+def _place(error: BaseException, reference: str) -> str:
+    """Return the line of a team's own code that an error comes from; empty if it has none."""
+    package = reference.partition(":")[0].partition(".")[0]
+    place = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        if str(frame.f_globals.get("__name__")).partition(".")[0] == package:
+            place = f" ({Path(frame.f_code.co_filename).name}, line {line})"
+    return place
 
 
 @dataclass(frozen=True)
@@ -140,7 +152,8 @@ def _imported(reference: str, folder: Path | None) -> Any:
     try:
         module = importlib.import_module(module_name)
     except (ImportError, AttributeError) as error:
-        raise ProcessorError(f"the processor {reference!r} can't be loaded: {error}") from error
+        why = f"{error}{_place(error, reference)}"
+        raise ProcessorError(f"the processor {reference!r} can't be loaded: {why}") from error
     if not hasattr(module, attribute):
         # The file, because a module of the product or of Python may have the name of a team's own.
         file = getattr(module, "__file__", None) or module_name
@@ -202,9 +215,7 @@ def made(found: Any, name: str, options: Mapping[str, Any], section: str) -> Any
 def _make(name: str, factory: Any, options: Mapping[str, Any], section: str) -> Any:
     declared = getattr(factory, "declared_options", None)
     try:
-        if declared is None:
-            return factory(options)
-        values = section_values(declared, options)
+        values = options if declared is None else section_values(declared, options)
         processor = factory(values)
     except OptionError as error:
         raise ProcessorError(f"the processor {name!r}: [{section}] {error}") from error
@@ -212,6 +223,12 @@ def _make(name: str, factory: Any, options: Mapping[str, Any], section: str) -> 
         raise ProcessorError(f"the processor {name!r} needs [{section}] {error.args[0]}") from error
     except ValueError as error:
         raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error
+    if processor is None:
+        raise ProcessorError(
+            f"the function with @configured of {name!r} returned None; return the processor"
+        )
+    if declared is None:
+        return processor
     try:
         processor.options, processor.declared_options = values, declared
     except AttributeError as error:

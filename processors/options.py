@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,46 +55,57 @@ class Option:
             raise ValueError(f"the option {self.name!r} has no name of a-z, 0-9 and _")
         if self.kind not in _KINDS:
             raise ValueError(f"the option {self.name} must be of kind str, int, float or bool")
-        values = [*self.choices, *([] if self.default is None else [self.default])]
-        if not all(self._is_of_kind(value) for value in values):
-            raise ValueError(f"the option {self.name} has a default or choice of another kind")
-        if self.choices and self.default is not None and self.default not in self.choices:
-            raise ValueError(f"the option {self.name} has a default that is no choice")
+        for value in (*self.choices, *([] if self.default is None else [self.default])):
+            try:
+                self._require(value)
+            except OptionError as error:
+                raise ValueError(f"the option {error}") from None
 
     def _is_of_kind(self, value: object) -> bool:
         # True and False are ints, too, and an int is good for a float.
         kinds = (int, float) if self.kind is float else (self.kind,)
         return isinstance(value, kinds) and (self.kind is bool or not isinstance(value, bool))
 
-    def parse(self, text: str) -> Any:
-        """Return the value that the text means. Raises OptionError."""
-        shown = repr(shorten(text, _SHOWN))
-        try:
-            value = _BOOLS[text] if self.kind is bool else self.kind(text)
-        except (KeyError, ValueError):
-            raise OptionError(self.name, f"must be {_KINDS[self.kind]}, not {shown}") from None
-        if isinstance(value, float) and not math.isfinite(value):
+    def parse(self, given: Any) -> Any:
+        """Return the value that a text means, or any other value if it is of this kind.
+
+        Raises OptionError.
+        """
+        value = given
+        if isinstance(given, str) and self.kind is not str:
+            with suppress(KeyError, ValueError):  # it stays a text, which is refused
+                value = _BOOLS[given] if self.kind is bool else self.kind(given)
+        self._require(value, of_text=isinstance(given, str))
+        return self.kind(value)  # a whole number is good for a float
+
+    def _require(self, value: Any, *, of_text: bool = False) -> None:
+        """Raise OptionError for a value that isn't allowed; `of_text` if a text means it."""
+        short = shorten(value, _SHOWN) if isinstance(value, str) else value
+        shown = shorten(repr(short), 2 * _SHOWN)
+        if not self._is_of_kind(value):
+            kind = "True or False" if self.kind is bool and not of_text else _KINDS[self.kind]
+            raise OptionError(self.name, f"must be {kind}, not {shown}")
+        if self.kind is float and not abs(value) <= sys.float_info.max:  # NaN is not less, either
             raise OptionError(self.name, f"must be a finite number, not {shown}")
         if self.choices and value not in self.choices:
             choices = ", ".join(map(str, self.choices))
             raise OptionError(self.name, f"must be one of {choices}; not {shown}")
-        return value
 
 
 def parse_options(
-    declared: Sequence[Option], given: Mapping[str, str], *, per_batch: bool
+    declared: Sequence[Option], given: Mapping[str, Any], *, per_batch: bool
 ) -> dict[str, Any]:
-    """Return the values of the options that are given as texts, by name. Raises OptionError.
+    """Return the values of the options that are given, as texts or values. Raises OptionError.
 
     per_batch: whether they are given for a batch, so that only the options for that are allowed.
     """
     known = {each.name: each for each in declared if each.per_batch or not per_batch}
     for name in given:
         if name not in known:
-            names = ", ".join(known) or "none"
             where = " that can be set for a batch" if per_batch else ""
-            raise OptionError(shorten(name, _SHOWN), f"is no option{where}; there is {names}")
-    return {name: known[name].parse(text) for name, text in given.items()}
+            others = f"; the options are {', '.join(known)}" if known else "; there is none"
+            raise OptionError(shorten(name, _SHOWN), f"is no option{where}{others}")
+    return {name: known[name].parse(value) for name, value in given.items()}
 
 
 def section_values(declared: Sequence[Option], section: Mapping[str, str]) -> dict[str, Any]:
@@ -104,20 +116,27 @@ def section_values(declared: Sequence[Option], section: Mapping[str, str]) -> di
     given = dict(section)
     if not any(each.name == "per_minute" for each in declared):
         given.pop("per_minute", None)  # the processor's rate
-    values = {each.name: each.default for each in declared if each.default is not None}
+    values = {each.name: each.parse(each.default) for each in declared if each.default is not None}
     values |= parse_options(declared, given, per_batch=False)
-    for each in declared:
-        if each.name not in values and not each.per_batch:
-            raise OptionError(each.name, "must be given")
+    _require_all((each for each in declared if not each.per_batch), values)
     return values
 
 
 def options_of(processor: object, chosen: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values of a loaded processor's options: the chosen ones, or else its section's.
 
-    A float is one even if it has been a whole number meanwhile: JSON doesn't tell them apart.
+    Raises OptionError if the processor has no such option, if a value isn't allowed, or if one is
+    missing: a batch's options may have been chosen for another version of the processor.
     """
-    values = {**getattr(processor, "options", {}), **chosen}
     declared: Sequence[Option] = getattr(processor, "declared_options", ())
-    floats = [each.name for each in declared if each.kind is float and each.name in values]
-    return values | {name: float(values[name]) for name in floats}
+    # Of an object that declares none, the attribute means something else.
+    values = {**getattr(processor, "options", {})} if declared else {}
+    values |= parse_options(declared, chosen, per_batch=True)
+    _require_all(declared, values)
+    return values
+
+
+def _require_all(declared: Iterable[Option], values: Mapping[str, Any]) -> None:
+    for each in declared:
+        if each.name not in values:
+            raise OptionError(each.name, "must be given")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
-from processors.items import Processor, WithError
+from processors.items import Processor, WithError, outcomes_of
 from processors.outcomes import (
     ERROR,
     INTERRUPTED,
@@ -113,7 +113,7 @@ def process(
     while findings.count < len(addresses):
         start = findings.count
         try:
-            outcomes = processor(iter(addresses[start:]))
+            outcomes = outcomes_of(processor, iter(addresses[start:]))
             for outcome in islice(outcomes, len(addresses) - start):
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow

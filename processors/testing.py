@@ -23,7 +23,7 @@ from processors import (
     is_once,
     takes_items,
 )
-from processors.items import key_of
+from processors.items import key_of, outcomes_of
 from processors.loading import made
 from processors.options import options_of
 from processors.outcomes import checked, from_values
@@ -45,13 +45,14 @@ def run(
 
     processor: it may also be the function with @configured that makes it.
     section: the texts in its section of config.ini.
-    options: the values that are chosen for the batch.
+    options: what is chosen for the batch: values, or texts as an upload has them.
     columns: the columns that the upload chooses; items have cells of these and of those that the
         processor takes, `*` for all.
     round: that of all items.
     Raises AssertionError if the processor breaks the protocol, such as by a reason that isn't
     allowed; the sentence says at which email. Raises whatever the processor raises, a Stop too.
-    Raises ProcessorError if a worker would not load it, and ValueError for rows of another form.
+    Raises ProcessorError if a worker would not load it, OptionError for options that an upload
+    could not choose, and ValueError for rows of another form.
     """
     wanted = {*getattr(processor, "columns", ()), *columns}
     name = getattr(processor, "__name__", type(processor).__name__)
@@ -113,7 +114,7 @@ class _Run:
 
     def _turn(self, given: Sequence[Any]) -> Findings:
         def watched(emails: Iterable[Any]) -> Iterator[Outcome | Later]:
-            self._latest = self._watch(self._processor(emails))
+            self._latest = self._watch(outcomes_of(self._processor, emails))
             return self._latest
 
         if not is_once(self._processor):

@@ -81,8 +81,10 @@ def _entry(name: str, text: str, sections: Sequence[str]) -> ProcessorEntry:
         )
     if not _REFERENCE.fullmatch(reference):
         raise ValueError(name, f"must begin with module:function, not {reference!r}")
-    if (name == CHECK) != (reference == CHECK):
-        raise ValueError(name, "can't be: check is the name of the check, and of nothing else")
+    if name == CHECK and reference != CHECK:
+        raise ValueError(name, "must be check itself; give your own processor another name")
+    if reference == CHECK and name != CHECK:
+        raise ValueError(name, "can't be another name of check; write check = check")
     if len(title) > MAX_TITLE:
         raise ValueError(name, f"must have a title of {MAX_TITLE} characters at most")
     return ProcessorEntry(name, reference, title or (_CHECK_TITLE if name == CHECK else name))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import configparser
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -223,15 +223,26 @@ def _read(path: Path) -> dict[tuple[str, str], str]:
     values = {(section, key): parser[section][key] for section in parser for key in parser[section]}
     known = {(section, key.name) for section, cls in SECTIONS.items() for key in fields(cls)}
     single = values.get(("worker", "processor"), CHECK)
-    own = {each.name for each in _processors(path, values, single)} - SECTIONS.keys()
-    free = {*own, entries.SECTION}
+    own = [each for each in _processors(path, values, single) if each.name not in SECTIONS]
+    free = {*(each.name for each in own), entries.SECTION}
     for section in parser.sections():
         if section not in SECTIONS and section not in free:
-            raise SettingsError(f"{path}: [{section}] is not a known section; remove it.")
+            hint = _right_section(section, own)
+            raise SettingsError(f"{path}: [{section}] is not a known section; {hint}.")
     for section, key in sorted(values.keys() - known):
         if section not in free:
             raise SettingsError(f"{path}: [{section}] {key} is not a known setting; remove it.")
     return values
+
+
+def _right_section(section: str, own: Sequence[ProcessorEntry]) -> str:
+    """Return what to do about a section that isn't known."""
+    if section.lower() in {*SECTIONS, entries.SECTION, *(each.name for each in own)}:
+        return f"names are in lower case, as in [{section.lower()}]"
+    for each in own:
+        if section == each.reference.partition(":")[0]:
+            return f"the settings of {each.name} are in [{each.name}]"
+    return "remove it"
 
 
 def _processors(

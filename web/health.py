@@ -107,7 +107,8 @@ class Health:
         read_only, backlog, version, waiting = self._ask_postgres()
         doorbell = self._doorbell
         workers = doorbell.use(lambda: presence.workers(doorbell.client, doorbell.key))
-        names = [each.name for each in self._settings.processors]
+        # A list may still have the id of a cancelled batch, if no worker reads it.
+        names = waiting if backlog else [each.name for each in self._settings.processors]
         depth = doorbell.use(lambda: self._queue.depth(*names))
         return Status(read_only, backlog, version, waiting, workers, depth, doorbell.refusal)
 

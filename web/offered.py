@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import processors
 from processors import Option, OptionError, ProcessorError
+from processors.options import section_values
 from runtime import logs
 from runtime.entries import CHECK, ProcessorEntry
 from runtime.phrases import shorten
@@ -186,20 +187,16 @@ class Offered:
 def _offer(entry: ProcessorEntry, settings: Settings) -> Offer:
     """Return what may be chosen of a processor. Raises ProcessorError."""
     declared = processors.declared(entry.reference, settings.path.parent)
-    options = tuple(_as_set(each, entry) for each in declared.options if each.per_batch)
-    return Offer(entry.name, entry.title, options, declared.columns)
-
-
-def _as_set(option: Option, entry: ProcessorEntry) -> Option:
-    """Return the option with the default that its section gives it, if it does."""
-    text = entry.options.get(option.name)
-    if text is None:
-        return option
+    if not declared.options:
+        return Offer(entry.name, entry.title, (), declared.columns)
     try:
-        values = processors.parse_options([option], {option.name: text}, per_batch=True)
-    except OptionError:
-        return option  # no worker loads this processor, and says why
-    return replace(option, default=values[option.name])
+        values = section_values(declared.options, entry.options)
+    except OptionError as error:
+        raise ProcessorError(f"[{entry.name}] {error}") from error
+    options = [
+        replace(each, default=values.get(each.name)) for each in declared.options if each.per_batch
+    ]
+    return Offer(entry.name, entry.title, tuple(options), declared.columns)
 
 
 def _values(offer: Offer, texts: dict[str, str]) -> dict[str, Any]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import processors
-from processors import Processor, ProcessorError
+from batches import snapshots
+from processors import OptionError, Processor, ProcessorError
 from processors.loading import UnforeseenError
+from processors.options import options_of
 from relay.presence import Ability
 from runtime import logs
 from runtime.entries import ProcessorEntry
@@ -18,19 +20,61 @@ logger = logs.Logger("worker")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A processor that this worker can do: its entry in config.ini, and the function itself."""
+    """A processor that this worker can do: its entry in config.ini, and the function itself.
+
+    unfit: why it can't do batches, by their ids: other options were chosen for them than it has,
+        because app and worker were started with different versions of it.
+    """
 
     entry: ProcessorEntry
     processor: Processor
+    unfit: dict[int, str] = field(default_factory=dict, compare=False)
 
     def ability(self) -> Ability:
         """Return what the worker announces of it at this moment."""
+        unfit = next(iter([*self.unfit.values()]), "")
         return Ability(
             self.entry.name,
             self.entry.per_minute,
             getattr(self.processor, "lookups_off", ""),
-            getattr(self.processor, "hindrance", ""),
+            getattr(self.processor, "hindrance", "") or unfit,
         )
+
+    def fits(self, batch_id: int) -> bool:
+        """Return whether the processor has the options of a batch; if not, log that once.
+
+        Must be called in a session.
+        """
+        if batch_id in self.unfit:
+            return False
+        chosen = snapshots.chosen_options(batch_id, self.entry)
+        if chosen is None:
+            return True  # there is no such batch, and so nothing to claim
+        try:
+            options_of(self.processor, chosen)
+            return True
+        except OptionError as error:
+            said = str(error)
+        name = self.entry.name
+        why = f"Restart app and workers: batch {batch_id} waits, because {name} has changed. {said}"
+        if self.unfit.setdefault(batch_id, why) is why:  # no other thread was faster
+            logger.error(
+                "app and worker have different versions of a processor, so a batch waits;"
+                " restart both",
+                batch=batch_id,
+                processor=name,
+                error=said,
+            )
+        return False
+
+    def forget_ended(self) -> None:
+        """Forget the batches that don't fit and no longer wait. Must be called in a session."""
+        known = [*self.unfit]
+        found = snapshots.present(known) if known else []
+        waiting = {each.batch_id for each in found if not (each.terminal or each.paused)}
+        for batch_id in known:
+            if batch_id not in waiting:
+                del self.unfit[batch_id]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,6 @@ from postgres.database import UNREACHABLE, session
 from relay.doorbell import PROBE_SECONDS
 from relay.presence import ANNOUNCE_SECONDS, Presence
 from runtime import logs, metrics, systemd
-from runtime.entries import ProcessorEntry
 from runtime.every import Every
 from runtime.phrases import several
 from work.loaded import Broken, Loaded
@@ -131,20 +130,22 @@ class Supervisor:
             if self._doorbell.away:
                 return
             for each in self._services.processors.values():
-                self._ring_for_unfinished(each.entry)
+                self._ring_for_unfinished(each)
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
             return
         self._services.postgres.end()
 
-    def _ring_for_unfinished(self, entry: ProcessorEntry) -> None:
-        """Ring for the processor's unfinished batches."""
+    def _ring_for_unfinished(self, mine: Loaded) -> None:
+        """Ring for the processor's unfinished batches, except those that don't fit it."""
+        entry = mine.entry
         with session():
+            mine.forget_ended()
             unfinished = snapshots.unfinished_batches(entry)
             if self._clear_stale_ids(entry.name, len(unfinished)):
                 # Batches enqueued since the query were cleared from the list too.
                 unfinished = snapshots.unfinished_batches(entry)
-        self._services.ring(entry.name, *unfinished)
+        self._services.ring(entry.name, *(each for each in unfinished if each not in mine.unfit))
 
     def _resume_due(self) -> None:
         """Resume the batches whose time has come, and publish that; the sweep rings for them."""

@@ -79,9 +79,9 @@ class Services:
         # order of their ids.
         self.served = dict.fromkeys(self.processors, 0)
         self.later_rings = LaterRings()
-        # Pairs of a batch, or None for all batches, and a kind of processor error that have been
-        # logged. A thread that looks for a pair and adds it holds the lock.
-        self._logged = BoundedDict[tuple[int | None, str], None](MAX_LOGGED)
+        # Pairs of a batch and a kind of processor error that have been logged. A thread that looks
+        # for a pair and adds it holds the lock.
+        self._logged = BoundedDict[tuple[int, str], None](MAX_LOGGED)
         self._logging = threading.Lock()
 
     def ring(self, processor: str, *batch_ids: int) -> None:
@@ -89,18 +89,13 @@ class Services:
         self.doorbell.use(lambda: self.queue.enqueue(processor, *batch_ids))
 
     def log_error(self, batch_id: int, error: Exception) -> None:
-        """Log an error of the processor, each kind of error once a batch.
-
-        A reason or an answer that isn't allowed is logged once only, because the processor would
-        give such ones in every batch.
-        """
-        name, is_reason = type(error).__name__, isinstance(error, ReasonError)
-        kind = (None if is_reason else batch_id, name)
+        """Log an error of the processor, each kind of error once a batch."""
+        name = type(error).__name__
         with self._logging:
-            if kind in self._logged:
+            if (batch_id, name) in self._logged:
                 return
-            self._logged[kind] = None
-        if is_reason:
+            self._logged[batch_id, name] = None
+        if isinstance(error, ReasonError):
             logger.error(
                 "the processor says what isn't allowed; such emails fail with the reason error",
                 batch=batch_id,
@@ -198,11 +193,13 @@ class Turns(threading.Thread):
     def take_turn(self, processor: str, batch_id: int, current: Session) -> bool:
         """Claim, process, commit, publish; return False if there was nothing to claim.
 
-        There is nothing in a batch that isn't for this processor.
+        There is nothing in a batch that isn't for this processor, or whose options it hasn't.
         """
         mine = self._services.processors[processor]
         last_batch, last_chunk = self._last
         again = batch_id == last_batch
+        if not again and not mine.fits(batch_id):
+            return False
         with database.own_transactions():
             claim = claims.claim_chunk(
                 batch_id,

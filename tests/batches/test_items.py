@@ -1,7 +1,6 @@
 """What a processor gets of each email beside the address: the cells of its row, and options."""
 
 import csv
-import json
 import time
 from io import BytesIO, StringIO
 
@@ -18,6 +17,7 @@ from processors import Item, Option, failed, later, per_item, process
 HEADER = ("mail", 'say "hi"', "two\nlines", "=cmd", "Name", "Name", "\u202eשם")
 NAMES = [*HEADER[:5], "Name (2)", HEADER[6]]
 ROWS = [(f"a{n}@x.de", *(f'{n}"\t\\{k}\n=é' for k in range(1, 7))) for n in range(1, 21)]
+SPEED = Option("speed", int, per_batch=True)
 OF_EMAIL = {row[0]: dict(zip(NAMES, row, strict=True)) for row in ROWS}
 
 
@@ -29,7 +29,7 @@ def stored(columns=("*",), chunk_size=7, **options):
         "list.csv",
         chunk_size=chunk_size,
         max_rows=1000,
-        upload=Upload(columns=columns, options=options or {"speed": 3}),
+        upload=Upload(columns=columns, options=options),
     ).id
 
 
@@ -54,6 +54,7 @@ def answering(rounds, seen):
             return later("dns_timeout", 0.001)
         return failed("right" if item.cells == OF_EMAIL[item.address] else "wrong")
 
+    answer.declared_options, answer.options = (SPEED,), {"speed": 1}
     return answer
 
 
@@ -67,12 +68,12 @@ def reasons():
 
 @pytest.mark.parametrize("most", [None, 1, 3])
 def test_each_email_gets_the_cells_of_its_own_row(database, most):
-    batch_id, seen = stored(), []
+    batch_id, seen = stored(speed=3), []
     while take_turn(batch_id, answering(1, seen), most):
         pass
     assert reasons() == [("right", 20)]
     assert {item.address: item.cells for item in seen} == OF_EMAIL
-    assert {json.dumps(dict(item.options)) for item in seen} == {'{"speed": 3}'}
+    assert {item.options["speed"] for item in seen} == {3}
     assert [type(item.cells) for item in seen] == [dict] * 20
     assert_books_balance()
 
@@ -116,16 +117,17 @@ def test_a_batch_without_columns_gives_no_cells_and_looks_for_none(database):
 
 
 def test_only_claims_for_items_read_options_and_cells(database):
-    batch_id = stored()
+    batch_id = stored(speed=3)
     with session(), pool.atomic():
         claim = claim_next(batch_id)
     assert (claim.options, claim.columns, claim.cells) == ({}, (), None)
 
 
 def test_options_of_the_batch_take_the_place_of_those_of_the_section(database):
-    batch_id = stored()
+    batch_id = stored(speed=3)
     processor = per_item(print)
     processor.options = {"speed": 1, "list": "a"}
+    processor.declared_options = (SPEED, Option("list"))
     with session(), pool.atomic():
         given = claim_next(batch_id, items=True).given(processor)
     assert given[0].options == {"speed": 3, "list": "a"}

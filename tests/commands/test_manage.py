@@ -10,6 +10,7 @@ import pytest
 
 import manage
 from admin import verbs
+from batches.intake import Upload
 from harness.batches import completed, start, store, wait_for
 from harness.books import query, snapshot
 from harness.config import ROOT, write_config
@@ -65,7 +66,7 @@ def test_status_says_what_workers_do(client, run_manage, database):
     eventually(lambda: line in said(), 60)
 
 
-def test_status_says_which_processors_workers_have_if_there_are_several(
+def test_status_says_which_processors_workers_and_batches_have_if_there_are_several(
     servers, database, client, tmp_path
 ):
     config = write_config(tmp_path, processors__crm="nowhere:add", processors__send="nowhere:send")
@@ -77,7 +78,13 @@ def test_status_says_which_processors_workers_have_if_there_are_several(
         Presence(client, "email-queue").announce([ThreadReport(1)], 0.0, abilities)
         return run_to_end(*command, **servers.environment).stdout
 
+    store("a@x.de", upload=Upload(processor="send"))
+    store("a@x.de")
     eventually(lambda: "  1 thread  crm, check  0/s  nothing to do\n" in said(), 60)
+    assert re.findall(r"batch (\d)  pending .* list.csv  (.*)", said()) == [
+        ("2", "crm"),
+        ("1", "send"),
+    ]
 
 
 def test_status_without_postgresql_tells_of_the_rest(document, run_manage, tmp_path):

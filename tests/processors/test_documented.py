@@ -1,11 +1,13 @@
 """The examples of docs/processors.md are run as they are written."""
 
 import re
+import sys
 
 import pytest
 
 from harness.config import ROOT
-from processors import PROCESSED, answered, failed
+from processors import PROCESSED, answered, failed, is_once
+from processors.loading import made
 from processors.options import section_values
 from processors.testing import run
 from runtime import settings
@@ -19,6 +21,15 @@ def example(word):
     names = {"__name__": "example"}
     exec(block, names)  # noqa: S102 - it is our own page
     return names
+
+
+@pytest.fixture(autouse=True)
+def crm(tmp_path, monkeypatch):
+    """The module crm, from which one example imports."""
+    (block,) = (each for each in BLOCKS if "# crm.py" in each)
+    (tmp_path / "crm.py").write_text(block)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "crm", raising=False)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -36,7 +47,7 @@ def test_options():
 
 
 def test_columns_and_answers():
-    add = example("@takes_columns")["add"]
+    add = example("answered(customer")["add"]
     assert add.columns == ("Name",)
     rows = [{"email": "ann@example.org", "Name": "Ann"}, "bob@example.org"]
     assert run(add, rows) == [answered(customer="K-3", name="Ann"), failed("no_name")]
@@ -58,6 +69,13 @@ def test_several_processors(tmp_path):
 def test_windows():
     ask_all = example("@in_windows")["ask_all"]
     assert run(ask_all, ["a@example.org", "b"]) == [PROCESSED, failed("no_at_sign")]
+
+
+def test_all_decorators():
+    invite, section = example("def invite(")["invite"], {"url": "https://crm.example.org/"}
+    rows = [{"email": "ann@example.org", "Name": "Ann"}, "bob@example.org"]
+    assert run(invite, rows, section=section) == [PROCESSED, failed("no_name")]
+    assert is_once(made(invite, "crm:invite", section, "crm"))
 
 
 def test_how_to_test_it():

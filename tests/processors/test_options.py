@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 import processors
 from processors import Declared, Item, Option, OptionError, ProcessorError, parse_options
-from processors.options import section_values
+from processors.options import options_of, section_values
 
 LIST = Option("list", str, "news", choices=("news", "trial"), per_batch=True)
 DAYS = Option("days", int, 7, per_batch=True)
@@ -41,8 +45,8 @@ def test_a_text_becomes_a_value_of_the_options_kind(option, text, value):
         (DAYS, "7.5", "days must be a whole number, not '7.5'"),
         (DAYS, "", "days must be a whole number, not ''"),
         (SHARE, "half", "share must be a number, not 'half'"),
-        (SHARE, "nan", "share must be a finite number, not 'nan'"),
-        (SHARE, "1e999", "share must be a finite number, not '1e999'"),
+        (SHARE, "nan", "share must be a finite number, not nan"),
+        (SHARE, "1e999", "share must be a finite number, not inf"),
         (MAIL, "true", "mail must be yes or no, not 'true'"),
         (DAYS, "9" * 5000, "days must be a whole number, not "),
     ],
@@ -56,28 +60,76 @@ def test_a_text_that_is_no_value_is_refused_with_what_is_allowed(option, text, w
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "why"),
     [
-        {"name": "List"},
-        {"name": ""},
-        {"name": "a.b"},
-        {"name": "x", "kind": list},
-        {"name": "x", "kind": int, "default": "1"},
-        {"name": "x", "kind": int, "default": True},
-        {"name": "x", "choices": (1,)},
-        {"name": "x", "choices": ("a",), "default": "b"},
+        ({"name": "List"}, "has no name of a-z"),
+        ({"name": ""}, "has no name of a-z"),
+        ({"name": "a.b"}, "has no name of a-z"),
+        ({"name": "x", "kind": list}, "of kind str, int, float or bool"),
+        ({"name": "x", "kind": int, "default": "1"}, "x must be a whole number, not '1'"),
+        ({"name": "x", "kind": int, "default": True}, "x must be a whole number, not True"),
+        ({"name": "x", "kind": float, "default": math.inf}, "x must be a finite number, not inf"),
+        ({"name": "x", "kind": bool, "default": "yes"}, "x must be True or False, not 'yes'"),
+        ({"name": "x", "choices": (1,)}, "x must be a text, not 1"),
+        ({"name": "x", "choices": ("a",), "default": "b"}, "x must be one of a; not 'b'"),
     ],
 )
-def test_a_declaration_that_cannot_be_is_refused(arguments):
-    with pytest.raises(ValueError, match="option"):
+def test_a_declaration_that_cannot_be_is_refused(arguments, why):
+    with pytest.raises(ValueError, match=f"^the option .*{why}"):
         Option(**arguments)
+
+
+DECLARED = (LIST, DAYS, Option("share", float, 1, per_batch=True), URL)
+
+
+def loaded(*declared):
+    return SimpleNamespace(declared_options=declared, options=section_values(declared, SECTION))
+
+
+SECTION = {"url": "http://x"}
+
+
+@pytest.mark.parametrize(
+    ("chosen", "changed"),
+    [
+        ({}, {}),
+        ({"days": 3, "list": "trial"}, {"days": 3, "list": "trial"}),
+        ({"days": "3", "share": 2}, {"days": 3, "share": 2.0}),
+    ],
+)
+def test_a_processor_gets_what_was_chosen_or_else_what_its_section_says(chosen, changed):
+    values = options_of(loaded(*DECLARED), chosen)
+    assert values == {**SECTION, "list": "news", "days": 7, "share": 1.0} | changed
+    assert type(values["share"]) is float
+
+
+def test_an_object_that_declares_no_options_may_have_an_attribute_of_that_name():
+    assert options_of(SimpleNamespace(options=None), {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("declared", "chosen", "why"),
+    [
+        (DECLARED, {"colour": "blue"}, "colour is no option that can be set for a batch"),
+        (DECLARED, {"url": "http://y"}, "url is no option that can be set for a batch"),
+        (DECLARED, {"list": "old"}, "list must be one of news, trial; not 'old'"),
+        (DECLARED, {"days": 1.5}, "days must be a whole number, not 1.5"),
+        (DECLARED, {"share": 10**400}, "share must be a finite number, not 1000"),
+        ((URL, Option("days", str, "7", per_batch=True)), {"days": 3}, "days must be a text"),
+        ((URL, Option("mail", bool, False, per_batch=True)), {"mail": 1}, "mail must be True or"),
+        ((URL, Option("new", per_batch=True)), {}, "new must be given"),
+    ],
+)
+def test_what_was_chosen_of_another_version_of_a_processor_is_refused(declared, chosen, why):
+    with pytest.raises(OptionError, match=f"^{why}"):
+        options_of(loaded(*declared), chosen)
 
 
 def test_only_options_for_that_may_be_given_for_a_batch():
     assert parse_options(ALL, {"days": "3"}, per_batch=True) == {"days": 3}
     with pytest.raises(OptionError, match="share is no option that can be set for a batch"):
         parse_options(ALL, {"share": "1"}, per_batch=True)
-    with pytest.raises(OptionError, match="there is list, days, share, mail, url"):
+    with pytest.raises(OptionError, match="; the options are list, days, share, mail, url"):
         parse_options(ALL, {"lists": "news"}, per_batch=False)
     with pytest.raises(OptionError, match="there is none"):
         parse_options((), {"lists": "news"}, per_batch=True)
@@ -135,6 +187,14 @@ def bound(options):
 
 def not_called(options):
     raise AssertionError
+
+@configured(Option("days", int, 7))
+def forgetful(options):
+    pass
+
+@configured
+def forgetful_plain(options):
+    pass
 """
 
 
@@ -165,7 +225,7 @@ def test_a_processor_gets_the_values_of_its_options_and_tells_them(module):
     ("section", "why"),
     [
         ({"days": "soon"}, r"\[crm\] days must be a whole number, not 'soon'"),
-        ({"lists": "news"}, r"\[crm\] lists is no option; there is list, days"),
+        ({"lists": "news"}, r"\[crm\] lists is no option; the options are list, days"),
     ],
 )
 def test_a_section_with_a_wrong_option_is_refused_by_its_name(module, section, why):
@@ -185,8 +245,35 @@ def test_whatever_a_module_raises_is_an_error_of_the_processor(tmp_path, monkeyp
 
 
 @pytest.mark.parametrize(
+    ("lines", "why"),
+    [
+        (["import json", "json.loads('{')"], r": Expecting.*\(placed_of_tests\.py, line 2\)$"),
+        (["", "import nothing_here"], r" 'nothing_here' \(placed_of_tests\.py, line 2\)$"),
+        (
+            ["def f():", "    1 / 0", "", "f()"],
+            r"division by zero \(placed_of_tests\.py, line 2\)$",
+        ),
+        (["def"], r"\(placed_of_tests\.py, line 1\)$"),
+        (
+            ["from processors import Option", "Option('days', int, 'thirty')"],
+            r"days must be a whole number, not 'thirty' \(placed_of_tests\.py, line 2\)$",
+        ),
+        (["pass"], "has no 'any'$"),
+    ],
+)
+def test_an_error_has_the_line_of_the_teams_own_module(tmp_path, monkeypatch, lines, why):
+    (tmp_path / "placed_of_tests.py").write_text("\n".join(lines))
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "placed_of_tests", raising=False)
+    with pytest.raises(ProcessorError, match=why):
+        processors.declared("placed_of_tests:any")
+
+
+@pytest.mark.parametrize(
     ("function", "why"),
     [
+        ("forgetful", "of 'crm_of_test:forgetful' returned None; return the processor"),
+        ("forgetful_plain", "returned None; return the processor"),
         ("of_addresses", "make it with @per_item"),
         ("inside", "put @takes_columns above @configured"),
         ("bound", "must return a function, not a method"),

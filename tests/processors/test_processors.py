@@ -17,6 +17,7 @@ from processors import (
     ReasonError,
     Stop,
     failed,
+    handing,
     is_once,
     later,
     load,
@@ -212,6 +213,22 @@ class TestProcess:
             raise OSError("down")
 
         assert self.run(broken)[0] == [failed("error")] * 4
+
+    @pytest.mark.parametrize("returned", [None, "not_staff", failed("odd"), {"a": None}, 7])
+    @pytest.mark.parametrize("with_notes", [False, True])
+    def test_a_function_without_a_decorator_is_named(self, returned, with_notes):
+        def staff(address):
+            return returned
+
+        errors = []
+        if with_notes:
+            handing.process(staff, self.ADDRESSES, float("inf"), lambda *_: True, errors.append)
+        else:
+            process(staff, self.ADDRESSES, float("inf"), errors.append)
+        assert {str(error) for error in errors} == {
+            f"{__name__}:staff returned {returned!r} instead of outcomes;"
+            " is a decorator such as @one_by_one missing above it?"
+        }
 
     def test_a_stop_ends_it_and_leaves_the_email_and_those_after_it(self):
         @one_by_one

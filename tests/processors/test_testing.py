@@ -8,6 +8,7 @@ from processors import (
     PROCESSED,
     Item,
     Option,
+    OptionError,
     ProcessorError,
     Stop,
     answered,
@@ -39,7 +40,9 @@ def test_each_row_gets_its_outcome_in_order():
 def test_items_are_made_as_in_a_worker():
     got = []
     rows = ["a@x.de", {"email": "b@x.de", "Name": "Bo"}, ("c@x.de", {"Name": "Cy"})]
-    run(per_item(got.append), rows, options={"loud": True}, columns=["*"], round=2)
+    processor = per_item(got.append)
+    processor.declared_options = (Option("loud", bool, per_batch=True),)
+    run(processor, rows, options={"loud": True}, columns=["*"], round=2)
     assert got == [
         Item("a@x.de", "b1-e1-r2", 2, {}, {"loud": True}),
         Item("b@x.de", "b1-e2-r2", 2, {"email": "b@x.de", "Name": "Bo"}, {"loud": True}),
@@ -64,6 +67,7 @@ def test_items_have_only_cells_that_the_processor_takes_or_the_upload_chooses():
 def test_the_options_of_a_batch_count_more_than_those_of_the_section():
     got = []
     processor = per_item(got.append)
+    processor.declared_options = (Option("loud", bool, per_batch=True), Option("list"))
     processor.options = {"loud": False, "list": "all"}
     run(processor, ["a"], options={"loud": True})
     assert got[0].options == {"loud": True, "list": "all"}
@@ -201,6 +205,37 @@ def test_a_function_that_makes_a_processor_is_called_as_by_a_worker():
     assert outcome.answers == {"days": "3", "list": "trial", "Name": "Ann"}
     with pytest.raises(ProcessorError, match=r"\[add\] days must be given"):
         run(add, rows)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "why"),
+    [
+        ({"lists": "news"}, "lists is no option that can be set for a batch; the options are list"),
+        ({"days": "3"}, "days is no option that can be set for a batch"),
+        ({"list": 7}, "list must be a text, not 7"),
+    ],
+)
+def test_options_that_an_upload_could_not_choose_are_refused(chosen, why):
+    with pytest.raises(OptionError, match=why):
+        run(add, ["a@x.de"], section={"days": "3"}, options=chosen)
+
+
+def test_options_may_be_texts_as_in_an_upload():
+    def tell(options):
+        return per_item(lambda item: answered(**item.options))
+
+    made = configured(Option("loud", bool, False, per_batch=True))(tell)
+    (outcome,) = run(made, ["a@x.de"], options={"loud": "yes"})
+    assert outcome.answers == {"loud": "true"}
+
+
+def test_a_function_without_a_decorator_is_named():
+    with pytest.raises(AssertionError, match=r"^email 1, a@x\.de: .*:staff returned None"):
+        run(staff, ["a@x.de"])
+
+
+def staff(address):
+    return None
 
 
 def test_a_processor_that_no_worker_would_load_is_refused():

@@ -54,8 +54,8 @@ def test_each_has_its_section_and_its_rate_and_no_secret_is_shown(tmp_path):
         ("processors", "a:b", "needs itself"),
         ("crm", "add", "must begin with module:function"),
         ("crm", "", "must begin with module:function"),
-        ("crm", "check", "can't be"),
-        ("check", "a:b", "can't be"),
+        ("crm", "check", "can't be another name of check; write check = check"),
+        ("check", "a:b", "must be check itself; give your own processor another name"),
         ("crm", f"a:b {'t' * 61}", "60 characters at most"),
     ],
 )

@@ -310,6 +310,15 @@ def test_what_the_environment_or_a_flag_gives_is_not_lacking(tmp_path):
     [
         ("[server]\nprot = 80\n", "[server] prot is not a known setting; remove it."),
         ("[sever]\n", "[sever] is not a known section; remove it."),
+        ("[Check]\n", "[Check] is not a known section; names are in lower case, as in [check]."),
+        (
+            "[processors]\ncrm = team:add\n[Crm]\n",
+            "[Crm] is not a known section; names are in lower case, as in [crm].",
+        ),
+        (
+            "[processors]\ncrm = team:add\n[team]\nurl = x\n",
+            "[team] is not a known section; the settings of crm are in [crm].",
+        ),
         ("[worker]\nthreads = two\n", "[worker] threads must be a whole number"),
         ("[worker]\nthreads =\n", "[worker] threads must be a whole number"),
         ("[worker]\nturn_timeout_seconds = 1\n", "turn_timeout_seconds must be greater than"),

@@ -11,8 +11,10 @@ from batches.intake import Upload
 from harness.batches import start, store
 from harness.books import query
 from harness.polling import eventually, in_threads
+from harness.site import post
 from postgres import schema
 from postgres.database import pool
+from relay.batch_queue import BatchQueue
 from relay.presence import Ability, Presence, ThreadReport
 from runtime import logs
 from runtime.paths import ROOT
@@ -332,3 +334,13 @@ def test_the_only_processor_of_a_worker_does_what_names_none_whatever_it_is_call
     (check,) = report["processors"]
     assert (check["workers"], check["problem"], report["notice"]) == (1, None, None)
     assert report["workers"][0]["processors"] == ["own"]
+
+
+def test_a_cancelled_batch_that_no_worker_takes_is_not_in_the_queue(serve, client):
+    site = serve(processors__crm="crm:add")
+    batch_id = store("a@x.de", upload=Upload(processor="crm")).batch_id
+    BatchQueue(client, "email-queue", "crm").enqueue("crm", batch_id)
+    assert site.get("/api/health").json["texts"]["queue"] == "1 in the queue"
+    assert post(site, f"/api/batches/{batch_id}/cancel").status == 200
+    report = site.get("/api/health").json
+    assert (report["queueDepth"], report["texts"]["queue"]) == (0, "queue empty")

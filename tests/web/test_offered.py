@@ -32,13 +32,15 @@ read.columns = ("status", "Name")
 
 @pytest.fixture
 def site(serve, tmp_path):
-    """A site with three processors, of which one can't be imported."""
+    """A site with five processors: one can't be imported, and the section of another is wrong."""
     (tmp_path / "offered_of_tests.py").write_text(OWN)
     return serve(
         processors__check="check Check",
         processors__crm="offered_of_tests:add Add to our CRM",
         processors__read="offered_of_tests:read",
         processors__gone="nowhere_at_all:work",
+        processors__wrong="offered_of_tests:add",
+        wrong__most="many",
     )
 
 
@@ -71,6 +73,11 @@ def test_options_of_other_processors_are_ignored(site):
 @pytest.mark.parametrize(
     ("fields", "code", "said"),
     [
+        (
+            {"processor": "wrong"},
+            "broken_processor",
+            "The processor wrong can't be used: [wrong] most must be a whole number, not 'many'.",
+        ),
         ({"processor": "x"}, "unknown_processor", "Choose one of: check, crm, read."),
         ({"processor": "gone"}, "broken_processor", "nowhere_at_all"),
         ({"processor": "crm"}, "bad_option", "key must be given."),
@@ -84,6 +91,15 @@ def test_options_of_other_processors_are_ignored(site):
 def test_what_cannot_be_is_a_problem_with_a_sentence(site, fields, code, said):
     assert said in problem(send(site, **fields), 422, code)["detail"]
     assert query("SELECT count(*) FROM batch") == [(0,)]
+
+
+def test_what_is_not_on_offer_is_logged(site, caplog):
+    logged = [record.getMessage() for record in caplog.get_records("setup")]
+    errors = [each for each in logged if each.startswith("a processor can't be loaded")]
+    assert len(errors) == 2
+    assert "processor=gone" in errors[0]
+    assert "processor=wrong" in errors[1]
+    assert "[wrong] most must be a whole number, not 'many'" in errors[1]
 
 
 def test_columns_are_a_line_of_csv(site):

@@ -177,6 +177,8 @@ def test_the_api_and_what_is_watched(project):
     try:
         app.site()
         for command in [*page("docs/api.md"), *page("docs/monitoring.md")]:
+            if "processor=" in command:
+                continue  # by the next test
             if re.search("cancel|pause|rate", command):
                 # It may have been completed once more by now.
                 said = project.type(command, status=(0, 22))
@@ -198,6 +200,25 @@ def test_the_api_and_what_is_watched(project):
     finally:
         assert worker.stop() == 0
         app.stop()
+
+
+def test_an_upload_for_one_of_several_processors(serve, tmp_path):
+    (crm,) = re.findall(
+        r"```python\n(# crm\.py.*?)```", (ROOT / "docs/processors.md").read_text(), re.S
+    )
+    (tmp_path / "crm.py").write_text(crm)
+    site = serve(processors__crm="crm:add Add to our CRM", crm__url="https://crm.example.org/")
+    typist = Typist(tmp_path, int(site.url.rpartition(":")[2]))
+    typed = page("docs/api.md")
+    typist.type(next(each for each in typed if each.startswith("printf ")))
+    (upload,) = (each for each in typed if "processor=" in each)
+    batch_id = json.loads(typist.type(upload))["batchId"]
+    batch = site.get(f"/api/batches/{batch_id}").json
+    assert {name: batch[name] for name in ("processor", "options", "columns")} == {
+        "processor": "crm",
+        "options": {"days": 7, "list": "events"},
+        "columns": ["Name"],
+    }
 
 
 @pytest.mark.timeout(420)  # it backs up and restores several times

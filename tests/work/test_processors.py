@@ -1,10 +1,12 @@
 """Several processors in a worker: each batch is done by its own, and none starves."""
 
 import sys
+import threading
 from dataclasses import replace
 
 import pytest
 
+from batches import changes
 from batches.intake import Upload
 from harness.batches import CHECK, store, take_turns
 from harness.books import assert_books_balance, emails, snapshot
@@ -12,9 +14,12 @@ from harness.config import ROOT, write_config
 from harness.polling import eventually
 from harness.processes import run_to_end
 from harness.site import post
-from processors import failed, one_by_one
+from postgres.database import session
+from processors import Option, failed, one_by_one, per_item
 from relay.batch_queue import BatchQueue
 from relay.presence import workers
+from work.supervisor import Supervisor
+from work.turns import Turns
 
 OFFERED = {"processors__crm": "crm:add", "processors__send": "send:it"}
 NAMES = "crm", "send", "check"
@@ -103,6 +108,51 @@ def test_a_processor_that_waits_for_its_rate_holds_up_no_other(make_turns, lists
     assert [rings.everyone_waits(name) for name in NAMES] == [True, True, False]
 
 
+@pytest.mark.parametrize("once", [False, True])
+def test_a_batch_with_options_of_another_version_is_left_alone_and_others_go_on(
+    make_services, lists, caplog, once
+):
+    asked = []
+
+    @per_item
+    def add(item):
+        asked.append(item.options)
+
+    add.once = once
+    add.declared_options, add.options = (Option("days", int, per_batch=True),), {"days": 30}
+    services = make_services({"crm": add}, **OFFERED)
+    turns, mine = Turns(services, 1), services.processors["crm"]
+    supervisor = Supervisor(services, threading.Event())
+    chosen = {"days": 7}, {"days": 7, "colour": "blue"}, {"days": "soon"}, {}
+    ids = [
+        store("a@x.de", upload=Upload(processor="crm", options=each)).batch_id for each in chosen
+    ]
+    for _ in range(3):
+        lists.enqueue("crm", *ids)
+        for _ in ids:
+            turns.run_once()
+    assert asked == [{"days": 7}, {"days": 30}]
+    statuses = [snapshot(each).status for each in ids]
+    assert statuses == ["completed", "pending", "pending", "completed"]
+    logged = [each for each in caplog.messages if "different versions" in each]
+    assert len(logged) == 2
+    assert f"batch={ids[1]} processor=crm" in logged[0]
+    assert "colour is no option that can be set for a batch; the options are days" in logged[0]
+    assert "days must be a whole number, not 'soon'" in logged[1]
+    assert mine.ability().error is None
+    assert mine.ability().hindrance.startswith(
+        f"Restart app and workers: batch {ids[1]} waits, because crm has changed. colour is no"
+    )
+    supervisor.sweep()
+    assert lists.depth("crm") == 0  # nobody looks at them again and again
+    with session():
+        changes.cancel(ids[1], None)
+        changes.pause(ids[2], None)
+    supervisor.sweep()
+    assert mine.ability().hindrance == ""
+    assert_books_balance()
+
+
 def test_a_worker_goes_on_without_a_processor_that_cannot_be_loaded(processes, client, tmp_path):
     (tmp_path / "crm.py").write_text("import nowhere_at_all\n")
     (tmp_path / "send.py").write_text(
@@ -151,3 +201,12 @@ def test_manage_rings_on_the_list_of_the_batchs_processor(servers, lists, tmp_pa
     assert done.returncode == 0, done.stderr
     assert lists.depth("crm", "check") == 0
     assert lists.dequeue(0.1, ["send"]) == ("send", batch_id)
+
+
+def test_a_worker_refuses_a_processor_that_is_not_there(servers, tmp_path):
+    config = write_config(tmp_path, **OFFERED)
+    command = (sys.executable, ROOT / "worker.py", "--config", config, "--processors", "crm,crmm")
+    ended = run_to_end(*command, **servers.environment)
+    assert ended.returncode == 2
+    said = f"--processors crm,crmm: there is no processor 'crmm'; {config} has crm, send, check."
+    assert said in ended.stderr

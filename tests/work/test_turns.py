@@ -7,6 +7,7 @@ import pytest
 
 import processors
 from batches import claims
+from batches.intake import Upload
 from harness.batches import lose_turn, store
 from harness.books import assert_books_balance, emails, query, snapshot
 from harness.polling import eventually
@@ -15,6 +16,7 @@ from postgres import database as database_module
 from postgres.database import pool, session
 from processors import failed, one_by_one
 from relay import publish
+from relay.batch_queue import BatchQueue
 from work.turns import MAX_LOST
 
 
@@ -132,28 +134,44 @@ def test_errors_of_a_processor_are_logged_once_a_batch(make_turns, queue, caplog
     assert logged[0].exc_info[1].args == ("no such thing",)
 
 
-def test_a_wrong_reason_of_a_processor_is_logged_once_a_worker(make_turns, queue, caplog):
+def test_a_wrong_reason_is_logged_once_for_each_batch_of_whichever_processor(
+    make_turns, client, caplog
+):
     @one_by_one
     def wordy(address):
         return f"Not staff, {address}"
 
-    turns = make_turns(wordy)
-    first, second = (store(*addresses(3), chunk_size=2).batch_id for _ in range(2))
-    queue.enqueue(first, second)
+    @one_by_one
+    def yes(address):
+        return True
+
+    offered = {"processors__check": "check", "processors__crm": "crm:add"}
+    turns = make_turns({"check": wordy, "crm": yes}, **offered)
+    lists = BatchQueue(client, "email-queue", "check")
+    ids = {}
+    for name in ("check", "crm", "check", "crm"):
+        batch_id = store(*addresses(3), chunk_size=2, upload=Upload(processor=name)).batch_id
+        lists.enqueue(name, batch_id)
+        ids[batch_id] = name
     while turns.run_once():
         pass
-    for batch_id in (first, second):
+    for batch_id in ids:
         assert snapshot(batch_id).reasons == {"error": 3}
-    (logged,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
-    assert not logged.exc_info
-    event, _, error = logged.getMessage().partition(" error=")
-    name, _, batch_id = event.partition(" batch=")
-    assert name == "the processor says what isn't allowed; such emails fail with the reason error"
-    assert int(batch_id) in (first, second)
-    assert json.loads(error) == (
-        "the reason 'Not staff, … is not allowed;"
-        " a reason has 1 to 40 characters, each of them a-z, 0-9 or _, as in not_staff"
-    )
+    said = {
+        "check": "the reason 'Not staff, … is not allowed",
+        "crm": "the reason True is not allowed",
+    }
+    logged = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert not any(record.exc_info for record in logged)
+    found = {}
+    for record in logged:
+        event, _, error = record.getMessage().partition(" error=")
+        told, _, batch_id = event.partition(" batch=")
+        assert told.endswith("isn't allowed; such emails fail with the reason error")
+        found[int(batch_id)] = json.loads(error)
+    rule = "a reason has 1 to 40 characters, each of them a-z, 0-9 or _, as in not_staff"
+    assert found == {batch_id: f"{said[name]}; {rule}" for batch_id, name in ids.items()}
+    assert len(logged) == len(ids)
     assert_books_balance()
 
 
