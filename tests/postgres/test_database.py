@@ -119,6 +119,22 @@ def test_a_session_may_be_extended(database):
             sleep(60)
 
 
+@pytest.mark.usefixtures("database")
+def test_a_session_within_another_is_the_same_and_lasts_longer():
+    with session(60) as outer:
+        earlier = outer.deadline
+        with session(100) as inner:
+            assert inner is outer
+            assert outer.deadline > earlier + 35
+        with session(5):
+            assert outer.deadline > earlier + 35
+        with pytest.raises(UNREACHABLE) as caught, session(), database.limited(0.1):
+            pool.execute_sql("SELECT pg_sleep(20)")
+        assert database.is_limit(caught.value)
+    with session() as another:
+        assert another is not outer
+
+
 def test_what_a_cut_session_held_is_free_at_once(database, elsewhere):
     batch_id = store("a@x.de").batch_id
 
