@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Any, Self
 
 from peewee import (
     BigIntegerField,
@@ -45,6 +46,38 @@ class Table(Model):
     class Meta:
         database = pool
         legacy_table_names = False
+
+    @classmethod
+    def read(cls, rest: str, parameters: Any, **instead: str) -> list[Self]:
+        """Return rows of the table; `rest` is what follows FROM and the table's name.
+
+        Peewee would write the SELECT anew each time, which takes longer than all the rest: for a
+        batch, 0.3 of 0.4 ms.
+
+        instead: by name of a field, an expression to be read in its place.
+        """
+        fields = cls._meta.fields
+        columns = ", ".join(instead.get(name, name) for name in fields)
+        rows = pool.execute_sql(f"SELECT {columns} FROM {cls._meta.table_name} {rest}", parameters)
+        return [cls._of(dict(zip(fields, row, strict=True))) for row in rows.fetchall()]
+
+    @classmethod
+    def store(cls, **values: Any) -> Self:
+        """Store a row with these values, and return it as it is then, with the others' defaults."""
+        names, fields = ", ".join(values), cls._meta.fields
+        marks = ", ".join(["%s"] * len(values))
+        row = pool.execute_sql(
+            f"INSERT INTO {cls._meta.table_name} ({names}) VALUES ({marks})"
+            f" RETURNING {', '.join(fields)}",
+            [fields[name].db_value(value) for name, value in values.items()],
+        ).fetchone()
+        return cls._of(dict(zip(fields, row, strict=True)))
+
+    @classmethod
+    def _of(cls, values: dict[str, Any]) -> Self:
+        found = cls(__no_default__=True)
+        found.__data__ = values
+        return found
 
 
 class Batch(Table):

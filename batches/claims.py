@@ -146,7 +146,7 @@ SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.tu
 {before}WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
   WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
-    AND {snapshots.OF_ENTRY} AND {condition}
+    AND {snapshots.OF_PROCESSOR} AND {condition}
 ), due AS ({_free("due_at IS NOT NULL AND (SELECT waiting > 0 FROM start)")}
 ), next AS ({_free("first_id >= (SELECT id FROM start) AND NOT EXISTS (SELECT FROM due)")}
 ), other AS ({_free("EXISTS (SELECT FROM start) AND NOT EXISTS (TABLE due UNION TABLE next)")}
@@ -251,7 +251,7 @@ def claim_chunk(
         pool.rollback()
         row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{claim}", parameters)
         if row is None:
-            return allowances.wait(snapshots.OF_ENTRY, parameters)
+            return allowances.wait(snapshots.OF_PROCESSOR, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)
 
 

@@ -22,11 +22,51 @@ _RECORD = np.dtype([("place", np.uint64), ("length", np.uint32), ("line", np.uin
 _PACKED = struct.Struct("=QII")
 
 
+# The most addresses of which none is written to the disk: that takes a millisecond, as long as all
+# else that is done with the rows of a small list.
+FEW = 2_000
+
+
 class AddressSet:
     """A set of up to 4 billion addresses, each with the line where it came first.
 
-    Must be closed, because it has temporary files.
+    Must be closed, because it may have temporary files.
     """
+
+    def __init__(self) -> None:
+        # Lines by addresses, until there are too many of them.
+        self._few: dict[str, int] = {}
+        self._many: _OnDisk | None = None
+
+    def close(self) -> None:
+        if self._many is not None:
+            self._many.close()
+
+    def add(self, addresses: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
+        """Add addresses, and return the duplicates among them.
+
+        The result has each duplicate's position, and the line where the same address came first.
+        """
+        if self._many is None:
+            if len(self._few) + len(addresses) <= FEW:
+                return self._add_few(addresses, lines)
+            self._many = _OnDisk()
+            self._many.add([*self._few], [*self._few.values()])
+            self._few.clear()
+        return self._many.add(addresses, lines)
+
+    def _add_few(self, addresses: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
+        duplicates = {}
+        for position, (address, line) in enumerate(zip(addresses, lines, strict=True)):
+            count = len(self._few)
+            first = self._few.setdefault(address, line)
+            if len(self._few) == count:
+                duplicates[position] = first
+        return duplicates
+
+
+class _OnDisk:
+    """An AddressSet of any size."""
 
     def __init__(self) -> None:
         with ExitStack() as stack:
@@ -42,10 +82,7 @@ class AddressSet:
         self._files.close()
 
     def add(self, addresses: Sequence[str], lines: Sequence[int]) -> dict[int, int]:
-        """Add addresses, and return the duplicates among them.
-
-        The result has each duplicate's position, and the line where the same address came first.
-        """
+        """Do as AddressSet.add()."""
         hashes = np.fromiter(map(hash, addresses), np.int64, len(addresses)).view(np.uint64)
         duplicates = {}
         for position, number in self._hashes.find(hashes):

@@ -132,17 +132,16 @@ def _store(
         skipped.copy(current)
         found = _stored_format(table.format, counts)
         columns = [] if kept is None else kept.names(found)
-        batch = _batch(batch_id, filename, upload, counts, found, columns)
-        batch.save(force_insert=True)
+        batch = _stored_batch(batch_id, filename, upload, counts, found, columns)
         chunks.copy(current)
     return batch
 
 
-def _batch(
+def _stored_batch(
     batch_id: int, filename: str, upload: Upload, counts: Rows, found: Format, columns: list[str]
 ) -> Batch:
-    """Return the batch's own row; `columns` are those whose cells it keeps."""
-    return Batch(
+    """Store the batch's own row, and return it; `columns` are those whose cells it keeps."""
+    return Batch.store(
         id=batch_id,
         filename=filename,
         uploaded_by=upload.by,

@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-
-from peewee import SQL
+from typing import Any
 
 from batches.filters import CONTAINS, EMAIL, Filter
 from batches.snapshots import OF_PROCESSOR
@@ -48,8 +47,8 @@ def backlog() -> Backlog:
 
 def find_batch(batch_id: int) -> Batch | None:
     """Return the batch; None if it doesn't exist or was deleted."""
-    found: Batch | None = Batch.get_or_none(Batch.id == batch_id, Batch.deleted_at.is_null())
-    return found
+    found = Batch.read("WHERE id = %s AND deleted_at IS NULL", (batch_id,))
+    return found[0] if found else None
 
 
 # The most actions shown for one batch.
@@ -58,18 +57,21 @@ MAX_ACTIONS = 20
 
 def actions(batch_id: int) -> list[Action]:
     """Return the newest MAX_ACTIONS actions on the batch, newest first."""
-    query = Action.select().where(Action.batch_id == batch_id)
-    return list(query.order_by(Action.id.desc()).limit(MAX_ACTIONS))
+    return Action.read("WHERE batch_id = %s ORDER BY id DESC LIMIT %s", (batch_id, MAX_ACTIONS))
 
 
 # What is read of batches that are listed: of the columns that a batch keeps, of which there may be
 # 16,384, only the first CELLS.
-_LISTED = (
-    *(field for field in Batch._meta.sorted_fields if field is not Batch.columns),
-    SQL(f"jsonb_path_query_array(columns, '$[0 to {CELLS - 1}]') AS columns"),
-)
+_LISTED = {"columns": f"jsonb_path_query_array(columns, '$[0 to {CELLS - 1}]')"}
 # The most batches that one call of find_batches() examines, so that it is never slow.
 MAX_BATCHES = 10_000
+# Conditions of listed batches, by what is wanted.
+_WANTED = {
+    "before": "id < %(before)s",
+    "status": "status = %(status)s",
+    "of_processor": OF_PROCESSOR,
+    "containing": CONTAINS.format("filename", "%(containing)s"),
+}
 
 
 def find_batches(
@@ -84,25 +86,30 @@ def find_batches(
 
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
     examined. `containing` is a part of the file's name; case is ignored. `of_processor` has
-    the values of OF_PROCESSOR.
+    the two parameters of OF_PROCESSOR.
     """
-    query = Batch.select(*_LISTED).where(Batch.deleted_at.is_null()).order_by(Batch.id.desc())
-    if before is not None:
-        query = query.where(Batch.id < before)
+    wanted: dict[str, Any] = {"before": before, "status": status, "containing": containing}
+    wanted["of_processor"] = of_processor
+    wanted = {name: value for name, value in wanted.items() if value}
+    conditions = " AND ".join(["deleted_at IS NULL", *(_WANTED[name] for name in wanted)])
+    of, of_default = of_processor or (None, None)
+    parameters = wanted | {"of": of, "of_default": of_default}
+    parameters |= {"limit": limit + 1, "most": MAX_BATCHES}
     following = None
-    if status or containing or of_processor:
+    if wanted.keys() - {"before"}:
         # The first batch that is not examined.
-        beyond = query.select(Batch.id).offset(MAX_BATCHES).limit(1).tuples().first()
+        earlier = _WANTED["before"] if before else "true"
+        beyond = fetch_value(
+            f"SELECT id FROM batch WHERE deleted_at IS NULL AND {earlier}"
+            " ORDER BY id DESC OFFSET %(most)s LIMIT 1",
+            parameters,
+        )
         if beyond is not None:
-            query = query.where(Batch.id > beyond[0])
-            following = beyond[0] + 1
-    if status:
-        query = query.where(Batch.status == status)
-    if of_processor:
-        query = query.where(SQL(OF_PROCESSOR.format("%s", "%s"), of_processor))
-    if containing:
-        query = query.where(SQL(CONTAINS.format("filename", "%s"), (containing,)))
-    found = list(query.limit(limit + 1))
+            conditions += f" AND id > {beyond}"
+            following = beyond + 1
+    found = Batch.read(
+        f"WHERE {conditions} ORDER BY id DESC LIMIT %(limit)s", parameters, **_LISTED
+    )
     if len(found) > limit:
         return found[:limit], found[limit - 1].id
     return found, following

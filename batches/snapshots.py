@@ -23,15 +23,13 @@ COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails,
       'why', pause_reason, 'until', {_iso("resume_at")}) END, per_minute, processor"""
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
-# A condition: the batch is one of the processor's. Its two values are the processor's name, and
+# A condition: the batch is one of the processor's. Its parameters are the processor's name, and
 # whether that is the default one, which batches that name none are for.
-OF_PROCESSOR = "coalesce(processor = {}, {})"
-# The same with the parameters of of_processor().
-OF_ENTRY = OF_PROCESSOR.format("%(of)s", "%(of_default)s")
+OF_PROCESSOR = "coalesce(processor = %(of)s, %(of_default)s)"
 
 
 def of_processor(entry: ProcessorEntry) -> dict[str, Any]:
-    """Return the parameters of OF_ENTRY."""
+    """Return the parameters of OF_PROCESSOR."""
     return {"of": entry.name, "of_default": entry.is_default}
 
 
@@ -79,7 +77,7 @@ def unfinished_batches(
     """
     rows = pool.execute_sql(
         "SELECT id FROM batch WHERE status IN ('pending', 'processing')"
-        f" AND id > %(after)s AND paused_at IS NULL AND {OF_ENTRY}"
+        f" AND id > %(after)s AND paused_at IS NULL AND {OF_PROCESSOR}"
         " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
         f" AND {ALLOWED_NOW}"
         " ORDER BY id LIMIT %(limit)s",
@@ -91,7 +89,7 @@ def unfinished_batches(
 def chosen_options(batch_id: int, entry: ProcessorEntry) -> dict[str, Any] | None:
     """Return the options that were chosen for a batch; None if the entry has no such batch."""
     row = fetch_one(
-        f"SELECT options FROM batch WHERE id = %(batch_id)s AND {OF_ENTRY}",
+        f"SELECT options FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
         {**of_processor(entry), "batch_id": batch_id},
     )
     return None if row is None else row[0]

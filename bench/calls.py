@@ -35,13 +35,14 @@ def connection(address: Address) -> http.client.HTTPConnection:
     return http.client.HTTPConnection(*address, timeout=TIMEOUT)
 
 
-def upload(address: Address, sample: Sample, *, columns: str = "") -> Upload:
+def upload(address: Address, sample: Sample, **fields: str) -> Upload:
     """Upload the list. Raises RuntimeError unless all of it is stored.
 
-    columns: the field of the form that says which cells are kept.
+    fields: further fields of the form, such as columns="name"; an empty one isn't sent.
     """
-    field = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="columns"\r\n\r\n{columns}\r\n'
-    body = field.encode() + sample.body if columns else sample.body
+    start = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name="
+    sent = (f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in fields.items() if text)
+    body = "".join(sent).encode() + sample.body
     began, began_wall = time.monotonic(), time.time()
     with contextlib.closing(connection(address)) as http_connection:
         headers = {"Content-Type": sample.content_type}

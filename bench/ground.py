@@ -240,11 +240,14 @@ class Ground:
             yield program
 
     @contextlib.contextmanager
-    def workers(self, number: int, threads: int, **changes: Any) -> Iterator[list[Program]]:
+    def workers(
+        self, number: int, threads: int, *arguments: str, **changes: Any
+    ) -> Iterator[list[Program]]:
         """Run workers; yield them once idle. A change "x.py" is a module beside config.ini."""
+        arguments = ("--threads", str(threads), *arguments)
         with contextlib.ExitStack() as stack:
             programs = [
-                stack.enter_context(self._run("worker", ("--threads", str(threads)), dict(changes)))
+                stack.enter_context(self._run("worker", arguments, dict(changes)))
                 for _ in range(number)
             ]
             for program in programs:

@@ -1,10 +1,15 @@
-"""Figures of small batches: time until ten addresses are processed, alone or behind a large one."""
+"""Figures of small batches: time until ten addresses are processed, alone or behind a large one.
+
+The large one may be of another processor.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from http.client import HTTPException
+from itertools import cycle
 from typing import Any
 
 import calls
@@ -13,17 +18,36 @@ from ground import LOOK, READY, Ground, Program
 from report import Row, percentile, say
 from samples import Sample
 
-FIGURES = ("small", "small-behind")
+FIGURES = ("small", "small-behind", "small-processors")
 SMALL_ROWS = 10
 # Small batches in a round that are followed on their own stream.
 BATCHES = 200
 # A smaller batch is processed in some hundredths of a second, too soon to send others behind it.
 LEAST_BEHIND = 200_000
+# Three processors, of which two workers have two each. `look` takes addresses; `crm` takes items,
+# and answers.
+PROCESSORS = ("check", "look", "crm")
+_OF_WORKERS = ("check,look", "look,crm")
+_OFFERED = {
+    "processors__look": "offered:look",
+    "processors__crm": "offered:crm",
+    "offered.py": """
+from processors import answered, one_by_one, per_item
+
+@one_by_one
+def look(address):
+    return None
+
+@per_item
+def crm(item):
+    return answered(customer=item.key)
+""",
+}
 
 
-def _small(ground: Ground, app: Program, sample: Sample) -> float:
+def _small(app: Program, sample: Sample, processor: str = "") -> float:
     """Return the seconds from the upload's connection until the batch's stream says completed."""
-    upload = calls.upload(app.address, sample)
+    upload = calls.upload(app.address, sample, processor=processor)
     with calls.stream(app.address, upload.batch_id) as snapshots:
         calls.await_completed(snapshots, upload.batch_id)
     return time.monotonic() - upload.began
@@ -70,8 +94,8 @@ def measure_small(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
         say(f"small batches, round {number} of {rounds}")
         ground.reset()
         with ground.app() as app, ground.workers(1, 4):
-            _small(ground, app, sample)  # the first one loads what the app needs
-            own.append([_small(ground, app, sample) for _ in range(BATCHES)])
+            _small(app, sample)  # the first one loads what the app needs
+            own.append([_small(app, sample) for _ in range(BATCHES)])
             watcher = _Watcher(app)
             shared.append([])
             for _ in range(max(50, BATCHES // rounds)):
@@ -101,12 +125,16 @@ def _percentiles(
     ]
 
 
-def _assert_all_completed(ground: Ground, sample: Sample) -> None:
-    """Raise WrongCountError unless every small batch has the right counts."""
-    for (batch_id,) in ground.rows(
-        "SELECT id FROM batch WHERE total_emails = %s ORDER BY id", sample.rows
+def _assert_all_completed(ground: Ground, *samples: Sample) -> None:
+    """Raise WrongCountError unless every batch, each of one of the samples, has the right counts.
+
+    Of the processors, only `check`, which is also a batch's without a name, finds any malformed.
+    """
+    malformed = {sample.rows: sample.malformed for sample in samples}
+    for batch_id, rows, processor in ground.rows(
+        "SELECT id, total_emails, coalesce(processor, 'check') FROM batch ORDER BY id"
     ):
-        ground.assert_counts(batch_id, sample.rows, sample.malformed)
+        ground.assert_counts(batch_id, rows, malformed[rows] if processor == "check" else 0)
 
 
 def measure_behind(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
@@ -119,7 +147,8 @@ def measure_behind(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
             say(f"small batches behind {large.rows:,} emails, round {number} of {rounds}")
             ground.reset()
             with ground.workers(1, 4):
-                found.append(_behind(ground, app, large, small))
+                (times,) = _behind(ground, app, large, small).values()
+                found.append(times)
     label = f"10 addresses behind {large.rows:,}"
     worst = [1000 * max(each) for each in found]
     row = Row("small-behind", f"{label}, worst", "ms", worst, target=2000, worst=True)
@@ -127,24 +156,64 @@ def measure_behind(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], A
     return [row, Row("small-behind", f"{label}, median", "ms", medians)], found
 
 
-def _behind(ground: Ground, app: Program, large: Sample, small: Sample) -> list[float]:
-    """Return the seconds of the small batches sent while the large one was `processing`."""
+def measure_processors(ground: Ground, rows: int, rounds: int) -> tuple[list[Row], Any]:
+    """Measure ten addresses of each processor behind a large batch of one of them, in turn.
+
+    Two workers have different ones of the processors.
+    """
+    large = samples.make(max(rows, len(PROCESSORS) * LEAST_BEHIND))
+    small = samples.make(SMALL_ROWS)
+    found: list[dict[str, dict[str, list[float]]]] = []
+    first, second = (
+        ground.workers(1, 2, "--processors", names, **_OFFERED) for names in _OF_WORKERS
+    )
+    with ground.app(**_OFFERED) as app, first, second:
+        for name in PROCESSORS:
+            _small(app, small, name)  # the first one loads what the app needs
+        for number in range(1, rounds + 1):
+            found.append({})
+            for busy in PROCESSORS:
+                say(f"small batches behind {large.rows:,} of {busy}, round {number} of {rounds}")
+                ground.reset()
+                found[-1][busy] = _behind(ground, app, large, small, busy, PROCESSORS)
+    table = []
+    for name in PROCESSORS:
+        label = f"10 addresses of {name}, behind {large.rows:,} of each processor, worst"
+        worst = [1000 * max(max(times[name]) for times in each.values()) for each in found]
+        table.append(Row("small-processors", label, "ms", worst, target=2000, worst=True))
+    return table, found
+
+
+def _behind(
+    ground: Ground,
+    app: Program,
+    large: Sample,
+    small: Sample,
+    busy: str = "",
+    names: Sequence[str] = ("",),
+) -> dict[str, list[float]]:
+    """Return the seconds of the small batches sent while the large one was `processing`.
+
+    busy: the processor of the large one; by default, the only one.
+    names: the processors of the small ones, which go in turn; the result is by these.
+    """
 
     def status() -> str:
         return str(ground.rows("SELECT status FROM batch WHERE id = %s", batch_id)[0][0])
 
-    batch_id = calls.upload(app.address, large).batch_id
+    batch_id = calls.upload(app.address, large, processor=busy).batch_id
     deadline = time.monotonic() + READY
     while status() == "pending":
         if time.monotonic() > deadline:
             raise RuntimeError("no worker begins with the large batch")
         time.sleep(LOOK)
-    times = []
+    times: dict[str, list[float]] = {name: [] for name in names}
+    in_turn = cycle(names)
     while status() == "processing":
-        times.append(_small(ground, app, small))
-    if not times:
-        raise RuntimeError("the large batch was processed before a small one could be sent")
+        name = next(in_turn)
+        times[name].append(_small(app, small, name))
+    if not all(times.values()):
+        raise RuntimeError("the large batch was processed before the small ones could be sent")
     ground.await_completed(batch_id, large.rows)
-    ground.assert_counts(batch_id, large.rows, large.malformed)
-    _assert_all_completed(ground, small)
+    _assert_all_completed(ground, large, small)
     return times

@@ -30,11 +30,12 @@ import machine
 import once
 import reading
 import scaling
+import serving
 import throughput
 from ground import Ground, Interrupts
 from report import Row, say, table
 
-ROOMS = (throughput, domains, latency, fanout, reading, growth, scaling, once)
+ROOMS = (throughput, domains, latency, fanout, reading, serving, growth, scaling, once)
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 
@@ -69,10 +70,15 @@ class Bench:
                 self._room("small", lambda: latency.measure_small(ground, rounds))
             if "small-behind" in wanted:
                 self._room("small-behind", lambda: latency.measure_behind(ground, rows, rounds))
+            if "small-processors" in wanted:
+                measure_processors = partial(latency.measure_processors, ground, rows, rounds)
+                self._room("small-processors", measure_processors)
             if "streams" in wanted:
                 self._room("streams", lambda: fanout.measure(ground, rounds))
             if read := wanted & {*reading.FIGURES}:
                 self._room("reading", lambda: reading.measure(ground, read, rows, rounds))
+            if "requests" in wanted:
+                self._room("requests", lambda: serving.measure(ground, rounds))
             if "growth" in wanted:
                 self._room("growth", lambda: growth.measure_growth(ground, rows, rounds))
                 if machine.gives_memory_back():

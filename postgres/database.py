@@ -173,30 +173,57 @@ class _Watchdog(threading.Thread):
 _watchdog = _Watchdog()
 
 
+class _Own(threading.local):
+    """The session that this thread has open."""
+
+    session: Session | None = None
+
+
+_own = _Own()
+
+
 @contextlib.contextmanager
 def session(seconds: float = SESSION_SECONDS) -> Iterator[Session]:
     """Give this thread a connection, which is cut after `seconds` unless the session is extended.
 
+    A session within another one is the same, and lasts up to `seconds` from then on at least.
+
     Raises UNREACHABLE, at the start or at any use of the connection.
     """
-    with pool.connection_context(), limited_to(pool.connection(), seconds) as current:
+    outer = _own.session
+    if outer is not None:
+        outer.extend(max(seconds, outer.deadline - time.monotonic()))
+        with _judged():
+            yield outer
+        return
+    with pool.connection_context(), limited_to(pool.connection(), seconds) as current, _judged():
+        _own.session = current
         try:
             pool.connection().prepare(reads=pool.reads)
             yield current
-        except UNREACHABLE as error:
-            first = _first(error)
-            _judge(first)
-            raise first from None
-        except (DatabaseError, psycopg2.DatabaseError) as error:
-            # Peewee takes these for errors of the program.
-            if code_of(error) in _OUTDATED:
-                raise OperationalError(f"the tables are not up to date: {error}") from error
-            if is_limit(error):
-                raise OperationalError(getattr(error, "orig", error), *error.args) from error
-            if is_read_only(error):
-                _judge(error)
-                raise ReadOnlyError from error
-            raise
+        finally:
+            _own.session = None
+
+
+@contextlib.contextmanager
+def _judged() -> Iterator[None]:
+    """Turn errors of an unusable server into UNREACHABLE, and distrust its connections."""
+    try:
+        yield
+    except UNREACHABLE as error:
+        first = _first(error)
+        _judge(first)
+        raise first from None
+    except (DatabaseError, psycopg2.DatabaseError) as error:
+        # Peewee takes these for errors of the program.
+        if code_of(error) in _OUTDATED:
+            raise OperationalError(f"the tables are not up to date: {error}") from error
+        if is_limit(error):
+            raise OperationalError(getattr(error, "orig", error), *error.args) from error
+        if is_read_only(error):
+            _judge(error)
+            raise ReadOnlyError from error
+        raise
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from typing import Any
 import psycopg2
 import pytest
 import redis
+from hypothesis import HealthCheck, settings
 from playwright.sync_api import (
     Browser,
     BrowserContext,
@@ -53,6 +55,28 @@ from web.services import Services
 from work import turns
 from work.loaded import Loaded
 from work.turns import Turns
+
+# An example takes as long as it takes: on a busy machine, that says nothing.
+settings.register_profile("tests", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+TESTS = Path(__file__).parent
+# The folders in which single tests take many seconds, the longest first.
+LONGEST = ("whole", "torture", "browser", "commands")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest tests, and deal them to all processes, each of which gets a slice.
+
+    A long one that began last would go on while the other processes have nothing left to do.
+    """
+    items.sort(key=lambda item: _place(item.path.relative_to(TESTS).parts[0]))
+    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    items[:] = [item for first in range(processes) for item in items[first::processes]]
+
+
+def _place(folder: str) -> int:
+    return LONGEST.index(folder) if folder in LONGEST else len(LONGEST)
 
 
 @dataclass(frozen=True)

@@ -189,15 +189,13 @@
       <th scope="col" class="reason">Reason{{"" if verb == "checked" and not batch["answers"] else " and answers"}}</th>
     </tr></thead>
     <tbody>
-      % for each in rows:
-      % include("row", each=each)
-      % end
+      % include("rows", shown=rows)
     </tbody>
   </table>
   <p class="empty" id="no-rows"{{" hidden" if rows or more else ""}}>No matching emails</p>
   <p class="more"><a id="more" rel="next" href="{{more}}"{{"" if more else " hidden"}}>Show more</a> <span data-field="looked" role="status"></span></p>
   <template>
-    % include("row", each=None)
+    % include("rows", shown=[None])
   </template>
 </section>
 </div>

@@ -61,7 +61,7 @@ class Batches:
     def __init__(self, services: Services, offered: Offered) -> None:
         self._offered = offered
         self._streams = services.streams
-        self._connect = services.connect
+        self.connect = services.connect
         self._health = services.health.recent
         self._rates = services.hub.rates
         self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
@@ -70,7 +70,7 @@ class Batches:
         """Return the batch with this id. Raises Problem if there is none."""
         batch = None
         if 1 <= batch_id <= models.MAX_ID:
-            with self._connect():
+            with self.connect():
                 batch = queries.find_batch(batch_id)
         if batch is None:
             raise self.no_batch(batch_id)
@@ -80,7 +80,7 @@ class Batches:
         """Return the problem of a batch that isn't there, or not any more."""
         detail = f"There is no batch {batch_id}."
         if 1 <= batch_id <= models.MAX_ID:
-            with self._connect():
+            with self.connect():
                 last = next(map(action_json, queries.actions(batch_id)), None)
             if last is not None and last["action"] in models.DELETIONS:
                 why = " because of its age" if last["action"] == "expired" else ""
@@ -98,7 +98,7 @@ class Batches:
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
         """Open a session in which a statement of over `seconds` is ended and raises Problem."""
         try:
-            with self._connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
+            with self.connect(seconds + MORE_SECONDS) as current, database.limited(seconds):
                 yield current
         except database.UNREACHABLE as error:
             if not database.is_limit(error):
@@ -108,7 +108,7 @@ class Batches:
 
     def _search(self, containing: str | None) -> AbstractContextManager[Session]:
         if not containing:
-            return self._connect()
+            return self.connect()
         return self._connect_for(
             "The search", SEARCH_SECONDS, "Search for something shorter or more exact."
         )
@@ -143,11 +143,12 @@ class Batches:
 
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}: a batch with its elapsed time, reasons, rates and history."""
-        return self.whole(self.find(batch_id))
+        with self.connect():
+            return self.whole(self.find(batch_id))
 
     def whole(self, batch: Batch) -> dict[str, Any]:
         """Return the answer of batch()."""
-        with self._connect():
+        with self.connect():
             elapsed = queries.elapsed_seconds(batch.id)
             history = queries.actions(batch.id)
             own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
@@ -175,7 +176,7 @@ class Batches:
         """GET /api/batches/stream: health, current snapshots, then every change of any batch."""
 
         def present() -> list[Snapshot]:
-            with self._connect():
+            with self.connect():
                 return snapshots.newest_and_unfinished(hub.NEWEST, hub.UNFINISHED)
 
         return self._stream(None, present, health=self._health)
@@ -230,7 +231,7 @@ class Batches:
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         part = number_from_query("afterPart", models.MAX_LINE, models.MAX_LINE, least=0)
-        with self._connect():
+        with self.connect():
             found = kept_files.skipped(batch.id, wanted.kinds, (after, part), limit + 1)
         last = found[limit - 1] if len(found) > limit else None
         return {

@@ -69,27 +69,41 @@ class Health:
         self._postgres = postgres
         self._worker_command = worker_command(settings.path)
         self._lock = threading.Lock()
-        self._recent: dict[str, Any] | None = None
-        self._recent_until = 0.0
+        self._latest: tuple[Status, dict[str, Any]] | None = None
+        self._asked_at = 0.0
 
     def recent(self) -> dict[str, Any]:
         """Return a report that is at most RECENT_SECONDS old, and shared by all callers."""
-        with self._lock:
-            if self._recent is None or time.monotonic() >= self._recent_until:
-                self._recent = self.report()
-                self._recent_until = time.monotonic() + RECENT_SECONDS
-            return self._recent
+        return self._since(time.monotonic() - RECENT_SECONDS)[1]
 
     def report(self) -> dict[str, Any]:
-        """Return the body of /api/health. A value is null where its server is away."""
-        status = self.status()
+        """Return the body of /api/health as it is now. A value is null where its server is away."""
+        return self._since(time.monotonic())[1]
+
+    def _since(self, earliest: float) -> tuple[Status, dict[str, Any]]:
+        """Return what the servers answered when they were asked at this monotonic time, or later.
+
+        One request asks at a time. Those that wait meanwhile share what the next one is answered,
+        so that any number of them cost little more than one.
+        """
+        with self._lock:
+            if self._latest is None or self._asked_at < earliest:
+                self._asked_at = time.monotonic()
+                status = self._ask()
+                self._latest = status, self._report(status)
+                if status.backlog is None:
+                    # To wait for PostgreSQL takes seconds, so those who waited don't wait again.
+                    self._asked_at = time.monotonic()
+            return self._latest
+
+    def _report(self, status: Status) -> dict[str, Any]:
         processors = abilities.processors_json(
             self._settings, status.workers, status.waiting, self._worker_command
         )
         default = self._settings.default_processor.name
         return _report(status, self._worker_command, processors, default)
 
-    def status(self) -> Status:
+    def _ask(self) -> Status:
         """Ask PostgreSQL and Redis now."""
         read_only, backlog, version, waiting = self._ask_postgres()
         doorbell = self._doorbell
@@ -111,7 +125,7 @@ class Health:
 
     def metrics(self) -> bytes:
         """GET /metrics: what app and workers count, for Prometheus."""
-        status = self.status()
+        status, _ = self._since(time.monotonic())
         processes = {"app": metrics.samples()}
         for worker in status.workers.alive if status.workers else ():
             processes[f"{worker.host}:{worker.pid}"] = worker.samples

@@ -163,11 +163,13 @@ class Pages:
 
     def batch(self, batch_id: int) -> bytes:
         """GET /batches/{id}: progress, counts of outcomes, and the rows, filtered by FILTERS."""
-        stored = self._batches.find(batch_id)  # once, so that all counts are of one moment
-        batch = self._batches.whole(stored)
         query = {name: request.query.getunicode(name) or "" for name in FILTERS}
         skipped = bool(query["kind"])
-        found = self._batches.rows_of(stored) if skipped else self._batches.emails_of(stored)
+        batches = self._batches
+        with batches.connect():
+            stored = batches.find(batch_id)  # once, so that all counts are of one moment
+            batch = batches.whole(stored)
+            found = batches.rows_of(stored) if skipped else batches.emails_of(stored)
         rows = found["rows"] if skipped else found["emails"]
         path = f"/batches/{batch_id}"
         place = {"after": found["next"]} | ({"afterPart": found["nextPart"]} if skipped else {})

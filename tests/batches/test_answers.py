@@ -254,9 +254,7 @@ FILTERS = [
 ]
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from([*MIXED, "blank"]), min_size=1, max_size=30),
     st.booleans(),

@@ -243,7 +243,7 @@ CELLS = st.one_of(
 )  # fmt: skip
 
 
-@hypothesis_settings(max_examples=400, deadline=None)
+@hypothesis_settings(max_examples=400)
 @given(
     st.lists(st.lists(CELLS, max_size=3), max_size=12),
     st.booleans(),

@@ -6,6 +6,7 @@ from batches.queries import Backlog
 from harness.batches import start, store, take_turns
 from harness.books import query
 from harness.results import stored
+from models import Action, Batch
 from postgres.database import session
 
 ANY = Filter()
@@ -52,6 +53,22 @@ def test_batches_are_found_by_status_and_part_of_their_name(database):
     assert find(containing="csv", limit=2) == ([fourth, second], second)
     assert find(containing="csv", limit=2, before=second) == ([first], None)
     assert find(containing="csv", limit=3) == ([fourth, second, first], None)
+
+
+def test_what_is_read_is_what_peewee_reads(database):
+    """Our statements are written once; the values are the same."""
+    content = b"mail,x\na@x.de,1\na@x.de,2\n,3\n"
+    upload = Upload(by="Zoë", paused=True, per_minute=7, options={"n": 1.5}, columns=("x",))
+    batch_id = stored(content, upload=upload)
+    with session():
+        changes.resume(batch_id, "Zoë")
+        read = queries.find_batch(batch_id)
+        assert read.__data__ == Batch.get_by_id(batch_id).__data__
+        assert read.options == {"n": 1.5}
+        (action,) = queries.actions(batch_id)
+        assert action.__data__ == Action.get().__data__
+        assert [each.__data__ for each in queries.find_batches(limit=9)[0]] == [read.__data__]
+        assert queries.find_batch(batch_id + 1) is None
 
 
 def test_of_very_many_kept_columns_a_list_has_the_first(database):

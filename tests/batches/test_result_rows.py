@@ -72,7 +72,7 @@ def expected_row(cells, address, result, width):
     return [*cells, *[""] * (width - len(cells)), *columns]
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(
     st.lists(st.tuples(CELLS, ADDRESSES, st.lists(CELLS, max_size=2), st.sampled_from(OUTCOMES))),
     st.sampled_from([*",;\t|"]),

@@ -36,6 +36,12 @@ class Far:
     def answer_again(self) -> None:
         self.process.send_signal(signal.SIGUSR2)
 
+    def most_under_way(self) -> int:
+        """Return the largest number of queries that were on their way at once so far."""
+        assert self.process.stdout is not None
+        self.process.send_signal(signal.SIGHUP)
+        return int(self.process.stdout.readline())
+
 
 @contextmanager
 def start(url: str, *, seconds: float = 0.0, loss: float = 0.0) -> Iterator[Far]:
@@ -62,12 +68,13 @@ class _Between:
         self._clients: dict[int, tuple[socket.socket, tuple[str, int]]] = {}
         self._waiting: deque[tuple[float, bytes, tuple[str, int]]] = deque()
         self._answers = True
+        self._under_way = self._most_under_way = 0
         self._poll = select.epoll()
         self._poll.register(self._here, select.EPOLLIN)
         signal.signal(signal.SIGUSR1, lambda *_: self._set(False))
         signal.signal(signal.SIGUSR2, lambda *_: self._set(True))
-        sys.stdout.write(f"{self._here.getsockname()[1]}\n")
-        sys.stdout.flush()
+        signal.signal(signal.SIGHUP, lambda *_: _say(self._most_under_way))
+        _say(self._here.getsockname()[1])
 
     def _set(self, answers: bool) -> None:
         self._answers = answers
@@ -79,6 +86,7 @@ class _Between:
             while waiting and waiting[0][0] <= now:
                 _, message, client = waiting.popleft()
                 self._here.sendto(message, client)
+                self._under_way -= 1
             wait = max(0.0, waiting[0][0] - now) if waiting else 1.0
             for fd, _ in self._poll.poll(wait):
                 if fd == self._here.fileno():
@@ -95,6 +103,8 @@ class _Between:
             if message[13 : 13 + len(DEAD)] != DEAD:
                 there = self._there.get(client) or self._stand_for(client)
                 there.send(message)
+                self._under_way += 1
+                self._most_under_way = max(self._most_under_way, self._under_way)
 
     def _stand_for(self, client: tuple[str, int]) -> socket.socket:
         there = self._there[client] = _udp()
@@ -112,6 +122,13 @@ class _Between:
                 return
             if self._answers and self._random.random() >= self._loss:
                 self._waiting.append((due, message, client))
+            else:
+                self._under_way -= 1
+
+
+def _say(number: int) -> None:
+    sys.stdout.write(f"{number}\n")
+    sys.stdout.flush()
 
 
 def _udp() -> socket.socket:

@@ -43,10 +43,11 @@ def migrate():
 
 
 @pytest.fixture
-def no_tables(database):
+def no_tables(database, monkeypatch):
     """A database without tables; it has them again afterwards."""
     run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     yield
+    monkeypatch.undo()  # the test may have added migrations
     run("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     migrate()
 

@@ -110,7 +110,7 @@ def test_yields_one_outcome_for_each_address_lazily():
     assert [next(outcomes), next(outcomes)] == [PROCESSED, failed("no_at_sign")]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(st.sampled_from(MIXED) | ANYTHING, min_size=1, max_size=60))
 def test_lines_come_out_as_one_by_one(addresses):
     found = Check().of_lines("\n".join(addresses))
@@ -239,9 +239,7 @@ def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lo
     assert time.monotonic() - began < 20
 
 
-@settings(
-    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(MIXED), min_size=1, max_size=60))
 def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addresses):
     found = nameserver_for_all.of_lines("\n".join(addresses))

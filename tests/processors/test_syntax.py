@@ -153,7 +153,7 @@ DOMAINS = st.one_of(
 )
 
 
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=2000)
 @given(DOMAINS)
 @example("ⅷ.De")
 @example("xn--80ak6aa92e.com")
@@ -163,7 +163,7 @@ def test_a_domain_as_it_is_looked_up_is_well_formed_for_every_local_part(domain)
         assert syntax.of_domain(found.domain) == (None, None, found.domain)
 
 
-@settings(max_examples=700, deadline=None)
+@settings(max_examples=700)
 @given(LOCALS, DOMAINS, st.sampled_from(["@", "", "@@", " @"]))
 def test_agrees_on_anything(local, domain, between):
     address = f"{local}{between}{domain}"
@@ -177,7 +177,7 @@ SCRAPS = st.sampled_from(
 )
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=1200)
 @given(st.lists(SCRAPS, max_size=9).map("".join))
 def test_agrees_on_scraps(address):
     assert_agree(address)
@@ -188,7 +188,7 @@ PLAIN = st.builds("{}@{}".format, st.sampled_from("ab"), st.sampled_from(["x.com
 PARTS = st.lists(st.sampled_from(["a", "x.com", "y.com", "@", "\n", "..", "Info", "ü"]), max_size=6)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @example(["a", "x.com@a@y.com"], 0)
 @example(["a", "x.com@\n@y.com"], 0)
 @given(st.lists(PLAIN | PARTS.map("".join), max_size=80), st.integers(0, 80))

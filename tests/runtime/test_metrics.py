@@ -3,10 +3,10 @@
 import json
 
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
 
 from harness.files import csv_of
 from harness.polling import eventually
+from harness.scrape import Numbers
 from harness.site import PASSWORD, basic
 from processors import Findings, answered, failed
 from relay import trials
@@ -14,26 +14,6 @@ from relay.presence import Presence, ThreadReport
 from runtime import metrics
 from web.access import users
 from work import turns
-
-
-class Numbers:
-    """The samples of a scrape."""
-
-    def __init__(self, site):
-        response = site.get("/metrics")
-        assert response.status == 200
-        assert response.headers["Content-Type"].startswith("text/plain; version=")
-        self.families = list(text_string_to_metric_families(response.body.decode()))
-        self.samples = [sample for family in self.families for sample in family.samples]
-
-    def of(self, name, **labels):
-        """The sum of the samples of this name that have these labels; None if there is none."""
-        values = [
-            sample.value
-            for sample in self.samples
-            if sample.name == f"email_batch_{name}" and labels.items() <= sample.labels.items()
-        ]
-        return sum(values) if values else None
 
 
 def test_what_workers_and_app_do_is_counted(processes):

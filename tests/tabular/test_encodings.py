@@ -226,7 +226,7 @@ def is_read(file, **overrides):
     return True
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(CONTENTS)
 def test_any_bytes_have_an_encoding_or_are_refused(content):
     file = BytesIO(content)
@@ -237,7 +237,7 @@ def test_any_bytes_have_an_encoding_or_are_refused(content):
         assert offered[0].encoding == encodings.encoding_of(file)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(CONTENTS, st.sampled_from(ENCODINGS))
 def test_any_bytes_are_read_in_any_encoding_or_are_refused(content, encoding):
     is_read(BytesIO(content), encoding=encoding)

@@ -46,7 +46,7 @@ def assert_harmless(text, rows, delimiter):
         assert not formulas(re.sub(r"[\v\f]", "\n", text), other)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(TABLES, st.sampled_from([*DELIMITERS.values()]), st.booleans())
 def test_no_reader_finds_a_formula(rows, delimiter, from_workbook):
     rows = [[""] * (4 - len(row)) + row for row in rows]

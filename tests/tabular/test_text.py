@@ -5,7 +5,7 @@ import io
 import tracemalloc
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tabular import text as text_module
@@ -33,7 +33,6 @@ PIECES = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @example('"\n"","', 20)
 @example('"","\n","x"\n"a"b"', 30)
 @given(st.lists(PIECES, max_size=40).map("".join), st.integers(1, 20))
@@ -167,7 +166,6 @@ RECIPIENTS = st.sampled_from(
 )
 
 
-@settings(deadline=None)
 @given(st.lists(RECIPIENTS, max_size=30).map("".join), st.integers(1, 12))
 def test_the_addresses_of_a_list_are_those_of_its_lines_wherever_blocks_end(text, block):
     with pytest.MonkeyPatch.context() as patch:

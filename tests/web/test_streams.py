@@ -184,7 +184,7 @@ def test_a_stopping_server_ends_its_streams(doorbell, database, make_settings, o
         stopping.set()
         assert not any("batchId" in line for line in lines)
         thread.join()
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 20
     hub.stop()
 
 

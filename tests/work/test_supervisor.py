@@ -64,17 +64,18 @@ def test_a_batch_that_waits_for_its_time_begins_then_and_no_paused_one_does(
     make_services, client, queue, caplog
 ):
     caplog.set_level("INFO")
-    soon = datetime.now(UTC) + timedelta(milliseconds=300)
-    due = store("a@x.de", upload=Upload(None, True, soon)).batch_id
+    later = datetime.now(UTC) + timedelta(hours=1)
+    due = store("a@x.de", upload=Upload(None, True, later)).batch_id
     store("b@x.de", upload=Upload(None, True))
     supervisor = Supervisor(make_services(no_b), threading.Event())
     with client.pubsub() as messages:
         messages.psubscribe("batch:status:*")
-        messages.get_message(timeout=1)
+        messages.get_message(timeout=20)
         supervisor.sweep()
         assert queue.depth() == 0
+        query("UPDATE batch SET resume_at = now() WHERE id = %s RETURNING 1", due)
         eventually(lambda: supervisor.sweep() or queue.depth())
-        told = json.loads(messages.get_message(timeout=1)["data"])
+        told = json.loads(messages.get_message(timeout=20)["data"])
     assert (told["batchId"], told["paused"]) == (due, None)
     assert queue.dequeue(0.1) == due
     assert f"resumed batch={due}" in caplog.messages
@@ -102,7 +103,7 @@ def test_batches_are_deleted_when_they_are_old_enough_and_have_ended(
         messages.psubscribe("batch:status:*")
         supervisor.sweep()
         supervisor.sweep()
-        told = [messages.get_message(timeout=1) for _ in range(4)]
+        told = [messages.get_message(timeout=20) for _ in range(4)]
     assert [json.loads(each["data"])["batchId"] for each in told[1:]] == old
     assert [each for each in caplog.messages if each.startswith("expired")] == [
         f"expired batch={batch_id} emails=2 days=30" for batch_id in old
@@ -177,7 +178,7 @@ def test_a_thread_that_hangs_does_not_hold_up_the_end(supervise):
     assert hanging.wait(20)
     began = time.monotonic()
     assert not stop()
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     release.set()
     eventually(lambda: query("SELECT status FROM batch") == [("completed",)])
 

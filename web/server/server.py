@@ -19,6 +19,7 @@ from runtime.settings import Server, Settings
 from web.server import connections
 from web.server.connections import Bodies, Channel
 from web.server.headers import WsgiApp
+from web.server.threads import Dispatcher
 
 # Seconds that requests get to end when the server stops.
 DRAIN_SECONDS = 4.0
@@ -121,7 +122,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             application,
             host=server.host,
             port=server.port,
-            threads=server.request_threads + server.max_streams,
+            dispatcher=Dispatcher(server.request_threads + server.max_streams),
             connection_limit=sys.maxsize,  # readable() has a limit instead
             asyncore_use_poll=True,  # select() can't watch more than 1,024 files
             # Lets a stream notice that its client has disconnected.

@@ -1,10 +1,12 @@
 """How a nameserver's window and rate follow what comes of its queries."""
 
+from collections import deque
 from math import inf
 
 import pytest
 
 from processors.domains import pace as pace_module
+from processors.domains.exchange import NEW
 from processors.domains.pace import FIRST_RATE, FIRST_WINDOW, LEAST_WINDOW, Pace
 
 STEP = 0.11  # seconds; a little more than the time between two changes
@@ -200,3 +202,53 @@ def test_the_rate_grows_on_after_hours_without_losses(clock):
         now = clock() + 3600 * hours
         step(pace, now, answered=100)
     assert before < pace.rate < inf
+
+
+class Limited:
+    """A nameserver that answers so many queries a second, counted as nsd does."""
+
+    def __init__(self, limit):
+        self._limit = 2 * limit
+        self._second = self._number = self._before = 0
+
+    def answers(self, now):
+        """Take a query, and return whether it is answered."""
+        while self._second < int(now):
+            self._before = self._before // 2 + self._number
+            self._second, self._number = self._second + 1, 0
+        self._number += 1
+        return max(self._before, self._number + self._before // 2) < self._limit
+
+
+@pytest.mark.parametrize("limit", [50, 200])
+def test_a_limit_of_answers_a_second_is_found_and_used_but_for_a_little(limit):
+    pace, nameserver = Pace(1_000), Limited(limit)
+    # Questions without an answer: the times at which each was sent. Those that were sent not long
+    # ago, and those that are to be asked again: a fourth of what is sent are others, as always.
+    fresh, late = deque(), deque()
+    answered, sent = [], 0
+    for thousandths in range(60_000):
+        now = thousandths / 1000
+        while fresh and now - fresh[0][-1] >= pace.patience:
+            times = fresh.popleft()
+            pace.late(first=len(times) == 1)
+            late.append(times)
+        for _ in range(pace.room(now)):
+            sent += 1
+            is_again = sent % NEW and late and now - late[0][-1] >= 0.5
+            times = [*(late.popleft() if is_again else ()), now]
+            pace.sent()
+            if not nameserver.answers(now):
+                fresh.append(times)
+                continue
+            pace.flying -= 1
+            pace.answered(0.001, first=len(times) == 1)
+            for before in times[:-1]:
+                pace.lost(before)
+            answered.append(now)
+        pace.adapt(now)
+        if pace.meets_silence:
+            pace.judge_silence(lost=True)
+    # Soon, so many of those that it would answer are asked, and few more.
+    assert sum(at >= 20 for at in answered) > 0.85 * limit * 40
+    assert sent < 1.5 * len(answered)

@@ -34,4 +34,4 @@ def test_a_nameserver_that_becomes_silent_is_given_up_in_time(nameserver, exchan
     monkeypatch.setattr(trial, "SECONDS", 0.5)
     begun = time.monotonic()
     assert trial.measure(exchange, WORLD) is None
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < 30

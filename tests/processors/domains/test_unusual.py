@@ -122,7 +122,7 @@ def resolved(received, name, kind):
     return result, answer.chaining_result.minimum_ttl, len({*map(str.lower, map(str, answer))})
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.one_of(dns_messages.plain(), dns_messages.unusual()))
 def test_agrees_with_the_resolver_of_the_package(made):
     result, ttl, count = resolved(*made)

@@ -67,7 +67,7 @@ def test_a_query_is_one_that_the_package_could_have_made(name, kind):
     assert dns.message.from_wire(made).to_text() == expected.to_text()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(dns_messages.plain())
 def test_plain_answers_are_read_without_the_package(made):
     answer = read(*made)
@@ -75,13 +75,13 @@ def test_plain_answers_are_read_without_the_package(made):
     assert answer.result != UNUSUAL
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(dns_messages.unusual())
 def test_agrees_on_unusual_answers(made):
     assert_agree(*made)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(dns_messages.damaged())
 def test_agrees_on_damaged_answers(made):
     for each in made:

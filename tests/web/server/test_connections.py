@@ -62,7 +62,7 @@ def test_others_are_answered_while_two_hundred_send_slowly_and_two_hundred_liste
         for _ in range(20):
             begun = time.monotonic()
             assert site.get("/").status == 200
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 30
         assert site.upload(csv_of("b@x.de")).status == 201
         refused = site.get("/api/batches/1/stream")
         assert refused.status in (429, 503)

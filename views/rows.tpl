@@ -1,4 +1,6 @@
-% # Without an email or row, this is what scripts copy and fill.
+% # The rows of the table. An include for each of them would take half of the page's time. None in place
+% # of an email or row makes what scripts copy and fill.
+% for each in shown:
 % each = each or {"id": 0, "line": 0, "email": "", "verdict": "", "explanation": ""}
 % skipped = "kind" in each
 % state = each["kind"] if skipped else each["verdict"] or (f"not {verb}" if ended else "pending")
@@ -10,6 +12,11 @@
 <th scope="row" class="address"><span data-field="email" dir="auto">{{content}}</span><button type="button" class="plain copy" aria-label="Copy {{content}}"></button></th>
 <td class="state"><span class="badge" data-field="verdict" data-status="{{state}}">{{state.replace("_", " ")}}</span></td>
 <td class="reason"><span data-field="reason">{{reason}}</span> <span data-field="suggestion">{{f"Did you mean {each['suggestion']}?" if each.get("suggestion") else ""}}</span>
-% include("answers", answers=each.get("answers"))
+% if each.get("answers"):
+% include("answers", answers=each["answers"])
+% else:
+<div class="answers" data-field="answers"></div>
+% end
 </td>
 </tr>
+% end

@@ -1,0 +1,162 @@
+"""Figures of small requests: how many a second, and how long they take when many come at once.
+
+The floor is Bottle with waitress alone, which answers with JSON of the size of a batch's, without
+any of the product's work. It is measured in the same round.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+import calls
+import samples
+from calls import Address
+from ground import Ground, Program
+from report import Row, percentile, say
+
+FIGURES = ("requests",)
+CONNECTIONS, SECONDS = 8, 2.0
+# Connections at which the longest waits are measured, at half of what CONNECTIONS get.
+MANY = 64
+BATCHES, UPLOADED = 8, 10
+UPLOADS = 100
+# What is requested, and the least requests a second as a part of the floor's: those of the JSON,
+# of the home page and of a batch's page.
+TARGETS = {
+    "/api/batches": 0.38,
+    "/api/batches/{id}": 0.38,
+    "/api/health": 0.38,
+    "/": 0.19,
+    "/batches/{id}": 0.126,
+}
+UPLOADS_TARGET = 0.079
+P99_TARGET = 60.0
+_BARE = """
+import logging, socket
+import bottle, waitress
+logging.getLogger("waitress.queue").setLevel(logging.ERROR)
+app = bottle.Bottle()
+app.route("/", "GET", lambda: {"answer": "x" * 2000})
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+waitress.serve(app, sockets=[listening], threads=8)
+"""
+
+
+@contextlib.contextmanager
+def _bare() -> Iterator[Address]:
+    """Run Bottle with waitress alone, and yield its address."""
+    with subprocess.Popen([sys.executable, "-c", _BARE], stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            yield "127.0.0.1", int(process.stdout.readline())
+        finally:
+            process.kill()
+
+
+class _Client:
+    """A connection that sends the same request again and again."""
+
+    def __init__(self, address: Address, path: str) -> None:
+        self.socket = socket.create_connection(address)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._request = f"GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+        self._received = b""
+        self._sent = 0.0
+
+    def send(self) -> None:
+        self._sent = time.monotonic()
+        self.socket.sendall(self._request)
+
+    def receive(self) -> float | None:
+        """Return the seconds from the request to the end of its answer; None before that.
+
+        Raises RuntimeError for any status but 200.
+        """
+        self._received += self.socket.recv(1 << 18)
+        head, _, body = self._received.partition(b"\r\n\r\n")
+        _, _, length = head.lower().partition(b"\r\ncontent-length: ")
+        if not length or len(body) < int(length.partition(b"\r\n")[0]):
+            return None
+        if not head.startswith(b"HTTP/1.1 200 "):
+            raise RuntimeError(head.decode("latin-1"))
+        self._received = b""
+        return time.monotonic() - self._sent
+
+
+def _load(address: Address, path: str, connections: int, rate: float | None = None) -> list[float]:
+    """Return the seconds that each request took within SECONDS.
+
+    rate: how many requests a second are sent; None for the next as soon as one is answered.
+    """
+    took: list[float] = []
+    with contextlib.ExitStack() as stack, selectors.DefaultSelector() as selector:
+        clients = [_Client(address, path) for _ in range(connections)]
+        for client in clients:
+            stack.enter_context(client.socket)
+            selector.register(client.socket, selectors.EVENT_READ, client)
+        idle, sent, began = [*clients], 0, time.monotonic()
+        while (now := time.monotonic()) < began + SECONDS:
+            while idle and (rate is None or sent < rate * (now - began)):
+                idle.pop().send()
+                sent += 1
+            for key, _ in selector.select(0.001):
+                seconds = key.data.receive()
+                if seconds is not None:
+                    took.append(seconds)
+                    idle.append(key.data)
+    return took
+
+
+def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
+    """Measure requests of each kind in turn, and uploads by one client, with idle workers."""
+    ground.reset()
+    rates: defaultdict[str, list[float]] = defaultdict(list)
+    waits: defaultdict[str, list[float]] = defaultdict(list)
+    with ground.app() as app, ground.workers(1, 4), _bare() as bare:
+        ids = [calls.upload(app.address, samples.make(1000)).batch_id for _ in range(BATCHES)]
+        for batch_id in ids:
+            ground.await_completed(batch_id, 1000)
+        for number in range(1, rounds + 1):
+            say(f"requests, round {number} of {rounds}")
+            for path in TARGETS:
+                rates["floor"].append(len(_load(bare, "/", CONNECTIONS)) / SECONDS)
+                asked = path.format(id=ids[0])
+                rates[path].append(len(_load(app.address, asked, CONNECTIONS)) / SECONDS)
+                took = _load(app.address, asked, MANY, rates[path][-1] / 2)
+                waits[path].append(1000 * percentile(took, 99))
+            rates["upload"].append(_uploads(ground, app))
+    return [*_table(rates, waits)], {"rates": dict(rates), "p99": dict(waits)}
+
+
+def _uploads(ground: Ground, app: Program) -> float:
+    """Return how many lists of UPLOADED rows one client uploads a second."""
+    sample = samples.make(UPLOADED)
+    began = time.monotonic()
+    ids = [calls.upload(app.address, sample).batch_id for _ in range(UPLOADS)]
+    seconds = time.monotonic() - began
+    for batch_id in ids:
+        ground.await_completed(batch_id, UPLOADED)
+        ground.assert_counts(batch_id, UPLOADED, sample.malformed)
+        ground.rows("DELETE FROM batch WHERE id = %s", batch_id)  # so that all rounds list the same
+    return UPLOADS / seconds
+
+
+def _table(rates: dict[str, list[float]], waits: dict[str, list[float]]) -> Iterator[Row]:
+    floor = rates["floor"]
+    for number, (path, target) in enumerate(TARGETS.items()):
+        mine = floor[number :: len(TARGETS)]
+        yield Row("requests", f"{path}, against Bottle alone", "requests/s",
+                  rates[path], mine, ">=", target)  # fmt: skip
+        label = f"… p99 of {MANY} connections at half of that"
+        yield Row("requests", label, "ms", waits[path], target=P99_TARGET)
+    yield Row("requests", f"uploads of {UPLOADED} rows by one client", "uploads/s",
+              rates["upload"], floor[:: len(TARGETS)], ">=", UPLOADS_TARGET)  # fmt: skip
