@@ -212,7 +212,11 @@ class Pages:
         columns, ticked: those that may be ticked and those that are, as JSON; no columns if they
         are too many or too long.
         column: the one with the addresses, from 1.
+
+        Without a choice, the page says nothing of columns.
         """
+        if not self._offered.has_choice:
+            return {"lacking": []}
         offer = self._offered.offer(self._offered.name(batch.processor))
         found = Format.from_json(batch.format or {"kind": "list"})
         names, taken = cell_names(found), offer.columns if offer else ()
