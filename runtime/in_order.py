@@ -11,12 +11,17 @@ from itertools import count, islice
 LOOK_SECONDS = 0.5
 
 
+class LineFullError(Exception):
+    """As many threads as may wait do."""
+
+
 class InOrder:
     """The threads that are at it, and behind them those that wait."""
 
-    def __init__(self, most: int) -> None:
-        """Let `most` threads be at it at a time."""
+    def __init__(self, most: int, waiting: int) -> None:
+        """Let `most` threads be at it at a time, and so many more wait."""
         self._most = most
+        self._longest = most + waiting
         self._numbers = count()
         # A dict in place of a set, because it is in order.
         self._there: dict[int, None] = {}
@@ -26,9 +31,11 @@ class InOrder:
     def turn(self, go_on: Callable[[], None]) -> Iterator[None]:
         """Wait until it is this thread's turn, which lasts as long as the block.
 
-        `go_on` is called twice a second meanwhile, and may raise to leave.
+        `go_on` is called twice a second meanwhile, and may raise to leave. Raises LineFullError.
         """
         with self._changed:
+            if len(self._there) >= self._longest:
+                raise LineFullError
             mine = next(self._numbers)
             self._there[mine] = None
         try:

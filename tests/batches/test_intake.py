@@ -199,7 +199,7 @@ def test_rows_without_addresses_are_no_reason_to_go_on_for_long(database):
 
 
 def test_a_large_file_waits_for_those_before_it_and_a_small_one_does_not(database, monkeypatch):
-    monkeypatch.setattr(intake, "_large", InOrder(1))
+    monkeypatch.setattr(intake, "_large", InOrder(1, 1))
     monkeypatch.setattr(in_order, "LOOK_SECONDS", 0.01)
     large = csv_of("mail,x", *(f"a{n}@x.de,{'x' * 2000}" for n in range(intake.LARGE // 2000)))
     with intake._large.turn(lambda: None):
@@ -207,6 +207,10 @@ def test_a_large_file_waits_for_those_before_it_and_a_small_one_does_not(databas
         answers = iter([False, False, True])
         with pytest.raises(IntakeError, match="broken off"):
             store(large, abandoned=lambda: next(answers))
+        monkeypatch.setattr(intake._large, "_longest", 1)
+        with pytest.raises(IntakeError, match="try again") as error:
+            store(large)
+        assert (error.value.code, uploads.status_of(error.value.code)) == ("too_many_uploads", 503)
     assert query("SELECT count(*) FROM batch") == [(1,)]
     assert store(large).total_emails == intake.LARGE // 2000
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.polling import eventually
 from runtime import in_order
-from runtime.in_order import InOrder
+from runtime.in_order import InOrder, LineFullError
 
 
 class Thread(threading.Thread):
@@ -35,13 +35,15 @@ def in_line(line, number):
 
 
 def test_who_came_first_is_let_in_first():
-    line = InOrder(2)
+    line = InOrder(2, 3)
     threads = in_line(line, 5)
     with ExitStack() as stack:
         for thread in threads:
             stack.callback(thread.may_end.set)
         assert threads[0].has_turn.wait(20)
         assert threads[1].has_turn.wait(20)
+        with pytest.raises(LineFullError), line.turn(lambda: None):
+            raise AssertionError
         for ended, following in ((1, 2), (2, 3), (0, 4)):
             assert not any(thread.has_turn.is_set() for thread in threads[following:])
             threads[ended].may_end.set()
@@ -51,7 +53,7 @@ def test_who_came_first_is_let_in_first():
 
 def test_who_waits_may_leave(monkeypatch):
     monkeypatch.setattr(in_order, "LOOK_SECONDS", 0.01)
-    line = InOrder(1)
+    line = InOrder(1, 1)
     (first,) = in_line(line, 1)
     assert first.has_turn.wait(20)
     asked = []
