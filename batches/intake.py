@@ -6,8 +6,9 @@ PostgreSQL's COPY in pieces.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
@@ -21,6 +22,7 @@ from models import Batch
 from postgres import database
 from postgres.copy_in import Spool, copy, escaped_all
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
+from runtime.in_order import InOrder, LineFullError
 from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.reader import Table
@@ -31,6 +33,12 @@ CHUNK_CHARACTERS = 8_000_000
 # A line end in COPY's text form.
 _LINE_END = "\\n"
 DETECT_ALL = Overrides()
+# Large files, by their bytes, of which only so many are stored at a time by a process. More at once
+# would be no faster, and take the connections that all other requests need.
+LARGE, MOST_LARGE = 1 << 20, 3
+# The most that wait for that, each on a thread of its own.
+MOST_WAITING = 40
+_large = InOrder(MOST_LARGE, MOST_WAITING)
 
 
 class Upload(NamedTuple):
@@ -71,21 +79,24 @@ def store(
 ) -> Batch:
     """Store the seekable binary `file` as a batch in one transaction, and return the batch.
 
+    A large file waits until the ones that came before it are stored, all but the last few.
+
     found: the format that the file was read with before, in place of a look at it.
     abandoned: tells whether the client has closed its connection; called before each piece and at
-        the end.
+        the end, and while the file waits.
 
-    Raises UNREACHABLE, and IntakeError: `abandoned` if the client has gone, `database_lost` if the
-    batch may be stored or not. After any other error nothing is stored.
+    Raises UNREACHABLE, and IntakeError: `abandoned` if the client has gone, `too_many_uploads` if
+    MOST_WAITING large files wait already, `database_lost` if the batch may be stored or not. After any other error nothing is stored.
     """
 
     def go_on() -> None:
         refuse_abandoned(abandoned)
 
     transaction = None
+    turn = _turn(go_on) if file.seek(0, os.SEEK_END) > LARGE else nullcontext()
     # Looking at a file may take seconds, so no connection is held meanwhile.
     looked = reader.known(file, found) if found else reader.read(file, overrides)
-    with closing(looked) as table:
+    with closing(looked) as table, turn:
         try:
             with session() as current, pool.atomic():
                 batch = _store(table, filename, upload, chunk_size, max_rows, current, go_on)
@@ -98,6 +109,19 @@ def store(
             if transaction is None or not _was_committed(transaction):
                 raise
     return batch
+
+
+@contextmanager
+def _turn(go_on: Callable[[], None]) -> Iterator[None]:
+    """Wait until a large file may be stored."""
+    try:
+        with _large.turn(go_on):
+            yield
+    except LineFullError:
+        raise IntakeError(
+            "too_many_uploads",
+            "Many large files are being stored at the moment. Please try again in some minutes.",
+        ) from None
 
 
 def refuse_abandoned(abandoned: Callable[[], bool]) -> None:

@@ -80,6 +80,11 @@ def is_read_only(error: BaseException) -> bool:
     return code_of(error) == errorcodes.READ_ONLY_SQL_TRANSACTION
 
 
+def is_busy(error: BaseException) -> bool:
+    """Return whether all connections of this process were in use, a case of UNREACHABLE."""
+    return isinstance(error, MaxConnectionsExceeded)
+
+
 def is_limit(error: BaseException) -> bool:
     """Return whether a timeout of the server's has expired, a case of UNREACHABLE."""
     return code_of(error) in _LIMITS

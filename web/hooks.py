@@ -64,6 +64,10 @@ class Hooks:
                 " again will not help until the server's administrator has raised that limit."
             )
             return Problem(503, "database_timeout", detail)
+        if database.is_busy(error) and not self._services.postgres.lasting:
+            logger.warning("a request got no connection in time", path=request.path)
+            detail = "The server has too much to do at the moment. Please try again soon."
+            return problems.try_later(503, "busy", detail)
         self._services.postgres.begin(error)
         detail = "The database can't be reached. Please try again soon."
         if database.is_read_only(error):

@@ -22,7 +22,7 @@ _PROBLEMS = {
     422: "The file can't be read as a batch; `line` is the line of the error, if there is one.",
     429: "Too many attempts to sign in failed, or too many streams are open.",
     431: "The headers are too long.",
-    503: "The database can't be reached, or the server has no room for the request; see"
+    503: "The database can't be reached, or the server has too much to do for the request; see"
     " Retry-After. Without it (`database_timeout`, `took_too_long`), a statement took too long.",
     507: "The disk is full.",
 }

@@ -51,7 +51,7 @@ YEARS = range(2, 9001)
 _STATUSES = {
     **dict.fromkeys(("too_many_rows", "workbook_too_large", "zip_bomb"), 413),
     **dict.fromkeys(("binary_file", "not_xlsx"), 415),
-    **dict.fromkeys(("database_lost", "too_many_workbooks"), 503),
+    **dict.fromkeys(("database_lost", "too_many_uploads", "too_many_workbooks"), 503),
 }
 
 

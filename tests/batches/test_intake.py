@@ -12,6 +12,8 @@ from batches.accounting import Rows
 from batches.intake import IntakeError
 from harness.books import assert_books_balance, emails, query
 from harness.files import csv_of, rows_of, workbook
+from runtime import in_order
+from runtime.in_order import InOrder
 from tabular import reader, text
 from tabular.formats import Format, Overrides
 from web import uploads
@@ -194,6 +196,23 @@ def test_rows_without_addresses_are_no_reason_to_go_on_for_long(database):
     counted = accounting.count(table, 1000, 10**6)
     assert not counted.whole
     assert counted.rows.total < 50_000
+
+
+def test_a_large_file_waits_for_those_before_it_and_a_small_one_does_not(database, monkeypatch):
+    monkeypatch.setattr(intake, "_large", InOrder(1, 1))
+    monkeypatch.setattr(in_order, "LOOK_SECONDS", 0.01)
+    large = csv_of("mail,x", *(f"a{n}@x.de,{'x' * 2000}" for n in range(intake.LARGE // 2000)))
+    with intake._large.turn(lambda: None):
+        assert store(b"a@x.de\n").total_emails == 1
+        answers = iter([False, False, True])
+        with pytest.raises(IntakeError, match="broken off"):
+            store(large, abandoned=lambda: next(answers))
+        monkeypatch.setattr(intake._large, "_longest", 1)
+        with pytest.raises(IntakeError, match="try again") as error:
+            store(large)
+        assert (error.value.code, uploads.status_of(error.value.code)) == ("too_many_uploads", 503)
+    assert query("SELECT count(*) FROM batch") == [(1,)]
+    assert store(large).total_emails == intake.LARGE // 2000
 
 
 def test_the_file_stays_open_for_its_owner(database):

@@ -8,6 +8,7 @@ from batches import queries
 from harness.batches import ADDRESSES, MARKED, completed, store, take_turns
 from harness.books import query
 from harness.site import post, problem
+from postgres.database import pool, session
 from tabular.formats import Format
 from web import batches
 
@@ -260,3 +261,15 @@ class TestTypos:
 
 def test_codes_of_the_tests_are_the_catalogues():
     assert set(CODES.values()) <= set(batches.reasons.CATALOGUE)
+
+
+def test_without_a_free_connection_it_says_that_there_is_too_much_to_do(site, monkeypatch):
+    """That is no outage of PostgreSQL."""
+    with session():
+        monkeypatch.setattr(pool, "_max_connections", 1)
+        monkeypatch.setattr(pool, "_wait_timeout", 0.1)
+        response = site.get("/api/batches")
+        assert (response.status, response.json["code"]) == (503, "busy")
+        assert "too much to do" in response.json["detail"]
+        assert response.headers["Retry-After"]
+    assert site.get("/api/batches").status == 200
