@@ -86,7 +86,7 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "perMinute": batch.per_minute,
         "processor": batch.processor,
         "options": batch.options,
-        "columns": batch.columns[:CELLS],  # what follows has no header in `format` either
+        "columns": columns_json(batch),
         "answers": batch.answers,
         "status": batch.status,
         "revision": batch.revision,
@@ -99,6 +99,15 @@ def batch_json(batch: Batch) -> dict[str, Any]:
         "startedAt": iso(batch.started_at),
         "completedAt": iso(batch.completed_at),
     }
+
+
+def columns_json(batch: Batch) -> list[str]:
+    """Return the first CELLS columns whose cells a processor gets.
+
+    What follows has no header in `format` either.
+    """
+    first: list[str] = batch.columns[:CELLS]
+    return first
 
 
 def reason_details_json(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from operator import itemgetter
 
 from batches.cells import pack
-from runtime.phrases import shorten
+from runtime.phrases import as_csv, shorten
 from tabular.columns import LISTED, cell_names
 from tabular.formats import Format, IntakeError
 from tabular.formulas import undefused
@@ -69,7 +69,8 @@ def _spaced(name: str) -> str:
 
 
 def _no_such_column(name: str, names: Sequence[str]) -> IntakeError:
-    listed = ", ".join(shorten(_spaced(each), 40) for each in names[:LISTED])
+    # As they are written in the field `columns`, so that a header with a comma isn't read as two.
+    listed = as_csv([shorten(_spaced(each), 40) for each in names[:LISTED]])
     more = f" and {len(names) - LISTED:,} more" if len(names) > LISTED else ""
     what = f"It has: {listed}{more}." if names else "It is a list, without columns."
     return IntakeError(

@@ -222,10 +222,26 @@ def columns(names: Sequence[str]) -> str:
     """The columns whose cells a processor gets: `with the columns “Name”, “City”`."""
     if not names:
         return ""
+    return "with all columns" if "*" in names else f"with the {_named_columns(names)}"
+
+
+def takes(names: Sequence[str]) -> str:
+    """The columns whose cells a processor gets of each list that has them, in a sentence."""
     if "*" in names:
-        return "with all columns"
+        return "It gets all columns."
+    them = "it" if len(names) == 1 else "them"
+    return f"It gets the {_named_columns(names)} of a list that has {them}."
+
+
+def lacking(names: Sequence[str], processor: str) -> str:
+    """The columns that a list lacks, and its processor takes, in a sentence."""
+    return f"This list has no {_named_columns(names)}, which {processor} takes." if names else ""
+
+
+def _named_columns(names: Sequence[str]) -> str:
+    """These columns: `column “Name”`, or `columns “Name”, “City”`."""
     noun = "column" if len(names) == 1 else "columns"
-    return f"with the {noun} {', '.join(f'“{name}”' for name in names)}"
+    return f"{noun} {', '.join(f'“{name}”' for name in names)}"
 
 
 def interrupted(emails: int) -> str:
@@ -239,7 +255,7 @@ def as_csv(names: Sequence[str]) -> str:
 
     A space stands for any white space, because a browser drops a line end in a control's value.
     """
-    special = re.compile(r'[", ]')
+    special = re.compile('[",]')
     spaced = (" ".join(name.split()) for name in names)
     return ", ".join(
         '"' + name.replace('"', '""') + '"' if special.search(name) else name for name in spaced
@@ -250,11 +266,14 @@ def as_csv(names: Sequence[str]) -> str:
 FEW, FEW_CHARACTERS = 3, 60
 
 
-def few_answers(answers: Mapping[str, str] | None) -> tuple[list[tuple[str, str]], bool]:
-    """The first FEW answers, shortened, and whether that isn't all of them."""
+Answers = list[tuple[str, str]]
+
+
+def few_answers(answers: Mapping[str, str] | None) -> tuple[Answers, Answers]:
+    """The first FEW answers, shortened, and those that they don't show in full."""
     pairs = list((answers or {}).items())
     few = [(name, shorten(text, FEW_CHARACTERS)) for name, text in pairs[:FEW]]
-    return few, few != pairs
+    return few, [pair for pair in pairs if pair not in few]
 
 
 def shorten(text: str, length: int) -> str:

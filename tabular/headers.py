@@ -19,6 +19,8 @@ LIST_LINES = 200
 MAX_ADDRESS = 320
 
 _ADDRESS = re.compile(r"[^@\s]+@[^@\s]+\.[^@\s]+")
+# Letters at a dot or an @-sign.
+_MEANT = re.compile(r"\S*(?:[^\W\d_][.@]|[.@][^\W\d_])\S*")
 _WORDS = re.compile(r"[^\W\d_]+")
 # Words for email, in lower case and without hyphens and spaces.
 _EMAIL = (
@@ -86,18 +88,27 @@ def has_address(cell: str) -> bool:
 def is_list(start: str, *, whole: bool) -> bool:
     """Tell whether a text is a list: its lines have addresses only, and some have several.
 
+    A list on a single line, as people paste it, may have malformed ones among them.
+
     start: the first characters of the text.
     whole: whether `start` is all of the text; if not, its last line may go on.
     """
     several = False
     *lines, last = start.split("\n")
     lines.append(last if whole else last[: end_of_complete(last)])
+    is_alone = whole and "\n" not in start.strip()
     for line in lines[:LIST_LINES]:
         addresses = addresses_in(line)
-        if line.count('"') % 2 or not all(map(is_address, addresses)):
+        fits = _is_meant_as_address if is_alone else is_address
+        if line.count('"') % 2 or not all(map(fits, addresses)):
             return False
-        several = several or len(addresses) > 1
+        several = several or sum(map(is_address, addresses)) > 1
     return several
+
+
+def _is_meant_as_address(text: str) -> bool:
+    """Tell whether a text is an address or may be a malformed one, as bob.example.org is."""
+    return is_address(text) or (len(text) <= MAX_ADDRESS and _MEANT.fullmatch(text) is not None)
 
 
 def header_index(sample: Sequence[Row], column: str | None) -> tuple[int, bool]:

@@ -1,4 +1,4 @@
-% # The answers of a processor: the first few, shortened, and all of them a click away.
+% # The answers of a processor: the first few, shortened, and what they don't show a click away.
 % few, more = phrases.few_answers(answers)
 <div class="answers" data-field="answers">\\
 % if answers:
@@ -8,8 +8,8 @@
 % end
 </ul>
 % if more:
-<details><summary>All answers</summary><ul>
-% for name, value in answers.items():
+<details><summary>More answers</summary><ul>
+% for name, value in more:
 <li><b dir="auto">{{name}}</b> <span dir="auto">{{value}}</span></li>
 % end
 </ul></details>

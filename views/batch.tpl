@@ -30,7 +30,9 @@
     <p class="paused" data-when="paused" data-field="paused"{{"" if paused else " hidden"}}>{{f"{phrases.paused(paused)} {count(processed)} of {count(total)} {verb}." if paused else ""}}</p>
     <p class="waiting" data-when="pending"{{"" if status == "pending" and not paused else " hidden"}}>Waiting for a worker <span data-field="unfinished">{{f"· {health['unfinishedBatches']:,} unfinished" if health["unfinishedBatches"] else ""}}</span></p>
     % problem = unable.get("problem") if not ended and (offered.several or health["workersAlive"]) else None
-    <p class="unable" data-field="unable"{{"" if problem else " hidden"}}><span>{{problem or ""}}</span> <code>{{unable.get("command") or ""}}</code></p>
+    <p class="unable" data-field="unable"{{"" if problem else " hidden"}}><span>{{problem or ""}}</span> <code>\\
+% include("command", command=unable.get("command") or "")
+</code></p>
     <p class="running" data-when="processing"{{"" if status == "processing" and not paused else " hidden"}}>
       <b class="percent" data-field="percent">{{percent}}%</b>
       <span class="fraction"><span class="place" data-widest="{{count(total)}}"><span data-field="processed">{{count(processed)}}</span></span> of <span data-field="total">{{count(total)}}</span> {{verb}}</span>
@@ -68,6 +70,9 @@
     % said = ", ".join(filter(None, (phrases.options(batch["options"]), phrases.columns(batch["columns"]))))
     <p id="processor" dir="auto" title="{{said}}">{{offered.title(batch["processor"])}}{{f": {phrases.shorten(said, 300)}" if said else ""}}</p>
     % end
+    % if lacking:
+    <p class="lacking" dir="auto">{{phrases.lacking(lacking, offered.title(batch["processor"]))}}</p>
+    % end
     % if batch["error"]:
     <p class="error">{{batch["error"]}}</p>
     % end
@@ -100,19 +105,20 @@
       </details>
       <span class="soft" data-when="unfinished"{{" hidden" if ended else ""}}>so far</span>
     </div>
+    % offers_again = offered.has_choice and batch["format"]
     <details class="menu" data-when="again"{{"" if status == "completed" and (rechecked or unknown) else " hidden"}}>
-      <summary class="button quiet">{{"Check" if verb == "checked" else "Process"}} again ▾</summary>
+      <summary class="button quiet">{{"Retry" if offers_again else "Check again" if verb == "checked" else "Process again"}} ▾</summary>
       <form class="panel" method="post" action="{{path}}/retry" data-malformed="{{" ".join(malformed)}}">
         % for which, words, number in (("failed", "invalid", rechecked), ("unknown", "unknown", unknown)):
         <button class="plain" name="which" value="{{which}}"{{"" if number else " hidden"}}><span data-count="{{words}}">{{count(number)}}</span>&nbsp;{{words}}</button>
         % end
       </form>
     </details>
-    % if offered.has_choice and batch["format"]:
+    % if offers_again:
     <details class="menu again" data-when="ended"{{"" if ended else " hidden"}}>
       <summary class="button quiet">Process again with… ▾</summary>
       <form class="panel" method="post" action="{{path}}/again">
-        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=cells)
+        % include("processor_choice", now_chosen=offered.name(batch["processor"]), values=batch["options"], cells=cells, columns=columns, column=column, ticked=ticked)
         <div class="actions">
           <button>Process all rows</button>
           <button class="quiet" id="again-these" formaction="{{path}}/again{{f"?{filtered}" if filtered else ""}}"{{"" if filtered else " hidden"}}>Only what is shown below</button>

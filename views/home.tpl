@@ -5,10 +5,10 @@
 <section class="card upload" aria-labelledby="upload-heading">
   <h1 id="upload-heading">Upload a list</h1>
   % if first and checks:
-  <p>Each address is checked: its syntax, its domain, and what is risky about it. Nothing is sent to anybody.</p>
+  <p{{!f' data-of="{offered.check}"' if offered.several else ""}}>Each address is checked: its syntax, its domain, and what is risky about it. Nothing is sent to anybody.</p>
   % end
   % if health["texts"]["lookupsOff"]:
-  <p class="message" id="lookups-off">{{health["texts"]["lookupsOff"]}}</p>
+  <p class="message" id="lookups-off"{{!f' data-of="{offered.check}"' if offered.several else ""}}{{" hidden" if offered.several and not checks else ""}}>{{health["texts"]["lookupsOff"]}}</p>
   % end
   <form id="upload" action="/upload" method="post" enctype="multipart/form-data" data-api="/api/upload"
         data-preview="/api/preview" data-batches="/batches/" data-max-megabytes="{{max_megabytes}}">
@@ -29,7 +29,7 @@
       % end
     </div>
     % if offered.has_choice:
-    % include("processor_choice", now_chosen=offered.default, values={}, cells="")
+    % include("processor_choice", now_chosen=offered.default, values={}, cells="", columns="", column=0, ticked="[]")
     % end
     <p class="error" id="upload-error" role="alert" hidden></p>
     <p class="headline" id="headline" role="status"></p>
@@ -76,12 +76,6 @@
         </div>
         <p class="hint" data-when="table">If the header is on another line, click that line’s number below.</p>
       </details>
-      % if offered.has_choice:
-      <fieldset class="ticks" id="ticks" hidden disabled>
-        <legend>Columns that the processor gets beside the address</legend>
-        <template><label><input type="checkbox" autocomplete="off"><span dir="auto"></span></label></template>
-      </fieldset>
-      % end
       <div class="scroll" role="region" aria-label="The first rows" tabindex="0"><table><thead><tr></tr></thead><tbody></tbody></table></div>
     </fieldset>
   </form>

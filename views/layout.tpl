@@ -31,7 +31,7 @@
       <details class="menu health">
         <summary class="button plain" data-field="level">{{texts["level"]}}</summary>
         <ul class="panel">
-          % for name in ("workers", "rate", "queue", "oldest", "database", "redis", "lookups"):
+          % for name in ("workers", "processors", "rate", "queue", "oldest", "database", "redis", "lookups"):
           <li data-field="{{name}}">{{texts[name]}}</li>
           % end
         </ul>
@@ -47,7 +47,9 @@
     <div class="notice" id="notice">
       <span role="status" data-field="text">{{texts["text"]}}</span>
       <span data-field="lastSeen">{{texts["lastSeen"]}}</span>
-      <span data-when="command"{{"" if texts["command"] else " hidden"}}>Start one: <code data-field="command">{{texts["command"]}}</code></span>
+      <span data-when="command"{{"" if texts["command"] else " hidden"}}>Start one: <code data-field="command">\\
+% include("command", command=texts["command"])
+</code></span>
     </div>
     % end
   </header>

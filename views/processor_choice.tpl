@@ -1,18 +1,25 @@
 % # The choice of a processor with its options; those of the others are hidden by choice.css, or by scripts.
-% # `now_chosen` is the name of one, `values` and `cells` are what its controls say at first.
-<div class="choice" id="choice" data-check="{{offered.check}}" data-taken="{{offered.taken_json}}">
+% # `now_chosen` is the name of one, `values` and `cells` are what its controls say at first; if it can't be
+% # used, no other is chosen in its place. `columns`, `ticked` and `column`, the one with the addresses, are
+% # those of the list, for ticks; before a list is chosen, scripts learn them from its preview.
+% names = [*offered.titles] if offered.offer(now_chosen) else ["", *offered.titles]
+<div class="choice" id="choice" data-check="{{offered.check}}" data-own="{{now_chosen}}">
   % if offered.several:
-  <label>Processor <select name="processor" autocomplete="off">
-    % for each in offered.all:
-    <option value="{{each.name}}"{{" selected" if each.name == now_chosen else ""}}>{{each.title}}</option>
+  <label>Processor <select name="processor" autocomplete="off" required>
+    % for name in names:
+    <option value="{{name}}"{{" disabled" if name in offered.broken else " selected" if name == now_chosen else ""}}>{{offered.titles.get(name, "Choose…")}}</option>
     % end
   </select></label>
+  % for name, why in offered.broken.items():
+  <p class="hint" dir="auto">{{offered.titles[name]}} can’t be used: {{why}}</p>
+  % end
   % else:
   <input type="hidden" name="processor" value="{{offered.all[0].name}}">
   % end
-  % for place, each in enumerate(offered.all, 1):
-  % if each.options:
-  <fieldset class="guesses" data-place="{{place}}" data-processor="{{each.name}}" aria-label="Options of {{each.title}}">
+  % for each in offered.all:
+  % if each.options or each.columns:
+  % place = names.index(each.name) + 1
+  <fieldset data-place="{{place}}" data-processor="{{each.name}}" data-title="{{each.title}}" data-taken="{{each.columns_json}}" aria-label="Options of {{each.title}}">
     % for number, option in enumerate(each.options):
     % name = f"option.{each.name}.{option.name}"
     % default = values[option.name] if each.name == now_chosen and option.name in values else option.default
@@ -38,9 +45,17 @@
     % end
     </div>
     % end
+    % if each.columns:
+    <p class="hint" dir="auto">{{phrases.takes(each.columns)}}</p>
+    % end
   </fieldset>
   % end
   % end
-  <label class="cells">Columns that it gets <input name="columns" value="{{cells}}" placeholder="none" autocomplete="off" aria-describedby="about-cells"></label>
+  <label class="cells">Further columns <input name="columns" value="{{cells}}" placeholder="none" autocomplete="off" aria-describedby="about-cells"></label>
   <p class="hint cells" id="about-cells">Headers, separated by commas; * for all</p>
+  <fieldset class="ticks" data-columns="{{columns}}" data-column="{{column}}" data-ticked="{{ticked}}" hidden disabled>
+    <legend>Further columns that the processor gets</legend>
+    <template><label><input type="checkbox" autocomplete="off"><span dir="auto"></span></label></template>
+  </fieldset>
+  <p class="lacking" data-field="lacking" role="status" hidden></p>
 </div>

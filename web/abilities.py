@@ -8,7 +8,7 @@ from typing import Any
 
 from relay.presence import Ability, Worker, Workers
 from runtime.entries import ProcessorEntry
-from runtime.phrases import shorten
+from runtime.phrases import several, shorten
 from runtime.settings import Settings
 
 # The most characters of a reason why a processor can't be loaded, looks no domain up, or waits.
@@ -33,9 +33,28 @@ def processors_json(
     return found
 
 
+def why(entry: ProcessorEntry, error: str) -> str:
+    """Return why a processor can't be loaded, for a sentence that says that it can't be."""
+    return error.removeprefix(f"the processor {entry.reference!r} can't be loaded: ")
+
+
 def stuck(processors: Sequence[dict[str, Any]], waiting: Sequence[str]) -> dict[str, Any] | None:
     """Return the first processor that has a problem, and batches that wait for it."""
     return next((each for each in processors if each["problem"] and each["name"] in waiting), None)
+
+
+def text(processors: Sequence[dict[str, Any]]) -> str:
+    """Return a line on each processor for the state of the servers; empty if there is only one."""
+    return "\n".join(map(_line, processors)) if len(processors) > 1 else ""
+
+
+def _line(processor: dict[str, Any]) -> str:
+    workers, title = processor["workers"], processor["title"]
+    if processor["problem"] and not processor["command"]:
+        return str(processor["problem"])
+    if workers is None:
+        return f"{title}: workers unknown"
+    return f"{title}: {several(workers, 'worker') if workers else 'no worker'}"
 
 
 def names(worker: Worker, default: str) -> list[str]:
@@ -62,9 +81,7 @@ def _json(
     able = len(mine) - len(errors)
     problem = command = None
     if not able and errors:
-        # The error of a module that can't be imported begins with the same words.
-        why = errors[0].removeprefix(f"the processor {entry.reference!r} can't be loaded: ")
-        problem = shorten(f"{entry.name} can't be loaded: {why}", MAX_WHY)
+        problem = shorten(f"{entry.name} can't be loaded: {why(entry, errors[0])}", MAX_WHY)
     elif not able:
         problem = f"No worker has {entry.name}; start one with"
         command = worker_command

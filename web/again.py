@@ -15,8 +15,8 @@ from tabular.formats import Format
 from web import forms, uploads
 from web.access import sign_in
 from web.batches import Batches, file_not_kept
-from web.offered import Offered
-from web.parameters import filter_of_rows
+from web.offered import CHOICE, Offered
+from web.parameters import FILTERS, filter_of_rows, refuse_unknown_parameters
 from web.problems import Problem
 from web.uploads import Uploads
 
@@ -35,11 +35,15 @@ class Again:
     def again(self, batch_id: int) -> dict[str, Any]:
         """POST /api/batches/{id}/again?only=…: a new batch of the same file, or of these rows.
 
-        The fields are those of an upload that choose a processor, its options and columns.
+        The fields are those of an upload that choose a processor, its options and columns. What
+        none of them says is as it was for the batch.
         """
         batch = self._batches.find(batch_id)
+        refuse_unknown_parameters(*FILTERS, "only")
         wanted = filter_of_rows(batch.reasons)
-        chosen = self._offered.choose(forms.fields())
+        fields = forms.fields()
+        self._offered.refuse_unknown((name for name, _ in fields), CHOICE)
+        chosen = self._offered.choose(fields, batch)
         _refuse_unfinished(batch)
         if batch.format is None:
             raise file_not_kept("Upload the file again instead.")

@@ -31,6 +31,7 @@ from web.access import sign_in
 from web.offered import MAX_NAME, Offered
 from web.parameters import (
     MAX_SEARCHED,
+    bad_parameter,
     choice_from_query,
     filter_of_emails,
     filter_of_rows,
@@ -128,7 +129,17 @@ class Batches:
             found, following = queries.find_batches(
                 status, containing, of_processor, before=before, limit=limit
             )
+        if not found and following is None:
+            self._refuse_unknown_processor(processor)
         return {"batches": [self._summary(batch) for batch in found], "next": following}
+
+    def _refuse_unknown_processor(self, name: str) -> None:
+        """Raise Problem for the name of a processor that config.ini lacks and no batch shows.
+
+        Batches of a processor that config.ini has no more are still listed.
+        """
+        if name and name not in self._offered.titles:
+            raise bad_parameter("processor", f"be one of {', '.join(self._offered.titles)}")
 
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}: a batch with its elapsed time, reasons, rates and history."""

@@ -24,6 +24,7 @@ from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.presence import Worker, Workers
 from runtime import metrics, systemd
+from runtime.entries import CHECK
 from runtime.logs import Outage
 from runtime.paths import ROOT
 from runtime.phrases import duration, several, shorten
@@ -289,6 +290,7 @@ def _texts(report: dict[str, Any]) -> dict[str, str]:
     return {
         "level": notice["word"] or lookups or "All systems normal",
         "workers": _workers_text(report),
+        "processors": abilities.text(report["processors"]),
         "rate": _rate_text(workers),
         "queue": _queue_text(depth),
         "oldest": _oldest_text(report),
@@ -339,7 +341,8 @@ def _lookups_off_text(workers: list[dict[str, Any]]) -> str:
     reasons = [worker["lookupsOff"] for worker in workers if worker["lookupsOff"]]
     if not reasons:
         return ""
-    some = "Workers" if len(reasons) == len(workers) else "Some workers"
+    checking = [each for each in workers if each["lookupsOff"] or CHECK in each["processors"]]
+    some = "Workers" if len(reasons) == len(checking) else "Some workers"
     return (
         f"{some} don't look domains up in the DNS, so an address at a domain that doesn't exist"
         f" comes out ok. Why: {shorten(reasons[0], MAX_WHY)}. To change that, see [check] in"

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import processors
+from models import Batch
 from processors import Option, OptionError, ProcessorError
 from processors.options import section_values
-from runtime import logs
+from runtime import logs, phrases
 from runtime.entries import CHECK, ProcessorEntry
 from runtime.phrases import shorten
 from runtime.settings import Settings
 from tabular.columns import cell_names
 from tabular.formats import Format
-from web.abilities import MAX_WHY
+from web.abilities import MAX_WHY, why
 from web.parameters import bad_parameter
 from web.problems import Problem
 
@@ -27,6 +29,10 @@ from web.problems import Problem
 MAX_VALUE, MAX_NAMES, MAX_NAME = 500, 50_000, 100
 # What the name of an option's field begins with.
 OPTION = "option."
+# What stands for all columns.
+ALL = "*"
+# The other fields by which a form chooses a processor and what it gets.
+CHOICE = ("processor", "columns")
 
 logger = logs.Logger("app")
 
@@ -46,6 +52,15 @@ class Offer:
     options: tuple[Option, ...] = ()
     columns: tuple[str, ...] = ()
 
+    @property
+    def columns_json(self) -> str:
+        return json.dumps(self.columns)
+
+    def lacking(self, found: Format) -> list[str]:
+        """Return those of its columns that a list with this format lacks."""
+        names = {*cell_names(found), ALL}
+        return [name for name in self.columns if name not in names]
+
 
 class Chosen(NamedTuple):
     """What a form chooses.
@@ -53,7 +68,7 @@ class Chosen(NamedTuple):
     processor: its name; None if there is only one, and the form names none.
     options: the chosen values by the options' names.
     columns: the columns whose cells the form wants.
-    taken: the columns whose cells the processor gets in any case.
+    taken: the columns whose cells the processor gets in any case, if the list has them.
     """
 
     processor: str | None
@@ -67,9 +82,9 @@ class Chosen(NamedTuple):
         Of those that it takes, the ones that the list lacks are left out. The ones that the form
         wants are all there, even if the list lacks them, for intake to complain of.
         """
-        names = {*cell_names(found), "*"}
+        names = {*cell_names(found), ALL}
         columns = [*self.columns, *(name for name in self.taken if name in names)]
-        return ("*",) if "*" in columns else tuple(dict.fromkeys(columns))
+        return (ALL,) if ALL in columns else tuple(dict.fromkeys(columns))
 
 
 @dataclass(frozen=True)
@@ -79,7 +94,7 @@ class Offered:
     all: those on offer, the default first.
     titles: the titles of all, by name.
     default: the name of the default one.
-    broken: why others aren't on offer, by name.
+    broken: why others can't be used, by name.
     """
 
     all: tuple[Offer, ...]
@@ -100,7 +115,7 @@ class Offered:
                 found.append(_offer(each, settings))
             except ProcessorError as error:
                 logger.error("a processor can't be loaded", processor=each.name, error=error)
-                broken[each.name] = shorten(str(error), MAX_WHY)
+                broken[each.name] = shorten(why(each, str(error)), MAX_WHY)
         if len(settings.processors) == 1:
             only, broken = settings.default_processor, {}
             found = found or [Offer(only.name, only.title)]
@@ -122,10 +137,9 @@ class Offered:
         """The name of the check, which gets no cells."""
         return CHECK
 
-    @property
-    def taken_json(self) -> str:
-        """The columns that processors get in any case, by their names, as JSON."""
-        return json.dumps({each.name: each.columns for each in self.all})
+    def offer(self, name: str) -> Offer | None:
+        """Return what may be chosen of a processor; None if it can't be used."""
+        return next((each for each in self.all if each.name == name), None)
 
     def name(self, processor: str | None) -> str:
         """Return the name of a batch's processor, which is None for the default one."""
@@ -140,21 +154,51 @@ class Offered:
         """Return the word for what is done to the emails of a batch."""
         return "checked" if self.name(processor) == CHECK else "processed"
 
-    def choose(self, fields: Fields) -> Chosen:
-        """Return what the fields of a form choose. Raises Problem."""
+    def refuse_unknown(self, names: Iterable[str], known: Collection[str]) -> None:
+        """Raise Problem for a name of a field that is neither known nor an option's.
+
+        Otherwise a mistyped name would leave the batch to the default, without a word.
+        """
+        for name in names:
+            if name not in known and not name.startswith(OPTION):
+                shown = shorten(name, MAX_NAME)
+                likely = self._likely(shown, known)
+                meant = f" It probably means {likely}." if likely else ""
+                detail = f"The form has a field {shown!r}, which is unknown.{meant}"
+                raise Problem(422, "unknown_field", detail, field=shown)
+
+    def _likely(self, name: str, known: Collection[str]) -> str | None:
+        """Return the field that a name without a field probably means."""
+        options = [each.name for offer in self.all for each in offer.options]
+        fields = [*known, *(OPTION + option for option in options)]
+        meant = {option: OPTION + option for option in options} | {each: each for each in fields}
+        found = difflib.get_close_matches(name.strip().lower(), meant, 1)
+        return meant[found[0]] if found else None
+
+    def choose(self, fields: Fields, batch: Batch | None = None) -> Chosen:
+        """Return what the fields of a form choose. Raises Problem.
+
+        batch: the one that is processed again. What no field says is as it was for that batch,
+        unless another processor is chosen.
+        """
         names = {text.strip() for name, text in fields if name == "processor"} - {""}
         if len(names) > 1:
             raise bad_parameter("processor", "be given once")
-        named = next(iter(names), "")
+        named = next(iter(names), batch and batch.processor) or ""
         offer = self._find(named)
-        options = _values(offer, self._texts(offer, fields))
-        columns = _names([text for name, text in fields if name == "columns"])
+        texts = self._texts(offer, fields)
+        lists = [text for name, text in fields if name == "columns"]
+        taken = offer.columns
+        if batch is not None and self.name(batch.processor) == offer.name:
+            texts = _texts_of(batch, offer) | texts
+            if not lists:
+                taken += tuple(batch.columns)
         processor = offer.name if named or self.several else None
-        return Chosen(processor, options, columns, offer.columns)
+        return Chosen(processor, _values(offer, texts), _names(lists), taken)
 
     def _find(self, named: str) -> Offer:
         name = named or self.default
-        found = next((each for each in self.all if each.name == name), None)
+        found = self.offer(name)
         if found is not None:
             return found
         if name in self.broken:
@@ -199,6 +243,14 @@ def _offer(entry: ProcessorEntry, settings: Settings) -> Offer:
     return Offer(entry.name, entry.title, tuple(options), declared.columns)
 
 
+def _texts_of(batch: Batch, offer: Offer) -> dict[str, str]:
+    """Return the batch's options as a form would send them, without those that are no more."""
+    chosen = batch.options
+    return {
+        each.name: phrases.value(chosen[each.name]) for each in offer.options if each.name in chosen
+    }
+
+
 def _values(offer: Offer, texts: dict[str, str]) -> dict[str, Any]:
     """Return the values of the texts that are given. Raises Problem."""
     given = dict(texts)
@@ -236,4 +288,4 @@ def _names(texts: Sequence[str]) -> tuple[str, ...]:
             quoting = "be headers separated by commas, those with commas in double quotes"
             raise bad_parameter("columns", quoting) from None
         names += [name for row in rows for name in row if name.strip()]
-    return ("*",) if "*" in names else tuple(dict.fromkeys(names))
+    return (ALL,) if ALL in names else tuple(dict.fromkeys(names))

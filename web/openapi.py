@@ -86,16 +86,22 @@ _OPTIONS = {
         "^option\\.": {"type": "string", "description": "An option of the processor."}
     }
 }
-_CHOSEN = {"type": "object", "properties": _CHOICE, **_OPTIONS}
+_CHOSEN = {
+    "type": "object",
+    "properties": _CHOICE,
+    **_OPTIONS,
+    "additionalProperties": False,
+}
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
 
-def _form_with_file(more: Schema, **fields: Schema) -> Schema:
+def _form_with_file(**fields: Schema) -> Schema:
     schema = {
         "type": "object",
         "properties": fields,
-        **more,
+        **_OPTIONS,
+        "additionalProperties": False,
         "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     }
     return {"required": True, **content({"multipart/form-data": schema})}
@@ -108,6 +114,9 @@ _STORED = object_of(
     status=STATUS,
     rows=ref("Rows"),
     format=ref("Format"),
+    processor=or_null(TEXT),
+    options={"type": "object"},
+    columns=list_of(TEXT),
     liveUpdates={"type": "boolean"},
 )
 _CREATED = {
@@ -122,7 +131,7 @@ describe(
     "Store a file, or a text with addresses, as a batch; all of it or nothing.",
     {"201": _CREATED},
     *_FILE_PROBLEMS,
-    requestBody=_form_with_file(_OPTIONS, **_FORM, **_BEGIN, **_CHOICE),
+    requestBody=_form_with_file(**_FORM, **_BEGIN, **_CHOICE),
 )
 _SHEET = object_of(
     name=TEXT,
@@ -179,7 +188,7 @@ describe(
         "The format, and the first rows.",
     ),
     *_FILE_PROBLEMS,
-    requestBody=_form_with_file({}, **_FORM, size=TEXT),
+    requestBody=_form_with_file(**_FORM, **_BEGIN, **_CHOICE, size=TEXT),
 )
 
 _SEARCH = {"type": "string", "maxLength": parameters.MAX_SEARCHED, "pattern": "^[^\\u0000]*$"}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import json
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -27,7 +28,8 @@ from runtime.entries import CHECK
 from runtime.paths import ROOT
 from runtime.rate import MAX_PER_MINUTE
 from runtime.settings import VERSION, Settings
-from tabular.formats import DELIMITERS, ENCODINGS
+from tabular.columns import cell_names
+from tabular.formats import CELLS, DELIMITERS, ENCODINGS, Format
 from tabular.workbooks import workbook
 from tabular.workbooks.writer import MAX_ROWS
 from web.access import sign_in
@@ -35,7 +37,7 @@ from web.again import Again
 from web.batch_changes import BatchChanges
 from web.batches import Batches
 from web.health import SILENT, Health
-from web.offered import Offered
+from web.offered import ALL, Offered
 from web.parameters import FILTERS, OF_EMAILS, number_from_query
 from web.uploads import Uploads
 
@@ -49,6 +51,8 @@ _KINDS = {
 }
 # The parameters that filter the batches.
 _OF_BATCHES = ("q", "status", "processor")
+# The most characters of the names of a list's columns that its page has.
+MAX_NAMES = 10_000
 # The Cache-Control of an address with the version in it: its content never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -190,7 +194,7 @@ class Pages:
             verb=self._offered.verb(batch["processor"]),
             unable=self._unable(batch),
             filtered=urlencode(_filter(query)),
-            cells=_cells(stored),
+            **self._columns(stored),
         )
 
     def _unable(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +202,35 @@ class Pages:
         name = self._offered.name(batch["processor"])
         known = self._health.recent().get("processors") or ()
         return next((each for each in known if each["name"] == name), {})
+
+    def _columns(self, batch: Batch) -> dict[str, Any]:
+        """Return what the page says of the columns of a batch's list.
+
+        lacking: those that its processor takes, and the list lacks.
+        cells: what a form says to ask for the further ones again. All are `*`, because their names
+        may be too many or too long for a form.
+        columns, ticked: those that may be ticked and those that are, as JSON; no columns if they
+        are too many or too long.
+        column: the one with the addresses, from 1.
+
+        Without a choice, the page says nothing of columns.
+        """
+        if not self._offered.has_choice:
+            return {"lacking": []}
+        offer = self._offered.offer(self._offered.name(batch.processor))
+        found = Format.from_json(batch.format or {"kind": "list"})
+        names, taken = cell_names(found), offer.columns if offer else ()
+        further = [name for name in batch.columns if name not in taken and ALL not in taken]
+        if further and len(names) == len(batch.columns) > 1:
+            further = [ALL]
+        is_short = len(names) <= CELLS and sum(map(len, names)) <= MAX_NAMES
+        return {
+            "lacking": offer.lacking(found) if offer and batch.format else [],
+            "cells": phrases.as_csv(further),
+            "columns": json.dumps(names) if is_short else "",
+            "ticked": json.dumps(further),
+            "column": found.column + 1,
+        }
 
     def icon(self, version: str, percent: int) -> str:
         """GET /static/VERSION/progress/N.svg: the icon of a page whose batch is at N percent."""
@@ -286,16 +319,6 @@ def _filter(query: dict[str, str]) -> dict[str, str]:
     """Return the filter of the rows that are shown: with a kind, no other parameter counts."""
     names = ["kind"] if query["kind"] else OF_EMAILS
     return {name: query[name] for name in names if query[name]}
-
-
-def _cells(batch: Batch) -> str:
-    """Return what a form says to ask for the columns of a batch again.
-
-    All of them are `*`, because their names may be too many or too long for a form.
-    """
-    columns = batch.columns
-    has_all = len(columns) > 1 and batch.format and len(columns) == batch.format["columns"]
-    return "*" if has_all else phrases.as_csv(columns)
 
 
 def _endings(batch: dict[str, Any]) -> list[tuple[str, str]]:

@@ -12,6 +12,7 @@ from bottle import request
 from batches.filters import WORDS, Filter
 from processors import reasons
 from runtime import rate
+from runtime.phrases import shorten
 from web.problems import Problem
 
 Default = TypeVar("Default", int, None)
@@ -55,6 +56,16 @@ def text_from_query(name: str, most: int) -> str:
     if len(text) > most or "\0" in text:
         raise bad_parameter(name, f"have at most {most} characters, and no NUL")
     return text
+
+
+def refuse_unknown_parameters(*known: str) -> None:
+    """Raise Problem for a parameter that isn't known: ignored, it would change what is stored."""
+    for name in request.query:
+        if name not in known:
+            shown = shorten(name, MAX_SEARCHED)
+            takes = f"They are {', '.join(known)}." if known else "Send it as a field of the form."
+            detail = f"The address has a parameter {shown!r}, which is unknown. {takes}"
+            raise Problem(400, "unknown_parameter", detail, parameter=shown)
 
 
 def per_minute(text: str) -> int | None:

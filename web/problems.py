@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 from http.client import responses
 from typing import Any
 
@@ -45,6 +46,18 @@ _HEADINGS = {
     503: "The server can't do this now",
     507: "The server has no room left",
 }
+
+# The headings of pages of errors that say more than their status.
+_OF_CODES = {
+    "no_such_column": "The list has no such column",
+    "bad_option": "An option can’t be like this",
+    "broken_processor": "This processor can’t be used now",
+    "unknown_processor": "There is no such processor",
+    "unknown_field": _HEADINGS[400],
+}
+
+# A page whose forms post to addresses below its own.
+_BATCH = re.compile(r"/batches/\d+(?=/)")
 
 # Titles of RFC 9110 that Python has only from 3.13 on.
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -115,9 +128,15 @@ def title_of(status: int) -> str:
     return _TITLES.get(status) or responses.get(status, "Error")
 
 
-def heading_of(status: int) -> str:
+def heading_of(status: int, code: str | None = None) -> str:
     """Return the heading of the page of an error, as people say it."""
-    return _HEADINGS.get(status) or title_of(status)
+    return _OF_CODES.get(code or "") or _HEADINGS.get(status) or title_of(status)
+
+
+def _way_back(status: int) -> str:
+    """Return the address of the page whose form led to the error of the current request."""
+    batch = _BATCH.match(bottle.request.path)
+    return batch[0] if batch and status != 404 else "/"
 
 
 def document(status: int, code: str | None, detail: str | None, **members: object) -> str:
@@ -153,7 +172,8 @@ def render(error: bottle.HTTPError, **page: Any) -> str:
         "error",
         status=status,
         title=title_of(status),
-        heading=heading_of(status),
+        heading=heading_of(status, code),
+        back=_way_back(status),
         detail=detail or DETAILS.get(status, ""),
         request_id=logs.REQUEST.get(),
         **page,

@@ -13,7 +13,7 @@ import multipart
 from bottle import request, response
 
 from batches import intake
-from batches.as_json import batch_format_json, rows_json
+from batches.as_json import batch_format_json, columns_json, rows_json
 from batches.intake import Upload
 from models import Batch, Snapshot
 from runtime import logs, metrics
@@ -22,8 +22,13 @@ from tabular import containers, reader
 from tabular.formats import IntakeError, Overrides
 from web import forms, preview
 from web.access import sign_in
-from web.offered import MAX_NAME, OPTION, Offered
-from web.parameters import bad_parameter, per_minute, whole_number
+from web.offered import CHOICE, MAX_NAME, OPTION, Offered
+from web.parameters import (
+    bad_parameter,
+    per_minute,
+    refuse_unknown_parameters,
+    whole_number,
+)
 from web.problems import RETRY_AFTER, Problem
 from web.services import Services
 
@@ -33,7 +38,7 @@ logger = logs.Logger("app")
 # of a file of which only the first part is sent, when the batch is to begin, and the processor with
 # what it gets. There may be further ones for options (web/offered.py).
 _FORMAT = ("column", "delimiter", "encoding", "header", "split", "sheet")
-_FIELDS = (*_FORMAT, "size", "paused", "start_at", "per_minute", "processor", "columns")
+_FIELDS = (*_FORMAT, "size", "paused", "start_at", "per_minute", *CHOICE)
 
 # The filename of a batch made from a pasted text, and the most bytes of that text.
 PASTED = "Pasted addresses.txt"
@@ -110,6 +115,11 @@ class Form:
             self._unpacked.close()
         for part in self._parts:
             part.close()
+
+    def refuse_unknown(self, offered: Offered) -> None:
+        """Raise Problem for a field that an upload doesn't have, or one in the query string."""
+        refuse_unknown_parameters()
+        offered.refuse_unknown((part.name for part in self._parts), ("file", "text", *_FIELDS))
 
     def unpack(self, limit_megabytes: int) -> None:
         """Take the list out of an archive. Raises Problem for a large file, and IntakeError."""
@@ -217,6 +227,7 @@ class Uploads:
         """POST /api/upload: multipart, field `file`; the batch is stored whole, or not at all."""
         settings = self._settings
         with closing(Form()) as form, problems_of_files():
+            form.refuse_unknown(self._offered)
             form.unpack(settings.upload.max_megabytes)
             batch = intake.store(
                 form.file,
@@ -245,12 +256,16 @@ class Uploads:
             "status": batch.status,
             "rows": rows_json(batch),
             "format": batch_format_json(batch),
+            "processor": batch.processor,
+            "options": batch.options,
+            "columns": columns_json(batch),
             "liveUpdates": live,
         }
 
     def preview(self) -> dict[str, Any]:
         """POST /api/preview: how an upload of this file would be read; nothing is stored."""
         with closing(Form()) as form, problems_of_files():
+            form.refuse_unknown(self._offered)
             limits = self._settings.upload
             size = form.size_of_whole()
             form.unpack(limits.max_megabytes)

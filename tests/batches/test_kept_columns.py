@@ -115,6 +115,10 @@ def test_without_columns_no_cells_are_kept(database):
     [
         (b"mail,x\na@x.de,1\n", "The file has no column 'X'. It has: mail, x."),
         (b"a@x.de,1\n", "The file has no column 'X'. It has: Column 1, Column 2."),
+        (
+            b'mail,"City, ""x"""\na@x.de,1\n',
+            'The file has no column \'X\'. It has: mail, "City, ""x""".',
+        ),
         (b"a@x.de;b@x.de\n", "The file has no column 'X'. It is a list, without columns."),
         (b"mail" + b",y" * 25 + b"\na@x.de\n", "y (19) and 6 more."),
     ],

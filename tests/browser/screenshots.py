@@ -46,6 +46,28 @@ def check(section):
     return slow
 """
 
+# A second processor, which takes a column, has options and gives answers.
+CRM = """
+from processors import Option, answered, configured, failed, per_item, takes_columns
+
+@takes_columns("Name")
+@configured(
+    Option("list", choices=("news", "events"), default="news", per_batch=True,
+           about="The list that people join."),
+    Option("days", int, 30, per_batch=True, about="How long they stay on it."),
+    Option("welcome", bool, True, per_batch=True, about="Whether they get a letter."),
+)
+def add(options):
+    @per_item
+    def add_one(item):
+        if "@" not in item.address:
+            return failed("no_at_sign")
+        number = item.cells["Name"].split()[-1]
+        return answered(customer=f"K-{number}", list=item.options["list"], owner="Sales",
+                        days=item.options["days"], city=item.cells.get("Stadt", ""))
+    return add_one
+"""
+
 
 def people(number: int) -> bytes:
     """A file as people have them: semicolons, umlauts, and all that can be wrong."""
@@ -167,6 +189,26 @@ class Studio:
             expect(page.locator("#rows tbody")).to_contain_text("ok")
             self.take("put-off", page)
 
+    def take_several(self) -> None:
+        """The pictures of what there is with several processors."""
+        with self.page("/") as page:
+            expect(page.locator("#health")).to_have_attribute("data-level", "ok")
+            choice = page.get_by_role("combobox", name="Processor", exact=True)
+            choice.select_option("crm")
+            page.locator("[name='option.crm.list']").select_option("events")
+            choose(page, people(60))
+            expect(page.locator("#preview")).to_be_visible()
+            page.locator(".ticks").get_by_label("Stadt").check()
+            self.take("processors", page)
+            page.get_by_role("button", name="Upload & process").click()
+            page.wait_for_url("**/batches/*")
+            await_completed(page)
+            page.reload()
+            page.get_by_text("More answers").first.click()
+            self.take("answers", page)
+            page.get_by_text("Process again with…").click()
+            self.take("again", page)
+
     def _set_rate(self, per_minute: str) -> None:
         path = f"/api/batches/2/rate?per_minute={per_minute}"
         assert self.site.request("POST", path).status == 200
@@ -200,9 +242,10 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="email-batch-"))
     folder.chmod(0o755)  # if root starts PostgreSQL, its user must reach .venv
     # A copy of the project, so that the pictures show its commands as they are in an installation.
-    copy, slow = folder / "project", folder / "slow"
+    copy, slow, several = (folder / name for name in ("project", "slow", "several"))
     copy_project(copy)
     slow.mkdir()
+    several.mkdir()
     (copy / ".venv").symlink_to(Path(sys.executable).parent.parent)
     (slow / "slowly.py").write_text(SLOW)
     servers = {"server__port": 0, "embedded__folder": folder / "var"}
@@ -210,6 +253,10 @@ def main() -> None:
     config = write_config(
         slow, worker__processor="slowly:check", worker__turn_seconds=0.2, **servers
     )
+    (several / "crm.py").write_text(CRM)
+    both = {"check": "check Check addresses", "crm": "crm:add Add to our CRM"}
+    offers = {f"processors__{name}": line for name, line in both.items()}
+    several_config = write_config(several, **offers, **servers)
     with ExitStack() as stack:
         stack.callback(shutil.rmtree, folder)
 
@@ -221,10 +268,17 @@ def main() -> None:
         playwright = stack.enter_context(sync_playwright())
         browser = chromium.launch(playwright)
         stack.callback(browser.close)
+
+        def open_studio(app: Running) -> Studio:
+            studio = Studio(browser, Site(app.await_line(r"serving url=(\S+)")[1]))
+            eventually(lambda: studio.site.get("/api/health").status == 200, 60)
+            return studio
+
         app = start("app.py")
-        studio = Studio(browser, Site(app.await_line(r"serving url=(\S+)")[1]))
-        eventually(lambda: studio.site.get("/api/health").status == 200, 60)
-        studio.take_all(app, lambda: start("worker.py", "--config", str(config)))
+        open_studio(app).take_all(app, lambda: start("worker.py", "--config", str(config)))
+        studio = open_studio(start("app.py", "--config", str(several_config)))
+        start("worker.py", "--config", str(several_config))
+        studio.take_several()
 
 
 if __name__ == "__main__":

@@ -113,7 +113,7 @@ def test_no_page_with_several_processors_keeps_anybody_out(
     look_at(page, viewport["width"])
     page.get_by_role("combobox", name="Processor", exact=True).select_option("crm")
     choose(page, PEOPLE)
-    page.locator("#ticks").get_by_label("City, country").check()
+    page.locator(".ticks").get_by_label("City, country").check()
     look_at(page, viewport["width"])
     page.goto(f"{site.url}/batches/1")
     look_at(page, viewport["width"])

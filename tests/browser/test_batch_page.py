@@ -105,8 +105,10 @@ class TestBatch:
         assert seen[-1] == 4000
         assert_nothing_moved(page)
         assert page.evaluate("emails.getBoundingClientRect().top === window.before")
+        downloads = page.locator(".downloads").bounding_box()["width"]
         page.reload()
         expect(page.locator(".verdicts li:visible")).to_have_count(2)
+        assert page.locator(".downloads").bounding_box()["width"] == downloads
 
     @pytest.mark.parametrize("width", [360, 1440])
     def test_reasons_that_come_move_no_row(self, open_page, site, processes, width):

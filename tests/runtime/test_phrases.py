@@ -63,6 +63,28 @@ def test_a_pace_leaves_out_what_is_unknown(rate, left, text):
     assert phrases.pace(42, 100, rate, left) == text
 
 
+@pytest.mark.parametrize(
+    ("names", "taken", "lacking"),
+    [
+        (["*"], "It gets all columns.", None),
+        (
+            ["Name"],
+            "It gets the column “Name” of a list that has it.",
+            "This list has no column “Name”, which Add to our CRM takes.",
+        ),
+        (
+            ["Name", "City, country"],
+            "It gets the columns “Name”, “City, country” of a list that has them.",
+            "This list has no columns “Name”, “City, country”, which Add to our CRM takes.",
+        ),
+    ],
+)
+def test_what_is_said_of_the_columns_that_a_processor_takes(names, taken, lacking):
+    assert phrases.takes(names) == taken
+    if lacking:
+        assert phrases.lacking(names, "Add to our CRM") == lacking
+
+
 def test_a_rate_beside_the_progress():
     assert phrases.limit(1_200) == "At most 1,200 a minute"
     assert phrases.limit(None) == ""
@@ -121,7 +143,7 @@ def test_the_scripts_say_the_same(open_page, site):
     said = page.evaluate(
         """async ([path, numbers, times, now]) => {
             const { ago, checkedAgain, clock, count, interrupted, limit, pace, percent, proportion,
-                    rate, several, shown, waiting, paused } = await import(path);
+                    rate, several, shown, waiting, paused, lacking } = await import(path);
             const each = (n) => [count(n), several(n, "email"), percent(n, 1234567),
                                  proportion(n, 1234567), rate(n + 0.9), clock(n + 0.9),
                                  pace(n, 1234567, n + 0.9, n), shown(n, null), shown(n, 60),
@@ -131,7 +153,8 @@ def test_the_scripts_say_the_same(open_page, site):
                      proportion(0, 0), limit(null),
                      paused({ by: null, why: null, until: null }),
                      paused({ by: "alice", why: "Bad password.", until: null }),
-                     paused({ by: null, why: "Bad password", until: null })],
+                     paused({ by: null, why: "Bad password", until: null }),
+                     ...[[], ["Name"], ["Name", "=x"]].map((names) => lacking(names, "CRM"))],
                     ...times.map((time) => ago(time, Date.parse(now)))];
         }""",
         [
@@ -171,6 +194,7 @@ def test_the_scripts_say_the_same(open_page, site):
             phrases.paused({"by": None, "why": None, "until": None}),
             phrases.paused({"by": "alice", "why": "Bad password.", "until": None}),
             phrases.paused({"by": None, "why": "Bad password", "until": None}),
+            *(phrases.lacking(names, "CRM") for names in ([], ["Name"], ["Name", "=x"])),
         ],
         *(phrases.ago(time.isoformat(), NOON) for time in times),
     ]

@@ -67,6 +67,12 @@ def test_a_column_that_a_person_names_makes_a_row_the_header():
         ("Anna,a@x.de\nBob,b@x.de\n", False),
         ("email\na@x.de,b@x.de\n", False),
         ('a@x.de\n"b@x.de\nc@x.de"\n', False),
+        # On a single line, some may be malformed.
+        ("a@x.de, kim@@x.de, bob.example.org, c@x.de\n", True),
+        ("a@x.de, bob.example.org\n", False),
+        ("Ann,a@work.de,a@home.de,1.5\n", False),
+        ("a@x.de,b@x.de,29.11.2026\n", False),
+        ("a@x.de, bob.example.org, c@x.de\nd@x.de\n", False),
     ],
 )
 def test_which_text_is_a_list(text, due):

@@ -1,6 +1,7 @@
 import html
 import json
 import os
+import re
 import socket
 import sys
 from pathlib import Path
@@ -33,7 +34,7 @@ def texts_on_page(site):
 
     def texts():
         texts = site.get("/api/health").json["texts"]
-        page = site.get("/").body.decode().replace("&#039;", "'")
+        page = re.sub("</?span>", "", site.get("/").body.decode()).replace("&#039;", "'")
         return texts if all(text in page for text in texts.values()) else None
 
     return eventually(texts)
@@ -109,6 +110,7 @@ def test_tells_of_servers_workers_and_what_waits(site, client, queue):
     assert texts == {
         "level": "All systems normal",
         "workers": "1 worker, 2 threads",
+        "processors": "",
         "rate": "1,234 emails/s",
         "queue": "1 in the queue",
         "oldest": f"oldest waiting: batch {batch_id} for 1 min",
@@ -192,6 +194,8 @@ def test_says_that_workers_look_no_domain_up_and_why(site, client):
     other._key += "0"
     other.announce([ThreadReport(1)], 0.0)
     assert texts_on_page(site)["lookupsOff"].startswith("Some workers don't look domains up")
+    other.announce([ThreadReport(1)], 0.0, [Ability("crm")])
+    assert texts_on_page(site)["lookupsOff"].startswith("Workers don't look domains up")
     announce(client)
     assert texts_on_page(site)["level"] == "All systems normal"
     assert 'id="lookups-off"' not in site.get("/").body.decode()
@@ -273,7 +277,7 @@ def test_a_page_has_the_texts_for_a_server_that_is_away(site):
     silent = json.loads(health.SILENT)
     assert silent["notice"]["level"] == "error"
     assert list(silent["texts"].values()) == [
-        *("Not working", "workers unknown", "rate unknown", "queue unknown", "waiting unknown"),
+        *("Not working", "workers unknown", "", "rate unknown", "queue unknown", "waiting unknown"),
         *("PostgreSQL unknown", "Redis unknown", "", "", silent["notice"]["text"], "", ""),
     ]
     page = html.unescape(site.get("/").body.decode())
@@ -315,6 +319,11 @@ def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_
     assert (check["workers"], check["problem"]) == (1, None)
     assert report["workers"][0]["processors"] == ["check"]
     assert report["notice"] is None
+    assert report["texts"]["processors"].splitlines() == [
+        "Add to our CRM: no worker",
+        f"bad can't be loaded: {why}",
+        "Check addresses: 1 worker",
+    ]
     store("a@x.de", upload=Upload(processor="crm"))
     report = site.get("/api/health").json
     assert report["notice"]["level"] == "warning"

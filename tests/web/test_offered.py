@@ -6,7 +6,9 @@ from urllib.parse import urlencode
 
 import pytest
 
+from harness.batches import completed
 from harness.books import query
+from harness.files import FORM_TYPE, form
 from harness.site import problem
 
 OWN = """
@@ -46,6 +48,11 @@ def site(serve, tmp_path):
 
 def send(site, **fields):
     return site.upload(b"Name,Mail\nAnn,a@x.de\n", **fields)
+
+
+def again(site, body=b"", path="/api/batches/1/again"):
+    form = "application/x-www-form-urlencoded"
+    return site.request("POST", path, body, Content_Type=form)
 
 
 def stored():
@@ -93,6 +100,57 @@ def test_what_cannot_be_is_a_problem_with_a_sentence(site, fields, code, said):
     assert query("SELECT count(*) FROM batch") == [(0,)]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("proccessor", "processor"),
+        ("Processor", "processor"),
+        ("most", "option.most"),
+        ("option_most", "option.most"),
+        ("colums", "columns"),
+        ("startat", "start_at"),
+        ("\u202ex" * 99, None),
+    ],
+)
+def test_a_field_that_is_unknown_is_refused_with_the_one_that_is_meant(site, name, meant):
+    for path in ("/api/upload", "/api/preview"):
+        answer = send(site, path=path, **{name: "crm"})
+        detail = problem(answer, 422, "unknown_field")["detail"]
+        assert repr(name)[:50] in detail
+        assert detail.endswith(f" It probably means {meant}." if meant else ", which is unknown.")
+    assert query("SELECT count(*) FROM batch") == [(0,)]
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    problem(again(site, f"{name}=x".encode()), 422, "unknown_field")
+
+
+def test_a_parameter_that_is_unknown_is_refused(site):
+    for path in ("/api/upload", "/api/preview"):
+        answer = send(site, path=f"{path}?processor=crm")
+        assert problem(answer, 400, "unknown_parameter")["parameter"] == "processor"
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    answer = again(site, path="/api/batches/1/again?verdct=risky")  # which would be all rows
+    detail = problem(answer, 400, "unknown_parameter")["detail"]
+    assert detail.endswith("They are verdict, reason, status, q, kind, only.")
+    assert query("SELECT count(*) FROM batch") == [(1,)]
+
+
+def test_a_second_file_in_an_unknown_field_is_refused(site):
+    body = form(b"a@x.de\n", "a.csv", x="y")
+    more = body.replace(b'name="x"', b'name="flie"; filename="b.csv"')
+    answer = site.request("POST", "/api/upload", more, Content_Type=FORM_TYPE)
+    assert problem(answer, 422, "unknown_field")["field"] == "flie"
+
+
+def test_the_answer_to_an_upload_says_what_is_done(site):
+    fields = {"option.key": "a", "columns": "Name"}
+    answer = send(site, processor="crm", **fields).json
+    assert answer["processor"] == "crm"
+    assert answer["options"] == {"key": "a"}
+    assert answer["columns"] == ["Name"]
+
+
 def test_what_is_not_on_offer_is_logged(site, caplog):
     logged = [record.getMessage() for record in caplog.get_records("setup")]
     errors = [each for each in logged if each.startswith("a processor can't be loaded")]
@@ -111,22 +169,45 @@ def test_batches_are_listed_by_processor(site):
     send(site)
     send(site, processor="crm", **{"option.key": "a"})
     query("UPDATE batch SET processor = NULL WHERE id = 1 RETURNING 1")
-    for name, ids in (("check", [1]), ("crm", [2]), ("x", []), ("", [2, 1])):
+    for name, ids in (("check", [1]), ("crm", [2]), ("read", []), ("", [2, 1])):
         listed = site.get(f"/api/batches?processor={name}").json["batches"]
         assert [batch["id"] for batch in listed] == ids
+    document = problem(site.get("/api/batches?processor=crmm"), 400, "bad_parameter")
+    assert document["detail"] == "processor must be one of check, crm, read, gone, wrong."
+    query("UPDATE batch SET processor = 'crmm' WHERE id = 2 RETURNING 1")
+    assert site.get("/api/batches?processor=crmm").json["batches"][0]["id"] == 2
 
 
 def test_only_a_batch_that_has_ended_is_processed_again(site):
     send(site)
-    problem(site.request("POST", "/api/batches/1/again"), 409, "wrong_state")
+    problem(again(site), 409, "wrong_state")
     site.request("POST", "/api/batches/1/cancel")
-    form = "application/x-www-form-urlencoded"
-    body = b"processor=crm&option.crm.key=a"
-    answer = site.request("POST", "/api/batches/1/again", body, Content_Type=form)
+    answer = again(site, b"processor=crm&option.crm.key=a")
     assert (answer.status, answer.headers["Location"]) == (201, "/api/batches/2")
     assert stored() == ("crm", {"key": "a"})
     query("UPDATE batch SET format = NULL WHERE id = 1 RETURNING 1")
     problem(site.request("POST", "/api/batches/1/again"), 404, "file_not_kept")
+
+
+def test_what_is_not_said_is_as_it_was_for_the_batch_that_is_processed_again(site):
+    chosen = {"option.key": "a", "option.most": "7", "columns": "Name"}
+    send(site, processor="crm", **chosen)
+    site.request("POST", "/api/batches/1/cancel")
+    seven, eight = ({"key": "a", "most": most} for most in (7, 8))
+    for body, kept in (
+        (b"", ("crm", seven, ["Name"])),
+        (b"processor=crm", ("crm", seven, ["Name"])),
+        (b"option.most=8&columns=", ("crm", eight, [])),
+        (b"option.crm.most=&columns=Mail", ("crm", {"key": "a"}, ["Mail"])),
+        (b"processor=check", ("check", {}, [])),
+        (b"processor=read", ("read", {}, ["Name"])),  # which it takes
+    ):
+        answer = again(site, body)
+        assert answer.status == 201, answer.body
+        found = query("SELECT processor, options, columns FROM batch ORDER BY id DESC LIMIT 1")
+        assert found == [kept]
+    query("UPDATE batch SET processor = 'former' WHERE id = 1 RETURNING 1")
+    problem(again(site), 422, "unknown_processor")
 
 
 def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_their_names(site):
@@ -143,26 +224,49 @@ def test_the_form_for_processing_again_asks_for_the_same_columns_however_long_th
         assert (html.unescape(field) == "*") == (batch_id == 2)
         body = urlencode({"processor": "check", "columns": html.unescape(field)}).encode()
         assert len(body) > 15_000 or batch_id == 2
-        form = "application/x-www-form-urlencoded"
-        answer = site.request("POST", f"/batches/{batch_id}/again", body, Content_Type=form)
+        answer = again(site, body, f"/batches/{batch_id}/again")
         assert answer.status == 303
     columns = query("SELECT columns FROM batch ORDER BY id")
     assert columns[:2] == columns[2:]
     much = b"columns=" + b"a" * 100_000
-    problem(
-        site.request("POST", "/api/batches/1/again", much, Content_Type=form),
-        413,
-        "content_too_large",
-    )
+    problem(again(site, much), 413, "content_too_large")
+
+
+def test_a_page_about_a_wrong_choice_says_so_and_leads_back(site):
+    send(site)
+    site.request("POST", "/api/batches/1/cancel")
+    for path, back in (("/batches/1/again", "/batches/1"), ("/upload", "/")):
+        for body, heading in (
+            ({"columns": "x"}, "The list has no such column"),
+            ({"processor": "gone"}, "This processor can’t be used now"),
+            ({"processor": "x"}, "There is no such processor"),
+            ({"option.x": "y"}, "An option can’t be like this"),
+            ({"x": "y"}, "The server can't make sense of this"),
+        ):
+            if path == "/upload":
+                answer = send(site, path=path, **body)
+            else:
+                answer = again(site, urlencode(body).encode(), path)
+            page = html.unescape(answer.body.decode())
+            assert answer.status == 422
+            assert f"<h1>{heading}</h1>" in page
+            assert f'href="{back}">Back to the batch' in page
+
+
+def test_a_retry_is_not_called_like_what_makes_a_new_batch(site, serve):
+    batch_id = completed()
+    page = site.get(f"/batches/{batch_id}").body.decode()
+    assert ">Retry ▾<" in page
+    assert ">Process again with… ▾<" in page
+    assert ">Check again ▾<" in serve().get(f"/batches/{batch_id}").body.decode()
 
 
 def test_two_processors_are_refused_so_that_no_batch_gets_another_than_was_meant(site):
     send(site)
     site.request("POST", "/api/batches/1/cancel")
-    form = "application/x-www-form-urlencoded"
     body = b"processor=&processor=check&processor="
     for more, status in ((b"check", 201), (b"read", 400)):
-        answer = site.request("POST", "/api/batches/1/again", body + more, Content_Type=form)
+        answer = again(site, body + more)
         assert answer.status == status
     assert problem(answer, 400, "bad_parameter")["parameter"] == "processor"
 
@@ -173,9 +277,8 @@ def test_rows_of_results_that_are_processed_again_lack_what_a_processor_takes_of
     results = site.get("/api/batches/1/results.csv").body
     assert site.upload(results, processor="read").status == 201
     site.request("POST", "/api/batches/2/cancel")
-    form = "application/x-www-form-urlencoded"
     for path in ("/api/batches/2/again", "/api/batches/2/again?status=pending"):
-        answer = site.request("POST", path, b"processor=read", Content_Type=form)
+        answer = again(site, b"processor=read", path)
         assert answer.status == 201, answer.body
     columns = query("SELECT columns FROM batch ORDER BY id")
     assert columns == [([],), (["Name", "status"],), (["Name", "status"],), (["Name"],)]

@@ -10,6 +10,13 @@ export function write(element, text) {
   return element;
 }
 
+// Write a command, of which each word is an element, so that a line breaks between words only.
+export function writeCommand(place, text) {
+  if (place.textContent === text) return;
+  const words = text.split(" ").map((word) => element("span", word));
+  place.replaceChildren(...words.flatMap((word, i) => (i ? [" ", word] : [word])));
+}
+
 export const setText = (root, name, text) =>
   write(root.querySelector(`[data-field="${name}"]`), text);
 

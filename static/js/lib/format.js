@@ -97,7 +97,7 @@ export function checkedAgain(emails, ended, verb = "checked") {
 const FEW = 3;
 const FEW_CHARACTERS = 60;
 
-// The first few answers, shortened, and whether that isn't all of them.
+// The first few answers, shortened, and those that they don't show in full.
 export function fewAnswers(answers) {
   const cut = (text) => {
     const characters = [...text];
@@ -105,7 +105,14 @@ export function fewAnswers(answers) {
   };
   const pairs = Object.entries(answers);
   const few = pairs.slice(0, FEW).map(([name, value]) => [name, cut(value)]);
-  return { few, more: pairs.length > FEW || few.some(([, value], i) => value !== pairs[i][1]) };
+  return { few, more: pairs.filter(([, value], i) => value !== few[i]?.[1]) };
+}
+
+// The columns that a list lacks, and its processor takes; empty if there are none.
+export function lacking(names, processor) {
+  if (names.length === 0) return "";
+  const listed = names.map((name) => `“${name}”`).join(", ");
+  return `This list has no ${names.length === 1 ? "column" : "columns"} ${listed}, which ${processor} takes.`;
 }
 
 // What a person is told who would have the work for interrupted emails done again.

@@ -1,4 +1,4 @@
-// The answers of a processor in a row: the first few, shortened, and all of them a click away.
+// The answers of a processor in a row: the first few, shortened, and what they don't show a click away.
 
 import { element } from "../lib/dom.js";
 import { fewAnswers } from "../lib/format.js";
@@ -21,8 +21,8 @@ export function showAnswers(place, answers) {
   if (!answers) return;
   const { few, more } = fewAnswers(answers);
   place.append(listOf(few));
-  if (!more) return;
+  if (more.length === 0) return;
   const details = document.createElement("details");
-  details.append(element("summary", "All answers"), listOf(Object.entries(answers)));
+  details.append(element("summary", "More answers"), listOf(more));
   place.append(details);
 }

@@ -1,6 +1,6 @@
 // The head of each page: the state of the servers in a word, and what to do when one is away.
 
-import { showWhen, write } from "../lib/dom.js";
+import { showWhen, write, writeCommand } from "../lib/dom.js";
 
 // The time from the loss of the connection to the notice. A restart of the server takes less.
 const PATIENCE_MS = 4000;
@@ -19,7 +19,9 @@ export class Health {
     this.#head.dataset.level = notice?.level ?? "ok";
     for (const element of this.#head.querySelectorAll("[data-field]")) {
       const text = texts[element.dataset.field];
-      if (text !== undefined) write(element, text);
+      if (text === undefined) continue;
+      if (element.localName === "code") writeCommand(element, text);
+      else write(element, text);
     }
     showWhen(this.#head, "command", texts.command);
   }

@@ -3,7 +3,6 @@
 import { Cancelled, postForm } from "../lib/api.js";
 import { element, showMessage, showWhen, write } from "../lib/dom.js";
 import { count, several } from "../lib/format.js";
-import { Ticks } from "./ticks.js";
 
 // The bytes of a text that are sent.
 const PART_BYTES = 1 << 20;
@@ -58,7 +57,7 @@ export class Preview {
   #line; // the first line, which stands above the box with its problem
   #problem;
   #hasProblem = false;
-  #ticks = null;
+  #choice; // of the processor; undefined without one
   #chosen = {}; // a person's choices, by field; the server detects the rest
   #abort = new AbortController();
 
@@ -74,7 +73,7 @@ export class Preview {
     this.#change = box.querySelector("#change");
     this.#line = line;
     this.#problem = problem;
-    if (choice) this.#ticks = new Ticks(box.querySelector("#ticks"), choice);
+    this.#choice = choice;
     for (const [name, select] of Object.entries(this.#selects)) {
       select.addEventListener("change", () => this.#choose(name, select.value));
     }
@@ -115,7 +114,7 @@ export class Preview {
   clear() {
     this.#abort.abort();
     this.#chosen = {};
-    this.#ticks?.clear();
+    this.#choice?.clearColumns();
     this.#box.hidden = this.#box.disabled = true;
     write(this.#line, "");
     this.#hasProblem = false;
@@ -126,16 +125,6 @@ export class Preview {
   addTo(form) {
     for (const [name, value] of Object.entries(this.#chosen)) form.append(name, value);
     return form;
-  }
-
-  // Add the ticked columns to a form.
-  addTicksTo(form) {
-    return this.#ticks?.addTo(form) ?? form;
-  }
-
-  // Draw the ticks for columns again, after another processor was chosen.
-  drawTicks() {
-    this.#ticks?.draw();
   }
 
   // Show the preview. Throws an Error for a bad file or text, Cancelled after a newer call.
@@ -186,8 +175,8 @@ export class Preview {
     this.#drawOthers(found);
     this.#drawEncodings(found);
     this.#drawRows(found);
-    const others = found.columns.filter(({ index }) => index !== found.column);
-    this.#ticks?.show(kind === "list" ? [] : others);
+    const names = kind === "list" ? [] : found.columns.map(({ cells }) => cells);
+    this.#choice?.showColumns(names, found.column);
     if (isOpenQuestion(found)) this.#change.open = true;
     else if (this.#box.hidden) this.#change.open = false;
     this.#box.hidden = this.#box.disabled = false;

@@ -2,7 +2,7 @@
 
 import { snapshotOf } from "../lib/api.js";
 import {
-  copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write,
+  copyOf, localize, oncePerFrame, setStatus, setText, showMessage, showWhen, write, writeCommand,
 } from "../lib/dom.js";
 import {
   checkedAgain, clock, count, isTerminal, limit, localTime, paused, percent, proportion, rate, waiting,
@@ -180,7 +180,7 @@ export class Progress {
     const isSaid = own?.problem && !this.#ended && (processors.length > 1 || workersAlive);
     const place = this.#card.querySelector('[data-field="unable"]');
     write(place.querySelector("span"), isSaid ? own.problem : "");
-    write(place.querySelector("code"), (isSaid && own.command) || "");
+    writeCommand(place.querySelector("code"), (isSaid && own.command) || "");
     place.hidden = !isSaid;
   }
 

@@ -1,4 +1,5 @@
-// Ticks for the columns of a list whose cells the processor is to get.
+// Ticks for the columns of a list whose cells the processor is to get. They fill the field that asks for
+// the headers where there is no list.
 
 import { copyOf, write } from "../lib/dom.js";
 
@@ -8,55 +9,47 @@ const quoted = (name) => `"${name.replaceAll('"', '""')}"`;
 
 export class Ticks {
   #box;
-  #choice;
-  #columns = [];
+  #field;
+  #names = [];
   #ticked = new Set();
 
-  constructor(box, choice) {
+  constructor(box, field) {
     this.#box = box;
-    this.#choice = choice;
+    this.#field = field;
     box.addEventListener("change", ({ target }) => {
       if (target.checked) this.#ticked.add(target.value);
       else this.#ticked.delete(target.value);
-      this.draw();
+      this.#draw();
     });
   }
 
-  clear() {
-    this.#columns = [];
-    this.#ticked.clear();
-    this.draw();
+  // Tick these columns, if they are offered, and no others.
+  tick(names) {
+    this.#ticked = new Set(names);
   }
 
-  // Takes the columns of a preview without that of the addresses.
-  show(columns) {
-    this.#columns = columns.map(({ cells }) => cells).filter((name) => name !== null);
-    this.draw();
+  // Offer these columns; none hides the ticks.
+  offer(names) {
+    this.#names = names;
+    this.#draw();
   }
 
-  draw() {
-    const shown = this.#columns.length > 0 && this.#choice.takesCells;
-    this.#box.hidden = this.#box.disabled = !shown;
-    const { taken } = this.#choice;
-    const all = taken.includes(ALL);
-    const labels = [ALL, ...this.#columns].map((name, i) => {
+  #draw() {
+    this.#box.hidden = this.#box.disabled = this.#names.length === 0;
+    const all = this.#ticked.has(ALL);
+    const names = [ALL, ...this.#names];
+    const labels = names.map((name, i) => {
       const label = this.#box.querySelectorAll("label")[i] ?? this.#added();
       const [input] = label.children;
       input.value = name;
-      input.disabled = all || taken.includes(name) || (name !== ALL && this.#ticked.has(ALL));
-      input.checked = input.disabled || this.#ticked.has(name);
+      input.disabled = all && name !== ALL;
+      input.checked = all || this.#ticked.has(name);
       write(label.querySelector("span"), name === ALL ? "All" : name);
       return label;
     });
     for (const label of this.#box.querySelectorAll("label")) if (!labels.includes(label)) label.remove();
-  }
-
-  // Add the columns that are ticked to the form that is sent.
-  addTo(form) {
-    const names = this.#columns.filter((name) => this.#ticked.has(name)).map(quoted);
-    const columns = this.#ticked.has(ALL) ? ALL : names.join(",");
-    if (!this.#box.hidden && columns) form.append("columns", columns);
-    return form;
+    const ticked = this.#names.filter((name) => this.#ticked.has(name)).map(quoted);
+    this.#field.value = this.#box.hidden ? "" : all ? ALL : ticked.join(",");
   }
 
   #added() {

@@ -43,7 +43,7 @@ export class Upload {
     };
     const choice = byId("choice");
     if (choice) {
-      this.#choice = new Choice(choice, { remembers: true, onChange: () => this.#preview.drawTicks() });
+      this.#choice = new Choice(choice, { remembers: true });
       places.choice = this.#choice;
     }
     this.#preview = new Preview(places, form.dataset.preview, () => this.#look());
@@ -189,7 +189,7 @@ export class Upload {
 
   async #sendOne() {
     const { text, error } = this.#elements;
-    const body = this.#preview.addTicksTo(this.#preview.addTo(this.#settings()));
+    const body = this.#preview.addTo(this.#settings());
     if (this.#files.length > 0) body.append("file", this.#files[0]);
     else body.append("text", text.value);
     try {
