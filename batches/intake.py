@@ -86,7 +86,8 @@ def store(
         the end, and while the file waits.
 
     Raises UNREACHABLE, and IntakeError: `abandoned` if the client has gone, `too_many_uploads` if
-    MOST_WAITING large files wait already, `database_lost` if the batch may be stored or not. After any other error nothing is stored.
+    MOST_WAITING large files wait already, `database_lost` if the batch may be stored or not. After
+    any other error nothing is stored.
     """
 
     def go_on() -> None:
