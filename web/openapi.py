@@ -81,17 +81,14 @@ _CHOICE = {
     },
 }
 # Fields that are named by the options of processors.
+# What fields may be there besides those that are named.
 _OPTIONS = {
+    "additionalProperties": False,
     "patternProperties": {
         "^option\\.": {"type": "string", "description": "An option of the processor."}
-    }
+    },
 }
-_CHOSEN = {
-    "type": "object",
-    "properties": _CHOICE,
-    **_OPTIONS,
-    "additionalProperties": False,
-}
+_CHOSEN = {"type": "object", "properties": _CHOICE, **_OPTIONS}
 _FORMS = ("application/x-www-form-urlencoded", "multipart/form-data")
 _FILE_PROBLEMS = (408, 415, 422, 507)
 
@@ -101,7 +98,6 @@ def _form_with_file(**fields: Schema) -> Schema:
         "type": "object",
         "properties": fields,
         **_OPTIONS,
-        "additionalProperties": False,
         "oneOf": [{"required": ["file"]}, {"required": ["text"]}],
     }
     return {"required": True, **content({"multipart/form-data": schema})}
