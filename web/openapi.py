@@ -80,8 +80,7 @@ _CHOICE = {
         " processor gets; * for all.",
     },
 }
-# Fields that are named by the options of processors.
-# What fields may be there besides those that are named.
+# The fields that may be there besides those that are named: options of processors.
 _OPTIONS = {
     "additionalProperties": False,
     "patternProperties": {
