@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # The project's modules and the tests' harness; this folder stays first.
 sys.path[1:1] = [str(ROOT), str(ROOT / "tests")]
 
+import crowds
 import domains
 import fanout
 import growth
@@ -35,7 +36,7 @@ import throughput
 from ground import Ground, Interrupts
 from report import Row, say, table
 
-ROOMS = (throughput, domains, latency, fanout, reading, serving, growth, scaling, once)
+ROOMS = (throughput, domains, latency, fanout, reading, serving, crowds, growth, scaling, once)
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 
@@ -79,6 +80,8 @@ class Bench:
                 self._room("reading", lambda: reading.measure(ground, read, rows, rounds))
             if "requests" in wanted:
                 self._room("requests", lambda: serving.measure(ground, rounds))
+            if "crowd" in wanted:
+                self._room("crowd", lambda: crowds.measure(ground, rounds))
             if "growth" in wanted:
                 self._room("growth", lambda: growth.measure_growth(ground, rows, rounds))
                 if machine.gives_memory_back():
