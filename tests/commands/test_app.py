@@ -43,6 +43,9 @@ class TestUpload:
                 "sheet": None,
                 "text": "CSV, utf-8, comma; addresses in column 1, “email”",
             },
+            "processor": None,
+            "options": {},
+            "columns": [],
             "liveUpdates": True,
         }
         assert queue.dequeue(0.1) == 1

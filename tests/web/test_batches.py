@@ -266,6 +266,7 @@ def test_codes_of_the_tests_are_the_catalogues():
 def test_without_a_free_connection_it_says_that_there_is_too_much_to_do(site, monkeypatch):
     """That is no outage of PostgreSQL."""
     with session():
+        pool.close_idle()
         monkeypatch.setattr(pool, "_max_connections", 1)
         monkeypatch.setattr(pool, "_wait_timeout", 0.1)
         response = site.get("/api/batches")
