@@ -13,7 +13,7 @@ from typing import Any, TypeVar, overload
 
 from processors.options import Option, OptionError, section_values
 from processors.outcomes import ProcessorError
-from runtime.phrases import shorten
+from runtime.phrases import message_of, shorten
 
 # Takes the settings in its section of config.ini, as values that JSON can hold.
 Factory = Callable[[Mapping[str, Any]], Any]
@@ -24,7 +24,7 @@ _CHECK = "processors.check:configured_check"
 # The most options of a processor that may be set for a batch. A form has a field for each of them,
 # of all processors, and takes 150 fields.
 MAX_PER_BATCH = 50
-# The most characters that are told of what a team's own code raised.
+# The most characters of an error's message, because workers announce it again and again.
 MAX_SAID = 1000
 
 
@@ -41,17 +41,9 @@ def _errors_of(reference: str) -> Iterator[None]:
         raise
     except BaseException as error:
         raise UnforeseenError(
-            f"the processor {reference!r} can't be loaded: {type(error).__name__}: {_said(error)}"
-            f"{_place(error, reference)}"
+            f"the processor {reference!r} can't be loaded: {type(error).__name__}:"
+            f" {shorten(message_of(error), MAX_SAID)}{_place(error, reference)}"
         ) from error
-
-
-def _said(error: BaseException) -> str:
-    """Return what an error says, shortened, because workers announce it again and again."""
-    try:
-        return shorten(str(error), MAX_SAID)
-    except Exception:
-        return "its message can't be read"
 
 
 def _place(error: BaseException, reference: str) -> str:
