@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from batches.allowances import ALLOWED_NOW
@@ -68,20 +68,24 @@ def waiting_processors(default: str) -> list[str]:
 
 
 def unfinished_batches(
-    processor: ProcessorEntry, *, after: int = 0, limit: int = MAX_UNFINISHED
+    processor: ProcessorEntry,
+    *,
+    after: int = 0,
+    without: Iterable[int] = (),
+    limit: int = MAX_UNFINISHED,
 ) -> list[int]:
     """Return the ids, ascending and above `after`, of batches that have emails to be processed now.
 
     Only batches of this processor. Emails that wait until later are left out, and batches that are
-    paused, or whose rate allows no email at this moment.
+    paused, or whose rate allows no email at this moment, or whose ids are in `without`.
     """
     rows = pool.execute_sql(
         "SELECT id FROM batch WHERE status IN ('pending', 'processing')"
         f" AND id > %(after)s AND paused_at IS NULL AND {OF_PROCESSOR}"
         " AND (waiting < total_emails - processed_count OR next_at <= clock_timestamp())"
-        f" AND {ALLOWED_NOW}"
+        f" AND {ALLOWED_NOW} AND NOT id = ANY(%(without)s::bigint[])"
         " ORDER BY id LIMIT %(limit)s",
-        {**of_processor(processor), "after": after, "limit": limit},
+        {**of_processor(processor), "after": after, "without": [*without], "limit": limit},
     )
     return [batch_id for (batch_id,) in rows.fetchall()]
 

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, overload
 
 from processors.options import Option, OptionError, section_values
 from processors.outcomes import ProcessorError
+from runtime.phrases import message_of, shorten
 
 # Takes the settings in its section of config.ini, as values that JSON can hold.
 Factory = Callable[[Mapping[str, Any]], Any]
@@ -23,6 +24,8 @@ _CHECK = "processors.check:configured_check"
 # The most options of a processor that may be set for a batch. A form has a field for each of them,
 # of all processors, and takes 150 fields.
 MAX_PER_BATCH = 50
+# The most characters of an error's message, because workers announce it again and again.
+MAX_SAID = 1000
 
 
 class UnforeseenError(ProcessorError):
@@ -34,12 +37,12 @@ def _errors_of(reference: str) -> Iterator[None]:
     """Turn whatever a team's own module raises into a ProcessorError."""
     try:
         yield
-    except ProcessorError:
+    except (ProcessorError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    except BaseException as error:
         raise UnforeseenError(
-            f"the processor {reference!r} can't be loaded: {type(error).__name__}: {error}"
-            f"{_place(error, reference)}"
+            f"the processor {reference!r} can't be loaded: {type(error).__name__}:"
+            f" {shorten(message_of(error), MAX_SAID)}{_place(error, reference)}"
         ) from error
 
 

@@ -19,7 +19,7 @@ from functools import partialmethod
 from typing import Any
 
 from runtime.every import Every
-from runtime.phrases import shorten
+from runtime.phrases import message_of, shorten
 
 # The longest event or value, in characters; the rest is cut.
 MAX_VALUE = 2000
@@ -71,14 +71,16 @@ class _Formatter(logging.Formatter):
         )
 
     def formatException(self, ei: Any) -> str:  # noqa: N802
-        errors, error = [], ei[1]
-        while error is not None:
-            errors.append(error)
-            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        errors: dict[int, BaseException] = {}
+        error = ei[1]
+        while error is not None and id(error) not in errors:  # `raise error from error` is a circle
+            errors[id(error)] = error
+            context = None if error.__suppress_context__ else error.__context__
+            error = context if error.__cause__ is None else error.__cause__
         return _CHAINED.join(
             "".join(traceback.format_tb(each.__traceback__))
             + f"{type(each).__qualname__}: {said(each)}"
-            for each in reversed(errors)
+            for each in reversed(errors.values())
         )
 
 
@@ -87,7 +89,7 @@ def said(error: BaseException) -> str:
 
     Only the first line: PostgreSQL shows rows and statements on the next.
     """
-    first, _, _ = str(error).strip().partition("\n")
+    first, _, _ = message_of(error).strip().partition("\n")
     return shorten(without_addresses(first), MAX_VALUE)
 
 

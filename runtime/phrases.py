@@ -279,3 +279,11 @@ def few_answers(answers: Mapping[str, str] | None) -> tuple[Answers, Answers]:
 def shorten(text: str, length: int) -> str:
     """The text, cut to `length` characters with an ellipsis as the last."""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def message_of(error: BaseException) -> str:
+    """Return an error's message; a sentence if the error, of a team's own code, can't tell it."""
+    try:
+        return str(error)
+    except Exception:
+        return "its message can't be read"

@@ -141,11 +141,12 @@ class Supervisor:
         entry = mine.entry
         with session():
             mine.forget_ended()
-            unfinished = snapshots.unfinished_batches(entry)
-            if self._clear_stale_ids(entry.name, len(unfinished)):
+            unfit = [*mine.unfit]
+            unfinished = snapshots.unfinished_batches(entry, without=unfit)
+            if self._clear_stale_ids(entry.name, len(unfinished) + len(unfit)):
                 # Batches enqueued since the query were cleared from the list too.
-                unfinished = snapshots.unfinished_batches(entry)
-        self._services.ring(entry.name, *(each for each in unfinished if each not in mine.unfit))
+                unfinished = snapshots.unfinished_batches(entry, without=unfit)
+        self._services.ring(entry.name, *unfinished)
 
     def _resume_due(self) -> None:
         """Resume the batches whose time has come, and publish that; the sweep rings for them."""

@@ -185,7 +185,8 @@ class Turns(threading.Thread):
         self._services.postgres.end()
         if not exists:
             self._services.no_batch.warning("no such batch", batch=batch_id)
-        waits = batch_id in self._services.later_rings
+        unfit = batch_id in self._services.processors[processor].unfit
+        waits = unfit or batch_id in self._services.later_rings
         if not (taken or waits) and self._services.doorbell.away:
             self._services.quiet.wait(DEQUEUE_SECONDS)  # others hold all chunks
         return taken
@@ -355,10 +356,12 @@ class Turns(threading.Thread):
         return found or services.later_rings.take_one(DEQUEUE_SECONDS)
 
     def _unfinished(self, name: str) -> tuple[str, int] | None:
-        """Return the processor's next unfinished batch."""
-        entry, served = self._services.processors[name].entry, self._services.served
-        waiting = snapshots.unfinished_batches(entry, after=served[name], limit=1)
-        waiting = waiting or snapshots.unfinished_batches(entry, limit=1)
+        """Return the processor's next unfinished batch that isn't known not to fit it."""
+        mine, served = self._services.processors[name], self._services.served
+        unfit = [*mine.unfit]
+        waiting = snapshots.unfinished_batches(
+            mine.entry, after=served[name], without=unfit, limit=1
+        ) or snapshots.unfinished_batches(mine.entry, without=unfit, limit=1)
         if not waiting:
             return None
         served[name] = waiting[0]

@@ -309,3 +309,4 @@ def test_unfinished_batches_are_those_with_work_left_oldest_first(database):
         assert snapshots.unfinished_batches(CHECK) == ids[1:]
         assert snapshots.unfinished_batches(CHECK, limit=1) == ids[1:2]
         assert snapshots.unfinished_batches(CHECK, after=ids[1]) == ids[2:]
+        assert snapshots.unfinished_batches(CHECK, without=ids[:2]) == ids[2:]

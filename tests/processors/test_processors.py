@@ -103,6 +103,27 @@ def test_wrong_options_are_told(own, options, sentence):
         own(FACTORY, "staff:limited", options)
 
 
+UNREADABLE = "class Odd(Exception):\n    def __str__(self):\n        raise TypeError\nraise Odd"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        (UNREADABLE, r"Odd: its message can't be read \(staff.py, line 4\)"),
+        (
+            "import asyncio\nraise asyncio.CancelledError('x')",
+            r"CancelledError: x \(staff.py, line 2",
+        ),
+        ("raise ValueError('x' * 1_000_000)", r"ValueError: x{999}… \(staff.py, line 1\)"),
+    ],
+)
+def test_whatever_a_module_raises_is_told_in_a_sentence(own, text, sentence):
+    with pytest.raises(
+        ProcessorError, match=f"^the processor 'staff:it' can't be loaded: {sentence}"
+    ):
+        own(text, "staff:it", {})
+
+
 @pytest.mark.parametrize("name", ["nowhere:check", "processors.check:nothing", "processors:ERROR"])
 def test_what_cannot_be_loaded_is_named(name):
     with pytest.raises(ProcessorError, match=name):

@@ -74,6 +74,36 @@ def test_errors_are_logged_without_the_addresses_in_their_messages(caplog):
     assert caplog.messages == ['failed error="no \\u2026"']
 
 
+def test_an_error_that_is_its_own_cause_is_logged_once(caplog):
+    def fail():
+        first = ValueError("one")
+        first.__cause__ = second = ValueError("two")
+        raise second from first
+
+    assert [line for line in logged(fail).split("\n") if line.startswith("ValueError")] == [
+        "ValueError: one",
+        "ValueError: two",
+    ]
+
+
+def test_an_error_whose_message_cannot_be_read_is_logged(caplog):
+    class OddError(Exception):
+        def __str__(self):
+            raise TypeError
+
+        def __bool__(self):
+            return False
+
+    def fail():
+        raise ValueError("one") from OddError()
+
+    text = logged(fail)
+    assert "OddError: its message can't be read\n" in text
+    assert text.endswith("ValueError: one")
+    logger.error("failed", error=OddError())
+    assert caplog.messages == ['failed error="its message can\'t be read"']
+
+
 @pytest.mark.parametrize(
     "message", ["a" * 300_000, "a@" * 150_000, "@" * 300_000, "a " * 150_000, "\u0301" * 300_000]
 )

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -296,6 +297,18 @@ def test_those_who_look_on_share_a_report_for_a_while(
     monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
     parts._recent_until = 0.0
     assert parts.recent()["workersAlive"] == 1
+
+
+def test_an_error_that_nobody_foresaw_lets_nobody_have_an_older_report(
+    database, doorbell, make_settings, monkeypatch
+):
+    parts = health.Health(doorbell, make_settings(), logs.Outage("postgres", logs.Logger("tests")))
+    parts.report()
+    monkeypatch.setattr(health.queries, "backlog", lambda: 1 / 0)
+    earliest = time.monotonic()  # of a request that waits while another one meets the error
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            parts._since(earliest)
 
 
 def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_it(serve, client):

@@ -153,6 +153,23 @@ def test_a_batch_with_options_of_another_version_is_left_alone_and_others_go_on(
     assert_books_balance()
 
 
+def test_batches_that_do_not_fit_keep_no_other_waiting_without_redis(
+    make_services, no_redis, monkeypatch
+):
+    monkeypatch.setattr("work.turns.DEQUEUE_SECONDS", 60)  # a wait would be seen
+    services = make_services({"crm": marking("crm")}, no_redis, **OFFERED)
+    turns = Turns(services, 1)
+    for _ in range(3):
+        store("a@x.de", upload=Upload(processor="crm", options={"gone": 1}))
+    fitting = batch_of("crm")
+    no_redis.check()
+    assert [turns.run_once() for _ in range(4)] == [False, False, False, True]
+    assert snapshot(fitting).status == "completed"
+    batch_of("crm")
+    assert turns.run_once()  # at once, because the worker knows the others
+    assert_books_balance()
+
+
 def test_a_worker_goes_on_without_a_processor_that_cannot_be_loaded(processes, client, tmp_path):
     (tmp_path / "crm.py").write_text("import nowhere_at_all\n")
     (tmp_path / "send.py").write_text(
