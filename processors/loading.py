@@ -223,7 +223,8 @@ def _make(name: str, factory: Any, options: Mapping[str, Any], section: str) -> 
     except OptionError as error:
         raise ProcessorError(f"the processor {name!r}: [{section}] {error}") from error
     except KeyError as error:
-        raise ProcessorError(f"the processor {name!r} needs [{section}] {error.args[0]}") from error
+        key = error.args[0] if error.args else "with another key"
+        raise ProcessorError(f"the processor {name!r} needs [{section}] {key}") from error
     except ValueError as error:
         raise ProcessorError(f"the processor {name!r} can't use [{section}]: {error}") from error
     if processor is None:

@@ -29,6 +29,9 @@ class Loaded:
     entry: ProcessorEntry
     processor: Processor
     unfit: dict[int, str] = field(default_factory=dict, compare=False)
+    _misfits: logs.RateLimited = field(
+        default_factory=lambda: logs.RateLimited(logger), compare=False
+    )
 
     def ability(self) -> Ability:
         """Return what the worker announces of it at this moment."""
@@ -41,9 +44,10 @@ class Loaded:
         )
 
     def fits(self, batch_id: int) -> bool:
-        """Return whether the processor has the options of a batch; if not, log that once.
+        """Return whether the processor has the options of a batch; if not, log that.
 
-        Must be called in a session.
+        There may be very many such batches, of which one a minute is logged. Must be called in a
+        session.
         """
         if batch_id in self.unfit:
             return False
@@ -58,7 +62,7 @@ class Loaded:
         name = self.entry.name
         why = f"Restart app and workers: batch {batch_id} waits, because {name} has changed. {said}"
         if self.unfit.setdefault(batch_id, why) is why:  # no other thread was faster
-            logger.error(
+            self._misfits.warning(
                 "app and worker have different versions of a processor, so a batch waits;"
                 " restart both",
                 batch=batch_id,
