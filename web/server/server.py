@@ -35,6 +35,8 @@ LEAST_SPARE = 50
 ACCEPT_PAUSE = 0.5
 # The most bytes of a response that wait in memory to be sent, apart from its newest piece.
 UNSENT = 1 << 20
+# Bytes that are received at once. With waitress's 8 kB, receiving 30 MB takes 0.13 s and not 0.03.
+RECEIVED = 1 << 17
 # The most bytes that the multipart form of an upload may have besides its file.
 FORM_OVERHEAD = 1_000_000
 # The most bytes of a request's first line and headers together.
@@ -131,6 +133,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             # put unsent data into a file.
             outbuf_high_watermark=UNSENT,
             outbuf_overflow=4 * UNSENT,
+            recv_bytes=RECEIVED,
             max_request_body_size=largest,
             max_request_header_size=MAX_HEADERS,
             # Access decides which proxies' headers to trust.
