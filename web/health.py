@@ -88,12 +88,11 @@ class Health:
         """
         with self._lock:
             if self._latest is None or self._asked_at < earliest:
-                self._asked_at = time.monotonic()
+                asked_at = time.monotonic()
                 status = self._ask()
                 self._latest = status, self._report(status)
-                if status.backlog is None:
-                    # To wait for PostgreSQL takes seconds, so those who waited don't wait again.
-                    self._asked_at = time.monotonic()
+                # To wait for PostgreSQL takes seconds, so those who waited don't wait again.
+                self._asked_at = time.monotonic() if status.backlog is None else asked_at
             return self._latest
 
     def _report(self, status: Status) -> dict[str, Any]:
