@@ -63,7 +63,7 @@ class Table(Model):
 
     @classmethod
     def store(cls, **values: Any) -> Self:
-        """Store a row with these values, and return it as it is then, with the others' defaults."""
+        """Store a row with these values, and the database's defaults for the others; return it."""
         names, fields = ", ".join(values), cls._meta.fields
         marks = ", ".join(["%s"] * len(values))
         row = pool.execute_sql(

@@ -21,10 +21,9 @@ from batches.hashes import Hashes, HashSet
 _RECORD = np.dtype([("place", np.uint64), ("length", np.uint32), ("line", np.uint32)])
 _PACKED = struct.Struct("=QII")
 
-
-# The most addresses of which none is written to the disk: that takes a millisecond, as long as all
-# else that is done with the rows of a small list.
-FEW = 2_000
+# The most addresses, and characters of them, of which none is written to the disk: that takes a
+# millisecond, as long as all else that is done with the rows of a small list.
+FEW, FEW_CHARACTERS = 2_000, 1_000_000
 
 
 class AddressSet:
@@ -36,6 +35,7 @@ class AddressSet:
     def __init__(self) -> None:
         # Lines by addresses, until there are too many of them.
         self._few: dict[str, int] = {}
+        self._characters = 0
         self._many: _OnDisk | None = None
 
     def close(self) -> None:
@@ -48,7 +48,8 @@ class AddressSet:
         The result has each duplicate's position, and the line where the same address came first.
         """
         if self._many is None:
-            if len(self._few) + len(addresses) <= FEW:
+            self._characters += len("".join(addresses))
+            if len(self._few) + len(addresses) <= FEW and self._characters <= FEW_CHARACTERS:
                 return self._add_few(addresses, lines)
             self._many = _OnDisk()
             self._many.add([*self._few], [*self._few.values()])

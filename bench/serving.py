@@ -78,9 +78,12 @@ class _Client:
     def receive(self) -> float | None:
         """Return the seconds from the request to the end of its answer; None before that.
 
-        Raises RuntimeError for any status but 200.
+        Raises RuntimeError for any status but 200, and if the server closes the connection.
         """
-        self._received += self.socket.recv(1 << 18)
+        data = self.socket.recv(1 << 18)
+        if not data:
+            raise RuntimeError("the server closed a connection without an answer")
+        self._received += data
         head, _, body = self._received.partition(b"\r\n\r\n")
         _, _, length = head.lower().partition(b"\r\ncontent-length: ")
         if not length or len(body) < int(length.partition(b"\r\n")[0]):

@@ -13,7 +13,7 @@ STALL_SECONDS = 20.0
 
 # Bytes of a spool in one piece of the COPY stream.
 _BLOCK = 1 << 20
-# Rows of a spool that are written to the disk together.
+# Rows that a spool writes to its file together.
 _ROWS = 1000
 
 # Characters that COPY's text form gives a meaning, and how it writes them as text.
@@ -94,7 +94,7 @@ class Spool:
             self.flush()
 
     def flush(self) -> None:
-        """Write the rows that are still in memory to the disk."""
+        """Write the rows that were added since the last flush to the file."""
         self._file.write("".join(self._rows).encode())
         self._rows.clear()
 

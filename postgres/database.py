@@ -256,9 +256,13 @@ def require_writable() -> None:
 
 
 def _first(error: BaseException) -> BaseException:
-    """Return the server's own error, not the error of a rollback that came after it."""
+    """Return the server's own error, not the error of a rollback that came after it.
+
+    An error that was raised `from` something is the server's own already: a session within another
+    one raises it so, while the rollback's error is handled.
+    """
     first = error
-    while error.__context__ is not None:
+    while error.__context__ is not None and not error.__suppress_context__:
         error = error.__context__
         if isinstance(error, UNREACHABLE):
             first = error

@@ -1,4 +1,4 @@
-"""Lets only a few threads at a time do something, in the order in which they came."""
+"""Lets only so many threads work at a time, and the others wait in line."""
 
 from __future__ import annotations
 
@@ -12,44 +12,45 @@ LOOK_SECONDS = 0.5
 
 
 class LineFullError(Exception):
-    """As many threads as may wait do."""
+    """As many threads wait already as may."""
 
 
 class InOrder:
-    """The threads that are at it, and behind them those that wait."""
+    """A line of threads, of which the first few work and the others wait."""
 
     def __init__(self, most: int, waiting: int) -> None:
-        """Let `most` threads be at it at a time, and so many more wait."""
+        """Let `most` threads work at a time, and `waiting` more wait."""
         self._most = most
         self._longest = most + waiting
         self._numbers = count()
-        # A dict in place of a set, because it is in order.
-        self._there: dict[int, None] = {}
+        # The numbers of the threads in line: a dict in place of a set, because it keeps the order.
+        self._line: dict[int, None] = {}
         self._changed = threading.Condition()
 
     @contextmanager
     def turn(self, go_on: Callable[[], None]) -> Iterator[None]:
         """Wait until it is this thread's turn, which lasts as long as the block.
 
-        `go_on` is called twice a second meanwhile, and may raise to leave. Raises LineFullError.
+        `go_on` is called every LOOK_SECONDS meanwhile; the thread leaves the line if it raises.
+        Raises LineFullError.
         """
         with self._changed:
-            if len(self._there) >= self._longest:
+            if len(self._line) >= self._longest:
                 raise LineFullError
             mine = next(self._numbers)
-            self._there[mine] = None
+            self._line[mine] = None
         try:
             while not self._is_due(mine):
                 go_on()
             yield
         finally:
             with self._changed:
-                del self._there[mine]
+                del self._line[mine]
                 self._changed.notify_all()
 
     def _is_due(self, mine: int) -> bool:
-        """Return whether it is its turn, at once or within LOOK_SECONDS."""
+        """Wait up to LOOK_SECONDS, and return whether it is the turn of the thread `mine`."""
         with self._changed:
             return self._changed.wait_for(
-                lambda: mine in islice(self._there, self._most), LOOK_SECONDS
+                lambda: mine in islice(self._line, self._most), LOOK_SECONDS
             )

@@ -269,9 +269,9 @@ FEW, FEW_CHARACTERS = 3, 60
 Answers = list[tuple[str, str]]
 
 
-def few_answers(answers: Mapping[str, str] | None) -> tuple[Answers, Answers]:
+def few_answers(answers: Mapping[str, str]) -> tuple[Answers, Answers]:
     """The first FEW answers, shortened, and those that they don't show in full."""
-    pairs = list((answers or {}).items())
+    pairs = list(answers.items())
     few = [(name, shorten(text, FEW_CHARACTERS)) for name, text in pairs[:FEW]]
     return few, [pair for pair in pairs if pair not in few]
 

@@ -1,7 +1,6 @@
 % # The answers of a processor: the first few, shortened, and what they don't show a click away.
 % few, more = phrases.few_answers(answers)
 <div class="answers" data-field="answers">\\
-% if answers:
 <ul>
 % for name, value in few:
 <li><b dir="auto">{{name}}</b> <span dir="auto">{{value}}</span></li>
@@ -13,6 +12,5 @@
 <li><b dir="auto">{{name}}</b> <span dir="auto">{{value}}</span></li>
 % end
 </ul></details>
-% end
 % end
 </div>

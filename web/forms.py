@@ -17,7 +17,7 @@ import multipart
 from bottle import request
 
 from web.problems import Problem
-from web.server.connections import TOO_LARGE, most_bytes
+from web.server.connections import most_bytes, too_large
 
 # The most fields of a form, and the most bytes of a field that is kept in memory. There is one for
 # each option of each processor.
@@ -123,7 +123,7 @@ def _small_body() -> bytes:
             body: bytes = file.read(most + 1)
         if len(body) <= most:
             return body
-    raise Problem(413, "content_too_large", TOO_LARGE)
+    raise Problem(413, "content_too_large", too_large(request.path))
 
 
 def _json_field(body: bytes, name: str, kinds: tuple[type, ...]) -> str | None:

@@ -91,7 +91,7 @@ class Chosen(NamedTuple):
 class Offered:
     """All processors of config.ini.
 
-    all: those on offer, the default first.
+    all: those on offer, in the order of config.ini: the default first, unless it is broken.
     titles: the titles of all, by name.
     default: the name of the default one.
     broken: why others can't be used, by name.

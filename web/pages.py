@@ -137,7 +137,7 @@ class Pages:
         return gzip.compress(body.encode(), compresslevel=4, mtime=0)
 
     def home(self) -> bytes:
-        """GET /?q=&status=&before=: the upload form, and a page of the batches."""
+        """GET /?q=&status=&processor=&before=: the upload form, and a page of the batches."""
         batch_id = number_from_query("batch", None, models.MAX_ID)
         if batch_id:  # the address of a batch's page in earlier versions
             bottle.redirect(f"/batches/{batch_id}", 303)

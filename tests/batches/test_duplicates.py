@@ -40,6 +40,15 @@ def test_says_which_keys_were_there_before_and_where(parts, few):
         assert repeated(parts) == expected(parts)
 
 
+def test_few_that_are_long_are_not_kept_in_memory():
+    with closing(AddressSet()) as seen:
+        assert seen.add(["a" * 130_000], [1]) == {}
+        assert seen._many is None
+        assert seen.add([letter * 130_000 for letter in "abcdefgh"], range(2, 10)) == {0: 1}
+        assert seen._many is not None
+        assert not seen._few
+
+
 @pytest.mark.parametrize("different", [1, 50, 3_000, 10**9])
 def test_of_many_too(different):
     rng = random.Random(7)

@@ -64,9 +64,10 @@ def test_a_copy_gives_time_to_the_database_and_not_to_whoever_makes_its_pieces(d
     assert deadlines == [inf]
 
 
-def test_what_the_server_said_last_is_what_is_raised(database, elsewhere):
+@pytest.mark.parametrize("within", [nullcontext, session])
+def test_what_the_server_said_last_is_what_is_raised(database, elsewhere, within):
     def be_terminated():
-        with session(), pool.atomic():
+        with within(), session(), pool.atomic():
             (pid,) = pool.execute_sql("SELECT pg_backend_pid()").fetchone()
             elsewhere.execute("SELECT pg_terminate_backend(%s, 5000)", (pid,))
             pool.execute_sql("SELECT 1")

@@ -28,9 +28,9 @@ class Thread(threading.Thread):
 def in_line(line, number):
     threads = []
     for _ in range(number):
-        before = len(line._there)
+        before = len(line._line)
         threads.append(Thread(line))
-        eventually(lambda before=before: len(line._there) > before)
+        eventually(lambda before=before: len(line._line) > before)
     return threads
 
 
@@ -48,7 +48,7 @@ def test_who_came_first_is_let_in_first():
             assert not any(thread.has_turn.is_set() for thread in threads[following:])
             threads[ended].may_end.set()
             assert threads[following].has_turn.wait(20)
-    eventually(lambda: not line._there)
+    eventually(lambda: not line._line)
 
 
 def test_who_waits_may_leave(monkeypatch):
@@ -65,7 +65,7 @@ def test_who_waits_may_leave(monkeypatch):
 
     with pytest.raises(BrokenPipeError), line.turn(go_on):
         raise AssertionError
-    assert len(line._there) == 1
+    assert len(line._line) == 1
     first.may_end.set()
     with line.turn(go_on):
         assert len(asked) == 3

@@ -102,9 +102,10 @@ def test_only_uploads_may_be_large(site, monkeypatch):
         ("GET", "/api/batches"),
     ):
         problem(site.request(method, path, crlf, Content_Type=MULTIPART), 413, "content_too_large")
-    for verb in ("retry", "cancel", "delete"):
+    for verb, size in (("retry", 10), ("cancel", 10), ("delete", 10), ("again", 100)):
         page = site.request("POST", f"/batches/{batch_id}/{verb}", crlf, Content_Type=MULTIPART)
-        assert (page.status, b"Only an upload may have a body" in page.body) == (413, True)
+        said = f"Only an upload may have a body of more than {size} kB.".encode()
+        assert (page.status, said in page.body) == (413, True)
     assert sum(kept) < 500_000
     for path in connections.UPLOADS:
         assert site.upload(b"a@x.de\n" * 9_000, path=path).status in (200, 201, 303)

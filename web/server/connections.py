@@ -44,7 +44,6 @@ UPLOADS = ("/api/upload", "/api/preview", "/upload")
 # texts of options, of which a browser writes each letter beyond ASCII as 6 characters or more.
 CHOICE_BODY = 100_000
 _AGAIN = re.compile(r"(?:/api)?/batches/[0-9]+/again")
-TOO_LARGE = f"Only an upload may have a body of more than {SMALL_BODY // 1000} kB."
 # Bytes of a malformed request in which its method and path are looked for.
 FIRST_LINE = 2_000
 
@@ -56,6 +55,11 @@ _broken = logs.RateLimited(logger)
 def most_bytes(path: str) -> int:
     """Return the most bytes of a body that is sent to this path, which isn't that of an upload."""
     return CHOICE_BODY if _AGAIN.fullmatch(path) else SMALL_BODY
+
+
+def too_large(path: str) -> str:
+    """Return what a client is told whose body has more than most_bytes()."""
+    return f"Only an upload may have a body of more than {most_bytes(path) // 1000} kB."
 
 
 class _RefusedError(Error):  # type: ignore[misc]
@@ -169,7 +173,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if (large or self.chunked) and not self._bodies.may_send(self.headers):
             self._refuse(HTTPStatus.UNAUTHORIZED)
         elif self.path not in UPLOADS and size_of_all > most_bytes(self.path):
-            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, TOO_LARGE)
+            self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, too_large(self.path))
 
     def _fail(self, error: OSError) -> None:
         """Refuse a body that can't be stored, for example because the disk is full."""
