@@ -86,19 +86,20 @@ def cell_names(found: Format) -> tuple[str, ...]:
     """Return the name of each column, by which its cells are asked for and given to processors.
 
     The name is the header as Format has it: stripped, and cut if it is long; a column beyond those
-    that Format keeps has none. A header that comes again gets a number, as in "Name (2)", and a
-    column without a header is "Column 5". All names are distinct, and only these made ones ever
-    give way to a header. A list and a vCard have no columns.
+    that Format keeps has none. A header that comes again gets a number, as in "Name (2)", and so
+    does the header `*`, which would mean all columns; a column without a header is "Column 5". All
+    names are distinct, and only these made ones ever give way to a header. A list and a vCard have
+    no columns.
     """
     if found.kind in ("list", "vcard"):
         return ()
     header = [name.strip() for name in found.header or ()]
     header += [""] * (found.columns - len(header))
     names: dict[str, None] = {}
-    taken = set(header)
+    taken = {*header, "*"}
     for number, name in enumerate(header, start=1):
         own = name
-        if not name or name in names:
+        if name in ("", "*") or name in names:
             own = untaken(name or f"Column {number}", taken)
             taken.add(own)
         names[own] = None

@@ -90,12 +90,13 @@ class Health:
             if self._latest is None or self._asked_at < earliest:
                 asked_at = time.monotonic()
                 status = self._ask()
-                self._latest = status, self._report(status)
+                self._latest = status, self._told(status)
                 # To wait for PostgreSQL takes seconds, so those who waited don't wait again.
                 self._asked_at = time.monotonic() if status.backlog is None else asked_at
             return self._latest
 
-    def _report(self, status: Status) -> dict[str, Any]:
+    def _told(self, status: Status) -> dict[str, Any]:
+        """Return the report that tells of this status."""
         processors = abilities.processors_json(
             self._settings, status.workers, status.waiting, self._worker_command
         )

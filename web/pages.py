@@ -52,7 +52,7 @@ _KINDS = {
 # The parameters that filter the batches.
 _OF_BATCHES = ("q", "status", "processor")
 # The most characters of the names of a list's columns that its page has.
-MAX_NAMES = 10_000
+MAX_TICKED = 10_000
 # The Cache-Control of an address with the version in it: its content never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -223,12 +223,12 @@ class Pages:
         further = [name for name in batch.columns if name not in taken and ALL not in taken]
         if further and len(names) == len(batch.columns) > 1:
             further = [ALL]
-        is_short = len(names) <= CELLS and sum(map(len, names)) <= MAX_NAMES
+        is_short = len(names) <= CELLS and sum(map(len, names)) <= MAX_TICKED
         return {
             "lacking": offer.lacking(found) if offer and batch.format else [],
             "cells": phrases.as_csv(further),
             "columns": json.dumps(names) if is_short else "",
-            "ticked": json.dumps(further),
+            "ticked": json.dumps(further if is_short else []),
             "column": found.column + 1,
         }
 

@@ -127,10 +127,11 @@ class Supervisor:
             self._settle_cancelled()
             self._delete_expired()
             self._remove_deleted()
-            if self._doorbell.away:
-                return
             for each in self._services.processors.values():
-                self._ring_for_unfinished(each)
+                with session():
+                    each.forget_ended()
+                if not self._doorbell.away:
+                    self._ring_for_unfinished(each)
         except UNREACHABLE as error:
             self._services.postgres.begin(error)
             return
@@ -140,7 +141,6 @@ class Supervisor:
         """Ring for the processor's unfinished batches, except those that don't fit it."""
         entry = mine.entry
         with session():
-            mine.forget_ended()
             unfit = [*mine.unfit]
             unfinished = snapshots.unfinished_batches(entry, without=unfit)
             if self._clear_stale_ids(entry.name, len(unfinished) + len(unfit)):

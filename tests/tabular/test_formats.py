@@ -221,7 +221,7 @@ NAMES = {
     "one that comes again": (("Name", "Name", "name", "Name "), 4, ("Name", "Name (2)", "name", "Name (3)")),
     "one that is like a made one": (("a", "a", "a (2)", "a"), 4, ("a", "a (3)", "a (2)", "a (4)")),
     "one that is like the name of an empty one": (("", "Column 1", "Column 3", ""), 4, ("Column 1 (2)", "Column 1", "Column 3", "Column 4")),
-    "hostile ones": (('say "hi"', "two\nlines", "=cmd|'/c calc'!A1", "\u202eשם", "a,b", "*"), 6, ('say "hi"', "two\nlines", "=cmd|'/c calc'!A1", "\u202eשם", "a,b", "*")),
+    "hostile ones": (('say "hi"', "two\nlines", "=cmd|'/c calc'!A1", "\u202eשם", "a,b", "*"), 6, ('say "hi"', "two\nlines", "=cmd|'/c calc'!A1", "\u202eשם", "a,b", "* (2)")),
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from waitress.server import TcpWSGIServer
 
+from batches.intake import MOST_LARGE, MOST_WAITING
 from runtime import descriptors, logs, systemd
 from runtime.every import Every
 from runtime.settings import Server, Settings
@@ -124,7 +125,9 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             application,
             host=server.host,
             port=server.port,
-            dispatcher=Dispatcher(server.request_threads + server.max_streams),
+            dispatcher=Dispatcher(
+                server.request_threads + server.max_streams + MOST_LARGE + MOST_WAITING
+            ),
             connection_limit=sys.maxsize,  # readable() has a limit instead
             asyncore_use_poll=True,  # select() can't watch more than 1,024 files
             # Lets a stream notice that its client has disconnected.
