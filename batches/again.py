@@ -79,14 +79,6 @@ def _wanted_file(
     return name, as_text, results.plain_pieces(batch, wanted)
 
 
-def columns_of(found: Format, wanted: Filter) -> Format:
-    """Return the format by which store_again() looks for columns in a file of the format `found`.
-
-    The rows that a filter shows have no result columns.
-    """
-    return _without_results(found) if wanted.name else found
-
-
 def _kept(batch: Batch) -> Iterator[bytes]:
     with closing(kept_files.open_kept(batch.id)) as file:
         yield from iter(lambda: file.read(_BLOCK), b"")

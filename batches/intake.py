@@ -52,6 +52,7 @@ class Upload(NamedTuple):
     options: what is chosen for this batch of the processor's options.
     columns: the names of the columns whose cells the processor gets, in any order, as
         tabular.columns.cell_names() has them; `*` for all.
+    taken: the same of columns whose cells it gets only if the list has them.
     """
 
     by: str | None = None
@@ -61,6 +62,7 @@ class Upload(NamedTuple):
     processor: str | None = None
     options: Mapping[str, Any] = MappingProxyType({})
     columns: tuple[str, ...] = ()
+    taken: tuple[str, ...] = ()
 
 
 PLAIN = Upload()
@@ -85,9 +87,9 @@ def store(
     abandoned: tells whether the client has closed its connection; called before each piece and at
         the end, and while the file waits.
 
-    Raises UNREACHABLE, and IntakeError: `abandoned` if the client has gone, `too_many_uploads` if
-    MOST_WAITING large files wait already, `database_lost` if the batch may be stored or not. After
-    any other error nothing is stored.
+    Raises UNREACHABLE, and IntakeError. After `database_lost` the batch may be stored or not, and
+    after any other error nothing is stored: after `abandoned` the client has gone, and after
+    `too_many_uploads` so many large files wait already.
     """
 
     def go_on() -> None:
@@ -141,7 +143,7 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    kept = kept_columns(table.format, upload.columns)
+    kept = kept_columns(table.format, upload.columns, upload.taken)
     # The id of the batch to be stored, because its emails are copied first.
     batch_id = int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
     with (

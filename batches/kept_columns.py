@@ -42,13 +42,16 @@ class KeptColumns:
         return pack(picked, ends)
 
 
-def kept_columns(found: Format, wanted: Sequence[str]) -> KeptColumns | None:
+def kept_columns(
+    found: Format, wanted: Sequence[str], taken: Sequence[str] = ()
+) -> KeptColumns | None:
     """Return the columns with these names, or all for `*`; None if no cells are to be kept.
 
     Names may differ in white space, because browsers change the line ends of what they send.
-    Raises IntakeError for a name that the table doesn't have.
+    Raises IntakeError for a name that the table doesn't have, unless the name is among `taken`.
     """
     names = cell_names(found)
+    wanted = [*wanted, *(name for name in taken if name in {*names, "*"})]
     if not wanted or ("*" in wanted and not names):
         return None
     if "*" in wanted:

@@ -11,7 +11,6 @@ from batches import again, results
 from batches.intake import Upload
 from models import Batch
 from runtime.settings import Settings
-from tabular.formats import Format
 from web import forms, uploads
 from web.access import sign_in
 from web.batches import Batches, file_not_kept
@@ -47,12 +46,12 @@ class Again:
         _refuse_unfinished(batch)
         if batch.format is None:
             raise file_not_kept("Upload the file again instead.")
-        found = Format.from_json(batch.format)
         upload = Upload(
             by=sign_in.user(),
             processor=chosen.processor,
             options=chosen.options,
-            columns=chosen.columns_in(again.columns_of(found, wanted)),
+            columns=chosen.columns,
+            taken=chosen.taken,
         )
         try:
             with uploads.problems_of_files():

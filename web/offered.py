@@ -76,16 +76,6 @@ class Chosen(NamedTuple):
     columns: tuple[str, ...]
     taken: tuple[str, ...]
 
-    def columns_in(self, found: Format) -> tuple[str, ...]:
-        """Return the columns whose cells the processor gets of a list with this format.
-
-        Of those that it takes, the ones that the list lacks are left out. The ones that the form
-        wants are all there, even if the list lacks them, for intake to complain of.
-        """
-        names = {*cell_names(found), ALL}
-        columns = [*self.columns, *(name for name in self.taken if name in names)]
-        return (ALL,) if ALL in columns else tuple(dict.fromkeys(columns))
-
 
 @dataclass(frozen=True)
 class Offered:

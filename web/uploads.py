@@ -18,7 +18,7 @@ from batches.intake import Upload
 from models import Batch, Snapshot
 from runtime import logs, metrics
 from runtime.phrases import shorten
-from tabular import containers, reader
+from tabular import containers
 from tabular.formats import IntakeError, Overrides
 from web import forms, preview
 from web.access import sign_in
@@ -151,10 +151,6 @@ class Form:
             raise bad_parameter("start_at", f"be a time with its zone, such as {example}")
         is_paused = paused == "yes" or start_at is not None
         chosen = offered.choose(self.fields)
-        columns = chosen.columns
-        if chosen.taken:
-            with closing(reader.read(self.file, self.overrides())) as table:
-                columns = chosen.columns_in(table.format)
         return Upload(
             sign_in.user(),
             is_paused,
@@ -162,7 +158,8 @@ class Form:
             per_minute(rate),
             chosen.processor,
             chosen.options,
-            columns,
+            chosen.columns,
+            chosen.taken,
         )
 
     def size_of_whole(self) -> int | None:
