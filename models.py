@@ -251,7 +251,7 @@ class SkippedRow(Table):
 
 
 class Journal(Table):
-    """What the turn that took a chunk over last handed out to a processor that must not repeat.
+    """What the turn that took a chunk over last handed out to a processor with `once`.
 
     `turn` is the number of the turn.
     `handed` and `done` are ids: in this `round`, the emails up to `handed` were handed out, and

@@ -54,7 +54,8 @@ class _HandOut:
         self._noted = 0
         self._refused = False
         # The number of the processor's call under way. The iterator of an earlier call, which a
-        # thread may have kept, hands nothing out. Who takes an email or ends the call has the lock.
+        # thread may have kept, hands nothing out. The lock is held while an email is taken, and
+        # while the call is ended.
         self._call = 0
         self._lock = threading.Lock()
         self.taken = 0
