@@ -297,7 +297,7 @@ def _unrepeatable(repeatable: Sequence[ProcessorEntry], *, named: bool) -> str:
 
     `named` is whether batches name their processors; otherwise all are for the default one.
     """
-    default = "false" if any(each.is_default for each in repeatable) else "true"
+    default = "false" if any(each.takes_unnamed for each in repeatable) else "true"
     names = ", ".join("'{}'".format(each.name.replace("'", "''")) for each in repeatable)
     return f"coalesce(processor <> ALL (ARRAY[{names}]::text[]), {default})" if named else default
 

@@ -75,7 +75,7 @@ class Commands:
         self._url = url
         self._meter = meter
         self._bundled = settings.database.url == BUNDLED
-        self._queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
+        self._queue = BatchQueue(doorbell.client, doorbell.key, *settings.names_in_queue)
         # The name in the history of a changed batch.
         self._by = f"{_user()} (manage.py)"
 
@@ -87,7 +87,7 @@ class Commands:
         ok = report["status"] == "ok"
         parts = ("database", "redis", "workers", "rate", "queue", "oldest")
         several_named = len(self._settings.processors) > 1
-        default = self._settings.default_processor.name if several_named else ""
+        default = self._settings.unnamed_processor.name if several_named else ""
         lines = [
             " · ".join(texts[part] for part in parts),
             f"{texts['text']} {texts['command']}".strip(),

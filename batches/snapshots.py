@@ -24,13 +24,13 @@ COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails,
 # The most unfinished batches that are looked at in one go; a later look finds the others.
 MAX_UNFINISHED = 10_000
 # A condition: the batch is one of the processor's. Its parameters are the processor's name, and
-# whether that is the default one, which batches that name none are for.
+# whether batches that name none are for it.
 OF_PROCESSOR = "coalesce(processor = %(of)s, %(of_default)s)"
 
 
 def of_processor(entry: ProcessorEntry) -> dict[str, Any]:
     """Return the parameters of OF_PROCESSOR."""
-    return {"of": entry.name, "of_default": entry.is_default}
+    return {"of": entry.name, "of_default": entry.takes_unnamed}
 
 
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:

@@ -37,18 +37,28 @@ logger = logs.Logger("batch_queue")
 class BatchQueue:
     """The lists: under `key` that of the processor `default`, under `key:name` those of others.
 
-    A processor is named as by batches: None is the default one.
+    A processor is named as by batches: None is the one named `unnamed`.
     Every method raises redis.RedisError when Redis fails.
     """
 
     def __init__(
-        self, client: redis.Redis, key: str, default: str, *, counted: bool = True
+        self,
+        client: redis.Redis,
+        key: str,
+        default: str,
+        unnamed: str = "",
+        *,
+        counted: bool = True,
     ) -> None:
-        """`counted` is whether the metrics count the ids that are enqueued."""
+        """`unnamed` is the default one if it is left out.
+
+        `counted` is whether the metrics count the ids that are enqueued.
+        """
         self._client = client
         self._counted = counted
         self._key = key
         self._default = default
+        self._unnamed = unnamed or default
         self._enqueue = client.register_script(_ENQUEUE)
         self._nonsense = logs.RateLimited(logger)
 
@@ -87,6 +97,5 @@ class BatchQueue:
 
     def _list(self, processor: str | None) -> str:
         """Return the key of the processor's list."""
-        if processor is None or processor == self._default:
-            return self._key
-        return f"{self._key}:{processor}"
+        name = processor or self._unnamed
+        return self._key if name == self._default else f"{self._key}:{name}"

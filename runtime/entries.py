@@ -30,7 +30,9 @@ class ProcessorEntry:
     title: what people call it.
     options: the settings in its section, as JSON could hold them; there may be a password.
     per_minute: the most emails a minute, by its section; None for as many as can be.
-    is_default: whether batches that name no processor are meant for it.
+    takes_unnamed: whether batches that name no processor are meant for it. They are of an
+        installation without [processors], or older, so that none of the processors that are named
+        there may do them unasked: they are the check's.
     """
 
     name: str
@@ -38,7 +40,7 @@ class ProcessorEntry:
     title: str
     options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     per_minute: int | None = None
-    is_default: bool = False
+    takes_unnamed: bool = False
 
     @property
     def rate(self) -> Rate | None:
@@ -58,13 +60,13 @@ def read(lines: Mapping[str, str], single: str, sections: Sequence[str]) -> list
         module, colon, _ = single.partition(":")
         name = module if colon and module not in sections else single
         title = _CHECK_TITLE if single == CHECK else name
-        return [ProcessorEntry(name, single, title, is_default=True)]
+        return [ProcessorEntry(name, single, title, takes_unnamed=True)]
     if single != CHECK:
         raise ValueError(single, "is named by [worker] processor; give it a line here instead")
     found = [_entry(name, text, sections) for name, text in lines.items()]
     if CHECK not in lines:
         found.append(ProcessorEntry(CHECK, CHECK, _CHECK_TITLE))
-    return [replace(found[0], is_default=True), *found[1:]]
+    return [replace(each, takes_unnamed=each.name == CHECK) for each in found]
 
 
 _CHECK_TITLE = "Check addresses"

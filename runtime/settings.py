@@ -186,13 +186,23 @@ class Settings:
 
     @property
     def default_processor(self) -> ProcessorEntry:
-        """The processor of batches that name none."""
+        """The processor of uploads that name none."""
         return self.processors[0]
 
+    @property
+    def unnamed_processor(self) -> ProcessorEntry:
+        """The processor of batches that name none."""
+        return next(each for each in self.processors if each.takes_unnamed)
+
+    @property
+    def names_in_queue(self) -> tuple[str, str]:
+        """The names of both, as BatchQueue takes them."""
+        return self.default_processor.name, self.unnamed_processor.name
+
     def processor(self, name: str | None) -> ProcessorEntry | None:
-        """Return the processor of this name, or the default one; None if none has the name."""
+        """Return the processor that a batch names by `name`, or None if there is no such one."""
         if name is None:
-            return self.default_processor
+            return self.unnamed_processor
         return next((each for each in self.processors if each.name == name), None)
 
     def absolute(self, path: str) -> Path:

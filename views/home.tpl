@@ -94,7 +94,7 @@
         % end
       </select>
       % if offered.several:
-      <select name="processor" aria-label="Processor of the batches" data-default="{{offered.default}}">
+      <select name="processor" aria-label="Processor of the batches" data-default="{{offered.unnamed}}">
         <option value="">any processor</option>
         % for name, title in offered.titles.items():
         <option value="{{name}}"{{" selected" if name == query["processor"] else ""}}>{{title}}</option>

@@ -97,4 +97,4 @@ def _is(ability: Ability, entry: ProcessorEntry, *, alone: bool) -> bool:
     alone: whether both config.ini and the worker have only one. Batches name no processor then, and
     the worker does them all, even if it was started with another one's name in config.ini.
     """
-    return ability.name == entry.name or (entry.is_default and (alone or ability.name is None))
+    return ability.name == entry.name or (entry.takes_unnamed and (alone or ability.name is None))

@@ -124,7 +124,7 @@ class Batches:
         processor = text_from_query("processor", MAX_NAME)
         before = number_from_query("before", None, models.MAX_ID)
         limit = number_from_query("limit", PAGE, MAX_PAGE)
-        of_processor = (processor, processor == self._offered.default) if processor else None
+        of_processor = (processor, processor == self._offered.unnamed) if processor else None
         with self._search(containing):
             found, following = queries.find_batches(
                 status, containing, of_processor, before=before, limit=limit

@@ -64,7 +64,7 @@ class Health:
     def __init__(self, doorbell: Doorbell, settings: Settings, postgres: Outage) -> None:
         self._doorbell = doorbell
         self._settings = settings
-        self._queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
+        self._queue = BatchQueue(doorbell.client, doorbell.key, *settings.names_in_queue)
         self._max_streams = settings.server.max_streams
         self._postgres = postgres
         self._worker_command = worker_command(settings.path)
@@ -100,7 +100,7 @@ class Health:
         processors = abilities.processors_json(
             self._settings, status.workers, status.waiting, self._worker_command
         )
-        default = self._settings.default_processor.name
+        default = self._settings.unnamed_processor.name
         return _report(status, self._worker_command, processors, default)
 
     def _ask(self) -> Status:
@@ -139,7 +139,7 @@ class Health:
         try:
             with session():
                 require_writable()
-                waiting = snapshots.waiting_processors(self._settings.default_processor.name)
+                waiting = snapshots.waiting_processors(self._settings.unnamed_processor.name)
                 answer = False, queries.backlog(), schema.version(), waiting
         except UNREACHABLE as error:
             self._postgres.begin(error)

@@ -65,7 +65,7 @@ class Offer:
 class Chosen(NamedTuple):
     """What a form chooses.
 
-    processor: its name; None if there is only one, and the form names none.
+    processor: its name; None if there is only the check, and the form doesn't name it.
     options: the chosen values by the options' names.
     columns: the columns whose cells the form wants.
     taken: the columns whose cells the processor gets in any case, if the list has them.
@@ -84,12 +84,14 @@ class Offered:
     all: those on offer, in the order of config.ini: the default first, unless it is broken.
     titles: the titles of all, by name.
     default: the name of the default one.
+    unnamed: the name of the one that batches without a name are for.
     broken: why others can't be used, by name.
     """
 
     all: tuple[Offer, ...]
     titles: dict[str, str]
     default: str
+    unnamed: str
     broken: dict[str, str] = field(default_factory=dict)
 
     @classmethod
@@ -110,7 +112,8 @@ class Offered:
             only, broken = settings.default_processor, {}
             found = found or [Offer(only.name, only.title)]
         titles = {each.name: each.title for each in settings.processors}
-        return cls(tuple(found), titles, settings.default_processor.name, broken)
+        default, unnamed = settings.default_processor.name, settings.unnamed_processor.name
+        return cls(tuple(found), titles, default, unnamed, broken)
 
     @property
     def several(self) -> bool:
@@ -133,7 +136,7 @@ class Offered:
 
     def name(self, processor: str | None) -> str:
         """Return the name of a batch's processor, which is None for the default one."""
-        return processor or self.default
+        return processor or self.unnamed
 
     def title(self, processor: str | None) -> str:
         """Return the title of a batch's processor; its name if config.ini has it no more."""
@@ -174,8 +177,8 @@ class Offered:
         names = {text.strip() for name, text in fields if name == "processor"} - {""}
         if len(names) > 1:
             raise bad_parameter("processor", "be given once")
-        named = next(iter(names), batch and batch.processor) or ""
-        offer = self._find(named)
+        named = next(iter(names), "")
+        offer = self._find(named or (self.name(batch.processor) if batch else self.default))
         texts = self._texts(offer, fields)
         lists = [text for name, text in fields if name == "columns"]
         taken = offer.columns
@@ -183,11 +186,11 @@ class Offered:
             texts = _texts_of(batch, offer) | texts
             if not lists:
                 taken += tuple(batch.columns)
-        processor = offer.name if named or self.several else None
+        is_plain = not named and not self.several and offer.name == CHECK
+        processor = None if is_plain else offer.name
         return Chosen(processor, _values(offer, texts), _names(lists), taken)
 
-    def _find(self, named: str) -> Offer:
-        name = named or self.default
+    def _find(self, name: str) -> Offer:
         found = self.offer(name)
         if found is not None:
             return found

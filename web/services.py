@@ -44,7 +44,7 @@ class Services:
         slots = Slots(settings.server.max_streams, settings.server.max_streams_per_client)
         self.streams = Streams(hub, slots, stopping)
         self._doorbell = doorbell
-        self._queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
+        self._queue = BatchQueue(doorbell.client, doorbell.key, *settings.names_in_queue)
 
     @contextmanager
     def connect(self, seconds: float = database.SESSION_SECONDS) -> Iterator[Session]:

@@ -60,7 +60,7 @@ class Services:
     def __init__(self, settings: Settings, doorbell: Doorbell, loaded: Sequence[Loaded]) -> None:
         self.settings = settings
         self.doorbell = doorbell
-        self.queue = BatchQueue(doorbell.client, doorbell.key, settings.default_processor.name)
+        self.queue = BatchQueue(doorbell.client, doorbell.key, *settings.names_in_queue)
         # The processors that this worker can do, by name.
         self.processors = {each.entry.name: each for each in loaded}
         self.rotation = Rotation(self.processors)

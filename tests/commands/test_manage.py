@@ -82,7 +82,7 @@ def test_status_says_which_processors_workers_and_batches_have_if_there_are_seve
     store("a@x.de")
     eventually(lambda: "  1 thread  crm, check  0/s  nothing to do\n" in said(), 60)
     assert re.findall(r"batch (\d)  pending .* list.csv  (.*)", said()) == [
-        ("2", "crm"),
+        ("2", "check"),
         ("1", "send"),
     ]
 

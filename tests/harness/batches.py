@@ -19,7 +19,7 @@ from runtime.entries import ProcessorEntry
 from tabular.formats import Overrides
 
 # The entry of the only processor where config.ini names no others.
-CHECK = ProcessorEntry("check", "check", "Check addresses", is_default=True)
+CHECK = ProcessorEntry("check", "check", "Check addresses", takes_unnamed=True)
 # An id and the values of its Outcome.
 Marks = Sequence[
     tuple[int, str, str | None] | tuple[int, str, str | None, Mapping[str, str] | None]

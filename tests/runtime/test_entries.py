@@ -13,9 +13,14 @@ def offered(folder, **changes):
 
 
 def test_without_a_section_there_is_only_the_workers_processor(tmp_path):
-    assert [(each.name, each.is_default) for each in offered(tmp_path)] == [("check", True)]
+    assert [(each.name, each.takes_unnamed) for each in offered(tmp_path)] == [("check", True)]
     (own,) = offered(tmp_path, worker__processor="crm:add")
-    assert (own.name, own.reference, own.title, own.is_default) == ("crm", "crm:add", "crm", True)
+    assert (own.name, own.reference, own.title, own.takes_unnamed) == (
+        "crm",
+        "crm:add",
+        "crm",
+        True,
+    )
 
 
 def test_the_first_is_the_default_and_check_is_always_there(tmp_path):
@@ -25,7 +30,7 @@ def test_the_first_is_the_default_and_check_is_always_there(tmp_path):
         ("send", "mail:send", "send"),
         ("check", "check", "Check addresses"),
     ]
-    assert [each.is_default for each in found] == [True, False, False]
+    assert [each.takes_unnamed for each in found] == [False, False, True]
     first = offered(tmp_path, processors__check="check Look", processors__crm="crm:add")
     assert [(each.name, each.title) for each in first] == [("check", "Look"), ("crm", "crm")]
 
@@ -38,7 +43,8 @@ def test_each_has_its_section_and_its_rate_and_no_secret_is_shown(tmp_path):
     assert crm.options["token"] == "secret"
     assert crm.rate == ("crm", 60)
     assert "secret" not in repr(found)
-    assert found.processor(None) == crm
+    assert found.default_processor == crm
+    assert found.processor(None).name == "check"
     assert found.processor("nobody") is None
 
 
