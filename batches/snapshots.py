@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
@@ -90,10 +90,30 @@ def unfinished_batches(
     return [batch_id for (batch_id,) in rows.fetchall()]
 
 
-def chosen_options(batch_id: int, entry: ProcessorEntry) -> dict[str, Any] | None:
-    """Return the options that were chosen for a batch; None if the entry has no such batch."""
+class Given(NamedTuple):
+    """What a processor is given for a batch.
+
+    options: those that were chosen for it.
+    columns: the names of the columns whose cells it gets.
+    lacking: the headers of the file's other columns.
+    """
+
+    options: dict[str, Any]
+    columns: list[str]
+    lacking: list[str]
+
+
+def given(batch_id: int, entry: ProcessorEntry) -> Given | None:
+    """Return what the processor is given for a batch; None if the entry has no such batch."""
     row = fetch_one(
-        f"SELECT options FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
+        "SELECT options, columns,"
+        "  CASE WHEN format->>'kind' NOT IN ('list', 'vcard') THEN format->'header' END"
+        " FROM batch"
+        f" WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
         {**of_processor(entry), "batch_id": batch_id},
     )
-    return None if row is None else row[0]
+    if row is None:
+        return None
+    options, columns, header = row
+    stripped = [name.strip() for name in header or ()]
+    return Given(options, columns, [name for name in stripped if name and name not in columns])

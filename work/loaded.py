@@ -7,12 +7,14 @@ from dataclasses import dataclass, field
 
 import processors
 from batches import snapshots
+from batches.snapshots import Given
 from processors import OptionError, Processor, ProcessorError
 from processors.loading import UnforeseenError
 from processors.options import options_of
 from relay.presence import Ability
 from runtime import logs
 from runtime.entries import ProcessorEntry
+from runtime.phrases import shorten
 from runtime.settings import Settings
 
 logger = logs.Logger("worker")
@@ -51,16 +53,17 @@ class Loaded:
         """
         if batch_id in self.unfit:
             return False
-        chosen = snapshots.chosen_options(batch_id, self.entry)
-        if chosen is None:
+        given = snapshots.given(batch_id, self.entry)
+        if given is None:
             return True  # there is no such batch, and so nothing to claim
-        try:
-            options_of(self.processor, chosen)
+        said = self._misfit(given)
+        if not said:
             return True
-        except OptionError as error:
-            said = str(error)
         name = self.entry.name
-        why = f"Restart app and workers: batch {batch_id} waits, because {name} has changed. {said}"
+        why = (
+            f"Batch {batch_id} waits, because {name} has changed: {said.rstrip('.')}. Restart app"
+            " and workers; if it waits all the same, cancel it and process it again."
+        )
         if self.unfit.setdefault(batch_id, why) is why:  # no other thread was faster
             self._misfits.warning(
                 "app and worker have different versions of a processor, so a batch waits;"
@@ -70,6 +73,20 @@ class Loaded:
                 error=said,
             )
         return False
+
+    def _misfit(self, given: Given) -> str:
+        """Return what of that doesn't fit the processor; empty if all does."""
+        try:
+            options_of(self.processor, given.options)
+        except OptionError as error:
+            return str(error)
+        taken = getattr(self.processor, "columns", ())
+        missed = [name for name in given.lacking if name in taken]
+        if "*" in taken and not given.columns and given.lacking:
+            missed = given.lacking
+        if not missed:
+            return ""
+        return f"it takes the column {shorten(missed[0], 60)}, which the batch didn't keep for it"
 
     def forget_ended(self) -> None:
         """Forget the batches that don't fit and no longer wait. Must be called in a session."""

@@ -302,3 +302,11 @@ class TestPasted:
 def upload_text(site, text, path="/api/upload"):
     """As a browser sends it whose form has no file chosen."""
     return site.upload(b"", filename="", path=path, text=text)
+
+
+@pytest.mark.parametrize(("processor", "stored"), [("check", None), ("staff:only_staff", "staff")])
+def test_a_batch_names_its_only_processor_unless_that_is_the_check(serve, processor, stored):
+    """So that no processor that is named later does it unasked."""
+    site = serve(worker__processor=processor)
+    assert site.upload(b"a@x.de\n").json["processor"] == stored
+    assert query("SELECT processor FROM batch") == [(stored,)]

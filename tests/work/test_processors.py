@@ -3,10 +3,11 @@
 import sys
 import threading
 from dataclasses import replace
+from io import BytesIO
 
 import pytest
 
-from batches import changes
+from batches import changes, intake
 from batches.intake import Upload
 from harness.batches import CHECK, store, take_turns
 from harness.books import assert_books_balance, emails, snapshot
@@ -141,7 +142,7 @@ def test_a_batch_with_options_of_another_version_is_left_alone_and_others_go_on(
     assert "days must be a whole number, not 'soon'" in mine.unfit[ids[2]]
     assert mine.ability().error is None
     assert mine.ability().hindrance.startswith(
-        f"Restart app and workers: batch {ids[1]} waits, because crm has changed. colour is no"
+        f"Batch {ids[1]} waits, because crm has changed: colour is no option that can be set"
     )
     supervisor.sweep()
     assert lists.depth("crm") == 0  # nobody looks at them again and again
@@ -227,3 +228,33 @@ def test_a_worker_refuses_a_processor_that_is_not_there(servers, tmp_path):
     assert ended.returncode == 2
     said = f"--processors crm,crmm: there is no processor 'crmm'; {config} has crm, send, check."
     assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("takes", "kept", "fits"),
+    [
+        (("Town",), (), False),
+        (("*",), (), False),
+        (("Town",), ("Town",), True),
+        (("Street",), (), True),  # the list lacks it
+        ((), (), True),
+    ],
+)
+def test_a_batch_without_a_column_that_is_taken_now_is_left_alone(make_services, takes, kept, fits):
+    @per_item
+    def add(item):
+        return None
+
+    add.columns = takes
+    services = make_services({"crm": add}, **OFFERED)
+    content = b"mail,Town\na@x.de,Ulm\n"
+    upload = Upload(processor="crm", columns=kept)
+    batch_id = intake.store(
+        BytesIO(content), "list.csv", chunk_size=9, max_rows=9, upload=upload
+    ).id
+    mine = services.processors["crm"]
+    with session():
+        assert mine.fits(batch_id) is fits
+    if not fits:
+        column = "mail" if takes == ("*",) else "Town"
+        assert f"it takes the column {column}, which the batch" in mine.unfit[batch_id]
