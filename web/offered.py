@@ -196,7 +196,8 @@ class Offered:
             return found
         if name in self.broken:
             why = self.broken[name].rstrip(".")
-            raise Problem(422, "broken_processor", f"The processor {name} can't be used: {why}.")
+            detail = f"The processor {name} can't be used: {why}. Mend it, and restart the app."
+            raise Problem(422, "broken_processor", detail)
         choices = ", ".join(each.name for each in self.all)
         detail = f"There is no processor {shorten(name, MAX_NAME)!r}. Choose one of: {choices}."
         raise Problem(422, "unknown_processor", detail)
