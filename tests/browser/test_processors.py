@@ -8,7 +8,14 @@ from playwright.sync_api import expect
 from batches.intake import Upload
 from harness.batches import store, take_turns
 from harness.books import query
-from harness.browsing import WATCH_SHIFTS, assert_nothing_moved, choose, is_live, press
+from harness.browsing import (
+    WATCH_SHIFTS,
+    assert_nothing_moved,
+    choose,
+    choose_all,
+    is_live,
+    press,
+)
 from harness.processors import write_processors_with_options
 from relay import presence
 from relay.presence import Ability, Presence, ThreadReport
@@ -43,6 +50,15 @@ def chosen():
     return query("SELECT processor, options FROM batch ORDER BY id DESC LIMIT 1")[0]
 
 
+def processor(page):
+    return page.get_by_role("combobox", name="Processor", exact=True)
+
+
+def send(page):
+    page.get_by_role("button", name="Upload & process").click()
+    page.wait_for_url("**/batches/*")
+
+
 @pytest.mark.parametrize("viewport", [PHONE, DESK])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_processor_is_chosen_with_options_and_columns_and_remembered(
@@ -51,7 +67,7 @@ def test_a_processor_is_chosen_with_options_and_columns_and_remembered(
     page = open_page(viewport=viewport, color_scheme=scheme)
     page.goto(site.url)
     expect(page.get_by_label("Mode")).to_be_hidden()
-    page.get_by_role("combobox", name="Processor", exact=True).select_option("Add to our CRM <i>")
+    processor(page).select_option("Add to our CRM <i>")
     page.get_by_label("Mode").select_option("update")
     page.get_by_label("Most tries").fill("7")
     choose(page, PEOPLE)
@@ -76,6 +92,45 @@ def test_a_processor_is_chosen_with_options_and_columns_and_remembered(
     assert_nothing_moved(page)
     page.get_by_label("Processor of the batches").select_option("other")
     expect(page.locator("#no-batches")).to_be_visible()
+
+
+def test_a_processor_is_remembered_only_once_something_is_uploaded_for_it(page, site):
+    page.goto(site.url)
+    processor(page).select_option("crm")
+    page.get_by_label("Mode").select_option("update")
+    page.reload()
+    expect(processor(page)).to_have_value("check")
+    processor(page).select_option("crm")
+    expect(page.get_by_label("Mode")).to_have_value("add")
+    # Several files are remembered, too, and the upload after them replaces what was.
+    choose_all(page, {"a.csv": PEOPLE, "b.csv": PEOPLE})
+    page.get_by_role("button", name="Upload & process 2 files").click()
+    expect(page.locator("#upload-state")).to_contain_text("2 files uploaded")
+    page.reload()
+    expect(processor(page)).to_have_value("crm")
+    processor(page).select_option("check")
+    choose(page, PEOPLE)
+    send(page)
+    page.goto(site.url)
+    expect(processor(page)).to_have_value("check")
+
+
+def test_an_option_that_was_left_alone_follows_its_default(page, site, serve, tmp_path):
+    page.goto(site.url)
+    processor(page).select_option("crm")
+    page.get_by_label("Most tries").fill("7")
+    choose(page, PEOPLE)
+    send(page)
+    kept = page.evaluate("JSON.stringify(localStorage)")
+    # What the browser keeps, at an app with other defaults.
+    defaults = {"crm__mode": "update", "crm__most_tries": 5, "crm__dry_run": "yes"}
+    page.goto(serve(**write_processors_with_options(tmp_path), **defaults).url)
+    page.evaluate("(kept) => Object.assign(localStorage, JSON.parse(kept))", kept)
+    page.reload()
+    expect(processor(page)).to_have_value("crm")
+    expect(page.get_by_label("Mode")).to_have_value("update")
+    expect(page.get_by_label("Dry run")).to_have_value("yes")
+    expect(page.get_by_label("Most tries")).to_have_value("7")
 
 
 def test_a_batch_is_processed_again_with_another_processor_without_scripts(open_page, site):
@@ -126,7 +181,7 @@ def test_no_other_processor_is_chosen_in_the_place_of_one_that_is_broken(open_pa
     site = serve(processors__crm=broken, processors__check="check Check")
     page = open_page(java_script_enabled=scripts)
     page.goto(site.url)
-    select = page.get_by_role("combobox", name="Processor", exact=True)
+    select = processor(page)
     expect(select.locator("option")).to_have_text(["Choose…", "Add to our CRM", "Check"])
     expect(select.locator("option:disabled")).to_have_text(["Add to our CRM"])
     expect(page.locator("#choice")).to_contain_text("Add to our CRM can’t be used: ")
@@ -175,14 +230,19 @@ def test_what_is_said_of_the_check_is_said_only_where_it_is_chosen(page, serve, 
     notice = page.locator("#lookups-off")
     about = page.get_by_text("Each address is checked")
     expect(notice.and_(page.get_by_text("the DNS is away"))).to_be_visible()
-    page.get_by_role("combobox", name="Processor", exact=True).select_option("other")
+    processor(page).select_option("other")
     expect(notice).to_be_hidden()
     expect(about).to_be_hidden()
-    page.reload()
-    expect(notice).to_be_hidden()
-    page.get_by_role("combobox", name="Processor", exact=True).select_option("check")
+    processor(page).select_option("check")
     expect(notice).to_be_visible()
     expect(about).to_be_visible()
+    # It is the same for a processor that is remembered.
+    processor(page).select_option("other")
+    choose(page, PEOPLE)
+    send(page)
+    page.goto(site.url)
+    expect(processor(page)).to_have_value("other")
+    expect(notice).to_be_hidden()
 
 
 def test_a_processor_and_its_options_are_chosen_by_keyboard(page, site, tmp_path):
@@ -196,7 +256,7 @@ def test_a_processor_and_its_options_are_chosen_by_keyboard(page, site, tmp_path
     expect(page.locator("#preview")).to_be_visible()
     press(page, "Tab", "Processor")
     page.keyboard.type("Add")
-    expect(page.get_by_role("combobox", name="Processor", exact=True)).to_have_value("crm")
+    expect(processor(page)).to_have_value("crm")
     press(page, "Tab", "Mode")
     page.keyboard.type("up")
     press(page, "Tab", "Most tries")

@@ -1,28 +1,32 @@
-// The choice of a processor with its options and columns. The browser remembers the last one.
+// The choice of a processor with its options and columns. The browser remembers that of the last upload.
 
 import { showMessage } from "../lib/dom.js";
 import { lacking } from "../lib/format.js";
 import { Ticks } from "./ticks.js";
 
-const KEY = "processor";
+const KEY = "last-upload";
 const ALL = "*";
 // The most columns of a list that are known; it may have more.
 const MOST = 200;
+
+// Whether a control has another value than the page gave it at first.
+function isChanged({ options, value, defaultValue }) {
+  if (!options) return value !== defaultValue;
+  return ![...options].some(({ selected, defaultSelected }) => selected && defaultSelected);
+}
 
 export class Choice {
   #box;
   #processor;
   #field; // for the headers of further columns
   #ticks;
-  #remembers;
   #columns = null; // of the list: their names, and which one has the addresses
 
-  // `remembers` says whether the last choice is restored.
+  // `remembers` says whether the choice of the last upload is restored.
   constructor(box, { remembers = false } = {}) {
     this.#box = box;
     this.#processor = box.querySelector("[name=processor]");
     this.#field = box.querySelector("[name=columns]");
-    this.#remembers = remembers;
     const ticks = box.querySelector(".ticks");
     this.#ticks = new Ticks(ticks, this.#field);
     if (remembers) this.#restore();
@@ -32,7 +36,6 @@ export class Choice {
     this.askForColumns(!remembers && !columns);
     box.addEventListener("change", ({ target }) => {
       if (target === this.#processor) this.#begin();
-      this.#store();
     });
   }
 
@@ -83,6 +86,18 @@ export class Choice {
     return form;
   }
 
+  // Remember the processor and its options, for the next upload. Whatever is as the page gave it isn't kept,
+  // so that it follows a change of the configuration.
+  remember() {
+    const named = this.#controls().filter(({ name }) => name && name !== "columns");
+    const kept = Object.fromEntries(named.filter(isChanged).map(({ name, value }) => [name, value]));
+    try {
+      localStorage.setItem(KEY, JSON.stringify(kept));
+    } catch {
+      // The browser forbids it, so the next upload begins with the default.
+    }
+  }
+
   // The controls that count: not those of other processors.
   #controls() {
     return [...this.#box.querySelectorAll("input, select")].filter(
@@ -122,17 +137,6 @@ export class Choice {
     const without = takes.filter((name) => name !== ALL && !names.includes(name));
     const place = this.#box.querySelector("[data-field=lacking]");
     showMessage(place, isWhole ? lacking(without, title) : "");
-  }
-
-  #store() {
-    if (!this.#remembers) return;
-    const all = [...this.#box.querySelectorAll("[name]:not([name=columns])")];
-    const kept = Object.fromEntries(all.map(({ name, value }) => [name, value]));
-    try {
-      localStorage.setItem(KEY, JSON.stringify(kept));
-    } catch {
-      // The browser forbids it, so the next upload begins with the default.
-    }
   }
 
   #restore() {

@@ -194,6 +194,7 @@ export class Upload {
     else body.append("text", text.value);
     try {
       const { batchId } = await this.#sending.send(body);
+      this.#choice?.remember();
       location.assign(`${this.#form.dataset.batches}${batchId}`);
       this.#act("Stored.", { ready: true });
     } catch (problem) {
@@ -208,6 +209,7 @@ export class Upload {
     const { stored, failures, left, message } = await this.#sending.sendAll(
       this.#files, () => this.#settings(),
     );
+    if (stored > 0) this.#choice?.remember();
     input.value = "";
     this.#choose(left);
     const files = several(stored, "file");
