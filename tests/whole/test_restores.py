@@ -39,7 +39,8 @@ def empty():
 @pytest.fixture
 def backup_in_mid_batch(servers, processes, manage, slow, tmp_path):
     """A backup of a batch of which a worker has done a part, and goes on."""
-    site = processes("app.py", **slow).site()
+    # The batch names no processor, so that the check does it elsewhere.
+    site = processes("app.py", **{**slow, "worker__processor": "check"}).site()
     content = csv_of(*(f"u{n}@x.de" if n % 7 else f"u{n}" for n in range(EMAILS)))
     assert site.upload(b"email\n" + content + b"\nu1@x.de\n").status == 201
     store("a@x.de", "b")
