@@ -295,7 +295,7 @@ _PAUSES_SINCE, _NAMED_SINCE = 11, 14
 def _unrepeatable(repeatable: Sequence[ProcessorEntry], *, named: bool) -> str:
     """Return a condition: the batch is of none of these processors.
 
-    `named` is whether batches name their processors; otherwise all are for the default one.
+    `named` is whether batches name their processors; otherwise none of them does.
     """
     default = "false" if any(each.takes_unnamed for each in repeatable) else "true"
     names = ", ".join("'{}'".format(each.name.replace("'", "''")) for each in repeatable)

@@ -92,8 +92,8 @@ def find_batches(
     wanted["of_processor"] = of_processor
     wanted = {name: value for name, value in wanted.items() if value}
     conditions = " AND ".join(["deleted_at IS NULL", *(_WANTED[name] for name in wanted)])
-    of, of_default = of_processor or (None, None)
-    parameters = wanted | {"of": of, "of_default": of_default}
+    of, of_unnamed = of_processor or (None, None)
+    parameters = wanted | {"of": of, "of_unnamed": of_unnamed}
     parameters |= {"limit": limit + 1, "most": MAX_BATCHES}
     following = None
     if wanted.keys() - {"before"}:

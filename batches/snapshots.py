@@ -25,12 +25,12 @@ COLUMNS = f"""id, revision, status, processed_count, failed_count, total_emails,
 MAX_UNFINISHED = 10_000
 # A condition: the batch is one of the processor's. Its parameters are the processor's name, and
 # whether batches that name none are for it.
-OF_PROCESSOR = "coalesce(processor = %(of)s, %(of_default)s)"
+OF_PROCESSOR = "coalesce(processor = %(of)s, %(of_unnamed)s)"
 
 
 def of_processor(entry: ProcessorEntry) -> dict[str, Any]:
     """Return the parameters of OF_PROCESSOR."""
-    return {"of": entry.name, "of_default": entry.takes_unnamed}
+    return {"of": entry.name, "of_unnamed": entry.takes_unnamed}
 
 
 def present(batch_ids: Sequence[int]) -> list[Snapshot]:
@@ -95,7 +95,7 @@ class Given(NamedTuple):
 
     options: those that were chosen for it.
     columns: the names of the columns whose cells it gets.
-    lacking: the headers of the file's other columns.
+    lacking: the headers of the file's other columns; without `*`, which stands for all.
     """
 
     options: dict[str, Any]
@@ -116,4 +116,5 @@ def given(batch_id: int, entry: ProcessorEntry) -> Given | None:
         return None
     options, columns, header = row
     stripped = [name.strip() for name in header or ()]
-    return Given(options, columns, [name for name in stripped if name and name not in columns])
+    known = {"", "*", *columns}
+    return Given(options, columns, [name for name in stripped if name not in known])

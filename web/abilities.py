@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from relay.presence import Ability, Worker, Workers
-from runtime.entries import ProcessorEntry
+from runtime.entries import CHECK, ProcessorEntry
 from runtime.phrases import several, shorten
 from runtime.settings import Settings
 
@@ -94,7 +94,9 @@ def _json(
 def _is(ability: Ability, entry: ProcessorEntry, *, alone: bool) -> bool:
     """Return whether a worker means this processor.
 
-    alone: whether both config.ini and the worker have only one. Batches name no processor then, and
-    the worker does them all, even if it was started with another one's name in config.ini.
+    alone: whether both config.ini and the worker have only one. If that of config.ini is the check,
+    batches name no processor, and the worker does them all, whatever its own one is called.
     """
-    return ability.name == entry.name or (entry.takes_unnamed and (alone or ability.name is None))
+    if ability.name is None:  # a worker of an earlier version
+        return entry.takes_unnamed
+    return ability.name == entry.name or (alone and entry.name == CHECK)

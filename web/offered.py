@@ -135,7 +135,7 @@ class Offered:
         return next((each for each in self.all if each.name == name), None)
 
     def name(self, processor: str | None) -> str:
-        """Return the name of a batch's processor, which is None for the default one."""
+        """Return the name of a batch's processor, which is None for the one named `unnamed`."""
         return processor or self.unnamed
 
     def title(self, processor: str | None) -> str:

@@ -311,6 +311,22 @@ def test_an_error_that_nobody_foresaw_lets_nobody_have_an_older_report(
             parts._since(earliest)
 
 
+@pytest.mark.parametrize(
+    ("only", "problem"), [("check", None), ("staff:it", "No worker has staff")]
+)
+def test_a_worker_with_another_only_processor_does_batches_of_the_check(
+    serve, client, only, problem
+):
+    """They name none; those for a processor of one's own do."""
+    site = serve(worker__processor=only)
+    Presence(client, "email-queue").announce([ThreadReport(1)], 0.0, [Ability("other")])
+    (said,) = site.get("/api/health").json["processors"]
+    assert (said["workers"], said["problem"]) == (
+        0 if problem else 1,
+        problem and f"{problem}; start one with",
+    )
+
+
 def test_says_which_processor_no_worker_has_and_warns_only_if_a_batch_waits_for_it(serve, client):
     offered = {"processors__crm": "crm:add Add to our CRM", "processors__bad": "bad:do"}
     site = serve(**offered)

@@ -236,6 +236,7 @@ def test_a_worker_refuses_a_processor_that_is_not_there(servers, tmp_path):
         (("Town",), (), False),
         (("*",), (), False),
         (("Town",), ("Town",), True),
+        (("*",), ("*",), True),
         (("Street",), (), True),  # the list lacks it
         ((), (), True),
     ],
@@ -247,7 +248,7 @@ def test_a_batch_without_a_column_that_is_taken_now_is_left_alone(make_services,
 
     add.columns = takes
     services = make_services({"crm": add}, **OFFERED)
-    content = b"mail,Town\na@x.de,Ulm\n"
+    content = b"mail,Town,*\na@x.de,Ulm,1\n"
     upload = Upload(processor="crm", columns=kept)
     batch_id = intake.store(
         BytesIO(content), "list.csv", chunk_size=9, max_rows=9, upload=upload
