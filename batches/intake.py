@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from batches import kept_files
 from batches.accounting import Piece, Rows, read_addresses
-from batches.kept_columns import kept_columns
+from batches.kept_columns import KeptColumns, kept_columns
 from batches.kept_files import SkippedRows
 from models import Batch
 from postgres import database
@@ -48,11 +48,11 @@ class Upload(NamedTuple):
     paused: whether the batch begins paused.
     start_at: when it is to be resumed then; None until a person resumes it.
     per_minute: the batch's rate, the most emails a minute; None without.
-    processor: the name of the processor; None for the default one.
+    processor: the name of the processor; None for a batch that names none.
     options: what is chosen for this batch of the processor's options.
     columns: the names of the columns whose cells the processor gets, in any order, as
         tabular.columns.cell_names() has them; `*` for all.
-    taken: the same of columns whose cells it gets only if the list has them.
+    taken: more of them, which may be missing from the list.
     """
 
     by: str | None = None
@@ -89,7 +89,7 @@ def store(
 
     Raises UNREACHABLE, and IntakeError. After `database_lost` the batch may be stored or not, and
     after any other error nothing is stored: after `abandoned` the client has gone, and after
-    `too_many_uploads` so many large files wait already.
+    `too_many_uploads` MOST_WAITING large files wait already.
     """
 
     def go_on() -> None:
@@ -99,10 +99,11 @@ def store(
     turn = _turn(go_on) if file.seek(0, os.SEEK_END) > LARGE else nullcontext()
     # Looking at a file may take seconds, so no connection is held meanwhile.
     looked = reader.known(file, found) if found else reader.read(file, overrides)
-    with closing(looked) as table, turn:
+    with closing(looked) as table:
+        kept = kept_columns(table.format, upload.columns, upload.taken)
         try:
-            with session() as current, pool.atomic():
-                batch = _store(table, filename, upload, chunk_size, max_rows, current, go_on)
+            with turn, session() as current, pool.atomic():
+                batch = _store(table, filename, upload, kept, chunk_size, max_rows, current, go_on)
                 table.close()
                 kept_files.keep(batch.id, file, current)
                 go_on()
@@ -137,13 +138,13 @@ def _store(
     table: Table,
     filename: str,
     upload: Upload,
+    kept: KeptColumns | None,
     chunk_size: int,
     max_rows: int,
     current: Session,
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    kept = kept_columns(table.format, upload.columns, upload.taken)
     # The id of the batch to be stored, because its emails are copied first.
     batch_id = int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
     with (

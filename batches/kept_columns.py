@@ -47,11 +47,13 @@ def kept_columns(
 ) -> KeptColumns | None:
     """Return the columns with these names, or all for `*`; None if no cells are to be kept.
 
-    Names may differ in white space, because browsers change the line ends of what they send.
-    Raises IntakeError for a name that the table doesn't have, unless the name is among `taken`.
+    wanted: may differ from the table's names in white space, because browsers change the line ends
+        of what they send. Raises IntakeError for one that the table lacks, unless all are kept.
+    taken: more of them; those that the table lacks are left out.
     """
     names = cell_names(found)
-    wanted = [*wanted, *(name for name in taken if name in {*names, "*"})]
+    known = {*names, "*"}
+    wanted = [*wanted, *(name for name in taken if name in known)]
     if not wanted or ("*" in wanted and not names):
         return None
     if "*" in wanted:

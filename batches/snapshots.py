@@ -91,30 +91,31 @@ def unfinished_batches(
 
 
 class Given(NamedTuple):
-    """What a processor is given for a batch.
+    """What a processor is given for a batch, as the batch was stored.
 
     options: those that were chosen for it.
-    columns: the names of the columns whose cells it gets.
-    lacking: the headers of the file's other columns; without `*`, which stands for all.
+    others: the headers of the columns whose cells the processor doesn't get.
+    gets_all: whether there are no other columns, with or without a header.
     """
 
     options: dict[str, Any]
-    columns: list[str]
-    lacking: list[str]
+    others: list[str]
+    gets_all: bool
 
 
 def given(batch_id: int, entry: ProcessorEntry) -> Given | None:
     """Return what the processor is given for a batch; None if the entry has no such batch."""
     row = fetch_one(
-        "SELECT options, columns,"
-        "  CASE WHEN format->>'kind' NOT IN ('list', 'vcard') THEN format->'header' END"
-        " FROM batch"
-        f" WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
+        "SELECT options, columns, format->>'kind', format->'header', (format->>'columns')::int"
+        f" FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
         {**of_processor(entry), "batch_id": batch_id},
     )
     if row is None:
         return None
-    options, columns, header = row
-    stripped = [name.strip() for name in header or ()]
+    options, columns, kind, header, width = row
+    if kind in (None, "list", "vcard"):  # there are no columns
+        return Given(options, [], gets_all=True)
+    # A column whose header is `*` has another name (see tabular.columns.cell_names).
     known = {"", "*", *columns}
-    return Given(options, columns, [name for name in stripped if name not in known])
+    others = [name.strip() for name in header or () if name.strip() not in known]
+    return Given(options, others, gets_all=len(columns) >= width)

@@ -30,9 +30,9 @@ class ProcessorEntry:
     title: what people call it.
     options: the settings in its section, as JSON could hold them; there may be a password.
     per_minute: the most emails a minute, by its section; None for as many as can be.
-    takes_unnamed: whether batches that name no processor are meant for it. They are of an
-        installation without [processors], or older, so that none of the processors that are named
-        there may do them unasked: they are the check's.
+    takes_unnamed: whether batches that name no processor are for it: the only processor, or the
+        check among several. They come from before there was a [processors], and no processor that
+        is named there may do them unasked.
     """
 
     name: str

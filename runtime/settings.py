@@ -186,21 +186,21 @@ class Settings:
 
     @property
     def default_processor(self) -> ProcessorEntry:
-        """The processor of uploads that name none."""
+        """The processor of a new upload that chooses none: the first of config.ini."""
         return self.processors[0]
 
     @property
     def unnamed_processor(self) -> ProcessorEntry:
-        """The processor of batches that name none."""
+        """The processor of stored batches without a processor's name."""
         return next(each for each in self.processors if each.takes_unnamed)
 
     @property
     def names_in_queue(self) -> tuple[str, str]:
-        """The names of both, as BatchQueue takes them."""
+        """The names of the default and of the unnamed processor, as BatchQueue takes them."""
         return self.default_processor.name, self.unnamed_processor.name
 
     def processor(self, name: str | None) -> ProcessorEntry | None:
-        """Return the processor that a batch names by `name`, or None if there is no such one."""
+        """Return the processor of a batch that names it so; None if config.ini has no such one."""
         if name is None:
             return self.unnamed_processor
         return next((each for each in self.processors if each.name == name), None)

@@ -135,7 +135,7 @@ class Offered:
         return next((each for each in self.all if each.name == name), None)
 
     def name(self, processor: str | None) -> str:
-        """Return the name of a batch's processor, which is None for the one named `unnamed`."""
+        """Return the name of a batch's processor; a batch that names none is for `unnamed`."""
         return processor or self.unnamed
 
     def title(self, processor: str | None) -> str:
@@ -186,6 +186,8 @@ class Offered:
             texts = _texts_of(batch, offer) | texts
             if not lists:
                 taken += tuple(batch.columns)
+        # With nothing but the check, a batch names none. Any other name is kept, so that no later
+        # [processors] gives the batch to the check.
         is_plain = not named and not self.several and offer.name == CHECK
         processor = None if is_plain else offer.name
         return Chosen(processor, _values(offer, texts), _names(lists), taken)

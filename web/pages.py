@@ -51,8 +51,8 @@ _KINDS = {
 }
 # The parameters that filter the batches.
 _OF_BATCHES = ("q", "status", "processor")
-# The most characters of the names of a list's columns that its page has.
-MAX_TICKED = 10_000
+# The most characters of the names of columns that a page offers to tick.
+MAX_OFFERED = 10_000
 # The Cache-Control of an address with the version in it: its content never changes.
 _FOR_EVER = "public, max-age=31536000, immutable"
 
@@ -223,7 +223,7 @@ class Pages:
         further = [name for name in batch.columns if name not in taken and ALL not in taken]
         if further and len(names) == len(batch.columns) > 1:
             further = [ALL]
-        is_short = len(names) <= CELLS and sum(map(len, names)) <= MAX_TICKED
+        is_short = len(names) <= CELLS and sum(map(len, names)) <= MAX_OFFERED
         return {
             "lacking": offer.lacking(found) if offer and batch.format else [],
             "cells": phrases.as_csv(further),

@@ -24,8 +24,8 @@ logger = logs.Logger("worker")
 class Loaded:
     """A processor that this worker can do: its entry in config.ini, and the function itself.
 
-    unfit: why it can't do batches, by their ids: other options were chosen for them than it has,
-        because app and worker were started with different versions of it.
+    unfit: why it can't do batches, by their ids: they were stored for another version of it, with
+        other options or columns.
     """
 
     entry: ProcessorEntry
@@ -46,7 +46,7 @@ class Loaded:
         )
 
     def fits(self, batch_id: int) -> bool:
-        """Return whether the processor has the options of a batch; if not, log that.
+        """Return whether the processor can do a batch as it was stored; if not, log that.
 
         There may be very many such batches, of which one a minute is logged. Must be called in a
         session.
@@ -75,15 +75,15 @@ class Loaded:
         return False
 
     def _misfit(self, given: Given) -> str:
-        """Return what of that doesn't fit the processor; empty if all does."""
+        """Return what of `given` doesn't fit the processor; empty if all does."""
         try:
             options_of(self.processor, given.options)
         except OptionError as error:
             return str(error)
         taken = getattr(self.processor, "columns", ())
-        missed = [name for name in given.lacking if name in taken]
-        if "*" in taken and not given.columns and given.lacking:
-            missed = given.lacking
+        if "*" in taken and not given.gets_all:
+            return "it takes all columns, which the batch didn't keep for it"
+        missed = [name for name in given.others if name in taken]
         if not missed:
             return ""
         return f"it takes the column {shorten(missed[0], 60)}, which the batch didn't keep for it"

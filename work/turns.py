@@ -194,7 +194,7 @@ class Turns(threading.Thread):
     def take_turn(self, processor: str, batch_id: int, current: Session) -> bool:
         """Claim, process, commit, publish; return False if there was nothing to claim.
 
-        There is nothing in a batch that isn't for this processor, or whose options it hasn't.
+        There is nothing in a batch that isn't for this processor, or doesn't fit it.
         """
         mine = self._services.processors[processor]
         last_batch, last_chunk = self._last

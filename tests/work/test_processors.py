@@ -236,6 +236,7 @@ def test_a_worker_refuses_a_processor_that_is_not_there(servers, tmp_path):
         (("Town",), (), False),
         (("*",), (), False),
         (("Town",), ("Town",), True),
+        (("*",), ("Town",), False),
         (("*",), ("*",), True),
         (("Street",), (), True),  # the list lacks it
         ((), (), True),
@@ -257,5 +258,5 @@ def test_a_batch_without_a_column_that_is_taken_now_is_left_alone(make_services,
     with session():
         assert mine.fits(batch_id) is fits
     if not fits:
-        column = "mail" if takes == ("*",) else "Town"
-        assert f"it takes the column {column}, which the batch" in mine.unfit[batch_id]
+        what = "all columns" if takes == ("*",) else "the column Town"
+        assert f"it takes {what}, which the batch didn't keep" in mine.unfit[batch_id]

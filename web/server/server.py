@@ -36,6 +36,8 @@ LEAST_SPARE = 50
 ACCEPT_PAUSE = 0.5
 # The most bytes of a response that wait in memory to be sent, apart from its newest piece.
 UNSENT = 1 << 20
+# The most large files that are stored or wait for that, each on a thread.
+MOST_UPLOADS = MOST_LARGE + MOST_WAITING
 # Bytes that are received at once. With waitress's 8 kB, receiving 30 MB takes 0.13 s and not 0.03.
 RECEIVED = 1 << 17
 # The most bytes that the multipart form of an upload may have besides its file.
@@ -79,7 +81,7 @@ def _room(server: Server) -> tuple[int, int]:
     others = (
         descriptors.OWN
         + descriptors.SESSION * server.connections
-        + descriptors.REQUEST * server.request_threads
+        + descriptors.REQUEST * (server.request_threads + MOST_UPLOADS)
     )
     # The threads of streams may also serve requests.
     limit = descriptors.allow(others + 2 * most + descriptors.REQUEST * server.max_streams)
@@ -125,9 +127,7 @@ class HttpServer(TcpWSGIServer):  # type: ignore[misc]
             application,
             host=server.host,
             port=server.port,
-            dispatcher=Dispatcher(
-                server.request_threads + server.max_streams + MOST_LARGE + MOST_WAITING
-            ),
+            dispatcher=Dispatcher(server.request_threads + server.max_streams + MOST_UPLOADS),
             connection_limit=sys.maxsize,  # readable() has a limit instead
             asyncore_use_poll=True,  # select() can't watch more than 1,024 files
             # Lets a stream notice that its client has disconnected.

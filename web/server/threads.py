@@ -42,8 +42,9 @@ class _NewestFirst:
 class Dispatcher(ThreadedTaskDispatcher):  # type: ignore[misc]
     """Gives requests to threads.
 
-    There is a thread for each stream that may be open. waitress would take them in turn, so that
-    each request began on a thread that has long been idle: that takes a third more CPU time.
+    There is a thread for each stream that may be open, and for each large file that may wait.
+    waitress would take them in turn, so that each request began on a thread that has long been
+    idle: that takes a third more CPU time.
     """
 
     def __init__(self, threads: int) -> None:
