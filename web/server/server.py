@@ -81,10 +81,11 @@ def _room(server: Server) -> tuple[int, int]:
     others = (
         descriptors.OWN
         + descriptors.SESSION * server.connections
-        + descriptors.REQUEST * (server.request_threads + MOST_UPLOADS)
+        + descriptors.REQUEST * server.request_threads
     )
-    # The threads of streams may also serve requests.
-    limit = descriptors.allow(others + 2 * most + descriptors.REQUEST * server.max_streams)
+    # The threads of streams and of large files may also serve requests.
+    further = descriptors.REQUEST * (server.max_streams + MOST_UPLOADS)
+    limit = descriptors.allow(others + 2 * most + further)
     least = server.max_streams + LEAST_SPARE
     # Each connection may need a second descriptor, for a body in a file.
     most_here = min(most, max((limit - others) // 2, least))
