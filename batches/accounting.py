@@ -5,10 +5,9 @@ Rows come in pieces, and each step takes a piece at once, which is faster than r
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
@@ -16,56 +15,27 @@ import numpy as np
 from batches.duplicates import AddressSet
 from batches.kept_columns import KeptColumns
 from batches.kept_files import SkippedRows
+from batches.pieces import Lines, Piece
+from runtime import texts
+from runtime.texts import Texts
 from tabular import columns
 from tabular.addresses import addresses_in, is_blank, odd_cells
+from tabular.block import Block
 from tabular.formats import Format, IntakeError, naming_sheet
+from tabular.plain import PlainRows
 from tabular.reader import Table
 
 # The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
 # buffer (200 kB on Linux), so that PostgreSQL works at one while the next is made; with pieces as
 # large as the buffer, one side always waits for the other.
 PIECE = 1400
-# Characters of addresses and cells at which a piece ends, however few addresses it has.
-PIECE_CHARACTERS = 1 << 18
+# Bytes of addresses and cells at which a piece ends, however few addresses it has.
+PIECE_BYTES = 1 << 18
 # Rows after which a piece ends, though they have few addresses: whoever takes the pieces looks
 # between them whether to go on.
 PIECE_ROWS = 10_000
 # The most characters of a row in the results, where it comes once for each of its addresses.
 REPEATED_CHARACTERS = 4_000_000
-
-
-@dataclass
-class Piece:
-    """Addresses that follow one another in the file.
-
-    lines: for each address, the line that its row begins on.
-    parts: for each address that is not the first of its row, its place there, from 0, by its
-        position in `addresses`.
-    cells: for each address, the kept cells of its row in one line, as KeptColumns.lines() returns
-        them; empty if none are kept.
-    characters: those of all addresses and cells, at least.
-    """
-
-    addresses: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    parts: dict[int, int] = field(default_factory=dict)
-    cells: list[str] = field(default_factory=list)
-    characters: int = 0
-
-    def extend(self, addresses: list[str], lines: Iterable[int]) -> None:
-        """Add the only addresses of their rows."""
-        self.addresses += addresses
-        self.lines += lines
-
-    def add_apart(self, addresses: list[str], lines: Sequence[int], parts: Sequence[int]) -> None:
-        """Add addresses with their places in their rows."""
-        start = len(self.addresses)
-        self.parts.update((n, part) for n, part in enumerate(parts, start) if part)
-        self.extend(addresses, lines)
-
-    def add_row(self, addresses: list[str], line: int) -> None:
-        """Add all addresses of a row."""
-        self.add_apart(addresses, [line] * len(addresses), range(len(addresses)))
 
 
 @dataclass
@@ -112,29 +82,17 @@ def read_addresses(
     at_sign_seen = False
     with closing(AddressSet()) as known, naming_sheet(table.format.sheet):
         for piece in _all_addresses(table, counts, max_rows, skipped, kept):
-            addresses, lines = piece.addresses, piece.lines
-            at_sign_seen = at_sign_seen or any("@" in address for address in addresses)
-            repeated = known.add(_lowered(addresses), lines)
-            for position, first_line in sorted(repeated.items()):
-                part = piece.parts.get(position, 0)
-                skipped.duplicate(lines[position], part, first_line, addresses[position])
+            at_sign_seen = at_sign_seen or b"@" in piece.addresses.content
+            repeated = dict(sorted(known.add(piece.addresses.lowered(), piece.lines).items()))
+            for position, first_line in repeated.items():
+                part, address = piece.parts.get(position, 0), piece.addresses[position]
+                skipped.duplicate(int(piece.lines[position]), part, first_line, address)
             counts.duplicates += len(repeated)
-            counts.emails += len(addresses) - len(repeated)
-            if repeated:
-                new = [n for n in range(len(lines)) if n not in repeated]
-                cells = [piece.cells[n] for n in new] if kept is not None else []
-                yield Piece([addresses[n] for n in new], [lines[n] for n in new], cells=cells)
-            else:
-                yield piece
+            counts.emails += len(piece.lines) - len(repeated)
+            yield piece.without(repeated) if repeated else piece
     # In a column that was found before, even a text without @ was an address.
     if not (counts.emails if table.is_known else at_sign_seen):
         raise _no_address(table.format, counts.others)
-
-
-def _lowered(addresses: list[str]) -> list[str]:
-    """Return the addresses in lower case; a look at all together takes a third of the time."""
-    joined = "".join(addresses)
-    return addresses if joined == joined.lower() else [*map(str.lower, addresses)]
 
 
 def _no_address(found: Format, others: int) -> IntakeError:
@@ -189,16 +147,35 @@ def count(table: Table, most: int, max_rows: int) -> Counted:
 class _Cells(NamedTuple):
     """The rows of a block with their cells in the address column.
 
-    numbers: the line that each row begins on.
-    parts: the places of a list's addresses, as in Block; None for any other file.
-    signs: the number of @ in the block.
+    block: the rows.
+    rows: the cells of each row; none if they are PlainRows, of which few need to be made.
+    plain: the rows as PlainRows; None if they are not.
+    cells: each row's cell in the address column, stripped or nearly so.
+    has_others: whether there is an @ in other columns.
+    width: the cells of the widest row, the header among them.
     """
 
-    numbers: Sequence[int]
+    block: Block
     rows: Sequence[list[str]]
-    cells: list[str]
-    parts: Sequence[int] | None
-    signs: int
+    plain: PlainRows | None
+    cells: Texts
+    has_others: bool
+    width: int
+
+    def row(self, position: int) -> list[str]:
+        """Return the cells of a row."""
+        return self.rows[position] if self.plain is None else self.plain.row(position)
+
+    def all_rows(self) -> Sequence[list[str]]:
+        """Return the cells of each row."""
+        return self.rows if self.plain is None else self.plain.rows()
+
+    def lines(self) -> Lines:
+        """Return the line that each row begins on."""
+        numbers = self.block.numbers
+        if isinstance(numbers, range):
+            return np.arange(numbers.start, numbers.stop)
+        return np.array(numbers, np.int64)
 
 
 def _all_addresses(
@@ -209,75 +186,94 @@ def _all_addresses(
     Rows without one are counted and go to `skipped`. Raises IntakeError.
     """
     found = table.format
-    piece = Piece()
+    pieces: list[Piece] = []
     total = before = 0  # `before` is the total at the end of the last piece
     for each in _without_header(table, counts):
-        text = "\n".join(each.cells)
-        if each.signs > _signs(text):
-            counts.others += columns.count_others(each.rows, found)
-        further = sum(map(bool, each.parts or ()))
+        if each.has_others:
+            counts.others += columns.count_others(each.all_rows(), found)
+        further = sum(map(bool, each.block.parts or ()))
         counts.further += further
         total += len(each.cells) - further
-        # Of batches that are older than cleaning, a cell is the address, whatever is around it.
-        odd = [] if found.cells == "whole" else odd_cells(text, len(each.cells))
-        piece.characters += len(text)
-        if not odd and "" not in each.cells and not further:
-            piece.extend(each.cells, each.numbers)
-        elif each.parts is not None:
-            _add_list(piece, each, each.parts, counts, skipped)
+        if each.block.parts is not None:
+            pieces.append(_of_list(each, each.block.parts, counts, skipped))
         else:
-            counts.plain = counts.plain and not odd
-            _add_rows(piece, each, odd, found.splits, counts, skipped)
-        if kept is not None:
-            _add_cells(piece, each, found.column, kept)
+            pieces.append(_of_rows(each, found, counts, skipped, kept))
         if total + counts.further > max_rows:
             raise IntakeError(
                 "too_many_rows",
                 f"the file has more than {max_rows:,} rows. Split it into smaller files.",
-                line=each.numbers[min(max_rows - total, -1)],
+                line=each.block.numbers[min(max_rows - total, -1)],
             )
-        full = len(piece.addresses) >= PIECE or piece.characters >= PIECE_CHARACTERS
+        full = (
+            sum(len(piece.lines) for piece in pieces) >= PIECE
+            or sum(piece.bytes for piece in pieces) >= PIECE_BYTES
+        )
         if full or total - before >= PIECE_ROWS:
-            yield piece
-            piece, before = Piece(), total
-    yield piece
+            yield Piece.joined(pieces)
+            pieces, before = [], total
+    if pieces:
+        yield Piece.joined(pieces)
 
 
-def _add_list(
-    piece: Piece, list_: _Cells, parts: Sequence[int], counts: Rows, skipped: SkippedRows
-) -> None:
-    """Add the addresses of a list, each of which is a row of the block already."""
-    there = [*map(bool, list_.cells)]
-    piece.add_apart(
-        [*compress(list_.cells, there)],
-        [*compress(list_.numbers, there)],
-        [*compress(parts, there)],
-    )
-    counts.blank += len(there) - sum(there)
-    for line, cell in zip(list_.numbers, list_.cells, strict=True):
-        if not cell:
-            skipped.blank(line)
+def _delimiter(found: Format) -> str:
+    return found.delimiter or ","
 
 
-def _add_rows(
-    piece: Piece, table: _Cells, odd: list[int], split: bool, counts: Rows, skipped: SkippedRows
-) -> None:
-    """Add the addresses of rows of which some have none, or several, or are to be cleaned.
+def _of_list(list_: _Cells, parts: Sequence[int], counts: Rows, skipped: SkippedRows) -> Piece:
+    """Return the addresses of a list, each of which is a row of the block already."""
+    there = list_.cells.lengths > 0
+    lines = list_.lines()
+    for line in lines[~there].tolist():
+        skipped.blank(line)
+    counts.blank += len(lines) - int(there.sum())
+    places = {n: part for n, part in enumerate(np.array(parts)[there].tolist()) if part}
+    gone: dict[int, list[str]] = {n: [] for n in np.flatnonzero(~there).tolist()}
+    return Piece(list_.cells.replaced(gone) if gone else list_.cells, lines[there], places)
 
-    odd: the positions of the cells that may be no single, clean address.
-    split: whether a cell may have several addresses.
+
+def _of_rows(
+    table: _Cells, found: Format, counts: Rows, skipped: SkippedRows, kept: KeptColumns | None
+) -> Piece:
+    """Return the addresses of rows; a row may have none, or several, or one that is cleaned."""
+    lines, cells = table.lines(), table.cells
+    new = _new_addresses(table, found, counts, skipped)
+    addresses = cells.replaced(new) if new else cells
+    kept_cells = None if kept is None else _kept_cells(table, found, new, kept)
+    several = {position: len(here) for position, here in new.items() if len(here) != 1}
+    if not several:
+        return Piece(addresses, lines, cells=kept_cells)
+    number = np.ones(len(lines), np.intp)
+    number[[*several]] = [*several.values()]
+    starts = np.cumsum(number) - number
+    parts = {
+        int(starts[position]) + part: part
+        for position, count in several.items()
+        for part in range(1, count)
+    }
+    return Piece(addresses, np.repeat(lines, number), parts, kept_cells)
+
+
+def _new_addresses(
+    table: _Cells, found: Format, counts: Rows, skipped: SkippedRows
+) -> dict[int, list[str]]:
+    """Return the addresses of the rows whose cells are no clean addresses, by their positions.
+
+    Rows without an address are counted and go to `skipped`.
     """
-    cells, numbers = table.cells, table.numbers
-    if "" in cells:
-        odd = sorted({*odd, *(n for n, cell in enumerate(cells) if not cell)})
-    start = 0
-    for position in odd:
-        piece.extend(cells[start:position], numbers[start:position])
-        start = position + 1
-        line, row = numbers[position], table.rows[position]
-        if addresses := addresses_in(cells[position], split=split):
+    new: dict[int, list[str]] = {}
+    empty = np.flatnonzero(table.cells.lengths == 0).tolist()
+    # Of batches that are older than cleaning, a cell is the address, whatever is around it.
+    is_whole = found.cells == "whole" and table.plain is None
+    odd = [] if is_whole else odd_cells(table.cells)
+    for position in sorted({*odd, *empty}):
+        cell, line = table.cells[position].strip(), table.block.numbers[position]
+        new[position] = addresses = _in_cell(cell, found)
+        counts.plain = counts.plain and addresses == [cell] * bool(cell)
+        if len(addresses) == 1:
+            continue
+        row = table.row(position)
+        if addresses:
             _refuse_repetition(row, addresses, line)
-            piece.add_row(addresses, line)
             counts.further += len(addresses) - 1
         elif all(map(is_blank, row)):
             counts.blank += 1
@@ -285,34 +281,39 @@ def _add_rows(
         else:
             counts.without_address += 1
             skipped.without_address(line, row)
-    piece.extend(cells[start:], numbers[start:])
+    return new
 
 
-def _add_cells(piece: Piece, table: _Cells, column: int, kept: KeptColumns) -> None:
-    """Add the cells of a block's rows, whose addresses were added just before.
+def _in_cell(cell: str, found: Format) -> list[str]:
+    if found.cells == "whole":
+        return [cell] * bool(cell)
+    return addresses_in(cell, split=found.splits)
+
+
+def _kept_cells(
+    table: _Cells, found: Format, new: dict[int, list[str]], kept: KeptColumns
+) -> Texts:
+    """Return the kept cells of a block's rows, for each address.
 
     Where a row has several addresses, its cell in the address column is the one address for each,
     as in the results: all of the cell, for each address in it, would be far longer than the file.
     """
-    start = len(piece.cells)
-    cells, lines = kept.lines(table.rows), piece.lines[start:]
-    if lines != [*table.numbers]:
-        places = {line: place for place, line in enumerate(table.numbers)}
-        several = {piece.lines[position] for position in piece.parts if position >= start}
-        cells = [cells[places[line]] for line in lines]
-        for n, line in enumerate(lines):
-            if line in several:
-                row = [*table.rows[places[line]]]
-                row[column] = piece.addresses[start + n]
-                cells[n : n + 1] = kept.lines([row])
-    piece.cells += cells
-    piece.characters += len("".join(cells))  # several times faster than the sum of their lengths
+    cells = None if table.plain is None else kept.plain_lines(table.plain)
+    if cells is None:
+        cells = Texts.of(kept.lines(table.all_rows()))
+    changed: dict[int, list[str]] = {}
+    for position, addresses in new.items():
+        if len(addresses) != 1:
+            row = table.row(position)
+            before, behind = row[: found.column], row[found.column + 1 :]
+            changed[position] = kept.lines([[*before, each, *behind] for each in addresses])
+    return cells.replaced(changed) if changed else cells
 
 
 def _refuse_repetition(row: list[str], addresses: list[str], line: int) -> None:
     """Raise IntakeError if a row, repeated with each of its addresses, is too long for results."""
     others = sum(map(len, row)) + len(row) - sum(map(len, addresses))
-    if len(addresses) > 1 and others * len(addresses) > REPEATED_CHARACTERS:
+    if others * len(addresses) > REPEATED_CHARACTERS:
         raise IntakeError(
             "too_many_addresses",
             f"the row has {len(addresses):,} addresses, and too much other text to be repeated"
@@ -330,20 +331,52 @@ def _without_header(table: Table, counts: Rows) -> Iterator[_Cells]:
     found = table.format
     # Rows above the header, or above the data, counted from the block's first row.
     above = found.header_index
-    for block in table.blocks():
-        numbers, rows = block.numbers, block.cells(found.delimiter or ",")
-        counts.width = max(counts.width, columns.width_of(numbers, rows))
-        if found.header is not None and 0 <= above < len(rows):
-            numbers = [*numbers[:above], *numbers[above + 1 :]]
-            rows = [*rows[:above], *rows[above + 1 :]]
-        cells = columns.address_cells(rows, found)
-        if above > 0:
-            cells[:above] = [""] * min(above, len(cells))
+    for block in _cut_at(found.header_index, table.blocks()):
+        each = _plain_cells(block, found) if above < 0 else None
+        if each is None:
+            each = _cells(block, found, above)
+        counts.width = max(counts.width, each.width)
+        yield each
         above -= len(block)
-        signs = _signs("".join(block.lines or map("".join, rows)))
-        yield _Cells(numbers, rows, cells, block.parts, signs)
 
 
-def _signs(text: str) -> int:
-    """Return the number of @ in a text, in a third of the time that str.count() takes."""
-    return int(np.count_nonzero(np.frombuffer(text.encode(), np.uint8) == ord("@")))
+def _cut_at(index: int, blocks: Iterator[Block]) -> Iterator[Block]:
+    """Yield the blocks, of which none has both the row at this index and a row behind it."""
+    for block in blocks:
+        if 0 <= index < len(block) - 1:
+            yield block.part(0, index + 1)
+            yield block.part(index + 1, len(block))
+        else:
+            yield block
+        index -= len(block)
+
+
+def _plain_cells(block: Block, found: Format) -> _Cells | None:
+    """Return the cells of a plain block; None if the rows must be made for them."""
+    plain = None if found.is_results else block.plain(_delimiter(found))
+    if plain is None or plain.width > columns.MAX_COLUMNS:
+        return None
+    cells = plain.cells(found.column)
+    if not cells.content.isascii():
+        return None
+    signs = texts.count(b"@", plain.content), texts.count(b"@", cells.content)
+    return _Cells(block, (), plain, cells, signs[0] > signs[1], plain.width)
+
+
+def _cells(block: Block, found: Format, above: int) -> _Cells:
+    """Return the cells of any block, of which the header is taken out.
+
+    above: the rows above the header, or above the data.
+    """
+    rows = block.cells(_delimiter(found))
+    width = columns.width_of(block.numbers, rows)
+    if found.header is not None and 0 <= above < len(rows):
+        block = block.picked([n for n in range(len(rows)) if n != above])
+        rows = block.cells(_delimiter(found))
+    cells = columns.address_cells(rows, found)
+    if above > 0:
+        cells[:above] = [""] * min(above, len(cells))
+    every = "".join(block.lines or map("".join, rows))
+    packed = Texts.of(cells)
+    has_others = texts.count(b"@", every.encode()) > texts.count(b"@", packed.content)
+    return _Cells(block, rows, None, packed, has_others, width)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from postgres.copy_in import escaped
-
 # Between the cells of a row, and between rows, once all cells are escaped.
 CELL_END, ROW_END = "\t", "\n"
 _ESCAPES = {"\\": r"\\", CELL_END: r"\t", ROW_END: r"\n", "\r": r"\r"}
@@ -15,22 +13,21 @@ _WRITTEN = re.compile(r"\\[\\tnr]")
 _TABLE = str.maketrans(_ESCAPES)
 # PostgreSQL stores no text with a NUL, which only a damaged workbook or web page has.
 _NUL, _INSTEAD = "\0", "\ufffd"
-# Characters that a cell can't have as they are, besides the backslash.
-_ODD = (CELL_END, ROW_END, "\r", _NUL)
-_COPIED_END = escaped(CELL_END)
+# Characters that a cell can't have as they are, besides CELL_END.
+ESCAPED = ("\\", ROW_END, "\r", _NUL)
 
 
 def pack(rows: Sequence[Sequence[str]], ends: int) -> list[str]:
-    """Return the cells of each row in one line of COPY's text form, with CELL_END between them.
+    """Return the cells of each row in one line, with CELL_END between them.
 
     Cells seldom need escapes, and one look at all of them together is faster than one at each.
 
     ends: the CELL_ENDs that come between the cells of all rows.
     """
-    lines = [*map(_COPIED_END.join, rows)]
+    lines = [*map(CELL_END.join, rows)]
     together = "".join(lines)
-    if together.count("\\") != ends or any(each in together for each in _ODD):
-        return [escaped(CELL_END.join(map(_escaped, row))) for row in rows]
+    if together.count(CELL_END) != ends or any(each in together for each in ESCAPED):
+        return [CELL_END.join(map(_escaped, row)) for row in rows]
     return lines
 
 

@@ -7,31 +7,45 @@ PostgreSQL's COPY in pieces.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
+from itertools import chain
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
+import numpy as np
+
 from batches import kept_files
-from batches.accounting import Piece, Rows, read_addresses
+from batches.accounting import Rows, read_addresses
 from batches.kept_columns import KeptColumns, kept_columns
 from batches.kept_files import SkippedRows
+from batches.pieces import Piece
 from models import Batch
 from postgres import database
-from postgres.copy_in import Spool, copy, escaped_all
+from postgres.copy_in import NULL, Spool, copy_binary
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from runtime.in_order import InOrder, LineFullError
+from runtime.texts import Texts
 from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.reader import Table
 
-# Characters of addresses and cells at which a chunk ends, however few emails it has: a worker holds
-# a whole chunk in memory. The largest chunk_size has half as many, at 40 an address.
-CHUNK_CHARACTERS = 8_000_000
-# A line end in COPY's text form.
-_LINE_END = "\\n"
+# Bytes of addresses and cells at which a chunk ends, however few emails it has: a worker holds a
+# whole chunk in memory. The largest chunk_size has half as many, at 40 an address.
+CHUNK_BYTES = 8_000_000
+# A row of emails in COPY's binary form, without the address at its end.
+_EMAIL = np.dtype(
+    [
+        ("columns", ">i2"),
+        *(("batch_id bytes", ">i4"), ("batch_id", ">i8")),
+        *(("id bytes", ">i4"), ("id", ">i4")),
+        *(("row_number bytes", ">i4"), ("row_number", ">i4")),
+        ("email bytes", ">i4"),
+    ]
+)
 DETECT_ALL = Overrides()
 # Large files, by their bytes, of which only so many are stored at a time by a process. More at once
 # would be no faster, and take the connections that all other requests need.
@@ -152,11 +166,8 @@ def _store(
         closing(_Chunks(batch_id, chunk_size, with_cells=kept is not None)) as chunks,
     ):
         pieces = read_addresses(table, counts, max_rows, skipped, kept)
-        copy(
-            "email (batch_id, id, email, row_number) FROM STDIN",
-            _copy_pieces(batch_id, pieces, chunks, go_on),
-            current,
-        )
+        rows = _rows(batch_id, pieces, chunks, go_on)
+        copy_binary("email (batch_id, id, row_number, email)", rows, current)
         skipped.copy(current)
         found = _stored_format(table.format, counts)
         columns = [] if kept is None else kept.names(found)
@@ -209,26 +220,29 @@ def _was_committed(transaction: int) -> bool:
         ) from error
 
 
-def _copy_pieces(
+def _rows(
     batch_id: int, pieces: Iterable[Piece], chunks: _Chunks, go_on: Callable[[], None]
 ) -> Iterator[bytes]:
-    """Yield the emails, numbered from 1, in COPY's text form, and cut them into chunks.
+    """Yield the emails, numbered from 1, in COPY's binary form, and cut them into chunks.
 
     `go_on` is called before each piece, and may raise.
     """
-    batch, first = f"{batch_id}\t", 1
+    first = 1
     for piece in pieces:
         go_on()
-        texts = escaped_all(piece.addresses)
-        chunks.extend(texts, piece.cells)
-        numbers = range(first, first + len(texts))
-        rows = [
-            f"{batch}{number}\t{text}\t{line}\n"
-            for number, text, line in zip(numbers, texts, piece.lines, strict=True)
-        ]
-        first = numbers.stop
-        if rows:
-            yield "".join(rows).encode()
+        chunks.extend(piece)
+        number = len(piece.lines)
+        rows = np.empty(number, _EMAIL)
+        rows["columns"] = 4
+        rows["batch_id bytes"], rows["batch_id"] = 8, batch_id
+        rows["id bytes"], rows["id"] = 4, np.arange(first, first + number)
+        rows["row_number bytes"], rows["row_number"] = 4, piece.lines
+        rows["email bytes"] = piece.addresses.lengths
+        first += number
+        if number:
+            # Each row's fixed part as bytes, and the address behind it.
+            fixed: list[bytes] = rows.view(f"V{_EMAIL.itemsize}").tolist()
+            yield b"".join(chain.from_iterable(zip(fixed, piece.addresses.each, strict=True)))
 
 
 class _Chunks(Spool):
@@ -236,49 +250,52 @@ class _Chunks(Spool):
 
     def __init__(self, batch_id: int, size: int, *, with_cells: bool) -> None:
         cells = ", cells" if with_cells else ""
-        super().__init__(f"chunk (batch_id, first_id, last_id, addresses{cells})")
+        super().__init__(f"chunk (batch_id, first_id, last_id, addresses{cells})", is_binary=True)
         self._batch_id = batch_id
         self._size = size
         self._with_cells = with_cells
-        # Addresses and cells of the emails that are in no chunk yet, and the id of the first of
-        # them.
-        self._texts: list[str] = []
-        self._cells: list[str] = []
-        self._characters = 0
+        # The emails that are in no chunk yet, and the id of the first of them.
+        self._pieces: list[Piece] = []
+        self._number = 0
+        self._bytes = 0
         self._first_id = 1
 
-    def extend(self, texts: list[str], cells: list[str]) -> None:
-        """Add the next emails' addresses and cells, both in COPY's text form."""
-        self._texts += texts
-        self._cells += cells
-        self._characters += _characters(texts, cells)
-        while len(self._texts) >= self._size:
-            self._cut(self._size)
-        if self._characters >= CHUNK_CHARACTERS:
-            self._cut(len(self._texts))
+    def extend(self, piece: Piece) -> None:
+        """Add the next emails' addresses and cells."""
+        start = 0
+        while start < len(piece.lines):
+            stop = min(len(piece.lines), start + self._size - self._number)
+            part = piece.part(start, stop)
+            self._pieces.append(part)
+            self._number += stop - start
+            self._bytes += part.bytes
+            if self._number == self._size or self._bytes >= CHUNK_BYTES:
+                self._cut()
+            start = stop
 
-    def _cut(self, count: int) -> None:
-        """Make a chunk of the next emails, so many."""
-        texts, cells = self._texts[:count], self._cells[:count]
+    def _cut(self) -> None:
+        """Make a chunk of the emails that are in none yet."""
+        addresses = Texts.joined([piece.addresses for piece in self._pieces])
+        last_id = self._first_id + self._number - 1
+        row = struct.pack(
+            "!hiqiiii", 4 + self._with_cells, 8, self._batch_id, 4, self._first_id, 4, last_id
+        )
         # An address that contains a line end could not be told from two: store none of the chunk's.
-        addresses = _LINE_END.join(texts)
-        if addresses.count(_LINE_END) != count - 1:
-            addresses = "\\N"
-        last_id = self._first_id + count - 1
-        row = f"{self._batch_id}\t{self._first_id}\t{last_id}\t{addresses}"
+        row += _column(addresses.content[:-1] if addresses.are_lines else None)
         if self._with_cells:
-            row = f"{row}\t{_LINE_END.join(cells)}"
-        self.add(f"{row}\n")
+            cells = [piece.cells.content for piece in self._pieces if piece.cells is not None]
+            row += _column(b"".join(cells)[:-1])
+        self.add(row)
         self.flush()  # a chunk may have megabytes
         self._first_id = last_id + 1
-        self._texts, self._cells = self._texts[count:], self._cells[count:]
-        self._characters -= _characters(texts, cells)
+        self._pieces, self._number, self._bytes = [], 0, 0
 
     def copy(self, current: Session) -> None:
-        if self._texts:
-            self._cut(len(self._texts))
+        if self._number:
+            self._cut()
         super().copy(current)
 
 
-def _characters(texts: list[str], cells: list[str]) -> int:
-    return len("".join(texts)) + len("".join(cells))  # faster than the sum of their lengths
+def _column(text: bytes | None) -> bytes:
+    """Return a text as a column of COPY's binary form."""
+    return struct.pack("!i", NULL) if text is None else struct.pack("!i", len(text)) + text

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 
-from batches.cells import pack
+from batches.cells import CELL_END, ESCAPED, ROW_END, pack
 from runtime.phrases import as_csv, shorten
+from runtime.texts import Texts
 from tabular.columns import LISTED, cell_names
 from tabular.formats import Format, IntakeError
 from tabular.formulas import undefused
+from tabular.plain import PlainRows
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,7 @@ class KeptColumns:
         return [*names] if self.numbers is None else [names[number] for number in self.numbers]
 
     def lines(self, rows: Sequence[list[str]]) -> list[str]:
-        """Return the cells of each row in one line of COPY's text form, as pack() does."""
+        """Return the cells of each row in one line, as pack() does."""
         picked: Sequence[Sequence[str]] = rows
         if self.numbers is None:
             ends = sum(map(len, rows)) - sum(map(bool, rows))
@@ -40,6 +42,25 @@ class KeptColumns:
         if self.is_results:
             picked = [[*map(undefused, row)] for row in picked]
         return pack(picked, ends)
+
+    def plain_lines(self, rows: PlainRows) -> Texts | None:
+        """Do as lines(), in a fifth of the time; None if that must do it.
+
+        The columns must be neighbours, and the cells have nothing to escape.
+        """
+        first, last = (self.numbers[0], self.numbers[-1]) if self.numbers else (0, None)
+        if last is not None and self.numbers != (*range(first, last + 1),):
+            return None
+        content = rows.span(first, last)
+        together = content.content
+        if any(each.encode() in together for each in ESCAPED if each != ROW_END):
+            return None
+        if rows.delimiter == CELL_END:
+            return content
+        if CELL_END.encode() in together:
+            return None
+        lines = together.replace(rows.delimiter.encode(), CELL_END.encode())
+        return Texts(lines, content.ends, are_lines=True)
 
 
 def kept_columns(

@@ -11,7 +11,7 @@ from isal import isal_zlib
 from peewee import Tuple
 
 from models import FilePiece, SkippedRow
-from postgres.copy_in import Spool, copy, escaped
+from postgres.copy_in import Spool, copy_binary, escaped
 from postgres.database import Session, fetch_value, session
 
 # Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
@@ -34,33 +34,30 @@ class SkippedRows(Spool):
     def duplicate(self, line: int, part: int, first_line: int, address: str) -> None:
         """Add an address that came before; `part` is its place in its row, from 0."""
         content = escaped(address[:CONTENT_LENGTH])
-        self.add(f"{self._batch_id}\t{line}\t{part}\tduplicate\t{first_line}\t{content}\n")
+        self._add(line, part, "duplicate", first_line, content)
 
     def without_address(self, line: int, cells: list[str]) -> None:
         content = escaped(", ".join(cells).rstrip(", ")[:CONTENT_LENGTH])
-        self.add(f"{self._batch_id}\t{line}\t0\twithout_address\t\\N\t{content}\n")
+        self._add(line, 0, "without_address", "\\N", content)
 
     def blank(self, line: int) -> None:
-        self.add(f"{self._batch_id}\t{line}\t0\tblank\t\\N\t\\N\n")
+        self._add(line, 0, "blank", "\\N", "\\N")
+
+    def _add(self, *columns: int | str) -> None:
+        self.add("\t".join(map(str, (self._batch_id, *columns))).encode() + b"\n")
 
 
 def keep(batch_id: int, file: BinaryIO, current: Session) -> None:
     """Store the bytes of a buffered file, in the open transaction."""
     file.seek(0)
-    into = "file_piece (batch_id, number, content) FROM STDIN (FORMAT binary)"
-    copy(into, _binary_copy(batch_id, file), current)
+    copy_binary("file_piece (batch_id, number, content)", _rows(batch_id, file), current)
 
 
-def _binary_copy(batch_id: int, file: BinaryIO) -> Iterator[bytes]:
-    """Yield the pieces of the file in COPY's binary form: a signature, the rows, and an end.
-
-    In a row, each column follows its length.
-    """
-    yield b"PGCOPY\n\xff\r\n\0" + bytes(8)
+def _rows(batch_id: int, file: BinaryIO) -> Iterator[bytes]:
+    """Yield the pieces of the file as rows of COPY's binary form."""
     for number, piece in enumerate(iter(lambda: file.read(PIECE), b"")):
         content = isal_zlib.compress(piece, 1)
         yield struct.pack("!hiqiii", 3, 8, batch_id, 4, number, len(content)) + content
-    yield struct.pack("!h", -1)
 
 
 def open_kept(batch_id: int) -> BinaryIO:

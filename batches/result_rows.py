@@ -12,18 +12,18 @@ import io
 import json
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from itertools import chain
 from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from processors import providers, reasons, risks, syntax
+from runtime.texts import Texts
 from tabular.addresses import addresses_in, odd_cells
+from tabular.block import Block
 from tabular.columns import address_cells, untaken
 from tabular.formats import RESULT_COLUMNS, Format
 from tabular.formulas import Defuser, undefused
-from tabular.text import Block
 
 
 class RowResult(NamedTuple):
@@ -77,13 +77,13 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
     cells = address_cells(rows, found)
     there = {
         position: addresses_in(cells[position], split=found.splits) or [""]
-        for position in odd_cells("\n".join(cells), len(cells))
+        for position in odd_cells(Texts.of(cells))
         if position >= above
     }
     if all(len(addresses) == 1 for addresses in there.values()):
         for position, (address,) in there.items():
             cells[position] = address
-        return replace(block, addresses=cells) if there else block
+        return block.with_addresses(cells) if there else block
     numbers: list[int] = []
     lines: list[str] = []
     apart: list[list[str]] = []

@@ -28,8 +28,8 @@ from models import Batch
 from postgres.database import pool, session
 from processors import reasons
 from tabular import reader
+from tabular.block import Block
 from tabular.formats import Format
-from tabular.text import Block
 from tabular.workbooks import writer as workbook_writer
 
 # The most emails or skipped rows in a page, and the bytes of addresses and answers at which a page

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from math import inf
 from tempfile import SpooledTemporaryFile
 
@@ -16,6 +17,10 @@ _BLOCK = 1 << 20
 # Rows that a spool writes to its file together.
 _ROWS = 1000
 
+# What COPY's binary form begins and ends with; the length of a NULL in it.
+_BINARY_BEGIN, _BINARY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
+NULL = -1
+
 # Characters that COPY's text form gives a meaning, and how it writes them as text.
 _ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
 
@@ -28,25 +33,26 @@ def escaped(text: str) -> str:
     return text
 
 
-def escaped_all(texts: list[str]) -> list[str]:
-    """Return the texts as columns of COPY's text form.
-
-    Texts seldom need escapes, and one look at all of them together is faster than one at each.
-    """
-    joined = "".join(texts)
-    if "\\" in joined or not joined.isprintable():
-        return [*map(escaped, texts)]
-    return texts
-
-
 def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
-    """COPY the pieces, in the open transaction; `into` names table, columns and options.
+    """COPY pieces of COPY's text form, in the open transaction; `into` names table and columns.
 
     Raises whatever the iterator raises.
     """
+    _copy(f"COPY {into} FROM STDIN", pieces, current)
+
+
+def copy_binary(into: str, rows: Iterator[bytes], current: Session) -> None:
+    """Do as copy(), with rows of COPY's binary form: the number of columns, and each after its
+    length.
+    """
+    pieces = chain([_BINARY_BEGIN], rows, [_BINARY_END])
+    _copy(f"COPY {into} FROM STDIN (FORMAT binary)", pieces, current)
+
+
+def _copy(statement: str, pieces: Iterator[bytes], current: Session) -> None:
     stream = _Stream(pieces, current)
     try:
-        pool.cursor().copy_expert(f"COPY {into}", stream)
+        pool.cursor().copy_expert(statement, stream)
     except Exception:
         if stream.error is not None:
             raise stream.error from None
@@ -80,22 +86,23 @@ class Spool:
     They wait on the disk if there are many. Must be closed.
     """
 
-    def __init__(self, into: str) -> None:
+    def __init__(self, into: str, *, is_binary: bool = False) -> None:
         self._into = into
+        self._is_binary = is_binary
         # In memory while there is little, because each file on the disk costs a tenth of a
         # millisecond, as much as all rows of a small upload.
         self._file = SpooledTemporaryFile(_BLOCK)  # noqa: SIM115
-        self._rows: list[str] = []
+        self._rows: list[bytes] = []
 
-    def add(self, row: str) -> None:
-        """Add a row: its columns in COPY's text form, with tabs between and a line end."""
+    def add(self, row: bytes) -> None:
+        """Add a row in COPY's text or binary form."""
         self._rows.append(row)
         if len(self._rows) == _ROWS:
             self.flush()
 
     def flush(self) -> None:
         """Write the rows that were added since the last flush to the file."""
-        self._file.write("".join(self._rows).encode())
+        self._file.write(b"".join(self._rows))
         self._rows.clear()
 
     def copy(self, current: Session) -> None:
@@ -103,7 +110,8 @@ class Spool:
         self.flush()
         if self._file.tell():
             self._file.seek(0)
-            copy(f"{self._into} FROM STDIN", iter(lambda: self._file.read(_BLOCK), b""), current)
+            blocks = iter(lambda: self._file.read(_BLOCK), b"")
+            (copy_binary if self._is_binary else copy)(self._into, blocks, current)
 
     def close(self) -> None:
         self._file.close()

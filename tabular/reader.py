@@ -12,8 +12,9 @@ from itertools import chain, islice
 from typing import BinaryIO
 
 from tabular import columns, detect, documents, encodings, headers, kinds
+from tabular.block import Block
 from tabular.formats import Format, IntakeError, Overrides, naming_sheet
-from tabular.text import BLOCK, BLOCK_ROWS, Block, Text
+from tabular.text import BLOCK, BLOCK_ROWS, LARGE_BLOCK, Text
 from tabular.workbooks import workbook
 
 # The most rows of a sample, and the characters at which it ends.
@@ -61,7 +62,7 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
         rest = _blocks_of(reading.rows)
     else:
         found = _text_format(file, overrides)
-        rest = blocks(file, found, cut=cut)
+        rest = blocks(file, found, cut=cut, block=LARGE_BLOCK)
     try:
         with naming_sheet(found.sheet):
             found, sample, first = _look(rest, found, overrides, cut=cut)
@@ -73,7 +74,7 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
 
 def known(file: BinaryIO, found: Format) -> Table:
     """Return a Table of a file that was read with this format before. Raises IntakeError."""
-    rest = blocks(file, found)
+    rest = blocks(file, found, block=LARGE_BLOCK)
     first = list(islice(rest, 1))  # opens a workbook now, and not when the rows are stored
     return Table(found, [], [], first, rest, is_known=True)
 
@@ -116,10 +117,13 @@ def _first_rows(
     rest: Iterator[Block], found: Format
 ) -> tuple[list[Block], list[tuple[int, list[str]]], bool]:
     """Return the first blocks, the sample of their rows, and whether that is all of the file."""
-    first, sample, characters = [], [], 0
+    first: list[Block] = []
+    sample: list[tuple[int, list[str]]] = []
+    characters = 0
     for block in rest:
         first.append(block)
-        for number, cells in zip(block.numbers, block.cells(found.delimiter or ","), strict=True):
+        start = block.part(0, min(len(block), SAMPLE_ROWS - len(sample)))
+        for number, cells in zip(start.numbers, start.cells(found.delimiter or ","), strict=True):
             sample.append((number, cells))
             characters += sum(map(len, cells)) + len(cells)
             if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:
@@ -127,15 +131,19 @@ def _first_rows(
     return first, sample, True
 
 
-def blocks(file: BinaryIO, found: Format, *, cut: bool = False) -> Generator[Block, None, None]:
+def blocks(
+    file: BinaryIO, found: Format, *, cut: bool = False, block: int | None = None
+) -> Generator[Block, None, None]:
     """Yield all rows of a file of this format, the header and blank rows too.
 
     A row's number is the line that the row begins on; in a workbook, the row's own. The file stays
     open. Raises IntakeError.
+
+    block: the characters of text to be read at once, if not as many as usual.
     """
     file.seek(0)
     if found.kind in ("csv", "list"):
-        yield from Text(file, found, cut=cut).blocks()
+        yield from Text(file, found, cut=cut, block=block).blocks()
     elif found.kind in workbook.KINDS:
         choice = workbook.named(found.sheet) if found.sheet else workbook.FIRST
         yield from _blocks_of(workbook.read(file, choice).rows)

@@ -8,17 +8,21 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from bisect import bisect_left
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO, TypeVar
+from collections.abc import Iterator
+from typing import BinaryIO
 
+from runtime import texts
 from tabular.addresses import addresses_in, end_of_complete
+from tabular.block import Block
 from tabular.formats import Format, IntakeError
 
 # Characters that are read and parsed at once. With eight times as many, the strings made of them no
 # longer fit into the processor's nearest cache, and results take up to half as long again.
 BLOCK = 1 << 15
+# How many where few strings are made of them, because NumPy's calls take as long for few rows.
+LARGE_BLOCK = 1 << 17
+# The most rows of a block, even if most of them are blank.
+MOST_ROWS = 10_000
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
 # step of reading, checking or writing such a line takes more than some 5 ms.
 MAX_LINE = 1 << 18
@@ -32,81 +36,6 @@ BLOCK_ROWS = 2_000
 
 # An error handler that puts NUL, which no text file has, for undecodable bytes, to find their line.
 codecs.register_error("mark_by_nul", lambda error: ("\0", error.end))  # type: ignore[attr-defined]
-
-
-Item = TypeVar("Item")
-
-
-@dataclass
-class Block:
-    """Rows that follow one another.
-
-    numbers: the line that each row begins on, in order.
-    lines: the rows as they are written, each with its quotes closed; None if the file is no CSV.
-    rows: the cells of each row; None if splitting the lines at the delimiter gives the cells.
-    addresses: the address of each row; None if it is the stripped cell in the address column.
-    parts: the place of each address in its row of the file, from 0, where a row of the file with
-        several addresses is several rows here; None if each is a single row.
-    """
-
-    numbers: Sequence[int]
-    lines: list[str] | None = None
-    rows: Sequence[list[str]] | None = None
-    addresses: Sequence[str] | None = None
-    parts: Sequence[int] | None = None
-
-    def __len__(self) -> int:
-        return len(self.numbers)
-
-    def cells(self, delimiter: str) -> Sequence[list[str]]:
-        """Return the cells of each row."""
-        if self.rows is not None:
-            return self.rows
-        return [line.split(delimiter) if line else [] for line in self.lines or ()]
-
-    def characters(self) -> int:
-        """Return the number of characters in all rows."""
-        if self.lines is not None:
-            return sum(map(len, self.lines))
-        return sum(sum(map(len, row)) + len(row) for row in self.rows or ())
-
-    def part(self, start: int, stop: int) -> Block:
-        """Return the rows from position `start` to before `stop` as a block."""
-        here = slice(start, stop)
-        return Block(
-            self.numbers[here],
-            self.lines and self.lines[here],
-            self.rows and self.rows[here],
-            self.addresses and self.addresses[here],
-            self.parts and self.parts[here],
-        )
-
-    def picked(self, positions: list[int]) -> Block:
-        """Return the rows at these positions as a block."""
-        return Block(
-            _picked(self.numbers, positions),
-            self.lines and _picked(self.lines, positions),
-            self.rows and _picked(self.rows, positions),
-            self.addresses and _picked(self.addresses, positions),
-            self.parts and _picked(self.parts, positions),
-        )
-
-    def positions(self, keys: list[tuple[int, int]]) -> list[int] | None:
-        """Return the positions of the rows with these lines and parts; None if one is missing."""
-        if self.parts is not None:
-            places = {key: n for n, key in enumerate(zip(self.numbers, self.parts, strict=True))}
-            found = [places.get(key, -1) for key in keys]
-            return None if -1 in found else found
-        if isinstance(self.numbers, range):
-            found = [number - self.numbers.start for number, _ in keys]
-        else:
-            found = [bisect_left(self.numbers, number) for number, _ in keys]
-        there = [(self.numbers[position], 0) for position in found if 0 <= position < len(self)]
-        return found if there == keys else None
-
-
-def _picked(items: Sequence[Item], positions: list[int]) -> list[Item]:
-    return [items[position] for position in positions]
 
 
 class _ListRows:
@@ -139,10 +68,14 @@ class Text:
     """Reads a text file, once.
 
     cut: whether it is only the first part of a file, so that a quote may be open at its end.
+    block: the characters to be read at once, if not BLOCK.
     """
 
-    def __init__(self, file: BinaryIO, found: Format, *, cut: bool = False) -> None:
+    def __init__(
+        self, file: BinaryIO, found: Format, *, cut: bool = False, block: int | None = None
+    ) -> None:
         self._file = file
+        self._block = block or BLOCK
         self._lets_quotes_open = cut or not found.strict
         self._format = found
         self._delimiter = found.delimiter or ","
@@ -158,17 +91,15 @@ class Text:
                 return
             pieces = self._whole_lines(text)
             for piece in pieces:
-                lines = piece.removesuffix("\n").split("\n")
-                rows = None
-                if '"' in piece or (
-                    len(piece) > csv.field_size_limit()
-                    and max(map(len, lines)) > csv.field_size_limit()
-                ):
-                    rows = self._cells_in_quotes(lines) or self._cells(lines)
-                    if rows is None:
-                        yield from self._parsed(piece, pieces)
-                        continue
-                yield self._block(lines, rows)
+                if _is_plain(piece):
+                    yield from self._plain_blocks(piece)
+                    continue
+                lines = _lines(piece)
+                rows = self._cells_in_quotes(lines) or self._cells(lines)
+                if rows is None:
+                    yield from self._parsed(piece, pieces)
+                else:
+                    yield Block(self._next_numbers(len(lines)), lines, rows)
         except UnicodeError:
             raise IntakeError(
                 "undecodable",
@@ -187,11 +118,21 @@ class Text:
         finally:
             text.detach()  # the file is the caller's to close
 
-    def _block(self, lines: list[str], rows: list[list[str]] | None) -> Block:
-        """Return the block of the next rows, each on a line."""
+    def _plain_blocks(self, piece: str) -> Iterator[Block]:
+        number = texts.count(b"\n", piece.encode()) + (not piece.endswith("\n"))
+        if number <= MOST_ROWS:
+            yield Block(self._next_numbers(number), text=piece)
+            return
+        lines = _lines(piece)
+        for start in range(0, number, MOST_ROWS):
+            part = lines[start : start + MOST_ROWS]
+            yield Block(self._next_numbers(len(part)), part)
+
+    def _next_numbers(self, rows: int) -> range:
+        """Return the numbers of the next rows, each of which is on a line."""
         first = self._line
-        self._line += len(lines)
-        return Block(range(first, self._line), lines, rows)
+        self._line += rows
+        return range(first, self._line)
 
     def _list_blocks(self, text: io.TextIOWrapper) -> Iterator[Block]:
         """Yield each address as a row of its own; a line may be as long as the file."""
@@ -209,7 +150,7 @@ class Text:
             for line in lines:
                 rows.add(line, self._line, part)
                 self._line, part = self._line + 1, 0
-            if len(rest) >= BLOCK:
+            if len(rest) >= self._block:
                 end = end_of_complete(rest)
                 if not end and len(rest) > MAX_LINE:
                     raise IntakeError(
@@ -332,7 +273,7 @@ class Text:
                     f"it is longer than {MAX_LINE:,} characters. Put one address on each line.",
                     line=lines + 1,
                 )
-            lines += block.count("\n")
+            lines += texts.count(b"\n", block.encode())
             if end:
                 yield rest + block[:end]
                 rest = block[end:]
@@ -342,9 +283,9 @@ class Text:
             yield rest
 
     def _read(self, text: io.TextIOWrapper) -> Iterator[str]:
-        """Yield the text, up to BLOCK characters at a time, without a Ctrl-Z at its end."""
+        """Yield the text, a block at a time, without a Ctrl-Z at its end."""
         held = ""
-        while read := text.read(BLOCK):
+        while read := text.read(self._block):
             block = held + read
             held = CTRL_Z if self._format.strict and block.endswith(CTRL_Z) else ""
             if block := block.removesuffix(held):
@@ -358,6 +299,18 @@ class Text:
             lines += block.count("\n")
         text.detach()
         return lines + block.partition("\0")[0].count("\n")
+
+
+def _is_plain(piece: str) -> bool:
+    """Tell whether splitting lines at the delimiter gives the cells."""
+    if '"' in piece:
+        return False
+    most = csv.field_size_limit()
+    return len(piece) <= most or max(map(len, _lines(piece))) <= most
+
+
+def _lines(piece: str) -> list[str]:
+    return piece.removesuffix("\n").split("\n")
 
 
 def _split(piece: str) -> list[str]:

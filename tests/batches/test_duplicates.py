@@ -1,12 +1,14 @@
 import random
 from contextlib import closing
 
+import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from batches import duplicates, hashes
 from batches.duplicates import AddressSet
+from runtime.texts import Texts
 
 
 def repeated(parts):
@@ -14,8 +16,8 @@ def repeated(parts):
     found, place = {}, 0
     with closing(AddressSet()) as seen:
         for part in parts:
-            lines = range(10 * place, 10 * (place + len(part)), 10)
-            said = seen.add(part, lines)
+            lines = np.arange(10 * place, 10 * (place + len(part)), 10)
+            said = seen.add(Texts.of(part), lines)
             found |= {place + position: line for position, line in said.items()}
             place += len(part)
     return found
@@ -42,9 +44,11 @@ def test_says_which_keys_were_there_before_and_where(parts, few):
 
 def test_few_that_are_long_are_not_kept_in_memory():
     with closing(AddressSet()) as seen:
-        assert seen.add(["a" * 130_000], [1]) == {}
+        assert seen.add(Texts.of(["a" * 130_000]), np.array([1])) == {}
         assert seen._many is None
-        assert seen.add([letter * 130_000 for letter in "abcdefgh"], range(2, 10)) == {0: 1}
+        assert seen.add(Texts.of([each * 130_000 for each in "abcdefgh"]), np.arange(2, 10)) == {
+            0: 1
+        }
         assert seen._many is not None
         assert not seen._few
 
@@ -84,9 +88,9 @@ def test_takes_no_more_memory_for_more_keys():
         return sum(array.nbytes for array in (known._filter, known._index, *known._runs))
 
     with closing(AddressSet()) as seen:
-        sizes = []
+        sizes, lines = [], np.arange(10_000)
         for start in range(0, 3_000_000, 10_000):
-            seen.add([f"{n}@example.com" for n in range(start, start + 10_000)], range(10_000))
+            seen.add(Texts.of([f"{n}@example.com" for n in range(start, start + 10_000)]), lines)
             sizes.append(held(seen))
     assert max(sizes[:100]) < 14_000_000
     assert max(sizes[100:]) < 1.02 * max(sizes[:100])

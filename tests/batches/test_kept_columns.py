@@ -132,8 +132,8 @@ def test_a_column_that_the_file_lacks_is_refused(database, content, message):
 
 
 def test_a_chunk_with_long_cells_ends_early(database, monkeypatch):
-    monkeypatch.setattr(intake, "CHUNK_CHARACTERS", 100_000)
-    monkeypatch.setattr(accounting, "PIECE_CHARACTERS", 10_000)
+    monkeypatch.setattr(intake, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(accounting, "PIECE_BYTES", 10_000)
     rows = [(f"a{n}@x.de", str(n) * 5000) for n in range(10, 90)]
     batch = store(quoted(("mail", "x"), *rows), upload=Upload(columns=("x",)))
     lengths = [length for (length,) in query("SELECT length(cells) FROM chunk")]

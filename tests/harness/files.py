@@ -8,8 +8,8 @@ from typing import Any
 
 import xlsxwriter
 
+from tabular.block import Block
 from tabular.formats import Format
-from tabular.text import Block
 
 
 def csv_of(*addresses: str) -> bytes:

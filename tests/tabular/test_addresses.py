@@ -4,6 +4,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from runtime.texts import Texts
 from tabular import addresses
 from tabular.addresses import addresses_in, cleaned, is_blank, odd_cells
 
@@ -75,14 +76,14 @@ def test_whatever_is_in_a_cell_no_address_is_blank_and_none_changes_again(cell):
     assert all(address and address == address.strip() for address in addresses)
     for split in (True, False):
         stripped = cell.strip()
-        if not odd_cells(stripped, 1) and stripped:
+        if not odd_cells(Texts.of([stripped])) and stripped:
             assert addresses_in(stripped, split=split) == [stripped]
 
 
 @given(st.lists(st.text("aé@.\n'“x \u200b", max_size=4).map(str.strip), max_size=6))
 @example(["a@x.de", "b@x.de.", "", "c@x.de'", "d e", "“é"])
 def test_of_many_cells_those_that_are_not_plain_are_found(cells):
-    odd = odd_cells("\n".join(cells), len(cells))
+    odd = odd_cells(Texts.of(cells))
     assert odd == sorted(set(odd))
     for position, cell in enumerate(cells):
         assert position in odd or not cell or addresses_in(cell) == [cell]

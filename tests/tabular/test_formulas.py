@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batches.result_rows import ResultWriter
+from tabular.block import Block
 from tabular.formats import DELIMITERS, RESULT_COLUMNS, Format
 from tabular.formulas import SIGNS, Defuser, undefused
-from tabular.text import Block, Text
+from tabular.text import Text
 
 CELLS = st.one_of(
     st.sampled_from(["a", "-5", "hello\r=HYPERLINK(A1)", "hi;=1+1", 'hi;"=1+1"', "＝1", "x\r\n@y"]),

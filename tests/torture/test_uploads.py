@@ -50,7 +50,11 @@ def test_a_file_is_read_as_expected(seed):
         closing(kept_files.SkippedRows(1)) as skipped,
     ):
         pieces = accounting.read_addresses(table, rows, 10**6, skipped)
-        read = [pair for piece in pieces for pair in zip(piece.addresses, piece.lines, strict=True)]
+        read = [
+            pair
+            for piece in pieces
+            for pair in zip(piece.addresses.strings(), piece.lines.tolist(), strict=True)
+        ]
     expected = [(row.address, row.line) for row in upload.rows() if row.kind == "email"]
     assert read == expected
     assert rows == accounting.Rows(
