@@ -18,10 +18,9 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from batches import kept_files
 from batches.accounting import Rows, read_addresses
 from batches.kept_columns import KeptColumns, kept_columns
-from batches.kept_files import SkippedRows
+from batches.kept_files import KeptPieces, SkippedRows
 from batches.pieces import Piece
 from models import Batch
 from postgres import database
@@ -117,9 +116,9 @@ def store(
         kept = kept_columns(table.format, upload.columns, upload.taken)
         try:
             with turn, session() as current, pool.atomic():
-                batch = _store(table, filename, upload, kept, chunk_size, max_rows, current, go_on)
-                table.close()
-                kept_files.keep(batch.id, file, current)
+                batch = _store(
+                    file, table, filename, upload, kept, chunk_size, max_rows, current, go_on
+                )
                 go_on()
                 transaction = database.transaction_id()
         except UNREACHABLE:
@@ -149,6 +148,7 @@ def refuse_abandoned(abandoned: Callable[[], bool]) -> None:
 
 
 def _store(
+    file: BinaryIO,
     table: Table,
     filename: str,
     upload: Upload,
@@ -164,6 +164,7 @@ def _store(
     with (
         closing(SkippedRows(batch_id)) as skipped,
         closing(_Chunks(batch_id, chunk_size, with_cells=kept is not None)) as chunks,
+        closing(KeptPieces(batch_id, file)) as kept_pieces,
     ):
         pieces = read_addresses(table, counts, max_rows, skipped, kept)
         rows = _rows(batch_id, pieces, chunks, go_on)
@@ -173,6 +174,8 @@ def _store(
         columns = [] if kept is None else kept.names(found)
         batch = _stored_batch(batch_id, filename, upload, counts, found, columns)
         chunks.copy(current)
+        table.close()
+        kept_pieces.copy(current)
     return batch
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import suppress
+from threading import Thread
 from typing import BinaryIO
 
 from isal import isal_zlib
 from peewee import Tuple
 
 from models import FilePiece, SkippedRow
-from postgres.copy_in import Spool, copy_binary, escaped
+from postgres.copy_in import Spool, escaped
 from postgres.database import Session, fetch_value, session
 
 # Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
@@ -47,17 +50,61 @@ class SkippedRows(Spool):
         self.add("\t".join(map(str, (self._batch_id, *columns))).encode() + b"\n")
 
 
-def keep(batch_id: int, file: BinaryIO, current: Session) -> None:
-    """Store the bytes of a buffered file, in the open transaction."""
-    file.seek(0)
-    copy_binary("file_piece (batch_id, number, content)", _rows(batch_id, file), current)
+class KeptPieces(Spool):
+    """The pieces of a new batch's file, compressed. Must be closed.
 
+    A file on the disk, of more than one piece, is compressed by a thread of its own from the
+    beginning, while the same file is read as rows.
+    """
 
-def _rows(batch_id: int, file: BinaryIO) -> Iterator[bytes]:
-    """Yield the pieces of the file as rows of COPY's binary form."""
-    for number, piece in enumerate(iter(lambda: file.read(PIECE), b"")):
+    def __init__(self, batch_id: int, file: BinaryIO) -> None:
+        super().__init__("file_piece (batch_id, number, content)", is_binary=True)
+        self._batch_id = batch_id
+        self._uploaded = file
+        self._closed = False
+        self._error: Exception | None = None
+        self._thread: Thread | None = None
+        with suppress(OSError):  # what is in memory has no descriptor
+            descriptor = file.fileno()
+            if os.fstat(descriptor).st_size > PIECE:
+                self._thread = Thread(target=self._compress, args=(descriptor,), daemon=True)
+                self._thread.start()
+
+    def _compress(self, descriptor: int) -> None:
+        try:
+            number = 0
+            # pread() leaves the file's position to whoever reads its rows.
+            while piece := os.pread(descriptor, PIECE, number * PIECE):
+                if self._closed:
+                    return
+                self._add(number, piece)
+                number += 1
+        except Exception as error:  # it is raised where the pieces are wanted
+            self._error = error
+
+    def _add(self, number: int, piece: bytes) -> None:
         content = isal_zlib.compress(piece, 1)
-        yield struct.pack("!hiqiii", 3, 8, batch_id, 4, number, len(content)) + content
+        row = struct.pack("!hiqiii", 3, 8, self._batch_id, 4, number, len(content)) + content
+        self.add(row)
+        self.flush()  # a piece may have a megabyte
+
+    def copy(self, current: Session) -> None:
+        """COPY all pieces, in the open transaction. Raises what a thread's reading raised."""
+        if self._thread is None:
+            self._uploaded.seek(0)
+            for number, piece in enumerate(iter(lambda: self._uploaded.read(PIECE), b"")):
+                self._add(number, piece)
+        else:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+        super().copy(current)
+
+    def close(self) -> None:
+        self._closed = True
+        if self._thread is not None:
+            self._thread.join()
+        super().close()
 
 
 def open_kept(batch_id: int) -> BinaryIO:

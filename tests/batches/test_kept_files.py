@@ -5,7 +5,7 @@ from contextlib import closing
 import pytest
 
 from batches import kept_files
-from batches.kept_files import SkippedRows
+from batches.kept_files import KeptPieces, SkippedRows
 from harness.books import query
 from postgres.database import pool, session
 
@@ -19,14 +19,20 @@ CONTENTS = [
 ]
 
 
-def keep(batch_id, content):
+def keep(batch_id, content, file=None):
     with session(30) as current, pool.atomic():
-        kept_files.keep(batch_id, io.BytesIO(content), current)
+        file = file or io.BytesIO(content)
+        with closing(KeptPieces(batch_id, file)) as pieces:
+            pieces.copy(current)
 
 
+@pytest.mark.parametrize("on_disk", [False, True])
 @pytest.mark.parametrize("content", CONTENTS, ids=lambda content: len(content))
-def test_the_bytes_come_back_as_they_were(database, content):
-    keep(7, content)
+def test_the_bytes_come_back_as_they_were(database, content, on_disk, tmp_path):
+    (tmp_path / "list").write_bytes(content)
+    with (tmp_path / "list").open("rb") as file:
+        file.seek(3)
+        keep(7, content, file if on_disk else None)
     keep(8, b"another")
     with kept_files.open_kept(7) as file:
         assert file.read() == content
@@ -63,7 +69,8 @@ def test_what_is_rolled_back_is_not_kept(database):
 
     def store():
         with session(30) as current, pool.atomic(), closing(SkippedRows(7)) as skipped:
-            kept_files.keep(7, io.BytesIO(CONTENTS[3]), current)
+            with closing(KeptPieces(7, io.BytesIO(CONTENTS[3]))) as pieces:
+                pieces.copy(current)
             skipped.blank(1)
             skipped.copy(current)
             raise StopError
@@ -73,6 +80,17 @@ def test_what_is_rolled_back_is_not_kept(database):
     assert query(
         "SELECT (SELECT count(*) FROM file_piece), (SELECT count(*) FROM skipped_row)"
     ) == [(0, 0)]
+
+
+def test_what_the_disk_does_not_give_is_no_half_of_a_file(database, monkeypatch, tmp_path):
+    def broken(*_):
+        raise OSError(5, "Input/output error")
+
+    (tmp_path / "list").write_bytes(CONTENTS[-1])
+    monkeypatch.setattr(kept_files.os, "pread", broken)
+    with (tmp_path / "list").open("rb") as file, pytest.raises(OSError, match="Input/output"):
+        keep(7, b"", file)
+    assert query("SELECT count(*) FROM file_piece") == [(0,)]
 
 
 def test_skipped_rows_are_found_page_by_page_and_by_kind(database):
