@@ -20,7 +20,7 @@ from tabular.formats import Format, IntakeError
 # longer fit into the processor's nearest cache, and results take up to half as long again.
 BLOCK = 1 << 15
 # How many where few strings are made of them, because NumPy's calls take as long for few rows.
-LARGE_BLOCK = 1 << 17
+LARGE_BLOCK = 1 << 16
 # The most rows of a block, even if most of them are blank.
 MOST_ROWS = 10_000
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
