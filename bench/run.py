@@ -32,11 +32,14 @@ import once
 import reading
 import scaling
 import serving
+import stored
 import throughput
 from ground import Ground, Interrupts
 from report import Row, say, table
 
-ROOMS = (throughput, domains, latency, fanout, reading, serving, crowds, growth, scaling, once)
+ROOMS = (
+    throughput, domains, latency, fanout, reading, serving, crowds, stored, growth, scaling, once,
+)  # fmt: skip
 FIGURES = tuple(name for room in ROOMS for name in room.FIGURES)
 
 
@@ -47,6 +50,8 @@ class Bench:
     rows: int
     rounds: int
     wanted: set[str]
+    # Million emails that are stored before the figures of stored.py are measured.
+    stored: int
     table: list[Row] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     sentences: list[str] = field(default_factory=list)
@@ -82,6 +87,9 @@ class Bench:
                 self._room("requests", lambda: serving.measure(ground, rounds))
             if "crowd" in wanted:
                 self._room("crowd", lambda: crowds.measure(ground, rounds))
+            if of_stored := wanted & {*stored.FIGURES}:
+                full = partial(stored.measure, ground, interrupts, of_stored, self.stored, rounds)
+                self._room("stored", full)
             if "growth" in wanted:
                 self._room("growth", lambda: growth.measure_growth(ground, rows, rounds))
                 if machine.gives_memory_back():
@@ -120,6 +128,7 @@ class Bench:
             "date": datetime.now(UTC).isoformat(timespec="seconds"),
             "rows": self.rows,
             "rounds": self.rounds,
+            "storedMillions": self.stored,
             **self.described,
             "figures": [row.as_json() for row in self.table],
             "sentences": self.sentences,
@@ -158,12 +167,16 @@ def main() -> int:
         "--rows", type=_at_least(1000), default=1_000_000, help="rows of a large list"
     )
     parser.add_argument("--rounds", type=_at_least(1), default=3, help="rounds of each figure")
+    parser.add_argument(
+        "--stored", type=_at_least(1), default=1, metavar="N", help="million emails stored before"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where all values are written")
     parser.add_argument(
         "--only", nargs="+", choices=FIGURES, metavar="NAME", help=f"of {', '.join(FIGURES)}"
     )
     arguments = parser.parse_args()
-    bench = Bench(arguments.rows, arguments.rounds, {*(arguments.only or FIGURES)})
+    wanted = {*(arguments.only or FIGURES)}
+    bench = Bench(arguments.rows, arguments.rounds, wanted, arguments.stored)
     try:
         bench.run()
     except KeyboardInterrupt:

@@ -7,7 +7,7 @@ from harness.batches import start, store, take_turns
 from harness.books import query
 from harness.results import stored
 from models import Action, Batch
-from postgres.database import session
+from postgres.database import fetch_value, pool, session
 
 ANY = Filter()
 
@@ -89,6 +89,35 @@ def test_a_page_of_batches_may_be_short_and_have_a_next_one(database, monkeypatc
     assert find(containing="rare", before=ids[2]) == ([ids[0]], None)
     # Whatever is asked for without a filter is what is looked at.
     assert find(limit=4) == (ids[:3:-1], ids[4])
+
+
+def test_a_page_of_batches_skips_the_ids_that_deleted_ones_had(database, monkeypatch):
+    monkeypatch.setattr(queries, "MAX_BATCHES", 3)
+    ids = named(*["list.csv"] * 8)
+    query("DELETE FROM batch WHERE id BETWEEN %s AND %s RETURNING 1", ids[2], ids[5])
+    assert find(containing="list") == (ids[:5:-1], ids[2])
+    assert find(containing="list", before=ids[2]) == (ids[1::-1], None)
+
+
+# The rows of the table `batch` that this session has read.
+READ = "SELECT idx_tup_fetch + seq_tup_read FROM pg_stat_xact_user_tables WHERE relname = 'batch'"
+
+
+def test_a_page_of_batches_reads_no_more_of_very_many(database):
+    """It reads what it shows, and its first batch, and the first that is not examined."""
+    first = store("a@x.de").batch_id
+    query(
+        "INSERT INTO batch (filename, total_emails, total_rows, duplicate_rows,"
+        "  rows_without_address, blank_rows)"
+        " SELECT 'list.csv', 1, 1, 0, 0, 0 FROM generate_series(1, 12_000) RETURNING 1"
+    )
+    with session(), pool.atomic():
+        pool.execute_sql("ANALYZE batch")
+        before = fetch_value(READ)
+        found, _ = queries.find_batches(status="pending", containing="list", limit=20)
+        read = fetch_value(READ) - before
+    assert [found[0].id, found[-1].id] == [first + 12_000, first + 11_981]
+    assert read <= 24
 
 
 def test_typos_are_counted_by_domain_whatever_its_case(database):
