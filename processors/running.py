@@ -160,12 +160,15 @@ def process_lines(
         except Stop as stop:
             findings.stop = stop
             break
-        for line, outcome in sorted(outcomes.items()):
+        # Few of them are different objects, and each is looked at once.
+        different = {id(outcome): outcome for outcome in outcomes.values()}
+        accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}
+        plain = {key for key, each in accepted.items() if each == PROCESSED}
+        for line in sorted(outcomes):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
-            accepted = accepted_or_error(outcome, on_error)
-            if accepted != PROCESSED:
-                findings.others.append((findings.count + line, accepted))
+            if (key := id(outcomes[line])) not in plain:
+                findings.others.append((findings.count + line, accepted[key]))
         findings.count += count
         if time.monotonic() > deadline:
             break

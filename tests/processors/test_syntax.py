@@ -304,8 +304,8 @@ def test_an_endless_address_is_too_long_before_anything_else_looks_at_it(address
         assert parts(address)[0] == "too_long"
         forms, domains = normal_forms([address, "a@example.com", address])
         assert (forms, domains) == (["", "a@example.com", ""], ["", "example.com", ""])
-        wholes, domains = split_lines(f"a@example.com\n{address}\na@example.org")
-        assert len(wholes) == len(domains) == 3
+        first, _, last = split_lines(f"a@example.com\n{address}\na@example.org")
+        assert (first, last) == ("@example.com", "@example.org")
 
     # Some thousandths; the package takes a second for some of these, and a minute for others.
     assert least_seconds(look) < 0.3
