@@ -305,17 +305,29 @@ class Ground:
     # Floors: what PostgreSQL takes by itself for the same rows.
 
     def floor(self, sample: Sample) -> dict[str, float]:
-        """Return the seconds of COPY and of one UPDATE of all rows, and their CPU seconds."""
+        """Return the seconds of COPY and of one UPDATE of all rows, and their CPU seconds.
+
+        Those are of PostgreSQL and of this process.
+        """
         connection = self.connect()
-        before = self._postgres_cpu()
         try:
             with connection.cursor() as cursor:
+                began = self._floor_cpu()
                 copy = timed(lambda: self._copy(connection, cursor, sample))
+                copied = self._floor_cpu()
                 update = timed(lambda: self._update(connection, cursor, sample))
+                updated = self._floor_cpu()
         finally:
             connection.close()
-        time.sleep(LOOK)  # until the postmaster has its child's CPU time
-        return {"copy": copy, "update": update, "cpu": self._postgres_cpu() - before}
+        return {
+            "copy": copy,
+            "cpu_copy": copied - began,
+            "update": update,
+            "cpu_update": updated - copied,
+        }
+
+    def _floor_cpu(self) -> float:
+        return self._postgres_cpu() + time.process_time()
 
     def _copy(self, connection: Any, cursor: Any, sample: Sample) -> None:
         cursor.copy_expert(
