@@ -18,9 +18,9 @@ import numpy as np
 from tabular.addresses import addresses_in, end_of_complete
 from tabular.formats import Format, IntakeError
 
-# Characters that are read and parsed at once. With four times as many, the strings made of them no
-# longer fit into the processor's nearest caches, and results take up to half as long again.
-BLOCK = 1 << 16
+# Characters that are read and parsed at once. With eight times as many, the strings made of them no
+# longer fit into the processor's nearest cache, and results take up to half as long again.
+BLOCK = 1 << 15
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
 # step of reading, checking or writing such a line takes more than some 5 ms.
 MAX_LINE = 1 << 18
