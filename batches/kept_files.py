@@ -6,6 +6,7 @@ import io
 import os
 import struct
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from threading import Thread
 from typing import BinaryIO
@@ -108,7 +109,7 @@ class KeptPieces(Spool):
 
 
 def open_kept(batch_id: int) -> BinaryIO:
-    """Open the batch's file as it was uploaded. No connection is held between two reads.
+    """Open the batch's file as it was uploaded. No connection is held until the next read.
 
     Raises FileNotFoundError if the file isn't kept, and UNREACHABLE; so does each read.
     """
@@ -120,7 +121,11 @@ def open_kept(batch_id: int) -> BinaryIO:
 
 
 class _KeptFile(io.RawIOBase):
-    """A kept file of `count` pieces. The piece that was read last is in memory."""
+    """A kept file of `count` pieces.
+
+    The piece that was read last is in memory. From the second one on, a thread reads the next one
+    while it is used: PostgreSQL and the decompression let other threads run Python meanwhile.
+    """
 
     def __init__(self, batch_id: int, count: int) -> None:
         self._batch_id = batch_id
@@ -128,6 +133,13 @@ class _KeptFile(io.RawIOBase):
         self._position = 0
         self._number = -1
         self._piece = b""
+        self._executor = ThreadPoolExecutor(1)
+        # By number: the piece that is being read.
+        self._ahead: dict[int, Future[bytes]] = {}
+
+    def close(self) -> None:
+        self._executor.shutdown()
+        super().close()
 
     def readable(self) -> bool:
         return True
@@ -156,15 +168,23 @@ class _KeptFile(io.RawIOBase):
 
     def _load(self, number: int) -> bytes:
         if number != self._number:
-            with session():
-                content = fetch_value(
-                    "SELECT content FROM file_piece WHERE batch_id = %s AND number = %s",
-                    (self._batch_id, number),
-                )
-            if content is None:
-                raise FileNotFoundError(f"the file of batch {self._batch_id} is no longer kept")
-            self._number, self._piece = number, isal_zlib.decompress(content)
+            ahead = self._ahead.pop(number, None)
+            piece = ahead.result() if ahead else self._read_piece(number)
+            if 0 < number == self._number + 1 < self._count - 1:  # they are read in order
+                self._ahead = {number + 1: self._executor.submit(self._read_piece, number + 1)}
+            self._number, self._piece = number, piece
         return self._piece
+
+    def _read_piece(self, number: int) -> bytes:
+        with session():
+            content = fetch_value(
+                "SELECT content FROM file_piece WHERE batch_id = %s AND number = %s",
+                (self._batch_id, number),
+            )
+        if content is None:
+            raise FileNotFoundError(f"the file of batch {self._batch_id} is no longer kept")
+        piece: bytes = isal_zlib.decompress(content)
+        return piece
 
 
 def skipped(

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from batches.filters import CONTAINS, EMAIL, Filter
+from batches.filters import ANY, CONTAINS, EMAIL, Filter
 from batches.snapshots import OF_PROCESSOR
 from models import Action, Batch
 from postgres.database import fetch_value, pool
@@ -148,12 +148,13 @@ def status_of_reasons(batch_id: int, reasons: Collection[str]) -> dict[str, str]
     return {reason: status for reason, status in rows.fetchall() if status}
 
 
-# Limits of one call of find_emails(), so that it is never slow: emails examined, chunks examined,
-# seconds after which it stops, emails examined by one statement.
+# Limits of one call of find_emails(), so that it is never slow: emails examined, unless their
+# addresses are searched, which people can't do otherwise; chunks examined; seconds after which it
+# stops; emails examined by one statement.
 MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
-PIECE = 5_000
+PIECE = 20_000
 
 
 @dataclass(frozen=True)
@@ -194,9 +195,9 @@ def find_emails(
 ) -> tuple[list[Found], int | None]:
     """Return the emails of a batch that are wanted, by id, and the next page's `after`.
 
-    A page may be short or empty although there is a next one, because at most MAX_SCANNED emails
-    are examined, for about MAX_SECONDS, and it ends at MAX_BYTES of answers. Only the first
-    MAX_CHARACTERS of an address are returned.
+    A page may be short or empty although there is a next one, because emails are examined for about
+    MAX_SECONDS, at most MAX_SCANNED of them unless their addresses are searched, and it ends at
+    MAX_BYTES of answers. Only the first MAX_CHARACTERS of an address are returned.
     """
     email_condition, chunk_condition, parameters = wanted.conditions()
     parameters |= {"batch_id": batch_id, "after": after}
@@ -204,8 +205,9 @@ def find_emails(
     room = MAX_BYTES
     scanned, deadline = 0, time.monotonic() + MAX_SECONDS
     for number, first_id, last_id in _pieces(chunk_condition, parameters, after):
+        enough = scanned >= MAX_SCANNED and not wanted.containing
         late = scanned and time.monotonic() >= deadline
-        if scanned >= MAX_SCANNED or number == MAX_CHUNKS or late:
+        if enough or number == MAX_CHUNKS or late:
             return found, first_id - 1
         scanned += last_id - first_id + 1
         rows = pool.execute_sql(
@@ -237,15 +239,19 @@ def _pieces(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield pieces of the first MAX_CHUNKS + 1 chunks that meet the condition.
 
-    A piece is (number of the chunk from 0, first id above `after`, last id).
+    A piece is (number of the chunk from 0, first id above `after`, last id). If all chunks meet the
+    condition, they count as one.
     """
+    chunk = "min(first_id), max(last_id)" if condition == ANY else "first_id, last_id"
     rows = pool.execute_sql(
-        "SELECT first_id, last_id FROM chunk"
+        f"SELECT {chunk} FROM chunk"
         f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
-        " ORDER BY first_id LIMIT %(most)s",
+        " ORDER BY 1 LIMIT %(most)s",
         {**parameters, "most": MAX_CHUNKS + 1},
     )
     for number, (first_id, last_id) in enumerate(rows.fetchall()):
+        if first_id is None:  # the least of no chunks
+            return
         for first in range(max(first_id, after + 1), last_id + 1, PIECE):
             yield number, first, min(first + PIECE - 1, last_id)
 

@@ -18,7 +18,7 @@ from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from processors import providers, reasons, risks, syntax
-from runtime.texts import Texts
+from runtime.texts import Texts, count
 from tabular.addresses import addresses_in, odd_cells
 from tabular.block import Block
 from tabular.columns import address_cells, untaken
@@ -47,10 +47,6 @@ class RowResult(NamedTuple):
     answers: str | None = None
 
     @property
-    def is_email(self) -> bool:
-        return self.status in reasons.STATUSES
-
-    @property
     def is_plain(self) -> bool:
         """Whether this is an email that was processed without a reason or an answer."""
         return self.status == "processed" and self.reason is self.answers is None
@@ -61,20 +57,23 @@ class RowResult(NamedTuple):
 Others = Sequence[tuple[int, RowResult | None]]
 # Cells in one piece of text, where each row counts as being as wide as the widest of the file.
 MAX_CELLS = 1 << 16
+# Domains that are remembered for the next rows.
+MAX_DOMAINS = 1 << 15
 
 
 def taken_apart(block: Block, found: Format, above: int) -> Block:
-    """Return the block with a row for each address; most blocks stay as they are.
+    """Return the block with the address of each row, and with a row for each address.
 
     A row with one address stays as it is written. A row with several becomes as many rows, each
     with one of the addresses in its cell.
 
     above: how many rows of the block are the header or above it; these stay, too.
     """
-    if found.cells == "whole" or block.parts is not None:
+    if block.parts is not None:  # the rows of a list are addresses already
         return block
-    rows = block.cells(found.delimiter or ",")
-    cells = address_cells(rows, found)
+    cells = _address_cells(block, found)
+    if found.cells == "whole":
+        return block.with_addresses(cells)
     there = {
         position: addresses_in(cells[position], split=found.splits) or [""]
         for position in odd_cells(Texts.of(cells))
@@ -83,7 +82,8 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
     if all(len(addresses) == 1 for addresses in there.values()):
         for position, (address,) in there.items():
             cells[position] = address
-        return block.with_addresses(cells) if there else block
+        return block.with_addresses(cells)
+    rows = block.cells(found.delimiter or ",")
     numbers: list[int] = []
     lines: list[str] = []
     apart: list[list[str]] = []
@@ -100,6 +100,34 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
         lines += _csv_lines(several, found.delimiter or ",") if block.lines else []
     parts = [part for addresses in each_row for part in range(len(addresses))]
     return Block(numbers, lines or None, apart, [*chain.from_iterable(each_row)], parts)
+
+
+def _address_cells(block: Block, found: Format) -> list[str]:
+    """Return each row's cell in the address column, stripped; empty if the row is too short."""
+    delimiter = found.delimiter or ","
+    if block.rows is None and block.lines and not found.is_results:
+        # Splitting all rows at once takes a third of the time. No row is wider than the file: if
+        # all have its width on average, each has.
+        cells = delimiter.join(block.lines).split(delimiter)
+        if len(cells) == len(block) * found.columns:
+            return [*map(str.strip, cells[found.column :: found.columns])]
+    return address_cells(block.cells(delimiter), found)
+
+
+class _Ends(dict[str, str]):
+    """The end of a plain row by its domain; empty unless the domain is in normal form."""
+
+    def __init__(self, unfree: str, free: str) -> None:
+        """Set the ends for free providers and for other domains."""
+        super().__init__()
+        self._ends = (unfree, free)
+
+    def __missing__(self, domain: str) -> str:
+        if len(self) > MAX_DOMAINS:
+            self.clear()
+        end = self._ends[domain in providers.FREE] if syntax.is_normal(domain) else ""
+        self[domain] = end
+        return end
 
 
 class ResultWriter:
@@ -121,13 +149,15 @@ class ResultWriter:
         self._old = frozenset(found.result_columns)
         self._width = found.columns - len(self._old)
         self._joined = self._delimiter.join
-        self._ok = self._joined(["", _outcome("processed", None, "", self._delimiter), "", ""])
-        # The end of a row without an answer, whether it is an email or not; and that of a plain
-        # one by whether its domain is a free provider's.
+        # What is between the line and the normal form of a plain row.
+        self._ok = _columns("processed", None, "", "", self._delimiter)
+        # The last columns of a row without an answer; and with the one before them, which says
+        # whether the address is one of a free provider.
         self._end = f"{self._delimiter * len(answers)}\n"
-        self._ends = tuple(
-            f"{self._delimiter}{_told(is_free=free)}{self._end}" for free in (False, True)
+        self._unfree, self._free = (
+            f"{self._delimiter}{free}{self._end}" for free in ("false", "true")
         )
+        self._ends = _Ends(self._unfree, self._free)
 
     @property
     def width(self) -> int:
@@ -148,6 +178,9 @@ class ResultWriter:
 
     def pieces(self, block: Block, others: Others) -> Iterator[bytes]:
         """Yield the block's rows. A piece has MAX_CELLS cells at most, or one row."""
+        if len(block) <= self._rows:
+            yield self._encoded(self._text(block, others))
+            return
         for start in range(0, len(block), self._rows):
             stop = start + self._rows
             begin, end = (bisect_left(others, at, key=itemgetter(0)) for at in (start, stop))
@@ -155,86 +188,81 @@ class ResultWriter:
             yield self._encoded(self._text(block.part(start, stop), here))
 
     def _text(self, block: Block, others: Others) -> str:
-        lines, addresses = self._lines(block)
-        # Each row has four parts: its line, its result columns, its normal form, and its last
-        # columns with a line break. The second part of `others` has all but the answers.
-        parts = ["", self._ok, "", self._end] * len(lines)
+        lines, forms = self._lines(block), [*(block.addresses or ())]
+        # Most addresses are their own normal form.
+        ends = [*map(self._ends.__getitem__, syntax.domains(forms))]
+        # Each row has four parts: its line, its first result columns, its normal form, and its last
+        # columns with a line break.
+        parts = ["", self._ok, "", ""] * len(lines)
         parts[::4] = lines
-        parts[2::4], parts[3::4] = self._forms_and_ends(addresses, others)
         for position, result in others:
-            parts[4 * position + 1] = self._columns(result, addresses[position])
-            if self._answers:
-                parts[4 * position + 3] = self._last(result, block, position)
+            columns, end = self._columns(result, forms[position])
+            parts[4 * position + 1] = columns
+            if end is not None:
+                forms[position], ends[position] = "", end
+        if "" in ends:
+            self._complete(forms, ends)
+        parts[2::4] = [*map(self._cell, forms)] if self._delimiter == "|" else forms
+        parts[3::4] = ends
+        if self._answers:
+            for position, result in others:
+                before = ends[position].removesuffix(self._end)
+                parts[4 * position + 3] = before + self._last(result, block, position)
         text = "".join(parts)
         # Only a workbook's cells have a CR. Spreadsheets read it right if all cells are in quotes.
         return "".join(_quoted_lines(text, self._delimiter)) if "\r" in text else text
 
-    def _lines(self, block: Block) -> tuple[list[str], list[str]]:
-        """Return each row's line, filled up to the width of the file, and each row's address."""
-        lines, addresses = self._lines_and_cells(block)
-        return lines, addresses if block.addresses is None else [*block.addresses]
+    def _complete(self, forms: list[str], ends: list[str]) -> None:
+        """Find the normal forms and the ends of the rows that have no end yet."""
+        for position in [position for position, end in enumerate(ends) if not end]:
+            _, normalized, domain = syntax.parse(forms[position])
+            forms[position] = normalized or ""
+            ends[position] = self._free if providers.is_free(domain) else self._unfree
 
-    def _lines_and_cells(self, block: Block) -> tuple[list[str], list[str]]:
-        delimiter, column, width = self._delimiter, self._format.column, self._width
-        if block.lines is None or self._format.is_results:
-            return self._new_lines(block.cells(delimiter))
+    def _lines(self, block: Block) -> list[str]:
+        """Return each row's line, filled up to the width of the file."""
+        delimiter, width = self._delimiter, self._width
         lines, rows = block.lines, block.rows
+        if lines is None or self._format.is_results:
+            return self._new_lines(block.cells(delimiter))
         if rows is None:
-            cells = delimiter.join(lines).split(delimiter)
-            # No row is wider than `width`: if all have `width` cells on average, each has.
-            if len(cells) < len(lines) * width:
-                lines = [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
-                cells = delimiter.join(lines).split(delimiter)
-            return lines, [*map(str.strip, cells[column::width])]
-        lines = [
+            # As in _address_cells().
+            if count(delimiter.encode(), "".join(lines).encode()) == len(lines) * (width - 1):
+                return lines
+            return [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
+        return [
             line if len(row) == width else line + delimiter * (width - (len(row) or 1))
             for line, row in zip(lines, rows, strict=True)
         ]
-        return lines, [row[column].strip() if len(row) > column else "" for row in rows]
 
-    def _new_lines(self, rows: Sequence[list[str]]) -> tuple[list[str], list[str]]:
+    def _new_lines(self, rows: Sequence[list[str]]) -> list[str]:
         """Return new lines, for a workbook's rows and for results that were uploaded again."""
-        column, old = self._format.column, self._old
-        addresses = [row[column] if len(row) > column else "" for row in rows]
+        old = self._old
         if old:
             rows = [[undefused(cell) for n, cell in enumerate(row) if n not in old] for row in rows]
-            addresses = [*map(undefused, addresses)]
         # One more cell: of a row with one empty cell, csv would make a pair of quotes.
         filled = [row + [""] * (self._width + 1 - len(row)) for row in rows]
-        lines = [line[:-1] for line in _csv_lines(filled, self._delimiter)]
-        return lines, [*map(str.strip, addresses)]
+        return [line[:-1] for line in _csv_lines(filled, self._delimiter)]
 
-    def _forms_and_ends(self, addresses: list[str], others: Others) -> tuple[list[str], list[str]]:
-        """Return the normal form and the end of each row; of `others`, no form or free provider."""
-        plain = addresses.copy()
-        for position, _ in reversed(others):
-            del plain[position]
-        forms, domains = syntax.normal_forms(plain)
-        unfree, free = self._ends
-        ends = [free if domain in providers.FREE else unfree for domain in domains]
-        if self._delimiter == "|":
-            forms = [*map(self._cell, forms)]
-        for position, _ in others:
-            forms.insert(position, "")
-            ends.insert(position, self._end)
-        return forms, ends
+    def _columns(self, result: RowResult | None, address: str) -> tuple[str, str | None]:
+        """Return what is between a row's line and its normal form, and the end of a row without it.
 
-    def _columns(self, result: RowResult | None, address: str) -> str:
-        """Return the result columns behind a row's line, or their names for the header."""
+        Of the header, and of a row that is no email, the first has all result columns.
+        """
         if result is None:
-            return self._joined(["", *RESULT_COLUMNS])
+            return self._joined(["", *RESULT_COLUMNS]), self._end
         if result.first_row is not None:
             explanation = f"This address is on line {result.first_row} already."
-            return self._joined(["", "duplicate", "", "", explanation, "", "", ""])
-        suggestion = form = free = ""
-        if result.is_email:
-            _, normalized, domain = syntax.parsed(address, result.reason)
-            suggestion = self._cell(risks.suggestion(address, result.reason))
-            form = self._cell(normalized or "")
-            free = _told(is_free=providers.is_free(domain))
-        explanation = reasons.explanation(result.reason, address)
-        outcome = _outcome(result.status, result.reason, explanation, self._delimiter)
-        return self._joined(["", outcome, suggestion, form, free])
+            return self._joined(["", "duplicate", "", "", explanation, "", "", ""]), self._end
+        status, reason = result.status, result.reason
+        if status not in reasons.STATUSES:
+            return _columns(status, reason, "", "", self._delimiter) + self._delimiter, self._end
+        if reason in syntax.MALFORMED:
+            explanation = reasons.explanation(reason, address)
+            return _columns(status, reason, explanation, "", self._delimiter), self._unfree
+        suggestion = self._cell(risks.suggestion(address, reason))
+        explanation = reasons.explanation(reason)
+        return _columns(status, reason, explanation, suggestion, self._delimiter), None
 
     def _last(self, result: RowResult | None, block: Block, position: int) -> str:
         """Return the answers of a row and a line break, or their names for the header."""
@@ -271,7 +299,7 @@ class RowWriter(ResultWriter):
 
     def _text(self, block: Block, others: Others) -> str:
         if block.lines is None or self._format.is_results:
-            lines, _ = self._new_lines(block.cells(self._delimiter))
+            lines = self._new_lines(block.cells(self._delimiter))
         else:
             lines = block.lines
         return "".join(f"{line}\n" for line in lines)
@@ -294,14 +322,14 @@ def distinct(names: Iterable[str], others: Iterable[str]) -> list[str]:
     return found
 
 
-def _told(*, is_free: bool) -> str:
-    """Return a cell that says whether an address is one of a free provider."""
-    return "true" if is_free else "false"
-
-
 @lru_cache(1 << 10)
-def _outcome(status: str, reason: str | None, explanation: str, delimiter: str) -> str:
-    """Return the status, verdict, reason and explanation of a row other than a duplicate."""
+def _columns(
+    status: str, reason: str | None, explanation: str, suggestion: str, delimiter: str
+) -> str:
+    """Return what is between the line and the normal form of a row that is no duplicate.
+
+    suggestion: as a cell.
+    """
     if status == "blank":
         cells = ["", "", "", ""]
     elif status == "without_address":
@@ -309,7 +337,8 @@ def _outcome(status: str, reason: str | None, explanation: str, delimiter: str) 
     else:
         verdict = reasons.verdict(status, reason) or ""
         cells = [status, verdict, reason or "", explanation]
-    return next(_csv_lines([cells], delimiter))
+    (outcome,) = _csv_lines([cells], delimiter)
+    return delimiter.join(["", outcome, suggestion, ""])
 
 
 class _Lines(list[str]):

@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -21,7 +21,7 @@ from samples import Sample
 
 from tabular.workbooks.writer import MAX_ROWS
 
-FIGURES = ("results", "emails-page")
+FIGURES = ("results", "emails-page", "search")
 # Requests for each page.
 TIMES = 20
 
@@ -53,7 +53,14 @@ def measure(ground: Ground, wanted: set[str], rows: int, rounds: int) -> tuple[l
         table += _results(ground, batch_id, rows, rounds, details)
     if "emails-page" in wanted:
         with ground.app() as app:
-            table.append(_pages(app, batch_id, sample, details))
+            times = _pages(app, batch_id, _queries(app, batch_id, sample))
+        label = "a page of emails, p99 of the slowest filter"
+        table.append(_slowest("emails-page", label, times, 60, details))
+    if "search" in wanted:
+        with ground.app() as app:
+            times = _pages(app, batch_id, _searches(sample))
+        label = "a search for a part of an address, p99 of the slowest"
+        table.append(_slowest("search", label, times, 300, details))
     return table, details
 
 
@@ -75,7 +82,7 @@ def _results(
     details["results"] = dict(found)
     table = [
         Row("results", "results.csv, against COPY TO", "MB/s",
-            found["csvMBPerSecond"], found["floor"], ">=", 0.3),
+            found["csvMBPerSecond"], found["floor"], ">=", 0.5),
         Row("results", "… the app's peak memory", "MB", found["csvAppPeakMB"]),
     ]  # fmt: skip
     if "xlsx" in endings:
@@ -131,24 +138,38 @@ def _rows_in(file: IO[bytes], ending: str) -> int:
     return int(last.rpartition(b'<row r="')[2].partition(b'"')[0])
 
 
-def _pages(app: Program, batch_id: int, sample: Sample, details: dict[str, Any]) -> Row:
-    """Return the row for the p99 of the slowest filter."""
+def _pages(
+    app: Program, batch_id: int, queries: Iterable[dict[str, object]]
+) -> dict[str, list[float]]:
+    """Return the seconds of each request for a page, by query.
+
+    Raises RuntimeError if the answer to a search is not whole.
+    """
     times: dict[str, list[float]] = {}
     with contextlib.closing(calls.connection(app.address)) as connection:
-        for query in _queries(app, batch_id, sample):
+        for query in queries:
             path = f"/api/batches/{batch_id}/emails?{urlencode({'limit': 50, **query})}"
             name = urlencode(query) or "none"
             say(f"emails, filter {name}")
+            page = json.loads(calls.ask(connection, path))
+            if "q" in query and page["next"] and len(page["emails"]) < 50:
+                raise RuntimeError(f"a search for {name} ended at {page['next']}")
             times[name] = [timed(partial(calls.ask, connection, path)) for _ in range(TIMES)]
+    return times
+
+
+def _slowest(
+    figure: str, label: str, times: dict[str, list[float]], target: float, details: dict[str, Any]
+) -> Row:
+    """Return the row for the p99 of the slowest query, in milliseconds."""
     p99 = {name: 1000 * percentile(each, 99) for name, each in times.items()}
     slowest = max(p99, key=lambda name: p99[name])
-    details["emails-page"] = {"p99ms": p99, "slowest": slowest, "seconds": times}
-    label = f"a page of emails, p99 of the slowest filter ({slowest})"
-    return Row("emails-page", label, "ms", [p99[slowest]], target=100)
+    details[figure] = {"p99ms": p99, "slowest": slowest, "seconds": times}
+    return Row(figure, f"{label} ({slowest})", "ms", [p99[slowest]], target=target)
 
 
 def _queries(app: Program, batch_id: int, sample: Sample) -> Iterator[dict[str, object]]:
-    """Return queries: each filter, each reason, a search for the last row, a later page."""
+    """Yield queries: each filter, each reason, a later page."""
     yield {}
     yield {"status": "failed"}
     yield {"status": "pending"}
@@ -157,6 +178,12 @@ def _queries(app: Program, batch_id: int, sample: Sample) -> Iterator[dict[str, 
     batch = json.loads(calls.get(app.address, f"/api/batches/{batch_id}"))
     for reason in sorted(batch["reasons"]):
         yield {"reason": reason}
-    yield {"q": sample.last.partition("@")[0][-12:]}
     yield {"after": sample.rows // 2}
     yield {"after": sample.rows // 2, "status": "failed"}
+
+
+def _searches(sample: Sample) -> Iterator[dict[str, object]]:
+    """Yield searches for what the last row has, and for what all, no or few rows have."""
+    last = sample.last.partition("@")[0][-12:]
+    for part in (last, last.upper(), "not there", "a", "@f", "zz", "%", "_", "é", sample.last):
+        yield {"q": part}

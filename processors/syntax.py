@@ -52,8 +52,8 @@ _ATOM = f"[{_SET}]++"
 _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?>(?:\.{_ATOM})*)")
 # The most bytes of a local part (RFC 5321, 4.5.3.1.1), which the package doesn't count.
 _MAX_LOCAL = 64
-# The most domains in the cache of results, 400 bytes each, and in that of normal ones.
-_MAX_DOMAINS, _MAX_NORMAL = 1 << 13, 1 << 15
+# The most domains in the cache of results, 400 bytes each.
+_MAX_DOMAINS = 1 << 13
 # The most bytes of an address in UTF-8, as written and in its normal form; and of a domain with
 # which no plain local part makes an address too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
@@ -246,36 +246,18 @@ def normalized(address: str) -> str:
     return parse(address).normalized or ""
 
 
-def normal_forms(addresses: list[str]) -> tuple[list[str], list[str]]:
-    """Return normalized() of each address, in a fraction of the time, and the domain of each.
+def domains(addresses: list[str]) -> list[str]:
+    """Return the domain of each address, or "" if it can't be told what the domain says about it.
 
-    The domain is in normal form, too; empty if the address is malformed.
+    If the domain is_normal(), the address is its own normal form.
     """
     text = as_lines(addresses)
-    domains = [""] * len(addresses) if text is None else _DOMAINS.split(f"\n{text}")[1:]
-    if _are_normal(domains):
-        return addresses, domains
-    forms = [
-        address if domain in _normal_domains else normalized(address)
-        for address, domain in zip(addresses, domains, strict=True)
-    ]
-    return forms, [form.rpartition("@")[2] for form in forms]
+    return [""] * len(addresses) if text is None else _DOMAINS.split(f"\n{text}")[1:]
 
 
-# Domains in normal form with which the longest plain local part makes no address too long.
-_normal_domains: set[str] = set()
-
-
-def _are_normal(domains: list[str]) -> bool:
-    """Add the domains that belong to _normal_domains, and return whether all are in there."""
-    if _normal_domains.issuperset(domains):
-        return True
-    if len(_normal_domains) > _MAX_NORMAL:
-        _normal_domains.clear()
-    for domain in set(domains).difference(_normal_domains):
-        if is_roomy(domain) and _by_domain(domain)[1] == f"@{domain}":
-            _normal_domains.add(domain)
-    return _normal_domains.issuperset(domains)
+def is_normal(domain: str) -> bool:
+    """Return whether a domain is in normal form, and no plain local part makes it too long."""
+    return is_roomy(domain) and _by_domain(domain)[1] == f"@{domain}"
 
 
 # No local part begins here that is too long.
@@ -285,7 +267,7 @@ _LOCAL = rf"{_SHORT_LOCAL}{_ATOM}(?>(?:\.{_ATOM})*)@"
 # Matches a line's end, and behind it the local part and "@" of an address whose normal form is
 # itself if its domain is normal, or else the whole line. The rest of the line may be anything.
 _DOMAINS = re.compile(
-    rf"\n(?:(?!(?=[A-Za-z]++@){pattern_of(_CASELESS, any_case=True)}@){_LOCAL}|[^\n]*+)"
+    rf"\n(?:(?!(?=[a-z]*+[A-Z][A-Za-z]*+@){pattern_of(_CASELESS, any_case=True)}@){_LOCAL}|[^\n]*+)"
 )
 
 

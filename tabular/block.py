@@ -77,17 +77,20 @@ class Block:
     def part(self, start: int, stop: int) -> Block:
         """Return the rows from position `start` to before `stop` as a block."""
         here = slice(start, stop)
-        if self._text is not None and start < len(self) <= stop:
-            return Block(self.numbers[here], text=self._text.split("\n", start)[-1])
-        if self._text is not None:
-            lines = self._text.split("\n", stop)[: len(self)]
-            return Block(self.numbers[here], lines[here])
+        lines, text = None, None
+        if self._lines is not None:
+            lines = self._lines[here]
+        elif self._text is not None and start < len(self) <= stop:
+            text = self._text.split("\n", start)[-1]
+        elif self._text is not None:  # without a string for each line behind the part
+            lines = self._text.split("\n", stop)[: len(self)][here]
         return Block(
             self.numbers[here],
-            self.lines and self.lines[here],
+            lines,
             self.rows and self.rows[here],
             self.addresses and self.addresses[here],
             self.parts and self.parts[here],
+            text=text,
         )
 
     def picked(self, positions: list[int]) -> Block:

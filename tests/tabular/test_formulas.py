@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batches.result_rows import ResultWriter
+from batches.result_rows import ResultWriter, taken_apart
 from tabular.block import Block
 from tabular.formats import DELIMITERS, RESULT_COLUMNS, Format
 from tabular.formulas import SIGNS, Defuser, undefused
@@ -33,6 +33,7 @@ def formulas(text, delimiter):
 
 def results(block, delimiter):
     found = Format("csv", "utf-8", delimiter, None, 0, 3, 4)
+    block = taken_apart(block, found, above=0)
     return b"".join(ResultWriter(found, defuses=True).pieces(block, [])).decode()
 
 

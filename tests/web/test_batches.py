@@ -1,6 +1,7 @@
 """The API of stored batches: their list, emails and typos."""
 
 import json
+from urllib.parse import quote
 
 import pytest
 
@@ -184,6 +185,19 @@ class TestEmails:
         assert ([email["id"] for email in page["emails"]], page["next"]) == ([1], 2)
         page = site.get(f"/api/batches/{batch_id}/emails?q=user1&after=9").json
         assert ([email["id"] for email in page["emails"]], page["next"]) == ([10], None)
+
+    def test_one_search_looks_at_all_emails(self, site, monkeypatch):
+        monkeypatch.setattr(queries, "MAX_SCANNED", 1)
+        monkeypatch.setattr(queries, "MAX_CHUNKS", 1)
+        monkeypatch.setattr(queries, "PIECE", 3)
+        batch_id = store(
+            "Äx@x.de", *(f"u{n}@x.de" for n in range(9)), "äX@y.de", chunk_size=2
+        ).batch_id
+        for part, found in (("äx", [1, 11]), ("ÄX@", [1, 11]), ("Y.", [11]), ("U8", [10])):
+            assert ids(site, batch_id, q=quote(part)) == found
+        assert ids(site, batch_id, q="u%25") == ids(site, batch_id, q="u_") == []
+        page = site.get(f"/api/batches/{batch_id}/emails?q=y.de").json
+        assert page["next"] is None
 
     def test_of_no_batch(self, site):
         problem(site.get("/api/batches/7/emails"), 404, "batch_not_found")
