@@ -14,7 +14,7 @@ from typing import BinaryIO
 from tabular import columns, detect, documents, encodings, headers, kinds
 from tabular.block import Block
 from tabular.formats import Format, IntakeError, Overrides, naming_sheet
-from tabular.text import BLOCK, BLOCK_ROWS, LARGE_BLOCK, Text
+from tabular.text import BLOCK, BLOCK_ROWS, Text
 from tabular.workbooks import workbook
 
 # The most rows of a sample, and the characters at which it ends.
@@ -62,7 +62,7 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
         rest = _blocks_of(reading.rows)
     else:
         found = _text_format(file, overrides)
-        rest = blocks(file, found, cut=cut, block=LARGE_BLOCK)
+        rest = blocks(file, found, cut=cut)
     try:
         with naming_sheet(found.sheet):
             found, sample, first = _look(rest, found, overrides, cut=cut)
@@ -74,7 +74,7 @@ def read(file: BinaryIO, overrides: Overrides, *, cut: bool = False) -> Table:
 
 def known(file: BinaryIO, found: Format) -> Table:
     """Return a Table of a file that was read with this format before. Raises IntakeError."""
-    rest = blocks(file, found, block=LARGE_BLOCK)
+    rest = blocks(file, found)
     first = list(islice(rest, 1))  # opens a workbook now, and not when the rows are stored
     return Table(found, [], [], first, rest, is_known=True)
 
@@ -131,19 +131,15 @@ def _first_rows(
     return first, sample, True
 
 
-def blocks(
-    file: BinaryIO, found: Format, *, cut: bool = False, block: int | None = None
-) -> Generator[Block, None, None]:
+def blocks(file: BinaryIO, found: Format, *, cut: bool = False) -> Generator[Block, None, None]:
     """Yield all rows of a file of this format, the header and blank rows too.
 
     A row's number is the line that the row begins on; in a workbook, the row's own. The file stays
     open. Raises IntakeError.
-
-    block: the characters of text to be read at once, if not as many as usual.
     """
     file.seek(0)
     if found.kind in ("csv", "list"):
-        yield from Text(file, found, cut=cut, block=block).blocks()
+        yield from Text(file, found, cut=cut).blocks()
     elif found.kind in workbook.KINDS:
         choice = workbook.named(found.sheet) if found.sheet else workbook.FIRST
         yield from _blocks_of(workbook.read(file, choice).rows)

@@ -16,11 +16,10 @@ from tabular.addresses import addresses_in, end_of_complete
 from tabular.block import Block
 from tabular.formats import Format, IntakeError
 
-# Characters that are read and parsed at once. With eight times as many, the strings made of them no
-# longer fit into the processor's nearest cache, and results take up to half as long again.
-BLOCK = 1 << 15
-# How many where few strings are made of them, because NumPy's calls take as long for few rows.
-LARGE_BLOCK = 1 << 16
+# Characters that are read and parsed at once. With four times as many, the strings made of them no
+# longer fit into the processor's nearest cache, and results take up to half as long again; with
+# half as many, NumPy's calls, which take as long for few rows, are a tenth of all time.
+BLOCK = 1 << 16
 # The most rows of a block, even if most of them are blank.
 MOST_ROWS = 10_000
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
@@ -68,14 +67,10 @@ class Text:
     """Reads a text file, once.
 
     cut: whether it is only the first part of a file, so that a quote may be open at its end.
-    block: the characters to be read at once, if not BLOCK.
     """
 
-    def __init__(
-        self, file: BinaryIO, found: Format, *, cut: bool = False, block: int | None = None
-    ) -> None:
+    def __init__(self, file: BinaryIO, found: Format, *, cut: bool = False) -> None:
         self._file = file
-        self._block = block or BLOCK
         self._lets_quotes_open = cut or not found.strict
         self._format = found
         self._delimiter = found.delimiter or ","
@@ -150,7 +145,7 @@ class Text:
             for line in lines:
                 rows.add(line, self._line, part)
                 self._line, part = self._line + 1, 0
-            if len(rest) >= self._block:
+            if len(rest) >= BLOCK:
                 end = end_of_complete(rest)
                 if not end and len(rest) > MAX_LINE:
                     raise IntakeError(
@@ -283,9 +278,9 @@ class Text:
             yield rest
 
     def _read(self, text: io.TextIOWrapper) -> Iterator[str]:
-        """Yield the text, a block at a time, without a Ctrl-Z at its end."""
+        """Yield the text, up to BLOCK characters at a time, without a Ctrl-Z at its end."""
         held = ""
-        while read := text.read(self._block):
+        while read := text.read(BLOCK):
             block = held + read
             held = CTRL_Z if self._format.strict and block.endswith(CTRL_Z) else ""
             if block := block.removesuffix(held):

@@ -12,7 +12,7 @@ from batches import accounting
 from batches.accounting import Rows
 from batches.kept_columns import kept_columns
 from tabular import block as block_module
-from tabular import reader
+from tabular import reader, text
 from tabular.block import Block
 from tabular.formats import IntakeError, Overrides
 
@@ -92,7 +92,7 @@ def test_plain_rows_become_the_same_either_way(rows, above, header, delimiter, c
     overrides = Overrides(column=column, delimiter=delimiter)
     columns = [name for name in columns if name == "*" or name in header]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reader, "LARGE_BLOCK", 60)  # so that most rows come after the header's block
+        patch.setattr(text, "BLOCK", 60)  # so that most rows come after the header's block
         patch.setattr(block_module, "FEW", 0)
         patch.setattr(accounting, "PIECE", 9)
         try:

@@ -14,7 +14,7 @@ from harness.books import assert_books_balance, emails, query
 from harness.files import csv_of, rows_of, workbook
 from runtime import in_order
 from runtime.in_order import InOrder
-from tabular import reader
+from tabular import reader, text
 from tabular.formats import Format, Overrides
 from web import uploads
 
@@ -172,7 +172,7 @@ def test_junk_is_refused_and_never_an_accident(database):
 
 def test_a_file_whose_sender_goes_is_not_stored(database, monkeypatch):
     """Neither in the middle of the emails nor once all else is done."""
-    monkeypatch.setattr(reader, "LARGE_BLOCK", 1000)
+    monkeypatch.setattr(text, "BLOCK", 1000)
     monkeypatch.setattr(accounting, "PIECE", 2000)
     content = csv_of(*(f"user{number}@x.de" for number in range(4000)))
     for patience in range(3):
@@ -330,7 +330,7 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
 def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
     monkeypatch.setattr(intake, "CHUNK_BYTES", 5000)
     monkeypatch.setattr(accounting, "PIECE_BYTES", 1000)
-    monkeypatch.setattr(reader, "LARGE_BLOCK", 500)
+    monkeypatch.setattr(text, "BLOCK", 500)
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]
     table = reader.read(BytesIO(csv_of(*addresses)), Overrides())
     pieces = [*accounting.read_addresses(table, Rows(), 1000, Skipped())]

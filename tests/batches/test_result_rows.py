@@ -153,7 +153,7 @@ def test_a_row_with_quotes_stays_as_it_was_written():
 
 
 def test_what_is_written_at_once_is_bounded_whatever_the_width():
-    content = b"".join(b"%d,user%d@x.de\n" % (n, n) for n in range(2000))
+    content = b"".join(b"%d,user%d@x.de\n" % (n, n) for n in range(4000))
     found = Format("csv", "utf-8", ",", None, 0, 1, 50_000)
     tracemalloc.start()
     try:
