@@ -297,10 +297,10 @@ def _user() -> str:
 def _shown() -> list[dict[str, Any]]:
     """Return the newest batches, and then the oldest unfinished ones."""
     with session():
-        newest, _following = queries.find_batches(limit=SHOWN)
-        known = {batch.id for batch in newest}
+        versions, _following = queries.find_batches(limit=SHOWN)
+        newest = queries.listed(versions)
         oldest = [each.batch_id for each in newest_and_unfinished(0, SHOWN)]
-        others = [number for number in oldest if number not in known]
+        others = [number for number in oldest if number not in versions]
         unfinished = [batch for number in others if (batch := queries.find_batch(number))]
     return [batch_json(batch) for batch in (*newest, *unfinished)]
 

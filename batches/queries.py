@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -81,9 +81,10 @@ def find_batches(
     *,
     before: int | None = None,
     limit: int,
-) -> tuple[list[Batch], int | None]:
+) -> tuple[dict[int, str], int | None]:
     """Return the batches that match every argument, newest first, and the next page's `before`.
 
+    Each is an id with the version of the batch's row, which each change of the batch makes another.
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
     examined. `containing` is a part of the file's name; case is ignored. `of_processor` has
     the two parameters of OF_PROCESSOR.
@@ -108,21 +109,38 @@ def find_batches(
         if beyond is not None:
             conditions += f" AND id > {beyond}"
             following = beyond + 1
-    found = Batch.read(
-        f"WHERE {conditions} ORDER BY id DESC LIMIT %(limit)s", parameters, **_LISTED
+    # The transaction that wrote a row, and the row's revision, as another server than before may
+    # have given the same number to another transaction.
+    rows = pool.execute_sql(
+        f"SELECT id, xmin || ' ' || revision FROM batch WHERE {conditions}"
+        " ORDER BY id DESC LIMIT %(limit)s",
+        parameters,
     )
+    found = rows.fetchall()
     if len(found) > limit:
-        return found[:limit], found[limit - 1].id
-    return found, following
+        return dict(found[:limit]), found[limit - 1][0]
+    return dict(found), following
 
 
-def elapsed_seconds(batch_id: int) -> float | None:
+def listed(batch_ids: Iterable[int]) -> list[Batch]:
+    """Return those of the batches that exist, newest first, with the first CELLS of `columns`."""
+    return Batch.read(
+        "WHERE id = ANY(%s) AND deleted_at IS NULL ORDER BY id DESC", ([*batch_ids],), **_LISTED
+    )
+
+
+def elapsed_seconds(batch: Batch) -> float | None:
     """Return the seconds from the batch's start to its end, or to now; None before its start."""
+    if batch.started_at is None:
+        return None
+    if batch.completed_at is not None:
+        lasted: float = (batch.completed_at - batch.started_at).total_seconds()
+        return max(0.0, lasted)
     seconds: float | None = fetch_value(
         "SELECT extract(epoch FROM"
         "  greatest(coalesce(completed_at, now()), started_at) - started_at)::float8"
         " FROM batch WHERE id = %s",
-        (batch_id,),
+        (batch.id,),
     )
     return seconds
 

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,12 @@ from batches import snapshots
 from relay import publish
 from relay.doorbell import Doorbell
 from runtime import settings
+from runtime.phrases import several
 
 FIGURES = ("streams",)
-STREAMS, BATCHES = 500, 10
+STREAMS = 500
+# The batches on which they are open: spread over some, and then all on one.
+BATCHES = 10, 1
 # Commits a second on all batches together, requests a second, and the duration in seconds.
 COMMIT_RATE, ASK_RATE, SECONDS = 10, 20, 10.0
 # Seconds that the last events get to arrive; and that the app gets to come to rest once all streams
@@ -39,44 +43,56 @@ Commit = tuple[int, int]
 
 def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
     """Measure commits to unfinished batches, like a turn's, with many streams and some requests."""
-    events: list[list[float]] = []
-    answers: list[list[float]] = []
-    for number in range(1, rounds + 1):
-        say(f"{STREAMS} streams, round {number} of {rounds}")
-        ground.reset()
-        with ground.app(server__max_streams=600, server__max_streams_per_client=600) as app:
-            delays, asked = _round(ground, app)
-        events.append(delays)
-        answers.append(asked)
-
-    def row(label: str, values: list[list[float]], percent: float, target: float) -> Row:
-        return Row(
-            "streams", label, "ms", [1000 * percentile(each, percent) for each in values],
-            target=target,
-        )  # fmt: skip
-
-    rows = [
-        row(f"commit to event, {STREAMS} streams, median", events, 50, 30),
-        row(f"commit to event, {STREAMS} streams, p99", events, 99, 150),
-        row("… other requests meanwhile, p99", answers, 99, 100),
-    ]
-    details = [
-        {"deliveries": len(delays), "p50": percentile(delays, 50), "p99": percentile(delays, 99),
-         "max": max(delays), "requests": asked}
-        for delays, asked in zip(events, answers, strict=True)
-    ]  # fmt: skip
+    rows: list[Row] = []
+    details: dict[str, Any] = {}
+    for batches in BATCHES:
+        found = []
+        for number in range(1, rounds + 1):
+            say(f"{STREAMS} streams, {several(batches, 'batch', 'batches')}, round {number}")
+            ground.reset()
+            with ground.app(server__max_streams=600, server__max_streams_per_client=600) as app:
+                found.append(_round(ground, app, batches))
+        on = f"{STREAMS} streams" if batches > 1 else f"{STREAMS} streams on one batch"
+        rows += [
+            _row(f"commit to event, {on}, median", [each.p50 for each in found], 30),
+            _row(f"commit to event, {on}, p99", [each.p99 for each in found], 150),
+            _row("… other requests meanwhile, p99", [each.asked_p99 for each in found], 100),
+            Row("streams", "… the app's CPU time for an event", "µs", [each.cpu for each in found]),
+        ]
+        details[f"{batches}"] = [asdict(each) for each in found]
     return rows, details
 
 
-def _round(ground: Ground, app: Program) -> tuple[list[float], list[float]]:
-    """Return the seconds from each commit to each of its events, and those of other requests."""
+def _row(label: str, values: list[float], target: float) -> Row:
+    return Row("streams", label, "ms", values, target=target)
+
+
+@dataclass(frozen=True)
+class _Found:
+    """What a round has found, in milliseconds: of the events, and of other requests meanwhile.
+
+    cpu: the app's CPU time for an event in microseconds, with those requests.
+    """
+
+    deliveries: int
+    p50: float
+    p99: float
+    longest: float
+    asked: int
+    asked_p99: float
+    cpu: float
+
+
+def _round(ground: Ground, app: Program, batches: int) -> _Found:
+    """Measure the time from each commit to each of its events, and that of other requests."""
     sample = samples.make(ROWS)
-    batch_ids = [calls.upload(app.address, sample).batch_id for _ in range(BATCHES)]
-    each = STREAMS // BATCHES
+    batch_ids = [calls.upload(app.address, sample).batch_id for _ in range(batches)]
+    each = STREAMS // batches
     asked: list[float] = []
     stopping = threading.Event()
     with _listening(app, dict.fromkeys(batch_ids, each)) as listener:
         asker = threading.Thread(target=_ask, args=(app, batch_ids, stopping, asked))
+        before = app.cpu_seconds()
         asker.start()
         try:
             commits = _commit(ground, app, batch_ids)
@@ -84,6 +100,7 @@ def _round(ground: Ground, app: Program) -> tuple[list[float], list[float]]:
         finally:
             stopping.set()
             asker.join()
+            used = app.cpu_seconds() - before
         output, _ = listener.communicate(timeout=60)
     arrivals = [(batch_id, revision, at) for batch_id, revision, at in json.loads(output)]
     delays = [at - commits[batch_id, revision] for batch_id, revision, at in arrivals
@@ -91,7 +108,13 @@ def _round(ground: Ground, app: Program) -> tuple[list[float], list[float]]:
     _assert_delivered(commits, arrivals, each)
     if not asked:
         raise RuntimeError("no other request was answered")
-    return delays, asked
+    return _Found(
+        len(delays),
+        *(1000 * percentile(delays, percent) for percent in (50, 99, 100)),
+        len(asked),
+        1000 * percentile(asked, 99),
+        1e6 * used / len(delays),
+    )
 
 
 @contextlib.contextmanager

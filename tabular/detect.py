@@ -49,7 +49,8 @@ def guess_delimiter(sample: str) -> str:
     # The detector fails at a NUL. A file with one is refused when its rows are read.
     sample = _LONG_WORD.sub(r"\1", sample).replace("\0", " ")
     candidates = [each for each in DELIMITERS.values() if each in sample]
-    if not candidates:
+    # The detector would find a comma or one column, for which a comma stands too.
+    if candidates in ([], [","]):
         return ","
     # Importing clevercsv takes a third of the app's start, and lists of one column don't need it.
     from clevercsv.detect import Detector

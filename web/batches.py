@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
@@ -26,6 +26,7 @@ from postgres.database import Session
 from processors import reasons
 from relay import hub
 from runtime import phrases
+from runtime.bounded import BoundedDict
 from web import downloads, uploads
 from web.access import sign_in
 from web.offered import MAX_NAME, Offered
@@ -51,8 +52,8 @@ SEARCH_SECONDS = 1.5
 TYPOS_SECONDS = 8.5
 # Further seconds in which PostgreSQL must end such a statement, or it counts as unreachable.
 MORE_SECONDS = 1.5
-# The most batches whose counted typos are remembered.
-MAX_TYPOS = 100
+# The most batches whose counted typos are remembered, and whose JSON is.
+MAX_TYPOS, MAX_LISTED = 100, 200
 
 
 class Batches:
@@ -65,6 +66,8 @@ class Batches:
         self._health = services.health.recent
         self._rates = services.hub.rates
         self._typos = lru_cache(MAX_TYPOS)(self._count_typos)
+        # By batch: the version of its row, its snapshot and its JSON.
+        self._listed = BoundedDict[int, tuple[str, Snapshot, dict[str, Any]]](MAX_LISTED)
 
     def find(self, batch_id: int) -> Batch:
         """Return the batch with this id. Raises Problem if there is none."""
@@ -90,9 +93,24 @@ class Batches:
                 )
         return Problem(404, "batch_not_found", detail)
 
-    def _summary(self, batch: Batch) -> dict[str, Any]:
-        """Return the JSON of a batch, with its present rate."""
-        return batch_json(batch) | self._rates.pace(Snapshot.of(batch))
+    def _summaries(self, versions: Mapping[int, str]) -> list[dict[str, Any]]:
+        """Return the JSON of the batches, with their rates, in these versions or newer ones.
+
+        Reading a batch and making its JSON takes ten times as long as reading its version, so both
+        are done only if there is a new one.
+        """
+        made = {
+            number: kept
+            for number, version in versions.items()
+            if (kept := self._listed.get(number)) and kept[0] == version
+        }
+        changed = versions.keys() - made.keys()
+        for batch in queries.listed(changed) if changed else ():
+            kept = versions[batch.id], Snapshot.of(batch), batch_json(batch)
+            self._listed[batch.id] = made[batch.id] = kept
+        # A batch that was deleted just now is not there.
+        present = [made[number] for number in versions if number in made]
+        return [shown | self._rates.pace(snapshot) for _, snapshot, shown in present]
 
     @contextmanager
     def _connect_for(self, what: str, seconds: float, advice: str) -> Iterator[Session]:
@@ -126,12 +144,13 @@ class Batches:
         limit = number_from_query("limit", PAGE, MAX_PAGE)
         of_processor = (processor, processor == self._offered.unnamed) if processor else None
         with self._search(containing):
-            found, following = queries.find_batches(
+            versions, following = queries.find_batches(
                 status, containing, of_processor, before=before, limit=limit
             )
-        if not found and following is None:
+            found = self._summaries(versions)
+        if not versions and following is None:
             self._refuse_unknown_processor(processor)
-        return {"batches": [self._summary(batch) for batch in found], "next": following}
+        return {"batches": found, "next": following}
 
     def _refuse_unknown_processor(self, name: str) -> None:
         """Raise Problem for the name of a processor that config.ini lacks and no batch shows.
@@ -149,12 +168,13 @@ class Batches:
     def whole(self, batch: Batch) -> dict[str, Any]:
         """Return the answer of batch()."""
         with self.connect():
-            elapsed = queries.elapsed_seconds(batch.id)
+            elapsed = queries.elapsed_seconds(batch)
             history = queries.actions(batch.id)
             own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
             statuses = queries.status_of_reasons(batch.id, own) if own else {}
         verb = self._offered.verb(batch.processor)
-        return self._summary(batch) | {
+        summary = batch_json(batch) | self._rates.pace(Snapshot.of(batch))
+        return summary | {
             "elapsedSeconds": None if elapsed is None else round(elapsed, 1),
             "ending": phrases.ending(
                 batch.status, batch.processed_count, batch.total_emails, elapsed, verb

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
+from clevercsv.detect import Detector
 
 from harness.effort import least_seconds
 from tabular import detect
@@ -58,6 +59,14 @@ def test_no_sample_takes_long():
             assert detect.guess_delimiter(sample) in {",", ";", "\t", "|"}
 
         assert least_seconds(guess) < 2, sample[:80]
+
+
+@pytest.mark.parametrize(
+    "text", ["a,b\n" * 9, "a, b\nc\n", ",", '"a,b"\n"c"\n', "1,5\n", "a\\,b\n"]
+)
+def test_with_commas_only_the_detector_could_not_find_anything_else(text):
+    found = Detector().detect(text, delimiters=[","])
+    assert (found.delimiter if found else "") in ("", detect.guess_delimiter(text))
 
 
 def test_uploads_at_the_same_time_do_not_disturb_one_another():

@@ -277,6 +277,36 @@ def test_codes_of_the_tests_are_the_catalogues():
     assert set(CODES.values()) <= set(batches.reasons.CATALOGUE)
 
 
+def test_the_list_has_each_change_though_it_reads_an_unchanged_batch_only_once(site, monkeypatch):
+    first, second = store("a@x.de").batch_id, store("b@x.de").batch_id
+    read = []
+    listed = queries.listed
+    monkeypatch.setattr(
+        queries, "listed", lambda ids: read.extend(ids) or listed(read[-len(ids) :])
+    )
+
+    def shown(field):
+        return {each["id"]: each[field] for each in site.get("/api/batches").json["batches"]}
+
+    assert shown("status") == {second: "pending", first: "pending"}
+    take_turns(first, [(1, "processed", None)])
+    assert shown("status") == {second: "pending", first: "completed"}
+    assert shown("revision") == shown("revision")
+    # Whoever changes a row, and if its revision stays.
+    query("UPDATE batch SET filename = 'other.csv' WHERE id = %s RETURNING 1", second)
+    assert shown("filename") == {second: "other.csv", first: "list.csv"}
+    assert sorted(read) == [first, first, second, second]
+    query("UPDATE batch SET deleted_at = now() WHERE id = %s RETURNING 1", first)
+    assert [*shown("id")] == [second]
+
+
+def test_a_batch_that_is_deleted_between_the_two_readings_is_not_listed(site, monkeypatch):
+    batch_id = store("a@x.de").batch_id
+    monkeypatch.setattr(queries, "find_batches", lambda *_, **__: ({batch_id: "1", 99: "2"}, 99))
+    answer = site.get("/api/batches").json
+    assert ([each["id"] for each in answer["batches"]], answer["next"]) == ([batch_id], 99)
+
+
 def test_without_a_free_connection_it_says_that_there_is_too_much_to_do(site, monkeypatch):
     """That is no outage of PostgreSQL."""
     with session():
