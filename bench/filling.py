@@ -1,10 +1,10 @@
 """Fills a database with processed batches, as they are after years of use.
 
 The first batch, a tenth of all emails but a million at most, is uploaded and processed by the
-product. All others are copies of one that was: by SQL, with other batch ids. Their emails are
-inserted as they are uploaded and then updated as they are processed, so that pages, line pointers
-and indexes are those of real batches; their chunks, skipped rows and kept files are copied as they
-were at the end. At last come VACUUM and ANALYZE, as autovacuum would do them.
+product, and so is the second, of 10,000. All others are copies of the second, made by SQL. Their
+emails are inserted as they are uploaded and then updated as they are processed, so that pages, line
+pointers and indexes are those of real batches; their chunks, skipped rows and kept files are copied
+as they were at the end. VACUUM and ANALYZE follow, as autovacuum would do them.
 """
 
 from __future__ import annotations
@@ -33,22 +33,20 @@ WHERE email.batch_id = %(new)s AND email.id = made.id"""
 _OTHERS = {"skipped_row": "batch_id", "batch": "id", "chunk": "batch_id", "file_piece": "batch_id"}
 
 
-def fill(ground: Ground, emails: int) -> int:
-    """Store so many emails, and return the id of the first batch."""
+def fill(ground: Ground, emails: int) -> None:
+    """Store this number of emails."""
     large = min(emails // 10, LARGE)
     with ground.app() as app, ground.workers(1, 4):
-        ids = []
         for rows in (large, SMALL):
             sample = samples.make(rows)
-            ids.append(calls.upload(app.address, sample).batch_id)
-            ground.await_completed(ids[-1], rows)
-            ground.assert_counts(ids[-1], rows, sample.malformed)
-    copy(ground, ids[-1], (emails - large) // SMALL - 1)
-    return ids[0]
+            uploaded = calls.upload(app.address, sample).batch_id
+            ground.await_completed(uploaded, rows)
+            ground.assert_counts(uploaded, rows, sample.malformed)
+    copy(ground, uploaded, (emails - large) // SMALL - 1)
 
 
 def copy(ground: Ground, like: int, number: int) -> None:
-    """Copy the batch `like` so many times, and then VACUUM and ANALYZE."""
+    """Copy the batch with the id `like` `number` times, and then VACUUM and ANALYZE."""
     newest = int(ground.rows("SELECT max(id) FROM batch")[0][0])
     with contextlib.closing(ground.connect()) as connection, connection.cursor() as cursor:
         # These files were written long ago, so nothing waits for the disk here.

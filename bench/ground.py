@@ -305,9 +305,9 @@ class Ground:
     # Floors: what PostgreSQL takes by itself for the same rows.
 
     def floor(self, sample: Sample) -> dict[str, float]:
-        """Return the seconds of COPY and of one UPDATE of all rows, and their CPU seconds.
+        """Return the seconds of COPY and of one UPDATE of all rows, and the CPU seconds of each.
 
-        Those are of PostgreSQL and of this process.
+        CPU seconds are those of PostgreSQL and of this process.
         """
         connection = self.connect()
         try:

@@ -48,7 +48,7 @@ REQUESTS = {
     "search in the names of batches": ["/api/batches?q=no-such-name"],
 }
 EXPIRED = "the query for expired batches, once a minute"
-# What needn't stay the same: it reads all batches, or is measured in hundredths of a second.
+# Figures without a target: they read all batches, or are measured in hundredths of a second.
 NO_TARGET = {"search in the names of batches", EXPIRED, "accept, CPU time", "process, CPU time"}
 FILTERS: tuple[dict[str, object], ...] = (
     {},
@@ -118,7 +118,7 @@ def _side(ground: Ground) -> Iterator[Side]:
 def measure(
     empty: Ground, interrupts: Interrupts, wanted: set[str], millions: int, rounds: int
 ) -> tuple[list[Row], Any, list[str]]:
-    """Fill a database with so many million emails, and measure the wanted FIGURES of it."""
+    """Fill a database with this many million emails, and measure the wanted FIGURES of it."""
     table: list[Row] = []
     details: dict[str, Any] = {}
     sentences: list[str] = []

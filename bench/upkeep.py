@@ -1,6 +1,6 @@
 """Figures of keeping a database of many emails: sizes, backup and restore, deleting, vacuum.
 
-They are told, without anything to reach, and apply to a million emails.
+None has a target. Most are for a million emails; the label says so.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ _SIZES = (
 
 
 def measure(full: Ground, interrupts: Interrupts) -> tuple[list[Row], list[str]]:
-    """Measure a database that filling.fill() has filled; half of its emails are deleted and made.
+    """Measure a database that filling.fill() has filled.
 
-    Returns rows of the table, and sentences for the end.
+    Deletes half of its emails, and stores as many again. Returns rows of the table, and sentences
+    for the end.
     """
     millions, batches = full.rows("SELECT sum(total_emails) / 1e6::float8, count(*) FROM batch")[0]
     stored = f"{millions:,.0f} million emails in {batches:,} batches stored"
