@@ -241,15 +241,10 @@ def parsed(address: str, reason: str | None) -> Syntax:
     return Syntax(reason, None, None) if reason in MALFORMED else parse(address)
 
 
-def normalized(address: str) -> str:
-    """Return the normal form of an address; empty if it is malformed."""
-    return parse(address).normalized or ""
-
-
 def domains(addresses: list[str]) -> list[str]:
-    """Return the domain of each address, or "" if it can't be told what the domain says about it.
+    """Return the domain of each address, or "" if the normal form depends on more than the domain.
 
-    If the domain is_normal(), the address is its own normal form.
+    An address whose domain is_normal() is its own normal form.
     """
     text = as_lines(addresses)
     return [""] * len(addresses) if text is None else _DOMAINS.split(f"\n{text}")[1:]

@@ -59,7 +59,7 @@ def expected_row(cells, address, result, width):
     status, reason = result.status, result.reason
     form = suggestion = free = ""
     if status in {"pending", "processed", "failed"}:
-        form = syntax.normalized(address) if reason not in syntax.MALFORMED else ""
+        form = syntax.parse(address).normalized or "" if reason not in syntax.MALFORMED else ""
         free = "true" if "GMX" in address and reason not in syntax.MALFORMED else "false"
         suggestion = (
             "info@gmail.com" if (address, reason) == ("Info@gmial.com", "likely_typo") else ""

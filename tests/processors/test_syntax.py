@@ -6,13 +6,7 @@ from hypothesis import strategies as st
 
 from harness.effort import least_seconds
 from processors import syntax
-from processors.syntax import (
-    by_library,
-    normalized,
-    parse,
-    parts,
-    split_lines,
-)
+from processors.syntax import by_library, parse, parts, split_lines
 
 # A character of four bytes, which Unicode takes apart into more.
 NOTE = "\U0001d160"
@@ -202,7 +196,7 @@ def assert_own_forms(addresses):
     """An address whose domain is normal is its own normal form."""
     for address, domain in zip(addresses, syntax.domains(addresses), strict=True):
         if syntax.is_normal(domain):
-            assert address == normalized(address)
+            assert address == parse(address).normalized
             assert domain == address.rpartition("@")[2]
 
 
@@ -246,7 +240,6 @@ def test_a_malformed_address_fails_with_its_reason(address, reason):
 )
 def test_the_normal_form_and_the_domain_as_the_dns_has_it(address, normal, domain):
     assert parse(address) == (None, normal, domain)
-    assert normalized(address) == normal
 
 
 LONG = [
@@ -283,7 +276,7 @@ def test_every_way_counts_the_bytes_of_a_local_part(parts_of_it, length, domain)
 
 
 def test_what_is_malformed_has_no_normal_form():
-    assert normalized("anna@@example.com") == ""
+    assert parse("anna@@example.com").normalized is None
 
 
 ENDLESS = {
