@@ -25,9 +25,7 @@ from tabular.formats import Format, IntakeError, naming_sheet
 from tabular.plain import PlainRows
 from tabular.reader import Table
 
-# The fewest addresses in a piece of the COPY stream. Two or three such pieces fit into the socket's
-# buffer (200 kB on Linux), so that PostgreSQL works at one while the next is made; with pieces as
-# large as the buffer, one side always waits for the other.
+# Addresses at which a piece ends: many enough that the steps taken once for each piece cost little.
 PIECE = 1400
 # Bytes of addresses and cells at which a piece ends, however few addresses it has.
 PIECE_BYTES = 1 << 18
@@ -150,7 +148,8 @@ class _Cells(NamedTuple):
     block: the rows.
     rows: the cells of each row; none if they are PlainRows, of which few need to be made.
     plain: the rows as PlainRows; None if they are not.
-    cells: each row's cell in the address column, stripped or nearly so.
+    cells: each row's cell in the address column, stripped; of PlainRows, a cell may still have
+        spaces around it, with which it is one of odd_cells().
     has_others: whether there is an @ in other columns.
     width: the cells of the widest row, the header among them.
     """
@@ -170,7 +169,7 @@ class _Cells(NamedTuple):
         """Return the cells of each row."""
         return self.rows if self.plain is None else self.plain.rows()
 
-    def lines(self) -> Lines:
+    def line_numbers(self) -> Lines:
         """Return the line that each row begins on."""
         numbers = self.block.numbers
         if isinstance(numbers, range):
@@ -206,7 +205,7 @@ def _all_addresses(
             )
         full = (
             sum(len(piece.lines) for piece in pieces) >= PIECE
-            or sum(piece.bytes for piece in pieces) >= PIECE_BYTES
+            or sum(piece.size for piece in pieces) >= PIECE_BYTES
         )
         if full or total - before >= PIECE_ROWS:
             yield Piece.joined(pieces)
@@ -222,7 +221,7 @@ def _delimiter(found: Format) -> str:
 def _of_list(list_: _Cells, parts: Sequence[int], counts: Rows, skipped: SkippedRows) -> Piece:
     """Return the addresses of a list, each of which is a row of the block already."""
     there = list_.cells.lengths > 0
-    lines = list_.lines()
+    lines = list_.line_numbers()
     for line in lines[~there].tolist():
         skipped.blank(line)
     counts.blank += len(lines) - int(there.sum())
@@ -234,8 +233,8 @@ def _of_list(list_: _Cells, parts: Sequence[int], counts: Rows, skipped: Skipped
 def _of_rows(
     table: _Cells, found: Format, counts: Rows, skipped: SkippedRows, kept: KeptColumns | None
 ) -> Piece:
-    """Return the addresses of rows; a row may have none, or several, or one that is cleaned."""
-    lines, cells = table.lines(), table.cells
+    """Return the addresses of a table's rows, of which each has one, several or none."""
+    lines, cells = table.line_numbers(), table.cells
     new = _new_addresses(table, found, counts, skipped)
     addresses = cells.replaced(new) if new else cells
     kept_cells = None if kept is None else _kept_cells(table, found, new, kept)
@@ -256,13 +255,14 @@ def _of_rows(
 def _new_addresses(
     table: _Cells, found: Format, counts: Rows, skipped: SkippedRows
 ) -> dict[int, list[str]]:
-    """Return the addresses of the rows whose cells are no clean addresses, by their positions.
+    """Return the addresses of each row, by its position, whose cell isn't one clean address.
 
     Rows without an address are counted and go to `skipped`.
     """
     new: dict[int, list[str]] = {}
     empty = np.flatnonzero(table.cells.lengths == 0).tolist()
     # Of batches that are older than cleaning, a cell is the address, whatever is around it.
+    # Only those of PlainRows may still have spaces around them.
     is_whole = found.cells == "whole" and table.plain is None
     odd = [] if is_whole else odd_cells(table.cells)
     for position in sorted({*odd, *empty}):
@@ -364,7 +364,7 @@ def _plain_cells(block: Block, found: Format) -> _Cells | None:
 
 
 def _cells(block: Block, found: Format, above: int) -> _Cells:
-    """Return the cells of any block, of which the header is taken out.
+    """Return the cells of any block, without the header, if the block has it.
 
     above: the rows above the header, or above the data.
     """

@@ -29,8 +29,8 @@ EMAIL = (
     f"CASE WHEN octet_length(email) <= {MAX_CHARACTERS} THEN email"
     f" ELSE left(email, {MAX_CHARACTERS}) END"
 )
-# Whether an address contains a text: of ASCII, for which lower() needs no language, in a third of
-# the time; or another one, which only an address can contain that isn't ASCII either.
+# Whether an address contains a text. If the text is ASCII, lower() needs no language, and takes a
+# third of the time. Any other text can only be in an address that isn't ASCII either.
 _CONTAINS_ASCII = CONTAINS.format(f'({EMAIL}) COLLATE "C"', "%(containing)s")
 _CONTAINS_OTHER = (
     f"octet_length(email) > char_length(email) AND {CONTAINS.format(EMAIL, '%(containing)s')}"

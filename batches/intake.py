@@ -243,7 +243,7 @@ def _rows(
         rows["email bytes"] = piece.addresses.lengths
         first += number
         if number:
-            # Each row's fixed part as bytes, and the address behind it.
+            # The address comes behind the fixed part of its row.
             fixed: list[bytes] = rows.view(f"V{_EMAIL.itemsize}").tolist()
             yield b"".join(chain.from_iterable(zip(fixed, piece.addresses.each, strict=True)))
 
@@ -271,7 +271,7 @@ class _Chunks(Spool):
             part = piece.part(start, stop)
             self._pieces.append(part)
             self._number += stop - start
-            self._bytes += part.bytes
+            self._bytes += part.size
             if self._number == self._size or self._bytes >= CHUNK_BYTES:
                 self._cut()
             start = stop
@@ -280,6 +280,7 @@ class _Chunks(Spool):
         """Make a chunk of the emails that are in none yet."""
         addresses = Texts.joined([piece.addresses for piece in self._pieces])
         last_id = self._first_id + self._number - 1
+        # The number of columns, and then each column after its length.
         row = struct.pack(
             "!hiqiiii", 4 + self._with_cells, 8, self._batch_id, 4, self._first_id, 4, last_id
         )
@@ -300,5 +301,5 @@ class _Chunks(Spool):
 
 
 def _column(text: bytes | None) -> bytes:
-    """Return a text as a column of COPY's binary form."""
+    """Return a text, or NULL for None, as a column of COPY's binary form."""
     return struct.pack("!i", NULL) if text is None else struct.pack("!i", len(text)) + text

@@ -44,23 +44,23 @@ class KeptColumns:
         return pack(picked, ends)
 
     def plain_lines(self, rows: PlainRows) -> Texts | None:
-        """Do as lines(), in a fifth of the time; None if that must do it.
+        """Return what lines() returns, in a fifth of the time.
 
-        The columns must be neighbours, and the cells have nothing to escape.
+        Returns None if the columns aren't neighbours or a cell needs escapes.
         """
         first, last = (self.numbers[0], self.numbers[-1]) if self.numbers else (0, None)
         if last is not None and self.numbers != (*range(first, last + 1),):
             return None
-        content = rows.span(first, last)
-        together = content.content
+        spans = rows.span(first, last)
+        together = spans.content
         if any(each.encode() in together for each in ESCAPED if each != ROW_END):
             return None
         if rows.delimiter == CELL_END:
-            return content
+            return spans
         if CELL_END.encode() in together:
             return None
         lines = together.replace(rows.delimiter.encode(), CELL_END.encode())
-        return Texts(lines, content.ends, are_lines=True)
+        return Texts(lines, spans.ends, are_lines=True)
 
 
 def kept_columns(

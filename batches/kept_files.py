@@ -90,7 +90,7 @@ class KeptPieces(Spool):
         self.flush()  # a piece may have a megabyte
 
     def copy(self, current: Session) -> None:
-        """COPY all pieces, in the open transaction. Raises what a thread's reading raised."""
+        """COPY all pieces, in the open transaction. Raises what reading the file raised."""
         if self._thread is None:
             self._uploaded.seek(0)
             for number, piece in enumerate(iter(lambda: self._uploaded.read(PIECE), b"")):
@@ -102,6 +102,7 @@ class KeptPieces(Spool):
         super().copy(current)
 
     def close(self) -> None:
+        """End the thread, and forget the pieces."""
         self._closed = True
         if self._thread is not None:
             self._thread.join()
@@ -109,7 +110,7 @@ class KeptPieces(Spool):
 
 
 def open_kept(batch_id: int) -> BinaryIO:
-    """Open the batch's file as it was uploaded. No connection is held until the next read.
+    """Open the batch's file as it was uploaded. Only reading a piece holds a connection.
 
     Raises FileNotFoundError if the file isn't kept, and UNREACHABLE; so does each read.
     """
@@ -123,8 +124,8 @@ def open_kept(batch_id: int) -> BinaryIO:
 class _KeptFile(io.RawIOBase):
     """A kept file of `count` pieces.
 
-    The piece that was read last is in memory. From the second one on, a thread reads the next one
-    while it is used: PostgreSQL and the decompression let other threads run Python meanwhile.
+    The piece in use is in memory. Once the second piece is wanted, a thread reads the next one
+    ahead: Python runs other threads while PostgreSQL sends it and while it is decompressed.
     """
 
     def __init__(self, batch_id: int, count: int) -> None:
@@ -134,7 +135,7 @@ class _KeptFile(io.RawIOBase):
         self._number = -1
         self._piece = b""
         self._executor = ThreadPoolExecutor(1)
-        # By number: the piece that is being read.
+        # The piece that is read ahead, by its number; empty if none is.
         self._ahead: dict[int, Future[bytes]] = {}
 
     def close(self) -> None:
@@ -170,7 +171,8 @@ class _KeptFile(io.RawIOBase):
         if number != self._number:
             ahead = self._ahead.pop(number, None)
             piece = ahead.result() if ahead else self._read_piece(number)
-            if 0 < number == self._number + 1 < self._count - 1:  # they are read in order
+            is_in_order = 0 < number == self._number + 1
+            if is_in_order and number + 1 < self._count:
                 self._ahead = {number + 1: self._executor.submit(self._read_piece, number + 1)}
             self._number, self._piece = number, piece
         return self._piece

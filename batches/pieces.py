@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from runtime.texts import Texts
 
+# Numbers of lines in the file.
 Lines = npt.NDArray[np.int64]
 
 
@@ -48,8 +49,8 @@ class Piece:
         )
 
     @property
-    def bytes(self) -> int:
-        """The bytes of all addresses and cells."""
+    def size(self) -> int:
+        """The bytes of all addresses and cells, with a line end behind each."""
         return len(self.addresses.content) + len(self.cells.content if self.cells else b"")
 
     def part(self, start: int, stop: int) -> Piece:
@@ -60,7 +61,7 @@ class Piece:
         return Piece(self.addresses.part(start, stop), self.lines[start:stop], cells=cells)
 
     def without(self, positions: Iterable[int]) -> Piece:
-        """Return the piece without some of its addresses; it doesn't tell their parts any more."""
+        """Return the piece without the addresses at these positions, and without its parts."""
         gone: dict[int, list[str]] = {position: [] for position in positions}
         return Piece(
             self.addresses.replaced(gone),

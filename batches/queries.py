@@ -84,7 +84,7 @@ def find_batches(
 ) -> tuple[dict[int, str], int | None]:
     """Return the batches that match every argument, newest first, and the next page's `before`.
 
-    Each is an id with the version of the batch's row, which each change of the batch makes another.
+    The batches are ids with the versions of their rows; with each change, a row gets a new version.
     A page may be short or empty although there is a next one, because at most MAX_BATCHES are
     examined. `containing` is a part of the file's name; case is ignored. `of_processor` has
     the two parameters of OF_PROCESSOR.
@@ -98,19 +98,12 @@ def find_batches(
     parameters |= {"limit": limit + 1, "most": MAX_BATCHES}
     following = None
     if wanted.keys() - {"before"}:
-        # The first batch that is not examined. It is found by its id, because counting the batches
-        # before it takes as long as examining them.
-        earlier = _WANTED["before"] if before else "true"
-        beyond = fetch_value(
-            "SELECT max(id) FROM batch WHERE deleted_at IS NULL AND id <= ("
-            f"  SELECT max(id) - %(most)s FROM batch WHERE deleted_at IS NULL AND {earlier})",
-            parameters,
-        )
+        beyond = _first_not_examined(parameters)
         if beyond is not None:
             conditions += f" AND id > {beyond}"
             following = beyond + 1
-    # The transaction that wrote a row, and the row's revision, as another server than before may
-    # have given the same number to another transaction.
+    # A row's version is the transaction that wrote it, and its revision: on another server, after a
+    # failover or a restore, another transaction may have the same number.
     rows = pool.execute_sql(
         f"SELECT id, xmin || ' ' || revision FROM batch WHERE {conditions}"
         " ORDER BY id DESC LIMIT %(limit)s",
@@ -120,6 +113,20 @@ def find_batches(
     if len(found) > limit:
         return dict(found[:limit]), found[limit - 1][0]
     return dict(found), following
+
+
+def _first_not_examined(parameters: Mapping[str, Any]) -> int | None:
+    """Return the id of the first batch that find_batches() leaves to the next page, if any.
+
+    It is found by ids, because counting MAX_BATCHES batches takes as long as examining them.
+    """
+    earlier = _WANTED["before"] if "before" in parameters else "true"
+    number: int | None = fetch_value(
+        "SELECT max(id) FROM batch WHERE deleted_at IS NULL AND id <= ("
+        f"  SELECT max(id) - %(most)s FROM batch WHERE deleted_at IS NULL AND {earlier})",
+        parameters,
+    )
+    return number
 
 
 def listed(batch_ids: Iterable[int]) -> list[Batch]:
@@ -166,9 +173,9 @@ def status_of_reasons(batch_id: int, reasons: Collection[str]) -> dict[str, str]
     return {reason: status for reason, status in rows.fetchall() if status}
 
 
-# Limits of one call of find_emails(), so that it is never slow: emails examined, unless their
-# addresses are searched, which people can't do otherwise; chunks examined; seconds after which it
-# stops; emails examined by one statement.
+# Limits of one call of find_emails(), so that it is never slow: emails at which it stops, unless
+# their addresses are searched, because a person wants all of the batch searched at once; chunks
+# examined; seconds after which it stops; emails examined by one statement.
 MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
@@ -214,7 +221,7 @@ def find_emails(
     """Return the emails of a batch that are wanted, by id, and the next page's `after`.
 
     A page may be short or empty although there is a next one, because emails are examined for about
-    MAX_SECONDS, at most MAX_SCANNED of them unless their addresses are searched, and it ends at
+    MAX_SECONDS, until they are MAX_SCANNED unless their addresses are searched, and it ends at
     MAX_BYTES of answers. Only the first MAX_CHARACTERS of an address are returned.
     """
     email_condition, chunk_condition, parameters = wanted.conditions()

@@ -18,7 +18,8 @@ from operator import itemgetter
 from typing import Literal, NamedTuple
 
 from processors import providers, reasons, risks, syntax
-from runtime.texts import Texts, count
+from runtime import texts
+from runtime.texts import Texts
 from tabular.addresses import addresses_in, odd_cells
 from tabular.block import Block
 from tabular.columns import address_cells, untaken
@@ -106,8 +107,8 @@ def _address_cells(block: Block, found: Format) -> list[str]:
     """Return each row's cell in the address column, stripped; empty if the row is too short."""
     delimiter = found.delimiter or ","
     if block.rows is None and block.lines and not found.is_results:
-        # Splitting all rows at once takes a third of the time. No row is wider than the file: if
-        # all have its width on average, each has.
+        # Splitting all rows at once takes a third of the time. If there are as many cells as in
+        # rows of the file's width, each row has that width, because none is wider.
         cells = delimiter.join(block.lines).split(delimiter)
         if len(cells) == len(block) * found.columns:
             return [*map(str.strip, cells[found.column :: found.columns])]
@@ -115,10 +116,10 @@ def _address_cells(block: Block, found: Format) -> list[str]:
 
 
 class _Ends(dict[str, str]):
-    """The end of a plain row by its domain; empty unless the domain is in normal form."""
+    """The last columns of a plain row, by its domain; empty unless the domain is_normal()."""
 
     def __init__(self, unfree: str, free: str) -> None:
-        """Set the ends for free providers and for other domains."""
+        """Set the last columns for other domains than free providers', and for these."""
         super().__init__()
         self._ends = (unfree, free)
 
@@ -150,7 +151,7 @@ class ResultWriter:
         self._width = found.columns - len(self._old)
         self._joined = self._delimiter.join
         # What is between the line and the normal form of a plain row.
-        self._ok = _columns("processed", None, "", "", self._delimiter)
+        self._ok = _outcome_columns("processed", None, "", "", self._delimiter)
         # The last columns of a row without an answer; and with the one before them, which says
         # whether the address is one of a free provider.
         self._end = f"{self._delimiter * len(answers)}\n"
@@ -226,8 +227,9 @@ class ResultWriter:
         if lines is None or self._format.is_results:
             return self._new_lines(block.cells(delimiter))
         if rows is None:
-            # As in _address_cells().
-            if count(delimiter.encode(), "".join(lines).encode()) == len(lines) * (width - 1):
+            # No row is wider than the file: if all have its width on average, each has.
+            together = "".join(lines).encode()
+            if texts.count(delimiter.encode(), together) == len(lines) * (width - 1):
                 return lines
             return [line + delimiter * (width - 1 - line.count(delimiter)) for line in lines]
         return [
@@ -256,13 +258,14 @@ class ResultWriter:
             return self._joined(["", "duplicate", "", "", explanation, "", "", ""]), self._end
         status, reason = result.status, result.reason
         if status not in reasons.STATUSES:
-            return _columns(status, reason, "", "", self._delimiter) + self._delimiter, self._end
+            columns = _outcome_columns(status, reason, "", "", self._delimiter)
+            return columns + self._delimiter, self._end
         if reason in syntax.MALFORMED:
             explanation = reasons.explanation(reason, address)
-            return _columns(status, reason, explanation, "", self._delimiter), self._unfree
+            return _outcome_columns(status, reason, explanation, "", self._delimiter), self._unfree
         suggestion = self._cell(risks.suggestion(address, reason))
         explanation = reasons.explanation(reason)
-        return _columns(status, reason, explanation, suggestion, self._delimiter), None
+        return _outcome_columns(status, reason, explanation, suggestion, self._delimiter), None
 
     def _last(self, result: RowResult | None, block: Block, position: int) -> str:
         """Return the answers of a row and a line break, or their names for the header."""
@@ -323,7 +326,7 @@ def distinct(names: Iterable[str], others: Iterable[str]) -> list[str]:
 
 
 @lru_cache(1 << 10)
-def _columns(
+def _outcome_columns(
     status: str, reason: str | None, explanation: str, suggestion: str, delimiter: str
 ) -> str:
     """Return what is between the line and the normal form of a row that is no duplicate.

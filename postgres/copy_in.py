@@ -46,8 +46,9 @@ def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
 
 
 def copy_binary(into: str, rows: Iterator[bytes], current: Session) -> None:
-    """Do as copy(), with rows of COPY's binary form: the number of columns, and each after its
-    length.
+    """Do as copy(), with rows in COPY's binary form.
+
+    A row is the number of its columns, and then each column after its length.
     """
     pieces = chain([_BINARY_BEGIN], rows, [_BINARY_END])
     _copy(f"COPY {into} FROM STDIN (FORMAT binary)", pieces, current)

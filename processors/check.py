@@ -155,7 +155,7 @@ class Check:
             if outcome is None and self.lookups is None and piece[:1] == "@":
                 outcome = self._learn(piece)
             if outcome is None:
-                if piece[:1] in "@":
+                if piece[:1] in "@":  # a domain, or "" for a line that begins with "@"
                     lines = lines or text.split("\n")
                     piece = lines[line]
                 others[line] = piece

@@ -160,7 +160,7 @@ def process_lines(
         except Stop as stop:
             findings.stop = stop
             break
-        # Few of them are different objects, and each is looked at once.
+        # Most outcomes are the same few objects, and each object is looked at once.
         different = {id(outcome): outcome for outcome in outcomes.values()}
         accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}
         plain = {key for key, each in accepted.items() if each == PROCESSED}

@@ -28,7 +28,7 @@ class Texts:
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
-        """Return Texts with these."""
+        """Return these strings as Texts."""
         content = "".join([text + "\n" for text in texts]).encode()
         ends = places_of(_LINE_END, content)
         if len(ends) != len(texts):  # some have line ends of their own
@@ -80,6 +80,7 @@ class Texts:
         return [self.content[start:end] for start, end in places]
 
     def strings(self) -> list[str]:
+        """Return each text as a string."""
         return [text.decode() for text in self.each]
 
     def part(self, start: int, stop: int) -> Texts:

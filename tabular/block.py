@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from tabular.plain import PlainRows
 
-# Fewer rows than these are faster made than handed to NumPy.
+# With fewer rows than these, making all their cells is faster than NumPy.
 FEW = 200
 
 Item = TypeVar("Item")
@@ -45,6 +45,7 @@ class Block:
 
     @property
     def lines(self) -> list[str] | None:
+        """The rows as they are written; see above."""
         if self._lines is None and self._text is not None:
             self._lines = self._text.removesuffix("\n").split("\n")
         return self._lines

@@ -52,7 +52,7 @@ SEARCH_SECONDS = 1.5
 TYPOS_SECONDS = 8.5
 # Further seconds in which PostgreSQL must end such a statement, or it counts as unreachable.
 MORE_SECONDS = 1.5
-# The most batches whose counted typos are remembered, and whose JSON is.
+# The most batches whose counted typos are remembered; and the most whose JSON is.
 MAX_TYPOS, MAX_LISTED = 100, 200
 
 
@@ -96,8 +96,8 @@ class Batches:
     def _summaries(self, versions: Mapping[int, str]) -> list[dict[str, Any]]:
         """Return the JSON of the batches, with their rates, in these versions or newer ones.
 
-        Reading a batch and making its JSON takes ten times as long as reading its version, so both
-        are done only if there is a new one.
+        Reading a batch and making its JSON takes ten times as long as reading its version. So both
+        are done only for a batch whose version is new.
         """
         made = {
             number: kept

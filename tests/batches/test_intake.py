@@ -334,7 +334,7 @@ def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database,
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]
     table = reader.read(BytesIO(csv_of(*addresses)), Overrides())
     pieces = [*accounting.read_addresses(table, Rows(), 1000, Skipped())]
-    assert max(piece.bytes for piece in pieces) < 2000
+    assert max(piece.size for piece in pieces) < 2000
     assert [address for piece in pieces for address in piece.addresses.strings()] == addresses
     batch = store(csv_of(*addresses, *(f"{number}@x.de" for number in range(70))), chunk_size=50)
     stored = query("SELECT first_id, last_id, length(addresses) FROM chunk ORDER BY first_id")

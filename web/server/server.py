@@ -53,7 +53,8 @@ LARGEST_UPLOADS = 4
 _M_ARENA_MAX = -8
 _M_MMAP_THRESHOLD = -3
 _M_TRIM_THRESHOLD = -1
-# The first size: larger than the pieces in which files are read, which would be too many mappings.
+# The size of such an allocation: more than the pieces in which files are read, which would be too
+# many mappings. The free bytes that are kept are twice as many, which is glibc's own proportion.
 _LARGE = 2 << 20
 
 logger = logs.Logger("server")
