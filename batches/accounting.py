@@ -267,7 +267,7 @@ def _new_addresses(
     odd = [] if is_whole else odd_cells(table.cells)
     for position in sorted({*odd, *empty}):
         cell, line = table.cells[position].strip(), table.block.numbers[position]
-        new[position] = addresses = _in_cell(cell, found)
+        new[position] = addresses = _in_cell(cell, found) if cell else []
         counts.plain = counts.plain and addresses == [cell] * bool(cell)
         if len(addresses) == 1:
             continue
@@ -286,7 +286,7 @@ def _new_addresses(
 
 def _in_cell(cell: str, found: Format) -> list[str]:
     if found.cells == "whole":
-        return [cell] * bool(cell)
+        return [cell]
     return addresses_in(cell, split=found.splits)
 
 

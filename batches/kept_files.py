@@ -47,8 +47,9 @@ class SkippedRows(Spool):
     def blank(self, line: int) -> None:
         self._add(line, 0, "blank", "\\N", "\\N")
 
-    def _add(self, *columns: int | str) -> None:
-        self.add("\t".join(map(str, (self._batch_id, *columns))).encode() + b"\n")
+    def _add(self, line: int, part: int, kind: str, first_line: int | str, content: str) -> None:
+        row = f"{self._batch_id}\t{line}\t{part}\t{kind}\t{first_line}\t{content}\n"
+        self.add(row.encode())
 
 
 class KeptPieces(Spool):

@@ -97,18 +97,26 @@ class Texts:
 
         new: the new texts by the positions of those that they replace, in order.
         """
-        pieces, lengths, done = [], [], 0
-        old, are_lines = self.lengths + 1, self.are_lines
-        for position, texts in new.items():
+        positions = np.fromiter(new, np.intp, len(new))
+        starts, ends = self.starts[positions].tolist(), self.ends[positions].tolist()
+        pieces: list[bytes] = []
+        numbers: list[int] = []
+        lengths: list[int] = []
+        done, are_lines = 0, self.are_lines
+        # There may be very many, so a step for one must not be a call of NumPy.
+        for start, end, texts in zip(starts, ends, new.values(), strict=True):
             here = [text.encode() + _LINE_END for text in texts]
-            are_lines = are_lines and not any(_LINE_END in text[:-1] for text in here)
-            pieces += [self.part(done, position).content, *here]
-            lengths += [old[done:position], np.array([*map(len, here)], np.intp)]
-            done = position + 1
-        pieces.append(self.part(done, len(self)).content)
-        lengths.append(old[done:])
-        ends = np.cumsum(np.concatenate(lengths)) - 1
-        return Texts(b"".join(pieces), ends, are_lines=are_lines or None)
+            pieces += [self.content[done:start], *here]
+            numbers.append(len(here))
+            lengths += map(len, here)
+            done = end + 1
+            are_lines = are_lines and all(text.find(_LINE_END) == len(text) - 1 for text in here)
+        pieces.append(self.content[done:])
+        number, is_new = np.ones(len(self), np.intp), np.zeros(len(self), np.bool_)
+        number[positions], is_new[positions] = numbers, True
+        all_lengths = np.repeat(self.lengths + 1, number)
+        all_lengths[np.repeat(is_new, number)] = lengths
+        return Texts(b"".join(pieces), np.cumsum(all_lengths) - 1, are_lines=are_lines or None)
 
     def lowered(self) -> Texts:
         """Return the texts in lower case."""
