@@ -317,7 +317,8 @@ def test_one_that_was_silent_is_asked_again_too(nameserver, make_lookups, monkey
     monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", 0.0)
     nameserver.lie("example.net", "silence")
     lookups = make_lookups(seconds=0.5)
-    assert ask(lookups, "example.net") == "dns_timeout"
+    # On a busy machine it may be late before that.
+    eventually(lambda: ask(lookups, "example.net") == "dns_timeout")
     nameserver.lie("example.net", "")
     nameserver.mx("example.net")
     eventually(lambda: lookups.find(["example.net"])["example.net"][0] is None)
