@@ -1,7 +1,6 @@
 """The ground of a measurement: bundled servers, app and workers in a temporary folder.
 
-All of it is removed afterwards, also after an error or Ctrl-C. Only processes that were started
-here are ended.
+All of it is removed afterwards, also after an error or Ctrl-C. Only processes of ours are ended.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class Program:
     def pid(self) -> int:
         return self._process.pid
 
-    @property
+    @cached_property  # because the log soon has megabytes
     def address(self) -> tuple[str, int]:
         """The host and port of an app."""
         match = re.search(r"serving url=http://([\d.]+):(\d+)", self.log.read_text())
