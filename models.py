@@ -56,12 +56,12 @@ class Table(Model):
 
         rest: the end of the SELECT, from WHERE on.
         parameters: those of `rest`.
-        instead: by name of a field, an expression to be read in its place.
+        instead: by name, an expression to be read in place of this field, or beside all fields.
         """
-        fields = cls._meta.fields
-        columns = ", ".join(instead.get(name, name) for name in fields)
+        read = {name: name for name in cls._meta.fields} | instead
+        columns = ", ".join(read.values())
         rows = pool.execute_sql(f"SELECT {columns} FROM {cls._meta.table_name} {rest}", parameters)
-        return [cls._of(dict(zip(fields, row, strict=True))) for row in rows.fetchall()]
+        return [cls._of(dict(zip(read, row, strict=True))) for row in rows.fetchall()]
 
     @classmethod
     def store(cls, **values: Any) -> Self:
@@ -136,6 +136,12 @@ class Batch(Table):
     started_at = DateTimeTZField(null=True)
     completed_at = DateTimeTZField(null=True)
     deleted_at = DateTimeTZField(null=True)
+
+    @property
+    def history(self) -> list[Action]:
+        """The newest actions on the batch, newest first, if queries.find_batch() read it."""
+        rows = self.__data__["history"]
+        return [Action._of(row | {"at": datetime.fromisoformat(row["at"])}) for row in rows]
 
 
 class Chunk(Table):

@@ -84,8 +84,9 @@ class Batches:
         detail = f"There is no batch {batch_id}."
         if 1 <= batch_id <= models.MAX_ID:
             with self.connect():
-                last = next(map(action_json, queries.actions(batch_id)), None)
-            if last is not None and last["action"] in models.DELETIONS:
+                action = queries.last_action(batch_id)
+            if action is not None and action.kind in models.DELETIONS:
+                last = action_json(action)
                 why = " because of its age" if last["action"] == "expired" else ""
                 detail = (
                     f"Batch {batch_id} was deleted{phrases.by(last['by'])}{why} on"
@@ -169,7 +170,6 @@ class Batches:
         """Return the answer of batch()."""
         with self.connect():
             elapsed = queries.elapsed_seconds(batch)
-            history = queries.actions(batch.id)
             own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
             statuses = queries.status_of_reasons(batch.id, own) if own else {}
         verb = self._offered.verb(batch.processor)
@@ -181,7 +181,7 @@ class Batches:
             ),
             "reasonDetails": reason_details_json(batch.reasons, statuses),
             "rates": self._rates.history(batch.id),
-            "history": [action_json(action, verb) for action in history],
+            "history": [action_json(action, verb) for action in batch.history],
         }
 
     def stream(self, batch_id: int) -> Iterator[bytes]:

@@ -63,10 +63,13 @@ def test_what_is_read_is_what_peewee_reads(database):
     with session():
         changes.resume(batch_id, "Zoë")
         read = queries.find_batch(batch_id)
+        (action,) = read.history
+        del read.__data__["history"]
         assert read.__data__ == Batch.get_by_id(batch_id).__data__
         assert read.options == {"n": 1.5}
-        (action,) = queries.actions(batch_id)
-        assert action.__data__ == Action.get().__data__
+        last = queries.last_action(batch_id)
+        assert action.__data__ == last.__data__ == Action.get().__data__
+        assert queries.last_action(batch_id + 1) is None
         assert [each.__data__ for each in queries.listed([batch_id])] == [read.__data__]
         assert queries.listed([batch_id + 1]) == []
         assert queries.find_batch(batch_id + 1) is None
