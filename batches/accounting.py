@@ -25,13 +25,11 @@ from tabular.formats import Format, IntakeError, naming_sheet
 from tabular.plain import PlainRows
 from tabular.reader import Table
 
-# Addresses at which a piece ends: many enough that the steps taken once for each piece cost little.
-PIECE = 1400
-# Bytes of addresses and cells at which a piece ends, however few addresses it has.
-PIECE_BYTES = 1 << 18
-# Rows after which a piece ends, though they have few addresses: whoever takes the pieces looks
-# between them whether to go on.
+# Rows after which a piece ends: whoever takes the pieces looks between them whether to go on. They
+# are so many that the steps taken once for each piece cost little.
 PIECE_ROWS = 10_000
+# Bytes of addresses and cells at which a piece ends, however few rows it has.
+PIECE_BYTES = 1 << 18
 # The most characters of a row in the results, where it comes once for each of its addresses.
 REPEATED_CHARACTERS = 4_000_000
 
@@ -203,11 +201,8 @@ def _all_addresses(
                 f"the file has more than {max_rows:,} rows. Split it into smaller files.",
                 line=each.block.numbers[min(max_rows - total, -1)],
             )
-        full = (
-            sum(len(piece.lines) for piece in pieces) >= PIECE
-            or sum(piece.size for piece in pieces) >= PIECE_BYTES
-        )
-        if full or total - before >= PIECE_ROWS:
+        is_large = sum(piece.size for piece in pieces) >= PIECE_BYTES
+        if is_large or total - before >= PIECE_ROWS:
             yield Piece.joined(pieces)
             pieces, before = [], total
     if pieces:

@@ -12,7 +12,6 @@ import json
 from bisect import bisect_right, insort
 from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from itertools import chain, islice
 from operator import itemgetter
@@ -27,6 +26,7 @@ from batches.result_rows import Others, ResultWriter, RowResult, RowWriter, take
 from models import Batch
 from postgres.database import pool, session
 from processors import reasons
+from runtime.ahead import ahead
 from tabular import reader
 from tabular.block import Block
 from tabular.formats import Format
@@ -142,7 +142,7 @@ def _rows(
     Most rows are plain: emails that were processed without a reason or an answer. If these are
     wanted, only the results of the others are read from the database.
     """
-    marked, skipped = _ByLine(_read_ahead(_marked(batch, wanted))), _ByLine(_skipped(batch))
+    marked, skipped = _ByLine(ahead(_marked(batch, wanted), 1)), _ByLine(_skipped(batch))
     emails = 0
     # Rows above the header, or above the data, counted from the block's first row.
     above, first = found.header_index, True
@@ -235,15 +235,6 @@ class _ByLine:
         taken += self._page[:end]
         del self._page[:end]
         return taken
-
-
-def _read_ahead(pages: Iterator[list[RowResult]]) -> Iterator[list[RowResult]]:
-    """Yield the pages; each is read while the one before it is used."""
-    with ThreadPoolExecutor(1) as executor:
-        following = executor.submit(next, pages, None)
-        while (page := following.result()) is not None:
-            following = executor.submit(next, pages, None)
-            yield page
 
 
 def _marked(batch: Batch, wanted: Filter) -> Iterator[list[RowResult]]:

@@ -12,10 +12,8 @@ from postgres.database import Session, pool
 # Seconds that the database may take for one piece of the COPY stream, or for the end of it.
 STALL_SECONDS = 20.0
 
-# Bytes that are sent at once. If they were as many as the socket's buffer holds (200 kB on Linux),
-# the kernel would let the sender wait until most of the buffer is empty, and then PostgreSQL would
-# wait for the next piece; a million rows took a quarter longer.
-_SENT = 1 << 15
+# Bytes of a spool that are read and sent at once.
+_SENT = 1 << 16
 # Bytes of a spool that stay in memory.
 _IN_MEMORY = 1 << 20
 # Rows that a spool writes to its file together.
@@ -70,16 +68,10 @@ class _Stream:
     def __init__(self, pieces: Iterator[bytes], current: Session) -> None:
         self._pieces = pieces
         self._session = current
-        self._piece, self._sent = b"", 0
         self.error: Exception | None = None
 
     def read(self, _size: int) -> bytes:
-        if self._sent >= len(self._piece):
-            self._piece, self._sent = self._next(), 0
-        start, self._sent = self._sent, self._sent + _SENT
-        return self._piece[start : self._sent]  # psycopg2 takes more than `size`, too
-
-    def _next(self) -> bytes:
+        """Return a piece; psycopg2 takes more than `size`, too."""
         # Making a piece may take long, if a file has very many rows that become no emails.
         self._session.extend(inf)
         try:

@@ -1,6 +1,7 @@
 """Bodies of requests, read within limits: the parts of a form, or one field of a small body.
 
-No other module may read a body: Bottle's own properties, such as `forms`, have no such limits.
+No other module may read a body: Bottle's own properties, such as `forms`, have no such limits, and
+copy a large body to one more file.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from io import BytesIO
 from typing import BinaryIO
 from urllib.parse import parse_qsl, unquote
@@ -25,6 +26,8 @@ MAX_FIELDS = 150
 MAX_TEXT = 100_000
 # The most bytes of all fields that are kept in memory.
 MAX_TEXTS = 2_000_000
+# Bytes of a body that are read at once.
+BUFFER = 1 << 18
 # No other charset is looked up: some of Python's codecs are very slow, and Python remembers every
 # name that it has looked up.
 _CHARSETS = ("utf-8", "utf8")
@@ -39,6 +42,12 @@ _MULTIPART = "multipart/form-data"
 _FORMS = (_URLENCODED, _MULTIPART)
 
 
+def body() -> BinaryIO:
+    """Return the current request's body, as waitress has received it."""
+    received: BinaryIO = request.environ["wsgi.input"]
+    return received
+
+
 def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
     """Yield the parts of `body`, the current request's, if it is a multipart form.
 
@@ -50,6 +59,7 @@ def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
     parser = multipart.MultipartParser(
         body,
         options.get("boundary", ""),
+        buffer_size=BUFFER,
         charset=_CHARSETS[0],
         part_limit=MAX_FIELDS,
         spool_limit=MAX_TEXT,
@@ -119,10 +129,9 @@ def _small_body() -> bytes:
     # web/server/ refuses larger bodies already; this limit doesn't rely on that.
     most = most_bytes(request.path)
     if request.content_length <= most:
-        with closing(request.body) as file:
-            body: bytes = file.read(most + 1)
-        if len(body) <= most:
-            return body
+        small = body().read(most + 1)
+        if len(small) <= most:
+            return small
     raise Problem(413, "content_too_large", too_large(request.path))
 
 

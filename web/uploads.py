@@ -66,8 +66,8 @@ class Form:
         self._parts: list[multipart.MultipartPart] = []
         self._unpacked: BinaryIO | None = None
         try:
-            with forms.problems_of_forms(), closing(request.body) as body:
-                for part in forms.parts(body):
+            with forms.problems_of_forms():
+                for part in forms.parts(forms.body()):
                     self._parts.append(part)
                 self._choose()
         except BaseException:

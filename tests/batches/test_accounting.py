@@ -94,7 +94,7 @@ def test_plain_rows_become_the_same_either_way(rows, above, header, delimiter, c
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(text, "BLOCK", 60)  # so that most rows come after the header's block
         patch.setattr(block_module, "FEW", 0)
-        patch.setattr(accounting, "PIECE", 9)
+        patch.setattr(accounting, "PIECE_ROWS", 9)
         try:
             due = told(content, overrides, columns)
         except IntakeError as error:

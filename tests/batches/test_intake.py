@@ -173,7 +173,7 @@ def test_junk_is_refused_and_never_an_accident(database):
 def test_a_file_whose_sender_goes_is_not_stored(database, monkeypatch):
     """Neither in the middle of the emails nor once all else is done."""
     monkeypatch.setattr(text, "BLOCK", 1000)
-    monkeypatch.setattr(accounting, "PIECE", 2000)
+    monkeypatch.setattr(accounting, "PIECE_ROWS", 2000)
     content = csv_of(*(f"user{number}@x.de" for number in range(4000)))
     for patience in range(3):
         asked = iter([False] * patience + [True])
