@@ -27,7 +27,7 @@ from tabular.reader import Table
 
 # Rows after which a piece ends: whoever takes the pieces looks between them whether to go on. They
 # are so many that the steps taken once for each piece cost little.
-PIECE_ROWS = 10_000
+PIECE_ROWS = 5_000
 # Bytes of addresses and cells at which a piece ends, however few rows it has.
 PIECE_BYTES = 1 << 18
 # The most characters of a row in the results, where it comes once for each of its addresses.
