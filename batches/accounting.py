@@ -209,10 +209,6 @@ def _all_addresses(
         yield Piece.joined(pieces)
 
 
-def _delimiter(found: Format) -> str:
-    return found.delimiter or ","
-
-
 def _of_list(list_: _Cells, parts: Sequence[int], counts: Rows, skipped: SkippedRows) -> Piece:
     """Return the addresses of a list, each of which is a row of the block already."""
     there = list_.cells.lengths > 0
@@ -348,7 +344,7 @@ def _cut_at(index: int, blocks: Iterator[Block]) -> Iterator[Block]:
 
 def _plain_cells(block: Block, found: Format) -> _Cells | None:
     """Return the cells of a plain block; None if the rows must be made for them."""
-    plain = None if found.is_results else block.plain(_delimiter(found))
+    plain = None if found.is_results else block.plain(found.separator)
     if plain is None or plain.width > columns.MAX_COLUMNS:
         return None
     cells = plain.cells(found.column)
@@ -363,11 +359,11 @@ def _cells(block: Block, found: Format, above: int) -> _Cells:
 
     above: the rows above the header, or above the data.
     """
-    rows = block.cells(_delimiter(found))
+    rows = block.cells(found.separator)
     width = columns.width_of(block.numbers, rows)
     if found.header is not None and 0 <= above < len(rows):
         block = block.picked([n for n in range(len(rows)) if n != above])
-        rows = block.cells(_delimiter(found))
+        rows = block.cells(found.separator)
     cells = columns.address_cells(rows, found)
     if above > 0:
         cells[:above] = [""] * min(above, len(cells))

@@ -97,7 +97,7 @@ def _as_text(found: Format, header_index: int) -> Format:
         _without_results(found),
         kind="csv",
         encoding="utf-8",
-        delimiter=found.delimiter or ",",
+        delimiter=found.separator,
         header_index=header_index,
         sheet=None,
     )

@@ -30,8 +30,10 @@ EMAIL = (
     f" ELSE left(email, {MAX_CHARACTERS}) END"
 )
 # Whether an address contains a text. If the text is ASCII, lower() needs no language, and takes a
-# third of the time. Any other text can only be in an address that isn't ASCII either.
-_CONTAINS_ASCII = CONTAINS.format(f'({EMAIL}) COLLATE "C"', "%(containing)s")
+# third of the time; nor may the text be in lower case by the database's language then, because in
+# Turkish, "i" is not the small letter of "I". Any other text can only be in an address that isn't
+# ASCII either.
+_CONTAINS_ASCII = CONTAINS.format(f'({EMAIL}) COLLATE "C"', '%(containing)s COLLATE "C"')
 _CONTAINS_OTHER = (
     f"octet_length(email) > char_length(email) AND {CONTAINS.format(EMAIL, '%(containing)s')}"
 )

@@ -7,7 +7,6 @@ PostgreSQL's COPY in pieces.
 from __future__ import annotations
 
 import os
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
@@ -24,7 +23,7 @@ from batches.kept_files import KeptPieces, SkippedRows
 from batches.pieces import Piece
 from models import Batch
 from postgres import database
-from postgres.copy_in import NULL, Spool, copy_binary
+from postgres.copy_in import Spool, bigint, binary_row, copy_binary, integer
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from runtime.ahead import ahead
 from runtime.in_order import InOrder, LineFullError
@@ -36,7 +35,7 @@ from tabular.reader import Table
 # Bytes of addresses and cells at which a chunk ends, however few emails it has: a worker holds a
 # whole chunk in memory. The largest chunk_size has half as many, at 40 an address.
 CHUNK_BYTES = 8_000_000
-# A row of emails in COPY's binary form, without the address at its end.
+# A row of emails as binary_row() would return it, without the address at its end.
 _EMAIL = np.dtype(
     [
         ("columns", ">i2"),
@@ -285,16 +284,13 @@ class _Chunks(Spool):
         """Make a chunk of the emails that are in none yet."""
         addresses = Texts.joined([piece.addresses for piece in self._pieces])
         last_id = self._first_id + self._number - 1
-        # The number of columns, and then each column after its length.
-        row = struct.pack(
-            "!hiqiiii", 4 + self._with_cells, 8, self._batch_id, 4, self._first_id, 4, last_id
-        )
         # An address that contains a line end could not be told from two: store none of the chunk's.
-        row += _column(addresses.content[:-1] if addresses.are_lines else None)
+        columns = [addresses.content[:-1] if addresses.are_lines else None]
         if self._with_cells:
             cells = [piece.cells.content for piece in self._pieces if piece.cells is not None]
-            row += _column(b"".join(cells)[:-1])
-        self.add(row)
+            columns.append(b"".join(cells)[:-1])
+        ids = bigint(self._batch_id), integer(self._first_id), integer(last_id)
+        self.add(binary_row(*ids, *columns))
         self.flush()  # a chunk may have megabytes
         self._first_id = last_id + 1
         self._pieces, self._number, self._bytes = [], 0, 0
@@ -303,8 +299,3 @@ class _Chunks(Spool):
         if self._number:
             self._cut()
         super().copy(current)
-
-
-def _column(text: bytes | None) -> bytes:
-    """Return a text, or NULL for None, as a column of COPY's binary form."""
-    return struct.pack("!i", NULL) if text is None else struct.pack("!i", len(text)) + text

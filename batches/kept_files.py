@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import os
-import struct
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
@@ -15,7 +14,7 @@ from isal import isal_zlib
 from peewee import Tuple
 
 from models import FilePiece, SkippedRow
-from postgres.copy_in import Spool, escaped
+from postgres.copy_in import Spool, bigint, binary_row, escaped, integer
 from postgres.database import Session, fetch_value, session
 
 # Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
@@ -86,8 +85,7 @@ class KeptPieces(Spool):
 
     def _add(self, number: int, piece: bytes) -> None:
         content = isal_zlib.compress(piece, 1)
-        row = struct.pack("!hiqiii", 3, 8, self._batch_id, 4, number, len(content)) + content
-        self.add(row)
+        self.add(binary_row(bigint(self._batch_id), integer(number), content))
         self.flush()  # a piece may have a megabyte
 
     def copy(self, current: Session) -> None:

@@ -84,7 +84,7 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
         for position, (address,) in there.items():
             cells[position] = address
         return block.with_addresses(cells)
-    rows = block.cells(found.delimiter or ",")
+    rows = block.cells(found.separator)
     numbers: list[int] = []
     lines: list[str] = []
     apart: list[list[str]] = []
@@ -98,14 +98,14 @@ def taken_apart(block: Block, found: Format, above: int) -> Block:
         row = rows[position]
         several = [[*row[: found.column], each, *row[found.column + 1 :]] for each in addresses]
         apart += several
-        lines += _csv_lines(several, found.delimiter or ",") if block.lines else []
+        lines += _csv_lines(several, found.separator) if block.lines else []
     parts = [part for addresses in each_row for part in range(len(addresses))]
     return Block(numbers, lines or None, apart, [*chain.from_iterable(each_row)], parts)
 
 
 def _address_cells(block: Block, found: Format) -> list[str]:
     """Return each row's cell in the address column, stripped; empty if the row is too short."""
-    delimiter = found.delimiter or ","
+    delimiter = found.separator
     if block.rows is None and block.lines and not found.is_results:
         # Splitting all rows at once takes a third of the time. If there are as many cells as in
         # rows of the file's width, each row has that width, because none is wider.
@@ -141,7 +141,7 @@ class ResultWriter:
         defuses: whether an apostrophe is put before each formula.
         """
         self._format = found
-        self._delimiter = found.delimiter or ","
+        self._delimiter = found.separator
         self._encoded = Defuser(self._delimiter).defused if defuses else str.encode
         self._answers = answers
         self._rows = max(1, MAX_CELLS // (found.columns + len(answers)))

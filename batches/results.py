@@ -91,7 +91,7 @@ def xlsx_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
     header = 0 if found.header is None else wanted_above_header(batch, wanted)
     with closing(_text(batch, writer, wanted)) as pieces:
         lines = chain.from_iterable(io.StringIO(each.decode(), newline="") for each in pieces)
-        table = csv.reader(lines, delimiter=found.delimiter or ",")
+        table = csv.reader(lines, delimiter=found.separator)
         yield from workbook_writer.pieces(table, header, verdicts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from itertools import chain
 from math import inf
@@ -21,7 +22,9 @@ _ROWS = 1000
 
 # What COPY's binary form begins and ends with; the length of a NULL in it.
 _BINARY_BEGIN, _BINARY_END = b"PGCOPY\n\xff\r\n\0" + bytes(8), b"\xff\xff"
-NULL = -1
+_NULL = b"\xff" * 4
+# Return a number as a column of that form.
+bigint, integer = struct.Struct("!q").pack, struct.Struct("!i").pack
 
 # Characters that COPY's text form gives a meaning, and how it writes them as text.
 _ESCAPES = (("\\", r"\\"), ("\t", r"\t"), ("\n", r"\n"), ("\r", r"\r"))
@@ -35,6 +38,17 @@ def escaped(text: str) -> str:
     return text
 
 
+def binary_row(*columns: bytes | None) -> bytes:
+    """Return a row of COPY's binary form: the number of columns, and each one after its length.
+
+    A column is a bigint(), an integer(), a text in UTF-8, or None for NULL.
+    """
+    row = [struct.pack("!h", len(columns))]
+    for column in columns:
+        row += [_NULL] if column is None else [integer(len(column)), column]
+    return b"".join(row)
+
+
 def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
     """COPY pieces of COPY's text form, in the open transaction; `into` names table and columns.
 
@@ -44,10 +58,7 @@ def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
 
 
 def copy_binary(into: str, rows: Iterator[bytes], current: Session) -> None:
-    """Do as copy(), with rows in COPY's binary form.
-
-    A row is the number of its columns, and then each column after its length.
-    """
+    """Do as copy(), with rows as binary_row() returns them."""
     pieces = chain([_BINARY_BEGIN], rows, [_BINARY_END])
     _copy(f"COPY {into} FROM STDIN (FORMAT binary)", pieces, current)
 

@@ -123,6 +123,11 @@ class Format:
         return cls(**{**document, "header": None if header is None else tuple(header)})
 
     @property
+    def separator(self) -> str:
+        """What is between the cells of a row: the delimiter, or a comma in text that we write."""
+        return self.delimiter or ","
+
+    @property
     def splits(self) -> bool:
         """Whether a cell may have several addresses."""
         return self.cells == "split"

@@ -123,7 +123,7 @@ def _first_rows(
     for block in rest:
         first.append(block)
         start = block.part(0, min(len(block), SAMPLE_ROWS - len(sample)))
-        for number, cells in zip(start.numbers, start.cells(found.delimiter or ","), strict=True):
+        for number, cells in zip(start.numbers, start.cells(found.separator), strict=True):
             sample.append((number, cells))
             characters += sum(map(len, cells)) + len(cells)
             if len(sample) == SAMPLE_ROWS or characters > SAMPLE_CHARACTERS:

@@ -73,7 +73,7 @@ class Text:
         self._file = file
         self._lets_quotes_open = cut or not found.strict
         self._format = found
-        self._delimiter = found.delimiter or ","
+        self._delimiter = found.separator
         # The line that the next row begins on.
         self._line = 1
 
