@@ -41,7 +41,7 @@ class Rows:
     further: the addresses that are not the first of their row; each is an email or a duplicate.
     others: the rows that have addresses in other columns, which become no emails.
     width: the cells of the widest row.
-    plain: whether each cell with an address is the address, as it is.
+    plain: whether each cell with an address is the address, once it is stripped.
     """
 
     emails: int = 0
@@ -85,7 +85,7 @@ def read_addresses(
                 skipped.duplicate(int(piece.lines[position]), part, first_line, address)
             counts.duplicates += len(repeated)
             counts.emails += len(piece.lines) - len(repeated)
-            yield piece.without(repeated) if repeated else piece
+            yield piece.without([*repeated]) if repeated else piece
     # In a column that was found before, even a text without @ was an address.
     if not (counts.emails if table.is_known else at_sign_seen):
         raise _no_address(table.format, counts.others)
@@ -196,9 +196,10 @@ def _all_addresses(
         else:
             pieces.append(_of_rows(each, found, counts, skipped, kept))
         if total + counts.further > max_rows:
+            what = "rows and further addresses" if counts.further else "rows"
             raise IntakeError(
                 "too_many_rows",
-                f"the file has more than {max_rows:,} rows. Split it into smaller files.",
+                f"the file has more than {max_rows:,} {what}. Split it into smaller files.",
                 line=each.block.numbers[min(max_rows - total, -1)],
             )
         is_large = sum(piece.size for piece in pieces) >= PIECE_BYTES
@@ -217,8 +218,8 @@ def _of_list(list_: _Cells, parts: Sequence[int], counts: Rows, skipped: Skipped
         skipped.blank(line)
     counts.blank += len(lines) - int(there.sum())
     places = {n: part for n, part in enumerate(np.array(parts)[there].tolist()) if part}
-    gone: dict[int, list[str]] = {n: [] for n in np.flatnonzero(~there).tolist()}
-    return Piece(list_.cells.replaced(gone) if gone else list_.cells, lines[there], places)
+    gone = np.flatnonzero(~there).tolist()
+    return Piece(list_.cells.without(gone) if gone else list_.cells, lines[there], places)
 
 
 def _of_rows(

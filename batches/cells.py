@@ -11,10 +11,8 @@ _ESCAPES = {"\\": r"\\", CELL_END: r"\t", ROW_END: r"\n", "\r": r"\r"}
 _ESCAPED = {written: character for character, written in _ESCAPES.items()}
 _WRITTEN = re.compile(r"\\[\\tnr]")
 _TABLE = str.maketrans(_ESCAPES)
-# PostgreSQL stores no text with a NUL, which only a damaged workbook or web page has.
-_NUL, _INSTEAD = "\0", "\ufffd"
 # Characters that a cell can't have as they are, besides CELL_END.
-ESCAPED = ("\\", ROW_END, "\r", _NUL)
+ESCAPED = ("\\", ROW_END, "\r")
 
 
 def pack(rows: Sequence[Sequence[str]], ends: int) -> list[str]:
@@ -27,12 +25,8 @@ def pack(rows: Sequence[Sequence[str]], ends: int) -> list[str]:
     lines = [*map(CELL_END.join, rows)]
     together = "".join(lines)
     if together.count(CELL_END) != ends or any(each in together for each in ESCAPED):
-        return [CELL_END.join(map(_escaped, row)) for row in rows]
+        return [CELL_END.join(cell.translate(_TABLE) for cell in row) for row in rows]
     return lines
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace(_NUL, _INSTEAD).translate(_TABLE)
 
 
 def unpack(line: str, count: int) -> list[str]:

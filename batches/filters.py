@@ -85,8 +85,8 @@ class Filter:
     status: the status of an email.
     verdict: the verdict on an email.
     reason: the code of an email's reason.
-    containing: a part of an email's address; case is ignored. Only the first MAX_CHARACTERS of an
-        address are searched.
+    containing: a part of an email's address; case is ignored, but a letter of ASCII matches no
+        other. Only the first MAX_CHARACTERS of an address are searched.
     kind: the kind of a row that became no email, one of KINDS, or SKIPPED. With a kind, the other
         fields don't count. Without one, only emails match, unless no field is set.
     """
@@ -163,8 +163,8 @@ class Filter:
         conditions += [_VERDICT[self.verdict]] if self.verdict else []
         conditions += [("reason = %(reason)s", "reasons ? %(reason)s")] if self.reason else []
         if self.containing:
-            ascii_only = self.containing.lower().isascii()
-            conditions.append((_CONTAINS_ASCII if ascii_only else _CONTAINS_OTHER, ANY))
+            is_ascii = self.containing.isascii()
+            conditions.append((_CONTAINS_ASCII if is_ascii else _CONTAINS_OTHER, ANY))
         emails = " AND ".join(email for email, _ in conditions) or ANY
         chunks = " AND ".join(chunk for _, chunk in conditions if chunk != ANY) or ANY
         return (

@@ -169,10 +169,11 @@ def _store(
         closing(_Chunks(batch_id, chunk_size, with_cells=kept is not None)) as chunks,
         closing(KeptPieces(batch_id, file)) as kept_pieces,
     ):
-        pieces = read_addresses(table, counts, max_rows, skipped, kept)
-        rows = _rows(batch_id, pieces, chunks, go_on)
-        with closing(ahead(rows, PIECES_AHEAD)) as made:
-            copy_binary("email (batch_id, id, row_number, email)", made, current)
+        with (
+            closing(read_addresses(table, counts, max_rows, skipped, kept)) as pieces,
+            closing(ahead(_rows(batch_id, pieces, chunks, go_on), PIECES_AHEAD)) as rows,
+        ):
+            copy_binary("email (batch_id, id, row_number, email)", rows, current)
         skipped.copy(current)
         found = _stored_format(table.format, counts)
         columns = [] if kept is None else kept.names(found)

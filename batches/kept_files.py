@@ -124,7 +124,8 @@ class _KeptFile(io.RawIOBase):
     """A kept file of `count` pieces.
 
     The piece in use is in memory. Once the second piece is wanted, a thread reads the next one
-    ahead: Python runs other threads while PostgreSQL sends it and while it is decompressed.
+    ahead, over a connection of its own: Python runs other threads while PostgreSQL sends it and
+    while it is decompressed.
     """
 
     def __init__(self, batch_id: int, count: int) -> None:

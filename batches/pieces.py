@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,21 +50,20 @@ class Piece:
 
     @property
     def size(self) -> int:
-        """The bytes of all addresses and cells, with a line end behind each."""
+        """The number of bytes of all addresses and cells, with a line end behind each."""
         return len(self.addresses.content) + len(self.cells.content if self.cells else b"")
 
     def part(self, start: int, stop: int) -> Piece:
-        """Return the addresses from position `start` to before `stop`, without their parts."""
+        """Return the addresses from position `start` to before `stop`; it may lack their parts."""
         if (start, stop) == (0, len(self.lines)):
             return self
         cells = None if self.cells is None else self.cells.part(start, stop)
         return Piece(self.addresses.part(start, stop), self.lines[start:stop], cells=cells)
 
-    def without(self, positions: Iterable[int]) -> Piece:
+    def without(self, positions: list[int]) -> Piece:
         """Return the piece without the addresses at these positions, and without its parts."""
-        gone: dict[int, list[str]] = {position: [] for position in positions}
         return Piece(
-            self.addresses.replaced(gone),
-            np.delete(self.lines, [*gone]),
-            cells=None if self.cells is None else self.cells.replaced(gone),
+            self.addresses.without(positions),
+            np.delete(self.lines, positions),
+            cells=None if self.cells is None else self.cells.without(positions),
         )

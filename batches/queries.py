@@ -225,9 +225,9 @@ def find_emails(
 ) -> tuple[list[Found], int | None]:
     """Return the emails of a batch that are wanted, by id, and the next page's `after`.
 
-    A page may be short or empty although there is a next one, because emails are examined for about
-    MAX_SECONDS, until they are MAX_SCANNED unless their addresses are searched, and it ends at
-    MAX_BYTES of answers. Only the first MAX_CHARACTERS of an address are returned.
+    A page may be short or empty although there is a next one. It ends at MAX_BYTES of answers, and
+    no further piece is examined after MAX_SECONDS, nor after MAX_SCANNED emails unless addresses
+    are searched. Only the first MAX_CHARACTERS of an address are returned.
     """
     email_condition, chunk_condition, parameters = wanted.conditions()
     parameters |= {"batch_id": batch_id, "after": after}

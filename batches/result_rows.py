@@ -56,7 +56,8 @@ class RowResult(NamedTuple):
 # Rows of a block that are not plain: the position of each, in order, and its result, None for the
 # header.
 Others = Sequence[tuple[int, RowResult | None]]
-# Cells in one piece of text, where each row counts as being as wide as the widest of the file.
+# Cells in one piece of text beside RESULT_COLUMNS, where each row counts as being as wide as the
+# widest of the file.
 MAX_CELLS = 1 << 16
 # Domains that are remembered for the next rows.
 MAX_DOMAINS = 1 << 15
@@ -178,7 +179,7 @@ class ResultWriter:
         return self._encoded(f"{self._joined(names)}{self._delimiter}{added}{self._names(names)}")
 
     def pieces(self, block: Block, others: Others) -> Iterator[bytes]:
-        """Yield the block's rows. A piece has MAX_CELLS cells at most, or one row."""
+        """Yield the block's rows in pieces of MAX_CELLS cells at most, or of one row."""
         if len(block) <= self._rows:
             yield self._encoded(self._text(block, others))
             return

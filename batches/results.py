@@ -121,28 +121,33 @@ def _format(batch: Batch) -> Format:
 
 
 def _text(batch: Batch, writer: ResultWriter, wanted: Filter) -> Generator[bytes, None, None]:
-    """Yield the wanted rows of the kept file, with RESULT_COLUMNS and answers added."""
+    """Yield the wanted rows of the kept file as `writer` writes them.
+
+    Raises FileNotKeptError, FileNotFoundError and IncompleteError.
+    """
     found = _format(batch)
     with (
         closing(kept_files.open_kept(batch.id)) as file,
         closing(reader.blocks(file, found)) as blocks,
+        closing(ahead(_marked(batch, wanted), 1)) as pages,
     ):
-        yield from _rows(blocks, found, batch, writer, wanted)
+        yield from _rows(blocks, pages, found, batch, writer, wanted)
 
 
 def _rows(
     blocks: Iterable[Block],
+    pages: Iterator[list[RowResult]],
     found: Format,
     batch: Batch,
     writer: ResultWriter,
     wanted: Filter,
 ) -> Iterator[bytes]:
-    """Yield the header and the wanted rows.
+    """Yield the header and the wanted rows; `pages` are those of _marked().
 
     Most rows are plain: emails that were processed without a reason or an answer. If these are
     wanted, only the results of the others are read from the database.
     """
-    marked, skipped = _ByLine(ahead(_marked(batch, wanted), 1)), _ByLine(_skipped(batch))
+    marked, skipped = _ByLine(pages), _ByLine(_skipped(batch))
     emails = 0
     # Rows above the header, or above the data, counted from the block's first row.
     above, first = found.header_index, True

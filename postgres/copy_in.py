@@ -52,15 +52,15 @@ def binary_row(*columns: bytes | None) -> bytes:
 def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
     """COPY pieces of COPY's text form, in the open transaction; `into` names table and columns.
 
-    Raises whatever the iterator raises.
+    Pieces may be cut anywhere, but an empty one ends the COPY. Raises whatever the iterator raises.
     """
     _copy(f"COPY {into} FROM STDIN", pieces, current)
 
 
-def copy_binary(into: str, rows: Iterator[bytes], current: Session) -> None:
-    """Do as copy(), with rows as binary_row() returns them."""
-    pieces = chain([_BINARY_BEGIN], rows, [_BINARY_END])
-    _copy(f"COPY {into} FROM STDIN (FORMAT binary)", pieces, current)
+def copy_binary(into: str, pieces: Iterator[bytes], current: Session) -> None:
+    """Do as copy(), with pieces of rows as binary_row() returns them."""
+    all_pieces = chain([_BINARY_BEGIN], pieces, [_BINARY_END])
+    _copy(f"COPY {into} FROM STDIN (FORMAT binary)", all_pieces, current)
 
 
 def _copy(statement: str, pieces: Iterator[bytes], current: Session) -> None:
@@ -71,6 +71,9 @@ def _copy(statement: str, pieces: Iterator[bytes], current: Session) -> None:
         if stream.error is not None:
             raise stream.error from None
         raise
+    finally:
+        # Otherwise the error and its traceback would keep each other, and files open.
+        stream.error = None
 
 
 class _Stream:

@@ -18,6 +18,7 @@ class Texts:
     content: the bytes of all.
     ends: the place of each text's line end among them, in order. A text may have line ends of its
         own.
+    are_lines: whether none has; None to find out. A wrong True would split texts.
     """
 
     def __init__(self, content: bytes, ends: Places, *, are_lines: bool | None = None) -> None:
@@ -63,7 +64,7 @@ class Texts:
 
     @property
     def lengths(self) -> Places:
-        """The bytes of each text."""
+        """The number of bytes of each text, without its line end."""
         return self.ends - self.starts
 
     @cached_property
@@ -117,6 +118,10 @@ class Texts:
         all_lengths = np.repeat(self.lengths + 1, number)
         all_lengths[np.repeat(is_new, number)] = lengths
         return Texts(b"".join(pieces), np.cumsum(all_lengths) - 1, are_lines=are_lines or None)
+
+    def without(self, positions: Iterable[int]) -> Texts:
+        """Return the texts without those at these positions."""
+        return self.replaced(dict.fromkeys(positions, ()))
 
     def lowered(self) -> Texts:
         """Return the texts in lower case."""

@@ -69,12 +69,6 @@ class Block:
         """Return the block with the address of each row."""
         return Block(self.numbers, self._lines, self.rows, addresses, self.parts, text=self._text)
 
-    def characters(self) -> int:
-        """Return the number of characters in all rows."""
-        if self.lines is not None:
-            return sum(map(len, self.lines))
-        return sum(sum(map(len, row)) + len(row) for row in self.rows or ())
-
     def part(self, start: int, stop: int) -> Block:
         """Return the rows from position `start` to before `stop` as a block."""
         here = slice(start, stop)

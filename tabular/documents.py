@@ -24,8 +24,11 @@ def rows(file: BinaryIO, kind: str, encoding: str) -> Generator[NumberedRow, Non
     stays open. Raises IntakeError.
     """
     text = io.TextIOWrapper(file, encoding, errors="replace", newline=None)
+    found = _html_rows(text) if kind == "html" else _vcard_rows(text)
     try:
-        yield from _html_rows(text) if kind == "html" else _vcard_rows(text)
+        for line, cells in found:
+            # PostgreSQL stores no text with a NUL. HTML, too, takes this sign for it.
+            yield line, [cell.replace("\0", "\ufffd") for cell in cells]
     finally:
         text.detach()
 

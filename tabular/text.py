@@ -20,7 +20,7 @@ from tabular.formats import Format, IntakeError
 # longer fit into the processor's nearest cache, and results take up to half as long again; with
 # half as many, NumPy's calls, which take as long for few rows, are a tenth of all time.
 BLOCK = 1 << 16
-# The most rows of a block, even if most of them are blank.
+# The most rows of a block of plain text, even if most of them are blank.
 MOST_ROWS = 10_000
 # Characters of the longest line that is accepted; a row with line breaks may have twice as many. No
 # step of reading, checking or writing such a line takes more than some 5 ms.
@@ -30,7 +30,8 @@ MAX_LINE = 1 << 18
 MAX_SWALLOWED = 3
 # The character that programs of DOS, and some of today's, write at the end of a text.
 CTRL_Z = "\x1a"
-# Rows of a block, at most. A block also ends with the row that makes it BLOCK characters long.
+# Rows at which a block ends that is made row by row, as of quoted text, workbooks and documents. It
+# also ends with the row that makes it BLOCK characters long.
 BLOCK_ROWS = 2_000
 
 # An error handler that puts NUL, which no text file has, for undecodable bytes, to find their line.

@@ -42,10 +42,10 @@ _MULTIPART = "multipart/form-data"
 _FORMS = (_URLENCODED, _MULTIPART)
 
 
-def body() -> BinaryIO:
+def received() -> BinaryIO:
     """Return the current request's body, as waitress has received it."""
-    received: BinaryIO = request.environ["wsgi.input"]
-    return received
+    body: BinaryIO = request.environ["wsgi.input"]
+    return body
 
 
 def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
@@ -68,6 +68,7 @@ def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
     for part in parser:
         _read_extended_filename(part)
         yield part
+        # Only now, so that the caller has the part and can close it.
         if not part.filename:  # a file's encoding shows in its bytes
             _check_charset(part.charset)
 
@@ -129,7 +130,7 @@ def _small_body() -> bytes:
     # web/server/ refuses larger bodies already; this limit doesn't rely on that.
     most = most_bytes(request.path)
     if request.content_length <= most:
-        small = body().read(most + 1)
+        small = received().read(most + 1)
         if len(small) <= most:
             return small
     raise Problem(413, "content_too_large", too_large(request.path))

@@ -67,7 +67,7 @@ class Form:
         self._unpacked: BinaryIO | None = None
         try:
             with forms.problems_of_forms():
-                for part in forms.parts(forms.body()):
+                for part in forms.parts(forms.received()):
                     self._parts.append(part)
                 self._choose()
         except BaseException:

@@ -1,6 +1,8 @@
 # ruff: noqa: E501 (a table of files is easier to read with a file a line)
+import gc
 from dataclasses import dataclass, field
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -56,6 +58,16 @@ FILES = {
         Rows(5, 0, 0, 0, 1),
     ),
     "other scripts": ("jürgen@müller.de\n用户@例子.广告\n".encode(), ["jürgen@müller.de", "用户@例子.广告"], Rows(2, 0, 0, 0)),
+    "NULs in HTML, which PostgreSQL can't store": (
+        "<table><tr><td>ti\0tle<tr><td>mail<td>x\0<tr><td>ü\0@x.de<td>1\0<tr><td><td>2\0</table>".encode(),
+        ["ü\ufffd@x.de"],
+        Rows(1, 0, 0, 2),
+    ),
+    "NULs in a vCard": (
+        b"BEGIN:VCARD\nFN:A\0B\nEMAIL:a@x.de\nEND:VCARD\nBEGIN:VCARD\nFN:C\0D\nEND:VCARD\n",
+        ["a@x.de"],
+        Rows(1, 0, 0, 1),
+    ),
     "cp1252": ("jürgen@x.de\nmüller@x.de\n".encode("cp1252"), ["jürgen@x.de", "müller@x.de"], Rows(2, 0, 0, 0)),
     "UTF-16 without a BOM": ("a@x.de\nmüller@x.de\n".encode("utf-16-be"), ["a@x.de", "müller@x.de"], Rows(2, 0, 0, 0)),
     "UTF-16": ("\ufeffemail;ort\r\nmüller@x.de;Köln\r\n".encode("utf-16-le"), ["müller@x.de"], Rows(1, 0, 0, 0)),
@@ -184,6 +196,23 @@ def test_a_file_whose_sender_goes_is_not_stored(database, monkeypatch):
         assert query(f"SELECT count(*) FROM {table}") == [(0,)]
     asked = iter([False] * 3)
     assert store(content, max_rows=10**5, abandoned=lambda: next(asked)).total_emails == 4000
+
+
+def test_an_upload_that_is_broken_off_leaves_no_file_open(database, monkeypatch):
+    monkeypatch.setattr(accounting, "PIECE_ROWS", 2000)
+    content = csv_of(*(f"user{number}@x.de" for number in range(20_000)))
+    monkeypatch.setattr(text, "BLOCK", 10_000)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len([*Path("/proc/self/fd").iterdir()])
+        for patience in (0, 3, 5):
+            asked = iter([False] * patience + [True] * 20)
+            with pytest.raises(IntakeError, match="broken off"):
+                store(content, max_rows=10**5, abandoned=lambda: next(asked))  # noqa: B023
+        assert len([*Path("/proc/self/fd").iterdir()]) == before
+    finally:
+        gc.enable()
 
 
 def test_rows_without_addresses_are_no_reason_to_go_on_for_long(database):

@@ -54,5 +54,12 @@ def workbook(sheets: list[list[Any]] | dict[str | None, list[list[Any]]]) -> byt
 
 def rows_of(blocks: Iterable[Block], found: Format) -> list[tuple[int, list[str]]]:
     """Return all rows of the blocks, each with its line."""
-    delimiter = found.delimiter or ","
+    delimiter = found.separator
     return [row for b in blocks for row in zip(b.numbers, b.cells(delimiter), strict=True)]
+
+
+def characters_of(block: Block) -> int:
+    """Return the number of characters in all rows of the block."""
+    if block.lines is not None:
+        return sum(map(len, block.lines))
+    return sum(sum(map(len, row)) + len(row) for row in block.rows or ())

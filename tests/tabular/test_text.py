@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from harness.files import characters_of
 from tabular import text as text_module
 from tabular.addresses import addresses_in
 from tabular.formats import Format, IntakeError
@@ -86,7 +87,7 @@ def test_no_block_is_much_longer_than_its_last_row():
     # Each of these rows is parsed, and the quotes of each but the last reach into the next part.
     row = b"a@x.de," + b'"line\n' + b"x" * 40_000 + b'"\n'
     sizes = [
-        (part.characters(), len(part))
+        (characters_of(part), len(part))
         for part in text_module.Text(io.BytesIO(row * 100), FORMAT).blocks()
     ]
     assert sum(rows for _, rows in sizes) == 100
