@@ -6,7 +6,7 @@ and nothing can be read while COPY writes to the same connection.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from tempfile import TemporaryFile
@@ -39,7 +39,7 @@ def store_again(
     if batch.format is None:
         raise results.FileNotKeptError(f"batch {batch.id} was uploaded before files were kept")
     filename, found, pieces = _wanted_file(batch, Format.from_json(batch.format), wanted)
-    with TemporaryFile() as file:
+    with TemporaryFile() as file, closing(pieces):
         for piece in _until(abandoned, pieces):
             file.write(piece)
         try:
@@ -63,7 +63,7 @@ def store_again(
 
 def _wanted_file(
     batch: Batch, found: Format, wanted: Filter
-) -> tuple[str, Format, Iterator[bytes]]:
+) -> tuple[str, Format, Generator[bytes, None, None]]:
     """Return the name, the format and the bytes of the file that is to be stored.
 
     Without a filter, the same bytes are read as they were, so that they give the same emails. With
@@ -79,7 +79,7 @@ def _wanted_file(
     return name, as_text, results.plain_pieces(batch, wanted)
 
 
-def _kept(batch: Batch) -> Iterator[bytes]:
+def _kept(batch: Batch) -> Generator[bytes, None, None]:
     with closing(kept_files.open_kept(batch.id)) as file:
         yield from iter(lambda: file.read(_BLOCK), b"")
 

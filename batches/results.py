@@ -95,7 +95,7 @@ def xlsx_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
         yield from workbook_writer.pieces(table, header, verdicts)
 
 
-def plain_pieces(batch: Batch, wanted: Filter) -> Iterator[bytes]:
+def plain_pieces(batch: Batch, wanted: Filter) -> Generator[bytes, None, None]:
     """Yield the header and the wanted rows of the file, without result columns.
 
     Raises what csv_pieces() raises.

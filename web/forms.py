@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -92,8 +93,14 @@ def problems_of_forms() -> Iterator[None]:
     """Turn a ValueError about a form into a Problem."""
     try:
         yield
-    except ValueError as error:
-        raise Problem(400, "bad_form", _why_bad(error)) from None
+    except Exception as error:
+        # Only the parser has a part that isn't complete, and it leaves its file open.
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if isinstance(part := frame.f_locals.get("part"), multipart.MultipartPart):
+                part.close()
+        if isinstance(error, ValueError):
+            raise Problem(400, "bad_form", _why_bad(error)) from None
+        raise
 
 
 def name_in_json(name: str) -> str:

@@ -1,8 +1,12 @@
 import codecs
+import gc
+from pathlib import Path
 
 import pytest
 
 from harness.batches import completed
+from harness.files import FORM_TYPE, form
+from harness.polling import eventually
 from harness.site import problem
 from web.server import connections
 
@@ -146,3 +150,20 @@ def test_a_file_may_say_what_it_is_encoded_in(site):
     body = PART % (b"file", header, "ä@x.de".encode("cp1252")) + b"--b--"
     response = site.request("POST", "/api/upload", body, Content_Type=MULTIPART)
     assert (response.status, response.json["format"]["encoding"]) == (201, "cp1252")
+
+
+def test_a_form_that_ends_within_its_file_leaves_no_file_open(site):
+    def temporary_files():
+        links = [*Path("/proc/self/fd").iterdir()]
+        return sum("(deleted)" in str(link.readlink()) for link in links if link.is_symlink())
+
+    body = form(b"a@x.de\n" * 200_000, "list.csv")[:-30]
+    gc.collect()
+    before = temporary_files()
+    gc.disable()
+    try:
+        response = site.request("POST", "/api/upload", body, Content_Type=FORM_TYPE)
+        problem(response, 400, "bad_form")
+        eventually(lambda: temporary_files() == before)
+    finally:
+        gc.enable()
