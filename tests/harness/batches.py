@@ -11,7 +11,7 @@ from batches.claims import Claim
 from batches.intake import PLAIN, Upload
 from harness.books import snapshot
 from harness.files import csv_of
-from models import Snapshot
+from models import Batch, Snapshot
 from postgres import database
 from postgres.database import pool, session
 from processors import Findings, Outcome, later
@@ -46,6 +46,12 @@ def store(*addresses: str, chunk_size: int = 5000, upload: Upload = PLAIN) -> Sn
         upload=upload,
     )
     return Snapshot.of(batch)
+
+
+def store_file(content: bytes, **options: Any) -> Batch:
+    """Store a file, with options of intake.store()."""
+    options = {"chunk_size": 5000, "max_rows": 1000, **options}
+    return intake.store(BytesIO(content), "list.csv", **options)
 
 
 def claim_next(batch_id: int, processor: ProcessorEntry = CHECK, **options: Any) -> Claim | None:
