@@ -48,7 +48,7 @@ class Table(Model):
         legacy_table_names = False
 
     @classmethod
-    def read(cls, rest: str, parameters: Any, **instead: str) -> list[Self]:
+    def read(cls, rest: str, parameters: Any, **expressions: str) -> list[Self]:
         """Return rows of the table.
 
         Peewee would write the SELECT anew each time, which takes longer than all else: for a batch,
@@ -56,9 +56,9 @@ class Table(Model):
 
         rest: the end of the SELECT, from WHERE on.
         parameters: those of `rest`.
-        instead: by name, an expression to be read in place of this field, or beside all fields.
+        expressions: by name, what is read in place of the field, or beside all fields.
         """
-        read = {name: name for name in cls._meta.fields} | instead
+        read = {name: name for name in cls._meta.fields} | expressions
         columns = ", ".join(read.values())
         rows = pool.execute_sql(f"SELECT {columns} FROM {cls._meta.table_name} {rest}", parameters)
         return [cls._of(dict(zip(read, row, strict=True))) for row in rows.fetchall()]
@@ -139,7 +139,7 @@ class Batch(Table):
 
     @property
     def history(self) -> list[Action]:
-        """The newest actions on the batch, newest first, if queries.find_batch() read it."""
+        """The newest actions on it, newest first, if queries.find_batch() was asked for them."""
         rows = self.__data__["history"]
         return [Action._of(row | {"at": datetime.fromisoformat(row["at"])}) for row in rows]
 

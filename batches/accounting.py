@@ -25,10 +25,10 @@ from tabular.formats import Format, IntakeError, naming_sheet
 from tabular.plain import PlainRows
 from tabular.reader import Table
 
-# Rows after which a piece ends: whoever takes the pieces looks between them whether to go on. They
-# are so many that the steps taken once for each piece cost little.
+# A piece ends with the block that brings it to so many rows: few enough for whoever looks between
+# the pieces whether to go on, and so many that the steps for each piece cost little.
 PIECE_ROWS = 5_000
-# Bytes of addresses and cells at which a piece ends, however few rows it has.
+# It also ends with the block that brings it to so many bytes of addresses and cells.
 PIECE_BYTES = 1 << 18
 # The most characters of a row in the results, where it comes once for each of its addresses.
 REPEATED_CHARACTERS = 4_000_000
@@ -260,7 +260,7 @@ def _new_addresses(
     for position in sorted({*odd, *empty}):
         cell, line = table.cells[position].strip(), table.block.numbers[position]
         new[position] = addresses = _in_cell(cell, found) if cell else []
-        counts.plain = counts.plain and addresses == [cell] * bool(cell)
+        counts.plain = counts.plain and (not cell or addresses == [cell])
         if len(addresses) == 1:
             continue
         row = table.row(position)

@@ -45,8 +45,8 @@ _EMAIL = np.dtype(
         ("email bytes", ">i4"),
     ]
 )
-# Pieces of COPY's data that are made while PostgreSQL takes those before them. Without a thread for
-# that, each waits for the other in turn, and a million rows take a tenth longer.
+# The most pieces of COPY's data that are made while PostgreSQL takes those before them. Without a
+# thread for that, each waits for the other in turn, and a million rows take a tenth longer.
 PIECES_AHEAD = 4
 DETECT_ALL = Overrides()
 # Large files, by their bytes, of which only so many are stored at a time by a process. More at once

@@ -53,9 +53,10 @@ _HISTORY = f"""(SELECT coalesce(json_agg(newest), '[]') FROM (
 ) AS newest)"""
 
 
-def find_batch(batch_id: int) -> Batch | None:
-    """Return the batch with its history; None if it doesn't exist or was deleted."""
-    found = Batch.read("WHERE id = %s AND deleted_at IS NULL", (batch_id,), history=_HISTORY)
+def find_batch(batch_id: int, *, with_history: bool = False) -> Batch | None:
+    """Return the batch; None if it doesn't exist or was deleted."""
+    beside = {"history": _HISTORY} if with_history else {}
+    found = Batch.read("WHERE id = %s AND deleted_at IS NULL", (batch_id,), **beside)
     return found[0] if found else None
 
 

@@ -58,7 +58,7 @@ def copy(into: str, pieces: Iterator[bytes], current: Session) -> None:
 
 
 def copy_binary(into: str, pieces: Iterator[bytes], current: Session) -> None:
-    """Do as copy(), with pieces of rows as binary_row() returns them."""
+    """Do as copy(), with rows as binary_row() returns them, joined and cut anywhere."""
     all_pieces = chain([_BINARY_BEGIN], pieces, [_BINARY_END])
     _copy(f"COPY {into} FROM STDIN (FORMAT binary)", all_pieces, current)
 

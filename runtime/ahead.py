@@ -18,12 +18,12 @@ _END = _End()
 
 
 def ahead(values: Iterator[Value], most: int) -> Generator[Value, None, None]:
-    """Yield the values. While one is used, a thread gets up to `most` of those that follow.
+    """Yield the values. From the third on, a thread gets up to `most` ahead of the one in use.
 
-    The first two are got without a thread, because there may be no others. As the others are got in
-    a thread, `values` can't use a session() of the caller's. Nothing more is got once this is
-    closed, which `values` and what it uses must wait for; it isn't closed by this. Raises what
-    `values` raises.
+    The first two are got by the caller's thread, because there may be no others. `values` can't use
+    a session() of the caller's. Close this generator before `values`, and before anything that
+    `values` uses, because until then the thread may still be in it. `values` itself is left open.
+    Raises what `values` raises.
     """
     for _ in range(2):
         if isinstance(value := next(values, _END), _End):

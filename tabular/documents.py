@@ -27,7 +27,8 @@ def rows(file: BinaryIO, kind: str, encoding: str) -> Generator[NumberedRow, Non
     found = _html_rows(text) if kind == "html" else _vcard_rows(text)
     try:
         for line, cells in found:
-            # PostgreSQL stores no text with a NUL. HTML, too, takes this sign for it.
+            # PostgreSQL stores no text with a NUL. HTML has this sign for it, unlike a workbook,
+            # in which a NUL is nothing that anybody saw.
             yield line, [cell.replace("\0", "\ufffd") for cell in cells]
     finally:
         text.detach()

@@ -69,12 +69,12 @@ class Batches:
         # By batch: the version of its row, its snapshot and its JSON.
         self._listed = BoundedDict[int, tuple[str, Snapshot, dict[str, Any]]](MAX_LISTED)
 
-    def find(self, batch_id: int) -> Batch:
+    def find(self, batch_id: int, *, with_history: bool = False) -> Batch:
         """Return the batch with this id. Raises Problem if there is none."""
         batch = None
         if 1 <= batch_id <= models.MAX_ID:
             with self.connect():
-                batch = queries.find_batch(batch_id)
+                batch = queries.find_batch(batch_id, with_history=with_history)
         if batch is None:
             raise self.no_batch(batch_id)
         return batch
@@ -164,10 +164,10 @@ class Batches:
     def batch(self, batch_id: int) -> dict[str, Any]:
         """GET /api/batches/{id}: a batch with its elapsed time, reasons, rates and history."""
         with self.connect():
-            return self.whole(self.find(batch_id))
+            return self.whole(self.find(batch_id, with_history=True))
 
     def whole(self, batch: Batch) -> dict[str, Any]:
-        """Return the answer of batch()."""
+        """Return the answer of batch(), of a batch that was found with its history."""
         with self.connect():
             elapsed = queries.elapsed_seconds(batch)
             own = [code for code in batch.reasons if code not in reasons.CATALOGUE]

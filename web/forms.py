@@ -44,7 +44,7 @@ _FORMS = (_URLENCODED, _MULTIPART)
 
 
 def received() -> BinaryIO:
-    """Return the current request's body, as waitress has received it."""
+    """Return the current request's body, as waitress has received it. It can be read once."""
     body: BinaryIO = request.environ["wsgi.input"]
     return body
 
@@ -66,12 +66,20 @@ def parts(body: BinaryIO) -> Iterator[multipart.MultipartPart]:
         spool_limit=MAX_TEXT,
         memory_limit=MAX_TEXTS,
     )
-    for part in parser:
-        _read_extended_filename(part)
-        yield part
-        # Only now, so that the caller has the part and can close it.
-        if not part.filename:  # a file's encoding shows in its bytes
-            _check_charset(part.charset)
+    try:
+        for part in parser:
+            _read_extended_filename(part)
+            yield part
+            # Only now, so that the caller has the part and can close it.
+            if not part.filename:  # a file's encoding shows in its bytes
+                _check_charset(part.charset)
+    except Exception as error:
+        # The parser leaves the file of a part open that it couldn't complete, and shows that part
+        # nowhere but in its frame, as the local variable `part`.
+        for frame, _ in traceback.walk_tb(error.__traceback__):
+            if isinstance(incomplete := frame.f_locals.get("part"), multipart.MultipartPart):
+                incomplete.close()
+        raise
 
 
 def _read_extended_filename(part: multipart.MultipartPart) -> None:
@@ -93,14 +101,8 @@ def problems_of_forms() -> Iterator[None]:
     """Turn a ValueError about a form into a Problem."""
     try:
         yield
-    except Exception as error:
-        # Only the parser has a part that isn't complete, and it leaves its file open.
-        for frame, _ in traceback.walk_tb(error.__traceback__):
-            if isinstance(part := frame.f_locals.get("part"), multipart.MultipartPart):
-                part.close()
-        if isinstance(error, ValueError):
-            raise Problem(400, "bad_form", _why_bad(error)) from None
-        raise
+    except ValueError as error:
+        raise Problem(400, "bad_form", _why_bad(error)) from None
 
 
 def name_in_json(name: str) -> str:

@@ -167,7 +167,8 @@ class Pages:
         skipped = bool(query["kind"])
         batches = self._batches
         with batches.connect():
-            stored = batches.find(batch_id)  # once, so that all counts are of one moment
+            # Once, so that all counts are of one moment.
+            stored = batches.find(batch_id, with_history=True)
             batch = batches.whole(stored)
             found = batches.rows_of(stored) if skipped else batches.emails_of(stored)
         rows = found["rows"] if skipped else found["emails"]
