@@ -170,6 +170,8 @@ def test_all_by_keyboard(page, site, processes, tmp_path):
     page.keyboard.press("Enter")
     page.wait_for_url("**/batches/1")
     await_completed(page)
+    # The reasons come by a request of their own, after the status.
+    expect(page.get_by_role("link", name="There is no @-sign.")).to_be_visible()
     press(page, "Tab", "There is no @-sign.")
     page.keyboard.press("Enter")
     rows = page.locator("#rows tbody tr")
