@@ -27,14 +27,14 @@ from postgres.copy_in import Spool, bigint, binary_row, copy_binary, integer
 from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
 from runtime.ahead import ahead
 from runtime.in_order import InOrder, LineFullError
-from runtime.texts import Texts
 from tabular import reader
 from tabular.formats import Format, IntakeError, Overrides
 from tabular.reader import Table
 
 # Bytes of addresses and cells at which a chunk ends, however few emails it has: a worker holds a
-# whole chunk in memory. The largest chunk_size has half as many, at 40 an address.
-CHUNK_BYTES = 8_000_000
+# whole chunk in memory, and each turn on a part of it reads all of its cells. The default
+# chunk_size has half as many, at 25 an address.
+CHUNK_BYTES = 2_000_000
 # A row of emails as binary_row() would return it, without the address at its end.
 _EMAIL = np.dtype(
     [
@@ -262,11 +262,19 @@ class _Chunks(Spool):
         self._batch_id = batch_id
         self._size = size
         self._with_cells = with_cells
-        # The emails that are in no chunk yet, and the id of the first of them.
-        self._pieces: list[Piece] = []
+        self._begin(1)
+
+    def _begin(self, first_id: int) -> None:
+        """Begin a chunk with this email.
+
+        Of its pieces only the bytes to be stored are kept; their arrays and lists would take 3 MB.
+        """
+        self._first_id = first_id
         self._number = 0
         self._bytes = 0
-        self._first_id = 1
+        self._are_lines = True
+        self._addresses: list[bytes] = []
+        self._cells: list[bytes] = []
 
     def extend(self, piece: Piece) -> None:
         """Add the next emails' addresses and cells."""
@@ -274,7 +282,10 @@ class _Chunks(Spool):
         while start < len(piece.lines):
             stop = min(len(piece.lines), start + self._size - self._number)
             part = piece.part(start, stop)
-            self._pieces.append(part)
+            self._addresses.append(part.addresses.content)
+            self._are_lines &= part.addresses.are_lines
+            if part.cells is not None:
+                self._cells.append(part.cells.content)
             self._number += stop - start
             self._bytes += part.size
             if self._number == self._size or self._bytes >= CHUNK_BYTES:
@@ -282,19 +293,16 @@ class _Chunks(Spool):
             start = stop
 
     def _cut(self) -> None:
-        """Make a chunk of the emails that are in none yet."""
-        addresses = Texts.joined([piece.addresses for piece in self._pieces])
+        """End the chunk that has been begun."""
         last_id = self._first_id + self._number - 1
         # An address that contains a line end could not be told from two: store none of the chunk's.
-        columns = [addresses.content[:-1] if addresses.are_lines else None]
+        columns = [b"".join(self._addresses)[:-1] if self._are_lines else None]
         if self._with_cells:
-            cells = [piece.cells.content for piece in self._pieces if piece.cells is not None]
-            columns.append(b"".join(cells)[:-1])
+            columns.append(b"".join(self._cells)[:-1])
         ids = bigint(self._batch_id), integer(self._first_id), integer(last_id)
         self.add(binary_row(*ids, *columns))
         self.flush()  # a chunk may have megabytes
-        self._first_id = last_id + 1
-        self._pieces, self._number, self._bytes = [], 0, 0
+        self._begin(last_id + 1)
 
     def copy(self, current: Session) -> None:
         if self._number:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,7 @@ def process(
     addresses: Sequence[Any],
     deadline: float,
     on_error: Callable[[Exception], None],
+    most_others: float = math.inf,
 ) -> Findings:
     """Process addresses until the `deadline` (monotonic), one at least, and return the findings.
 
@@ -107,6 +109,7 @@ def process(
     without one. If it raises another exception, that email fails, `on_error` is called, and the
     processor is called again for the addresses after it. An email whose reason or answers aren't
     allowed fails, too, and `on_error` is called with a ReasonError.
+    most_others: the processing ends with so many outcomes besides PROCESSED, too.
     """
     findings = Findings()
     border = getattr(processor, "border", 1)
@@ -119,6 +122,8 @@ def process(
                     findings.count += 1  # as add() does; a call for each email would be slow
                 else:
                     findings.add(accepted_or_error(outcome, on_error))
+                    if len(findings.others) >= most_others:
+                        deadline = -math.inf
                 if time.monotonic() > deadline and (findings.count - start) % border == 0:
                     return findings
             if findings.count < len(addresses):
@@ -129,7 +134,7 @@ def process(
         except Exception as error:
             on_error(error)
             findings.add(ERROR)
-            if time.monotonic() > deadline:
+            if time.monotonic() > deadline or len(findings.others) >= most_others:
                 break
     return findings
 

@@ -109,7 +109,7 @@ class Embedded:
 @dataclass(frozen=True)
 class Worker:
     threads: int = options.number("4", int, 1, 64)
-    chunk_size: int = options.number("20000", int, 1, 100_000)
+    chunk_size: int = options.number("40000", int, 1, 100_000)
     turn_seconds: float = options.number("1", float, 0.01, 60)
     turn_timeout_seconds: float = options.number("60", float, 0.1, 3600)
     sweep_seconds: float = options.number("1", float, 0.1, 3600)

@@ -39,15 +39,12 @@ class Texts:
 
     @classmethod
     def joined(cls, several: Sequence[Texts]) -> Texts:
-        """Return all texts of several Texts, one after another."""
-        if len(several) == 1:
-            return several[0]
+        """Return all texts of several Texts, one at least, one after another."""
         starts = np.cumsum([0, *(len(each.content) for each in several)])
         ends = [each.ends + start for each, start in zip(several, starts, strict=False)]
         content = b"".join(each.content for each in several)
         are_lines = all(each.are_lines for each in several)
-        places = np.concatenate(ends) if ends else np.empty(0, np.intp)
-        return cls(content, places, are_lines=are_lines)
+        return cls(content, np.concatenate(ends), are_lines=are_lines)
 
     def __len__(self) -> int:
         return len(self.ends)

@@ -1,9 +1,10 @@
 """Turns: the loop of a worker thread.
 
-A turn is one transaction: claim a chunk, process emails until the chunk is done or turn_seconds
-have passed, write the outcomes, count them, commit. If the process dies at any instant, the
-transaction is rolled back and the chunk is free again. The beginning of each turn is committed
-before it, so that a chunk whose turns keep dying is known; its emails are processed in isolation.
+A turn is one transaction: claim a chunk, process emails until the chunk is done, turn_seconds have
+passed or MOST_TO_WRITE is reached, write the outcomes, count them, commit. If the process dies at
+any instant, the transaction is rolled back and the chunk is free again. The beginning of each turn
+is committed before it, so that a chunk whose turns keep dying is known; its emails are processed in
+isolation.
 """
 
 from __future__ import annotations
@@ -44,6 +45,9 @@ MAX_BACKOFF = 2.0
 # The longest pause of a thread that got no connection for the journal, because threads hold all of
 # them. It is so long that the journal and the app get connections while some threads stay away.
 MAX_CROWDED = 30.0
+# Outcomes with a reason or answers that end a turn, but of a processor's `of_lines`, whose outcomes
+# rarely have answers. Storing as many answers takes half a second, in which other batches wait.
+MOST_TO_WRITE = 20_000
 # Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2
 # A batch with an email that failed for one of these reasons is processed in isolation.
@@ -310,7 +314,8 @@ class Turns(threading.Thread):
                     batch=claim.batch_id,
                     error=repr(error),
                 )
-        return processors.process(processor, claim.given(processor), deadline, on_error)
+        given = claim.given(processor)
+        return processors.process(processor, given, deadline, on_error, MOST_TO_WRITE)
 
     def _process_isolated(
         self,

@@ -220,7 +220,23 @@ def test_a_rest_is_shared_into_sixteen_parts_at_most(database):
     assert [last - first + 1 for first, last, _, _ in chunks(batch_id)] == [1, *[63] * 15, 54]
 
 
-def test_a_chunk_that_was_requeued_in_part_stays_whole(database):
+@pytest.mark.parametrize(("most", "parts"), [(17, [2, *[2] * 9, 20]), (18, [20, 20])])
+def test_a_rest_is_shared_while_other_chunks_are_free_only_if_it_is_large(
+    database, monkeypatch, most, parts
+):
+    monkeypatch.setattr(commits, "_LARGE_REST", most)
+    batch_id = store(*(f"{n}@x.de" for n in range(40)), chunk_size=20).batch_id
+    start(batch_id)
+    with session(), pool.atomic():
+        commits.commit_outcomes(claim_next(batch_id), Findings(2))
+    assert [last - first + 1 for first, last, _, _ in chunks(batch_id)] == parts
+    while snapshot(batch_id).status != "completed":
+        take_turn(batch_id)
+    assert_books_balance()
+
+
+def test_a_chunk_that_was_requeued_in_part_stays_whole(database, monkeypatch):
+    monkeypatch.setattr(commits, "_LARGE_REST", 10)
     batch_id = store(*(f"{n}@x.de" for n in range(100))).batch_id
     start(batch_id)
     with session():

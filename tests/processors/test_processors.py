@@ -173,9 +173,10 @@ class TestProcess:
 
     ADDRESSES = ["a", "b", "c", "d"]
 
-    def run(self, processor, deadline=float("inf")):
+    def run(self, processor, deadline=float("inf"), **limit):
         errors = []
-        return listed(process(processor, self.ADDRESSES, deadline, errors.append)), errors
+        findings = process(processor, self.ADDRESSES, deadline, errors.append, **limit)
+        return listed(findings), errors
 
     def test_asks_the_processor_for_each_email_in_order(self):
         assert self.run(no_b) == ([PROCESSED, failed("has_b"), PROCESSED, PROCESSED], [])
@@ -190,6 +191,24 @@ class TestProcess:
 
         assert self.run(lazy, deadline=0.0) == ([PROCESSED], [])
         assert taken == ["a"]
+
+    @pytest.mark.parametrize(("border", "count"), [(1, 3), (2, 4)])
+    def test_ends_at_a_border_with_the_most_others(self, border, count):
+        def all_but_b(emails):
+            return (PROCESSED if address == "b" else failed("is_bad") for address in emails)
+
+        all_but_b.border = border
+        outcomes, _ = self.run(all_but_b, most_others=2)
+        bad = failed("is_bad")
+        assert outcomes == [bad, PROCESSED, bad, bad][:count]
+
+    def test_ends_with_the_most_others_that_are_errors(self):
+        def raises(emails):
+            raise LookupError
+
+        outcomes, errors = self.run(raises, most_others=2)
+        assert outcomes == [failed("error")] * 2
+        assert len(errors) == 2
 
     def test_an_exception_fails_one_email(self):
         @one_by_one

@@ -32,7 +32,6 @@ def test_parts_and_what_is_joined_are_like_those_of_lists(each, start, stop):
     assert texts.part(start, stop).strings() == each[start:stop]
     pieces = [texts.part(0, start), texts.part(start, len(each)), Texts.of(each)]
     assert Texts.joined(pieces).strings() == each + each
-    assert Texts.joined([]).strings() == []
 
 
 @given(TEXTS, st.dictionaries(st.integers(0, 7), TEXTS, max_size=4))

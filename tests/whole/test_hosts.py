@@ -244,7 +244,7 @@ def rate(hosts, rows):
 
 @pytest.mark.parametrize(
     "hosts",
-    [{"worker__chunk_size": 20_000, "worker__turn_seconds": 1, "worker__processor": "check"}],
+    [{"worker__chunk_size": 40_000, "worker__turn_seconds": 1, "worker__processor": "check"}],
     indirect=True,
     ids=["fast"],
 )

@@ -14,9 +14,10 @@ from harness.polling import eventually
 from models import Snapshot
 from postgres import database as database_module
 from postgres.database import pool, session
-from processors import failed, one_by_one
+from processors import answered, failed, one_by_one
 from relay import publish
 from relay.batch_queue import BatchQueue
+from work import turns as turns_module
 from work.turns import MAX_LOST
 
 
@@ -95,6 +96,20 @@ def test_a_slow_processor_yields_after_its_turn_and_goes_on_in_the_next(make_tur
         assert_books_balance()
         assert queue.depth() <= 1
     assert snapshot(batch_id).status == "completed"
+
+
+def test_a_turn_ends_with_much_to_write_and_the_next_one_goes_on(make_turns, queue, monkeypatch):
+    monkeypatch.setattr(turns_module, "MOST_TO_WRITE", 4)
+    turns = make_turns(one_by_one(lambda address: answered(id=address[4])))
+    batch_id = store(*addresses(6)).batch_id
+    queue.enqueue(batch_id)
+    assert turns.run_once()
+    assert snapshot(batch_id).processed == 4
+    assert turns.run_once()
+    assert snapshot(batch_id).status == "completed"
+    answers = [(n + 1, {"id": str(n)}) for n in range(6)]
+    assert query("SELECT id, answers FROM email ORDER BY id") == answers
+    assert_books_balance()
 
 
 def test_all_threads_help_on_one_batch(make_turns, queue):
