@@ -149,11 +149,10 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
     its chunk, or as much as it leaves. Returns the counts by reason of what is cut off.
     """
     rest = claim.last_id - last_id
-    # A rest in which some emails have outcomes stays whole, because the reasons of these are
-    # counted for all of it.
-    mixed = claim.pending - findings.count != rest
-    reasons = _REASONS_OF_REST if mixed else "'{}'"
-    size = rest if mixed else max(-(-rest // _PARTS), findings.count)
+    # After a retry, some emails of the rest may have outcomes.
+    is_mixed = claim.pending - findings.count != rest
+    reasons, done = (_REASONS_OF_PART, _DONE_OF_PART) if is_mixed else ("'{}'", "0")
+    size = max(-(-rest // _PARTS), findings.count)
     if not findings.later and size >= rest:
         return Counter()
     share = f"(%(is_large)s OR {_NONE_FREE})"
@@ -167,10 +166,10 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
         "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at, rounds_before,"
         f"    CASE WHEN {share} THEN %(size)s ELSE %(rest)s END AS size"
         ") INSERT INTO chunk"
-        "  (batch_id, first_id, last_id, reasons, redone, due_at, rounds, put_off_at,"
+        "  (batch_id, first_id, last_id, reasons, done, redone, due_at, rounds, put_off_at,"
         "   rounds_before)"
-        " SELECT %(batch_id)s, first, least(first + size - 1, %(end)s),"
-        f"  {reasons}, redone, due_at, rounds, put_off_at, rounds_before"
+        f" SELECT %(batch_id)s, first, {_END_OF_PART},"
+        f"  {reasons}, {done}, redone, due_at, rounds, put_off_at, rounds_before"
         " FROM cut, generate_series(%(last)s + 1, %(end)s, size) AS first RETURNING reasons",
         {
             "batch_id": claim.batch_id,
@@ -190,13 +189,19 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
 _NONE_FREE = f"""NOT EXISTS (
   SELECT FROM chunk AS o WHERE o.batch_id = %(batch_id)s AND o.attempts = 0 AND {is_open("o")}
   AND o.first_id <> %(chunk)s)"""
-_REASONS_OF_REST = """(
-  SELECT coalesce(jsonb_object_agg(reason, number), '{}') FROM (
+# The last email of the part that begins with `first`; the counts by reason of its emails; and how
+# many of them come before the first one that is pending.
+_END_OF_PART = "least(first + size - 1, %(end)s)"
+_IN_PART = f"email.batch_id = %(batch_id)s AND email.id BETWEEN first AND {_END_OF_PART}"
+_REASONS_OF_PART = f"""(
+  SELECT coalesce(jsonb_object_agg(reason, number), '{{}}') FROM (
     SELECT reason, count(*) AS number FROM email
-    WHERE batch_id = %(batch_id)s AND id BETWEEN %(last)s + 1 AND %(end)s AND reason IS NOT NULL
-    GROUP BY reason
+    WHERE {_IN_PART} AND reason IS NOT NULL GROUP BY reason
   ) AS counts
 )"""
+_DONE_OF_PART = f"""coalesce(
+  (SELECT min(id) FROM email WHERE {_IN_PART} AND status = 'pending'), {_END_OF_PART} + 1
+) - first"""
 
 
 def commit_outcomes(

@@ -116,7 +116,9 @@ def process(
     while findings.count < len(addresses):
         start = findings.count
         try:
-            outcomes = outcomes_of(processor, iter(addresses[start:]))
+            # A slice of those that are left, after each error, would take longer with each.
+            rest = map(addresses.__getitem__, range(start, len(addresses)))
+            outcomes = outcomes_of(processor, rest if start else iter(addresses))
             for outcome in islice(outcomes, len(addresses) - start):
                 if outcome is PROCESSED:
                     findings.count += 1  # as add() does; a call for each email would be slow

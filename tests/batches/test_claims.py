@@ -65,7 +65,8 @@ def test_a_claim_tells_whether_more_is_left(database):
         assert not lose_turn(batch_id).more
 
 
-def test_a_claim_begins_where_it_is_told_to_and_takes_what_there_is(database):
+def test_a_claim_begins_where_it_is_told_to_and_takes_what_there_is(database, monkeypatch):
+    monkeypatch.setattr(claims, "CLAIM_SECONDS", 60)
     batch_id = store(*[f"{letter}@x.de" for letter in "abcdefgh"], chunk_size=2).batch_id
     places = ({"share": 0.5}, {"start": 2}, {"start": 5}, {"share": 0.9}, {})
     with session():
@@ -235,8 +236,7 @@ def test_a_rest_is_shared_while_other_chunks_are_free_only_if_it_is_large(
     assert_books_balance()
 
 
-def test_a_chunk_that_was_requeued_in_part_stays_whole(database, monkeypatch):
-    monkeypatch.setattr(commits, "_LARGE_REST", 10)
+def test_the_rest_of_a_chunk_that_was_requeued_in_part_is_shared(database):
     batch_id = store(*(f"{n}@x.de" for n in range(100))).batch_id
     start(batch_id)
     with session():
@@ -246,7 +246,15 @@ def test_a_chunk_that_was_requeued_in_part_stays_whole(database, monkeypatch):
         changes.retry(batch_id, "reasons", ["odd"], lambda: None)
         with pool.atomic():
             commits.commit_outcomes(claim_next(batch_id), Findings(5))
-    assert chunks(batch_id) == [(1, 100, 9, {"even": 50})]
+    assert chunks(batch_id) == [
+        (1, 9, 9, {"even": 4}),
+        *((first, first + 5, 1, {"even": 3}) for first in range(10, 100, 6)),
+        (100, 100, 1, {"even": 1}),
+    ]
+    assert_books_balance()
+    while snapshot(batch_id).status != "completed":
+        take_turn(batch_id)
+    assert snapshot(batch_id).reasons == {"even": 50}
     assert_books_balance()
 
 

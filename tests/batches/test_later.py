@@ -129,7 +129,7 @@ def test_the_rest_of_a_chunk_with_outcomes_keeps_its_reasons(batch_id):
         changes.retry(batch_id, "odd", ["odd"], lambda: None)
     start(batch_id)
     take_turn(batch_id, 3, i1=failed("one"), i2=HOUR, i5=failed("odd"))
-    assert chunks() == [(1, 5, 0, {"one": 1, "odd": 1}, 1), (6, 10, 0, {}, 0)]
+    assert chunks() == [(1, 5, 0, {"one": 1, "odd": 1}, 1), (6, 8, 1, {}, 0), (9, 10, 0, {}, 0)]
     take_turn(batch_id, 1, i7=failed("seven"))
     make_due()
     take_turn(batch_id)

@@ -33,7 +33,7 @@ def has_status(status):
 
 def is_whole(tab):
     """Wait until all emails are processed, as the bar says."""
-    tab.until("document.querySelector('#bar').ariaValueNow === '100'", seconds=40)
+    tab.until("document.querySelector('#bar').ariaValueNow === '100'", seconds=90)
     tab.until(has_status("completed"))
 
 

@@ -48,7 +48,7 @@ class Tab(ABC):
         """Return the value of the JavaScript expression as JSON has it. Raises ScriptError."""
         return json.loads(self._evaluate(f"JSON.stringify(({expression})) ?? 'null'"))
 
-    def until(self, expression: str, seconds: float = 20.0) -> None:
+    def until(self, expression: str, seconds: float = 60.0) -> None:
         """Wait until JavaScript takes the expression's value for true, maybe on the next page.
 
         Raises AssertionError, with the page's text, if that takes too long.
