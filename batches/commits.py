@@ -136,7 +136,7 @@ def _outcomes(
 # before it.
 _PARTS = 16
 # A larger rest is shared out even if other chunks are free, because each later turn reads all that
-# is left of its chunk: 5,000 emails in about 5 ms.
+# is left of its chunk, in about half a microsecond an email.
 _LARGE_REST = 5_000
 
 
@@ -145,8 +145,8 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
 
     If emails of this turn are to be processed later, the rest becomes a chunk of its own, so that
     it doesn't wait with them. A rest of more than _LARGE_REST, or any while the batch has no free
-    chunk, is shared out; this is for slow processors, because with a fast one a turn does all of
-    its chunk, or as much as it leaves. Returns the counts by reason of what is cut off.
+    chunk, is shared out; this is for slow processors, because a turn with a fast one does all or
+    half of its chunk. Returns the counts by reason of what is cut off.
     """
     rest = claim.last_id - last_id
     # After a retry, some emails of the rest may have outcomes.

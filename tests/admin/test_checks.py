@@ -213,7 +213,8 @@ def test_a_nameserver_that_gives_only_errors_beside_a_good_one(found, nameserver
         for name in ("", *WORLD):
             refusing.code(name, "REFUSED")
         both = f"{nameserver.address} {refusing.address}"
-        finding = found(check__dns="on", check__nameservers=both)["DNS"]
+        asked = {"check__nameservers": both, "check__timeout_seconds": "20"}
+        finding = found(check__dns="on", **asked)["DNS"]
     assert finding.level == WARNING
     assert finding.text.startswith(f"{nameserver.address} answers in")
     assert finding.text.endswith(f"; {refusing.address} gives only errors.")

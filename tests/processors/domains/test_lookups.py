@@ -30,9 +30,18 @@ def make_lookups(nameserver):
 
 def find(lookups, domains):
     """Return what is found of the domains when no question is open any more."""
+    found = {}
+
+    def is_settled():
+        if lookups.exchange.open:
+            return False
+        found.update((domain, result) for domain, (result, _) in lookups.find(domains).items())
+        # Between an answer and the questions that follow from it, none is open.
+        return "late" not in found.values()
+
     lookups.find(domains)
-    eventually(lambda: lookups.exchange.open == 0, 60)
-    return {domain: result for domain, (result, _) in lookups.find(domains).items()}
+    eventually(is_settled, 60)
+    return found
 
 
 def ask(lookups, domain):
