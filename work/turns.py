@@ -45,8 +45,9 @@ MAX_BACKOFF = 2.0
 # The longest pause of a thread that got no connection for the journal, because threads hold all of
 # them. It is so long that the journal and the app get connections while some threads stay away.
 MAX_CROWDED = 30.0
-# Outcomes with a reason or answers that end a turn, but of a processor's `of_lines`, whose outcomes
-# rarely have answers. Storing as many answers takes half a second, in which other batches wait.
+# A turn ends with so many outcomes that have a reason or answers, because storing as many answers
+# takes half a second, in which other batches wait. Those of a processor's `of_lines` don't count;
+# they rarely have answers.
 MOST_TO_WRITE = 20_000
 # Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2
