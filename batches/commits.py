@@ -135,8 +135,8 @@ def _outcomes(
 # The most parts that the rest of a chunk is cut into. None but the last is smaller than the turn
 # before it.
 _PARTS = 16
-# A larger rest is shared out even if other chunks are free, because each later turn reads all that
-# is left of its chunk, in about half a microsecond an email.
+# A rest of more emails is shared out even if the batch has free chunks. Otherwise each later turn
+# on the chunk would read all of it, in about half a microsecond an email.
 _LARGE_REST = 5_000
 
 
@@ -145,8 +145,9 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
 
     If emails of this turn are to be processed later, the rest becomes a chunk of its own, so that
     it doesn't wait with them. A rest of more than _LARGE_REST, or any while the batch has no free
-    chunk, is shared out; this is for slow processors, because a turn with a fast one does all or
-    half of its chunk. Returns the counts by reason of what is cut off.
+    chunk, is shared out, in parts of at least as many emails as this turn did. So nothing is cut
+    after a turn that did at least half of its chunk, as with a fast processor. Returns the counts
+    by reason of what is cut off.
     """
     rest = claim.last_id - last_id
     # After a retry, some emails of the rest may have outcomes.
@@ -189,16 +190,17 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
 _NONE_FREE = f"""NOT EXISTS (
   SELECT FROM chunk AS o WHERE o.batch_id = %(batch_id)s AND o.attempts = 0 AND {is_open("o")}
   AND o.first_id <> %(chunk)s)"""
-# The last email of the part that begins with `first`; the counts by reason of its emails; and how
-# many of them come before the first one that is pending.
+# The id of the last email of a part, which begins with `first`.
 _END_OF_PART = "least(first + size - 1, %(end)s)"
 _IN_PART = f"email.batch_id = %(batch_id)s AND email.id BETWEEN first AND {_END_OF_PART}"
+# The counts by reason of its emails.
 _REASONS_OF_PART = f"""(
   SELECT coalesce(jsonb_object_agg(reason, number), '{{}}') FROM (
     SELECT reason, count(*) AS number FROM email
     WHERE {_IN_PART} AND reason IS NOT NULL GROUP BY reason
   ) AS counts
 )"""
+# How many of its emails come before its first pending one; all if none is pending.
 _DONE_OF_PART = f"""coalesce(
   (SELECT min(id) FROM email WHERE {_IN_PART} AND status = 'pending'), {_END_OF_PART} + 1
 ) - first"""

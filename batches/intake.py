@@ -33,7 +33,7 @@ from tabular.reader import Table
 
 # Bytes of addresses and cells at which a chunk ends, however few emails it has: a worker holds a
 # whole chunk in memory, and each turn on a part of it reads all of its cells. The default
-# chunk_size has half as many, at 25 an address.
+# of chunk_size takes half of it, at 25 bytes an address.
 CHUNK_BYTES = 2_000_000
 # A row of emails as binary_row() would return it, without the address at its end.
 _EMAIL = np.dtype(
@@ -265,14 +265,12 @@ class _Chunks(Spool):
         self._begin(1)
 
     def _begin(self, first_id: int) -> None:
-        """Begin a chunk with this email.
-
-        Of its pieces only the bytes to be stored are kept; their arrays and lists would take 3 MB.
-        """
+        """Begin a chunk with this email."""
         self._first_id = first_id
         self._number = 0
         self._bytes = 0
         self._are_lines = True
+        # Only the bytes to be stored; whole pieces, with their arrays and lists, would take 3 MB.
         self._addresses: list[bytes] = []
         self._cells: list[bytes] = []
 

@@ -109,14 +109,14 @@ def process(
     without one. If it raises another exception, that email fails, `on_error` is called, and the
     processor is called again for the addresses after it. An email whose reason or answers aren't
     allowed fails, too, and `on_error` is called with a ReasonError.
-    most_others: the processing ends with so many outcomes besides PROCESSED, too.
+    most_others: the processing also ends once so many outcomes are not PROCESSED.
     """
     findings = Findings()
     border = getattr(processor, "border", 1)
     while findings.count < len(addresses):
         start = findings.count
         try:
-            # A slice of those that are left, after each error, would take longer with each.
+            # No slice: after each of many errors, it would copy all that is left.
             rest = map(addresses.__getitem__, range(start, len(addresses)))
             outcomes = outcomes_of(processor, rest if start else iter(addresses))
             for outcome in islice(outcomes, len(addresses) - start):
@@ -125,7 +125,7 @@ def process(
                 else:
                     findings.add(accepted_or_error(outcome, on_error))
                     if len(findings.others) >= most_others:
-                        deadline = -math.inf
+                        deadline = -math.inf  # as if it had passed
                 if time.monotonic() > deadline and (findings.count - start) % border == 0:
                     return findings
             if findings.count < len(addresses):

@@ -45,9 +45,9 @@ MAX_BACKOFF = 2.0
 # The longest pause of a thread that got no connection for the journal, because threads hold all of
 # them. It is so long that the journal and the app get connections while some threads stay away.
 MAX_CROWDED = 30.0
-# A turn ends with so many outcomes that have a reason or answers, because storing as many answers
-# takes half a second, in which other batches wait. Those of a processor's `of_lines` don't count;
-# they rarely have answers.
+# A turn ends with so many emails that have a reason or answers or are put off: storing as many
+# answers takes about half a second, in which other batches wait. A processor's `of_lines` isn't
+# limited, because its outcomes rarely have answers.
 MOST_TO_WRITE = 20_000
 # Turns lost on a chunk after which its emails are processed in isolation.
 MAX_LOST = 2
