@@ -90,6 +90,36 @@ class TestBatch:
         expect(page.locator("#reasons li")).to_have_count(6)
         assert place() == before
 
+    def test_rows_that_come_later_than_the_page_around_them_move_nothing(self, open_page, site):
+        batch_id = store(*(f"info{number}@example.org" for number in range(50))).batch_id
+        page = open_page(viewport={"width": 360, "height": 900})
+        page.add_init_script(WATCH_SHIFTS)
+        blank = '<link rel="icon" href="data:,">'
+        page.route("**/blank", lambda route: route.fulfill(body=blank, content_type="text/html"))
+        page.goto(f"{site.url}/blank")
+        page.evaluate(
+            """
+            async (html) => {
+                const paint = () => new Promise((painted) =>
+                    requestAnimationFrame(() => setTimeout(painted)));
+                const styled = () => [...document.querySelectorAll("link[rel=stylesheet]")]
+                    .every((link) => link.sheet);
+                const body = html.indexOf("<body"), rest = html.indexOf('<tr data-email="3"');
+                document.open();
+                document.write(html.slice(0, body));
+                do await paint(); while (!styled());
+                document.write(html.slice(body, rest));
+                for (let frame = 0; frame < 3; frame++) await paint();
+                document.write(html.slice(rest));
+                document.close();
+                for (let frame = 0; frame < 3; frame++) await paint();
+            }
+            """,
+            site.get(f"/batches/{batch_id}").body.decode(),
+        )
+        expect(page.locator("#outcomes")).to_be_visible()
+        assert_nothing_moved(page)
+
     def test_a_retry_goes_back_and_says_so_in_all_tabs(self, page, site, processes):
         batch_id = completed()
         with page.expect_response(

@@ -1,10 +1,13 @@
 """The harm that a torture run does, and when.
 
 Harm comes in families. Those with a goal are spread over the run so that each is reached in time.
+A run may last longer, on a busy machine or for its uploads: then families whose goal is reached
+leave it in peace, because work that is harmed faster than it recovers would never end.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import signal
@@ -81,17 +84,20 @@ class Pace:
 
     def __init__(self, goal: int, seconds: float, rng: random.Random) -> None:
         self._goal = goal
+        self._seconds = seconds
         self._end = SPREAD * seconds
         self._mean = self._end / goal
         self._rng = rng
         self.next = self._mean * rng.random()
 
     def advance(self, elapsed: float, count: int) -> None:
-        """Set the next time after one at `elapsed`, the `count`th."""
+        """Set the next time after one at `elapsed`, the `count`th; math.inf if none is to come."""
         left, mean = self._goal - count, self._mean
         if left > 0:
             mean = min(mean, max(0.0, self._end - elapsed) / left)
         self.next = elapsed + max(LEAST, mean * self._rng.uniform(0.3, 1.7))
+        if left <= 0 and self.next > self._seconds:
+            self.next = math.inf
 
     def put_off(self, elapsed: float) -> None:
         """There was nothing to harm."""
@@ -138,7 +144,8 @@ class Havoc:
         while True:
             family = min(self._paces, key=lambda family: self._paces[family].next)
             pace = self._paces[family]
-            if stopping.wait(max(0.0, pace.next - (time.monotonic() - began))):
+            wait = max(0.0, pace.next - (time.monotonic() - began))
+            if stopping.wait(None if wait == math.inf else wait):
                 break
             harmed = self.run_once(family)
             elapsed = time.monotonic() - began

@@ -1,8 +1,11 @@
-"""The limits of what harm may interrupt."""
+"""The limits of what harm may interrupt, and when it ends."""
 
 from __future__ import annotations
 
-from torture.havoc import HARM
+import math
+import random
+
+from torture.havoc import HARM, Pace
 
 
 def test_each_harm_that_may_lose_turns_says_how_many():
@@ -13,3 +16,12 @@ def test_each_harm_that_may_lose_turns_says_how_many():
         **dict.fromkeys(("PostgreSQL killed", "PostgreSQL killed as it stores"), 6),
         "PostgreSQL read-only": 6,
     }
+
+
+def test_harm_ends_with_the_run_once_its_goal_is_reached():
+    pace = Pace(goal=3, seconds=10.0, rng=random.Random(1))
+    for elapsed, count in ((2.0, 1), (5.0, 5), (30.0, 2)):  # others are to come, also later
+        pace.advance(elapsed, count)
+        assert elapsed < pace.next < math.inf
+    pace.advance(10.0, 3)
+    assert pace.next == math.inf

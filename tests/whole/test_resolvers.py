@@ -138,10 +138,13 @@ def test_one_of_several_that_dies_for_good(start_worker):
         assert checked.is_all_ok(60)
 
 
-def test_hundreds_of_domains_without_an_answer_hold_up_nobody(start_worker):
-    count = 20_000
+def test_many_domains_without_an_answer_hold_up_nobody(start_worker):
+    # The nameserver limits it, not the machine: it has 160 queries at once for 0.2 s each. Were the
+    # dead to keep their places among these for the 3 s until they are given up, it would take 1.37
+    # times as long.
+    count, dead_ones = 4_000, 100
     with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.2) as nameserver:
-        start_worker(nameserver.url, check__concurrency=800)
+        start_worker(nameserver.url, check__concurrency=160)
 
         def share(number):
             """Return how much of the time without them it takes with them, for other domains."""
@@ -149,7 +152,7 @@ def test_hundreds_of_domains_without_an_answer_hold_up_nobody(start_worker):
             seconds = without.seconds_to(count)
             assert without.is_all_ok()
             among = good(count, f"e{number}x")
-            for dead in range(500):
+            for dead in range(dead_ones):
                 among.insert(41 * dead, f"a@dead{number}x{dead}.z1.example.net")
             return Checked(among).seconds_to(count) / seconds
 
