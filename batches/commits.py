@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from peewee import DataError
 from psycopg2 import errorcodes
@@ -67,25 +69,25 @@ def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
 
     Of emails that are to be processed later, the reason for that is written.
     """
-    answers = {
-        claim.ids[at]: outcome.answers
-        for at, outcome in findings.others
-        if isinstance(outcome, Outcome) and outcome.answers
-    }
-    marks = [(claim.ids[at], _row(outcome)) for at, outcome in findings.others]
+    ids = [claim.ids[at] for at, _ in findings.others]
+    others = [outcome for _, outcome in findings.others]
     columns = _COLUMNS if findings.later else _COLUMNS[:2]
-    size = ANSWERS_AT_ONCE if answers else last_id - claim.first_id + 1
+    have_answers = any(outcome.answers for outcome, _ in findings.outcomes)
+    size = ANSWERS_AT_ONCE if have_answers else last_id - claim.first_id + 1
     updated = 0
     for first in range(claim.first_id, last_id + 1, size):
         last = min(first + size - 1, last_id)
-        here = [mark for mark in marks if first <= mark[0] <= last]
-        become, parameters = _outcomes(here, columns, first, last)
-        if answers:
+        here = slice(bisect_left(ids, first), bisect_right(ids, last))
+        places = [email_id - first for email_id in ids[here]]
+        become, source, parameters = _outcomes(places, others[here], columns, last - first + 1)
+        if have_answers:
             become += ", answers = nullif(%(answers)s::jsonb -> id - %(first)s, 'null')"
-            of_each = [answers.get(email_id) for email_id in range(first, last + 1)]
+            of_each: list[Mapping[str, Any] | None] = [None] * (last - first + 1)
+            for place, outcome in zip(places, others[here], strict=True):
+                of_each[place] = getattr(outcome, "answers", None)  # a Later has none
             parameters["answers"] = json.dumps(of_each, ensure_ascii=False)
         cursor = pool.execute_sql(
-            f"UPDATE email SET {become}"
+            f"UPDATE email SET {become}{source}"
             " WHERE batch_id = %(batch_id)s AND id BETWEEN %(first)s AND %(last)s"
             " AND status = 'pending'",
             {**parameters, "batch_id": claim.batch_id, "first": first, "last": last},
@@ -95,39 +97,40 @@ def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
 
 
 def _outcomes(
-    marks: Sequence[tuple[int, tuple[str | None, ...]]],
-    columns: Sequence[str],
-    first: int,
-    last: int,
-) -> tuple[str, dict[str, object]]:
-    """Return the assignments that write the outcomes of a range of emails, and their parameters.
+    places: Sequence[int], others: Sequence[Outcome | Later], columns: Sequence[str], size: int
+) -> tuple[str, str, dict[str, object]]:
+    """Return what an UPDATE sets to write the outcomes of a range of emails, and parameters.
+
+    Between the two is the UPDATE's FROM, or "".
 
     They make one pass over the range of ids. A join with the emails that have a reason would be
     the obvious way, but a new batch has no statistics: the planner expects a single row, and its
     nested loop compares each row with each of those emails.
 
-    marks: ids with their values of _COLUMNS, of outcomes other than PROCESSED.
+    places: the emails with outcomes other than PROCESSED, counted from the range's beginning.
+    others: these outcomes.
+    size: the range's emails.
     """
-    # The different rows, first that of an outcome without a reason; `places` has each email's row
-    # as an index into them.
+    # The different rows of _COLUMNS, first that of an outcome without a reason; `rows` has each
+    # email's row as an index into them, and `row_of` each outcome's.
     kinds: dict[tuple[str | None, ...], int] = {_row(PROCESSED): 0}
-    for _, row in marks:
-        kinds.setdefault(row, len(kinds))
+    different = {id(outcome): outcome for outcome in others}
+    row_of = {key: kinds.setdefault(_row(each), len(kinds)) for key, each in different.items()}
     if len(kinds) == 1:
-        return "status = 'processed'", {}
-    size = last - first + 1
+        return "status = 'processed'", "", {}
     # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
-    places = bytearray(size) if len(kinds) <= 256 else [0] * size
-    for email_id, row in marks:
-        places[email_id - first] = kinds[row]
-    place = "get_byte(%(places)s, id - %(first)s) + 1"
+    rows = bytearray(size) if len(kinds) <= 256 else [0] * size
+    for place, outcome in zip(places, others, strict=True):
+        rows[place] = row_of[id(outcome)]
+    kind, row = "bytea", "get_byte(rows, id - %(first)s) + 1"
     if len(kinds) > 256:
-        place = "(%(places)s::int[])[id - %(first)s + 1] + 1"
+        kind, row = "int[]", "rows[id - %(first)s + 1] + 1"
     return (
-        ", ".join(f"{name} = (%({name})s::text[])[{place}]" for name in columns),
+        ", ".join(f"{name} = (%({name})s::text[])[{row}]" for name in columns),
+        f" FROM (SELECT %(rows)s::{kind} AS rows) AS given",
         {
             **{name: [row[at] for row in kinds] for at, name in enumerate(_COLUMNS)},
-            "places": places,
+            "rows": rows,
         },
     )
 
@@ -232,10 +235,13 @@ def _count(
 
     rest: the reasons of emails behind `last_id` that are in another chunk now.
     """
-    count, outcomes, later = findings.count, findings.outcomes, findings.later
-    waiting = len(later)
-    found = Counter(outcome.reason for outcome in outcomes if outcome.reason)
-    names = dict.fromkeys(name for outcome in outcomes for name in outcome.answers or ())
+    count, outcomes, waiting = findings.count, findings.outcomes, findings.waiting
+    found: Counter[str] = Counter()
+    for outcome, number in outcomes:
+        if outcome.reason:
+            found[outcome.reason] += number
+    names = dict.fromkeys(name for outcome, _ in outcomes for name in outcome.answers or ())
+    waits = (each.wait(claim.rounds + 1) or 0 for each, _ in findings.later)
     try:
         counted = fetch_value(
             _COUNT.format(
@@ -247,7 +253,7 @@ def _count(
             ),
             {
                 "count": count - waiting,
-                "failed": sum(outcome.status == "failed" for outcome in outcomes),
+                "failed": sum(number for each, number in outcomes if each.status == "failed"),
                 "batch_id": claim.batch_id,
                 "status": status,
                 "found": json.dumps(bounded(found)),
@@ -255,7 +261,7 @@ def _count(
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
                 "chunk_reasons": json.dumps(found + Counter(claim.reasons) - rest),
-                "wait": max((each.wait(claim.rounds + 1) or 0 for each in later), default=0),
+                "wait": max(waits, default=0),
                 "waiting": waiting - (count if claim.waited else 0),
             },
         )

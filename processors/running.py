@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from typing import Any
 
@@ -58,10 +60,25 @@ class Findings:
     others: list[tuple[int, Outcome | Later]] = field(default_factory=list)
     stop: Stop | None = None
 
+    @cached_property
+    def different(self) -> list[tuple[Outcome | Later, int]]:
+        """Each different object among `others`, and how many addresses have it.
+
+        It is read only once all outcomes have been added.
+        """
+        # Usually there are a few objects for thousands of addresses, so all that is counted by
+        # reason looks at these few.
+        others = [outcome for _, outcome in self.others]
+        numbers = Counter(map(id, others))
+        return [(each, numbers[key]) for key, each in {id(each): each for each in others}.items()]
+
     @property
-    def outcomes(self) -> list[Outcome]:
-        """The outcomes with a reason or answers; of the latter, the reason may be None."""
-        return [outcome for _, outcome in self.others if isinstance(outcome, Outcome)]
+    def outcomes(self) -> list[tuple[Outcome, int]]:
+        """The different outcomes with a reason or answers; of the latter, the reason may be None.
+
+        Each comes with the number of addresses that have it.
+        """
+        return [(each, number) for each, number in self.different if isinstance(each, Outcome)]
 
     @property
     def listed(self) -> list[Outcome | Later]:
@@ -70,9 +87,14 @@ class Findings:
         return [others.get(position, PROCESSED) for position in range(self.count)]
 
     @property
-    def later(self) -> list[Later]:
-        """What was said of the emails that are to be processed again."""
-        return [each for _, each in self.others if isinstance(each, Later)]
+    def later(self) -> list[tuple[Later, int]]:
+        """What was said of the emails that are to be processed again, and of how many each."""
+        return [(each, number) for each, number in self.different if isinstance(each, Later)]
+
+    @property
+    def waiting(self) -> int:
+        """How many emails are to be processed again."""
+        return sum(number for _, number in self.later)
 
     def settled(self, rounds: int, over: bool) -> Findings:
         """Return the findings after this many rounds, from 1.
@@ -111,34 +133,37 @@ def process(
     allowed fails, too, and `on_error` is called with a ReasonError.
     most_others: the processing also ends once so many outcomes are not PROCESSED.
     """
-    findings = Findings()
+    count = 0
+    others: list[tuple[int, Outcome | Later]] = []
     border = getattr(processor, "border", 1)
-    while findings.count < len(addresses):
-        start = findings.count
+    monotonic = time.monotonic
+    while count < len(addresses):
+        start = count
         try:
             # No slice: after each of many errors, it would copy all that is left.
             rest = map(addresses.__getitem__, range(start, len(addresses)))
             outcomes = outcomes_of(processor, rest if start else iter(addresses))
             for outcome in islice(outcomes, len(addresses) - start):
-                if outcome is PROCESSED:
-                    findings.count += 1  # as add() does; a call for each email would be slow
-                else:
-                    findings.add(accepted_or_error(outcome, on_error))
-                    if len(findings.others) >= most_others:
-                        deadline = -math.inf  # as if it had passed
-                if time.monotonic() > deadline and (findings.count - start) % border == 0:
-                    return findings
-            if findings.count < len(addresses):
+                if outcome is not PROCESSED:
+                    outcome = accepted_or_error(outcome, on_error)
+                    if outcome != PROCESSED:
+                        others.append((count, outcome))
+                        if len(others) >= most_others:
+                            deadline = -math.inf  # as if it had passed
+                count += 1
+                if monotonic() > deadline and (count - start) % border == 0:
+                    return Findings(count, others)
+            if count < len(addresses):
                 raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
         except Stop as stop:
-            findings.stop = stop
-            break
+            return Findings(count, others, stop)
         except Exception as error:
             on_error(error)
-            findings.add(ERROR)
-            if time.monotonic() > deadline or len(findings.others) >= most_others:
+            others.append((count, ERROR))
+            count += 1
+            if monotonic() > deadline or len(others) >= most_others:
                 break
-    return findings
+    return Findings(count, others)
 
 
 def as_lines(addresses: Sequence[str]) -> str | None:
@@ -171,11 +196,14 @@ def process_lines(
         different = {id(outcome): outcome for outcome in outcomes.values()}
         accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}
         plain = {key for key, each in accepted.items() if each == PROCESSED}
-        for line in sorted(outcomes):
+        for line in (min(outcomes, default=0), max(outcomes, default=0)):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
-            if (key := id(outcomes[line])) not in plain:
-                findings.others.append((findings.count + line, accepted[key]))
+        findings.others += [
+            (findings.count + line, accepted[key])
+            for line in sorted(outcomes)
+            if (key := id(outcomes[line])) not in plain
+        ]
         findings.count += count
         if time.monotonic() > deadline:
             break

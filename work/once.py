@@ -37,7 +37,7 @@ def process(
         logger.warning("another turn has the chunk", batch=claim.batch_id, chunk=claim.first_id)
         return None
     if findings.count:
-        interrupted = findings.outcomes.count(INTERRUPTED)
+        interrupted = sum(number for each, number in findings.outcomes if each == INTERRUPTED)
         logger.warning(
             "outcomes taken over from a lost turn",
             batch=claim.batch_id,

@@ -245,7 +245,7 @@ class Turns(threading.Thread):
         snapshot = self._commit(claim, findings)
         if snapshot is None:
             return
-        self.emails += findings.count - len(findings.later)
+        self.emails += findings.count - findings.waiting
         count_turn(findings, time.monotonic() - self.since)
         self._services.publisher.publish(snapshot)
         if snapshot.terminal:
@@ -262,7 +262,7 @@ class Turns(threading.Thread):
     def _commit(self, claim: Claim, findings: Findings) -> Snapshot | None:
         """Commit the outcomes and, in the same transaction, the pause that the processor wants."""
         stop = findings.stop
-        ended = findings.count - len(findings.later)
+        ended = findings.count - findings.waiting
         paused = stop is not None and changes.stop(claim.batch_id, stop.reason, stop.seconds, ended)
         # A turn without outcomes isn't lost: no email is to blame for it.
         snapshot = (
@@ -377,11 +377,12 @@ class Turns(threading.Thread):
 def count_turn(findings: Findings, seconds: float) -> None:
     """Count a turn, its seconds and its emails for /metrics, also those that were put off."""
     metrics.TURNS.observe(seconds)
-    found = Counter((each.status, each.reason) for each in findings.outcomes)
-    with_answers_only = found.pop(("processed", None), 0)
-    metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others) + with_answers_only)
-    for why, number in Counter(each.reason for each in findings.later).items():
-        metrics.PUT_OFF.labels(why).inc(number)
+    metrics.EMAILS.labels("ok", "").inc(findings.count - len(findings.others))
+    for each, number in findings.later:
+        metrics.PUT_OFF.labels(each.reason).inc(number)
+    found: Counter[tuple[str, str | None]] = Counter()
+    for outcome, number in findings.outcomes:
+        found[outcome.status, outcome.reason] += number
     for (status, reason), number in found.items():
         known = reason if reason is None or reason in CATALOGUE else "own"
         metrics.EMAILS.labels(verdict(status, reason), known or "").inc(number)

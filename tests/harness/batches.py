@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
+from operator import itemgetter
 from typing import Any
 
 from batches import claims, commits, intake
@@ -68,7 +69,7 @@ def lose_turn(batch_id: int) -> Claim | None:
 def findings(claim: Claim, marked: Marks = ()) -> Findings:
     """All emails of the claim as processed, with these Marks."""
     others = [(claim.ids.index(number), Outcome(*outcome)) for number, *outcome in marked]
-    return Findings(len(claim.ids), others)
+    return Findings(len(claim.ids), sorted(others, key=itemgetter(0)))
 
 
 def start(batch_id: int) -> Snapshot | None:

@@ -103,7 +103,7 @@ def test_findings_have_outcomes_with_answers_only():
     findings = Findings()
     findings.add(PROCESSED)
     findings.add(TOLD)
-    assert (findings.count, findings.outcomes, findings.later) == (2, [TOLD], [])
+    assert (findings.count, findings.outcomes, findings.later) == (2, [(TOLD, 1)], [])
 
 
 def test_lines_may_have_answers():
