@@ -79,12 +79,14 @@ def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
         last = min(first + size - 1, last_id)
         here = slice(bisect_left(ids, first), bisect_right(ids, last))
         places = [email_id - first for email_id in ids[here]]
-        become, source, parameters = _outcomes(places, others[here], columns, last - first + 1)
+        part = others[here]
+        become, source, parameters = _outcomes(places, part, columns, last - first + 1)
         if have_answers:
             become += ", answers = nullif(%(answers)s::jsonb -> id - %(first)s, 'null')"
             of_each: list[Mapping[str, Any] | None] = [None] * (last - first + 1)
-            for place, outcome in zip(places, others[here], strict=True):
-                of_each[place] = getattr(outcome, "answers", None)  # a Later has none
+            for place, outcome in zip(places, part, strict=True):
+                if isinstance(outcome, Outcome):
+                    of_each[place] = outcome.answers or None
             parameters["answers"] = json.dumps(of_each, ensure_ascii=False)
         cursor = pool.execute_sql(
             f"UPDATE email SET {become}{source}"
@@ -99,38 +101,42 @@ def _update_emails(claim: Claim, findings: Findings, last_id: int) -> int:
 def _outcomes(
     places: Sequence[int], others: Sequence[Outcome | Later], columns: Sequence[str], size: int
 ) -> tuple[str, str, dict[str, object]]:
-    """Return what an UPDATE sets to write the outcomes of a range of emails, and parameters.
+    """Return the assignments, the FROM or "", and the parameters of an UPDATE of a range of emails.
 
-    Between the two is the UPDATE's FROM, or "".
-
-    They make one pass over the range of ids. A join with the emails that have a reason would be
-    the obvious way, but a new batch has no statistics: the planner expects a single row, and its
-    nested loop compares each row with each of those emails.
+    The assignments make one pass over the range of ids. A join with the emails that have a reason
+    would be the obvious way, but a new batch has no statistics: the planner expects a single row,
+    and its nested loop compares each row with each of those emails.
 
     places: the emails with outcomes other than PROCESSED, counted from the range's beginning.
     others: these outcomes.
-    size: the range's emails.
+    size: the number of ids in the range.
     """
-    # The different rows of _COLUMNS, first that of an outcome without a reason; `rows` has each
-    # email's row as an index into them, and `row_of` each outcome's.
+    # The different values of _COLUMNS, first those of an outcome without a reason, each with its
+    # number.
     kinds: dict[tuple[str | None, ...], int] = {_row(PROCESSED): 0}
-    different = {id(outcome): outcome for outcome in others}
-    row_of = {key: kinds.setdefault(_row(each), len(kinds)) for key, each in different.items()}
+    # The number of each outcome, by its id().
+    number_of: dict[int, int] = {}
+    for key, outcome in {id(outcome): outcome for outcome in others}.items():
+        number_of[key] = kinds.setdefault(_row(outcome), len(kinds))
     if len(kinds) == 1:
         return "status = 'processed'", "", {}
-    # PostgreSQL reads bytes fastest; in an array's literal it must parse each number.
-    rows = bytearray(size) if len(kinds) <= 256 else [0] * size
+    # The number of each email. PostgreSQL reads bytes fastest; in an array's literal it must parse
+    # each number.
+    numbers: bytearray | list[int]
+    if len(kinds) <= 256:
+        numbers, sql_type, number = bytearray(size), "bytea", "get_byte(numbers, id - %(first)s)"
+    else:
+        numbers, sql_type, number = [0] * size, "int[]", "numbers[id - %(first)s + 1]"
     for place, outcome in zip(places, others, strict=True):
-        rows[place] = row_of[id(outcome)]
-    kind, row = "bytea", "get_byte(rows, id - %(first)s) + 1"
-    if len(kinds) > 256:
-        kind, row = "int[]", "rows[id - %(first)s + 1] + 1"
+        numbers[place] = number_of[id(outcome)]
     return (
-        ", ".join(f"{name} = (%({name})s::text[])[{row}]" for name in columns),
-        f" FROM (SELECT %(rows)s::{kind} AS rows) AS given",
+        ", ".join(f"{name} = (%({name})s::text[])[{number} + 1]" for name in columns),
+        # So the statement has these bytes once, and not once for each column. The planner puts
+        # the constant where it is used, so nothing is joined.
+        f" FROM (SELECT %(numbers)s::{sql_type} AS numbers) AS given",
         {
-            **{name: [row[at] for row in kinds] for at, name in enumerate(_COLUMNS)},
-            "rows": rows,
+            **{name: [kind[at] for kind in kinds] for at, name in enumerate(_COLUMNS)},
+            "numbers": numbers,
         },
     )
 

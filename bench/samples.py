@@ -96,6 +96,15 @@ def make(rows: int, *, copy_text: bool = False) -> Sample:
     return Sample(rows, malformed, last, bytes(body), bytes(text))
 
 
+def at_other_domains(sample: Sample) -> Sample:
+    """Return the list of an upload with the same local parts at domains of which few are the same.
+
+    Its `last` and `copy_text` are empty.
+    """
+    body = sample.body.replace(b"@firm", b"@shop")
+    return Sample(sample.rows, sample.malformed, "", body, b"")
+
+
 def at_domains(rows: int, domains: Sequence[str]) -> Sample:
     """Return a list of well-formed addresses at all of these domains, in no order."""
     places = [number % len(domains) for number in range(rows)]

@@ -61,24 +61,21 @@ class Findings:
     stop: Stop | None = None
 
     @cached_property
-    def different(self) -> list[tuple[Outcome | Later, int]]:
-        """Each different object among `others`, and how many addresses have it.
+    def tally(self) -> list[tuple[Outcome | Later, int]]:
+        """The different objects among `others`, in order, and how many addresses have each.
 
-        It is read only once all outcomes have been added.
+        Computed at the first read and kept, so nothing may be added after it.
         """
-        # Usually there are a few objects for thousands of addresses, so all that is counted by
-        # reason looks at these few.
+        # Thousands of addresses usually share a few objects, so callers count over these. They
+        # are told apart by id, because answers have no hash.
         others = [outcome for _, outcome in self.others]
-        numbers = Counter(map(id, others))
-        return [(each, numbers[key]) for key, each in {id(each): each for each in others}.items()]
+        by_id = {id(each): each for each in others}
+        return [(by_id[key], number) for key, number in Counter(map(id, others)).items()]
 
     @property
     def outcomes(self) -> list[tuple[Outcome, int]]:
-        """The different outcomes with a reason or answers; of the latter, the reason may be None.
-
-        Each comes with the number of addresses that have it.
-        """
-        return [(each, number) for each, number in self.different if isinstance(each, Outcome)]
+        """Each different outcome with a reason or answers, and how many addresses have it."""
+        return [(each, number) for each, number in self.tally if isinstance(each, Outcome)]
 
     @property
     def listed(self) -> list[Outcome | Later]:
@@ -88,8 +85,8 @@ class Findings:
 
     @property
     def later(self) -> list[tuple[Later, int]]:
-        """What was said of the emails that are to be processed again, and of how many each."""
-        return [(each, number) for each, number in self.different if isinstance(each, Later)]
+        """Each different Later, and how many emails it was said of."""
+        return [(each, number) for each, number in self.tally if isinstance(each, Later)]
 
     @property
     def waiting(self) -> int:
@@ -136,7 +133,7 @@ def process(
     count = 0
     others: list[tuple[int, Outcome | Later]] = []
     border = getattr(processor, "border", 1)
-    monotonic = time.monotonic
+    monotonic = time.monotonic  # called for each email
     while count < len(addresses):
         start = count
         try:
@@ -196,12 +193,13 @@ def process_lines(
         different = {id(outcome): outcome for outcome in outcomes.values()}
         accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}
         plain = {key for key, each in accepted.items() if each == PROCESSED}
-        for line in (min(outcomes, default=0), max(outcomes, default=0)):
+        places = sorted(outcomes)
+        for line in (*places[:1], *places[-1:]):
             if not 0 <= line < count:
                 raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
         findings.others += [
             (findings.count + line, accepted[key])
-            for line in sorted(outcomes)
+            for line in places
             if (key := id(outcomes[line])) not in plain
         ]
         findings.count += count

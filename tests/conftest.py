@@ -317,7 +317,8 @@ def open_page(browser: Browser, run: Any, serve: Any) -> Iterator[Callable[..., 
     yield open_
     for context in contexts:
         for page in context.pages:
-            page.unroute_all(behavior="ignoreErrors")  # of answers that are still being made
+            # A route that is still being answered would raise when its page is closed.
+            page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert said == []
 

@@ -11,7 +11,7 @@ from harness.polling import eventually, in_threads
 from models import Snapshot
 from postgres import database as database_module
 from postgres.database import UNREACHABLE, pool, session
-from processors import Findings, failed, risky
+from processors import Findings, failed, later, risky
 
 
 def take_turn(batch_id, **marked_by_reason):
@@ -190,6 +190,21 @@ def test_what_a_turn_says_it_stored_is_on_the_disk(database, elsewhere):
         behind += elsewhere.fetchone()
     # PostgreSQL may have written something of its own just now.
     assert behind.count(0) >= 8
+
+
+@pytest.mark.parametrize("different", [254, 255, 256, 300])
+def test_each_email_gets_its_reason_however_many_there_are(database, different):
+    # With 256, no byte has a number for each reason and for none.
+    number = different + 20
+    batch_id = store(*(f"{each}@x.de" for each in range(number)), chunk_size=number).batch_id
+    wanted = [f"reason_{at}" if at < different else None for at in range(number)]
+    others = [(at, failed(reason)) for at, reason in enumerate(wanted) if reason]
+    waits = [(number - 1, later("dns_timeout", 60))]
+    with session(), pool.atomic():
+        commits.commit_outcomes(claim_next(batch_id), Findings(number, others + waits))
+    found = query("SELECT status, reason, later FROM email ORDER BY id")
+    plain = [("failed" if reason else "processed", reason, None) for reason in wanted[:-1]]
+    assert found == [*plain, ("pending", None, "dns_timeout")]
 
 
 def test_what_a_turn_leaves_is_shared_if_others_have_nothing_to_do(database):

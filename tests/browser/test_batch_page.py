@@ -91,6 +91,7 @@ class TestBatch:
         assert place() == before
 
     def test_rows_that_come_later_than_the_page_around_them_move_nothing(self, open_page, site):
+        """The page is written in two parts, as a slow connection brings it: first two rows only."""
         batch_id = store(*(f"info{number}@example.org" for number in range(50))).batch_id
         page = open_page(viewport={"width": 360, "height": 900})
         page.add_init_script(WATCH_SHIFTS)
@@ -105,6 +106,7 @@ class TestBatch:
                 const styled = () => [...document.querySelectorAll("link[rel=stylesheet]")]
                     .every((link) => link.sheet);
                 const body = html.indexOf("<body"), rest = html.indexOf('<tr data-email="3"');
+                if (body < 0 || rest < body) throw new Error("no third row");
                 document.open();
                 document.write(html.slice(0, body));
                 do await paint(); while (!styled());

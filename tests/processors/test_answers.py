@@ -18,6 +18,8 @@ from processors import (
     ReasonError,
     answered,
     checked,
+    failed,
+    later,
     one_by_one,
     process,
     process_lines,
@@ -97,6 +99,15 @@ def test_a_wrong_answer_fails_its_email_and_is_told():
     findings = process(numbered, ["a", "b", "c"], math.inf, errors.append)
     assert findings.others == [(0, TOLD), (1, ERROR), (2, TOLD)]
     assert [type(error) for error in errors] == [AnswerError]
+
+
+def test_findings_count_objects():
+    odd, wait = failed("odd"), later("dns_timeout", 1)
+    findings = Findings()
+    for outcome in (odd, wait, odd, PROCESSED, failed("odd"), wait, odd):
+        findings.add(outcome)
+    assert findings.outcomes == [(odd, 3), (odd, 1)]
+    assert (findings.later, findings.waiting) == ([(wait, 2)], 2)
 
 
 def test_findings_have_outcomes_with_answers_only():

@@ -1,8 +1,8 @@
 """The harm that a torture run does, and when.
 
 Harm comes in families. Those with a goal are spread over the run so that each is reached in time.
-A run may last longer, on a busy machine or for its uploads: then families whose goal is reached
-leave it in peace, because work that is harmed faster than it recovers would never end.
+A run goes on after its seconds until all goals are reached and all emails are uploaded. A family
+whose goal is reached does no more harm then: on a busy machine, work would never recover from it.
 """
 
 from __future__ import annotations
@@ -91,7 +91,10 @@ class Pace:
         self.next = self._mean * rng.random()
 
     def advance(self, elapsed: float, count: int) -> None:
-        """Set the next time after one at `elapsed`, the `count`th; math.inf if none is to come."""
+        """Set the next time after one at `elapsed`, the `count`th.
+
+        It is math.inf if it were after the run's seconds and the goal is reached.
+        """
         left, mean = self._goal - count, self._mean
         if left > 0:
             mean = min(mean, max(0.0, self._end - elapsed) / left)
@@ -100,7 +103,7 @@ class Pace:
             self.next = math.inf
 
     def put_off(self, elapsed: float) -> None:
-        """There was nothing to harm."""
+        """There was nothing to harm; what is due is tried again until it's done once."""
         self.next = elapsed + AGAIN
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import random
 
+import pytest
+
 from torture.havoc import HARM, Pace
 
 
@@ -18,10 +20,16 @@ def test_each_harm_that_may_lose_turns_says_how_many():
     }
 
 
+@pytest.mark.parametrize("elapsed", [2.0, 30.0])
+def test_harm_goes_on_until_its_goal_is_reached(elapsed):
+    pace = Pace(goal=3, seconds=10.0, rng=random.Random(1))
+    pace.advance(elapsed, 2)
+    assert elapsed < pace.next < math.inf
+
+
 def test_harm_ends_with_the_run_once_its_goal_is_reached():
     pace = Pace(goal=3, seconds=10.0, rng=random.Random(1))
-    for elapsed, count in ((2.0, 1), (5.0, 5), (30.0, 2)):  # others are to come, also later
-        pace.advance(elapsed, count)
-        assert elapsed < pace.next < math.inf
-    pace.advance(10.0, 3)
+    pace.advance(2.0, 3)
+    assert 2.0 < pace.next < 10.0
+    pace.advance(10.0, 4)
     assert pace.next == math.inf
