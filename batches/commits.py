@@ -158,12 +158,12 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
     after a turn that did at least half of its chunk, as with a fast processor. Returns the counts
     by reason of what is cut off.
     """
-    rest = claim.last_id - last_id
+    left = claim.last_id - last_id
     # After a retry, some emails of the rest may have outcomes.
-    is_mixed = claim.pending - findings.count != rest
+    is_mixed = claim.pending - findings.count != left
     reasons, done = (_REASONS_OF_PART, _DONE_OF_PART) if is_mixed else ("'{}'", "0")
-    size = max(-(-rest // _PARTS), findings.count)
-    if not findings.later and size >= rest:
+    size = max(-(-left // _PARTS), findings.count)
+    if not findings.later and size >= left:
         return Counter()
     share = f"(%(is_large)s OR {_NONE_FREE})"
     rows = pool.execute_sql(
@@ -174,7 +174,7 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
         # The parts inherit the count of lost turns, because one of them has the email that is to
         # blame. `attempts` includes the present turn.
         "  RETURNING redone + attempts - 1 AS redone, due_at, rounds, put_off_at, rounds_before,"
-        f"    CASE WHEN {share} THEN %(size)s ELSE %(rest)s END AS size"
+        f"    CASE WHEN {share} THEN %(size)s ELSE %(left)s END AS size"
         ") INSERT INTO chunk"
         "  (batch_id, first_id, last_id, reasons, done, redone, due_at, rounds, put_off_at,"
         "   rounds_before)"
@@ -187,9 +187,9 @@ def _cut_rest(claim: Claim, findings: Findings, last_id: int) -> Counter[str]:
             "last": last_id,
             "end": claim.last_id,
             "parted": bool(findings.later),
-            "is_large": rest > _LARGE_REST,
+            "is_large": left > _LARGE_REST,
             "size": size,
-            "rest": rest,
+            "left": left,
         },
     ).fetchall()
     return sum((Counter(counts) for (counts,) in rows), Counter())
@@ -230,16 +230,16 @@ def commit_outcomes(
     updated = _update_emails(claim, findings, last_id)
     if updated != count:
         raise CountError(f"{count} emails claimed, {updated} rows updated")
-    rest = _cut_rest(claim, findings, last_id) if last_id < claim.last_id else Counter[str]()
-    return _count(claim, findings, last_id, rest, status)
+    moved = _cut_rest(claim, findings, last_id) if last_id < claim.last_id else Counter[str]()
+    return _count(claim, findings, last_id, moved, status)
 
 
 def _count(
-    claim: Claim, findings: Findings, last_id: int, rest: Counter[str], status: str
+    claim: Claim, findings: Findings, last_id: int, moved: Counter[str], status: str
 ) -> Snapshot | None:
     """Count a turn's outcomes and commit; return the snapshot, None for another status.
 
-    rest: the reasons of emails behind `last_id` that are in another chunk now.
+    moved: the counts by reason of emails behind `last_id` that are in another chunk now.
     """
     count, outcomes, waiting = findings.count, findings.outcomes, findings.waiting
     found: Counter[str] = Counter()
@@ -266,7 +266,7 @@ def _count(
                 "names": json.dumps([*names][:MAX_ANSWER_NAMES]),
                 "chunk": claim.first_id,
                 "done": last_id - claim.first_id + 1,
-                "chunk_reasons": json.dumps(found + Counter(claim.reasons) - rest),
+                "chunk_reasons": json.dumps(found + Counter(claim.reasons) - moved),
                 "wait": max(waits, default=0),
                 "waiting": waiting - (count if claim.waited else 0),
             },

@@ -42,6 +42,7 @@ class TlsServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self.connections = 0
+        self._serving: list[tuple[asyncio.StreamWriter, asyncio.Task[None]]] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -58,7 +59,11 @@ class TlsServer:
     async def _listen(self) -> asyncio.Server:
         # A connection to PostgreSQL begins without TLS, and changes to it when the client asks.
         context = None if self._postgres else self._context
-        return await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=context)
+        return await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = self._loop.create_task(self._serve(reader, writer))
+        self._serving.append((writer, task))
 
     async def _end(self) -> None:
         self._server.close()
@@ -66,6 +71,8 @@ class TlsServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for writer, _ in self._serving:  # also of those that were cancelled before their first step
+            writer.transport.abort()
         await asyncio.sleep(0.1)  # aborted transports close their sockets a moment later
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

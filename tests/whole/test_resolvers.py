@@ -140,8 +140,8 @@ def test_one_of_several_that_dies_for_good(start_worker):
 
 def test_many_domains_without_an_answer_hold_up_nobody(start_worker):
     # 160 queries at once, of 0.2 s each, make 5 s for a list, whether or not the machine is busy.
-    # If each dead domain kept its place for the 3 s until it is given up, that would be 1.9 s more,
-    # or 1.37 times as long.
+    # With the dead domains it takes 1.3 to 1.5 times as long. When each kept its place for the 3 s
+    # until it is given up, it was more than ten times.
     count, dead_ones = 4_000, 100
     with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.2) as nameserver:
         start_worker(nameserver.url, check__concurrency=160)
@@ -157,7 +157,7 @@ def test_many_domains_without_an_answer_hold_up_nobody(start_worker):
             return Checked(among).seconds_to(count) / seconds
 
         # A busy machine disturbs one comparison, never all of them.
-        assert any(share(number) < 1.25 for number in range(4))
+        assert any(share(number) < 2.5 for number in range(4))
 
 
 def test_more_than_a_thousand_of_them_in_a_row_hold_up_nobody_who_comes_later(start_worker):
