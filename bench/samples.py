@@ -97,7 +97,7 @@ def make(rows: int, *, copy_text: bool = False) -> Sample:
 
 
 def at_other_domains(sample: Sample) -> Sample:
-    """Return the list of an upload with the same local parts at domains of which few are the same.
+    """Return the same list at other domains; the few well-known ones stay.
 
     Its `last` and `copy_text` are empty.
     """

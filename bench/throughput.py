@@ -1,11 +1,11 @@
 """Figures of one large batch: accepting it, processing it, and both together.
 
 A floor is measured right before each run of the product, so that the machine's other load affects
-both. Two workers are compared with one instead.
+both. The figure of two workers has one worker as its floor.
 
-All processes are warm. App and workers have had a list of the same size, with the same local parts
-at other domains, so the workers know no domain; but their sessions have mapped PostgreSQL's shared
-memory, as that of the floor's UPDATE has, which made the rows right before.
+All processes are warm. App and workers have had a list of the same size, at other domains but for
+a few well-known ones. So the workers' sessions have touched PostgreSQL's shared memory, as the
+session of the floor's UPDATE has, which has just copied the rows.
 """
 
 from __future__ import annotations

@@ -62,11 +62,11 @@ class Findings:
 
     @cached_property
     def tally(self) -> list[tuple[Outcome | Later, int]]:
-        """The different objects among `others`, in order, and how many addresses have each.
+        """The distinct objects among `others`, in order, and how many addresses have each.
 
         Computed at the first read and kept, so nothing may be added after it.
         """
-        # Thousands of addresses usually share a few objects, so callers count over these. They
+        # Thousands of addresses share a few objects of the check, so callers count over these. They
         # are told apart by id, because answers have no hash.
         others = [outcome for _, outcome in self.others]
         by_id = {id(each): each for each in others}
@@ -74,7 +74,7 @@ class Findings:
 
     @property
     def outcomes(self) -> list[tuple[Outcome, int]]:
-        """Each different outcome with a reason or answers, and how many addresses have it."""
+        """Each distinct outcome object with a reason or answers, and how many addresses have it."""
         return [(each, number) for each, number in self.tally if isinstance(each, Outcome)]
 
     @property
@@ -85,7 +85,7 @@ class Findings:
 
     @property
     def later(self) -> list[tuple[Later, int]]:
-        """Each different Later, and how many emails it was said of."""
+        """Each distinct Later object, and how many emails it was said of."""
         return [(each, number) for each, number in self.tally if isinstance(each, Later)]
 
     @property
@@ -105,7 +105,8 @@ class Findings:
                 return Outcome("processed", outcome.reason)
             return outcome
 
-        others = [(at, settle(outcome)) for at, outcome in self.others]
+        settled = {id(outcome): settle(outcome) for outcome, _ in self.tally}
+        others = [(at, settled[id(outcome)]) for at, outcome in self.others]
         return Findings(self.count, others, self.stop)
 
     def add(self, outcome: Outcome | Later) -> None:
@@ -130,37 +131,34 @@ def process(
     allowed fails, too, and `on_error` is called with a ReasonError.
     most_others: the processing also ends once so many outcomes are not PROCESSED.
     """
-    count = 0
-    others: list[tuple[int, Outcome | Later]] = []
+    findings = Findings()
     border = getattr(processor, "border", 1)
-    monotonic = time.monotonic  # called for each email
-    while count < len(addresses):
-        start = count
+    while findings.count < len(addresses):
+        start = findings.count
         try:
             # No slice: after each of many errors, it would copy all that is left.
             rest = map(addresses.__getitem__, range(start, len(addresses)))
             outcomes = outcomes_of(processor, rest if start else iter(addresses))
             for outcome in islice(outcomes, len(addresses) - start):
-                if outcome is not PROCESSED:
-                    outcome = accepted_or_error(outcome, on_error)
-                    if outcome != PROCESSED:
-                        others.append((count, outcome))
-                        if len(others) >= most_others:
-                            deadline = -math.inf  # as if it had passed
-                count += 1
-                if monotonic() > deadline and (count - start) % border == 0:
-                    return Findings(count, others)
-            if count < len(addresses):
+                if outcome is PROCESSED:
+                    findings.count += 1  # as add() does; a call for each email would be slow
+                else:
+                    findings.add(accepted_or_error(outcome, on_error))
+                    if len(findings.others) >= most_others:
+                        deadline = -math.inf  # as if it had passed
+                if time.monotonic() > deadline and (findings.count - start) % border == 0:
+                    return findings
+            if findings.count < len(addresses):
                 raise ProcessorError("the processor yielded fewer outcomes than it got addresses")
         except Stop as stop:
-            return Findings(count, others, stop)
+            findings.stop = stop
+            break
         except Exception as error:
             on_error(error)
-            others.append((count, ERROR))
-            count += 1
-            if monotonic() > deadline or len(others) >= most_others:
+            findings.add(ERROR)
+            if time.monotonic() > deadline or len(findings.others) >= most_others:
                 break
-    return Findings(count, others)
+    return findings
 
 
 def as_lines(addresses: Sequence[str]) -> str | None:

@@ -194,7 +194,7 @@ def test_what_a_turn_says_it_stored_is_on_the_disk(database, elsewhere):
 
 @pytest.mark.parametrize("different", [254, 255, 256, 300])
 def test_each_email_gets_its_reason_however_many_there_are(database, different):
-    # With 256, no byte has a number for each reason and for none.
+    # A byte numbers 256 kinds: 254 reasons, none, and put off.
     number = different + 20
     batch_id = store(*(f"{each}@x.de" for each in range(number)), chunk_size=number).batch_id
     wanted = [f"reason_{at}" if at < different else None for at in range(number)]

@@ -109,7 +109,10 @@ class TestBatch:
                 if (body < 0 || rest < body) throw new Error("no third row");
                 document.open();
                 document.write(html.slice(0, body));
-                do await paint(); while (!styled());
+                for (let frame = 0; !styled(); frame++) {
+                    if (frame > 1000) throw new Error("no styles");
+                    await paint();
+                }
                 document.write(html.slice(body, rest));
                 for (let frame = 0; frame < 3; frame++) await paint();
                 document.write(html.slice(rest));

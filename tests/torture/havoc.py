@@ -28,9 +28,10 @@ from torture.stage import QUEUE_KEY, READY, TURN_TIMEOUT, WORKER_THREADS, Databa
 # this distance on average, in seconds.
 SPREAD = 0.9
 OTHER_SECONDS = 1.5
-# Seconds: the least between two of a family, and until the next attempt when there was nothing
-# to harm.
+# Seconds: the least between two of a family; the longest between two looks whether all is over; and
+# until the next attempt when there was nothing to harm.
 LEAST = 0.1
+LONGEST_WAIT = 1.0
 AGAIN = 0.3
 SWITCHED_SECONDS = 1.0
 READ_ONLY_SECONDS = 1.0
@@ -85,25 +86,24 @@ class Pace:
     def __init__(self, goal: int, seconds: float, rng: random.Random) -> None:
         self._goal = goal
         self._seconds = seconds
-        self._end = SPREAD * seconds
-        self._mean = self._end / goal
+        self._mean = SPREAD * seconds / goal
         self._rng = rng
         self.next = self._mean * rng.random()
 
     def advance(self, elapsed: float, count: int) -> None:
         """Set the next time after one at `elapsed`, the `count`th.
 
-        It is math.inf if it were after the run's seconds and the goal is reached.
+        It is math.inf, or never, once the goal is reached and the run's seconds are over.
         """
         left, mean = self._goal - count, self._mean
         if left > 0:
-            mean = min(mean, max(0.0, self._end - elapsed) / left)
+            mean = min(mean, max(0.0, SPREAD * self._seconds - elapsed) / left)
         self.next = elapsed + max(LEAST, mean * self._rng.uniform(0.3, 1.7))
         if left <= 0 and self.next > self._seconds:
             self.next = math.inf
 
     def put_off(self, elapsed: float) -> None:
-        """There was nothing to harm; what is due is tried again until it's done once."""
+        """There was nothing to harm: try the same harm again soon."""
         self.next = elapsed + AGAIN
 
 
@@ -148,8 +148,10 @@ class Havoc:
             family = min(self._paces, key=lambda family: self._paces[family].next)
             pace = self._paces[family]
             wait = max(0.0, pace.next - (time.monotonic() - began))
-            if stopping.wait(None if wait == math.inf else wait):
+            if stopping.wait(min(wait, LONGEST_WAIT)):
                 break
+            if wait > LONGEST_WAIT:
+                continue
             harmed = self.run_once(family)
             elapsed = time.monotonic() - began
             if harmed:

@@ -140,8 +140,8 @@ def test_one_of_several_that_dies_for_good(start_worker):
 
 def test_many_domains_without_an_answer_hold_up_nobody(start_worker):
     # 160 queries at once, of 0.2 s each, make 5 s for a list, whether or not the machine is busy.
-    # With the dead domains it takes 1.3 to 1.5 times as long. When each kept its place for the 3 s
-    # until it is given up, it was more than ten times.
+    # With the dead domains it took 1.3 to 1.5 times as long. With a pace that counts no query as
+    # late before the 3 s until it is given up, half of the list took ten times as long.
     count, dead_ones = 4_000, 100
     with nsd.start(ZONE) as near, far_nameserver.start(near.url, seconds=0.2) as nameserver:
         start_worker(nameserver.url, check__concurrency=160)
