@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
+from processors.computing import computing
 from processors.items import Processor, WithError, outcomes_of
 from processors.outcomes import (
     ERROR,
@@ -25,7 +26,7 @@ from processors.outcomes import (
 )
 
 # Characters that `of_lines` gets at once; the line that passes this limit is included.
-AT_ONCE = 24_000
+AT_ONCE = 100_000
 
 
 def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
@@ -177,31 +178,41 @@ def process_lines(
     `of_lines`.
     """
     findings = Findings()
+    at_once = getattr(processor, "at_once", AT_ONCE)
     start = 0
-    while start <= len(text):
-        end = text.find("\n", start + getattr(processor, "at_once", AT_ONCE))
-        lines = text[start : end if end >= 0 else len(text)]
-        count = lines.count("\n") + 1
-        try:
-            outcomes = processor.of_lines(lines)
-        except Stop as stop:
-            findings.stop = stop
-            break
-        # Most outcomes are the same few objects, and each object is looked at once.
-        different = {id(outcome): outcome for outcome in outcomes.values()}
-        accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}
-        plain = {key for key, each in accepted.items() if each == PROCESSED}
-        places = sorted(outcomes)
-        for line in (*places[:1], *places[-1:]):
-            if not 0 <= line < count:
-                raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
-        findings.others += [
-            (findings.count + line, accepted[key])
-            for line in places
-            if (key := id(outcomes[line])) not in plain
-        ]
-        findings.count += count
-        if time.monotonic() > deadline:
-            break
-        start += len(lines) + 1
+    with computing():
+        while start <= len(text):
+            end = text.find("\n", start + at_once)
+            lines = text[start : end if end >= 0 else len(text)]
+            try:
+                _add_lines(findings, processor.of_lines(lines), lines.count("\n") + 1, on_error)
+            except Stop as stop:
+                findings.stop = stop
+                break
+            if time.monotonic() > deadline:
+                break
+            start += len(lines) + 1
     return findings
+
+
+def _add_lines(
+    findings: Findings,
+    outcomes: Mapping[int, Any],
+    count: int,
+    on_error: Callable[[Exception], None],
+) -> None:
+    """Add what `of_lines` returned for the next `count` addresses."""
+    # Most outcomes are the same few objects, and each object is looked at once.
+    different = {id(outcome): outcome for outcome in outcomes.values()}
+    accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}
+    plain = {key for key, each in accepted.items() if each == PROCESSED}
+    places = sorted(outcomes)
+    for line in (*places[:1], *places[-1:]):
+        if not 0 <= line < count:
+            raise ProcessorError(f"an outcome for line {line} of {count}, counted from 0")
+    findings.others += [
+        (findings.count + line, accepted[key])
+        for line in places
+        if (key := id(outcomes[line])) not in plain
+    ]
+    findings.count += count

@@ -18,6 +18,7 @@ from types import MappingProxyType
 import dns.exception
 import dns.resolver
 
+from processors.computing import waiting
 from processors.domains.cache import Cache
 from processors.domains.exchange import Exchange
 from processors.domains.nameserver import Nameserver
@@ -171,7 +172,8 @@ class Lookups:
         if not wanted:
             return {}
         group = Group(len(wanted))
-        self._wait_for(group, wanted)
+        with waiting():
+            self._wait_for(group, wanted)
         found = group.found.copy()  # the exchange's thread may still add to it
         if len(found) < len(wanted):
             late = [domain for domain in wanted if domain not in found]

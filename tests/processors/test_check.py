@@ -1,9 +1,11 @@
 """The check as a whole, with a nameserver of the tests' own."""
 
 import itertools
+import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import dns.resolver
 import pytest
@@ -15,9 +17,12 @@ from harness.batches import store
 from harness.books import emails
 from harness.effort import least_seconds
 from harness.polling import eventually
-from processors import PROCESSED, ProcessorError, failed, later, risky
+from harness.processors import listed
+from processors import PROCESSED, ProcessorError, computing, failed, later, process_lines, risky
 from processors import check as check_module
 from processors.check import Check, check, check_one
+from processors.domains import exchange
+from processors.domains import lookups as lookups_module
 from processors.domains.lookups import Lookups
 
 # What is looked at in different ways, to be mixed.
@@ -206,6 +211,23 @@ def test_what_is_known_stays_known_while_another_thread_begins_a_new_cache(
         nameserver.gate.set()
         assert 0 not in turn.result(60)
     assert one_by_one == []
+
+
+def test_others_check_while_a_thread_waits_for_a_nameserver(nameserver, lookups, monkeypatch):
+    # So the thread waits for as long as there is no answer.
+    for module, limit in ((exchange, "GOOD_SECONDS"), (lookups_module, "MOST_SECONDS")):
+        monkeypatch.setattr(module, limit, 50.0)
+    monkeypatch.setattr(computing, "MOST_WAIT", 100.0)
+    nameserver.mx("slow.example.net")
+    nameserver.gate.clear()
+    run = partial(process_lines, Check(lookups=lookups), deadline=math.inf, on_error=print)
+    with ThreadPoolExecutor(1) as executor:
+        turn = executor.submit(run, text="bob@slow.example.net")
+        eventually(lambda: nameserver.asked["slow.example.net", "MX"])
+        assert listed(run(text="anna@nowhere")) == [failed("no_top_level_domain")]
+        assert not turn.done()
+        nameserver.gate.set()
+        assert listed(turn.result(60)) == [PROCESSED]
 
 
 def test_all_addresses_of_a_domain_need_one_lookup_whatever_the_threads(nameserver, lookups):
