@@ -26,7 +26,7 @@ from processors.outcomes import (
 )
 
 # Characters that `of_lines` gets at once; the line that passes this limit is included.
-AT_ONCE = 100_000
+AT_ONCE = 24_000
 
 
 def accepted_or_error(outcome: object, on_error: Callable[[Exception], None]) -> Outcome | Later:
@@ -173,6 +173,7 @@ def process_lines(
 ) -> Findings:
     """Process addresses, one a line, like process(), by the processor's attribute `of_lines`.
 
+    Waits first while another thread computes, which puts the `deadline` off.
     `on_error` is called for reasons that aren't allowed. A Stop ends the processing; the lines that
     `of_lines` was called with have no outcome then. Raises ProcessorError and other errors of
     `of_lines`.
@@ -180,7 +181,9 @@ def process_lines(
     findings = Findings()
     at_once = getattr(processor, "at_once", AT_ONCE)
     start = 0
+    asked = time.monotonic()
     with computing():
+        deadline += time.monotonic() - asked
         while start <= len(text):
             end = text.find("\n", start + at_once)
             lines = text[start : end if end >= 0 else len(text)]
@@ -201,7 +204,7 @@ def _add_lines(
     count: int,
     on_error: Callable[[Exception], None],
 ) -> None:
-    """Add what `of_lines` returned for the next `count` addresses."""
+    """Add to the findings what `of_lines` returned for the next `count` addresses."""
     # Most outcomes are the same few objects, and each object is looked at once.
     different = {id(outcome): outcome for outcome in outcomes.values()}
     accepted = {key: accepted_or_error(each, on_error) for key, each in different.items()}

@@ -214,7 +214,7 @@ def test_what_is_known_stays_known_while_another_thread_begins_a_new_cache(
 
 
 def test_others_check_while_a_thread_waits_for_a_nameserver(nameserver, lookups, monkeypatch):
-    # So the thread waits for as long as there is no answer.
+    # With these limits, the thread waits until there is an answer.
     for module, limit in ((exchange, "GOOD_SECONDS"), (lookups_module, "MOST_SECONDS")):
         monkeypatch.setattr(module, limit, 50.0)
     monkeypatch.setattr(computing, "MOST_WAIT", 100.0)

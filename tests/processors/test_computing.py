@@ -1,16 +1,18 @@
 """One thread at a time computes, and the others go on while it waits or hangs."""
 
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
 
+from harness.polling import eventually
 from processors import computing as module
 from processors import process_lines, waiting
 from processors.computing import computing
 
-# Seconds within which threads that may meet do so, and for which others are watched.
+# The most seconds until two threads that can meet have met; how long we look whether others meet.
 MEET, WATCHED = 60.0, 0.3
 
 
@@ -78,10 +80,28 @@ def test_a_thread_that_has_waited_computes_alone_again():
 
 
 def test_waiting_outside_changes_nothing():
-    with waiting():
-        with computing():
-            assert module._lock.locked()
-        assert not module._lock.locked()
+    with waiting(), computing():
+        assert module._lock.locked()
+    assert not module._lock.locked()
+
+
+def test_a_block_inside_another_is_part_of_it():
+    with computing():
+        with computing(), waiting(), waiting():
+            assert not module._lock.locked()
+        assert module._lock.locked()
+    assert not module._lock.locked()
+
+
+def test_a_wait_that_is_broken_off_later_changes_nothing():
+    def wait():
+        with waiting():
+            yield
+
+    with computing():
+        left = wait()
+        next(left)
+    left.close()
     assert not module._lock.locked()
 
 
@@ -92,13 +112,40 @@ def test_an_error_lets_the_next_thread_compute():
         assert not module._lock.locked()
 
 
-def test_a_thread_that_hangs_keeps_nobody(monkeypatch):
-    monkeypatch.setattr(module, "MOST_WAIT", 0.01)
-    meeting = Meeting()
+def test_a_thread_that_hangs_stops_nobody(monkeypatch):
+    end = threading.Event()
 
     def hang():
         with computing():
-            return meeting.is_met(MEET)
+            end.wait(MEET)
 
-    assert in_two_threads(hang) == [True, True]
+    thread = threading.Thread(target=hang)
+    thread.start()
+    eventually(module._lock.locked)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "MOST_WAIT", 0.01)
+        with computing():  # beside it
+            pass
+    with computing():  # as if it weren't there
+        assert thread.is_alive()
+        end.set()
+        thread.join()
+        assert module._lock.locked()
     assert not module._lock.locked()
+
+
+def test_a_turn_is_not_shorter_because_it_waited_for_another():
+    began, never = threading.Event(), threading.Event()
+
+    def hold():
+        with computing():
+            began.set()
+            never.wait(1.5)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    began.wait(MEET)
+    processor = SimpleNamespace(of_lines=lambda lines: {}, at_once=1)
+    deadline = time.monotonic() + 1.0
+    assert process_lines(processor, "a\nb\nc", deadline, print).count == 3
+    thread.join()
