@@ -12,7 +12,7 @@ PROCESSED. It is called instead of the processor, with about AT_ONCE characters,
 processor's attribute `at_once` says. If it raises an error, the processor is called for the turn.
 As a rule, one thread of a worker at a time runs such a function, whichever processor has it. Where
 it waits, as for a nameserver, it does so in a block `with waiting():`, and other threads go on. A
-thread that has waited for half a second runs it anyway, so it must be safe with several threads.
+thread that can't begin within half a second begins anyway, so it must be safe with several threads.
 
 A processor that looks domains up in the DNS may have an attribute `lookups_off`, too: a text that
 says why it doesn't; and `hindrance`, a text that says why emails wait at this moment, such as that

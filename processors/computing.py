@@ -11,7 +11,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# The most seconds for which a thread waits for others; then it computes beside them. The check
+# A thread waits for others so many seconds at most; then it computes beside them, until its block
+# ends. The check
 # takes 0.03 s for 40,000 addresses whose domains are known, and a few times as much on a busy
 # machine.
 MOST_WAIT = 0.5
@@ -34,7 +35,8 @@ def _acquire() -> None:
     if lock.acquire(timeout=MOST_WAIT):
         _thread.held = lock
     elif lock is _lock:
-        # Its thread is slow or hangs. That keeps this lock, and those that come get another.
+        # Its thread hangs, or too many wait for it. Those that come later share another lock; if
+        # two threads replace it at once, one of the new locks is never used.
         _lock = threading.Lock()
 
 

@@ -67,8 +67,8 @@ class Findings:
 
         Computed at the first read and kept, so nothing may be added after it.
         """
-        # Thousands of addresses share a few objects of the check, so callers count over these. They
-        # are told apart by id, because answers have no hash.
+        # With the check, thousands of addresses share a few objects, so callers count over these.
+        # They are told apart by id, because answers have no hash.
         others = [outcome for _, outcome in self.others]
         by_id = {id(each): each for each in others}
         return [(by_id[key], number) for key, number in Counter(map(id, others)).items()]
@@ -173,28 +173,28 @@ def process_lines(
 ) -> Findings:
     """Process addresses, one a line, like process(), by the processor's attribute `of_lines`.
 
-    Waits first while another thread computes, which puts the `deadline` off.
+    Waits first while another thread computes; the `deadline` is put off by that first wait.
     `on_error` is called for reasons that aren't allowed. A Stop ends the processing; the lines that
     `of_lines` was called with have no outcome then. Raises ProcessorError and other errors of
     `of_lines`.
     """
     findings = Findings()
-    at_once = getattr(processor, "at_once", AT_ONCE)
     start = 0
     asked = time.monotonic()
-    with computing():
-        deadline += time.monotonic() - asked
-        while start <= len(text):
-            end = text.find("\n", start + at_once)
-            lines = text[start : end if end >= 0 else len(text)]
-            try:
+    try:
+        with computing():
+            deadline += time.monotonic() - asked
+            while start <= len(text):
+                # Looked up each time, because it grows while the check learns how fast the
+                # nameservers are.
+                end = text.find("\n", start + getattr(processor, "at_once", AT_ONCE))
+                lines = text[start : end if end >= 0 else len(text)]
                 _add_lines(findings, processor.of_lines(lines), lines.count("\n") + 1, on_error)
-            except Stop as stop:
-                findings.stop = stop
-                break
-            if time.monotonic() > deadline:
-                break
-            start += len(lines) + 1
+                if time.monotonic() > deadline:
+                    break
+                start += len(lines) + 1
+    except Stop as stop:
+        findings.stop = stop
     return findings
 
 

@@ -283,12 +283,13 @@ def _before_domain() -> re.Pattern[str]:
         rf"|(?=[a-z_-]*+[A-Z]){pattern_of(names, any_case=True)})@"
     )
     # Two or three parts of up to 20 characters, as nearly all local parts with a full stop have;
-    # together they can't be too long. This is faster than any number of parts, and a look at their
-    # whole length before. That comes last, for the others.
+    # together they can't be too long. To match these is faster than to look at the length first
+    # and then match any number of parts, as the last pattern does for all others.
     part = rf"[{_SET}]{{1,{(_MAX_LOCAL - 2) // 3}}}+"
-    with_stop = rf"(?![nNdD][oO]\.){part}\.{part}(?:\.{part}|)"
+    no_name = r"(?![nNdD][oO]\.)"
+    with_stop = rf"{no_name}{part}\.{part}(?:\.{part}|)"
     without = rf"(?!{means_more})[{_SET}]{{1,{_MAX_LOCAL}}}+"
-    other = rf"(?![nNdD][oO]\.){_SHORT_LOCAL}{_ATOM}(?>(?:\.{_ATOM})+)"
+    other = rf"{no_name}{_SHORT_LOCAL}{_ATOM}(?>(?:\.{_ATOM})+)"
     followed = r"(?=@[^@\n])"
     locals_ = "|".join(f"{each}{followed}" for each in (with_stop, without, other))
     return re.compile(rf"\n(?:{locals_}|@[^\n]*+|)")

@@ -6,8 +6,9 @@ import asyncio
 import contextlib
 import ssl
 import threading
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
 import trustme
@@ -42,7 +43,7 @@ class TlsServer:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self.connections = 0
-        self._serving: list[tuple[asyncio.StreamWriter, asyncio.Task[None]]] = []
+        self._writers: list[asyncio.StreamWriter] = []
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -61,9 +62,11 @@ class TlsServer:
         context = None if self._postgres else self._context
         return await asyncio.start_server(self._accept, "127.0.0.1", 0, ssl=context)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = self._loop.create_task(self._serve(reader, writer))
-        self._serving.append((writer, task))
+    def _accept(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Coroutine[Any, Any, None]:
+        self._writers.append(writer)
+        return self._serve(reader, writer)
 
     async def _end(self) -> None:
         self._server.close()
@@ -71,7 +74,7 @@ class TlsServer:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for writer, _ in self._serving:  # also of those that were cancelled before their first step
+        for writer in self._writers:  # also of those that were cancelled before their first step
             writer.transport.abort()
         await asyncio.sleep(0.1)  # aborted transports close their sockets a moment later
 

@@ -73,7 +73,7 @@ def test_a_thread_that_has_waited_computes_alone_again():
     def wait():
         with computing():
             with waiting():
-                inside.is_met(MEET)
+                assert inside.is_met(MEET)
             return after.is_met(WATCHED)
 
     assert in_two_threads(wait) == [False, False]

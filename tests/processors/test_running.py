@@ -178,6 +178,19 @@ class TestProcessLines:
             *(failed("has_"), PROCESSED),
         ]
 
+    def test_how_many_are_best_taken_at_once_may_change_in_a_turn(self):
+        asked = []
+        processor = SimpleNamespace(at_once=1)
+
+        def of_lines(lines):
+            asked.append(lines)
+            processor.at_once = 4
+            return {}
+
+        processor.of_lines = of_lines
+        processors.process_lines(processor, "a\nbb\nccc\nd", float("inf"), print)
+        assert asked == ["a", "bb\nccc", "d"]
+
     def test_outcomes_may_come_in_any_order_and_say_that_all_is_well(self):
         said = {1: risky("odd"), 0: Outcome("processed")}
         outcomes, _ = self.run(lambda lines: said, "a\nb")

@@ -1,8 +1,9 @@
 """Files of nonsense for intake and preview: `make fuzz`.
 
 Each is previewed and uploaded by a running app, and the batch of a large one is looked at. Whatever
-it is, the answer is a success or a problem that says what is wrong, within a second, and the app
-takes no more memory than for a large list. What Hypothesis finds it makes small, and prints.
+it is, the answer is a success or a problem that says what is wrong, and the app takes no more than
+five seconds of CPU time for it, and no more memory than for a large list. What Hypothesis finds it
+makes small, and prints.
 """
 
 from __future__ import annotations
@@ -31,12 +32,13 @@ from tabular.formats import DELIMITERS, ENCODINGS
 from torture import damaged
 
 INPUTS = 100_000
-# Seconds that an answer may take, and megabytes that the app may have had at most in the end.
+# Seconds after which a file is sent again, to see how long the app works.
 SECONDS = 1.0
-# Seconds that it may take on a slow machine with much else to do, and seconds of the app's CPU time
-# there. The largest inputs, such as 100,000 addresses in a row, take 0.5 s on a usual machine, and
-# 1.7 s on one that was three times as slow, with nothing else to do.
+# The most seconds that an answer may take then, and the most of the app's CPU time, on a slow
+# machine with much else to do. The largest inputs, such as 100,000 addresses in a row, take 0.5 s
+# on a usual machine, and 1.7 s on one three times as slow, with nothing else to do.
 BUSY_SECONDS, BUSY_CPU_SECONDS = 15.0, 5.0
+# Megabytes that the app may have had at most in the end.
 MEGABYTES = 150
 # One input of so many is a workbook, for each of which a process is started; one is of each of the
 # kinds that are large.

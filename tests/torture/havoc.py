@@ -93,7 +93,7 @@ class Pace:
     def advance(self, elapsed: float, count: int) -> None:
         """Set the next time after one at `elapsed`, the `count`th.
 
-        It is math.inf, or never, once the goal is reached and the run's seconds are over.
+        It is math.inf, or never, if the goal is reached and the time would be after the run's end.
         """
         left, mean = self._goal - count, self._mean
         if left > 0:
