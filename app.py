@@ -17,7 +17,7 @@ from batches.as_json import json_text
 from postgres.schema import SchemaError
 from relay.doorbell import Doorbell
 from relay.hub import Hub
-from runtime import command, logs, systemd
+from runtime import command, logs, memory, systemd
 from runtime.command import exit_with, load_or_exit
 from runtime.settings import Settings, SettingsError
 from servers import connect
@@ -33,7 +33,7 @@ from web.offered import Offered
 from web.pages import Pages
 from web.server.headers import WsgiApp, with_headers
 from web.server.request_log import with_request_log
-from web.server.server import HttpServer, keep_memory_small
+from web.server.server import HttpServer
 from web.services import Services
 from web.uploads import Uploads
 
@@ -125,7 +125,7 @@ def main() -> int:
         help="ask for a password, and add this user, or change the user's password",
     )
     arguments = parser.parse_args()
-    keep_memory_small()
+    memory.keep_small()
     changes = {("server", "host"): arguments.host, ("server", "port"): arguments.port}
     settings = load_or_exit(arguments, changes)
     if arguments.add_user is not None:

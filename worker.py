@@ -14,7 +14,7 @@ import threading
 
 from postgres.database import UNREACHABLE
 from postgres.schema import SchemaError
-from runtime import command, descriptors, logs
+from runtime import command, descriptors, logs, memory
 from runtime.command import exit_with, load_or_exit
 from runtime.entries import ProcessorEntry
 from runtime.settings import Settings
@@ -124,6 +124,7 @@ def main() -> int:
         return _selftest(settings)
     logs.setup()
     wanted = _wanted(settings, arguments.processors)
+    memory.keep_small()
     # Before the processors are loaded, which may take long.
     stopping = command.stop_on_signals()
     able, broken = _load(settings, wanted)

@@ -190,15 +190,14 @@ def is_role(local: str) -> bool:
     return len(local) <= _LONGEST and local.lower() in ROLES
 
 
-def pattern_of(names: Iterable[str], *, any_case: bool) -> str:
-    """Return a regular expression for these lower-case names that matches them in any case or not.
+def pattern_of(names: Iterable[str]) -> str:
+    """Return a regular expression that matches these lower-case names in any case.
 
     Names share their common beginnings, so most other words fail at the first letter. Both cases of
     a letter are written out, which is faster than re.IGNORECASE.
     """
     branches = []
     for first, group in groupby(sorted(names), key=lambda name: name[:1]):
-        written = f"[{first}{first.upper()}]" if any_case and first.isalpha() else re.escape(first)
-        rest = pattern_of((name[1:] for name in group), any_case=any_case) if first else ""
-        branches.append(written + rest)
+        written = f"[{first}{first.upper()}]" if first.isalpha() else re.escape(first)
+        branches.append(written + (pattern_of(name[1:] for name in group) if first else ""))
     return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"

@@ -14,7 +14,7 @@ at most.
 from __future__ import annotations
 
 import re
-from functools import cache, lru_cache
+from functools import lru_cache
 from string import ascii_letters, digits
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from email_validator import (
 )
 
 from processors import as_lines
-from processors.mailboxes import ROLES, pattern_of
+from processors.mailboxes import pattern_of
 from runtime.characters import has_invisible
 
 
@@ -46,20 +46,17 @@ class Syntax(NamedTuple):
 MAX_CHARACTERS = 512
 # An unquoted ASCII local part (RFC 5322, dot-atom). Backtracking would find nothing, so none is
 # tried here and below; of groups by (?>…), because Python 3.11.2 errs with possessive groups.
-_ATOM_CHARACTERS = f"{ascii_letters}{digits}!#$%&'*+-/=?^_`{{|}}~"
-_SET = re.escape(_ATOM_CHARACTERS)
-_ATOM = f"[{_SET}]++"
+ATOM_CHARACTERS = f"{ascii_letters}{digits}!#$%&'*+-/=?^_`{{|}}~"
+_ATOM = f"[{re.escape(ATOM_CHARACTERS)}]++"
 _PLAIN_LOCAL = re.compile(rf"{_ATOM}(?>(?:\.{_ATOM})*)")
 # The most bytes of a local part (RFC 5321, 4.5.3.1.1), which the package doesn't count.
-_MAX_LOCAL = 64
+MAX_LOCAL = 64
 # The most domains in the cache of results, 400 bytes each.
 _MAX_DOMAINS = 1 << 13
 # The most bytes of an address in UTF-8, as written and in its normal form; and of a domain with
 # which no plain local part makes an address too long.
 _MAX_LENGTH = rfc_constants.EMAIL_MAX_LENGTH
-_MAX_DOMAIN = _MAX_LENGTH - _MAX_LOCAL - 1
-# Characters up to which a domain is short enough for every local part, in any form and encoding.
-ROOMY = _MAX_DOMAIN // 4
+_MAX_DOMAIN = _MAX_LENGTH - MAX_LOCAL - 1
 # Twice as fast as Syntax(…).
 _new = tuple.__new__
 # Local parts that the package puts in lower case.
@@ -116,7 +113,7 @@ def by_library(address: str) -> Syntax:
         valid = validate_email(address, check_deliverability=False)
     except EmailNotValidError as error:
         return Syntax(_reason(error, address), None, None)
-    if max(_size(valid.local_part), _size(address.rpartition("@")[0])) > _MAX_LOCAL:
+    if max(_size(valid.local_part), _size(address.rpartition("@")[0])) > MAX_LOCAL:
         return _TOO_LONG
     return Syntax(None, valid.normalized, valid.ascii_domain)
 
@@ -150,14 +147,14 @@ def _judge(domain: str) -> tuple[Syntax | None, str, str, int]:
     # package looks last.
     lowered = domain.lower()
     if domain.isascii() and _PLAIN_DOMAIN.fullmatch(lowered) and not _is_reserved(lowered):
-        return None, f"@{lowered}", lowered, min(_MAX_LENGTH - 1 - len(domain), _MAX_LOCAL)
+        return None, f"@{lowered}", lowered, min(_MAX_LENGTH - 1 - len(domain), MAX_LOCAL)
     syntax = by_library(f"a@{domain}")
     if syntax.normalized is None or syntax.domain is None:
-        return syntax, "", "", _MAX_LOCAL
+        return syntax, "", "", MAX_LOCAL
     ending = syntax.normalized[1:]
     forms = (f"@{domain}", ending, f"@{syntax.domain}")
     longest = _MAX_LENGTH - max(len(form.encode()) for form in forms)
-    return None, ending, syntax.domain, min(longest, _MAX_LOCAL)
+    return None, ending, syntax.domain, min(longest, MAX_LOCAL)
 
 
 _by_domain = lru_cache(maxsize=_MAX_DOMAINS)(_judge)
@@ -255,67 +252,21 @@ def is_normal(domain: str) -> bool:
     return is_roomy(domain) and _by_domain(domain)[1] == f"@{domain}"
 
 
-# No local part begins here that is too long.
-_SHORT_LOCAL = rf"(?![^@]{{{_MAX_LOCAL + 1}}})"
 # A plain local part that is short enough, and "@".
-_LOCAL = rf"{_SHORT_LOCAL}{_ATOM}(?>(?:\.{_ATOM})*)@"
+_LOCAL = rf"(?![^@]{{{MAX_LOCAL + 1}}}){_ATOM}(?>(?:\.{_ATOM})*)@"
 # Matches a line's end, and behind it the local part and "@" of an address whose normal form is
 # itself if its domain is normal, or else the whole line. The rest of the line may be anything.
 _DOMAINS = re.compile(
-    rf"\n(?:(?!(?=[a-z]*+[A-Z][A-Za-z]*+@){pattern_of(_CASELESS, any_case=True)}@){_LOCAL}|[^\n]*+)"
+    rf"\n(?:(?!(?=[a-z]*+[A-Z][A-Za-z]*+@){pattern_of(_CASELESS)}@){_LOCAL}|[^\n]*+)"
 )
 
 
-@cache
-def _before_domain() -> re.Pattern[str]:
-    """Return the pattern of split_lines(): it takes 70 ms to compile, and few processes need it.
-
-    It matches a line's end, and behind it the local part of an address whose outcome depends on its
-    domain alone, because it is no name with a meaning; or a whole line that begins with "@"; or
-    nothing.
-    """
-    # Names with a meaning, once in lower case, which most addresses are in and which takes half the
-    # time, and once in any case. Those with a full stop begin with one of two words; so a local
-    # part with another beginning needs no look at the names if it has a full stop.
-    names = ROLES | _CASELESS
-    means_more = (
-        rf"(?=[A-Za-z_-]++@)(?:{pattern_of(names, any_case=False)}"
-        rf"|(?=[a-z_-]*+[A-Z]){pattern_of(names, any_case=True)})@"
-    )
-    # Two or three parts of up to 20 characters, as nearly all local parts with a full stop have;
-    # together they can't be too long. To match these is faster than to look at the length first
-    # and then match any number of parts, as the last pattern does for all others.
-    part = rf"[{_SET}]{{1,{(_MAX_LOCAL - 2) // 3}}}+"
-    no_name = r"(?![nNdD][oO]\.)"
-    with_stop = rf"{no_name}{part}\.{part}(?:\.{part}|)"
-    without = rf"(?!{means_more})[{_SET}]{{1,{_MAX_LOCAL}}}+"
-    other = rf"{no_name}{_SHORT_LOCAL}{_ATOM}(?>(?:\.{_ATOM})+)"
-    followed = r"(?=@[^@\n])"
-    locals_ = "|".join(f"{each}{followed}" for each in (with_stop, without, other))
-    return re.compile(rf"\n(?:{locals_}|@[^\n]*+|)")
-
-
-def split_lines(text: str) -> list[str]:
-    """Return an item for each line of a text, which has an address in each.
-
-    If the outcome depends only on what is behind the first "@", the item is that, with the "@"
-    before it; it may contain further "@". For a line that begins with "@", the item is "". For all
-    others, it is the whole line.
-    """
-    return _before_domain().split(f"\n{text}")[1:]
-
-
-def prepare_splitting() -> None:
-    """Compile what split_lines() needs, so that its first call takes no longer than others."""
-    _before_domain()
-
-
 def is_roomy(domain: str) -> bool:
-    """Return whether every plain address with this domain is well-formed, up to _MAX_LOCAL."""
+    """Return whether every plain address with this domain is well-formed, up to MAX_LOCAL."""
     if _size(domain) > _MAX_DOMAIN:
         return False
     malformed, _, _, longest = _by_domain(domain)
-    return malformed is None and longest == _MAX_LOCAL
+    return malformed is None and longest == MAX_LOCAL
 
 
 def of_domain(domain: str) -> Syntax | None:
@@ -327,6 +278,6 @@ def of_domain(domain: str) -> Syntax | None:
     if _size(domain) > _MAX_DOMAIN:
         return None
     malformed, _, ascii_domain, longest = _judge(domain)
-    if longest < _MAX_LOCAL:
+    if longest < MAX_LOCAL:
         return None
     return malformed or _new(Syntax, (None, None, ascii_domain))

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import dns.resolver
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +19,17 @@ from harness.books import emails
 from harness.effort import least_seconds
 from harness.polling import eventually
 from harness.processors import listed
-from processors import PROCESSED, ProcessorError, computing, failed, later, process_lines, risky
+from processors import (
+    AT_ONCE,
+    PROCESSED,
+    ProcessorError,
+    computing,
+    failed,
+    later,
+    process_lines,
+    risky,
+    short_texts,
+)
 from processors import check as check_module
 from processors.check import Check, check, check_one
 from processors.domains import exchange
@@ -129,6 +140,25 @@ def test_a_line_is_its_own_whatever_stands_in_those_around_it():
     for before, line, after in itertools.product(MIXED, MIXED, MIXED):
         found = check.of_lines(f"{before}\n{line}\n{after}")
         assert found.get(1, PROCESSED) == check_one(line)
+
+
+def test_domains_with_the_same_hash_are_told_apart(monkeypatch):
+    monkeypatch.setattr(short_texts, "_FACTORS", np.zeros(4, np.uint64))
+    check = Check()
+    domains = ("gmial.com", "example.com", "mailinator.com")
+    text = "\n".join(f"anna@{domain}" for domain in domains)
+    for _ in range(2):
+        assert check.of_lines(text) == {0: risky("likely_typo"), 2: risky("disposable")}
+
+
+def test_takes_more_lines_at_once_until_many_must_be_checked_one_by_one():
+    check = Check()
+    plain, odd = "anna@example.com\n" * 100, "anna\n" * 100
+    sizes = []
+    for text in (plain, plain, plain, odd, plain):
+        check.of_lines(text)
+        sizes.append(check.at_once // AT_ONCE)
+    assert sizes == [2, 4, 8, 1, 2]
 
 
 def test_endless_addresses_take_next_to_no_time():

@@ -1,0 +1,99 @@
+"""Finds numbers of short texts, such as domains, for many texts at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.texts import Places
+
+Keys = npt.NDArray[np.uint64]
+Found = npt.NDArray[np.int8]
+
+# What is found for a text without a number.
+NONE = -1
+# The most bytes of a text with a key; few domains are longer.
+LONGEST = 32
+_WORDS = LONGEST // 8
+# What a key has behind its text. UTF-8 has no such byte.
+_BEHIND = b"\xff"
+# The same, by the length of the text.
+_ALL_BEHIND = np.frombuffer(
+    b"".join(bytes(length).ljust(LONGEST, _BEHIND) for length in range(LONGEST + 1)), np.uint64
+).reshape(-1, _WORDS)
+# Random, so that nobody can make up texts with the same hash. An odd factor loses no bit.
+_FACTORS = np.frombuffer(os.urandom(LONGEST), np.uint64) | np.uint64(1)
+
+
+class Numbers:
+    """Numbers from 0 to 127, each of a text of up to LONGEST bytes. Never changes.
+
+    It doesn't matter whether a text comes twice, with the same number.
+    """
+
+    def __init__(self, hashes: Keys, keys: Keys, numbers: Found) -> None:
+        # In the order of the hashes. The last one has no number, so no search ends behind it.
+        self._hashes, self._keys, self._numbers = hashes, keys, numbers
+
+    @classmethod
+    def of(cls, numbers: Mapping[str, int]) -> Numbers:
+        """Return these numbers of texts; longer ones than LONGEST are left out."""
+        encoded = {text.encode("utf-8", "surrogatepass"): each for text, each in numbers.items()}
+        fitting = {text: each for text, each in encoded.items() if len(text) <= LONGEST}
+        padded = b"".join(text.ljust(LONGEST, _BEHIND) for text in (*fitting, b""))
+        keys = np.frombuffer(padded, np.uint64).reshape(-1, _WORDS)
+        hashes = _hashes(keys)
+        hashes[-1] = 2**64 - 1
+        order = np.argsort(hashes, stable=True)
+        found = np.array([*fitting.values(), NONE], np.int8)
+        return cls(hashes[order], keys[order], found[order])
+
+    def __len__(self) -> int:
+        return len(self._numbers) - 1
+
+    def __or__(self, others: Numbers) -> Numbers:
+        """Return the numbers of both."""
+        # A millisecond less for ten thousands than sorting them all.
+        places = np.searchsorted(self._hashes, others._hashes[:-1])
+        return Numbers(
+            np.insert(self._hashes, places, others._hashes[:-1]),
+            np.insert(self._keys, places, others._keys[:-1], axis=0),
+            np.insert(self._numbers, places, others._numbers[:-1]),
+        )
+
+    def find(self, keys: Keys) -> Found:
+        """Return the number of each key, or NONE."""
+        places = np.searchsorted(self._hashes, _hashes(keys))
+        # Of different texts with the same hash, only one is found.
+        different = self._keys.take(places, axis=0) ^ keys
+        is_other = (different[:, 0] | different[:, 1] | different[:, 2] | different[:, 3]) != 0
+        return np.where(is_other, np.int8(NONE), self._numbers[places])
+
+
+def _hashes(keys: Keys) -> Keys:
+    # Folded first, because a product passes bits only to higher ones.
+    folded = keys ^ keys >> np.uint64(32)
+    folded *= _FACTORS
+    # Four times as fast as sum().
+    return folded[:, 0] + folded[:, 1] + folded[:, 2] + folded[:, 3]
+
+
+def padded(content: bytes) -> bytes:
+    """Return the content, from which keys() can take texts up to its end."""
+    return content + _BEHIND * LONGEST
+
+
+def keys(content: bytes, starts: Places, lengths: Places) -> Keys:
+    """Return the keys of texts in padded() content: of each, its bytes as words of 64 bits."""
+    keys = cut(content, starts, LONGEST).view(np.uint64).reshape(-1, _WORDS)
+    keys |= _ALL_BEHIND.take(lengths, axis=0)
+    return keys
+
+
+def cut(content: bytes, starts: Places, size: int) -> npt.NDArray[np.void]:
+    """Return as many bytes from each of these places."""
+    # NumPy copies elements of any size four times as fast as rows of bytes.
+    return np.ndarray(len(content) - size + 1, f"V{size}", content, strides=1)[starts]

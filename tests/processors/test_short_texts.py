@@ -1,0 +1,48 @@
+"""Numbers of short texts are found as a dictionary finds them."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from processors import short_texts
+from processors.short_texts import LONGEST, NONE, Numbers, keys, padded
+
+# Mostly such as differ in little, and some that are too long.
+TEXTS = st.text("ab\0é", max_size=4) | st.text(max_size=LONGEST + 2) | st.text("a", max_size=99)
+
+
+def found(numbers, texts):
+    """Return what is found for these texts, which must be short enough."""
+    encoded = [text.encode("utf-8") for text in texts]
+    lengths = np.array([*map(len, encoded)], np.intp)
+    return numbers.find(keys(padded(b"".join(encoded)), lengths.cumsum() - lengths, lengths))
+
+
+def fitting(texts):
+    return [text for text in texts if len(text.encode()) <= LONGEST]
+
+
+@given(st.dictionaries(TEXTS, st.integers(0, 127)), st.lists(TEXTS))
+def test_each_text_has_its_number_and_no_other(numbers, others):
+    texts = fitting([*numbers, *others])
+    assert found(Numbers.of(numbers), texts).tolist() == [numbers.get(text, NONE) for text in texts]
+
+
+@given(st.dictionaries(TEXTS, st.just(1)), st.dictionaries(TEXTS, st.just(1)))
+def test_both_together_have_the_numbers_of_each(some, others):
+    both = Numbers.of(some) | Numbers.of(others)
+    assert (found(both, fitting([*some, *others])) == 1).all()
+    assert len(both) == len(fitting(some)) + len(fitting(others))
+
+
+def test_of_texts_with_the_same_hash_one_is_found(monkeypatch):
+    monkeypatch.setattr(short_texts, "_FACTORS", np.zeros(4, np.uint64))
+    texts = ["a", "b", "c"]
+    numbers = found(Numbers.of({"a": 0, "b": 1, "c": 2}), texts).tolist()
+    assert sorted(numbers)[:2] == [NONE, NONE]
+    assert max(numbers) in range(3)
+
+
+def test_nobody_can_know_the_hashes():
+    assert len({*short_texts._FACTORS.tolist()}) == 4
+    assert all(factor % 2 for factor in short_texts._FACTORS.tolist())
