@@ -41,7 +41,8 @@ _OUTCOMES = {
     for code, reason in CATALOGUE.items()
 }
 _ROLE = _OUTCOMES["role_account"]
-# The outcomes that are cached for domains, and their numbers, by reason.
+# The outcomes by the numbers with which they are cached, and these by reason. PROCESSED has the
+# number 0, which PlainLines.not_zero() leaves out.
 _NUMBERED = (PROCESSED, *_OUTCOMES.values())
 _NUMBER_OF = {outcome.reason: number for number, outcome in enumerate(_NUMBERED)}
 # What is said of an address whose domain is unknown. A domain without a sensible answer is asked
@@ -58,11 +59,11 @@ _LATER = {
 _MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
-# The most characters that of_lines gets at once, without lookups and with them: with fewer, the
-# calls of NumPy take longer than what they do. But a turn ends only between two calls of of_lines.
-# So each gets twice as many as the one before, and few again after one that had to look at many
-# domains or addresses one by one.
-_MOST_AT_ONCE, _MOST_WITH_LOOKUPS = 8 * AT_ONCE, 2 * AT_ONCE
+# Small texts for of_lines cost more in calls of NumPy than in work. Large ones make a turn end
+# late, because it ends only between two of them. So each is twice as large as the one before, up to
+# so many characters, and small again after one that took more than so many seconds of CPU time, or
+# had more unknown domains than are best looked up at once.
+_MOST_AT_ONCE, _QUICK = 4 * AT_ONCE, 0.05
 
 logger = logs.Logger("check")
 
@@ -87,7 +88,7 @@ class Check:
         self._known = Numbers.of({})
         self._forget_at = math.inf
         self._learning = threading.Lock()
-        # The characters that of_lines is to get at once, unless `at_once` allows more anyway.
+        # What `at_once` returns at least.
         self._at_once = 0
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
@@ -100,13 +101,20 @@ class Check:
         self, addresses: Iterator[str], lookups: Lookups
     ) -> Iterator[Outcome | Later]:
         while some := list(islice(addresses, lookups.at_once)):
-            split = [parts(address) for address in some]
-            found = lookups.find({domain for reason, _, domain in split if reason is None})
-            for reason, local, domain in split:
-                if reason is not None:
-                    yield _OUTCOMES[reason]
-                else:
-                    yield self._judge(local, domain, found[domain][0])
+            yield from self._all(some)
+
+    def _all(self, addresses: list[str]) -> Iterator[Outcome | Later]:
+        """Yield the outcome of each address; all their domains are looked up by one call."""
+        if self.lookups is None:
+            yield from map(self.check_one, addresses)
+            return
+        split = [parts(address) for address in addresses]
+        found = self.lookups.find({domain for reason, _, domain in split if reason is None})
+        for reason, local, domain in split:
+            if reason is not None:
+                yield _OUTCOMES[reason]
+            else:
+                yield self._judge(local, domain, found[domain][0])
 
     @property
     def hindrance(self) -> str:
@@ -124,11 +132,12 @@ class Check:
 
         They are the same as those of single addresses, in a tenth of the time.
         """
+        began = time.thread_time()
         plain = PlainLines(text)
-        others = plain.others
+        others = plain.others()
         found: dict[int, Outcome | Later] = {}
         unknown: list[int] = []
-        # Most lines are plain, and their domains PROCESSED, and aren't among these.
+        # The lines whose domain is PROCESSED, which are most, aren't among these.
         for line, number in plain.not_zero(self._known_now()):
             if number == NONE:
                 unknown.append(line)
@@ -141,13 +150,15 @@ class Check:
                 found[line] = said[domain]
             else:
                 others.append(line)
-        is_slow = len(said) + len(others) > plain.count // 8
-        most = _MOST_AT_ONCE if self.lookups is None else _MOST_WITH_LOOKUPS
-        self._at_once = 0 if is_slow else min(2 * self.at_once, most)
-        found |= zip(others, self(plain.texts(others)), strict=True)
+        found |= zip(others, self._all(plain.texts(others)), strict=True)
+        is_quick = time.thread_time() - began <= _QUICK
+        if self.lookups is not None:
+            is_quick &= len(said) + len(others) <= self.lookups.at_once
+        self._at_once = min(2 * self.at_once, _MOST_AT_ONCE) if is_quick else 0
         return {line: outcome for line, outcome in found.items() if outcome is not PROCESSED}
 
     def _known_now(self) -> Numbers:
+        """Return the cache; a new one if it is full, or an outcome in it has ended."""
         with self._learning:
             if time.monotonic() >= self._forget_at or len(self._known) > _MAX_KNOWN:
                 self._known, self._forget_at = Numbers.of({}), math.inf
@@ -186,6 +197,8 @@ class Check:
 
     def _remember(self, outcomes: Mapping[str, Outcome], until: float) -> None:
         """Cache the outcomes of domains, as written, until this time (monotonic)."""
+        if not outcomes:
+            return
         new = Numbers.of({domain: _NUMBER_OF[each.reason] for domain, each in outcomes.items()})
         with self._learning:
             self._known |= new

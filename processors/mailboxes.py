@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from itertools import groupby
-
 # Not listed are words that are somebody's name, such as dean, job or house, and nearly all of two
 # letters, which may be initials. A hyphen stands for "-", "_" or nothing, and for "." too behind
 # "no" and "do". The list is our own selection: the names of RFC 2142; nine in ten of those that
@@ -188,16 +184,3 @@ _LONGEST = max(map(len, ROLES))
 def is_role(local: str) -> bool:
     """Return whether a local part is the name of a role."""
     return len(local) <= _LONGEST and local.lower() in ROLES
-
-
-def pattern_of(names: Iterable[str]) -> str:
-    """Return a regular expression that matches these lower-case names in any case.
-
-    Names share their common beginnings, so most other words fail at the first letter. Both cases of
-    a letter are written out, which is faster than re.IGNORECASE.
-    """
-    branches = []
-    for first, group in groupby(sorted(names), key=lambda name: name[:1]):
-        written = f"[{first}{first.upper()}]" if first.isalpha() else re.escape(first)
-        branches.append(written + (pattern_of(name[1:] for name in group) if first else ""))
-    return branches[0] if len(branches) == 1 else f"(?:{'|'.join(branches)})"

@@ -1,9 +1,7 @@
 """Takes many addresses apart at once, for the check.
 
 NumPy does for all of them what the check would do for one after the other, so most addresses of a
-list never become a string. In a worker, beside PostgreSQL, that takes a third less time than a
-regular expression that splits the lines, and a search for each domain in a dictionary, which often
-waits for the memory.
+list never become a string.
 """
 
 from __future__ import annotations
@@ -21,16 +19,18 @@ from runtime.texts import Places
 _Kinds = npt.NDArray[np.uint8]
 _Each = npt.NDArray[np.bool_]
 
-# The kinds of characters; 0 is any other one that a part of a plain local part may have.
+# The kinds of bytes: 0 is a character that a part of a plain local part may have; all others are
+# called marks.
 _LINE_END, _AT, _FULL_STOP, _WRONG = 1, 2, 3, 4
 _KIND_OF = {"\n": _LINE_END, "@": _AT, ".": _FULL_STOP} | dict.fromkeys(ATOM_CHARACTERS, 0)
 _KINDS = bytes(_KIND_OF.get(chr(byte), _WRONG) for byte in range(0x100))
 
 # This bit makes letters lower-case. Of other characters of plain local parts, it makes none that
-# roles have.
+# roles have; "_" becomes 0x7F, in the roles below too.
 _LOWER = 0x20
 _LOWER_WORD = np.uint64(0x2020202020202020)
-# The roles. Those that have a full stop begin with one of two words.
+# The roles. Those that have a full stop begin with one of two words, of which the first three bytes
+# are compared: the fourth is 0xFF on both sides.
 _ROLES = Numbers.of({"".join(chr(ord(each) | _LOWER) for each in role): 0 for role in ROLES})
 _NO, _DO, _LOWER_BEGINNING = (
     np.frombuffer(beginning, np.uint32)[0] for beginning in (b"no.\xff", b"do.\xff", b"   \xff")
@@ -38,7 +38,7 @@ _NO, _DO, _LOWER_BEGINNING = (
 
 
 class PlainLines:
-    """The lines of a text whose outcome depends on their domain alone.
+    """The lines of a text whose outcome is known to depend on their domain alone.
 
     They have one "@", before it a plain local part that is no role, and behind it what may be a
     domain, of up to LONGEST bytes.
@@ -50,7 +50,6 @@ class PlainLines:
         # With a line end on both sides of each line.
         content = f"\n{text}\n".encode("utf-8", "surrogatepass")
         kinds = np.frombuffer(content.translate(_KINDS), np.uint8)
-        # The marks are all characters that have a kind.
         places = np.flatnonzero(kinds != 0)
         kinds = kinds[places]
         self._content = padded(content)
@@ -66,17 +65,13 @@ class PlainLines:
         self._domains = keys(self._content, ats[plain] + 1, lengths[plain])
 
     def not_zero(self, numbers: Numbers) -> Iterator[tuple[int, int]]:
-        """Yield each plain line whose domain doesn't have the number 0: its own, and the domain's.
-
-        The latter may be NONE.
-        """
+        """Yield (line, number of its domain or NONE) of each plain line without the number 0."""
         found = numbers.find(self._domains)
         here = np.flatnonzero(found)
         return zip(self._lines[here].tolist(), found[here].tolist(), strict=True)
 
-    @property
     def others(self) -> list[int]:
-        """The numbers, from 0, of the lines that aren't plain."""
+        """Return the numbers, from 0, of the lines that aren't plain."""
         is_other = np.ones(self.count, np.bool_)
         is_other[self._lines] = False
         return np.flatnonzero(is_other).tolist()
@@ -109,7 +104,8 @@ def _plain_locals(places: Places, kinds: _Kinds) -> tuple[Places, Places, _Each]
     lines = np.cumsum(is_end, dtype=np.int32)[ats] - 1
     begins = np.flatnonzero(is_end)[lines]  # of each "@", the line end before it
     is_first = np.diff(lines, prepend=-1) != 0
-    plain = is_first & np.append(is_first[1:], True)[: len(ats)]  # the only one of its line
+    # The only one of its line. There may be none at all, hence the slice.
+    plain = is_first & np.append(is_first[1:], True)[: len(ats)]
     plain &= wrong[ats] == wrong[begins]
     plain &= places[ats] - places[begins] - 1 <= MAX_LOCAL
     return lines[plain], places[ats[plain]], (ats - begins)[plain] > 1

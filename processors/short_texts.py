@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Mapping
 
@@ -16,26 +17,26 @@ Found = npt.NDArray[np.int8]
 # What is found for a text without a number.
 NONE = -1
 # The most bytes of a text with a key; few domains are longer.
-LONGEST = 32
+LONGEST = 48
 _WORDS = LONGEST // 8
 # What a key has behind its text. UTF-8 has no such byte.
 _BEHIND = b"\xff"
-# The same, by the length of the text.
+# For each length of a text: zeros where the text is, and _BEHIND after it.
 _ALL_BEHIND = np.frombuffer(
     b"".join(bytes(length).ljust(LONGEST, _BEHIND) for length in range(LONGEST + 1)), np.uint64
 ).reshape(-1, _WORDS)
-# Random, so that nobody can make up texts with the same hash. An odd factor loses no bit.
-_FACTORS = np.frombuffer(os.urandom(LONGEST), np.uint64) | np.uint64(1)
+# For the hashes; random, so that nobody can make up texts with the same one.
+_SECRET = np.frombuffer(os.urandom(LONGEST), np.uint32)
 
 
 class Numbers:
-    """Numbers from 0 to 127, each of a text of up to LONGEST bytes. Never changes.
+    """Numbers from 0 to 127, each of a text of up to LONGEST bytes. Immutable.
 
     It doesn't matter whether a text comes twice, with the same number.
     """
 
     def __init__(self, hashes: Keys, keys: Keys, numbers: Found) -> None:
-        # In the order of the hashes. The last one has no number, so no search ends behind it.
+        # Sorted by hash. The last one has no number, so that no search ends behind it.
         self._hashes, self._keys, self._numbers = hashes, keys, numbers
 
     @classmethod
@@ -56,7 +57,7 @@ class Numbers:
 
     def __or__(self, others: Numbers) -> Numbers:
         """Return the numbers of both."""
-        # A millisecond less for ten thousands than sorting them all.
+        # A millisecond less than sorting all again, for ten thousands.
         places = np.searchsorted(self._hashes, others._hashes[:-1])
         return Numbers(
             np.insert(self._hashes, places, others._hashes[:-1]),
@@ -67,22 +68,24 @@ class Numbers:
     def find(self, keys: Keys) -> Found:
         """Return the number of each key, or NONE."""
         places = np.searchsorted(self._hashes, _hashes(keys))
-        # Of different texts with the same hash, only one is found.
+        # Of different texts with the same hash, only one is found; the others have NONE.
         different = self._keys.take(places, axis=0) ^ keys
-        is_other = (different[:, 0] | different[:, 1] | different[:, 2] | different[:, 3]) != 0
+        is_other = functools.reduce(np.bitwise_or, different.T) != 0
         return np.where(is_other, np.int8(NONE), self._numbers[places])
 
 
 def _hashes(keys: Keys) -> Keys:
-    # Folded first, because a product passes bits only to higher ones.
-    folded = keys ^ keys >> np.uint64(32)
-    folded *= _FACTORS
-    # Four times as fast as sum().
-    return folded[:, 0] + folded[:, 1] + folded[:, 2] + folded[:, 3]
+    """Return a hash of each key; two keys have the same with a chance of one in four billion.
+
+    It is made like the hash NH of UMAC (RFC 4418, 5.2.2).
+    """
+    halves = keys.view(np.uint32) + _SECRET
+    products = halves[:, 0::2].astype(np.uint64) * halves[:, 1::2]
+    return functools.reduce(np.add, products.T)  # four times as fast as sum()
 
 
 def padded(content: bytes) -> bytes:
-    """Return the content, from which keys() can take texts up to its end."""
+    """Return the content with LONGEST bytes behind it; keys() reads past the end of its texts."""
     return content + _BEHIND * LONGEST
 
 
@@ -94,6 +97,6 @@ def keys(content: bytes, starts: Places, lengths: Places) -> Keys:
 
 
 def cut(content: bytes, starts: Places, size: int) -> npt.NDArray[np.void]:
-    """Return as many bytes from each of these places."""
+    """Return `size` bytes from each place, as one element each."""
     # NumPy copies elements of any size four times as fast as rows of bytes.
     return np.ndarray(len(content) - size + 1, f"V{size}", content, strides=1)[starts]

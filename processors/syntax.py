@@ -26,7 +26,6 @@ from email_validator import (
 )
 
 from processors import as_lines
-from processors.mailboxes import pattern_of
 from runtime.characters import has_invisible
 
 
@@ -257,7 +256,7 @@ _LOCAL = rf"(?![^@]{{{MAX_LOCAL + 1}}}){_ATOM}(?>(?:\.{_ATOM})*)@"
 # Matches a line's end, and behind it the local part and "@" of an address whose normal form is
 # itself if its domain is normal, or else the whole line. The rest of the line may be anything.
 _DOMAINS = re.compile(
-    rf"\n(?:(?!(?=[a-z]*+[A-Z][A-Za-z]*+@){pattern_of(_CASELESS)}@){_LOCAL}|[^\n]*+)"
+    rf"\n(?:(?!(?=[a-z]*+[A-Z][A-Za-z]*+@)(?i:{'|'.join(_CASELESS)})@){_LOCAL}|[^\n]*+)"
 )
 
 

@@ -31,7 +31,7 @@ MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
 # Seconds after which a domain without a sensible answer is asked again, if it is wanted.
 ASK_AGAIN_SECONDS = 4.0
 # The most seconds for which a thread waits for its domains, and those between two looks. It may
-# wait twice for one piece of lines, and a worker that stops doesn't wait longer than that.
+# wait twice for one text of lines, and a worker that stops doesn't wait longer than that.
 MOST_SECONDS, LOOK_SECONDS = 4.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000

@@ -31,7 +31,7 @@ class TestConnection:
             if not shared and number < 6:
                 hide(page, hidden=False)
             root = "#status" if number % 2 else "#recent"
-            expect(field(page, "status", root)).to_have_text("completed", timeout=40_000)
+            expect(field(page, "status", root)).to_have_text("completed", timeout=80_000)
             if not shared:
                 hide(page)
         # And an ordinary request still gets through.
@@ -53,7 +53,7 @@ class TestConnection:
         home = open_page(page.context, allowed=AWAY)
         page.close()
         home.goto(site.url)
-        expect(field(home, "connection", "#recent")).to_have_text("live", timeout=40_000)
+        expect(field(home, "connection", "#recent")).to_have_text("live", timeout=80_000)
 
     def test_a_batch_that_is_deleted_while_nothing_comes_says_so(self, open_page, processes):
         site = processes("app.py", server__max_streams=1).site()

@@ -43,7 +43,7 @@ class TestHome:
         processes("worker.py", **slow)
         expect(pace(row)).to_have_text(RUNNING)
         expect(row.locator("rect").first).not_to_have_attribute("width", "0")
-        expect(row).to_contain_text("completed", timeout=40_000)
+        expect(row).to_contain_text("completed", timeout=80_000)
         expect(pace(row)).to_be_empty()
         expect(row.locator("rect")).to_have_count(0)
         numbers = [number.replace(",", "") for number in row.locator(".number").all_inner_texts()]
@@ -69,7 +69,7 @@ class TestHome:
         rows = page.locator("#batches tbody tr")
         expect(pace(rows.first)).to_have_text(RUNNING)
         for row in (rows.first, rows.last):
-            expect(row).to_contain_text("completed", timeout=40_000)
+            expect(row).to_contain_text("completed", timeout=80_000)
         assert_nothing_moved(page)
 
     def test_batches_are_found_by_name_and_status(self, page, site):

@@ -143,7 +143,7 @@ def test_a_line_is_its_own_whatever_stands_in_those_around_it():
 
 
 def test_domains_with_the_same_hash_are_told_apart(monkeypatch):
-    monkeypatch.setattr(short_texts, "_FACTORS", np.zeros(4, np.uint64))
+    monkeypatch.setattr(short_texts, "_hashes", lambda keys: np.zeros(len(keys), np.uint64))
     check = Check()
     domains = ("gmial.com", "example.com", "mailinator.com")
     text = "\n".join(f"anna@{domain}" for domain in domains)
@@ -151,14 +151,14 @@ def test_domains_with_the_same_hash_are_told_apart(monkeypatch):
         assert check.of_lines(text) == {0: risky("likely_typo"), 2: risky("disposable")}
 
 
-def test_takes_more_lines_at_once_until_many_must_be_checked_one_by_one():
+def test_takes_more_lines_at_once_until_some_take_long(monkeypatch):
     check = Check()
-    plain, odd = "anna@example.com\n" * 100, "anna\n" * 100
     sizes = []
-    for text in (plain, plain, plain, odd, plain):
-        check.of_lines(text)
+    for seconds in (60.0, 60.0, 60.0, -1.0, 60.0):
+        monkeypatch.setattr(check_module, "_QUICK", seconds)
+        check.of_lines("anna@example.com\n" * 100)
         sizes.append(check.at_once // AT_ONCE)
-    assert sizes == [2, 4, 8, 1, 2]
+    assert sizes == [2, 4, 4, 1, 2]
 
 
 def test_endless_addresses_take_next_to_no_time():
@@ -298,6 +298,15 @@ def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addre
     expected = settled(nameserver_for_all, addresses)
     found = nameserver_for_all.of_lines("\n".join(addresses))
     assert [found.get(line, PROCESSED) for line in range(len(addresses))] == expected
+
+
+def test_one_text_of_lines_waits_twice_at_most(lookups, monkeypatch):
+    calls = []
+    find = lookups.find
+    monkeypatch.setattr(lookups, "find", lambda *given: calls.append(given) or find(*given))
+    some = [f"{local}@d{n}.example.net" for n in range(200) for local in ("anna", "info")]
+    Check(lookups=lookups).of_lines("\n".join(some))
+    assert len(calls) == 2
 
 
 def test_a_domain_that_is_known_may_still_be_too_long_for_a_local_part(nameserver, lookups):

@@ -306,7 +306,7 @@ def test_an_endless_address_is_too_long_before_anything_else_looks_at_it(address
         domains = syntax.domains([address, "a@example.com", address])
         assert [*map(syntax.is_normal, domains)] == [False, True, False]
         plain = PlainLines(f"a@example.com\n{address}\na@example.org")
-        assert plain.others == [1]
+        assert plain.others() == [1]
 
     # Some thousandths; the package takes a second for some of these, and a minute for others.
     assert least_seconds(look) < 0.3
