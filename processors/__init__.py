@@ -9,10 +9,12 @@ Stop: nothing will work for now. The batch pauses itself then, and the email sta
 A fast processor may have an attribute `of_lines` too: a function that takes a text with one address
 a line and returns a mapping of line numbers, counted from 0, to outcomes; a line left out is
 PROCESSED. It is called instead of the processor, with about AT_ONCE characters, or as many as the
-processor's attribute `at_once` says. If it raises an error, the processor is called for the turn.
+processor's attribute `at_once` says just then. If it raises an error, the processor is called for
+the turn.
 As a rule, one thread of a worker at a time runs such a function, whichever processor has it. Where
-it waits, as for a nameserver, it does so in a block `with waiting():`, and other threads go on. A
-thread that can't begin within half a second begins anyway, so it must be safe with several threads.
+it waits, as for a nameserver, it does so in a block `with waiting():`, and other threads go on.
+After half a second, a thread that waits for others runs it anyway, so the function must be safe
+with several threads.
 
 A processor that looks domains up in the DNS may have an attribute `lookups_off`, too: a text that
 says why it doesn't; and `hindrance`, a text that says why emails wait at this moment, such as that

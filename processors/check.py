@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,16 +34,17 @@ from processors.syntax import of_domain, parts
 from runtime import logs, metrics
 
 if TYPE_CHECKING:
-    from processors.domains.lookups import Lookups
+    from processors.domains.lookups import Found, Lookups
 
 _OUTCOMES = {
     code: Outcome("failed" if reason.verdict == "invalid" else "processed", code)
     for code, reason in CATALOGUE.items()
 }
 _ROLE = _OUTCOMES["role_account"]
-# The outcomes by the numbers with which they are cached, and these by reason. PROCESSED has the
-# number 0, which PlainLines.not_zero() leaves out.
+# The outcomes; their places are the numbers in the cache. PROCESSED has 0, which
+# PlainLines.not_zero() leaves out.
 _NUMBERED = (PROCESSED, *_OUTCOMES.values())
+# The number of each outcome, by its reason.
 _NUMBER_OF = {outcome.reason: number for number, outcome in enumerate(_NUMBERED)}
 # What is said of an address whose domain is unknown. A domain without a sensible answer is asked
 # for again soon, because packets get lost and nameservers are busy, and once more after a minute.
@@ -55,15 +56,16 @@ _LATER = {
     "late": later("dns_timeout", 2, 5, 15, 30),
     "dns_paused": later("dns_paused", 5, 15, 30, 60),
 }
-# The most domains whose outcomes are cached.
+# The most entries in the cache of outcomes by domain, after which a new one is begun.
 _MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
-# Small texts for of_lines cost more in calls of NumPy than in work. Large ones make a turn end
-# late, because it ends only between two of them. So each is twice as large as the one before, up to
-# so many characters, and small again after one that took more than so many seconds of CPU time, or
-# had more unknown domains than are best looked up at once.
-_MOST_AT_ONCE, _QUICK = 4 * AT_ONCE, 0.05
+# The most characters that of_lines is to get at once, unless more are best anyway. Small texts cost
+# more in calls of NumPy than in work. But a turn ends only between two texts, so each is twice as
+# large as the one before while they are quick, and want few domains looked up.
+_MOST_AT_ONCE = 4 * AT_ONCE
+# The most seconds of CPU time that a quick text takes.
+_QUICK = 0.05
 
 logger = logs.Logger("check")
 
@@ -88,8 +90,8 @@ class Check:
         self._known = Numbers.of({})
         self._forget_at = math.inf
         self._learning = threading.Lock()
-        # What `at_once` returns at least.
-        self._at_once = 0
+        # How many characters of_lines is to get at once while texts are quick; 0 for the least.
+        self._grown = 0
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
         """Yield the outcome of each address; with lookups, some addresses are taken at once."""
@@ -101,20 +103,26 @@ class Check:
         self, addresses: Iterator[str], lookups: Lookups
     ) -> Iterator[Outcome | Later]:
         while some := list(islice(addresses, lookups.at_once)):
-            yield from self._all(some)
+            yield from self._together(some, lookups)
 
-    def _all(self, addresses: list[str]) -> Iterator[Outcome | Later]:
+    def _together(self, addresses: list[str], lookups: Lookups) -> Iterator[Outcome | Later]:
         """Yield the outcome of each address; all their domains are looked up by one call."""
-        if self.lookups is None:
-            yield from map(self.check_one, addresses)
-            return
         split = [parts(address) for address in addresses]
-        found = self.lookups.find({domain for reason, _, domain in split if reason is None})
+        wanted = {domain for reason, _, domain in split if reason is None}
+        found = self._find(wanted, lookups.known(wanted), lookups)
         for reason, local, domain in split:
             if reason is not None:
                 yield _OUTCOMES[reason]
             else:
                 yield self._judge(local, domain, found[domain][0])
+
+    def _find(
+        self, domains: Collection[str], cached: Mapping[str, Found | None], lookups: Lookups
+    ) -> Mapping[str, Found]:
+        """Look domains up, of which `cached` has what is known of some."""
+        if sum(cached.get(domain) is None for domain in domains) > lookups.at_once:
+            self._grown = 0  # before the wait, in which other threads begin with their texts
+        return lookups.find(domains, cached)
 
     @property
     def hindrance(self) -> str:
@@ -125,14 +133,14 @@ class Check:
     def at_once(self) -> int:
         """The processor's attribute `at_once`."""
         least = AT_ONCE if self.lookups is None else _LENGTH * self.lookups.at_once
-        return max(least, self._at_once)
+        return max(least, self._grown)
 
     def of_lines(self, text: str) -> dict[int, Outcome | Later]:
         """Return the outcomes of addresses, one a line, by line number; PROCESSED is left out.
 
-        They are the same as those of single addresses, in a tenth of the time.
+        They are the same as those of single addresses.
         """
-        began = time.thread_time()
+        began, size, grown = time.thread_time(), self.at_once, self._grown
         plain = PlainLines(text)
         others = plain.others()
         found: dict[int, Outcome | Later] = {}
@@ -144,17 +152,19 @@ class Check:
             else:
                 found[line] = _NUMBERED[number]
         domains = [address.partition("@")[2] for address in plain.texts(unknown)]
-        said = self._learn({*domains}) if domains else {}
+        said = self._learn({*domains})
         for line, domain in zip(unknown, domains, strict=True):
             if domain in said:
                 found[line] = said[domain]
             else:
                 others.append(line)
-        found |= zip(others, self._all(plain.texts(others)), strict=True)
-        is_quick = time.thread_time() - began <= _QUICK
-        if self.lookups is not None:
-            is_quick &= len(said) + len(others) <= self.lookups.at_once
-        self._at_once = min(2 * self.at_once, _MOST_AT_ONCE) if is_quick else 0
+        odd = plain.texts(others)
+        outcomes = self(odd) if self.lookups is None else self._together(odd, self.lookups)
+        found |= zip(others, outcomes, strict=True)
+        if time.thread_time() - began > _QUICK:
+            self._grown = 0
+        elif len(text) >= size and self._grown == grown:
+            self._grown = min(2 * size, _MOST_AT_ONCE)
         return {line: outcome for line, outcome in found.items() if outcome is not PROCESSED}
 
     def _known_now(self) -> Numbers:
@@ -164,23 +174,23 @@ class Check:
                 self._known, self._forget_at = Numbers.of({}), math.inf
             return self._known
 
-    def _learn(self, domains: set[str]) -> dict[str, Outcome | Later]:
+    def _learn(self, domains: set[str]) -> Mapping[str, Outcome | Later]:
         """Return what is said of plain addresses with these domains, as written; cache outcomes.
 
-        Those domains are left out whose outcome depends on the local part too. What is said of
-        unknown domains isn't cached.
+        Domains whose outcome depends on the local part too are left out. What is said of unknown
+        domains isn't cached.
         """
         if self.lookups is None:
             names, known = _parsed(domains)
             known |= {domain: self._of_domain(name) for domain, name in names.items()}
             self._remember(known, math.inf)
-            return {**known}
+            return known
         # Most domains are written as they were looked up, and in a long list most come again. To
         # look for them in the cache of lookups takes a third of the time of parsing them.
         cached = self.lookups.known(domains)
-        names, known = _parsed({each for each in domains if cached.get(each) is None})
+        names, known = _parsed(domain for domain, each in cached.items() if each is None)
         names |= {domain: domain for domain, each in cached.items() if each is not None}
-        found = self.lookups.find({*names.values()}, cached)
+        found = self._find({*names.values()}, cached, self.lookups)
         unknown: dict[str, Outcome | Later] = {}
         until = math.inf
         for domain, name in names.items():
@@ -198,7 +208,7 @@ class Check:
     def _remember(self, outcomes: Mapping[str, Outcome], until: float) -> None:
         """Cache the outcomes of domains, as written, until this time (monotonic)."""
         if not outcomes:
-            return
+            return  # otherwise all that is known would be copied
         new = Numbers.of({domain: _NUMBER_OF[each.reason] for domain, each in outcomes.items()})
         with self._learning:
             self._known |= new

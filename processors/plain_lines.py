@@ -17,16 +17,15 @@ from processors.syntax import ATOM_CHARACTERS, MAX_LOCAL
 from runtime.texts import Places
 
 _Kinds = npt.NDArray[np.uint8]
-_Each = npt.NDArray[np.bool_]
+_Flags = npt.NDArray[np.bool_]
 
-# The kinds of bytes: 0 is a character that a part of a plain local part may have; all others are
-# called marks.
+# The kinds of bytes: 0 is a character of an atom (RFC 5322). All others are called marks.
 _LINE_END, _AT, _FULL_STOP, _WRONG = 1, 2, 3, 4
 _KIND_OF = {"\n": _LINE_END, "@": _AT, ".": _FULL_STOP} | dict.fromkeys(ATOM_CHARACTERS, 0)
 _KINDS = bytes(_KIND_OF.get(chr(byte), _WRONG) for byte in range(0x100))
 
-# This bit makes letters lower-case. Of other characters of plain local parts, it makes none that
-# roles have; "_" becomes 0x7F, in the roles below too.
+# This bit makes letters lower-case. No other character of a plain local part becomes one that a
+# role has; "_" becomes 0x7F, in the roles below too.
 _LOWER = 0x20
 _LOWER_WORD = np.uint64(0x2020202020202020)
 # The roles. Those that have a full stop begin with one of two words, of which the first three bytes
@@ -38,64 +37,63 @@ _NO, _DO, _LOWER_BEGINNING = (
 
 
 class PlainLines:
-    """The lines of a text whose outcome is known to depend on their domain alone.
+    """The lines of a text, the plain ones apart, whose outcome depends on their domain alone.
 
-    They have one "@", before it a plain local part that is no role, and behind it what may be a
+    Those have one "@", before it a plain local part that is no role, and behind it what may be a
     domain, of up to LONGEST bytes.
-
-    count: the number of all lines.
     """
 
     def __init__(self, text: str) -> None:
         # With a line end on both sides of each line.
-        content = f"\n{text}\n".encode("utf-8", "surrogatepass")
+        content = padded(f"\n{text}\n".encode("utf-8", "surrogatepass"))
         kinds = np.frombuffer(content.translate(_KINDS), np.uint8)
         places = np.flatnonzero(kinds != 0)
         kinds = kinds[places]
-        self._content = padded(content)
+        self._content = content
         self._ends = places[kinds == _LINE_END]
-        self.count = len(self._ends) - 1
         lines, ats, has_stop = _plain_locals(places, kinds)
         starts = self._ends[lines] + 1
-        plain = ~_may_be_role(self._content, starts, ats - starts, has_stop)
+        plain = ~_may_be_role(content, starts, ats - starts, has_stop)
         lengths = self._ends[lines + 1] - ats - 1
         plain &= lengths <= LONGEST
         # Of each plain line, its number, and the key of its domain.
         self._lines = lines[plain]
-        self._domains = keys(self._content, ats[plain] + 1, lengths[plain])
+        self._domains = keys(content, ats[plain] + 1, lengths[plain])
 
     def not_zero(self, numbers: Numbers) -> Iterator[tuple[int, int]]:
-        """Yield (line, number of its domain or NONE) of each plain line without the number 0."""
+        """Yield (line, number) of each plain line whose domain's number isn't 0.
+
+        The number is NONE if the domain has none.
+        """
         found = numbers.find(self._domains)
         here = np.flatnonzero(found)
         return zip(self._lines[here].tolist(), found[here].tolist(), strict=True)
 
     def others(self) -> list[int]:
         """Return the numbers, from 0, of the lines that aren't plain."""
-        is_other = np.ones(self.count, np.bool_)
+        is_other = np.ones(len(self._ends) - 1, np.bool_)
         is_other[self._lines] = False
         return np.flatnonzero(is_other).tolist()
 
     def texts(self, lines: Sequence[int]) -> list[str]:
         """Return the lines with these numbers."""
-        if not lines:
-            return []
-        starts, ends = self._ends[lines] + 1, self._ends[np.add(lines, 1)]
+        at = np.array(lines, np.intp)
+        starts, ends = self._ends[at] + 1, self._ends[at + 1]
         return [
             self._content[start:end].decode("utf-8", "surrogatepass")
             for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
         ]
 
 
-def _plain_locals(places: Places, kinds: _Kinds) -> tuple[Places, Places, _Each]:
-    """Return the lines that have one "@", and before it a plain local part that isn't too long.
+def _plain_locals(places: Places, kinds: _Kinds) -> tuple[Places, Places, _Flags]:
+    """Find the lines with one "@", and before it a plain local part of up to MAX_LOCAL bytes.
 
     places, kinds: those of all marks.
-    Returns of each such line its number, the place of its "@", and whether there is a full stop
-    before that.
+    Returns of each such line its number, the place of its "@", and whether its local part has a
+    full stop.
     """
-    # How many marks, up to each one, no plain local part has: wrong characters, and those right
-    # behind another mark, such as a second full stop or one at the beginning.
+    # `wrong` counts, up to each mark, the marks that no plain local part has: wrong characters, and
+    # a mark right behind another, such as a second full stop, or one at the beginning.
     is_wrong = kinds == _WRONG
     is_wrong[1:] |= np.diff(places) == 1
     wrong = np.cumsum(is_wrong, dtype=np.int32)
@@ -111,13 +109,13 @@ def _plain_locals(places: Places, kinds: _Kinds) -> tuple[Places, Places, _Each]
     return lines[plain], places[ats[plain]], (ats - begins)[plain] > 1
 
 
-def _may_be_role(content: bytes, starts: Places, lengths: Places, has_stop: _Each) -> _Each:
+def _may_be_role(content: bytes, starts: Places, lengths: Places, has_stop: _Flags) -> _Flags:
     """Return of plain local parts whether each may be a role, in any case.
 
     has_stop: whether it has a full stop.
     """
     beginnings = cut(content, starts, 4).view(np.uint32) | _LOWER_BEGINNING
-    found: _Each = (beginnings == _NO) | (beginnings == _DO)
+    found: _Flags = (beginnings == _NO) | (beginnings == _DO)
     short = np.flatnonzero(~has_stop & (lengths <= LONGEST))
     found[short] = _ROLES.find(keys(content, starts[short], lengths[short]) | _LOWER_WORD) == 0
     return found

@@ -185,8 +185,7 @@ def process_lines(
         with computing():
             deadline += time.monotonic() - asked
             while start <= len(text):
-                # Looked up each time, because it grows while the check learns how fast the
-                # nameservers are.
+                # Read before each call, because the check changes it during a turn.
                 end = text.find("\n", start + getattr(processor, "at_once", AT_ONCE))
                 lines = text[start : end if end >= 0 else len(text)]
                 _add_lines(findings, processor.of_lines(lines), lines.count("\n") + 1, on_error)

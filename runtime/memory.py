@@ -20,7 +20,7 @@ def keep_small() -> None:
     """Let glibc return freed memory; does nothing with another C library.
 
     To be called before threads are started. Otherwise each of them keeps a heap as large as the
-    largest upload, download or turn that it ever served. Threads don't contend for the one heap,
+    largest upload, download or turn that it ever served. Threads hardly contend for the one heap,
     because only one of them runs Python at a time. Large tables get mappings of their own, because
     they would leave holes in the heap; the threshold is set because glibc would raise it with the
     first large table. With the size set, glibc would give the end of the heap back, and take it

@@ -14,8 +14,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import processors
-from harness.batches import store
-from harness.books import emails
 from harness.effort import least_seconds
 from harness.polling import eventually
 from harness.processors import listed
@@ -38,27 +36,28 @@ from processors.domains.lookups import Lookups
 
 # What is looked at in different ways, to be mixed.
 MIXED = [
-    *("anna@example.com", "anna@Example.com", "bob@example.org", "Info@example.com", "a@gmial.com"),
-    *("no.reply@example.com", "No.Body@example.com", "do_not_reply@example.com", "NO.REPLY@x.y"),
-    *(
-        "info@mailinator.com",
-        "anna",
-        "info@",
-        "@example.com",
-        "a..b@example.com",
-        "a@b@example.com",
-    ),
-    *(
-        "j\u00fcrgen@example.de",
-        "info@m\u00fcller.de",
-        "x" * 64 + "@example.com",
-    ),
-    *(
-        "x" * 65 + "@example.com",
-        "x" * 60 + "@" + "y." * 98 + "com",
-        "info@" + "y." * 200 + "com",
-        "",
-    ),
+    "anna@example.com",
+    "anna@Example.com",
+    "bob@example.org",
+    "Info@example.com",
+    "a@gmial.com",
+    "no.reply@example.com",
+    "No.Body@example.com",
+    "do_not_reply@example.com",
+    "NO.REPLY@x.y",
+    "info@mailinator.com",
+    "anna",
+    "info@",
+    "@example.com",
+    "a..b@example.com",
+    "a@b@example.com",
+    "j\u00fcrgen@example.de",
+    "info@m\u00fcller.de",
+    "x" * 64 + "@example.com",
+    "x" * 65 + "@example.com",
+    "x" * 60 + "@" + "y." * 98 + "com",
+    "info@" + "y." * 200 + "com",
+    "",
 ]
 
 ANYTHING = st.builds(
@@ -156,9 +155,15 @@ def test_takes_more_lines_at_once_until_some_take_long(monkeypatch):
     sizes = []
     for seconds in (60.0, 60.0, 60.0, -1.0, 60.0):
         monkeypatch.setattr(check_module, "_QUICK", seconds)
-        check.of_lines("anna@example.com\n" * 100)
+        check.of_lines("anna@example.com\n" * 6_000)
         sizes.append(check.at_once // AT_ONCE)
     assert sizes == [2, 4, 4, 1, 2]
+
+
+def test_takes_no_more_lines_at_once_after_a_short_text():
+    check = Check()
+    check.of_lines("anna@example.com")
+    assert check.at_once == AT_ONCE
 
 
 def test_endless_addresses_take_next_to_no_time():
@@ -291,6 +296,34 @@ def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lo
     assert time.monotonic() - began < 20
 
 
+def test_texts_stay_small_while_many_domains_are_wanted(lookups, monkeypatch):
+    monkeypatch.setattr(Lookups, "at_once", 50)
+    check = Check(lookups=lookups)
+    sizes = [check.at_once]
+    for address in ("anna{}.example.net", "anna@d{}.example.net", "x", "info@e{}.example.net"):
+        check.of_lines("\n".join(address.format(number) for number in range(51)) + "\n" * 3_000)
+        sizes.append(check.at_once)
+    least = sizes[0]
+    assert sizes == [least, 2 * least, least, 2 * least, least]
+
+
+def test_texts_are_small_before_many_domains_are_waited_for(nameserver, lookups, monkeypatch):
+    monkeypatch.setattr(Lookups, "at_once", 1)
+    check = Check(lookups=lookups)
+    least = check.at_once
+    check.of_lines("anna\n" * 100)
+    assert check.at_once > least
+    nameserver.mx("one.example.net")
+    nameserver.mx("two.example.net")
+    nameserver.gate.clear()
+    with ThreadPoolExecutor(1) as executor:
+        turn = executor.submit(check.of_lines, "a@one.example.net\na@two.example.net")
+        eventually(lambda: nameserver.asked["one.example.net", "MX"])
+        assert check.at_once == least
+        assert not turn.done()
+        nameserver.gate.set()
+
+
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(MIXED), min_size=1, max_size=60))
 def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addresses):
@@ -372,49 +405,3 @@ class TestConfigured:
     def test_a_list_that_is_not_there_is_told(self, make):
         with pytest.raises(ProcessorError, match=r"\[check\] disposable_domains: .*can't be read"):
             make(disposable_domains="nowhere.txt")
-
-
-def test_a_worker_stores_what_the_nameserver_says(processes, client, nameserver):
-    nameserver.mx("good.example.net")
-    nameserver.mx("null.example.net", ".")
-    nameserver.lie("silent.example.net", "silence")
-    names = ("good", "null", "silent", "missing")
-    batch_id = store(*(f"a@{name}.example.net" for name in names), "info@good.example.net").batch_id
-    worker = processes(
-        "worker.py",
-        check__dns="on",
-        check__nameservers=nameserver.address,
-        check__timeout_seconds=4,
-        worker__later_rounds=2,
-    )
-    worker.await_line("batch completed")
-    assert emails(batch_id) == [
-        ("a@good.example.net", "processed", None),
-        ("a@null.example.net", "failed", "null_mx"),
-        ("a@silent.example.net", "processed", "dns_timeout"),
-        ("a@missing.example.net", "failed", "no_such_domain"),
-        ("info@good.example.net", "processed", "role_account"),
-    ]
-
-
-def test_a_worker_that_waits_for_lookups_stops_in_good_order(processes, client, nameserver):
-    changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 2}
-    worker = processes("worker.py", check__dns="on", **changes)
-    worker.await_line("dns lookups are on")
-    nameserver.silent = True
-    store(*(f"a@d{number}.example.net" for number in range(3000)))
-    eventually(lambda: any(name.endswith(".example.net") for name, _ in nameserver.asked))
-    began = time.monotonic()
-    assert worker.stop() == 0
-    # For all of them, a hundred at a time, it would take a minute.
-    assert time.monotonic() - began < 30
-
-
-def test_a_worker_that_is_stopped_before_it_has_begun_stops_in_good_order(
-    processes, client, nameserver
-):
-    nameserver.silent = True
-    changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 1}
-    worker = processes("worker.py", check__dns="auto", **changes)
-    eventually(lambda: nameserver.asked)  # whether it answers, before anything else
-    assert worker.stop() == 0

@@ -41,7 +41,6 @@ def is_plain(line):
 @example(["@", "a@", "@a", "a@a@a"])
 def test_the_others_are_those_that_are_not_plain(lines):
     plain = PlainLines("\n".join(lines))
-    assert plain.count == len(lines)
     assert plain.others() == [at for at, line in enumerate(lines) if not is_plain(line)]
     assert plain.texts(plain.others()) == [line for line in lines if not is_plain(line)]
 
@@ -54,7 +53,7 @@ def test_each_plain_line_has_the_number_of_its_domain(lines, numbers):
         for at, line in enumerate(lines)
         if is_plain(line)
     }
-    found = dict(PlainLines("\n".join(lines)).not_zero(Numbers.of(numbers)))
+    found = dict(PlainLines("\n".join(lines)).not_zero(Numbers.of(fitting)))
     assert found == {at: number for at, number in of_lines.items() if number}
 
 
