@@ -140,7 +140,8 @@ class Check:
 
         They are the same as those of single addresses.
         """
-        began, size, grown = time.thread_time(), self.at_once, self._grown
+        began = time.thread_time()
+        size = self._grown = self.at_once
         plain = PlainLines(text)
         others = plain.others()
         found: dict[int, Outcome | Later] = {}
@@ -163,7 +164,7 @@ class Check:
         found |= zip(others, outcomes, strict=True)
         if time.thread_time() - began > _QUICK:
             self._grown = 0
-        elif len(text) >= size and self._grown == grown:
+        elif len(text) >= size and self._grown == size:
             self._grown = min(2 * size, _MOST_AT_ONCE)
         return {line: outcome for line, outcome in found.items() if outcome is not PROCESSED}
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import runpy
+from array import array
+from bisect import bisect_left
 from collections.abc import Container
 from pathlib import Path
 
 from disposable_email_domains import blocklist
-from MailChecker import MailChecker
 
 from processors import syntax
 from processors.providers import FREE
@@ -33,6 +35,21 @@ _SUFFIXES = """
 _REAL = FREE.union(f"{_OWNED} {_RELAYS} {_SUFFIXES}".split())
 
 
+def _hashes() -> array[int]:
+    """Return the hashes of the other domains on mailchecker's list, sorted.
+
+    They take 0.5 MB, and its strings 7 MB, of which an import would keep a set in each process.
+    """
+    listed = runpy.run_module("MailChecker")["MailChecker"].blacklist
+    hashes = array("q", sorted(map(hash, listed - _REAL)))
+    listed.clear()  # now, and not when the garbage collector comes to its class
+    return hashes
+
+
+# Another domain has one of these hashes of 64 bits with a chance of one in 300 trillion.
+_HASHES = _hashes()
+
+
 class ListError(Exception):
     """The team's own list of disposable domains can't be used; the message says why."""
 
@@ -40,12 +57,16 @@ class ListError(Exception):
 def is_disposable(domain: str, own: Container[str] = ()) -> bool:
     """Return whether the domain or one of its parents is on a package's list or in `own`."""
     while "." in domain:
-        if domain in blocklist or domain in own:
-            return True
-        if domain in MailChecker.blacklist and domain not in _REAL:
+        if domain in blocklist or domain in own or _is_on_mailcheckers(domain):
             return True
         domain = domain.partition(".")[2]
     return False
+
+
+def _is_on_mailcheckers(domain: str) -> bool:
+    key = hash(domain)
+    place = bisect_left(_HASHES, key)
+    return place < len(_HASHES) and _HASHES[place] == key
 
 
 def read_list(path: Path) -> frozenset[str]:
