@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 import threading
+import warnings
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Self
@@ -52,10 +54,13 @@ class TlsServer:
         return self
 
     def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        # asyncio leaves a connection open that it is just accepting, and names it to nobody.
+        with warnings.catch_warnings(action="ignore", category=ResourceWarning):
+            asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            gc.collect()
 
     async def _listen(self) -> asyncio.Server:
         # A connection to PostgreSQL begins without TLS, and changes to it when the client asks.
