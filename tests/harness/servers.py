@@ -9,13 +9,14 @@ import atexit
 import functools
 import os
 import pwd
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -55,11 +56,16 @@ def made_folder() -> Path:
 
 
 def free_port() -> int:
-    """Return a free port of this thread's host."""
-    with socket.socket() as probe:
-        probe.bind(("", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Return a free port of this thread's host.
+
+    The kernel gives ports from 32768 on to clients, one of which could take it before the server
+    does. Browsers refuse 10080.
+    """
+    while True:
+        port = 10_081 + secrets.randbelow(32_768 - 10_081)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("", port))
+            return port
 
 
 # Statements that make each COPY of emails take 1.5 seconds.

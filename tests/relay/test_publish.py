@@ -28,7 +28,7 @@ class Listener:
     def __init__(self, client):
         self._pubsub = client.pubsub()
         self._pubsub.psubscribe(f"{PREFIX}*")
-        assert self._pubsub.get_message(timeout=5)["type"] == "psubscribe"
+        assert self._pubsub.get_message(timeout=30)["type"] == "psubscribe"
         self.heard = {}
 
     def listen(self, until):

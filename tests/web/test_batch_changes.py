@@ -201,9 +201,9 @@ class TestDelete:
         revision = snapshot(batch_id).revision
         with client.pubsub() as messages:
             messages.subscribe(f"batch:status:{batch_id}")
-            assert messages.get_message(timeout=5)["type"] == "subscribe"
+            assert messages.get_message(timeout=30)["type"] == "subscribe"
             assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
-            message = json.loads(messages.get_message(timeout=5)["data"])
+            message = json.loads(messages.get_message(timeout=30)["data"])
         assert (message["status"], message["revision"]) == ("deleted", revision + 1)
         assert queue.depth() == 0
 

@@ -53,11 +53,11 @@ class Checked:
         eventually(lambda: snapshot(self.batch_id).processed >= number, within)
         return time.monotonic() - self.began
 
-    def is_all_ok(self, within=110.0):
-        """Wait for the end; return whether all are ok."""
+    def assert_all_ok(self, within=110.0):
+        """Wait for the end, and assert that all are ok."""
         eventually(lambda: snapshot(self.batch_id).status == "completed", within)
         assert_books_balance()
-        return snapshot(self.batch_id).reasons == {}
+        assert snapshot(self.batch_id).reasons == {}
 
 
 def hindrance(client):
@@ -88,7 +88,7 @@ def test_one_that_answers_each_client_so_many_questions_a_second(start_worker, p
     site = processes("app.py").site()
     with nsd.start(ZONE, **limits) as nameserver:
         start_worker(nameserver.url)
-        assert Checked(addresses).is_all_ok()
+        Checked(addresses).assert_all_ok()
         # Each is asked once or twice; asked as fast as can be, it would be more than five times.
         sent, _, _ = dns_numbers(site, len(addresses))
         assert sent < 3 * len(addresses)
@@ -103,7 +103,7 @@ def test_one_that_is_far_away_and_loses_some(start_worker, processes, latency, l
         far_nameserver.start(near.url, seconds=latency, loss=loss) as nameserver,
     ):
         start_worker(nameserver.url, check__concurrency=at_once)
-        assert Checked(good(count)).is_all_ok()
+        Checked(good(count)).assert_all_ok()
         sent, answered, late = dns_numbers(site, count)
         # Those that are lost, or that a busy machine takes for lost, make room for others. The
         # worker counts a lost one for a while, the nameserver doesn't.
@@ -121,7 +121,7 @@ def test_one_that_dies_and_comes_back(start_worker, client):
             lambda: hindrance(client).startswith(f"No nameserver answers ({nameserver.url})")
         )
         nameserver.answer_again()
-        assert checked.is_all_ok()
+        checked.assert_all_ok()
         eventually(lambda: not hindrance(client))
 
 
@@ -135,7 +135,7 @@ def test_one_of_several_that_dies_for_good(start_worker):
         checked = Checked(good(10_000))
         checked.seconds_to(1_000)
         fars[0].stop_answering()
-        assert checked.is_all_ok(60)
+        checked.assert_all_ok(60)
 
 
 def test_many_domains_without_an_answer_hold_up_nobody(start_worker):
@@ -150,7 +150,7 @@ def test_many_domains_without_an_answer_hold_up_nobody(start_worker):
             """Return the time with dead domains as a multiple of the time without."""
             without = Checked(good(count, f"d{number}x"))
             seconds = without.seconds_to(count)
-            assert without.is_all_ok()
+            without.assert_all_ok()
             among = good(count, f"e{number}x")
             for dead in range(dead_ones):  # all over the list
                 among.insert(41 * dead, f"a@dead{number}x{dead}.z1.example.net")
@@ -215,7 +215,7 @@ def test_one_with_errors_at_first_is_asked_again_later_also_by_another_worker(
         nameserver.mx(domain)
     second = start_worker(nameserver.address)
     idle = psutil.Process(second.pid).cpu_times()
-    assert checked.is_all_ok()
+    checked.assert_all_ok()
     used = psutil.Process(second.pid).cpu_times()
     assert used.user + used.system - idle.user - idle.system < 2
     second.await_line("batch completed")
