@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Collection, Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from processors.syntax import of_domain, parts
 from runtime import logs, metrics
 
 if TYPE_CHECKING:
-    from processors.domains.lookups import Found, Lookups
+    from processors.domains.lookups import Lookups
 
 _OUTCOMES = {
     code: Outcome("failed" if reason.verdict == "invalid" else "processed", code)
@@ -56,13 +56,13 @@ _LATER = {
     "late": later("dns_timeout", 2, 5, 15, 30),
     "dns_paused": later("dns_paused", 5, 15, 30, 60),
 }
-# The most entries in the cache of outcomes by domain, after which a new one is begun.
+# A cache of outcomes by domain that has more entries is thrown away, and a new one begun.
 _MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
-# The most characters that of_lines is to get at once, unless more are best anyway. Small texts cost
-# more in calls of NumPy than in work. But a turn ends only between two texts, so each is twice as
-# large as the one before while they are quick, and want few domains looked up.
+# The most characters that of_lines is to get at once. Small texts cost more in calls of NumPy than
+# in work, but a turn ends only between two texts. So each is twice as large as the one before,
+# until one is slow, or waits for more domains than are best looked up at once.
 _MOST_AT_ONCE = 4 * AT_ONCE
 # The most seconds of CPU time that a quick text takes.
 _QUICK = 0.05
@@ -90,8 +90,9 @@ class Check:
         self._known = Numbers.of({})
         self._forget_at = math.inf
         self._learning = threading.Lock()
-        # How many characters of_lines is to get at once while texts are quick; 0 for the least.
-        self._grown = 0
+        # How many characters of_lines is to get at once, as texts have grown; 0 for the least. And
+        # how many times they have become small, because another thread may let them do so.
+        self._grown = self._shrunk = 0
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
         """Yield the outcome of each address; with lookups, some addresses are taken at once."""
@@ -109,20 +110,21 @@ class Check:
         """Yield the outcome of each address; all their domains are looked up by one call."""
         split = [parts(address) for address in addresses]
         wanted = {domain for reason, _, domain in split if reason is None}
-        found = self._find(wanted, lookups.known(wanted), lookups)
+        found = lookups.find(wanted, before_wait=self._before_wait)
         for reason, local, domain in split:
             if reason is not None:
                 yield _OUTCOMES[reason]
             else:
                 yield self._judge(local, domain, found[domain][0])
 
-    def _find(
-        self, domains: Collection[str], cached: Mapping[str, Found | None], lookups: Lookups
-    ) -> Mapping[str, Found]:
-        """Look domains up, of which `cached` has what is known of some."""
-        if sum(cached.get(domain) is None for domain in domains) > lookups.at_once:
-            self._grown = 0  # before the wait, in which other threads begin with their texts
-        return lookups.find(domains, cached)
+    def _before_wait(self, wanted: int) -> None:
+        """Let texts be small if many domains are wanted; other threads begin theirs meanwhile."""
+        if self.lookups is not None and wanted > self.lookups.at_once:
+            self._shrink()
+
+    def _shrink(self) -> None:
+        self._grown = 0
+        self._shrunk += 1
 
     @property
     def hindrance(self) -> str:
@@ -140,8 +142,7 @@ class Check:
 
         They are the same as those of single addresses.
         """
-        began = time.thread_time()
-        size = self._grown = self.at_once
+        began, size, shrunk = time.thread_time(), self.at_once, self._shrunk
         plain = PlainLines(text)
         others = plain.others()
         found: dict[int, Outcome | Later] = {}
@@ -163,8 +164,8 @@ class Check:
         outcomes = self(odd) if self.lookups is None else self._together(odd, self.lookups)
         found |= zip(others, outcomes, strict=True)
         if time.thread_time() - began > _QUICK:
-            self._grown = 0
-        elif len(text) >= size and self._grown == size:
+            self._shrink()
+        elif len(text) >= size and self._shrunk == shrunk:
             self._grown = min(2 * size, _MOST_AT_ONCE)
         return {line: outcome for line, outcome in found.items() if outcome is not PROCESSED}
 
@@ -191,7 +192,7 @@ class Check:
         cached = self.lookups.known(domains)
         names, known = _parsed(domain for domain, each in cached.items() if each is None)
         names |= {domain: domain for domain, each in cached.items() if each is not None}
-        found = self._find({*names.values()}, cached, self.lookups)
+        found = self.lookups.find({*names.values()}, cached, self._before_wait)
         unknown: dict[str, Outcome | Later] = {}
         until = math.inf
         for domain, name in names.items():

@@ -37,10 +37,10 @@ _NO, _DO, _LOWER_BEGINNING = (
 
 
 class PlainLines:
-    """The lines of a text, the plain ones apart, whose outcome depends on their domain alone.
+    """Tells the plain lines of a text from the others.
 
-    Those have one "@", before it a plain local part that is no role, and behind it what may be a
-    domain, of up to LONGEST bytes.
+    The outcome of a plain line depends on its domain alone. It has one "@", before that a plain
+    local part that is no role, and behind it what may be a domain, of up to LONGEST bytes.
     """
 
     def __init__(self, text: str) -> None:

@@ -32,7 +32,7 @@ _SECRET = np.frombuffer(os.urandom(LONGEST), np.uint32)
 class Numbers:
     """Maps texts of up to LONGEST bytes to numbers from 0 to 127, for many at once. Immutable.
 
-    It may have a text more than once; then the first one counts.
+    It may have a text more than once; then the number that was added last counts.
     """
 
     def __init__(self, hashes: Keys, keys: Keys, numbers: Found) -> None:

@@ -60,6 +60,8 @@ logger = logs.Logger("check")
 
 # What was found: a result, and until when (monotonic) it is valid.
 Found = tuple[str | None, float]
+# Called with how many domains a thread is about to wait for.
+BeforeWait = Callable[[int], None]
 # Called with the result of a name and the seconds for which it is valid.
 Done = Callable[[str | None, float], None]
 
@@ -145,7 +147,10 @@ class Lookups:
         return {domain: get(domain, now) for domain in domains}
 
     def find(
-        self, domains: Collection[str], known: Mapping[str, Found | None] = MappingProxyType({})
+        self,
+        domains: Collection[str],
+        known: Mapping[str, Found | None] = MappingProxyType({}),
+        before_wait: BeforeWait = lambda count: None,
     ) -> Mapping[str, Found]:
         """Return for each domain, in lower-case ASCII, what was found of it.
 
@@ -162,9 +167,9 @@ class Lookups:
         ]
         late: Found = (PAUSED if self.exchange.away else LATE, now)
         found = {domain: each or late for domain, each in cached.items()}
-        return {**found, **self._find_now(missing)} if missing else found
+        return {**found, **self._find_now(missing, before_wait)} if missing else found
 
-    def _find_now(self, domains: list[str]) -> Mapping[str, Found]:
+    def _find_now(self, domains: list[str], before_wait: BeforeWait) -> Mapping[str, Found]:
         """Look the domains up, and return what is found of them in good time.
 
         A domain that was late before and is still looked up is late again: nobody waits for it.
@@ -172,6 +177,7 @@ class Lookups:
         wanted = [domain for domain in domains if domain not in self._late]
         if not wanted:
             return {}
+        before_wait(len(wanted))
         group = Group(len(wanted))
         with waiting():
             self._wait_for(group, wanted)

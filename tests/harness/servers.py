@@ -59,7 +59,7 @@ def free_port() -> int:
     """Return a free port of this thread's host.
 
     The kernel gives ports from 32768 on to clients, one of which could take it before the server
-    does. Browsers refuse 10080.
+    does. 10080 is the highest below that which browsers refuse.
     """
     while True:
         port = 10_081 + secrets.randbelow(32_768 - 10_081)

@@ -54,6 +54,7 @@ class TlsServer:
         return self
 
     def __exit__(self, *_: object) -> None:
+        gc.collect()  # so that others that left something open are told
         # asyncio leaves a connection open that it is just accepting, and names it to nobody.
         with warnings.catch_warnings(action="ignore", category=ResourceWarning):
             asyncio.run_coroutine_threadsafe(self._end(), self._loop).result(20)

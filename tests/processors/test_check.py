@@ -18,7 +18,6 @@ from harness.effort import least_seconds
 from harness.polling import eventually
 from harness.processors import listed
 from processors import (
-    AT_ONCE,
     PROCESSED,
     ProcessorError,
     computing,
@@ -32,7 +31,6 @@ from processors import check as check_module
 from processors.check import Check, check, check_one
 from processors.domains import exchange
 from processors.domains import lookups as lookups_module
-from processors.domains.lookups import Lookups
 
 # What is looked at in different ways, to be mixed.
 MIXED = [
@@ -76,14 +74,6 @@ OPTIONS = {
     "concurrency": 100,
     "disposable_domains": "",
 }
-
-
-@pytest.fixture
-def lookups(nameserver):
-    # Longer than any answer takes, however busy the machine is.
-    lookups = Lookups([nameserver.address], 30.0, 100)
-    yield lookups
-    lookups.close()
 
 
 @pytest.fixture
@@ -148,22 +138,6 @@ def test_domains_with_the_same_hash_are_told_apart(monkeypatch):
     text = "\n".join(f"anna@{domain}" for domain in domains)
     for _ in range(2):
         assert check.of_lines(text) == {0: risky("likely_typo"), 2: risky("disposable")}
-
-
-def test_takes_more_lines_at_once_until_some_take_long(monkeypatch):
-    check = Check()
-    sizes = []
-    for seconds in (60.0, 60.0, 60.0, -1.0, 60.0):
-        monkeypatch.setattr(check_module, "_QUICK", seconds)
-        check.of_lines("anna@example.com\n" * 6_000)
-        sizes.append(check.at_once // AT_ONCE)
-    assert sizes == [2, 4, 4, 1, 2]
-
-
-def test_takes_no_more_lines_at_once_after_a_short_text():
-    check = Check()
-    check.of_lines("anna@example.com")
-    assert check.at_once == AT_ONCE
 
 
 def test_endless_addresses_take_next_to_no_time():
@@ -296,36 +270,6 @@ def test_many_domains_are_looked_up_at_once_and_come_out_in_order(nameserver, lo
     assert time.monotonic() - began < 20
 
 
-def test_texts_stay_small_while_many_domains_are_wanted(lookups, monkeypatch):
-    monkeypatch.setattr(check_module, "_QUICK", 60.0)
-    monkeypatch.setattr(Lookups, "at_once", 50)
-    check = Check(lookups=lookups)
-    sizes = [check.at_once]
-    for address in ("anna", "anna@d{}.example.net", "anna@e{}.example.net", "anna", "info@f{}.net"):
-        check.of_lines("\n".join(address.format(number) for number in range(51)) + "\n" * 3_000)
-        sizes.append(check.at_once)
-    least = sizes[0]
-    assert sizes == [least, 2 * least, least, least, 2 * least, least]
-
-
-def test_texts_are_small_before_many_domains_are_waited_for(nameserver, lookups, monkeypatch):
-    monkeypatch.setattr(check_module, "_QUICK", 60.0)
-    monkeypatch.setattr(Lookups, "at_once", 1)
-    check = Check(lookups=lookups)
-    least = check.at_once
-    check.of_lines("anna\n" * 100)
-    assert check.at_once > least
-    nameserver.mx("one.example.net")
-    nameserver.mx("two.example.net")
-    nameserver.gate.clear()
-    with ThreadPoolExecutor(1) as executor:
-        turn = executor.submit(check.of_lines, "a@one.example.net\na@two.example.net")
-        eventually(lambda: nameserver.asked["one.example.net", "MX"])
-        assert check.at_once == least
-        assert not turn.done()
-        nameserver.gate.set()
-
-
 @settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(MIXED), min_size=1, max_size=60))
 def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addresses):
@@ -338,7 +282,12 @@ def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addre
 def test_one_text_of_lines_waits_twice_at_most(lookups, monkeypatch):
     calls = []
     find = lookups.find
-    monkeypatch.setattr(lookups, "find", lambda *given: calls.append(given) or find(*given))
+
+    def counted(*given, **named):
+        calls.append(given)
+        return find(*given, **named)
+
+    monkeypatch.setattr(lookups, "find", counted)
     some = [f"{local}@d{n}.example.net" for n in range(200) for local in ("anna", "info")]
     Check(lookups=lookups).of_lines("\n".join(some))
     assert len(calls) == 2

@@ -45,6 +45,11 @@ def test_real_domains_that_the_packages_list_are_left_out(domain):
     assert not is_disposable(domain)
 
 
+def test_each_domain_of_the_packages_lists_is_disposable_but_those():
+    listed = blocklist | MailChecker.blacklist
+    assert {domain for domain in listed if not is_disposable(domain)} <= disposable._REAL
+
+
 def test_a_team_may_list_what_is_left_out():
     assert is_disposable("a.duck.com", {"duck.com"})
 

@@ -32,11 +32,11 @@ def test_a_worker_stores_what_the_nameserver_says(processes, client, nameserver)
 
 def test_a_worker_that_waits_for_lookups_stops_in_good_order(processes, client, nameserver):
     changes = {"check__nameservers": nameserver.address, "check__timeout_seconds": 2}
-    worker = processes("worker.py", check__dns="on", **changes)
+    worker = processes("worker.py", check__dns="on", check__concurrency=100, **changes)
     worker.await_line("dns lookups are on")
     nameserver.silent = True
     store(*(f"a@d{number}.example.net" for number in range(3000)))
-    eventually(lambda: any(name.endswith(".example.net") for name, _ in nameserver.asked))
+    eventually(lambda: any(name.endswith(".example.net") for name, _ in [*nameserver.asked]))
     began = time.monotonic()
     assert worker.stop() == 0
     # For all of them, a hundred at a time, it would take a minute.
