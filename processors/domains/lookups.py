@@ -1,14 +1,11 @@
 """Finds out which domains can receive mail, many at once, each once.
 
-A domain can if one of its mail servers has an address, or if it has no mail server but an address
-of its own (RFC 5321, 5.1). Results are cached as long as the records' TTLs allow. Without a
-sensible answer, a domain is unknown, which never fails an address.
+Results are cached as long as the records' TTLs allow. Without a sensible answer, a domain is
+unknown, which never fails an address.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import secrets
 import threading
 import time
@@ -22,28 +19,18 @@ from processors.computing import waiting
 from processors.domains.cache import Cache
 from processors.domains.exchange import Exchange
 from processors.domains.nameserver import Nameserver
-from processors.domains.wire import AAAA, FOUND, MX, NO_DATA, NO_DOMAIN, A, Answer
+from processors.domains.receiving import UNKNOWN, Found, Lookup, MailServers, is_stale
 from runtime import logs
 
-# Seconds for which a result is cached: at least, so that a batch with a single domain doesn't ask
-# for each address; at most; at most for a negative answer (RFC 2308, 5); without an answer.
-MIN_TTL, MAX_TTL, MAX_NEGATIVE_TTL, UNKNOWN_TTL = 1.0, 86_400.0, 10_800.0, 600.0
-# Seconds after which a domain without a sensible answer is asked again, if it is wanted.
-ASK_AGAIN_SECONDS = 4.0
 # The most seconds for which a thread waits for its domains, and those between two looks. It may
 # wait twice for one text of lines, and a worker that stops doesn't wait longer than that.
 MOST_SECONDS, LOOK_SECONDS = 4.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000
-# The most mail servers of a domain that are asked for. Few domains have more than ten, and a
-# hostile one may have thousands.
-MOST_SERVERS = 20
-# The most domains in the cache, and the most mail servers: those that serve many domains are soon
-# there again.
-MAX_CACHED, MAX_SERVERS = 1_000_000, 1 << 15
+# The most domains in the cache.
+MAX_CACHED = 1_000_000
 # The results of a lookup: None if the domain takes mail, or why it doesn't, or why that is unknown.
-_UNKNOWN = ("dns_timeout", "dns_error")
-RESULTS = (None, "null_mx", "no_mail_server", "no_such_domain", *_UNKNOWN)
+RESULTS = (None, "null_mx", "no_mail_server", "no_such_domain", *UNKNOWN)
 # What find() says of a domain that is still asked for, and of one while there is no nameserver.
 LATE, PAUSED = "late", "dns_paused"
 # Domains that are best looked up by one call: at first and at least, at most; the seconds for it.
@@ -51,43 +38,17 @@ LATE, PAUSED = "late", "dns_paused"
 LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 2_000, 0.5
 # The most seconds of a probe, if its first answers are late.
 PROBE_SECONDS = 3.0
-# A host's name of several labels (RFC 1035, 2.3.4). Another can't be looked up.
-_NAME = re.compile(r"(?=.{1,253}\Z)(?:[a-z0-9_-]{1,63}\.)+[a-z0-9_-]{1,63}")
 # On the public DNS, at least one of these domains can receive mail.
 WELL_KNOWN = ("gmail.com", "outlook.com")
 
 logger = logs.Logger("check")
 
-# What was found: a result, and until when (monotonic) it is valid.
-Found = tuple[str | None, float]
 # Called with how many domains a thread is about to wait for.
 BeforeWait = Callable[[int], None]
-# Called with the result of a name and the seconds for which it is valid.
-Done = Callable[[str | None, float], None]
 
 
 class LookupsError(Exception):
     """There is no nameserver, or it looks broken; the message says why."""
-
-
-def _is_nowhere(address: str) -> bool:
-    """Return whether an IP address is that of the sender's own machine: no mail gets anywhere.
-
-    Domains that are parked, or blocked by the resolver, have such addresses.
-    """
-    found = ipaddress.ip_address(address)
-    found = getattr(found, "ipv4_mapped", None) or found
-    return bool(found.is_loopback or found.is_unspecified)
-
-
-def _is_host(name: str) -> bool:
-    """Return whether mail can be sent to a server of this name.
-
-    It can't be to an IP address, whose last part is a number, nor to the sender's own machine.
-    """
-    last = name.rpartition(".")[2]
-    is_name = _NAME.fullmatch(name) is not None
-    return is_name and not last.isdigit() and last not in ("localhost", "localdomain")
 
 
 class Group:
@@ -133,12 +94,10 @@ class Lookups:
         self._outage = logs.Outage(f"nameserver {self.nameservers}", logger)
         self.exchange = Exchange(servers, seconds, self._log_outage)
         self._cache = Cache(RESULTS, MAX_CACHED)
-        # Only the exchange's thread changes the rest: what was found of mail servers; for each
-        # domain and each mail server that is looked up, who waits for it; and the domains that are
-        # looked up and that somebody has waited for in vain.
-        self.hosts: dict[str, Found] = {}
+        # Only the exchange's thread changes the rest: for each domain that is looked up, who waits
+        # for it; and those of them that somebody has waited for in vain.
+        self.mail_servers = MailServers(self.exchange)
         self._waiting: dict[str, list[Group]] = {}
-        self._waiting_hosts: dict[str, list[Done]] = {}
         self._late: set[str] = set()
 
     def known(self, domains: Iterable[str]) -> dict[str, Found | None]:
@@ -162,9 +121,7 @@ class Lookups:
         now = time.monotonic()
         get = self._cache.get
         cached = {each: known[each] if each in known else get(each, now) for each in domains}
-        missing = [
-            domain for domain, each in cached.items() if each is None or _is_stale(each, now)
-        ]
+        missing = [domain for domain, each in cached.items() if each is None or is_stale(each, now)]
         late: Found = (PAUSED if self.exchange.away else LATE, now)
         found = {domain: each or late for domain, each in cached.items()}
         return {**found, **self._find_now(missing, before_wait)} if missing else found
@@ -269,17 +226,17 @@ class Lookups:
     def _begin(self, domains: list[str], group: Group | None = None) -> None:
         """Look up the domains that aren't looked up already; the group waits for all of them."""
         groups = [] if group is None else [group]
-        waiting = self._waiting
+        waiting, tell = self._waiting, self._tell
         for domain in domains:
             if domain in waiting:
                 waiting[domain] += groups
             else:
                 waiting[domain] = groups.copy()
-                self.exchange.ask(domain, MX, _Domain(self, domain).take_mail_servers)
+                Lookup(self.mail_servers, domain, tell).begin()
         if group is not None:
             group.asked = self.exchange.asked
 
-    def tell(self, domain: str, result: str | None, seconds: float) -> None:
+    def _tell(self, domain: str, result: str | None, seconds: float) -> None:
         """Store the result of a domain, and tell it to all who wait."""
         until = time.monotonic() + seconds
         self._cache.put(domain, result, until)
@@ -287,120 +244,3 @@ class Lookups:
         found = result, until
         for group in self._waiting.pop(domain):
             group.add(domain, found)
-
-    def find_host(self, host: str, done: Done) -> None:
-        """Find out whether a mail server has an address, and call `done`."""
-        waiting = self._waiting_hosts.setdefault(host, [])
-        waiting.append(done)
-        if len(waiting) == 1:
-            find_address(self.exchange, host, lambda *found: self._tell_host(host, *found))
-
-    def _tell_host(self, host: str, result: str | None, seconds: float) -> None:
-        """Store the result of a mail server, and tell it to all who wait."""
-        if len(self.hosts) >= MAX_SERVERS:
-            self.hosts.clear()
-        kept = ASK_AGAIN_SECONDS if result in _UNKNOWN else seconds
-        self.hosts[host] = result, time.monotonic() + kept
-        for done in self._waiting_hosts.pop(host):
-            done(result, seconds)
-
-
-def _is_stale(found: Found, now: float) -> bool:
-    """Return whether a domain without a sensible answer is to be asked again."""
-    result, until = found
-    return result in _UNKNOWN and until - now < UNKNOWN_TTL - ASK_AGAIN_SECONDS
-
-
-def _seconds(answer: Answer) -> float:
-    """Return for how long an answer is valid that found something, or that there is nothing."""
-    most = MAX_TTL if answer.result == FOUND else MAX_NEGATIVE_TTL
-    return min(max(answer.ttl, MIN_TTL), most)
-
-
-def _unknown(answer: Answer) -> str:
-    """Return the result of a question without a sensible answer."""
-    return answer.result if answer.result in _UNKNOWN else "dns_error"
-
-
-def find_address(exchange: Exchange, name: str, done: Done) -> None:
-    """Find out whether a name has an address where mail can be sent, and call `done`.
-
-    It is asked for its IPv6 addresses only if it has no such IPv4 address.
-    """
-
-    def take(answer: Answer, kind: int = A, most: float = MAX_TTL) -> None:
-        seconds = min(most, _seconds(answer))
-        if answer.result == FOUND and not all(map(_is_nowhere, answer.values)):
-            done(None, seconds)
-        elif answer.result == NO_DOMAIN:
-            done("no_such_domain", seconds)
-        elif answer.result not in (FOUND, NO_DATA):
-            done(_unknown(answer), UNKNOWN_TTL)
-        elif kind == A:
-            # What both answers say together is valid as long as each of them is.
-            exchange.ask(name, AAAA, lambda other: take(other, AAAA, seconds), first=True)
-        else:
-            done("no_mail_server", seconds)
-
-    exchange.ask(name, A, take, first=True)
-
-
-class _Domain:
-    """The lookup of one domain.
-
-    `_hosts` are the mail servers that are still to be looked up.
-    `_seconds` is for how long all that was found so far is valid.
-    `_unknown` is the reason why one of the mail servers is unknown.
-    """
-
-    __slots__ = ("_hosts", "_lookups", "_name", "_seconds", "_unknown")
-
-    def __init__(self, lookups: Lookups, name: str) -> None:
-        self._lookups = lookups
-        self._name = name
-
-    def take_mail_servers(self, answer: Answer) -> None:
-        """Take the answer to the question for MX records; ask for what depends on it."""
-        if answer.result == FOUND:
-            self._seconds = _seconds(answer)
-            known = self._lookups.hosts
-            hosts = [host for host in answer.values if host in known or _is_host(host)]
-            self._hosts = hosts[:MOST_SERVERS]
-            # One of those that aren't asked for may have an address.
-            self._unknown = "dns_error" if len(hosts) > MOST_SERVERS else None
-            if self._hosts:
-                self._next_host()
-            else:
-                self._tell("no_mail_server" if any(answer.values) else "null_mx", self._seconds)
-        elif answer.result == NO_DATA:
-            find_address(self._lookups.exchange, self._name, self._tell)
-        elif answer.result == NO_DOMAIN:
-            self._tell("no_such_domain", _seconds(answer))
-        else:
-            self._tell(_unknown(answer), UNKNOWN_TTL)
-
-    def _tell(self, result: str | None, seconds: float) -> None:
-        self._lookups.tell(self._name, result, seconds)
-
-    def _next_host(self) -> None:
-        host, now = self._hosts.pop(0), time.monotonic()
-        result, until = self._lookups.hosts.get(host, (None, now))
-        if until > now:
-            self._take_host(result, until - now)
-        else:
-            self._lookups.find_host(host, self._take_host)
-
-    def _take_host(self, result: str | None, seconds: float) -> None:
-        """Take what was found of a mail server: one with an address is enough."""
-        self._seconds = min(self._seconds, seconds)
-        if result is None:
-            self._tell(None, self._seconds)
-            return
-        if result in _UNKNOWN:
-            self._unknown = result
-        if self._hosts:
-            self._next_host()
-        elif self._unknown:
-            self._tell(self._unknown, UNKNOWN_TTL)
-        else:
-            self._tell("no_mail_server", self._seconds)

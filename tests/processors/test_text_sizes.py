@@ -4,7 +4,7 @@ from harness.polling import eventually
 from processors import AT_ONCE
 from processors import check as check_module
 from processors.check import Check
-from processors.domains import lookups as lookups_module
+from processors.domains import receiving
 from processors.domains.lookups import Lookups
 
 
@@ -54,7 +54,7 @@ def test_texts_are_small_while_many_domains_are_asked_again(nameserver, lookups,
     monkeypatch.setattr(check_module, "_QUICK", 60.0)
     monkeypatch.setattr(Lookups, "at_once", 1)
     # The cache rounds up to a second.
-    monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", -1.0)
+    monkeypatch.setattr(receiving, "ASK_AGAIN_SECONDS", -1.0)
     domains = ["one.example.net", "two.example.net"]
     for domain in domains:
         nameserver.code(domain, "SERVFAIL")

@@ -9,6 +9,7 @@ from harness import far_nameserver
 from harness.nameserver import Nameserver
 from harness.polling import eventually
 from processors.domains import lookups as lookups_module
+from processors.domains import receiving
 from processors.domains.lookups import Lookups, LookupsError
 
 # Seconds of a lookup whose answer comes, however busy the machine is; of one that waits in vain.
@@ -177,7 +178,7 @@ def test_of_thousands_of_mail_servers_only_the_first_are_asked_for(nameserver, m
     lookups = make_lookups()
     # The servers are known from the first domain on.
     assert [ask(lookups, domain) for domain in domains] == ["dns_error"] * 3
-    assert names_asked(nameserver) == 3 + lookups_module.MOST_SERVERS
+    assert names_asked(nameserver) == 3 + receiving.MOST_SERVERS
 
 
 def test_a_second_nameserver_stands_in_for_one_that_errs_and_one_that_is_not_there(make_lookups):
@@ -309,7 +310,7 @@ def test_nobody_waits_for_domains_that_do_not_answer_when_others_do(nameserver, 
 def test_a_domain_without_a_sensible_answer_is_asked_again_when_it_is_wanted(
     nameserver, make_lookups, monkeypatch, name
 ):
-    monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", 1.0)
+    monkeypatch.setattr(receiving, "ASK_AGAIN_SECONDS", 1.0)
     nameserver.mx("example.net")
     nameserver.code(name, "SERVFAIL")
     lookups = make_lookups()
@@ -317,13 +318,15 @@ def test_a_domain_without_a_sensible_answer_is_asked_again_when_it_is_wanted(
     nameserver.mx("example.net")
     nameserver.host("mx.example.net")
     # The cache rounds up to a second.
-    monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", -1.0)
-    eventually(lambda: lookups.hosts.get("mx.example.net", (None, 0))[1] < time.monotonic())
+    monkeypatch.setattr(receiving, "ASK_AGAIN_SECONDS", -1.0)
+    eventually(
+        lambda: lookups.mail_servers.found.get("mx.example.net", (None, 0))[1] < time.monotonic()
+    )
     assert lookups.find(["example.net"])["example.net"][0] is None
 
 
 def test_one_that_was_silent_is_asked_again_too(nameserver, make_lookups, monkeypatch):
-    monkeypatch.setattr(lookups_module, "ASK_AGAIN_SECONDS", 0.0)
+    monkeypatch.setattr(receiving, "ASK_AGAIN_SECONDS", 0.0)
     nameserver.lie("example.net", "silence")
     lookups = make_lookups(seconds=0.5)
     # On a busy machine it may be late before that.
@@ -345,7 +348,7 @@ def test_an_answer_that_breaks_what_uses_it_makes_its_domain_unknown(
     nameserver, make_lookups, monkeypatch, caplog
 ):
     nameserver.mx("example.net")
-    monkeypatch.setattr(lookups_module, "_is_host", lambda name: 1 / 0)
+    monkeypatch.setattr(receiving, "_is_host", lambda name: 1 / 0)
     assert ask(make_lookups(), "example.net") == "dns_error"
     assert caplog.messages == ["an answer of the DNS could not be used"]
 
