@@ -13,7 +13,7 @@ processor's attribute `at_once` says just then. If it raises an error, the proce
 the turn.
 As a rule, one thread of a worker at a time runs such a function, whichever processor has it. Where
 it waits, as for a nameserver, it does so in a block `with waiting():`, and other threads go on.
-After half a second, a thread that waits for others runs it anyway, so the function must be safe
+After half a second, a thread that waits for others calls the function anyway, so it must be safe
 with several threads.
 
 A processor that looks domains up in the DNS may have an attribute `lookups_off`, too: a text that

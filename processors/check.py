@@ -60,9 +60,10 @@ _LATER = {
 _MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
-# The most characters that of_lines is to get at once. Small texts cost more in calls of NumPy than
-# in work, but a turn ends only between two texts. So each is twice as large as the one before,
-# until one is slow, or waits for more domains than are best looked up at once.
+# The most characters that of_lines is to get at once, as one text. In a small text, the calls of
+# NumPy cost more than what they do; but a turn ends only between two texts. So each is twice as
+# large as the one before, until one is slow, or waits for more domains than are best looked up at
+# once.
 _MOST_AT_ONCE = 4 * AT_ONCE
 # The most seconds of CPU time that a quick text takes.
 _QUICK = 0.05
@@ -90,8 +91,8 @@ class Check:
         self._known = Numbers.of({})
         self._forget_at = math.inf
         self._learning = threading.Lock()
-        # How many characters of_lines is to get at once, as texts have grown; 0 for the least. And
-        # how many times they have become small, because another thread may let them do so.
+        # How many characters of_lines is to get at once, or 0 for the least; and how often that was
+        # reset. A thread whose text began before a reset doesn't raise it.
         self._grown = self._shrunk = 0
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
@@ -110,19 +111,15 @@ class Check:
         """Yield the outcome of each address; all their domains are looked up by one call."""
         split = [parts(address) for address in addresses]
         wanted = {domain for reason, _, domain in split if reason is None}
-        found = lookups.find(wanted, before_wait=self._before_wait)
+        found = lookups.find(wanted, before_long_wait=self._shrink)
         for reason, local, domain in split:
             if reason is not None:
                 yield _OUTCOMES[reason]
             else:
                 yield self._judge(local, domain, found[domain][0])
 
-    def _before_wait(self, wanted: int) -> None:
-        """Let texts be small if many domains are wanted; other threads begin theirs meanwhile."""
-        if self.lookups is not None and wanted > self.lookups.at_once:
-            self._shrink()
-
     def _shrink(self) -> None:
+        """Begin again with the least size of texts, in other threads too."""
         self._grown = 0
         self._shrunk += 1
 
@@ -147,7 +144,7 @@ class Check:
         others = plain.others()
         found: dict[int, Outcome | Later] = {}
         unknown: list[int] = []
-        # The lines whose domain is PROCESSED, which are most, aren't among these.
+        # These are few, because the outcome of most domains is PROCESSED.
         for line, number in plain.not_zero(self._known_now()):
             if number == NONE:
                 unknown.append(line)
@@ -192,7 +189,7 @@ class Check:
         cached = self.lookups.known(domains)
         names, known = _parsed(domain for domain, each in cached.items() if each is None)
         names |= {domain: domain for domain, each in cached.items() if each is not None}
-        found = self.lookups.find({*names.values()}, cached, self._before_wait)
+        found = self.lookups.find({*names.values()}, cached, self._shrink)
         unknown: dict[str, Outcome | Later] = {}
         until = math.inf
         for domain, name in names.items():
@@ -210,7 +207,7 @@ class Check:
     def _remember(self, outcomes: Mapping[str, Outcome], until: float) -> None:
         """Cache the outcomes of domains, as written, until this time (monotonic)."""
         if not outcomes:
-            return  # otherwise all that is known would be copied
+            return  # |= copies the whole cache
         new = Numbers.of({domain: _NUMBER_OF[each.reason] for domain, each in outcomes.items()})
         with self._learning:
             self._known |= new

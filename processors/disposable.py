@@ -43,7 +43,7 @@ def _hashes() -> array[int]:
     """
     listed = runpy.run_module("MailChecker")["MailChecker"].blacklist
     hashes = array("q", sorted(map(hash, listed - _REAL)))
-    listed.clear()  # its class is part of a cycle, so it would stay until garbage is collected
+    listed.clear()  # classes are parts of cycles, so it would stay until garbage is collected
     return hashes
 
 

@@ -29,7 +29,7 @@ _KINDS = bytes(_KIND_OF.get(chr(byte), _WRONG) for byte in range(0x100))
 _LOWER = 0x20
 _LOWER_WORD = np.uint64(0x2020202020202020)
 # The roles. Those that have a full stop begin with one of two words, of which the first three bytes
-# are compared: the fourth is 0xFF on both sides.
+# are compared: the fourth is 0xFF in both words.
 _ROLES = Numbers.of({"".join(chr(ord(each) | _LOWER) for each in role): 0 for role in ROLES})
 _NO, _DO, _LOWER_BEGINNING = (
     np.frombuffer(beginning, np.uint32)[0] for beginning in (b"no.\xff", b"do.\xff", b"   \xff")
@@ -102,7 +102,7 @@ def _plain_locals(places: Places, kinds: _Kinds) -> tuple[Places, Places, _Flags
     lines = np.cumsum(is_end, dtype=np.int32)[ats] - 1
     begins = np.flatnonzero(is_end)[lines]  # of each "@", the line end before it
     is_first = np.diff(lines, prepend=-1) != 0
-    # The only one of its line. There may be none at all, hence the slice.
+    # The only one of its line. A text may have no "@" at all, hence the slice.
     plain = is_first & np.append(is_first[1:], True)[: len(ats)]
     plain &= wrong[ats] == wrong[begins]
     plain &= places[ats] - places[begins] - 1 <= MAX_LOCAL

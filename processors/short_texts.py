@@ -41,7 +41,7 @@ class Numbers:
 
     @classmethod
     def of(cls, numbers: Mapping[str, int]) -> Numbers:
-        """Return these numbers of texts, none of which is longer than LONGEST bytes."""
+        """Return the numbers of these texts, none of which is longer than LONGEST bytes."""
         texts = [text.encode("utf-8", "surrogatepass") for text in (*numbers, "")]
         joined = b"".join(text.ljust(LONGEST, _BEHIND) for text in texts)
         words = np.frombuffer(joined, np.uint64).reshape(-1, _WORDS)
@@ -56,7 +56,7 @@ class Numbers:
 
     def __or__(self, others: Numbers) -> Numbers:
         """Return the numbers of both; of a text in both, the number in `others`."""
-        # A millisecond less than sorting all again, for ten thousands.
+        # Saves a millisecond against sorting ten thousand again.
         places = np.searchsorted(self._hashes, others._hashes[:-1])
         return Numbers(
             np.insert(self._hashes, places, others._hashes[:-1]),
@@ -74,7 +74,7 @@ class Numbers:
 
 
 def _hashes(keys: Keys) -> Keys:
-    """Return a hash of each key; two keys have the same with a chance of one in four billion.
+    """Return a hash of each key; two have the same with a chance of at most one in four billion.
 
     It is made like the hash NH of UMAC (RFC 4418, 5.2.2).
     """

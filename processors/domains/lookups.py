@@ -23,7 +23,7 @@ from processors.domains.receiving import UNKNOWN, Found, Lookup, MailServers, is
 from runtime import logs
 
 # The most seconds for which a thread waits for its domains, and those between two looks. It may
-# wait twice for one text of lines, and a worker that stops doesn't wait longer than that.
+# wait twice in one call of of_lines, and a worker that stops doesn't wait longer than that.
 MOST_SECONDS, LOOK_SECONDS = 4.0, 0.02
 # The most questions under way or waiting at which new ones are begun: 700 bytes each.
 MOST_OPEN = 30_000
@@ -34,7 +34,7 @@ RESULTS = (None, "null_mx", "no_mail_server", "no_such_domain", *UNKNOWN)
 # What find() says of a domain that is still asked for, and of one while there is no nameserver.
 LATE, PAUSED = "late", "dns_paused"
 # Domains that are best looked up by one call: at first and at least, at most; the seconds for it.
-# With four threads, more than 2,000 bring no gain, and 5,000 would take 5 MB more.
+# With four threads, more than 2,000 bring no more domains a second, and 5,000 would take 5 MB more.
 LEAST_AT_ONCE, MOST_AT_ONCE, AT_ONCE_SECONDS = 50, 2_000, 0.5
 # The most seconds of a probe, if its first answers are late.
 PROBE_SECONDS = 3.0
@@ -42,9 +42,6 @@ PROBE_SECONDS = 3.0
 WELL_KNOWN = ("gmail.com", "outlook.com")
 
 logger = logs.Logger("check")
-
-# Called with how many domains a thread is about to wait for.
-BeforeWait = Callable[[int], None]
 
 
 class LookupsError(Exception):
@@ -109,7 +106,7 @@ class Lookups:
         self,
         domains: Collection[str],
         known: Mapping[str, Found | None] = MappingProxyType({}),
-        before_wait: BeforeWait = lambda count: None,
+        before_long_wait: Callable[[], None] = lambda: None,
     ) -> Mapping[str, Found]:
         """Return for each domain, in lower-case ASCII, what was found of it.
 
@@ -117,6 +114,7 @@ class Lookups:
         others, which is asked for on, for whoever wants it next; or PAUSED while there is no
         nameserver. LATE and PAUSED are valid until now.
         `known` is what known() has just returned for some of the domains, and perhaps for others.
+        `before_long_wait` is called before this thread waits for more than `at_once` domains.
         """
         now = time.monotonic()
         get = self._cache.get
@@ -124,9 +122,11 @@ class Lookups:
         missing = [domain for domain, each in cached.items() if each is None or is_stale(each, now)]
         late: Found = (PAUSED if self.exchange.away else LATE, now)
         found = {domain: each or late for domain, each in cached.items()}
-        return {**found, **self._find_now(missing, before_wait)} if missing else found
+        return {**found, **self._find_now(missing, before_long_wait)} if missing else found
 
-    def _find_now(self, domains: list[str], before_wait: BeforeWait) -> Mapping[str, Found]:
+    def _find_now(
+        self, domains: list[str], before_long_wait: Callable[[], None]
+    ) -> Mapping[str, Found]:
         """Look the domains up, and return what is found of them in good time.
 
         A domain that was late before and is still looked up is late again: nobody waits for it.
@@ -134,7 +134,8 @@ class Lookups:
         wanted = [domain for domain in domains if domain not in self._late]
         if not wanted:
             return {}
-        before_wait(len(wanted))
+        if len(wanted) > self.at_once:
+            before_long_wait()
         group = Group(len(wanted))
         with waiting():
             self._wait_for(group, wanted)

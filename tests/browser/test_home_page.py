@@ -65,6 +65,8 @@ class TestHome:
         """
         page.evaluate(frames)
         page.evaluate("window.shifts = []")
+        while not held:
+            page.wait_for_timeout(20)
         (script,) = held
         script.continue_()
         is_live(page, "#recent")

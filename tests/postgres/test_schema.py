@@ -119,11 +119,11 @@ def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_da
     ended = ("completed", "cancelled")
     eventually(lambda: all(row[2] in ended for row in query(_BATCHES)))
 
-    def nothing_is_deleted_only():
+    def all_deleted_ones_are_gone():
         supervisor.sweep()  # each removes for a fifth of a second
         return query("SELECT 1 FROM batch WHERE deleted_at IS NOT NULL") == []
 
-    eventually(nothing_is_deleted_only)
+    eventually(all_deleted_ones_are_gone)
     assert_books_balance()
     kept = [row for row in before if row[1] != "deleted.csv"]
     for (batch_id, filename, *_), now in zip(kept, query(_BATCHES), strict=True):

@@ -31,6 +31,7 @@ from processors import check as check_module
 from processors.check import Check, check, check_one
 from processors.domains import exchange
 from processors.domains import lookups as lookups_module
+from processors.domains.lookups import Lookups
 
 # What is looked at in different ways, to be mixed.
 MIXED = [
@@ -280,6 +281,7 @@ def test_lines_come_out_as_one_by_one_with_lookups_too(nameserver_for_all, addre
 
 
 def test_one_text_of_lines_waits_twice_at_most(lookups, monkeypatch):
+    monkeypatch.setattr(Lookups, "at_once", 50)
     calls = []
     find = lookups.find
 

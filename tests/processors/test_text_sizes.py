@@ -53,7 +53,7 @@ def test_texts_are_small_before_many_domains_are_waited_for(lookups, monkeypatch
 def test_texts_are_small_while_many_domains_are_asked_again(nameserver, lookups, monkeypatch):
     monkeypatch.setattr(check_module, "_QUICK", 60.0)
     monkeypatch.setattr(Lookups, "at_once", 1)
-    # The cache rounds up to a second.
+    # The cache rounds times up to a second, so with 0 they might not be asked again at once.
     monkeypatch.setattr(receiving, "ASK_AGAIN_SECONDS", -1.0)
     domains = ["one.example.net", "two.example.net"]
     for domain in domains:
