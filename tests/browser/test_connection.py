@@ -14,7 +14,7 @@ from harness.polling import eventually
 class TestConnection:
     @pytest.mark.parametrize("shared", [True, False])
     def test_seven_tabs_stay_live(self, open_page, site, processes, slow, shared):
-        batch_id = site.upload(list_of(3000)).json["batchId"]
+        batch_id = site.upload(list_of(300)).json["batchId"]
         first = open_page()
         if not shared:
             first.context.add_init_script("delete window.SharedWorker")

@@ -51,7 +51,7 @@ class TestWholePath:
         self, open_tab, site, processes, slow, tmp_path
     ):
         path = tmp_path / "people.csv"
-        path.write_bytes(list_of(1500))  # 75 of them are bad
+        path.write_bytes(list_of(300))  # 15 of them are bad
         tab = open_tab()
         tab.goto(site.url)
         tab.choose("#file", path)
@@ -71,7 +71,7 @@ class TestWholePath:
         batch_id = tab.run("location.pathname").rpartition("/")[2]
         worker.stop()
         assert site.request("POST", f"/api/batches/{batch_id}/retry?which=failed").status == 200
-        tab.until(f"{PROCESSED} === 1425")
+        tab.until(f"{PROCESSED} === 285")
         cancel(site, batch_id)
         assert site.request("DELETE", f"/api/batches/{batch_id}").status == 204
         tab.until(has_status("deleted"))

@@ -41,6 +41,13 @@ def test_of_texts_with_the_same_hash_one_is_found(monkeypatch):
     assert max(numbers) in range(3)
 
 
+def test_each_text_is_found_among_hashes_that_begin_with_the_same_bits(monkeypatch):
+    monkeypatch.setattr(short_texts, "_hashes", lambda keys: keys[:, 0] & np.uint64(0xFF))
+    texts = ["a", "b", "c", "z"]
+    numbers = Numbers.of({"c": 2, "a": 0, "b": 1})
+    assert found(numbers, texts).tolist() == [0, 1, 2, NONE]
+
+
 def test_texts_that_differ_in_few_bits_have_different_hashes():
     signs = "abcdefghijklmnopqrstuvwxyz0123456789"
     texts = [f"xab{x}efg{x}ijk{y}mno{y}xyz.com" for x in signs for y in signs]
