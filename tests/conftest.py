@@ -276,8 +276,8 @@ def processes(
 def slow(tmp_path: Path) -> dict[str, object]:
     """Settings of a worker that takes 20 ms for an email, one at a time, and 0.1 s for a turn.
 
-    So a batch of thousands lasts longer than a test that looks at it, even on a busy machine. If it
-    is to end, the test starts a worker that isn't slow.
+    So a batch of thousands is still processed when a test has seen what it wants to see, on a busy
+    machine too. To end the batch, the test starts a worker that isn't slow.
     """
     name = write_slow_processor(tmp_path, milliseconds=20)
     return {"worker__processor": name, "worker__turn_seconds": 0.1, "worker__threads": 1}

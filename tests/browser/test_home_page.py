@@ -21,6 +21,7 @@ from harness.polling import eventually
 
 # How far and how fast a batch is, and how long it still takes.
 RUNNING = re.compile(r"^\d+% · [1-9][\d,]*/s · \d+:\d\d left$")
+TWO_DIGITS = re.compile(r"^\d\d% · ")
 
 
 def pace(row):
@@ -44,7 +45,7 @@ class TestHome:
         expect(pace(row)).to_have_text(RUNNING)
         expect(row.locator("rect").first).not_to_have_attribute("width", "0")
         processes("worker.py")  # one that isn't slow
-        expect(row).to_contain_text("completed")
+        expect(row).to_contain_text("completed", timeout=80_000)
         expect(pace(row)).to_be_empty()
         expect(row.locator("rect")).to_have_count(0)
         numbers = [number.replace(",", "") for number in row.locator(".number").all_inner_texts()]
@@ -84,10 +85,12 @@ class TestHome:
             site.upload(list_of(1500), filename=name)
         page.goto(site.url)
         rows = page.locator("#batches tbody tr")
-        expect(pace(rows.first)).to_have_text(RUNNING)
+        for row in (rows.first, rows.last):
+            # At first, the percentage has one digit.
+            expect(pace(row)).to_have_text(TWO_DIGITS, timeout=80_000)
         processes("worker.py")  # one that isn't slow
         for row in (rows.first, rows.last):
-            expect(row).to_contain_text("completed")
+            expect(row).to_contain_text("completed", timeout=80_000)
         assert_nothing_moved(page)
 
     def test_batches_are_found_by_name_and_status(self, page, site):

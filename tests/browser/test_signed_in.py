@@ -15,7 +15,7 @@ def alice(tmp_path):
 
 
 def test_all_of_the_page_works_and_says_who_did_what(alice, processes, open_page, slow, tmp_path):
-    site = processes("app.py", **slow).site()
+    site = processes("app.py").site()
     processes("worker.py", **slow)
     page = open_page(**alice)
     page.goto(site.url)

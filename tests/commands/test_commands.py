@@ -15,7 +15,6 @@ from harness.config import write_config
 from harness.files import csv_of
 from harness.polling import eventually
 from harness.processes import run_to_end
-from harness.processors import write_slow_processor
 from harness.servers import running, temporary_folder
 from harness.site import Site
 from postgres import schema
@@ -99,29 +98,25 @@ def test_both_stop_cleanly_on_a_signal(processes, signum):
     assert worker.lines[-1].endswith("stopped")
 
 
-def test_a_worker_stops_in_the_middle_of_a_batch_and_the_next_goes_on(processes, tmp_path):
-    slow = write_slow_processor(tmp_path, milliseconds=2)
-    changes = {"worker__processor": slow, "worker__turn_seconds": 0.2}
+def test_a_worker_stops_in_the_middle_of_a_batch_and_the_next_goes_on(processes, slow):
     batch_id = store(*(f"user{n}@x.de" for n in range(2000)), chunk_size=400).batch_id
-    worker = processes("worker.py", "--threads", "2", **changes)
+    worker = processes("worker.py", **{**slow, "worker__threads": 2})
     eventually(lambda: snapshot(batch_id).processed)
     assert worker.stop() == 0
     done = snapshot(batch_id).processed
     assert 0 < done < 2000
     assert query("SELECT count(*) FROM email WHERE status = 'processed'") == [(done,)]
-    processes("worker.py", **changes)
+    processes("worker.py")  # one that isn't slow
     eventually(lambda: snapshot(batch_id).status == "completed", 60)
 
 
-def test_a_killed_worker_loses_and_doubles_nothing(processes, tmp_path):
-    slow = write_slow_processor(tmp_path, milliseconds=1)
-    changes = {"worker__processor": slow, "worker__sweep_seconds": 0.5}
+def test_a_killed_worker_loses_and_doubles_nothing(processes, slow):
     batch_id = store(*(f"user{n}@x.de" for n in range(3000)), chunk_size=200).batch_id
-    worker = processes("worker.py", **changes)
+    worker = processes("worker.py", **{**slow, "worker__threads": 4})
     eventually(lambda: snapshot(batch_id).processed)
     worker.stop(signal.SIGKILL)
     assert snapshot(batch_id).processed < 3000
-    processes("worker.py", **changes)
+    processes("worker.py", worker__sweep_seconds=0.5)  # one that isn't slow
     eventually(lambda: snapshot(batch_id).status == "completed", 60)
     assert query("SELECT count(*), max(processed_count) FROM email, batch") == [(3000, 3000)]
 

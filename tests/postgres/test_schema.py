@@ -250,20 +250,23 @@ def test_a_batch_is_not_disturbed_by_a_migration_and_code_of_both_versions_side_
     site = processes("app.py").site()
     old = processes("worker.py", "--threads", "2", **slow)
     old.await_line("worker started")
-    addresses = [f"u{number}@x.de" for number in range(4_000)]
+    addresses = [f"u{number}@x.de" for number in range(20_000)]
     assert site.upload(csv_of(*addresses)).status == 201
     eventually(lambda: snapshot(1).processed)
     newer = processes(str(newer_code / "app.py"))
     newer_site = newer.site()
     newer.await_line(f'event="tables migrated" version={NEWEST + 1} by=.*_priorities')
-    assert snapshot(1).status == "processing"
-    processes(str(newer_code / "worker.py"), "--threads", "2").await_line("worker started")
+    before = snapshot(1)
+    assert before.status == "processing"
+    eventually(lambda: snapshot(1).processed > before.processed)
+    processes(str(newer_code / "worker.py"), "--threads", "2", **slow).await_line("worker started")
     for each in (site, newer_site):
         assert each.get("/api/health").json["schemaVersion"] == NEWEST + 1
         assert each.upload(csv_of(*addresses[:3000])).status == 201
     # The old ones go one by one, and what is left is done by the newer.
     eventually(lambda: snapshot(2).processed)
     assert old.stop() == 0
+    processes(str(newer_code / "worker.py"))  # one that isn't slow
     with newer_site.stream(1) as stream:
         assert [*stream.events()][-1]["status"] == "completed"
     for batch_id in (2, 3):
