@@ -42,7 +42,7 @@ def test_a_chunk_is_claimed_by_one_and_free_again_after_a_rollback(database):
     def claim():
         with pool.atomic() as transaction:
             claim = claim_next(batch_id)
-            claimed.wait(10)  # all transactions are open now
+            claimed.wait(60)  # all transactions are open now
             transaction.rollback()
         return claim and claim.addresses
 

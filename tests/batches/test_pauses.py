@@ -153,7 +153,7 @@ def test_a_pause_returns_when_the_turns_under_way_have_ended(database):
             commits.commit_outcomes(claim, findings(claim))
 
     def pause():
-        assert claimed.wait(10)
+        assert claimed.wait(60)
         return changes.pause(batch_id)
 
     _, after = in_threads(turn, pause)

@@ -16,7 +16,7 @@ class TestUpload:
     def test_stores_the_batch_rings_and_answers_with_the_accounting(self, site, queue, client):
         messages = client.pubsub()
         messages.psubscribe("batch:status:*")
-        messages.get_message(timeout=5)
+        messages.get_message(timeout=30)
         response = site.upload(b"email\na@x.de\n\nA@x.de\nb@x.de\n")
         assert response.status == 201
         assert response.headers["Location"] == "/api/batches/1"
@@ -49,7 +49,7 @@ class TestUpload:
             "liveUpdates": True,
         }
         assert queue.dequeue(0.1) == 1
-        assert json.loads(messages.get_message(timeout=5)["data"]) == {
+        assert json.loads(messages.get_message(timeout=30)["data"]) == {
             "batchId": 1,
             "revision": 1,
             "status": "pending",

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from postgres.database import SESSION_SECONDS, session
+from postgres.database import session
 
 
 def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = "") -> Any:
@@ -21,14 +21,14 @@ def eventually(condition: Callable[[], Any], seconds: float = 20.0, what: str = 
         threading.Event().wait(0.02)
 
 
-def in_threads(*functions: Callable[[], Any], seconds: float = SESSION_SECONDS) -> list[Any]:
-    """Run the functions at once, each with a session of `seconds`, and return their results."""
+def in_threads(*functions: Callable[[], Any]) -> list[Any]:
+    """Run the functions at once, each with a session of a minute, and return their results."""
     barrier = threading.Barrier(len(functions))
     results: list[Any] = [None] * len(functions)
 
     def run(index: int, function: Callable[[], Any]) -> None:
-        with session(seconds):
-            barrier.wait(10)
+        with session(60):
+            barrier.wait(60)
             results[index] = function()
 
     threads = [threading.Thread(target=run, args=pair) for pair in enumerate(functions)]

@@ -62,7 +62,7 @@ def test_migrations_are_numbered_without_a_gap():
 
 
 def test_tables_are_made_once_by_many_at_the_same_moment(no_tables):
-    assert in_threads(*[lambda: schema.migrate() or "made"] * 5, seconds=60) == ["made"] * 5
+    assert in_threads(*[lambda: schema.migrate() or "made"] * 5) == ["made"] * 5
     assert query("SELECT count(*) FROM email") == [(0,)]
     assert versions() == [*range(1, NEWEST + 1)]
 
@@ -100,7 +100,7 @@ def test_a_database_of_every_earlier_schema_is_brought_to_the_newest_with_its_da
     run(path.read_text().replace("%", "%%"))
     before = query(_BATCHES)
     emails = query(f"SELECT {_EMAILS} FROM email ORDER BY batch_id, id")
-    assert in_threads(*[lambda: schema.migrate() or "done"] * 3, seconds=60) == ["done"] * 3
+    assert in_threads(*[lambda: schema.migrate() or "done"] * 3) == ["done"] * 3
     assert versions() == [*range(1, NEWEST + 1)]
     assert query(_STRUCTURE) == fresh
     assert query(f"SELECT {_EMAILS} FROM email ORDER BY batch_id, id") == emails

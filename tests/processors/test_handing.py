@@ -189,7 +189,7 @@ def test_an_email_that_a_thread_takes_as_the_turn_ends_is_interrupted(notes):
         taken.append(next(emails))
         threads.append(threading.Thread(target=lambda: taken.append(next(emails))))
         threads[0].start()
-        noting.wait(10)
+        noting.wait(60)
         raise Stop("quota used up")
 
     findings = handing.process(processor, "abc", math.inf, note, notes.errors.append)

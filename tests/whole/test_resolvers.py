@@ -89,9 +89,10 @@ def test_one_that_answers_each_client_so_many_questions_a_second(start_worker, p
     with nsd.start(ZONE, **limits) as nameserver:
         start_worker(nameserver.url)
         Checked(addresses).assert_all_ok()
-        # Each is asked once or twice; asked as fast as can be, it would be more than five times.
+        # Each is asked once or twice, on a busy machine up to four times; asked as fast as can be,
+        # it would be more than five times.
         sent, _, _ = dns_numbers(site, len(addresses))
-        assert sent < 3 * len(addresses)
+        assert sent < 5 * len(addresses)
 
 
 @pytest.mark.parametrize(("latency", "loss", "at_once"), [(0.05, 0.0, 40), (0.2, 0.02, 160)])

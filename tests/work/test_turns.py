@@ -117,7 +117,7 @@ def test_all_threads_help_on_one_batch(make_turns, queue):
 
     @one_by_one
     def meet(address):
-        together.wait(10)  # passes only when three threads are inside
+        together.wait(60)  # passes only when three threads are inside
 
     turns = make_turns(meet)
     batch_id = store(*addresses(3), chunk_size=1).batch_id
