@@ -42,9 +42,11 @@ from harness.servers import bundled_servers, database_of_its_own
 from harness.site import Site
 from postgres import database, schema
 from relay import hub as hub_module
+from relay import presence
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.hub import Hub
+from relay.presence import Presence
 from runtime import settings as settings_module
 from runtime.entries import CHECK
 from runtime.settings import Settings
@@ -270,6 +272,13 @@ def processes(
         return run(script, "--config", str(config), *arguments, **servers.environment)
 
     return start
+
+
+@pytest.fixture
+def here(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Presence:
+    """The announcement of a worker that stays alive, for this process, however slow a test is."""
+    monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
+    return Presence(client, "email-queue")
 
 
 @pytest.fixture

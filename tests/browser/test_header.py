@@ -8,8 +8,7 @@ from harness.browsing import AWAY, field, is_live
 from harness.files import csv_of
 from harness.polling import eventually
 from postgres.database import pool
-from relay import presence
-from relay.presence import Presence, ThreadReport
+from relay.presence import ThreadReport
 
 # What is in the page, can have the focus, and is then covered by a long notice at the foot.
 COVERED = """
@@ -34,12 +33,6 @@ def site(serve):
 
 
 class TestHeader:
-    @pytest.fixture
-    def here(self, client, monkeypatch):
-        """The announcement of a worker that stays alive for the length of a test, however slow."""
-        monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
-        return Presence(client, "email-queue")
-
     def test_shows_a_live_worker_and_goes_red_when_it_is_gone(self, page, site, here):
         here.announce([ThreadReport(1), ThreadReport(2, 7, 1, 0.5)], rate=96_000.4)
         page.goto(site.url)

@@ -17,8 +17,7 @@ from harness.browsing import (
     press,
 )
 from harness.processors import write_processors_with_options
-from relay import presence
-from relay.presence import Ability, Presence, ThreadReport
+from relay.presence import Ability, ThreadReport
 
 PEOPLE = b'Name,"City, country",Mail\nAnn,"Paris, FR",a@x.de\nBob,Rome,b@x.de\n'
 LACKING = "This list has no column “Missing”, which Add to our CRM <i> takes."
@@ -29,13 +28,6 @@ PHONE, DESK = {"width": 360, "height": 740}, {"width": 1280, "height": 900}
 def site(processes, tmp_path):
     """An app with three processors."""
     return processes("app.py", **write_processors_with_options(tmp_path)).site()
-
-
-@pytest.fixture
-def here(client, monkeypatch):
-    """The announcement of a worker that stays alive for the length of a test, however slow."""
-    monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
-    return Presence(client, "email-queue")
 
 
 def announce(here, *names):
