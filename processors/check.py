@@ -56,7 +56,8 @@ _LATER = {
     "late": later("dns_timeout", 2, 5, 15, 30),
     "dns_paused": later("dns_paused", 5, 15, 30, 60),
 }
-# A cache of outcomes by domain that has more entries is thrown away, and a new one begun.
+# The most entries in the cache of outcomes by domain. One with more is thrown away, and a new one
+# begun.
 _MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
@@ -92,7 +93,7 @@ class Check:
         self._forget_at = math.inf
         self._learning = threading.Lock()
         # How many characters of_lines is to get at once, or 0 for the least; and how often that was
-        # reset. A thread whose text began before a reset doesn't raise it.
+        # set back to 0. A thread raises it only if that wasn't done while it checked its text.
         self._grown = self._shrunk = 0
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
@@ -119,7 +120,7 @@ class Check:
                 yield self._judge(local, domain, found[domain][0])
 
     def _shrink(self) -> None:
-        """Begin again with the least size of texts, in other threads too."""
+        """Let the next texts be small again, in all threads."""
         self._grown = 0
         self._shrunk += 1
 
@@ -207,7 +208,7 @@ class Check:
     def _remember(self, outcomes: Mapping[str, Outcome], until: float) -> None:
         """Cache the outcomes of domains, as written, until this time (monotonic)."""
         if not outcomes:
-            return  # |= copies the whole cache
+            return  # nothing to add; |= would copy the whole cache
         new = Numbers.of({domain: _NUMBER_OF[each.reason] for domain, each in outcomes.items()})
         with self._learning:
             self._known |= new

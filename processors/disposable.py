@@ -38,8 +38,8 @@ _REAL = FREE.union(f"{_OWNED} {_RELAYS} {_SUFFIXES}".split())
 def _hashes() -> array[int]:
     """Return the hashes of the domains on mailchecker's list, without those in _REAL; sorted.
 
-    The hashes take 0.5 MB, the list itself 7 MB. An import would keep the list for ever, so the
-    module is only run.
+    The hashes take 0.5 MB, the list itself 7 MB. An import would keep the list for as long as the
+    process lives, so the module is only run.
     """
     listed = runpy.run_module("MailChecker")["MailChecker"].blacklist
     hashes = array("q", sorted(map(hash, listed - _REAL)))
@@ -47,7 +47,7 @@ def _hashes() -> array[int]:
     return hashes
 
 
-# A domain that isn't listed has one of these 64-bit hashes with a chance of one in 300 trillion.
+# The chance that an unlisted domain has one of these 64-bit hashes is one in 300 trillion.
 _HASHES = _hashes()
 
 

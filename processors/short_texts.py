@@ -34,11 +34,11 @@ class Numbers:
     """Maps texts of up to LONGEST bytes to numbers from 0 to 127, for many at once. Immutable."""
 
     def __init__(self, hashes: Keys, keys: Keys, numbers: Found) -> None:
-        # Sorted by hash. The last one has no number, and the greatest hash that there can be: each
-        # search ends at it or before.
+        # Sorted by hash. The last entry is no text: it has the greatest hash that there can be, and
+        # the number NONE, so that every search ends there at the latest.
         self._hashes, self._keys, self._numbers = hashes, keys, numbers
-        # Hashes with the same highest bits form a bucket; there are more buckets than hashes. Each
-        # bucket's place is that of its first hash, or of the next bucket's if it has none.
+        # Hashes with the same highest bits form a bucket; there are more buckets than hashes. For
+        # each bucket, this is the place of its first hash; for an empty one, of the next hash.
         self._shift = np.uint64(64 - len(hashes).bit_length())
         sizes = np.bincount((hashes >> self._shift).astype(np.intp))
         self._begins = np.cumsum(sizes) - sizes
@@ -59,10 +59,11 @@ class Numbers:
         return len(self._numbers) - 1
 
     def __or__(self, others: Numbers) -> Numbers:
-        """Return the numbers of both; of a text in both, the number here."""
-        # Copies of a text, which threads learn at the same time, would make its bucket long.
+        """Return the numbers of both; of a text in both, the number in `self`."""
+        # Threads may learn the same text at the same time. One copy is kept, because a bucket with
+        # many would take long to search.
         new = np.flatnonzero(self.find(others._keys[:-1]) == NONE)
-        # Saves a millisecond against sorting ten thousand again.
+        # For ten thousand texts, this takes six milliseconds less than sorting all of them again.
         places = np.searchsorted(self._hashes, others._hashes[new])
         return Numbers(
             np.insert(self._hashes, places, others._hashes[new]),
@@ -73,8 +74,8 @@ class Numbers:
     def find(self, keys: Keys) -> Found:
         """Return the number of each key, or NONE."""
         wanted = _hashes(keys)
-        # From the beginning of its bucket, each goes on to the first hash that isn't smaller. A
-        # bucket is short, so that takes a quarter of the time of np.searchsorted().
+        # From the beginning of its bucket, each search goes on to the first hash that isn't
+        # smaller. A bucket is short, so that takes a quarter of the time of np.searchsorted().
         places = self._begins[wanted >> self._shift]
         while (is_before := self._hashes[places] < wanted).any():
             places += is_before
@@ -87,9 +88,10 @@ class Numbers:
 def _hashes(keys: Keys) -> Keys:
     """Return a hash of each key.
 
-    Two different keys have the same with a chance of at most one in four billion. It is Multilinear
-    of Lemire and Kaser, "Strongly universal string hashing is fast", without the first summand, on
-    which that chance doesn't depend. Only its highest 32 bits depend on all of the key.
+    Two different keys have the same with a chance of at most one in four billion. It is the hash
+    Multilinear of Lemire and Kaser, "Strongly universal string hashing is fast", without the first
+    summand, on which that chance doesn't depend. Only its highest 32 bits depend on all of the key,
+    so buckets are made of these.
     """
     return keys.view(np.uint32) @ _SECRET
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,21 +15,14 @@ import psycopg2
 import pytest
 import redis
 from hypothesis import HealthCheck, settings
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    ConsoleMessage,
-    Page,
-    expect,
-    sync_playwright,
-)
 
 # Before its modules are imported, so that pytest explains their failed assertions, too.
 pytest.register_assert_rewrite("harness")
 
+pytest_plugins = ["harness.tabs"]
+
 from admin.backup import TABLES
 from app import wsgi
-from harness import chromium
 from harness.batches import store
 from harness.config import write_config
 from harness.lists import DefaultList
@@ -276,7 +268,7 @@ def processes(
 
 @pytest.fixture
 def here(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Presence:
-    """The announcement of a worker that stays alive, for this process, however slow a test is."""
+    """The announcement of a worker, which this process counts as alive for ten minutes."""
     monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
     return Presence(client, "email-queue")
 
@@ -285,61 +277,11 @@ def here(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Presence:
 def slow(tmp_path: Path) -> dict[str, object]:
     """Settings of a worker that takes 20 ms for an email, one at a time, and 0.1 s for a turn.
 
-    So a batch of thousands is still processed when a test has seen what it wants to see, on a busy
+    So a batch of thousands isn't done yet when a test has seen what it wants to see, on a busy
     machine too. To end the batch, the test starts a worker that isn't slow.
     """
     name = write_slow_processor(tmp_path, milliseconds=20)
     return {"worker__processor": name, "worker__turn_seconds": 0.1, "worker__threads": 1}
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    expect.set_options(timeout=20_000)
-    with sync_playwright() as playwright:
-        browser = chromium.launch(playwright)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def open_page(browser: Browser, run: Any, serve: Any) -> Iterator[Callable[..., Page]]:
-    """Open a tab, in a context with these options; its console may only say what `allowed` matches.
-
-    Several tabs share a context if the first one's is given as `context`. All tabs are closed
-    before the servers that `run` and `serve` started.
-    """
-    contexts: list[BrowserContext] = []
-    said: list[str] = []
-
-    def open_(context: BrowserContext | None = None, allowed: str = "", **options: Any) -> Page:
-        if context is None:
-            context = browser.new_context(**options)
-            contexts.append(context)
-        page = context.new_page()
-
-        def note(message: ConsoleMessage) -> None:
-            told = message.type in ("error", "warning")
-            if told and not (allowed and re.search(allowed, message.text)):
-                said.append(message.text)
-
-        page.on("console", note)
-        page.on("pageerror", lambda error: said.append(f"{error}\n{error.stack}"))
-        page.set_default_timeout(20_000)
-        return page
-
-    yield open_
-    for context in contexts:
-        for page in context.pages:
-            # A route that is still being answered would raise when its page is closed.
-            page.unroute_all(behavior="ignoreErrors")
-        context.close()
-    assert said == []
-
-
-@pytest.fixture
-def page(open_page: Callable[..., Page]) -> Page:
-    """A tab whose console must stay free of errors and warnings."""
-    return open_page()
 
 
 @pytest.fixture

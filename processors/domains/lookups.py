@@ -91,8 +91,9 @@ class Lookups:
         self._outage = logs.Outage(f"nameserver {self.nameservers}", logger)
         self.exchange = Exchange(servers, seconds, self._log_outage)
         self._cache = Cache(RESULTS, MAX_CACHED)
-        # Only the exchange's thread changes the rest: for each domain that is looked up, who waits
-        # for it; and those of them that somebody has waited for in vain.
+        # Only the exchange's thread changes the rest: what is known of mail servers; for each
+        # domain that is looked up, the groups that wait for it; and those of these domains that a
+        # group has given up waiting for.
         self.mail_servers = MailServers(self.exchange)
         self._waiting: dict[str, list[Group]] = {}
         self._late: set[str] = set()

@@ -1,7 +1,7 @@
-"""Finds out whether one domain can receive mail, a step with each answer.
+"""Finds out whether one domain can receive mail; each answer leads to the next question.
 
 It can if one of its mail servers has an address, or if it has no mail server but an address of its
-own (RFC 5321, 5.1). All of this runs in the exchange's thread.
+own (RFC 5321, 5.1). All but is_stale() runs in the exchange's thread.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from harness.polling import eventually
 
 # How far and how fast a batch is, and how long it still takes.
 RUNNING = re.compile(r"^\d+% · [1-9][\d,]*/s · \d+:\d\d left$")
+# The same, from ten percent on.
 TWO_DIGITS = re.compile(r"^\d\d% · ")
 
 
@@ -67,8 +68,7 @@ class TestHome:
         """
         page.evaluate(frames)
         page.evaluate("window.shifts = []")
-        while not held:
-            page.wait_for_timeout(20)
+        eventually(lambda: page.wait_for_timeout(20) or held)
         (script,) = held
         script.continue_()
         is_live(page, "#recent")

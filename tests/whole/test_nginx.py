@@ -23,7 +23,7 @@ from web.access import users
 SITE = ROOT / "deploy/nginx-email-batch.conf"
 # So that the client's address is another than the proxy's.
 CLIENT = "127.0.0.2"
-# The emails of two turns of a slow worker.
+# The emails of two turns of a slow worker: 0.1 s each, and 20 ms an email.
 TWO_TURNS = 10
 
 MAIN = """
@@ -115,7 +115,7 @@ def test_events_come_one_by_one_while_the_batch_is_processed(behind, processes, 
     with site.stream(1) as stream:
         assert stream.response.headers["Content-Type"].startswith("text/event-stream")
         events = stream.events()
-        # Of events that are held back, all but the last come when much more has been processed.
+        # If nginx held events back, most would come when far more has been processed.
         while in_a_row < 5:
             seen.append(next(events)["processed"])
             in_a_row = in_a_row + 1 if snapshot(1).processed - seen[-1] <= TWO_TURNS else 0
