@@ -63,8 +63,7 @@ class HashSet:
         self._held += len(run)
         full = self._held > _MOST
         while self._runs and (full or len(self._runs[-1]) <= _RATIO * len(run)):
-            run = np.concatenate([self._runs.pop(), run])
-            run.sort()
+            run = _merged(self._runs.pop(), run)
         if full:
             self._move_to_file(run)
             self._held = 0
@@ -92,8 +91,7 @@ class HashSet:
         while len(old := np.fromfile(self._file, np.uint64, _AT_ONCE)) or len(run):
             # Take the entries of the run up to the last old one, or all if there is no old one.
             here = int(np.searchsorted(run, old[-1])) if len(old) else len(run)
-            both = np.concatenate([old, run[:here]])
-            both.sort()
+            both = _merged(old, run[:here])
             self._spare.write(both.tobytes())
             index.append(both[-size % _BLOCK :: _BLOCK].copy())
             run, size = run[here:], size + len(both)
@@ -115,6 +113,15 @@ class HashSet:
         owners = np.repeat(np.arange(len(wanted)), [len(block) // _SIZE for block in blocks])
         same = np.flatnonzero(entries & _HASH == wanted[owners])
         return owners[same], entries[same]
+
+
+def _merged(some: Hashes, others: Hashes) -> Hashes:
+    """Merge two sorted runs."""
+    both = np.concatenate([some, others])
+    # The stable sort finds the two runs and merges them, in 2 ns an entry; the default sorts all
+    # anew, in 10 ns, or in 50 ns on processors of the kind Zen 4, where AVX-512 writes slowly.
+    both.sort(kind="stable")
+    return both
 
 
 def _filtered(hashes: Hashes) -> tuple[_Positions, npt.NDArray[np.uint8]]:

@@ -92,12 +92,11 @@ class PlainRows:
 
     def _between(self, starts: Places, ends: Places) -> Texts:
         """Return the texts between these places."""
-        # 1 from each start to the end, which becomes the text's line end, and 0 elsewhere.
-        steps = np.zeros(len(self.content) + 1, np.int8)
-        steps[starts] = 1
-        steps[ends + 1] -= 1
-        wanted = np.cumsum(steps[:-1], dtype=np.int8).view(np.bool_)
-        characters = np.frombuffer(self.content, np.uint8)[wanted]
+        # Turns of bytes that are left out and bytes that are wanted, up to each text's end, which
+        # becomes its line end. To sum up steps of 1 and -1 would take ten times as long.
+        turns = np.column_stack([starts, ends + 1]).ravel()
+        wanted = np.repeat(np.arange(len(turns)) & 1 == 1, np.diff(turns, prepend=0))
+        characters = np.frombuffer(self.content, np.uint8, len(wanted))[wanted]
         new_ends = np.cumsum(ends - starts + 1) - 1
         characters[new_ends] = ord("\n")
         return Texts(characters.tobytes(), new_ends, are_lines=True)
