@@ -180,7 +180,7 @@ def _ask(app: Program, batch_ids: list[int], stopping: threading.Event, asked: l
 def _assert_delivered(
     commits: dict[Commit, float], arrivals: list[tuple[int, int, float]], streams: int
 ) -> None:
-    """Raise RuntimeError unless every stream got every revision; none is superseded here."""
+    """Raise RuntimeError unless every stream got every revision, or one that superseded it."""
     arrived = Counter((batch_id, revision) for batch_id, revision, _ in arrivals)
     missing = sum(streams - arrived[commit] for commit in commits)
     if missing:

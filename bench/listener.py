@@ -2,7 +2,8 @@
 
 `python listener.py HOST PORT BATCH=STREAMS …` opens the streams and writes "ready" when each has
 got its first event. It listens until its standard input ends and then writes its notes as
-JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. Plain
+JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. A
+revision that a stream was not sent, because a newer one superseded it, arrives with that one. Plain
 sockets and one thread take little of the machine that is measured.
 """
 
@@ -22,11 +23,11 @@ _ID = re.compile(rb"\nid: (\d+)\n")
 
 @dataclass
 class Listener:
-    """One stream, and the received bytes that may be a part of an event."""
+    """One stream, the received bytes that may be a part of an event, and the newest revision."""
 
     batch_id: int
     rest: bytes = b""
-    heard: bool = False
+    newest: int | None = None
 
     def revisions(self, data: bytes) -> list[int]:
         """Return the revisions of the events that these bytes complete."""
@@ -63,11 +64,13 @@ def main(host: str, port: int, counts: dict[int, int]) -> None:
             if not data:
                 raise SystemExit(f"a stream of batch {listener.batch_id} has ended")
             for revision in listener.revisions(data):
-                arrivals.append((listener.batch_id, revision, now))
-                if not listener.heard:
-                    listener.heard, silent = True, silent - 1
+                if listener.newest is None:
+                    listener.newest, silent = revision - 1, silent - 1
                     if silent == 0:
                         print("ready", flush=True)
+                new = range(listener.newest + 1, revision + 1)
+                arrivals += ((listener.batch_id, each, now) for each in new)
+                listener.newest = revision
 
 
 if __name__ == "__main__":
