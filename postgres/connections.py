@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import select
 import time
+import weakref
 from typing import Any
 
 import psycopg2
@@ -98,6 +100,8 @@ class Connection(connection):
     `generation` is the adapter's generation in which the connection was made.
     `limits` are the statements that each transaction begins with, once the connection is prepared.
     `prepared` has the names of statements that are believed to be prepared.
+    `descriptor` is a duplicate of the driver's own descriptor, which may be closed at any time. It
+    lasts as long as this object.
     """
 
     generation = 0
@@ -106,6 +110,8 @@ class Connection(connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
+        self.descriptor = os.dup(self.fileno())
+        weakref.finalize(self, os.close, self.descriptor)
 
     def prepare(self, *, reads: bool) -> None:
         """Send the limits that last as long as the connection, unless that was done before.

@@ -124,8 +124,7 @@ class Session:
     """A thread's use of one connection until a deadline (monotonic)."""
 
     def __init__(self, connection: Connection, seconds: float) -> None:
-        # A duplicate, because the driver may close its own descriptor at any time.
-        self._descriptor = os.dup(connection.fileno())
+        self._connection = connection
         self.is_cut = False
         self.extend(seconds)
 
@@ -140,11 +139,9 @@ class Session:
         """
         self.deadline = float("inf")
         self.is_cut = True
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(self._descriptor)) as end:
+        descriptor = self._connection.descriptor
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as end:
             end.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 class _Watchdog(threading.Thread):
@@ -169,7 +166,7 @@ class _Watchdog(threading.Thread):
         while True:
             time.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            with self._lock:  # so that no session is closed meanwhile
+            with self._lock:  # so that no session ends meanwhile
                 for session in self._sessions:
                     if now > session.deadline:
                         session.cut()
@@ -240,7 +237,6 @@ def limited_to(connection: Connection, seconds: float) -> Iterator[Session]:
         yield current
     finally:
         _watchdog.remove(current)
-        current.close()
 
 
 def _judge(error: BaseException) -> None:

@@ -17,7 +17,7 @@ REQUEST = 16
 THREAD = 8
 # Descriptors of all DNS lookups: eight sockets for each of a few nameservers, and some for TCP.
 LOOKUPS = 50
-# Descriptors of one database session: its connection, and a duplicate, by which it can be cut.
+# Descriptors of one connection to the database: its own, and a duplicate, by which it can be cut.
 SESSION = 2
 
 

@@ -77,8 +77,10 @@ def holder() -> str:
 
 def is_loopback(host: str) -> bool:
     """Return whether the host is a loopback address or localhost."""
+    if host == "localhost":
+        return True
     address = _parsed(host)
-    return host == "localhost" or (address is not None and address.is_loopback)
+    return address is not None and address.is_loopback
 
 
 def _parsed(text: str) -> _Address | None:
@@ -202,7 +204,7 @@ class Access:
 
     def is_proxy(self, address: str) -> bool:
         """Return whether this is the address of a trusted proxy."""
-        parsed = _parsed(address)
+        parsed = _parsed(address) if self._proxies else None
         return parsed is not None and any(parsed in network for network in self._proxies)
 
     def _client(self, remote: str, forwarded: str) -> str:
@@ -212,8 +214,10 @@ class Access:
         """
         client = str(_parsed(remote) or remote)
         for entry in reversed(forwarded.split(",")):
+            if not self.is_proxy(client):
+                break
             address = _parsed(_without_port(entry.strip().strip('"')))
-            if address is None or not self.is_proxy(client):
+            if address is None:
                 break
             client = str(address)
         return client

@@ -25,6 +25,7 @@ from waitress.utilities import Error
 from runtime import logs
 from web import problems
 from web.server import framing
+from web.server.answers import Answer
 from web.server.framing import Chunked, FramingError
 from web.server.refusals import Refusal
 
@@ -222,9 +223,12 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     connection with unread data resets it, and the client or a proxy may lose the answer.
     """
 
+    task_class = Answer
     error_task_class = Refusal
     parser_class = Parser
     request: Parser | None
+    # The head of an answer, until it is sent with the first piece of the body.
+    head = b""
 
     def __init__(self, *args: Any, **named: Any) -> None:
         super().__init__(*args, **named)
@@ -242,6 +246,21 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def service(self) -> None:
         self._in_error = self.requests[0].error is not None
         super().service()
+
+    def write_soon(self, data: Any) -> int:
+        """Send a piece of an answer, which is bytes or a file, behind the head if that is due."""
+        if not data:
+            return 0
+        if not isinstance(data, bytes):
+            self.send_head()
+            return int(super().write_soon(data))
+        head, self.head = self.head, b""
+        return int(super().write_soon(head + data))
+
+    def send_head(self) -> None:
+        """Send the head of an answer, unless it was sent with a piece of the body."""
+        head, self.head = self.head, b""
+        super().write_soon(head)
 
     def received(self, data: bytes) -> bool:
         if self._in_error or any(request.error for request in self.requests):
