@@ -61,7 +61,7 @@ def _allow_descriptors(settings: Settings) -> None:
     threads = settings.worker.threads
     needed = (
         descriptors.OWN
-        + descriptors.SESSION * settings.worker.connections
+        + descriptors.CONNECTION * settings.worker.connections
         + descriptors.THREAD * threads
         + descriptors.LOOKUPS
     )

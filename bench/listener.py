@@ -2,9 +2,9 @@
 
 `python listener.py HOST PORT BATCH=STREAMS …` opens the streams and writes "ready" when each has
 got its first event. It listens until its standard input ends and then writes its notes as
-JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. A
-revision that a stream was not sent, because a newer one superseded it, arrives with that one. Plain
-sockets and one thread take little of the machine that is measured.
+JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. If a
+stream skips revisions because a newer one superseded them, they count as arrived with the newer
+one. Plain sockets and one thread take little of the machine that is measured.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _ID = re.compile(rb"\nid: (\d+)\n")
 
 @dataclass
 class Listener:
-    """One stream, the received bytes that may be a part of an event, and the newest revision."""
+    """One stream, the received bytes that may be a part of an event, and its newest revision.
+
+    The revision is None before the first event.
+    """
 
     batch_id: int
     rest: bytes = b""
@@ -70,7 +73,7 @@ def main(host: str, port: int, counts: dict[int, int]) -> None:
                         print("ready", flush=True)
                 new = range(listener.newest + 1, revision + 1)
                 arrivals += ((listener.batch_id, each, now) for each in new)
-                listener.newest = revision
+                listener.newest = max(listener.newest, revision)
 
 
 if __name__ == "__main__":

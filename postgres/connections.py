@@ -100,8 +100,8 @@ class Connection(connection):
     `generation` is the adapter's generation in which the connection was made.
     `limits` are the statements that each transaction begins with, once the connection is prepared.
     `prepared` has the names of statements that are believed to be prepared.
-    `descriptor` is a duplicate of the driver's own descriptor, which may be closed at any time. It
-    lasts as long as this object.
+    `descriptor` is a duplicate of the driver's descriptor, for Session.cut(): the driver may close
+    its own at any time. The duplicate is closed with the connection.
     """
 
     generation = 0
@@ -111,7 +111,17 @@ class Connection(connection):
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
         self.descriptor = os.dup(self.fileno())
-        weakref.finalize(self, os.close, self.descriptor)
+        # Also for a connection that is dropped without being closed.
+        self._close_duplicate = weakref.finalize(self, os.close, self.descriptor)
+        self._close_duplicate.atexit = False
+
+    def close(self) -> None:
+        """Close the connection, and the duplicate of its descriptor."""
+        try:
+            super().close()
+        finally:
+            self.descriptor = -1
+            self._close_duplicate()
 
     def prepare(self, *, reads: bool) -> None:
         """Send the limits that last as long as the connection, unless that was done before.

@@ -166,7 +166,7 @@ class _Watchdog(threading.Thread):
         while True:
             time.sleep(WATCH_SECONDS)
             now = time.monotonic()
-            with self._lock:  # so that no session ends meanwhile
+            with self._lock:  # so that no session ends while it is being cut
                 for session in self._sessions:
                     if now > session.deadline:
                         session.cut()

@@ -17,8 +17,8 @@ REQUEST = 16
 THREAD = 8
 # Descriptors of all DNS lookups: eight sockets for each of a few nameservers, and some for TCP.
 LOOKUPS = 50
-# Descriptors of one connection to the database: its own, and a duplicate, by which it can be cut.
-SESSION = 2
+# Descriptors of one connection to PostgreSQL: the driver's, and the duplicate by which it is cut.
+CONNECTION = 2
 
 
 def allow(wanted: int) -> int:

@@ -92,10 +92,11 @@ class PlainRows:
 
     def _between(self, starts: Places, ends: Places) -> Texts:
         """Return the texts between these places."""
-        # Turns of bytes that are left out and bytes that are wanted, up to each text's end, which
-        # becomes its line end. To sum up steps of 1 and -1 would take ten times as long.
-        turns = np.column_stack([starts, ends + 1]).ravel()
-        wanted = np.repeat(np.arange(len(turns)) & 1 == 1, np.diff(turns, prepend=0))
+        # Between these bounds, bytes are left out and kept alternately. Each text is kept with the
+        # byte behind it, which becomes its line end. A running sum of 1 and -1 would take ten times
+        # as long.
+        bounds = np.column_stack([starts, ends + 1]).ravel()
+        wanted = np.repeat(np.arange(len(bounds)) % 2 == 1, np.diff(bounds, prepend=0))
         characters = np.frombuffer(self.content, np.uint8, len(wanted))[wanted]
         new_ends = np.cumsum(ends - starts + 1) - 1
         characters[new_ends] = ord("\n")

@@ -1,6 +1,8 @@
 """Sessions and their deadlines, on a PostgreSQL that answers late, not at all, or gets lost."""
 
 import ast
+import gc
+import os
 import threading
 import time
 from contextlib import nullcontext
@@ -150,6 +152,30 @@ def test_what_a_cut_session_held_is_free_at_once(database, elsewhere):
     with pytest.raises(UNREACHABLE):
         hold_it_until_cut()
     assert elsewhere.rowcount == 1
+
+
+def test_a_connection_that_failed_leaves_no_descriptor_behind(database):
+    def socket_of(descriptor):
+        try:
+            return os.fstat(descriptor).st_ino
+        except OSError:
+            return None
+
+    def fail():
+        with session() as current:
+            descriptors.append(pool.connection().descriptor)
+            sockets.append(socket_of(*descriptors))
+            current.cut()
+            sleep(60)
+
+    descriptors, sockets = [], []
+    gc.disable()  # the error and its traceback refer to each other, and to the connection
+    try:
+        with pytest.raises(UNREACHABLE):
+            fail()
+        assert socket_of(*descriptors) not in sockets
+    finally:
+        gc.enable()
 
 
 def test_a_connection_that_the_server_closed_is_not_used_again(database, elsewhere):

@@ -25,7 +25,7 @@ from waitress.utilities import Error
 from runtime import logs
 from web import problems
 from web.server import framing
-from web.server.answers import Answer
+from web.server.answers import ApplicationAnswer
 from web.server.framing import Chunked, FramingError
 from web.server.refusals import Refusal
 
@@ -223,7 +223,7 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     connection with unread data resets it, and the client or a proxy may lose the answer.
     """
 
-    task_class = Answer
+    task_class = ApplicationAnswer
     error_task_class = Refusal
     parser_class = Parser
     request: Parser | None
@@ -247,20 +247,19 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         self._in_error = self.requests[0].error is not None
         super().service()
 
-    def write_soon(self, data: Any) -> int:
-        """Send a piece of an answer, which is bytes or a file, behind the head if that is due."""
+    def write_soon(self, data: bytes) -> int:
+        """Send a piece of an answer, after the head if that is still unsent."""
         if not data:
             return 0
-        if not isinstance(data, bytes):
-            self.send_head()
-            return int(super().write_soon(data))
         head, self.head = self.head, b""
         return int(super().write_soon(head + data))
 
     def send_head(self) -> None:
-        """Send the head of an answer, unless it was sent with a piece of the body."""
+        """Send the head of an answer if it is still unsent."""
         head, self.head = self.head, b""
-        super().write_soon(head)
+        # Of an answer that was sent, the client may have gone, which write_soon() reports.
+        if head:
+            super().write_soon(head)
 
     def received(self, data: bytes) -> bool:
         if self._in_error or any(request.error for request in self.requests):

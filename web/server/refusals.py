@@ -18,14 +18,14 @@ from web.problems import (
     title_of,
 )
 from web.server import request_log
-from web.server.answers import HeadFirst
+from web.server.answers import HeadWithBody
 from web.server.headers import SECURITY_HEADERS
 
 # Further headers by status.
 _HEADERS = {401: [("WWW-Authenticate", CHALLENGE)], 503: [("Retry-After", RETRY_AFTER)]}
 
 
-class Refusal(HeadFirst, ErrorTask):  # type: ignore[misc]
+class Refusal(HeadWithBody, ErrorTask):  # type: ignore[misc]
     """Answers a refused request as the application would: with problem+json or a page."""
 
     def execute(self) -> None:

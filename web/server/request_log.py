@@ -23,7 +23,7 @@ logger = logs.Logger("request")
 
 def new_id() -> str:
     """Return an id for a request that has none."""
-    # It is no secret, and asking the system for random bytes would take as long as a log line.
+    # An id is no secret. Random bytes of the system would take as long as writing a log line.
     return f"{random.getrandbits(128):032x}"
 
 

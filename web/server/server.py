@@ -56,7 +56,7 @@ def _room(server: Server) -> tuple[int, int]:
     most = server.max_streams + SPARE_CONNECTIONS
     others = (
         descriptors.OWN
-        + descriptors.SESSION * server.connections
+        + descriptors.CONNECTION * server.connections
         + descriptors.REQUEST * server.request_threads
     )
     # The threads of streams and of large files may also serve requests.
