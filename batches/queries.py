@@ -20,27 +20,30 @@ from tabular.formats import CELLS
 class Backlog:
     """The work that is waiting.
 
-    `unfinished` counts the batches that are pending or processing.
+    `unfinished` counts the batches that are pending or processing, and not paused.
     `batch_id` and `filename` are of the batch that has been pending longest; None if none is.
     `seconds` is the time for which that batch has been pending.
+    `processors` are the names of the processors of all unfinished batches.
     """
 
     unfinished: int
     batch_id: int | None
     filename: str | None
     seconds: float | None
+    processors: list[str]
 
 
-def backlog() -> Backlog:
-    """Return the Backlog of all batches."""
+def backlog(unnamed: str) -> Backlog:
+    """Return the Backlog of all batches; `unnamed` is the processor of those that name none."""
+    unfinished = "FROM batch WHERE status IN ('pending', 'processing') AND paused_at IS NULL"
     cursor = pool.execute_sql(
-        "SELECT (SELECT count(*) FROM batch WHERE status IN ('pending', 'processing')"
-        "   AND paused_at IS NULL),"
-        "  oldest.id, filename,"
-        "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8"
+        f"SELECT (SELECT count(*) {unfinished}), oldest.id, filename,"
+        "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8,"
+        f"  ARRAY(SELECT DISTINCT coalesce(processor, %s) {unfinished} ORDER BY 1)"
         " FROM (SELECT min(id) AS id FROM batch"
         "   WHERE status = 'pending' AND paused_at IS NULL) AS oldest"
-        " LEFT JOIN batch ON batch.id = oldest.id"
+        " LEFT JOIN batch ON batch.id = oldest.id",
+        (unnamed,),
     )
     return Backlog(*cursor.fetchone())
 

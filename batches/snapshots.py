@@ -57,16 +57,6 @@ def newest_and_unfinished(newest: int, unfinished: int) -> list[Snapshot]:
     return [Snapshot(*row) for row in rows.fetchall()]
 
 
-def waiting_processors(default: str) -> list[str]:
-    """Return the names of the processors that have unfinished batches which are not paused."""
-    rows = pool.execute_sql(
-        "SELECT DISTINCT coalesce(processor, %s) FROM batch"
-        " WHERE status IN ('pending', 'processing') AND paused_at IS NULL ORDER BY 1",
-        (default,),
-    )
-    return [name for (name,) in rows.fetchall()]
-
-
 def unfinished_batches(
     processor: ProcessorEntry,
     *,

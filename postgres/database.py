@@ -245,12 +245,6 @@ def _judge(error: BaseException) -> None:
         pool._adapter.distrust()
 
 
-def require_writable() -> None:
-    """Raise ReadOnlyError if the server accepts no writes."""
-    if fetch_value("SELECT current_setting('transaction_read_only')") == "on":
-        raise ReadOnlyError
-
-
 def _first(error: BaseException) -> BaseException:
     """Return the server's own error, not the error of a rollback that came after it.
 

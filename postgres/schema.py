@@ -14,7 +14,8 @@ from pathlib import Path
 from peewee import ProgrammingError
 from psycopg2 import errorcodes
 
-from postgres.database import code_of, fetch_value, pool
+from postgres.connections import ReadOnlyError
+from postgres.database import code_of, fetch_one, fetch_value, pool
 from runtime import logs
 
 _FOLDER = Path(__file__).resolve().parent / "migrations"
@@ -58,6 +59,16 @@ def version() -> int | None:
         return None
     found: int | None = fetch_value("SELECT max(version) FROM schema_version")
     return found
+
+
+def version_for_writes() -> int:
+    """Return the version of the tables. Raises ReadOnlyError if the server accepts no writes."""
+    read_only, found = fetch_one(
+        "SELECT current_setting('transaction_read_only')::boolean, max(version) FROM schema_version"
+    ) or (False, 0)
+    if read_only:
+        raise ReadOnlyError
+    return int(found)
 
 
 def migrate() -> None:

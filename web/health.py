@@ -15,10 +15,10 @@ from typing import Any
 from bottle import response
 from prometheus_client import Metric
 
-from batches import queries, snapshots
+from batches import queries
 from batches.queries import Backlog
 from postgres import schema
-from postgres.database import UNREACHABLE, is_read_only, require_writable, session
+from postgres.database import UNREACHABLE, is_read_only, session
 from relay import presence
 from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
@@ -47,12 +47,15 @@ class Status:
     read_only: bool = False
     backlog: Backlog | None = None
     schema_version: int | None = None
-    # The names of the processors that have unfinished batches.
-    waiting: Sequence[str] = ()
     workers: Workers | None = None
     queue_depth: int | None = None
     # The error with which Redis answers every command, if it does.
     refusal: str | None = None
+
+    @property
+    def waiting(self) -> Sequence[str]:
+        """The names of the processors that have unfinished batches."""
+        return self.backlog.processors if self.backlog else ()
 
 
 class Health:
@@ -105,13 +108,14 @@ class Health:
 
     def _ask(self) -> Status:
         """Ask PostgreSQL and Redis now."""
-        read_only, backlog, version, waiting = self._ask_postgres()
+        read_only, backlog, version = self._ask_postgres()
         doorbell = self._doorbell
         workers = doorbell.use(lambda: presence.workers(doorbell.client, doorbell.key))
         # A list may still have the id of a cancelled batch, if no worker reads it.
-        names = waiting if backlog else [each.name for each in self._settings.processors]
+        all_names = [each.name for each in self._settings.processors]
+        names = backlog.processors if backlog else all_names
         depth = doorbell.use(lambda: self._queue.depth(*names))
-        return Status(read_only, backlog, version, waiting, workers, depth, doorbell.refusal)
+        return Status(read_only, backlog, version, workers, depth, doorbell.refusal)
 
     # The handlers.
 
@@ -135,17 +139,16 @@ class Health:
         )
         return metrics.exposition(processes, [*gauges(status), slots])
 
-    def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None, Sequence[str]]:
+    def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
         try:
             with session():
-                require_writable()
-                waiting = snapshots.waiting_processors(self._settings.unnamed_processor.name)
-                answer = False, queries.backlog(), schema.version(), waiting
+                version = schema.version_for_writes()
+                backlog = queries.backlog(self._settings.unnamed_processor.name)
         except UNREACHABLE as error:
             self._postgres.begin(error)
-            return is_read_only(error), None, None, ()
+            return is_read_only(error), None, None
         self._postgres.end()
-        return answer
+        return False, backlog, version
 
 
 def worker_command(config: Path) -> str:

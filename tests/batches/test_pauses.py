@@ -133,7 +133,7 @@ def test_nothing_begins_while_a_batch_is_paused_and_what_is_under_way_is_counted
     with session():
         assert claim_next(batch_id) is None
         assert snapshots.unfinished_batches(CHECK) == []
-        assert queries.backlog().unfinished == 0
+        assert queries.backlog("check").unfinished == 0
         changes.resume(batch_id)
         assert snapshots.unfinished_batches(CHECK) == [batch_id]
     take_turns(batch_id, [])

@@ -14,7 +14,7 @@ ANY = Filter()
 
 def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(database):
     with session():
-        assert queries.backlog() == Backlog(0, None, None, None)
+        assert queries.backlog("check") == Backlog(0, None, None, None, [])
     ids = [store("a@x.de").batch_id for _ in range(4)]
     query(
         "UPDATE batch SET status = 'failed', completed_at = now() WHERE id = %s RETURNING 1", ids[0]
@@ -22,9 +22,10 @@ def test_the_oldest_pending_batch_waits_and_what_is_under_way_is_unfinished_too(
     start(ids[1])
     query("UPDATE batch SET created_at = now() - interval '1 h' WHERE id = %s RETURNING 1", ids[2])
     with session():
-        waiting = queries.backlog()
+        waiting = queries.backlog("check")
     assert (waiting.unfinished, waiting.batch_id, waiting.filename) == (3, ids[2], "list.csv")
     assert 3600 <= waiting.seconds < 3700
+    assert waiting.processors == ["check"]
 
 
 def find(**filters):

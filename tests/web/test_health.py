@@ -304,7 +304,7 @@ def test_an_error_that_nobody_foresaw_lets_nobody_have_an_older_report(
 ):
     parts = health.Health(doorbell, make_settings(), logs.Outage("postgres", logs.Logger("tests")))
     parts.report()
-    monkeypatch.setattr(health.queries, "backlog", lambda: 1 / 0)
+    monkeypatch.setattr(health.queries, "backlog", lambda unnamed: 1 / 0)
     earliest = time.monotonic()  # of a request that waits while another one meets the error
     for _ in range(2):
         with pytest.raises(ZeroDivisionError):
