@@ -61,14 +61,18 @@ def version() -> int | None:
     return found
 
 
-def version_for_writes() -> int:
-    """Return the version of the tables. Raises ReadOnlyError if the server accepts no writes."""
+def version_for_writes() -> int | None:
+    """Return what version() does, if there is such a table.
+
+    Raises ReadOnlyError if the server accepts no writes, and UNREACHABLE without the table.
+    """
+    found: int | None
     read_only, found = fetch_one(
         "SELECT current_setting('transaction_read_only')::boolean, max(version) FROM schema_version"
-    ) or (False, 0)
+    ) or (False, None)
     if read_only:
         raise ReadOnlyError
-    return int(found)
+    return found
 
 
 def migrate() -> None:
