@@ -231,7 +231,8 @@ class TestBatch:
             expect(each.locator(".paused")).to_have_text(said)
         history = "Paused by the processor: <b>Wrong</b> password, "
         expect(plain.locator("#history li")).to_contain_text(history)
-        page.get_by_role("button", name="Resume").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Resume").click()
         # It stops once more, before the page that the click leads to is made, or after it. The
         # history of a page that is open stays as it was, so that nothing moves.
         eventually(lambda: query("SELECT count(*) FROM action") == [(3,)])
@@ -278,7 +279,8 @@ class TestBatch:
         page = open_page(home.context)
         page.goto(f"{site.url}/batches/{batch_id}")
         page.get_by_role("button", name="Cancel…").click()
-        page.get_by_role("button", name="Cancel batch").click()
+        with page.expect_navigation():
+            page.get_by_role("button", name="Cancel batch").click()
         expect(field(page, "status")).to_have_text("cancelled")
         verdict = field(page, "verdict", "#rows tbody")
         expect(verdict).to_have_text("not checked")
