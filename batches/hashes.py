@@ -20,7 +20,7 @@ _MOST = 1 << 19
 # Entries of the file that are in memory at a time during a merge.
 _AT_ONCE = 1 << 16
 # A new run is merged with the run before unless that is more than so many times as long. This keeps
-# runs few, and sorts an entry a few times only.
+# the runs few, and merges each entry only a few times.
 _RATIO = 4
 # Entries in a block of the file, which is the least that is read.
 _BLOCK = 128
@@ -116,10 +116,10 @@ class HashSet:
 
 
 def _merged(some: Hashes, others: Hashes) -> Hashes:
-    """Merge two sorted runs."""
+    """Return the entries of two sorted runs as one."""
     both = np.concatenate([some, others])
-    # A stable sort finds the two runs and merges them, in 2 ns an entry. The default sort starts
-    # from nothing: 10 ns, or up to 50 ns on AMD's Zen 4, where NumPy's sort by AVX-512 is slow.
+    # A stable sort finds the two runs and merges them, in 2 ns an entry. The default sort doesn't
+    # use that they are sorted: 10 ns, or up to 50 ns on AMD's Zen 4, where it is slow by AVX-512.
     both.sort(kind="stable")
     return both
 

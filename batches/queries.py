@@ -35,15 +35,15 @@ class Backlog:
 
 def backlog(unnamed: str) -> Backlog:
     """Return the Backlog of all batches; `unnamed` is the processor of those that name none."""
-    unfinished = "FROM batch WHERE status IN ('pending', 'processing') AND paused_at IS NULL"
+    name = "coalesce(processor, %(unnamed)s)"
     cursor = pool.execute_sql(
-        f"SELECT (SELECT count(*) {unfinished}), oldest.id, filename,"
-        "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8,"
-        f"  ARRAY(SELECT DISTINCT coalesce(processor, %s) {unfinished} ORDER BY 1)"
-        " FROM (SELECT min(id) AS id FROM batch"
-        "   WHERE status = 'pending' AND paused_at IS NULL) AS oldest"
+        "SELECT unfinished, oldest.id, filename,"
+        "  extract(epoch FROM greatest(now(), created_at) - created_at)::float8, processors"
+        " FROM (SELECT count(*) AS unfinished, min(id) FILTER (WHERE status = 'pending') AS id,"
+        f"  coalesce(array_agg(DISTINCT {name} ORDER BY {name}), '{{}}') AS processors"
+        "  FROM batch WHERE status IN ('pending', 'processing') AND paused_at IS NULL) AS oldest"
         " LEFT JOIN batch ON batch.id = oldest.id",
-        (unnamed,),
+        {"unnamed": unnamed},
     )
     return Backlog(*cursor.fetchone())
 

@@ -3,8 +3,8 @@
 `python listener.py HOST PORT BATCH=STREAMS …` opens the streams and writes "ready" when each has
 got its first event. It listens until its standard input ends and then writes its notes as
 JSON: [batch, revision, seconds of the monotonic clock, which is the same in all processes]. If a
-stream skips revisions because a newer one superseded them, they count as arrived with the newer
-one. Plain sockets and one thread take little of the machine that is measured.
+stream skips revisions because a newer one superseded them, they are noted as arriving at the same
+moment as the newer one. Plain sockets and one thread take little of the machine that is measured.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _ID = re.compile(rb"\nid: (\d+)\n")
 
 @dataclass
 class Listener:
-    """One stream, the received bytes that may be a part of an event, and its newest revision.
+    """One stream.
 
-    The revision is None before the first event.
+    rest: the received bytes that may be a part of an event.
+    newest: the newest revision that was received; None before the first event.
     """
 
     batch_id: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import socket
 import time
 import weakref
 from typing import Any
@@ -100,8 +101,8 @@ class Connection(connection):
     `generation` is the adapter's generation in which the connection was made.
     `limits` are the statements that each transaction begins with, once the connection is prepared.
     `prepared` has the names of statements that are believed to be prepared.
-    `descriptor` is a duplicate of the driver's descriptor, for Session.cut(): the driver may close
-    its own at any time. The duplicate is closed with the connection.
+    `end` is the connection's socket with a descriptor of our own, by which Session.cut() shuts it
+    down: the driver may close its descriptor at any time. It is closed with the connection.
     """
 
     generation = 0
@@ -110,18 +111,15 @@ class Connection(connection):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
-        self.descriptor = os.dup(self.fileno())
-        # Also for a connection that is dropped without being closed.
-        self._close_duplicate = weakref.finalize(self, os.close, self.descriptor)
-        self._close_duplicate.atexit = False
+        self.end = socket.socket(fileno=os.dup(self.fileno()))
+        weakref.finalize(self, self.end.close)  # also if it is dropped without being closed
 
     def close(self) -> None:
-        """Close the connection, and the duplicate of its descriptor."""
+        """Close the connection, and its `end`."""
         try:
             super().close()
         finally:
-            self.descriptor = -1
-            self._close_duplicate()
+            self.end.close()
 
     def prepare(self, *, reads: bool) -> None:
         """Send the limits that last as long as the connection, unless that was done before.

@@ -12,7 +12,6 @@ errors count as UNREACHABLE too, and no connection made before them is used agai
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import threading
 import time
@@ -139,9 +138,8 @@ class Session:
         """
         self.deadline = float("inf")
         self.is_cut = True
-        descriptor = self._connection.descriptor
-        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as end:
-            end.shutdown(socket.SHUT_RDWR)
+        with contextlib.suppress(OSError):
+            self._connection.end.shutdown(socket.SHUT_RDWR)
 
 
 class _Watchdog(threading.Thread):

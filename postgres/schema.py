@@ -61,15 +61,19 @@ def version() -> int | None:
     return found
 
 
-def version_for_writes() -> int | None:
-    """Return what version() does, if there is such a table.
+def version_if_writable() -> int | None:
+    """Return the version of the tables; None if none is stored.
 
-    Raises ReadOnlyError if the server accepts no writes, and UNREACHABLE without the table.
+    Raises ReadOnlyError if the server accepts no writes, and UNREACHABLE if there are no tables.
     """
     found: int | None
-    read_only, found = fetch_one(
-        "SELECT current_setting('transaction_read_only')::boolean, max(version) FROM schema_version"
-    ) or (False, None)
+    read_only, found = (
+        fetch_one(
+            "SELECT current_setting('transaction_read_only')::boolean, max(version)"
+            " FROM schema_version"
+        )
+        or ()
+    )
     if read_only:
         raise ReadOnlyError
     return found

@@ -56,8 +56,7 @@ _LATER = {
     "late": later("dns_timeout", 2, 5, 15, 30),
     "dns_paused": later("dns_paused", 5, 15, 30, 60),
 }
-# The most entries in the cache of outcomes by domain. One with more is thrown away, and a new one
-# begun.
+# The most outcomes in the cache by domain. A cache with more is thrown away, and a new one begun.
 _MAX_KNOWN = 1 << 15
 # Characters of a usual address with its line end.
 _LENGTH = 25
@@ -92,9 +91,11 @@ class Check:
         self._known = Numbers.of({})
         self._forget_at = math.inf
         self._learning = threading.Lock()
-        # How many characters of_lines is to get at once, or 0 for the least; and how often that was
-        # set back to 0. A thread raises it only if that wasn't done while it checked its text.
-        self._grown = self._shrunk = 0
+        # How many characters of_lines is to get at once; 0 for the least.
+        self._grown = 0
+        # How often _grown was set to 0. A thread raises _grown only if this stayed the same while
+        # it checked its text.
+        self._shrunk = 0
 
     def __call__(self, addresses: Iterable[str]) -> Iterator[Outcome | Later]:
         """Yield the outcome of each address; with lookups, some addresses are taken at once."""

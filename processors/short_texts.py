@@ -88,10 +88,10 @@ class Numbers:
 def _hashes(keys: Keys) -> Keys:
     """Return a hash of each key.
 
-    Two different keys have the same with a chance of at most one in four billion. It is the hash
-    Multilinear of Lemire and Kaser, "Strongly universal string hashing is fast", without the first
-    summand, on which that chance doesn't depend. Only its highest 32 bits depend on all of the key,
-    so buckets are made of these.
+    The chance that two different keys have the same hash is at most one in four billion. The hash
+    is Multilinear of Lemire and Kaser, "Strongly universal string hashing is fast", without the
+    first summand, which doesn't change that chance. Only its highest 32 bits depend on all of the
+    key, so buckets are made of these.
     """
     return keys.view(np.uint32) @ _SECRET
 

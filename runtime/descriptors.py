@@ -17,7 +17,7 @@ REQUEST = 16
 THREAD = 8
 # Descriptors of all DNS lookups: eight sockets for each of a few nameservers, and some for TCP.
 LOOKUPS = 50
-# Descriptors of one connection to PostgreSQL: the driver's, and the duplicate by which it is cut.
+# Descriptors of one connection to PostgreSQL: the driver's, and our own, by which it is cut.
 CONNECTION = 2
 
 

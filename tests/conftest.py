@@ -268,7 +268,7 @@ def processes(
 
 @pytest.fixture
 def here(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Presence:
-    """The announcement of a worker, which this process counts as alive for ten minutes."""
+    """Announces a worker, which this process counts as alive for ten minutes."""
     monkeypatch.setattr(presence, "EXPIRE_SECONDS", 600)
     return Presence(client, "email-queue")
 
@@ -277,7 +277,7 @@ def here(client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Presence:
 def slow(tmp_path: Path) -> dict[str, object]:
     """Settings of a worker that takes 20 ms for an email, one at a time, and 0.1 s for a turn.
 
-    So a batch of thousands isn't done yet when a test has seen what it wants to see, on a busy
+    So a batch of thousands is still unfinished when a test has seen what it wants to see, on a busy
     machine too. To end the batch, the test starts a worker that isn't slow.
     """
     name = write_slow_processor(tmp_path, milliseconds=20)

@@ -54,7 +54,7 @@ class Status:
 
     @property
     def waiting(self) -> Sequence[str]:
-        """The names of the processors that have unfinished batches."""
+        """The names of the processors that have unfinished batches which aren't paused."""
         return self.backlog.processors if self.backlog else ()
 
 
@@ -112,8 +112,7 @@ class Health:
         doorbell = self._doorbell
         workers = doorbell.use(lambda: presence.workers(doorbell.client, doorbell.key))
         # A list may still have the id of a cancelled batch, if no worker reads it.
-        all_names = [each.name for each in self._settings.processors]
-        names = backlog.processors if backlog else all_names
+        names = backlog.processors if backlog else [each.name for each in self._settings.processors]
         depth = doorbell.use(lambda: self._queue.depth(*names))
         return Status(read_only, backlog, version, workers, depth, doorbell.refusal)
 
@@ -142,7 +141,7 @@ class Health:
     def _ask_postgres(self) -> tuple[bool, Backlog | None, int | None]:
         try:
             with session():
-                version = schema.version_for_writes()
+                version = schema.version_if_writable()
                 backlog = queries.backlog(self._settings.unnamed_processor.name)
         except UNREACHABLE as error:
             self._postgres.begin(error)

@@ -68,6 +68,7 @@ class TestHome:
         """
         page.evaluate(frames)
         page.evaluate("window.shifts = []")
+        # Playwright holds a request only while it waits for something.
         eventually(lambda: page.wait_for_timeout(20) or held)
         (script,) = held
         script.continue_()

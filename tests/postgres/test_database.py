@@ -163,13 +163,15 @@ def test_a_connection_that_failed_leaves_no_descriptor_behind(database):
 
     def fail():
         with session() as current:
-            descriptors.append(pool.connection().descriptor)
+            descriptors.append(pool.connection().end.fileno())
             sockets.append(socket_of(*descriptors))
             current.cut()
             sleep(60)
 
     descriptors, sockets = [], []
-    gc.disable()  # the error and its traceback refer to each other, and to the connection
+    # The error and its traceback refer to each other, and to the connection, so only the garbage
+    # collector would free it.
+    gc.disable()
     try:
         with pytest.raises(UNREACHABLE):
             fail()

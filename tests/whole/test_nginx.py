@@ -115,7 +115,7 @@ def test_events_come_one_by_one_while_the_batch_is_processed(behind, processes, 
     with site.stream(1) as stream:
         assert stream.response.headers["Content-Type"].startswith("text/event-stream")
         events = stream.events()
-        # If nginx held events back, most would come when far more has been processed.
+        # If nginx held events back, they would arrive long after their emails were processed.
         while in_a_row < 5:
             seen.append(next(events)["processed"])
             in_a_row = in_a_row + 1 if snapshot(1).processed - seen[-1] <= TWO_TURNS else 0

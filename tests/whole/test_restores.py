@@ -39,7 +39,7 @@ def empty():
 @pytest.fixture
 def backup_in_mid_batch(servers, processes, manage, slow, tmp_path):
     """A backup of a batch of which a worker has done a part, and goes on."""
-    # The batch names no processor, so where it is restored, the check does it.
+    # The batch names no processor, so the check processes it where it is restored.
     site = processes("app.py").site()
     content = csv_of(*(f"u{n}@x.de" if n % 7 else f"u{n}" for n in range(EMAILS)))
     assert site.upload(b"email\n" + content + b"\nu1@x.de\n").status == 201

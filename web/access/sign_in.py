@@ -204,7 +204,9 @@ class Access:
 
     def is_proxy(self, address: str) -> bool:
         """Return whether this is the address of a trusted proxy."""
-        parsed = _parsed(address) if self._proxies else None
+        if not self._proxies:
+            return False
+        parsed = _parsed(address)
         return parsed is not None and any(parsed in network for network in self._proxies)
 
     def _client(self, remote: str, forwarded: str) -> str:

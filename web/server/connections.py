@@ -248,7 +248,11 @@ class Channel(HTTPChannel):  # type: ignore[misc]
         super().service()
 
     def write_soon(self, data: bytes) -> int:
-        """Send a piece of an answer, after the head if that is still unsent."""
+        """Send a piece of an answer, after the head if that is still unsent.
+
+        waitress would also pass a file that the application gives it, but the request log wraps
+        all that the application returns.
+        """
         if not data:
             return 0
         head, self.head = self.head, b""
@@ -257,7 +261,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def send_head(self) -> None:
         """Send the head of an answer if it is still unsent."""
         head, self.head = self.head, b""
-        # Of an answer that was sent, the client may have gone, which write_soon() reports.
+        # A client that has its whole answer may leave, and waitress's write_soon() raises
+        # ClientDisconnected then, even without data.
         if head:
             super().write_soon(head)
 

@@ -23,7 +23,8 @@ logger = logs.Logger("request")
 
 def new_id() -> str:
     """Return an id for a request that has none."""
-    # An id is no secret. Random bytes of the system would take as long as writing a log line.
+    # An id is no secret, so Python's own generator is good enough. To ask the system for random
+    # bytes would take as long as to write a log line.
     return f"{random.getrandbits(128):032x}"
 
 
