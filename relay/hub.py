@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,7 @@ from relay.rates import Rates
 from runtime import logs
 from runtime.bounded import BoundedDict
 from runtime.every import Every
+from runtime.few_at_once import FewAtOnce
 from runtime.redis_client import REDIS_TIMEOUT
 
 # Seconds between two readings of the watched batches while Redis works. While Redis is away, a
@@ -52,37 +53,69 @@ class Mailbox:
     `batch_id` is the only batch watched, or None for all.
     """
 
-    def __init__(self, batch_id: int | None) -> None:
+    def __init__(self, batch_id: int | None, few: FewAtOnce) -> None:
+        """`few` lets the streams go on that have something to send."""
         self.batch_id = batch_id
-        self._arrived = threading.Condition()
+        self._few = few
+        self._lock = threading.Lock()
         self._newest: dict[int, Snapshot] = {}
         self._has_end = False
         # By batch: the revision of the last snapshot put in.
         self._revisions = BoundedDict[int, int](MAX_DELIVERED)
+        # What the stream waits for, until its thread may go on.
+        self._awaited: Callable[[], bool] | None = None
+        # Held until the thread may go on.
+        self._waiting = threading.Lock()
+        self._waiting.acquire()
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
         """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
         batch_id = snapshot.batch_id
-        with self._arrived:
+        with self._lock:
             if correct or snapshot.revision > self._revisions.get(batch_id, 0):
                 self._newest[batch_id] = snapshot
                 self._has_end = self._has_end or snapshot.terminal
                 self._revisions[batch_id] = snapshot.revision
-                self._arrived.notify()
+                self._go_on_if_awaited()
 
     def take(self, timeout: float) -> list[Snapshot]:
         """Take all snapshots out; if there are none, wait up to `timeout` seconds for one."""
-        with self._arrived:
-            if not self._newest:
-                self._arrived.wait(timeout)
+        if timeout:
+            self._wait(lambda: bool(self._newest), timeout)
+        with self._lock:
             newest, self._newest = self._newest, {}
             self._has_end = False
             return list(newest.values())
 
     def await_end(self, timeout: float) -> None:
         """Wait up to `timeout` seconds for a terminal snapshot, and leave it in."""
-        with self._arrived:
-            self._arrived.wait_for(lambda: self._has_end, timeout)
+        self._wait(lambda: self._has_end, timeout)
+
+    def close(self) -> None:
+        """Tell that the stream has ended."""
+        self._few.done(self)
+
+    def _wait(self, awaited: Callable[[], bool], timeout: float) -> None:
+        """Wait up to `timeout` seconds until `awaited` returns true; seldom, for less."""
+        self._few.done(self)
+        with self._lock:
+            self._awaited = awaited
+            self._go_on_if_awaited()
+        self._waiting.acquire(timeout=timeout)
+        with self._lock:
+            self._awaited = None
+
+    def _go_on_if_awaited(self) -> None:
+        """Let the thread go on, when others have, if there is what it waits for."""
+        if self._awaited and self._awaited():
+            self._awaited = None
+            self._few.add(self._go_on)
+
+    def _go_on(self) -> Mailbox:
+        # If its wait has timed out by now, the next one ends at once.
+        if self._waiting.locked():
+            self._waiting.release()
+        return self
 
 
 class Hub:
@@ -102,6 +135,7 @@ class Hub:
         self._mailboxes: defaultdict[int | None, set[Mailbox]] = defaultdict(set)
         # By batch: the last snapshot delivered to any mailbox. PostgreSQL shows what came after it.
         self._delivered = BoundedDict[int, Snapshot](MAX_DELIVERED)
+        self._few = FewAtOnce("streams")
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="hub", daemon=True)
         # Below: owned by the hub's thread.
@@ -115,16 +149,18 @@ class Hub:
         """End the hub's thread. Takes up to two seconds."""
         self._stopping.set()
         self._thread.join()
+        self._few.stop()
 
     def watch(self, batch_id: int | None) -> Mailbox:
         """Return a mailbox that gets every new snapshot of this batch; of all batches for None."""
-        mailbox = Mailbox(batch_id)
+        mailbox = Mailbox(batch_id, self._few)
         with self._lock:
             self._mailboxes[batch_id].add(mailbox)
         return mailbox
 
     def unwatch(self, mailbox: Mailbox) -> None:
-        """Stop delivering to this mailbox."""
+        """Stop delivering to this mailbox, whose stream has ended."""
+        mailbox.close()
         with self._lock:
             watching = self._mailboxes[mailbox.batch_id]
             watching.discard(mailbox)

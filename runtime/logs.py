@@ -103,8 +103,6 @@ def setup() -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     logging.basicConfig(handlers=[handler], level=logging.INFO)
-    # waitress warns whenever a request waits for a thread, if only for an instant.
-    logging.getLogger("waitress.queue").setLevel(logging.ERROR)
 
 
 def _value(value: object) -> str:

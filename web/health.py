@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bottle import response
+from bottle import request, response
 from prometheus_client import Metric
 
 from batches import queries
@@ -119,8 +119,8 @@ class Health:
     # The handlers.
 
     def health(self) -> dict[str, Any]:
-        """GET /api/health: 503 when the database is out of reach."""
-        report = self.report()
+        """GET /api/health: a report() since the request had arrived; 503 without the database."""
+        _, report = self._since(request.environ["app.received_at"])
         if report["database"] != "ok":
             response.status = 503
             response.set_header("Retry-After", RETRY_AFTER)
@@ -128,7 +128,7 @@ class Health:
 
     def metrics(self) -> bytes:
         """GET /metrics: what app and workers count, for Prometheus."""
-        status, _ = self._since(time.monotonic())
+        status, _ = self._since(request.environ["app.received_at"])
         processes = {"app": metrics.samples()}
         for worker in status.workers.alive if status.workers else ():
             processes[f"{worker.host}:{worker.pid}"] = worker.samples

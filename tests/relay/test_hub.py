@@ -10,6 +10,8 @@ from models import Snapshot
 from relay import hub as hub_module
 from relay import publish
 from relay.hub import Hub, Mailbox
+from runtime import few_at_once
+from runtime.few_at_once import FewAtOnce
 
 PREFIX = "batch:status:"
 
@@ -36,8 +38,15 @@ def subscribed(doorbell):
     return eventually(lambda: doorbell.client.pubsub_numpat() == 1)
 
 
-def test_a_mailbox_keeps_the_newest_and_never_goes_back():
-    mailbox = Mailbox(1)
+@pytest.fixture
+def few():
+    few = FewAtOnce("streams")
+    yield few
+    few.stop()
+
+
+def test_a_mailbox_keeps_the_newest_and_never_goes_back(few):
+    mailbox = Mailbox(1, few)
     assert mailbox.take(0.0) == []
     for revision in (1, 3, 2):
         mailbox.put(at(revision))
@@ -49,8 +58,8 @@ def test_a_mailbox_keeps_the_newest_and_never_goes_back():
     assert mailbox.take(0.0) == [at(4)]
 
 
-def test_a_mailbox_tells_when_a_batch_has_ended():
-    mailbox = Mailbox(None)
+def test_a_mailbox_tells_when_a_batch_has_ended(few):
+    mailbox = Mailbox(None, few)
     mailbox.put(at(1))
     threading.Timer(0.05, mailbox.put, [at(2, status="completed")]).start()
     mailbox.await_end(20)
@@ -58,14 +67,50 @@ def test_a_mailbox_tells_when_a_batch_has_ended():
     mailbox.await_end(0.0)  # that was all
 
 
-def test_taking_waits_for_a_snapshot():
-    mailbox = Mailbox(1)
+def test_taking_waits_for_a_snapshot(few):
+    mailbox = Mailbox(1, few)
     threading.Timer(0.05, mailbox.put, [at(1)]).start()
     assert mailbox.take(20) == [at(1)]
 
 
-def test_a_mailbox_keeps_the_newest_of_each_batch_and_is_emptied_at_once():
-    mailbox = Mailbox(None)
+def test_a_stream_goes_on_when_it_is_its_turn(monkeypatch, few):
+    monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
+    mailboxes = [Mailbox(1, few) for _ in range(4)]
+    taken = []
+
+    def stream(mailbox):
+        taken.append((mailbox, mailbox.take(20)))
+
+    threads = [threading.Thread(target=stream, args=[mailbox]) for mailbox in mailboxes]
+    for thread in threads:
+        thread.start()
+    eventually(lambda: all(mailbox._awaited for mailbox in mailboxes))
+    for mailbox in mailboxes:
+        mailbox.put(at(1))
+    eventually(lambda: len(taken) == 2)
+    assert {mailbox for mailbox, _ in taken} == {*mailboxes[:2]}
+    mailboxes[0].close()
+    mailboxes[1].take(0.001)  # it waits again
+    for thread in threads:
+        thread.join(20)
+    assert {mailbox for mailbox, _ in taken[2:]} == {*mailboxes[2:]}
+    assert {len(snapshots) for _, snapshots in taken} == {1}
+
+
+def test_a_wait_that_timed_out_before_its_turn_loses_nothing(monkeypatch, few):
+    monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
+    for name in "ab":
+        few.add(lambda name=name: name)
+    mailbox = Mailbox(1, few)
+    mailbox.put(at(1))
+    assert mailbox.take(0.001) == [at(1)]
+    few.done("a")
+    mailbox.put(at(2))
+    assert mailbox.take(20) == [at(2)]
+
+
+def test_a_mailbox_keeps_the_newest_of_each_batch_and_is_emptied_at_once(few):
+    mailbox = Mailbox(None, few)
     assert mailbox.take(0.0) == []
     for revision in (1, 3, 2):
         mailbox.put(at(revision))
@@ -77,9 +122,9 @@ def test_a_mailbox_keeps_the_newest_of_each_batch_and_is_emptied_at_once():
     assert mailbox.take(20) == [at(4)]
 
 
-def test_what_is_remembered_of_batches_is_bounded(monkeypatch):
+def test_what_is_remembered_of_batches_is_bounded(monkeypatch, few):
     monkeypatch.setattr(hub_module, "MAX_DELIVERED", 3)
-    mailbox = Mailbox(None)
+    mailbox = Mailbox(None, few)
     for batch_id in range(1, 6):
         mailbox.put(at(1, batch_id))
     assert list(mailbox._revisions) == [3, 4, 5]

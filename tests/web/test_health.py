@@ -6,6 +6,7 @@ import socket
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,6 +23,7 @@ from runtime import logs
 from runtime.paths import ROOT
 from runtime.settings import DEFAULT_PATH
 from web import health
+from web.server import connections
 
 
 def announce(client, *threads, rate=0.0, lookups_off="", per_minute=None):
@@ -297,6 +299,18 @@ def test_those_who_look_on_share_a_report_for_a_while(
     monkeypatch.setattr(health, "RECENT_SECONDS", 0.0)
     parts._recent_until = 0.0
     assert parts.recent()["workersAlive"] == 1
+
+
+def test_requests_that_had_arrived_before_the_servers_were_asked_share_the_report(
+    site, client, monkeypatch
+):
+    arrived = time.monotonic()
+    assert site.get("/api/health").json["workersAlive"] == 0
+    announce(client)
+    with monkeypatch.context() as patch:
+        patch.setattr(connections, "time", SimpleNamespace(monotonic=lambda: arrived))
+        assert site.get("/api/health").json["workersAlive"] == 0
+    assert site.get("/api/health").json["workersAlive"] == 1
 
 
 def test_an_error_that_nobody_foresaw_lets_nobody_have_an_older_report(

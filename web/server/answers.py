@@ -1,6 +1,8 @@
-"""Send the head of an answer together with the first piece of its body."""
+"""How answers are made: the head is sent together with the first piece of the body."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from waitress.task import Task, WSGITask
 
@@ -26,3 +28,8 @@ class HeadWithBody(Task):  # type: ignore[misc]
 
 class ApplicationAnswer(HeadWithBody, WSGITask):  # type: ignore[misc]
     """The task of a request that the application answers."""
+
+    def get_environment(self) -> dict[str, Any]:
+        """Return the environment, with the monotonic time at which the request had arrived."""
+        environ: dict[str, Any] = super().get_environment()
+        return environ | {"app.received_at": self.request.received_at}

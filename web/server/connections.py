@@ -114,7 +114,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         super().__init__(adj)
         self._bodies: Bodies = adj.bodies
         self._taken = self._files = 0
-        self._begun = time.monotonic()
+        self._begun = self.received_at = time.monotonic()
         self._start = b""
 
     @property
@@ -156,6 +156,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if self.error is None and self.body_rcv is not None:
             self._count(consumed if started else 0)
         if self.completed:
+            self.received_at = time.monotonic()
             # The client gets the answer and not 100 Continue: there is no body, or it is refused.
             self.expect_continue = False
         return consumed if self.error is None else len(data)

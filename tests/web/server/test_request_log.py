@@ -1,10 +1,12 @@
 import re
+import time
+from types import SimpleNamespace
 
 import pytest
 
 from harness.files import csv_of
 from harness.polling import eventually
-from web.server import request_log
+from web.server import connections, request_log
 
 
 @pytest.fixture
@@ -35,6 +37,14 @@ def test_every_request_is_logged_once_with_its_duration_and_who_sent_it(site, lo
     }
     assert site.upload(b"").status == 422
     assert logged("/api/upload")["status"] == "422"
+
+
+def test_the_duration_begins_when_the_request_had_arrived(site, logged, monkeypatch):
+    """And not when a thread begins to serve it."""
+    earlier = SimpleNamespace(monotonic=lambda: time.monotonic() - 100)
+    monkeypatch.setattr(connections, "time", earlier)
+    assert site.get("/api/health").status == 200
+    assert logged("/api/health")["seconds"].startswith("100.")
 
 
 def test_the_id_is_in_the_answer_the_error_and_the_log(processes):
