@@ -111,8 +111,8 @@ def _outcomes(
     others: these outcomes.
     size: the number of ids in the range.
     """
-    # The different values of _COLUMNS, first those of an outcome without a reason, each with its
-    # number.
+    # The different values of _COLUMNS, each with its number. Most emails have 0, an outcome without
+    # a reason: for them, PostgreSQL looks into no array, which saves a twentieth of its time.
     kinds: dict[tuple[str | None, ...], int] = {_row(PROCESSED): 0}
     # The number of each outcome, by its id().
     number_of: dict[int, int] = {}
@@ -129,16 +129,18 @@ def _outcomes(
         numbers, sql_type, number = [0] * size, "int[]", "numbers[id - %(first)s + 1]"
     for place, outcome in zip(places, others, strict=True):
         numbers[place] = number_of[id(outcome)]
-    return (
-        ", ".join(f"{name} = (%({name})s::text[])[{number} + 1]" for name in columns),
-        # So the statement has these bytes once, and not once for each column. The planner puts
-        # the constant where it is used, so nothing is joined.
-        f" FROM (SELECT %(numbers)s::{sql_type} AS numbers) AS given",
-        {
-            **{name: [kind[at] for kind in kinds] for at, name in enumerate(_COLUMNS)},
-            "numbers": numbers,
-        },
+    become = (
+        f"{name} = CASE {number} WHEN 0 THEN %(usual_{name})s"
+        f" ELSE (%({name})s::text[])[{number}] END"
+        for name in columns
     )
+    parameters: dict[str, object] = {"numbers": numbers}
+    for name, usual, *others_values in zip(_COLUMNS, *kinds, strict=True):
+        parameters |= {f"usual_{name}": usual, name: others_values}
+    # So the statement has the numbers once, and not once for each column. The planner puts the
+    # constant where it is used, so nothing is joined.
+    source = f" FROM (SELECT %(numbers)s::{sql_type} AS numbers) AS given"
+    return ", ".join(become), source, parameters
 
 
 # The most parts that the rest of a chunk is cut into. None but the last is smaller than the turn
