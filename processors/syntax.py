@@ -179,7 +179,8 @@ def _malformed(address: str) -> Syntax | None:
     before, at, behind = address.rpartition("@")
     if at:
         host = _HOST.match(behind)[0]  # type: ignore[index]
-        if is_roomy(host):
+        malformed, _, _, longest = _by_domain(host)
+        if malformed is None and longest == MAX_LOCAL:
             behind = f"a.aa{behind[len(host) :]}"
     else:
         before, behind = behind, ""
@@ -216,20 +217,22 @@ def parse(address: str) -> Syntax:
 
 
 def parts(address: str) -> tuple[str | None, str, str]:
-    """Return (reason or None, local part as written, domain).
+    """Return (None, local part as written, domain), or (reason, "", "") for a malformed address.
 
     The same results as of parse(), in less time, because no normal form is made.
     """
     split = _split(address)
     if split is None:
-        reason, _, found = _malformed(address) or by_library(address)
+        found = _malformed(address) or by_library(address)
     else:
         local, domain = split
         malformed, _, ascii_domain, longest = _by_domain(domain)
         if malformed is None and len(local) <= longest:
             return None, local, ascii_domain
-        reason, _, found = parse(address)
-    return reason, address.rpartition("@")[0], found or ""
+        found = parse(address)
+    if found.reason is not None:
+        return found.reason, "", ""
+    return None, address.rpartition("@")[0], found.domain or ""
 
 
 def parsed(address: str, reason: str | None) -> Syntax:
