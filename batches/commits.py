@@ -137,8 +137,8 @@ def _outcomes(
     parameters: dict[str, object] = {"numbers": numbers}
     for name, usual, *others_values in zip(_COLUMNS, *kinds, strict=True):
         parameters |= {f"usual_{name}": usual, name: others_values}
-    # So the statement has the numbers once, and not once for each column. The planner puts the
-    # constant where it is used, so nothing is joined.
+    # With a subquery, the statement has the numbers once, and not once for each column. The planner
+    # puts the constant where it is used, so nothing is joined.
     source = f" FROM (SELECT %(numbers)s::{sql_type} AS numbers) AS given"
     return ", ".join(become), source, parameters
 

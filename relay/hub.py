@@ -54,7 +54,7 @@ class Mailbox:
     """
 
     def __init__(self, batch_id: int | None, few: FewAtOnce) -> None:
-        """`few` lets the streams go on that have something to send."""
+        """`few` wakes the streams that have something to send."""
         self.batch_id = batch_id
         self._few = few
         self._lock = threading.Lock()
@@ -62,11 +62,9 @@ class Mailbox:
         self._has_end = False
         # By batch: the revision of the last snapshot put in.
         self._revisions = BoundedDict[int, int](MAX_DELIVERED)
-        # What the stream waits for, until its thread may go on.
-        self._awaited: Callable[[], bool] | None = None
-        # Held until the thread may go on.
-        self._waiting = threading.Lock()
-        self._waiting.acquire()
+        # The condition that the stream waits for, and what wakes it; None while it doesn't wait,
+        # and once it is to be woken.
+        self._awaited: tuple[Callable[[], bool], threading.Lock] | None = None
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
         """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
@@ -76,7 +74,7 @@ class Mailbox:
                 self._newest[batch_id] = snapshot
                 self._has_end = self._has_end or snapshot.terminal
                 self._revisions[batch_id] = snapshot.revision
-                self._go_on_if_awaited()
+                self._wake_if_true()
 
     def take(self, timeout: float) -> list[Snapshot]:
         """Take all snapshots out; if there are none, wait up to `timeout` seconds for one."""
@@ -91,31 +89,39 @@ class Mailbox:
         """Wait up to `timeout` seconds for a terminal snapshot, and leave it in."""
         self._wait(lambda: self._has_end, timeout)
 
+    def pause(self, seconds: float) -> None:
+        """Wait so long, whatever is put in."""
+        self._wait(lambda: False, seconds)
+
     def close(self) -> None:
-        """Tell that the stream has ended."""
+        """Give up this stream's turn, because it has ended."""
         self._few.done(self)
 
-    def _wait(self, awaited: Callable[[], bool], timeout: float) -> None:
-        """Wait up to `timeout` seconds until `awaited` returns true; seldom, for less."""
+    def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
+        """Wait up to `timeout` seconds until the condition is true and the stream may go on."""
         self._few.done(self)
+        waiting = threading.Lock()
+        waiting.acquire()
         with self._lock:
-            self._awaited = awaited
-            self._go_on_if_awaited()
-        self._waiting.acquire(timeout=timeout)
+            self._awaited = condition, waiting
+            self._wake_if_true()
+        waiting.acquire(timeout=timeout)
         with self._lock:
             self._awaited = None
 
-    def _go_on_if_awaited(self) -> None:
-        """Let the thread go on, when others have, if there is what it waits for."""
-        if self._awaited and self._awaited():
-            self._awaited = None
-            self._few.add(self._go_on)
+    def _wake_if_true(self) -> None:
+        """Have the stream woken if what it waits for is true. The lock is held."""
+        if self._awaited is None:
+            return
+        condition, waiting = self._awaited
 
-    def _go_on(self) -> Mailbox:
-        # If its wait has timed out by now, the next one ends at once.
-        if self._waiting.locked():
-            self._waiting.release()
-        return self
+        def wake() -> Mailbox:
+            waiting.release()
+            return self
+
+        if condition():
+            self._awaited = None
+            self._few.add(wake)
 
 
 class Hub:

@@ -1,4 +1,4 @@
-"""Lets threads that wait go on, few at a time, so that they don't compete for the interpreter.
+"""Wakes waiting threads, a few at a time, so that they don't compete for the interpreter.
 
 Python runs one thread at a time. When hundreds go on at once, each takes a little, hands the
 interpreter on, and waits for it again: more time goes into that than into their work.
@@ -11,74 +11,72 @@ import time
 from collections import deque
 from collections.abc import Callable, Hashable
 
-# Threads that go on at a time. While one waits for PostgreSQL or for the system, another computes.
+# Threads that may go on at a time: while one waits, another computes.
 AT_ONCE = 2
-# Seconds after which a thread doesn't keep others from going on.
-LASTING = 0.01
+# Seconds after which a thread no longer counts: one that waits for a slow client, for a lock or for
+# PostgreSQL keeps others from going on for no longer. With 0.002, requests that compute for about a
+# millisecond count too short, and a tenth fewer are answered.
+LASTING = 0.005
 
 
 class FewAtOnce:
-    """Lets the next thread go on when one is done, or has gone on for LASTING seconds.
-
-    So no thread waits for one that sends to a slow client, or waits for a lock.
-    """
+    """Wakes the next thread when one has done what it was woken for, or has taken LASTING."""
 
     def __init__(self, name: str) -> None:
-        """`name` is that of the thread that looks which others have lasted."""
+        """`name`: of the thread that looks for threads that have taken LASTING."""
         self._lock = threading.Lock()
         self._waiting: deque[Callable[[], Hashable | None]] = deque()
-        # The threads that haven't lasted yet, and the monotonic time since which they go on.
-        self._young: dict[Hashable, float] = {}
-        self._at_once = AT_ONCE
+        # By key, those that were woken and count, in this order: when that was (monotonic).
+        self._woken: dict[Hashable, float] = {}
         self._must_look = threading.Event()
         self._stopping = threading.Event()
         threading.Thread(target=self._look, name=name, daemon=True).start()
 
-    def add(self, go: Callable[[], Hashable | None]) -> None:
-        """Call `go` when another thread may go on, after those that were added earlier.
+    def add(self, wake: Callable[[], Hashable | None]) -> None:
+        """Have `wake` called when a thread may go on, after those that were added earlier.
 
-        It lets a thread go on, returns what to give to done() for it, and blocks nobody; or it
-        returns None if that can't be done yet, and is called again later.
+        It wakes a thread and returns a key, with which done() is called. If it returns None, it is
+        called again later. It must not block or raise. After stop(), it isn't called.
         """
         with self._lock:
-            self._waiting.append(go)
-            self._go_on()
+            if not self._stopping.is_set():
+                self._waiting.append(wake)
+                self._go_on()
 
-    def done(self, thread: Hashable) -> None:
-        """Tell that this thread waits again, or ends."""
+    def done(self, key: Hashable) -> None:
+        """Tell that a thread waits again, or ends."""
         with self._lock:
-            self._young.pop(thread, None)
+            self._woken.pop(key, None)
             self._go_on()
 
     def stop(self) -> None:
-        """Let no further thread go on."""
+        """Wake no further thread."""
         with self._lock:
+            self._stopping.set()
             self._waiting.clear()
-        self._stopping.set()
-        self._must_look.set()
+            self._must_look.set()
 
     def _go_on(self) -> None:
-        """Let as many threads go on as may now. The lock is held."""
-        while self._waiting and len(self._young) < self._at_once:
-            thread = self._waiting[0]()
-            if thread is None:
+        """Wake as many threads as may go on now. The lock is held."""
+        now = time.monotonic()
+        while self._woken:
+            first, since = next(iter(self._woken.items()))
+            if now < since + LASTING:
+                break
+            del self._woken[first]
+        while self._waiting and len(self._woken) < AT_ONCE:
+            key = self._waiting[0]()
+            if key is None:
                 break
             self._waiting.popleft()
-            self._young[thread] = time.monotonic()
+            self._woken[key] = now
         if self._waiting:
             self._must_look.set()
 
     def _look(self) -> None:
-        """Let further threads go on when those that went on have lasted."""
         while self._must_look.wait() and not self._stopping.wait(LASTING):
             with self._lock:
-                before = time.monotonic() - LASTING
-                lasting = [each for each, since in self._young.items() if since < before]
-                for thread in lasting:
-                    del self._young[thread]
-                # Hundreds may come that all last: streams that browsers open again.
-                self._at_once = 2 * self._at_once if lasting else AT_ONCE
-                self._go_on()
-                if not self._waiting:
-                    self._at_once = AT_ONCE
+                # stop() may have been called since.
+                if not self._stopping.is_set():
                     self._must_look.clear()
+                self._go_on()

@@ -32,7 +32,7 @@ ProcessCollector(registry=REGISTRY)
 
 REQUESTS = Histogram(
     "email_batch_request_seconds",
-    "Seconds until the response to a request began; streams and downloads last longer.",
+    "Seconds from a request's arrival until its response began; streams and downloads last longer.",
     ["method", "route", "status"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60),
     registry=REGISTRY,

@@ -87,7 +87,8 @@ class Health:
         """Return what the servers answered when they were asked at this monotonic time, or later.
 
         One request asks at a time. Those that wait meanwhile share what the next one is answered,
-        so that any number of them cost little more than one.
+        so that any number of them cost little more than one. While PostgreSQL is away, those that
+        come while it is asked share that answer.
         """
         with self._lock:
             if self._latest is None or self._asked_at < earliest:
@@ -119,7 +120,7 @@ class Health:
     # The handlers.
 
     def health(self) -> dict[str, Any]:
-        """GET /api/health: a report() since the request had arrived; 503 without the database."""
+        """GET /api/health: a report made after the request arrived; 503 without the database."""
         _, report = self._since(request.environ["app.received_at"])
         if report["database"] != "ok":
             response.status = 503

@@ -154,7 +154,7 @@ class Streams:
                 continue
             yield b"".join(events)
             if of_all:
-                self._stopping.wait(SHORT_PAUSE_SECONDS)
+                mailbox.pause(SHORT_PAUSE_SECONDS)
                 mailbox.await_end(PAUSE_SECONDS - SHORT_PAUSE_SECONDS)
             elif snapshots and snapshots[0].terminal:
                 return

@@ -1,5 +1,6 @@
 import logging
 import threading
+import time
 
 import pytest
 
@@ -64,7 +65,7 @@ def test_a_mailbox_tells_when_a_batch_has_ended(few):
     threading.Timer(0.05, mailbox.put, [at(2, status="completed")]).start()
     mailbox.await_end(20)
     assert mailbox.take(0.0) == [at(2, status="completed")]
-    mailbox.await_end(0.0)  # that was all
+    assert not mailbox._has_end
 
 
 def test_taking_waits_for_a_snapshot(few):
@@ -73,13 +74,18 @@ def test_taking_waits_for_a_snapshot(few):
     assert mailbox.take(20) == [at(1)]
 
 
-def test_a_stream_goes_on_when_it_is_its_turn(monkeypatch, few):
+@pytest.fixture
+def patient(monkeypatch):
+    """No stream counts as lasting."""
     monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
-    mailboxes = [Mailbox(1, few) for _ in range(4)]
+
+
+def test_two_streams_go_on_at_a_time(patient, few):
+    mailboxes = [Mailbox(1, few) for _ in range(5)]
     taken = []
 
     def stream(mailbox):
-        taken.append((mailbox, mailbox.take(20)))
+        taken.append((mailbox, mailbox.take(60)))
 
     threads = [threading.Thread(target=stream, args=[mailbox]) for mailbox in mailboxes]
     for thread in threads:
@@ -90,23 +96,35 @@ def test_a_stream_goes_on_when_it_is_its_turn(monkeypatch, few):
     eventually(lambda: len(taken) == 2)
     assert {mailbox for mailbox, _ in taken} == {*mailboxes[:2]}
     mailboxes[0].close()
+    eventually(lambda: len(taken) == 3)
     mailboxes[1].take(0.001)  # it waits again
+    eventually(lambda: len(taken) == 4)
+    mailboxes[2].pause(0.001)
+    eventually(lambda: len(taken) == 5)
+    assert [mailbox for mailbox, _ in taken[2:]] == mailboxes[2:]
+    assert [snapshots for _, snapshots in taken] == 5 * [[at(1)]]
     for thread in threads:
-        thread.join(20)
-    assert {mailbox for mailbox, _ in taken[2:]} == {*mailboxes[2:]}
-    assert {len(snapshots) for _, snapshots in taken} == {1}
+        thread.join()
 
 
-def test_a_wait_that_timed_out_before_its_turn_loses_nothing(monkeypatch, few):
-    monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
+def test_a_stream_that_waited_for_its_turn_too_long_is_not_woken_later(patient, few):
     for name in "ab":
         few.add(lambda name=name: name)
     mailbox = Mailbox(1, few)
     mailbox.put(at(1))
     assert mailbox.take(0.001) == [at(1)]
-    few.done("a")
-    mailbox.put(at(2))
+    few.done("a")  # wakes it
+    threading.Timer(0.05, mailbox.put, [at(2)]).start()
     assert mailbox.take(20) == [at(2)]
+
+
+def test_a_pause_lasts_whatever_is_put_in(few):
+    mailbox = Mailbox(None, few)
+    mailbox.put(at(1, status="completed"))
+    began = time.monotonic()
+    mailbox.pause(0.05)
+    assert time.monotonic() >= began + 0.05
+    mailbox.await_end(60)
 
 
 def test_a_mailbox_keeps_the_newest_of_each_batch_and_is_emptied_at_once(few):

@@ -1,6 +1,7 @@
 """Few threads go on at a time, except for those that last."""
 
 import threading
+import time
 
 import pytest
 
@@ -18,58 +19,86 @@ def few():
 
 @pytest.fixture
 def patient(monkeypatch):
-    """Nothing lasts, in what is made after this."""
+    """Nothing counts as lasting."""
     monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
 
 
-def test_the_next_goes_on_when_one_is_done_in_the_order_in_which_they_came(patient, few):
-    gone_on = []
-    for name in "abcde":
-        few.add(lambda name=name: gone_on.append(name) or name)
-    assert gone_on == ["a", "b"]
+@pytest.fixture
+def woken(few):
+    """A list, and a function that adds a thread's name to the list when it is woken."""
+    names = []
+
+    def add(*added):
+        for name in added:
+            few.add(lambda name=name: names.append(name) or name)
+
+    return names, add
+
+
+def test_the_next_is_woken_when_one_is_done_in_the_order_in_which_they_came(patient, few, woken):
+    names, add = woken
+    add(*"abcde")
+    assert names == ["a", "b"]
     few.done("b")
-    assert gone_on == ["a", "b", "c"]
+    assert names == ["a", "b", "c"]
     few.done("a")
     few.done("c")
-    assert gone_on == ["a", "b", "c", "d", "e"]
+    assert names == ["a", "b", "c", "d", "e"]
 
 
-def test_one_that_cannot_go_on_yet_keeps_its_place(patient, few):
-    gone_on, ready = [], threading.Event()
-    few.add(lambda: gone_on.append("a") or "a" if ready.is_set() else None)
-    few.add(lambda: gone_on.append("b") or "b")
+def test_one_that_cannot_be_woken_yet_keeps_its_place(patient, few, woken):
+    names, add = woken
+    ready = threading.Event()
+    few.add(lambda: names.append("a") or "a" if ready.is_set() else None)
+    add("b")
     few.done("another")
-    assert gone_on == []
+    assert names == []
     ready.set()
     few.done("another")
-    assert gone_on == ["a", "b"]
+    assert names == ["a", "b"]
 
 
-def test_those_that_last_keep_nobody_from_going_on(few):
-    gone_on = []
-    for number in range(500):
-        few.add(lambda number=number: gone_on.append(number) or f"thread {number}")
-    eventually(lambda: len(gone_on) == 500)
-    assert gone_on == [*range(500)]
+def test_those_that_last_keep_nobody_waiting(woken):
+    names, add = woken
+    add(*range(500))
+    eventually(lambda: len(names) == 500)
+    assert names == [*range(500)]
 
 
-def test_after_those_that_last_few_go_on_at_a_time_again(monkeypatch, few):
-    gone_on = []
-    for number in range(20):
-        few.add(lambda number=number: gone_on.append(number) or f"thread {number}")
-    eventually(lambda: len(gone_on) == 20 and not few._must_look.is_set())
-    for number in range(20):
-        few.done(f"thread {number}")
+def test_one_that_has_lasted_gives_way_when_another_comes(monkeypatch, few, woken):
+    """Without a wait for the thread that looks for those."""
+    names, add = woken
+    add("a", "b")
+    monkeypatch.setattr(few, "_must_look", threading.Event())
+    eventually(lambda: time.monotonic() > few._woken["b"] + few_at_once.LASTING)
+    add("c")
+    assert names == ["a", "b", "c"]
+
+
+def test_after_those_that_last_few_are_woken_at_a_time_again(monkeypatch, few, woken):
+    names, add = woken
+    add(*range(20))
+    eventually(lambda: len(names) == 20)
     monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
-    for number in range(20, 30):
-        few.add(lambda number=number: gone_on.append(number) or f"thread {number}")
-    assert gone_on == [*range(22)]
+    for number in range(20):
+        few.done(number)
+    add(*range(20, 30))
+    assert names == [*range(22)]
 
 
-def test_after_the_stop_no_further_one_goes_on(patient, few):
-    gone_on = []
-    for name in "abc":
-        few.add(lambda name=name: gone_on.append(name) or name)
+def test_after_the_stop_nobody_is_woken(patient, few, woken):
+    names, add = woken
+    add(*"abc")
     few.stop()
     few.done("a")
-    assert gone_on == ["a", "b"]
+    few.done("b")
+    add("d")
+    assert names == ["a", "b"]
+
+
+def test_the_stop_ends_the_thread_that_looks(patient):
+    few = FewAtOnce("a name of its own")
+    for name in "abc":  # one more than go on at a time, so it looks
+        few.add(lambda name=name: name)
+    few.stop()
+    eventually(lambda: all(each.name != "a name of its own" for each in threading.enumerate()))

@@ -301,7 +301,7 @@ def test_those_who_look_on_share_a_report_for_a_while(
     assert parts.recent()["workersAlive"] == 1
 
 
-def test_requests_that_had_arrived_before_the_servers_were_asked_share_the_report(
+def test_requests_that_arrived_before_the_servers_were_asked_share_the_report(
     site, client, monkeypatch
 ):
     arrived = time.monotonic()

@@ -30,6 +30,7 @@ class ApplicationAnswer(HeadWithBody, WSGITask):  # type: ignore[misc]
     """The task of a request that the application answers."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Return the environment, with the monotonic time at which the request had arrived."""
+        """Return the environment, with the monotonic time at which all of the request was there."""
         environ: dict[str, Any] = super().get_environment()
-        return environ | {"app.received_at": self.request.received_at}
+        environ["app.received_at"] = self.request.received_at
+        return environ

@@ -114,7 +114,9 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         super().__init__(adj)
         self._bodies: Bodies = adj.bodies
         self._taken = self._files = 0
-        self._begun = self.received_at = time.monotonic()
+        self._begun = time.monotonic()
+        # The monotonic time at which the last byte was received, or the request was refused.
+        self.received_at = self._begun
         self._start = b""
 
     @property
@@ -202,6 +204,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        self.received_at = time.monotonic()
 
     def drop(self) -> None:
         """Free this request after its client disconnected."""

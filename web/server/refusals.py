@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from waitress.task import ErrorTask
 
 from runtime import logs
@@ -29,7 +27,7 @@ class Refusal(HeadWithBody, ErrorTask):  # type: ignore[misc]
     """Answers a refused request as the application would: with problem+json or a page."""
 
     def execute(self) -> None:
-        error, begun = self.request.error, time.monotonic()
+        error = self.request.error
         method, path = self.request.asked
         detail = getattr(error, "detail", None)
         logs.REQUEST.set(request_log.new_id())
@@ -48,7 +46,9 @@ class Refusal(HeadWithBody, ErrorTask):  # type: ignore[misc]
         self.set_close_on_finish()
         self.content_length = len(body)
         self.write(body)
-        request_log.log(method, path, error.code, begun, "-", self.channel.addr[0])
+        request_log.log(
+            method, path, error.code, self.request.received_at, "-", self.channel.addr[0]
+        )
         logs.REQUEST.set("")
 
 

@@ -64,7 +64,7 @@ def with_request_log(app: WsgiApp, trusted: Callable[[str], bool]) -> WsgiApp:
     """
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        # Other servers than ours don't tell when the request had arrived.
+        # Another WSGI server doesn't say when the request arrived.
         begun, status = environ.setdefault("app.received_at", time.monotonic()), 500
         remote = environ.get("REMOTE_ADDR", "")
         request_id = environ.get("HTTP_X_REQUEST_ID", "")

@@ -1,4 +1,4 @@
-"""The threads that serve requests. Few requests begin at a time; any number may last."""
+"""The threads that serve requests. A few requests begin at a time; any number may be under way."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ class Task(Protocol):
 
 
 class Dispatcher:
-    """Gives requests to threads: the first that came to the thread that was busy last.
+    """Gives the oldest request to the thread that became idle last.
 
     There is a thread for each stream that may be open, and for each large file that may wait. If
     all served requests side by side, eight requests would hand the interpreter on 35 times each. If
-    idle threads took requests in turn, each would begin on one that has long been idle.
+    idle threads took requests in turn, each would begin on one that has long been idle, which takes
+    a third more CPU time.
     """
 
     def __init__(self, threads: int) -> None:
@@ -40,36 +41,40 @@ class Dispatcher:
             thread.start()
 
     def add_task(self, task: Task) -> None:
-        """Have this request served."""
+        """Have this request served; cancel it after shutdown()."""
+        if self._stopping:
+            task.cancel()
+            return
         self._tasks.append(task)
         self._few.add(self._begin)
 
-    def _begin(self) -> _Thread | None:
-        """Give the first task to an idle thread; return None if there is no such thread."""
+    def _begin(self) -> object | None:
+        """Give the oldest task to an idle thread, and return a key; None without such a thread."""
         if not self._idle:
             return None
-        thread = self._idle.pop()
-        thread.go_on(self._tasks.popleft())
-        return thread
+        key = object()
+        self._idle.pop().go_on(self._tasks.popleft(), key)
+        return key
 
-    def is_idle(self, thread: _Thread) -> None:
-        """Tell that a thread has no task. Called by the thread itself."""
+    def is_idle(self, thread: _Thread, key: object) -> None:
+        """Tell that a thread has no task, and with which key it had the last one."""
         self._idle.append(thread)
-        self._few.done(thread)
+        self._few.done(key)
         if self._stopping:
             self._end_idle()
 
     def _end_idle(self) -> None:
         with contextlib.suppress(IndexError):  # another thread may have taken the last
             while True:
-                self._idle.pop().go_on(None)
+                self._idle.pop().go_on(None, None)
 
     def shutdown(self, timeout: float) -> None:
         """End the threads, and cancel what waits. Requests get `timeout` seconds to end."""
         self._stopping = True
-        self._few.stop()
-        while self._tasks:
-            self._tasks.popleft().cancel()
+        self._few.stop()  # from here on, no task is begun
+        with contextlib.suppress(IndexError):
+            while True:
+                self._tasks.popleft().cancel()
         self._end_idle()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
@@ -84,18 +89,19 @@ class _Thread(threading.Thread):
         super().__init__(name=f"request-{number}", daemon=True)
         self._dispatcher = dispatcher
         self._task: Task | None = None
-        # Held while this thread waits.
+        self._key: object = None
+        # Released to wake this thread.
         self._waiting = threading.Lock()
         self._waiting.acquire()
 
-    def go_on(self, task: Task | None) -> None:
+    def go_on(self, task: Task | None, key: object) -> None:
         """Have the thread serve this task, or end if there is none."""
-        self._task = task
+        self._task, self._key = task, key
         self._waiting.release()
 
     def run(self) -> None:
         while True:
-            self._dispatcher.is_idle(self)
+            self._dispatcher.is_idle(self, self._key)
             self._waiting.acquire()
             if self._task is None:
                 return
@@ -103,3 +109,4 @@ class _Thread(threading.Thread):
                 self._task.service()
             except BaseException:
                 logger.exception("a request failed")
+            self._task = None

@@ -10,7 +10,7 @@ from web.server.threads import Dispatcher
 
 
 class Task:
-    """Notes which thread serves it, and lets that thread go on when it is let go."""
+    """Notes which thread serves it, and ends when the test says so."""
 
     def __init__(self):
         self.begun, self.may_end = threading.Event(), threading.Event()
@@ -28,7 +28,7 @@ class Task:
 
 @pytest.fixture
 def patient(monkeypatch):
-    """No request of a dispatcher that is made after this lasts."""
+    """No request counts as lasting."""
     monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
 
 
@@ -109,3 +109,25 @@ def test_requests_that_wait_are_cancelled_at_the_end(patient):
         task.may_end.set()
         task.thread.join(20)
         assert (task.thread.is_alive(), task.cancelled) == (False, False)
+
+
+def test_a_request_that_comes_after_the_end_is_cancelled():
+    """As a further one of a client that sent several at once."""
+    dispatcher = Dispatcher(1)
+    dispatcher.shutdown(timeout=20)
+    (late,) = serve(dispatcher, 1)
+    assert late.cancelled
+
+
+def test_one_connection_may_have_its_next_request_served_before_the_first_is_done(dispatcher):
+    """Its thread adds the next one before it tells that it is idle."""
+    task, tasks = Task(), []
+
+    def service():
+        tasks.append(threading.current_thread())
+        if len(tasks) < 100:
+            dispatcher.add_task(task)
+
+    task.service = service
+    dispatcher.add_task(task)
+    eventually(lambda: len(tasks) == 100 and len(dispatcher._idle) == 3)
