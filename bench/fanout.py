@@ -160,8 +160,9 @@ def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, 
                     (batch_ids[number % len(batch_ids)],),
                 )
                 snapshot = models.Snapshot(*cursor.fetchone())
-            commits[snapshot.batch_id, snapshot.revision] = time.monotonic()
             connection.commit()
+            # From here on: before that, it may wait long for the disk.
+            commits[snapshot.batch_id, snapshot.revision] = time.monotonic()
             publish.publish(doorbell, named.channel_prefix, snapshot)
     return commits
 

@@ -28,7 +28,7 @@ from relay.rates import Rates
 from runtime import logs
 from runtime.bounded import BoundedDict
 from runtime.every import Every
-from runtime.few_at_once import FewAtOnce
+from runtime.few_at_once import NOBODY, FewAtOnce
 from runtime.redis_client import REDIS_TIMEOUT
 
 # Seconds between two readings of the watched batches while Redis works. While Redis is away, a
@@ -62,9 +62,10 @@ class Mailbox:
         self._has_end = False
         # By batch: the revision of the last snapshot put in.
         self._revisions = BoundedDict[int, int](MAX_DELIVERED)
-        # The condition that the stream waits for, and what wakes it; None while it doesn't wait,
-        # and once it is to be woken.
-        self._awaited: tuple[Callable[[], bool], threading.Lock] | None = None
+        # What the stream waits for; None while it doesn't wait, and once it is to be woken.
+        self._awaited: Callable[[], bool] | None = None
+        # Released to wake the stream; None while it doesn't wait.
+        self._waiting: threading.Lock | None = None
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
         """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
@@ -103,25 +104,26 @@ class Mailbox:
         waiting = threading.Lock()
         waiting.acquire()
         with self._lock:
-            self._awaited = condition, waiting
+            self._awaited, self._waiting = condition, waiting
             self._wake_if_true()
         waiting.acquire(timeout=timeout)
         with self._lock:
-            self._awaited = None
+            self._awaited = self._waiting = None
 
     def _wake_if_true(self) -> None:
         """Have the stream woken if what it waits for is true. The lock is held."""
-        if self._awaited is None:
+        waiting = self._waiting
+        if waiting is None or self._awaited is None or not self._awaited():
             return
-        condition, waiting = self._awaited
+        self._awaited = None
 
-        def wake() -> Mailbox:
+        def wake() -> object:
+            if self._waiting is not waiting:  # the wait has timed out
+                return NOBODY
             waiting.release()
             return self
 
-        if condition():
-            self._awaited = None
-            self._few.add(wake)
+        self._few.add(wake)
 
 
 class Hub:

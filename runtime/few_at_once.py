@@ -17,6 +17,8 @@ AT_ONCE = 2
 # PostgreSQL keeps others from going on for no longer. With 0.002, requests that compute for about a
 # millisecond count too short, and a tenth fewer are answered.
 LASTING = 0.005
+# The key of a thread that waits no longer.
+NOBODY = object()
 
 
 class FewAtOnce:
@@ -35,8 +37,9 @@ class FewAtOnce:
     def add(self, wake: Callable[[], Hashable | None]) -> None:
         """Have `wake` called when a thread may go on, after those that were added earlier.
 
-        It wakes a thread and returns a key, with which done() is called. If it returns None, it is
-        called again later. It must not block or raise. After stop(), it isn't called.
+        It wakes a thread and returns a key, with which done() is called; or it returns NOBODY. If
+        it returns None, it is called again later. It must not block or raise. After stop(), it
+        isn't called.
         """
         with self._lock:
             if not self._stopping.is_set():
@@ -69,7 +72,8 @@ class FewAtOnce:
             if key is None:
                 break
             self._waiting.popleft()
-            self._woken[key] = now
+            if key is not NOBODY:
+                self._woken[key] = now
         if self._waiting:
             self._must_look.set()
 

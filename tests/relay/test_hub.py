@@ -113,7 +113,8 @@ def test_a_stream_that_waited_for_its_turn_too_long_is_not_woken_later(patient, 
     mailbox = Mailbox(1, few)
     mailbox.put(at(1))
     assert mailbox.take(0.001) == [at(1)]
-    few.done("a")  # wakes it
+    few.done("a")  # it has its place no longer
+    assert [*few._woken] == ["b"]
     threading.Timer(0.05, mailbox.put, [at(2)]).start()
     assert mailbox.take(20) == [at(2)]
 

@@ -7,7 +7,7 @@ import pytest
 
 from harness.polling import eventually
 from runtime import few_at_once
-from runtime.few_at_once import FewAtOnce
+from runtime.few_at_once import NOBODY, FewAtOnce
 
 
 @pytest.fixture
@@ -55,6 +55,14 @@ def test_one_that_cannot_be_woken_yet_keeps_its_place(patient, few, woken):
     assert names == []
     ready.set()
     few.done("another")
+    assert names == ["a", "b"]
+
+
+def test_one_that_waits_no_longer_takes_no_place(patient, few, woken):
+    names, add = woken
+    for _ in range(3):
+        few.add(lambda: NOBODY)
+    add(*"abc")
     assert names == ["a", "b"]
 
 
