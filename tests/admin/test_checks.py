@@ -220,9 +220,9 @@ def test_a_nameserver_that_gives_only_errors_beside_a_good_one(found, nameserver
         both = f"{nameserver.address} {refusing.address}"
         asked = {"check__nameservers": both, "check__timeout_seconds": "20"}
         finding = found(check__dns="on", **asked)["DNS"]
-    assert finding.level == WARNING
     assert finding.text.startswith(f"{nameserver.address} answers in")
     assert finding.text.endswith(f"; {refusing.address} gives only errors.")
+    assert finding.level == WARNING
 
 
 def test_how_fast_the_dns_is(found, monkeypatch, short_trial):
