@@ -215,7 +215,7 @@ def test_the_dns(found, nameserver, short_trial):
 
 def test_a_nameserver_that_gives_only_errors_beside_a_good_one(found, nameserver, short_trial):
     with Nameserver() as refusing:
-        for name in ("", *WORLD):
+        for name in ("", *WORLD, *(f"mx.{name}" for name in WORLD)):
             refusing.code(name, "REFUSED")
         both = f"{nameserver.address} {refusing.address}"
         asked = {"check__nameservers": both, "check__timeout_seconds": "20"}
