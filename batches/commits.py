@@ -135,8 +135,8 @@ def _outcomes(
         for name in columns
     )
     parameters: dict[str, object] = {"numbers": numbers}
-    for name, usual, *others_values in zip(_COLUMNS, *kinds, strict=True):
-        parameters |= {f"usual_{name}": usual, name: others_values}
+    for name, usual, *further in zip(_COLUMNS, *kinds, strict=True):
+        parameters |= {f"usual_{name}": usual, name: further}
     # With a subquery, the statement has the numbers once, and not once for each column. The planner
     # puts the constant where it is used, so nothing is joined.
     source = f" FROM (SELECT %(numbers)s::{sql_type} AS numbers) AS given"

@@ -143,7 +143,7 @@ def _listening(app: Program, counts: dict[int, int]) -> Iterator[subprocess.Pope
 
 
 def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, float]:
-    """Change the batches as turns do, at an even pace; return the time of each commit."""
+    """Change the batches as turns do, at an even pace; return when each commit ended."""
     named = settings.load(app.config, environ={}).redis
     commits: dict[Commit, float] = {}
     began = time.monotonic()
@@ -161,7 +161,7 @@ def _commit(ground: Ground, app: Program, batch_ids: list[int]) -> dict[Commit, 
                 )
                 snapshot = models.Snapshot(*cursor.fetchone())
             connection.commit()
-            # From here on: before that, it may wait long for the disk.
+            # Timed from the end of the commit, which may wait long for the disk.
             commits[snapshot.batch_id, snapshot.revision] = time.monotonic()
             publish.publish(doorbell, named.channel_prefix, snapshot)
     return commits

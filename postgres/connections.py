@@ -101,8 +101,8 @@ class Connection(connection):
     `generation` is the adapter's generation in which the connection was made.
     `limits` are the statements that each transaction begins with, once the connection is prepared.
     `prepared` has the names of statements that are believed to be prepared.
-    `end` is the connection's socket with a descriptor of our own, by which Session.cut() shuts it
-    down: the driver may close its descriptor at any time. It is closed with the connection.
+    `end` is a socket with a duplicate of the driver's descriptor, which the driver may close at any
+    time. Session.cut() shuts the connection down by `end`; close() closes both.
     """
 
     generation = 0
@@ -112,7 +112,8 @@ class Connection(connection):
         super().__init__(*arguments, **options)
         self.prepared: set[str] = set()
         self.end = socket.socket(fileno=os.dup(self.fileno()))
-        weakref.finalize(self, self.end.close)  # also if it is dropped without being closed
+        # If the connection is dropped; Python would warn of a socket that wasn't closed.
+        weakref.finalize(self, self.end.close)
 
     def close(self) -> None:
         """Close the connection, and its `end`."""

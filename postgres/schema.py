@@ -67,13 +67,9 @@ def version_if_writable() -> int | None:
     Raises ReadOnlyError if the server accepts no writes, and UNREACHABLE if there are no tables.
     """
     found: int | None
-    read_only, found = (
-        fetch_one(
-            "SELECT current_setting('transaction_read_only')::boolean, max(version)"
-            " FROM schema_version"
-        )
-        or ()
-    )
+    read_only, found = fetch_one(
+        "SELECT current_setting('transaction_read_only')::boolean, max(version) FROM schema_version"
+    ) or (False, None)
     if read_only:
         raise ReadOnlyError
     return found

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -64,8 +65,8 @@ class Mailbox:
         self._revisions = BoundedDict[int, int](MAX_DELIVERED)
         # What the stream waits for; None while it doesn't wait, and once it is to be woken.
         self._awaited: Callable[[], bool] | None = None
-        # Released to wake the stream; None while it doesn't wait.
-        self._waiting: threading.Lock | None = None
+        # Released to wake the stream; each wait has one of its own. None while it doesn't wait.
+        self._bell: threading.Lock | None = None
 
     def put(self, snapshot: Snapshot, *, correct: bool = False) -> None:
         """Put the snapshot in if it is newer than the last one of its batch, or corrects that."""
@@ -78,7 +79,11 @@ class Mailbox:
                 self._wake_if_true()
 
     def take(self, timeout: float) -> list[Snapshot]:
-        """Take all snapshots out; if there are none, wait up to `timeout` seconds for one."""
+        """Take all snapshots out.
+
+        Waits up to `timeout` seconds until there is one and the stream may go on; with 0, not at
+        all.
+        """
         if timeout:
             self._wait(lambda: bool(self._newest), timeout)
         with self._lock:
@@ -91,36 +96,37 @@ class Mailbox:
         self._wait(lambda: self._has_end, timeout)
 
     def pause(self, seconds: float) -> None:
-        """Wait so long, whatever is put in."""
-        self._wait(lambda: False, seconds)
+        """Wait this many seconds, whatever is put in."""
+        self._few.done(self)
+        time.sleep(seconds)
 
     def close(self) -> None:
-        """Give up this stream's turn, because it has ended."""
+        """No longer count this stream, which has ended."""
         self._few.done(self)
 
     def _wait(self, condition: Callable[[], bool], timeout: float) -> None:
         """Wait up to `timeout` seconds until the condition is true and the stream may go on."""
         self._few.done(self)
-        waiting = threading.Lock()
-        waiting.acquire()
+        bell = threading.Lock()
+        bell.acquire()
         with self._lock:
-            self._awaited, self._waiting = condition, waiting
+            self._awaited, self._bell = condition, bell
             self._wake_if_true()
-        waiting.acquire(timeout=timeout)
+        bell.acquire(timeout=timeout)
         with self._lock:
-            self._awaited = self._waiting = None
+            self._awaited = self._bell = None
 
     def _wake_if_true(self) -> None:
         """Have the stream woken if what it waits for is true. The lock is held."""
-        waiting = self._waiting
-        if waiting is None or self._awaited is None or not self._awaited():
+        bell = self._bell
+        if bell is None or self._awaited is None or not self._awaited():
             return
         self._awaited = None
 
         def wake() -> object:
-            if self._waiting is not waiting:  # the wait has timed out
+            if self._bell is not bell:  # the wait has timed out
                 return NOBODY
-            waiting.release()
+            bell.release()
             return self
 
         self._few.add(wake)
@@ -154,7 +160,7 @@ class Hub:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the hub's thread. Takes up to two seconds."""
+        """End the hub's thread, and wake no further stream. Takes up to two seconds."""
         self._stopping.set()
         self._thread.join()
         self._few.stop()

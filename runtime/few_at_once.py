@@ -13,33 +13,36 @@ from collections.abc import Callable, Hashable
 
 # Threads that may go on at a time: while one waits, another computes.
 AT_ONCE = 2
-# Seconds after which a thread no longer counts: one that waits for a slow client, for a lock or for
-# PostgreSQL keeps others from going on for no longer. With 0.002, requests that compute for about a
-# millisecond count too short, and a tenth fewer are answered.
+# Seconds after which a woken thread is no longer counted. So one that waits for a slow client, a
+# lock or PostgreSQL delays others by no more than this. With 0.002, requests that compute for a
+# millisecond are often not counted to their end, and a tenth fewer are answered.
 LASTING = 0.005
-# The key of a thread that waits no longer.
+# What `wake` returns if its thread no longer waits.
 NOBODY = object()
 
 
 class FewAtOnce:
-    """Wakes the next thread when one has done what it was woken for, or has taken LASTING."""
+    """Wakes the next thread when one has done what it was woken for, or has taken LASTING.
+
+    runtime.in_order is for long work: there, a thread counts until it has done it.
+    """
 
     def __init__(self, name: str) -> None:
-        """`name`: of the thread that looks for threads that have taken LASTING."""
+        """`name` is that of the thread that wakes others after LASTING."""
         self._lock = threading.Lock()
+        self._added = threading.Condition(self._lock)
         self._waiting: deque[Callable[[], Hashable | None]] = deque()
-        # By key, those that were woken and count, in this order: when that was (monotonic).
+        # When each counted thread was woken (monotonic), by key, the oldest first.
         self._woken: dict[Hashable, float] = {}
-        self._must_look = threading.Event()
         self._stopping = threading.Event()
         threading.Thread(target=self._look, name=name, daemon=True).start()
 
     def add(self, wake: Callable[[], Hashable | None]) -> None:
         """Have `wake` called when a thread may go on, after those that were added earlier.
 
-        It wakes a thread and returns a key, with which done() is called; or it returns NOBODY. If
-        it returns None, it is called again later. It must not block or raise. After stop(), it
-        isn't called.
+        It wakes a thread and returns a key for done(). It returns NOBODY if its thread no longer
+        waits, and None if no thread is free: then it stays the first, and is called again. It must
+        not block or raise. After stop(), it isn't called.
         """
         with self._lock:
             if not self._stopping.is_set():
@@ -47,7 +50,7 @@ class FewAtOnce:
                 self._go_on()
 
     def done(self, key: Hashable) -> None:
-        """Tell that a thread waits again, or ends."""
+        """No longer count the thread with this key, if it is counted."""
         with self._lock:
             self._woken.pop(key, None)
             self._go_on()
@@ -57,7 +60,7 @@ class FewAtOnce:
         with self._lock:
             self._stopping.set()
             self._waiting.clear()
-            self._must_look.set()
+            self._added.notify()
 
     def _go_on(self) -> None:
         """Wake as many threads as may go on now. The lock is held."""
@@ -75,12 +78,10 @@ class FewAtOnce:
             if key is not NOBODY:
                 self._woken[key] = now
         if self._waiting:
-            self._must_look.set()
+            self._added.notify()
 
     def _look(self) -> None:
-        while self._must_look.wait() and not self._stopping.wait(LASTING):
-            with self._lock:
-                # stop() may have been called since.
-                if not self._stopping.is_set():
-                    self._must_look.clear()
+        while not self._stopping.wait(LASTING):
+            with self._added:
                 self._go_on()
+                self._added.wait_for(lambda: self._waiting or self._stopping.is_set())

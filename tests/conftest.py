@@ -39,8 +39,10 @@ from relay.batch_queue import BatchQueue
 from relay.doorbell import Doorbell
 from relay.hub import Hub
 from relay.presence import Presence
+from runtime import few_at_once
 from runtime import settings as settings_module
 from runtime.entries import CHECK
+from runtime.few_at_once import FewAtOnce
 from runtime.settings import Settings
 from web.access.sign_in import Access
 from web.server import server as server_module
@@ -352,3 +354,16 @@ def begin(servers: Servers, run: Callable[..., Process], tmp_path: Path) -> Call
         return run("manage.py", "--config", config, *arguments, **servers.environment | environment)
 
     return start
+
+
+@pytest.fixture
+def few():
+    few = FewAtOnce("few")
+    yield few
+    few.stop()
+
+
+@pytest.fixture
+def patient(monkeypatch):
+    """No thread that was woken counts as lasting."""
+    monkeypatch.setattr(few_at_once, "LASTING", 1000.0)

@@ -87,15 +87,14 @@ class Health:
         """Return what the servers answered when they were asked at this monotonic time, or later.
 
         One request asks at a time. Those that wait meanwhile share what the next one is answered,
-        so that any number of them cost little more than one. While PostgreSQL is away, those that
-        come while it is asked share that answer.
+        so that any number of them cost little more than one. While PostgreSQL is away, a report
+        also answers requests that arrived while it was made, because that takes seconds.
         """
         with self._lock:
             if self._latest is None or self._asked_at < earliest:
                 asked_at = time.monotonic()
                 status = self._ask()
                 self._latest = status, self._told(status)
-                # To wait for PostgreSQL takes seconds, so those who waited don't wait again.
                 self._asked_at = time.monotonic() if status.backlog is None else asked_at
             return self._latest
 
@@ -120,7 +119,7 @@ class Health:
     # The handlers.
 
     def health(self) -> dict[str, Any]:
-        """GET /api/health: a report made after the request arrived; 503 without the database."""
+        """GET /api/health: see _since(); 503 when PostgreSQL is out of reach."""
         _, report = self._since(request.environ["app.received_at"])
         if report["database"] != "ok":
             response.status = 503

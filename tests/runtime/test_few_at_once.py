@@ -11,19 +11,6 @@ from runtime.few_at_once import NOBODY, FewAtOnce
 
 
 @pytest.fixture
-def few():
-    few = FewAtOnce("few")
-    yield few
-    few.stop()
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    """Nothing counts as lasting."""
-    monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
-
-
-@pytest.fixture
 def woken(few):
     """A list, and a function that adds a thread's name to the list when it is woken."""
     names = []
@@ -66,18 +53,17 @@ def test_one_that_waits_no_longer_takes_no_place(patient, few, woken):
     assert names == ["a", "b"]
 
 
-def test_those_that_last_keep_nobody_waiting(woken):
+def test_threads_that_last_stop_counting(woken):
     names, add = woken
     add(*range(500))
     eventually(lambda: len(names) == 500)
     assert names == [*range(500)]
 
 
-def test_one_that_has_lasted_gives_way_when_another_comes(monkeypatch, few, woken):
-    """Without a wait for the thread that looks for those."""
+def test_one_that_has_lasted_gives_way_when_another_comes(few, woken):
+    """add() itself sees it; the thread that looks isn't needed."""
     names, add = woken
     add("a", "b")
-    monkeypatch.setattr(few, "_must_look", threading.Event())
     eventually(lambda: time.monotonic() > few._woken["b"] + few_at_once.LASTING)
     add("c")
     assert names == ["a", "b", "c"]
@@ -104,9 +90,10 @@ def test_after_the_stop_nobody_is_woken(patient, few, woken):
     assert names == ["a", "b"]
 
 
-def test_the_stop_ends_the_thread_that_looks(patient):
+@pytest.mark.parametrize("added", ["abc", ""], ids=["looking", "waiting"])
+def test_the_stop_ends_the_thread_that_looks(added):
     few = FewAtOnce("a name of its own")
-    for name in "abc":  # one more than go on at a time, so it looks
+    for name in added:  # with three, one more than go on at a time
         few.add(lambda name=name: name)
     few.stop()
     eventually(lambda: all(each.name != "a name of its own" for each in threading.enumerate()))

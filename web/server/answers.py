@@ -1,4 +1,7 @@
-"""How answers are made: the head is sent together with the first piece of the body."""
+"""The tasks of waitress that make answers.
+
+The head is sent with the first piece of the body, and the environment has the time of arrival.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ class HeadWithBody(Task):  # type: ignore[misc]
     """A task that keeps the head of its answer in the channel until the first piece is sent.
 
     waitress would send the head by itself. Each send() releases Python's global lock, and then the
-    thread may have to wait for it. With eight requests at a time, one send() less makes 8 % more
-    answers a second.
+    thread may have to wait for the lock. With eight requests side by side, one send() less made 8 %
+    more answers a second.
     """
 
     def build_response_header(self) -> bytes:
@@ -30,7 +33,7 @@ class ApplicationAnswer(HeadWithBody, WSGITask):  # type: ignore[misc]
     """The task of a request that the application answers."""
 
     def get_environment(self) -> dict[str, Any]:
-        """Return the environment, with the monotonic time at which all of the request was there."""
+        """Return the environment, with the monotonic time at which the request was complete."""
         environ: dict[str, Any] = super().get_environment()
         environ["app.received_at"] = self.request.received_at
         return environ

@@ -190,6 +190,7 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
 
     def _refuse(self, status: HTTPStatus, detail: str | None = None) -> None:
         self.error, self.completed = _RefusedError(status, detail), True
+        self.received_at = time.monotonic()
 
     @property
     def late(self) -> bool:
@@ -204,7 +205,6 @@ class Parser(HTTPRequestParser):  # type: ignore[misc]
         if not self.headers_finished:
             self.parse_header(b"GET / HTTP/1.0\r\n")
         self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        self.received_at = time.monotonic()
 
     def drop(self) -> None:
         """Free this request after its client disconnected."""
@@ -254,8 +254,8 @@ class Channel(HTTPChannel):  # type: ignore[misc]
     def write_soon(self, data: bytes) -> int:
         """Send a piece of an answer, after the head if that is still unsent.
 
-        waitress would also pass a file that the application gives it, but the request log wraps
-        all that the application returns.
+        It is never a file, which waitress would also pass: the request log wraps all that the
+        application returns.
         """
         if not data:
             return 0

@@ -26,7 +26,7 @@ class Dispatcher:
     """Gives the oldest request to the thread that became idle last.
 
     There is a thread for each stream that may be open, and for each large file that may wait. If
-    all served requests side by side, eight requests would hand the interpreter on 35 times each. If
+    all of them ran side by side, eight requests would hand the interpreter on 35 times each. If
     idle threads took requests in turn, each would begin on one that has long been idle, which takes
     a third more CPU time.
     """
@@ -52,13 +52,14 @@ class Dispatcher:
         """Give the oldest task to an idle thread, and return a key; None without such a thread."""
         if not self._idle:
             return None
+        # Neither the task nor the thread: both may be in use again before done() is called.
         key = object()
         self._idle.pop().go_on(self._tasks.popleft(), key)
         return key
 
     def is_idle(self, thread: _Thread, key: object) -> None:
         """Tell that a thread has no task, and with which key it had the last one."""
-        self._idle.append(thread)
+        self._idle.append(thread)  # first, because done() may begin a request
         self._few.done(key)
         if self._stopping:
             self._end_idle()
@@ -72,16 +73,16 @@ class Dispatcher:
         """End the threads, and cancel what waits. Requests get `timeout` seconds to end."""
         self._stopping = True
         self._few.stop()  # from here on, no task is begun
-        with contextlib.suppress(IndexError):
-            while True:
-                self._tasks.popleft().cancel()
+        cancelled = len(self._tasks)
+        while self._tasks:
+            self._tasks.popleft().cancel()
         self._end_idle()
         deadline = time.monotonic() + timeout
         for thread in self._threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         running = sum(thread.is_alive() for thread in self._threads)
-        if running:
-            logger.warning("requests are still running", number=running)
+        if running or cancelled:
+            logger.warning("requests have no answer", running=running, cancelled=cancelled)
 
 
 class _Thread(threading.Thread):
@@ -91,18 +92,18 @@ class _Thread(threading.Thread):
         self._task: Task | None = None
         self._key: object = None
         # Released to wake this thread.
-        self._waiting = threading.Lock()
-        self._waiting.acquire()
+        self._bell = threading.Lock()
+        self._bell.acquire()
 
     def go_on(self, task: Task | None, key: object) -> None:
         """Have the thread serve this task, or end if there is none."""
         self._task, self._key = task, key
-        self._waiting.release()
+        self._bell.release()
 
     def run(self) -> None:
         while True:
             self._dispatcher.is_idle(self, self._key)
-            self._waiting.acquire()
+            self._bell.acquire()
             if self._task is None:
                 return
             try:

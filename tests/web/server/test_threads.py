@@ -5,7 +5,6 @@ import threading
 import pytest
 
 from harness.polling import eventually
-from runtime import few_at_once
 from web.server.threads import Dispatcher
 
 
@@ -24,12 +23,6 @@ class Task:
 
     def cancel(self):
         self.cancelled = True
-
-
-@pytest.fixture
-def patient(monkeypatch):
-    """No request counts as lasting."""
-    monkeypatch.setattr(few_at_once, "LASTING", 1000.0)
 
 
 @pytest.fixture
@@ -112,7 +105,7 @@ def test_requests_that_wait_are_cancelled_at_the_end(patient):
 
 
 def test_a_request_that_comes_after_the_end_is_cancelled():
-    """As a further one of a client that sent several at once."""
+    """A client that sent several requests at once causes this."""
     dispatcher = Dispatcher(1)
     dispatcher.shutdown(timeout=20)
     (late,) = serve(dispatcher, 1)
