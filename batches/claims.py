@@ -13,6 +13,7 @@ from batches.items import Items, KeptCells
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
+from postgres.prepared import Prepared
 from processors import Item, Processor, as_lines, takes_items
 from processors.items import key_of
 from processors.options import options_of
@@ -126,24 +127,29 @@ def _unfinished(where: str) -> str:
 
 # Claiming takes two transactions; the second is left open.
 #
-# _BEGIN_TURN notes that a turn begins on the first open chunk that nobody holds: one that has
-# waited until now, or one from `start` on, or any of the batch. It makes a pending batch
+# The first, _BEGIN_TURN, notes that a turn begins on the first open chunk that nobody holds: one
+# that has waited until now, or one from `start` on, or any of the batch. It makes a pending batch
 # `processing`. The note is committed by itself, so that it outlives a worker that dies in the turn.
 # The commit doesn't wait for the disk: the log keeps the order, so no later commit gets there
 # without it.
 #
-# _CLAIM locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no other worker may
-# begin a turn on the chunk. Both are sent in one message, because a busy worker may take long to
-# send a second one. Only the last result reaches the driver, so the first transaction passes its
-# result to the second in a setting of the session, email_batch.turn.
+# The second, _CLAIM, locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no
+# other worker may begin a turn on the chunk. Both are sent in one message, because a busy worker
+# may take long to send a second one. Only the last result reaches the driver, so the first
+# transaction passes its result to the second in a setting of the session, email_batch.turn.
 #
 # With a rate, the first transaction also takes what the rate allows (allowances.py). Without one,
 # nothing of that is sent.
-def _begin_turn(condition: str, limit: str = "NULL", before: str = "", after: str = "") -> str:
+#
+# All are prepared, because to parse and plan them takes seven times as long as to execute them. A
+# plan may be kept until the tables are much larger, so it mustn't be one that reads a small table
+# from its beginning to its end.
+_OFF = "set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true)"
+
+
+def _begin_turn(condition: str, limit: str = "NULL") -> str:
     return f"""
-BEGIN;
-SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
-{before}WITH start AS (
+WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
   WHERE id = %(batch_id)s AND status IN ('pending', 'processing') AND paused_at IS NULL
     AND {snapshots.OF_PROCESSOR} AND {condition}
@@ -165,21 +171,11 @@ SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.tu
     -- chunks that are done.
     {_unfinished("> chunk.first_id")} OR {_unfinished("< chunk.first_id")},
     started.snapshot, {limit}) AS turn
-) SELECT set_config('email_batch.turn', turn::text, false) FROM begun;
-{after}COMMIT;
-"""
-
-
-_BEGIN_TURN = _begin_turn("per_minute IS NULL")
-_BEGIN_RATED_TURN = _begin_turn(
-    allowances.ANY_ALLOWED, allowances.LIMIT, allowances.TAKE, allowances.SPEND
-)
+) SELECT set_config('email_batch.turn', turn::text, false) FROM begun"""
 
 
 def _claim_begun(columns: str = "", tables: str = "") -> str:
     return f"""
-SELECT set_config('synchronous_commit', 'off', true),
-  set_config('idle_in_transaction_session_timeout', %(idle)s, true);
 SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspicious)s,
   c.rounds, extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL,
   c.rounds_before, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END, b.paused_at IS NOT NULL
@@ -192,21 +188,43 @@ WHERE b.status = 'processing' AND {is_open("c")}
 -- A pause since the beginning of the turn doesn't keep it from its chunk, because the turn would
 -- count as lost. It ends without outcomes instead.
 -- Another worker may hold the lock for a moment, until it sees that the chunk's turn has begun.
-FOR UPDATE OF c
-"""
+FOR UPDATE OF c"""
 
 
-_CLAIM = _claim_begun()
 # A chunk that was cut off from another one leaves its cells there.
-_CLAIM_ITEMS = _claim_begun(
-    ", b.options, b.columns, kept.cells, kept.first_id",
-    """LEFT JOIN LATERAL (
+_KEPT = """LEFT JOIN LATERAL (
     SELECT cells, first_id FROM chunk
     WHERE batch_id = c.batch_id AND first_id <= c.first_id AND cells IS NOT NULL
       AND b.columns <> '[]'
     ORDER BY first_id DESC LIMIT 1
-  ) AS kept ON true""",
+  ) AS kept ON true"""
+_CLAIM_ITEMS = _claim_begun(", b.options, b.columns, kept.cells, kept.first_id", _KEPT)
+_PREPARED = Prepared(
+    {
+        "batch_id": "bigint",
+        "start": "int",
+        "share": "float8",
+        "claiming": "float8",
+        "of": "text",
+        "of_unnamed": "boolean",
+        "suspicious": "text[]",
+        "numbered": "boolean",
+    },
+    turn=_begin_turn("per_minute IS NULL"),
+    rated_turn=_begin_turn(allowances.ANY_ALLOWED, allowances.LIMIT),
+    claim=_claim_begun(),
+    claim_items=_CLAIM_ITEMS,
 )
+_BEGIN_TURN = f"""
+BEGIN;
+SELECT {_OFF}, set_config('email_batch.turn', '', false);
+{{before}}{{turn}};
+{{after}}COMMIT;
+"""
+_CLAIM = f"""
+SELECT {_OFF}, set_config('idle_in_transaction_session_timeout', %(idle)s, true);
+{{claim}}
+"""
 
 
 def claim_chunk(
@@ -244,15 +262,29 @@ def claim_chunk(
         "suspicious": list(suspicious),
     }
     row = None
-    claim = _CLAIM_ITEMS if items else _CLAIM
     if rate is None:
-        row = fetch_one(f"{_BEGIN_TURN}{database.begin()}{claim}", parameters)
+        row = _begin_and_claim(parameters, items=items, rated=False)
     if row is None and (rate is not None or allowances.has_rate(batch_id)):
         pool.rollback()
-        row = fetch_one(f"{_BEGIN_RATED_TURN}{database.begin()}{claim}", parameters)
+        row = _begin_and_claim(parameters, items=items, rated=True)
         if row is None:
             return allowances.wait(snapshots.OF_PROCESSOR, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)
+
+
+def _begin_and_claim(
+    parameters: Mapping[str, Any], *, items: bool, rated: bool
+) -> tuple[Any, ...] | None:
+    """Send the message that begins a turn and claims its chunk; return the claim's row, if any."""
+    execute = _PREPARED.execute
+    before, after = (allowances.TAKE, allowances.SPEND) if rated else ("", "")
+    turn = execute["rated_turn" if rated else "turn"]
+    begin = _BEGIN_TURN.format(before=before, turn=turn, after=after)
+    claim = _CLAIM.format(claim=execute["claim_items" if items else "claim"])
+    message = f"{begin}{database.begin()}{claim}"
+    return _PREPARED.run(
+        pool.connection(), lambda first: fetch_one(f"{first}{message}", parameters)
+    )
 
 
 def _claim(

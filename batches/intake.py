@@ -24,7 +24,7 @@ from batches.pieces import Piece
 from models import Batch
 from postgres import database
 from postgres.copy_in import Spool, bigint, binary_row, copy_binary, integer
-from postgres.database import UNREACHABLE, Session, fetch_value, pool, session
+from postgres.database import UNREACHABLE, Session, fetch_one, fetch_value, pool, session
 from runtime.ahead import ahead
 from runtime.in_order import InOrder, LineFullError
 from tabular import reader
@@ -48,6 +48,12 @@ _EMAIL = np.dtype(
 # The most pieces of COPY's data that are made while PostgreSQL takes those before them. Without a
 # thread for that, each waits for the other in turn, and a million rows take a tenth longer.
 PIECES_AHEAD = 4
+# Begins a transaction, and returns the id of the batch to be stored, because its emails are copied
+# first, and the transaction's, because the answer to its commit may be lost.
+_BEGIN = """
+BEGIN;
+SELECT nextval(pg_get_serial_sequence('batch', 'id')), pg_current_xact_id()::text
+"""
 DETECT_ALL = Overrides()
 # Large files, by their bytes, of which only so many are stored at a time by a process. More at once
 # would be no faster, and take the connections that all other requests need.
@@ -118,12 +124,15 @@ def store(
     with closing(looked) as table:
         kept = kept_columns(table.format, upload.columns, upload.taken)
         try:
-            with turn, session() as current, pool.atomic():
+            with turn, session() as current, database.own_transactions():
+                batch_id, number = fetch_one(_BEGIN) or ()
                 batch = _store(
-                    file, table, filename, upload, kept, chunk_size, max_rows, current, go_on
+                    *(batch_id, file, table, filename, upload, kept),
+                    *(chunk_size, max_rows, current, go_on),
                 )
                 go_on()
-                transaction = database.transaction_id()
+                transaction = int(number)
+                pool.commit()
         except UNREACHABLE:
             # The commit may have taken place although its answer was lost.
             if transaction is None or not _was_committed(transaction):
@@ -151,6 +160,7 @@ def refuse_abandoned(abandoned: Callable[[], bool]) -> None:
 
 
 def _store(
+    batch_id: int,
     file: BinaryIO,
     table: Table,
     filename: str,
@@ -162,8 +172,6 @@ def _store(
     go_on: Callable[[], None],
 ) -> Batch:
     counts = Rows()
-    # The id of the batch to be stored, because its emails are copied first.
-    batch_id = int(fetch_value("SELECT nextval(pg_get_serial_sequence('batch', 'id'))"))
     with (
         closing(SkippedRows(batch_id)) as skipped,
         closing(_Chunks(batch_id, chunk_size, with_cells=kept is not None)) as chunks,

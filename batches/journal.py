@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 
 from batches.claims import Claim
 from postgres import beside
-from postgres.beside import Prepared
+from postgres.prepared import Prepared
 from processors import INTERRUPTED, PROCESSED, Findings
 from processors.outcomes import from_values, to_values
 from runtime.together import Together
@@ -47,11 +47,19 @@ RETURNING round, handed, done, others
 # Nobody keeps such a row locked for long, because every statement that changes one is sent in one
 # message with its commit: no worker that hangs or was stopped holds it.
 _NOTE = Prepared(
-    ("bigint[]", "int[]", "bigint[]", "int[]", "int[]", "int[]", "jsonb[]"),
-    """
+    {
+        "batch_id": "bigint[]",
+        "chunk": "int[]",
+        "turn": "bigint[]",
+        "round": "int[]",
+        "handed": "int[]",
+        "done": "int[]",
+        "others": "jsonb[]",
+    },
+    note="""
 WITH entry AS (
-  SELECT * FROM unnest($1, $2, $3, $4, $5, $6, $7)
-    AS entry (batch_id, chunk, turn, round, handed, done, others)
+  SELECT * FROM unnest(%(batch_id)s, %(chunk)s, %(turn)s, %(round)s, %(handed)s, %(done)s,
+    %(others)s) AS entry (batch_id, chunk, turn, round, handed, done, others)
 ), locked AS (
   SELECT FROM journal JOIN entry USING (batch_id, chunk, turn)
   ORDER BY batch_id, chunk FOR NO KEY UPDATE OF journal
@@ -102,8 +110,9 @@ def _write(entries: list[_TakeOver | _Note]) -> list[Any]:
             run(_TAKE_OVER, each._asdict()) if isinstance(each, _TakeOver) else None
             for each in entries
         ]
-        columns = [list(column) for column in zip(*notes, strict=True)]
-        noted = {turn for (turn,) in run(_NOTE, columns)} if notes else set()
+        columns = map(list, zip(*notes, strict=True))
+        given = dict(zip(_Note._fields, columns, strict=bool(notes)))
+        noted = {turn for (turn,) in run(_NOTE, given)} if notes else set()
     return [
         each.turn in noted if isinstance(each, _Note) else answer
         for each, answer in zip(entries, answers, strict=True)

@@ -324,13 +324,10 @@ def server_version() -> int:
     return int(fetch_value("SELECT current_setting('server_version_num')")) // 10_000
 
 
-def transaction_id() -> int:
-    """Return the current transaction's id, for was_committed()."""
-    return int(fetch_value("SELECT pg_current_xact_id()::text"))
-
-
 def was_committed(transaction: int) -> bool:
     """Return whether a transaction, whose commit got no answer, was committed. Raises UNREACHABLE.
+
+    transaction: its pg_current_xact_id().
 
     Waits while the transaction is in progress.
     """

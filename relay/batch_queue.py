@@ -59,15 +59,19 @@ class BatchQueue:
         self._key = key
         self._default = default
         self._unnamed = unnamed or default
-        self._enqueue = client.register_script(_ENQUEUE)
         self._nonsense = logs.RateLimited(logger)
 
-    def enqueue(self, processor: str | None, *batch_ids: int) -> None:
-        """Add the ids that are not in the processor's list."""
+    def enqueue(
+        self, processor: str | None, *batch_ids: int, through: redis.Redis | None = None
+    ) -> None:
+        """Add the ids that are not in the processor's list.
+
+        through: a pipeline that is to do it with other commands.
+        """
         if batch_ids:
             if self._counted:
                 metrics.RINGS.inc(len(batch_ids))
-            self._enqueue(keys=[self._list(processor)], args=list(batch_ids))
+            (through or self._client).eval(_ENQUEUE, 1, self._list(processor), *batch_ids)
 
     def dequeue(self, timeout: float, processors: Sequence[str]) -> tuple[str, int] | None:
         """Remove an id, and return it with the name of its list's processor.

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import redis
+
 from models import DELETED, Snapshot
 from processors.reasons import verdicts
 from relay.batch_queue import BatchQueue
@@ -87,16 +89,22 @@ def parse(data: str) -> Snapshot:
     )
 
 
-def publish(doorbell: Doorbell, channel_prefix: str, snapshot: Snapshot) -> None:
+def publish(
+    doorbell: Doorbell,
+    channel_prefix: str,
+    snapshot: Snapshot,
+    *,
+    through: redis.Redis | None = None,
+) -> None:
     """Publish the snapshot, unless its revision or a newer one was published before.
+
+    through: a pipeline that is to do it with other commands.
 
     Raises redis.RedisError.
     """
     channel = f"{channel_prefix}{snapshot.batch_id}"
-    doorbell.client.register_script(_PUBLISH)(
-        keys=[_revision_key(doorbell, channel)],
-        args=[snapshot.revision, REMEMBER_SECONDS, channel, message(snapshot)],
-    )
+    told = snapshot.revision, REMEMBER_SECONDS, channel, message(snapshot)
+    (through or doorbell.client).eval(_PUBLISH, 1, _revision_key(doorbell, channel), *told)
 
 
 def announce(
@@ -106,9 +114,16 @@ def announce(
 
     While Redis is away, workers and hubs find the change in PostgreSQL.
     """
-    if not snapshot.terminal:
-        doorbell.use(lambda: queue.enqueue(snapshot.processor, snapshot.batch_id))
-    doorbell.use(lambda: publish(doorbell, channel_prefix, snapshot))
+
+    def announce_both() -> None:
+        # In one message: to wait for an answer takes longer than the command itself.
+        with doorbell.client.pipeline(transaction=False) as pipeline:
+            if not snapshot.terminal:
+                queue.enqueue(snapshot.processor, snapshot.batch_id, through=pipeline)
+            publish(doorbell, channel_prefix, snapshot, through=pipeline)
+            pipeline.execute()
+
+    doorbell.use(announce_both)
 
 
 def _revision_key(doorbell: Doorbell, channel: str) -> str:

@@ -171,9 +171,8 @@ def test_the_cells_of_a_chunk_are_found_by_the_primary_key(database):
         # Of a few chunks, all would be read, if PostgreSQL has looked how few they are.
         for way in ("seqscan", "bitmapscan", "sort"):
             pool.execute_sql(f"SET LOCAL enable_{way} = off")
-        statement = claims._CLAIM_ITEMS.rpartition(";")[2]
         rows = pool.execute_sql(
-            f"EXPLAIN (ANALYZE, COSTS off) {statement}",
+            f"EXPLAIN (ANALYZE, COSTS off) {claims._CLAIM_ITEMS}",
             {"batch_id": batch_id, "suspicious": [], "numbered": False},
         ).fetchall()
     plan = "\n".join(line for (line,) in rows)
