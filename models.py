@@ -8,6 +8,7 @@ The CHECK constraints in postgres/migrations/ hold everything that must be true 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -58,10 +59,20 @@ class Table(Model):
         parameters: those of `rest`.
         expressions: by name, what is read in place of the field, or beside all fields.
         """
+        rows = pool.execute_sql(cls.select_text(rest, **expressions), parameters).fetchall()
+        return cls.of_rows(rows, *expressions)
+
+    @classmethod
+    def select_text(cls, rest: str, **expressions: str) -> str:
+        """Return the SELECT that read() sends."""
         read = {name: name for name in cls._meta.fields} | expressions
-        columns = ", ".join(read.values())
-        rows = pool.execute_sql(f"SELECT {columns} FROM {cls._meta.table_name} {rest}", parameters)
-        return [cls._of(dict(zip(read, row, strict=True))) for row in rows.fetchall()]
+        return f"SELECT {', '.join(read.values())} FROM {cls._meta.table_name} {rest}"
+
+    @classmethod
+    def of_rows(cls, rows: Iterable[tuple[Any, ...]], *expressions: str) -> list[Self]:
+        """Return the rows of select_text() with these expressions."""
+        names = [*dict.fromkeys((*cls._meta.fields, *expressions))]
+        return [cls._of(dict(zip(names, row, strict=True))) for row in rows]
 
     @classmethod
     def store(cls, **values: Any) -> Self:

@@ -11,6 +11,7 @@ from batches.filters import ANY, CONTAINS, EMAIL, Filter
 from batches.snapshots import OF_PROCESSOR
 from models import Action, Batch
 from postgres.database import fetch_value, pool
+from postgres.prepared import Prepared
 from processors.syntax import MAX_CHARACTERS
 from runtime.phrases import shorten
 from tabular.formats import CELLS
@@ -54,12 +55,19 @@ MAX_ACTIONS = 20
 _HISTORY = f"""(SELECT coalesce(json_agg(newest), '[]') FROM (
   SELECT * FROM action WHERE batch_id = batch.id ORDER BY id DESC LIMIT {MAX_ACTIONS}
 ) AS newest)"""
+_OF_ID = "WHERE id = %(batch_id)s AND deleted_at IS NULL"
+# Nearly all requests read a batch, and to plan that takes as long as to do it.
+_ONE = Prepared(
+    {"batch_id": "bigint"},
+    batch=Batch.select_text(_OF_ID),
+    with_history=Batch.select_text(_OF_ID, history=_HISTORY),
+)
 
 
 def find_batch(batch_id: int, *, with_history: bool = False) -> Batch | None:
     """Return the batch; None if it doesn't exist or was deleted."""
-    beside = {"history": _HISTORY} if with_history else {}
-    found = Batch.read("WHERE id = %s AND deleted_at IS NULL", (batch_id,), **beside)
+    name, beside = ("with_history", ["history"]) if with_history else ("batch", [])
+    found = Batch.of_rows(_ONE.fetch_all(name, {"batch_id": batch_id}), *beside)
     return found[0] if found else None
 
 

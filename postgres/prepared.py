@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psycopg2
 from peewee import DatabaseError
@@ -13,7 +13,7 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from postgres.connections import Connection
-from postgres.database import code_of
+from postgres.database import code_of, pool
 
 T = TypeVar("T")
 
@@ -34,6 +34,7 @@ class Prepared:
         # none of another version of the product.
         digest = hashlib.sha256(repr((types, statements)).encode()).hexdigest()
         self.name = f"email_batch_{digest[:16]}"
+        self._statements = statements
         self.execute: dict[str, str] = {}
         self._prepare = ""
         for key, sql in statements.items():
@@ -74,3 +75,14 @@ class Prepared:
             if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
                 with connection.cursor() as cursor:
                     cursor.execute("ROLLBACK")
+
+    def fetch_all(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Execute a statement in this thread's session, and return its rows."""
+        connection = pool.connection()
+        if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
+            # An error would end the transaction.
+            return list(pool.execute_sql(self._statements[name], parameters).fetchall())
+        return self.run(
+            connection,
+            lambda first: pool.execute_sql(f"{first}{self.execute[name]}", parameters).fetchall(),
+        )

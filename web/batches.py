@@ -167,11 +167,13 @@ class Batches:
             return self.whole(self.find(batch_id, with_history=True))
 
     def whole(self, batch: Batch) -> dict[str, Any]:
-        """Return the answer of batch(), of a batch that was found with its history."""
-        with self.connect():
-            elapsed = queries.elapsed_seconds(batch)
-            own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
-            statuses = queries.status_of_reasons(batch.id, own) if own else {}
+        """Return the answer of batch(), of a batch that was found with its history.
+
+        Must be called in a session.
+        """
+        elapsed = queries.elapsed_seconds(batch)
+        own = [code for code in batch.reasons if code not in reasons.CATALOGUE]
+        statuses = queries.status_of_reasons(batch.id, own) if own else {}
         verb = self._offered.verb(batch.processor)
         summary = batch_json(batch) | self._rates.pace(Snapshot.of(batch))
         return summary | {
