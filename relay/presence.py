@@ -120,7 +120,6 @@ class Presence:
         self._host, self._pid = socket.gethostname(), os.getpid()
         self._key = f"{queue_key}:worker:{self._host}:{self._pid}"
         self._set, self._last_seen = _shared_keys(queue_key)
-        self._script: Any = client.register_script(_ANNOUNCE)
         self._since = ""
 
     def announce(
@@ -161,10 +160,9 @@ class Presence:
             "metrics": metrics.samples(),
         }
         # Kept here, because Redis may be emptied.
-        self._since = self._script(
-            keys=[self._key, self._set, self._last_seen],
-            args=[json.dumps(report), self._since, EXPIRE_SECONDS],
-        )
+        keys = self._key, self._set, self._last_seen
+        told = json.dumps(report), self._since, str(EXPIRE_SECONDS)
+        self._since = str(self._client.eval(_ANNOUNCE, len(keys), *keys, *told))
 
     def withdraw(self) -> None:
         """Remove this worker's announcement."""

@@ -24,7 +24,7 @@ def url():
 
 @pytest.mark.parametrize(
     "command",
-    ["publish", "evalsha", "brpop", "psubscribe", "lpush", "smembers", "unlink", "llen", "get"],
+    ["publish", "eval", "brpop", "psubscribe", "lpush", "smembers", "unlink", "llen", "get"],
 )
 def test_a_forbidden_command_is_told_as_what_it_is_and_not_again_and_again(url, command):
     """By a user of Redis who may do all else."""
