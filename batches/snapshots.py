@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 from batches.allowances import ALLOWED_NOW
 from models import MAX_ID, Snapshot
-from postgres.database import fetch_one, pool
+from postgres.database import pool
+from postgres.prepared import Prepared
 from runtime.entries import ProcessorEntry
 
 
@@ -26,6 +27,7 @@ MAX_UNFINISHED = 10_000
 # A condition: the batch is one of the processor's. Its parameters are the processor's name, and
 # whether batches that name none are for it.
 OF_PROCESSOR = "coalesce(processor = %(of)s, %(of_unnamed)s)"
+TYPES_OF_PROCESSOR = {"of": "text", "of_unnamed": "boolean"}
 
 
 def of_processor(entry: ProcessorEntry) -> dict[str, Any]:
@@ -93,16 +95,21 @@ class Given(NamedTuple):
     gets_all: bool
 
 
+# A thread reads that with each batch.
+_GIVEN = Prepared(
+    {"batch_id": "bigint"} | TYPES_OF_PROCESSOR,
+    given=f"""
+SELECT options, columns, format->>'kind', format->'header', (format->>'columns')::int
+FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}""",
+)
+
+
 def given(batch_id: int, entry: ProcessorEntry) -> Given | None:
     """Return what the processor is given for a batch; None if the entry has no such batch."""
-    row = fetch_one(
-        "SELECT options, columns, format->>'kind', format->'header', (format->>'columns')::int"
-        f" FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}",
-        {**of_processor(entry), "batch_id": batch_id},
-    )
-    if row is None:
+    rows = _GIVEN.fetch_all("given", {**of_processor(entry), "batch_id": batch_id})
+    if not rows:
         return None
-    options, columns, kind, header, width = row
+    options, columns, kind, header, width = rows[0]
     if kind in (None, "list", "vcard"):  # there are no columns
         return Given(options, [], gets_all=True)
     # A column whose header is `*` has another name (see tabular.columns.cell_names).
