@@ -69,9 +69,9 @@ class Table(Model):
         return f"SELECT {', '.join(read.values())} FROM {cls._meta.table_name} {rest}"
 
     @classmethod
-    def of_rows(cls, rows: Iterable[tuple[Any, ...]], *expressions: str) -> list[Self]:
-        """Return the rows of select_text() with these expressions."""
-        names = [*dict.fromkeys((*cls._meta.fields, *expressions))]
+    def of_rows(cls, rows: Iterable[tuple[Any, ...]], *names: str) -> list[Self]:
+        """Return the rows of a select_text() with expressions of these names."""
+        names = tuple(dict.fromkeys((*cls._meta.fields, *names)))  # as in the SELECT
         return [cls._of(dict(zip(names, row, strict=True))) for row in rows]
 
     @classmethod

@@ -13,7 +13,7 @@ from batches.items import Items, KeptCells
 from models import Snapshot
 from postgres import database
 from postgres.database import fetch_one, pool
-from postgres.prepared import Prepared
+from postgres.prepared import BY_INDEX, Prepared
 from processors import Item, Processor, as_lines, takes_items
 from processors.items import key_of
 from processors.options import options_of
@@ -127,13 +127,13 @@ def _unfinished(where: str) -> str:
 
 # Claiming takes two transactions; the second is left open.
 #
-# The first, _BEGIN_TURN, notes that a turn begins on the first open chunk that nobody holds: one
+# The first, _first(), notes that a turn begins on the first open chunk that nobody holds: one
 # that has waited until now, or one from `start` on, or any of the batch. It makes a pending batch
 # `processing`. The note is committed by itself, so that it outlives a worker that dies in the turn.
 # The commit doesn't wait for the disk: the log keeps the order, so no later commit gets there
 # without it.
 #
-# The second, _CLAIM, locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no
+# The second, _second(), locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no
 # other worker may begin a turn on the chunk. Both are sent in one message, because a busy worker
 # may take long to send a second one. Only the last result reaches the driver, so the first
 # transaction passes its result to the second in a setting of the session, email_batch.turn.
@@ -141,10 +141,11 @@ def _unfinished(where: str) -> str:
 # With a rate, the first transaction also takes what the rate allows (allowances.py). Without one,
 # nothing of that is sent.
 #
-# All are prepared, because to parse and plan them takes seven times as long as to execute them. A
-# plan may be kept until the tables are much larger, so it mustn't be one that reads a small table
-# from its beginning to its end.
-_OFF = "set_config('synchronous_commit', 'off', true), set_config('enable_seqscan', 'off', true)"
+# All are prepared, because PostgreSQL plans them seven times as long as it executes them. BY_INDEX
+# holds until the end of the turn, so no statement of a turn may need to read a table from its
+# beginning to its end. After the first transaction, an error of a prepared statement would repeat
+# the message, though a turn has begun. So the claim's columns are cast, whose types a migration
+# might change.
 
 
 def _begin_turn(condition: str, limit: str = "NULL") -> str:
@@ -176,9 +177,11 @@ WITH start AS (
 
 def _claim_begun(columns: str = "", tables: str = "") -> str:
     return f"""
-SELECT turn, c.last_id, c.done, c.addresses, c.reasons, b.reasons ?| %(suspicious)s,
-  c.rounds, extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL,
-  c.rounds_before, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END, b.paused_at IS NOT NULL
+SELECT turn, c.last_id::int, c.done::int, c.addresses::text, c.reasons::jsonb,
+  b.reasons ?| %(suspicious)s, c.rounds::int,
+  extract(epoch FROM clock_timestamp() - c.put_off_at)::float8, c.due_at IS NOT NULL,
+  c.rounds_before::int, CASE WHEN %(numbered)s THEN nextval('turn') ELSE 0 END,
+  b.paused_at IS NOT NULL
   {columns}
 FROM (SELECT nullif(current_setting('email_batch.turn'), '')::jsonb AS turn) AS begun
   JOIN chunk AS c ON c.batch_id = %(batch_id)s AND c.first_id = (turn->>0)::int
@@ -198,7 +201,7 @@ _KEPT = """LEFT JOIN LATERAL (
       AND b.columns <> '[]'
     ORDER BY first_id DESC LIMIT 1
   ) AS kept ON true"""
-_CLAIM_ITEMS = _claim_begun(", b.options, b.columns, kept.cells, kept.first_id", _KEPT)
+_ITEMS = ", b.options::jsonb, b.columns::jsonb, kept.cells::text, kept.first_id::int"
 _PREPARED = Prepared(
     {
         "batch_id": "bigint",
@@ -212,18 +215,33 @@ _PREPARED = Prepared(
     turn=_begin_turn("per_minute IS NULL"),
     rated_turn=_begin_turn(allowances.ANY_ALLOWED, allowances.LIMIT),
     claim=_claim_begun(),
-    claim_items=_CLAIM_ITEMS,
+    claim_items=_claim_begun(_ITEMS, _KEPT),
 )
-_BEGIN_TURN = f"""
+_EXECUTE = _PREPARED.execute
+
+
+def _first(turn: str, before: str = "", after: str = "") -> str:
+    return f"""
 BEGIN;
-SELECT {_OFF}, set_config('email_batch.turn', '', false);
-{{before}}{{turn}};
-{{after}}COMMIT;
+{BY_INDEX}
+SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
+{before}{turn};
+{after}COMMIT;
 """
-_CLAIM = f"""
-SELECT {_OFF}, set_config('idle_in_transaction_session_timeout', %(idle)s, true);
-{{claim}}
+
+
+def _second(claim: str) -> str:
+    return f"""
+{BY_INDEX}
+SELECT set_config('synchronous_commit', 'off', true),
+  set_config('idle_in_transaction_session_timeout', %(idle)s, true);
+{claim}
 """
+
+
+_BEGIN_TURN = _first(_EXECUTE["turn"])
+_BEGIN_RATED_TURN = _first(_EXECUTE["rated_turn"], allowances.TAKE, allowances.SPEND)
+_CLAIM, _CLAIM_ITEMS = _second(_EXECUTE["claim"]), _second(_EXECUTE["claim_items"])
 
 
 def claim_chunk(
@@ -261,29 +279,23 @@ def claim_chunk(
         "suspicious": list(suspicious),
     }
     row = None
+    claim = _CLAIM_ITEMS if items else _CLAIM
     if rate is None:
-        row = _begin_and_claim(parameters, items=items, rated=False)
+        row = _begin_and_claim(_BEGIN_TURN, claim, parameters)
     if row is None and (rate is not None or allowances.has_rate(batch_id)):
         pool.rollback()
-        row = _begin_and_claim(parameters, items=items, rated=True)
+        row = _begin_and_claim(_BEGIN_RATED_TURN, claim, parameters)
         if row is None:
             return allowances.wait(snapshots.OF_PROCESSOR, parameters)
     return None if row is None else _claim(batch_id, numbered, *row)
 
 
 def _begin_and_claim(
-    parameters: Mapping[str, Any], *, items: bool, rated: bool
+    begin_turn: str, claim: str, parameters: Mapping[str, Any]
 ) -> tuple[Any, ...] | None:
     """Send the message that begins a turn and claims its chunk; return the claim's row, if any."""
-    execute = _PREPARED.execute
-    before, after = (allowances.TAKE, allowances.SPEND) if rated else ("", "")
-    turn = execute["rated_turn" if rated else "turn"]
-    begin = _BEGIN_TURN.format(before=before, turn=turn, after=after)
-    claim = _CLAIM.format(claim=execute["claim_items" if items else "claim"])
-    message = f"{begin}{database.begin()}{claim}"
-    return _PREPARED.run(
-        pool.connection(), lambda first: fetch_one(f"{first}{message}", parameters)
-    )
+    message = f"{begin_turn}{database.begin()}{claim}"
+    return _PREPARED.run(pool.connection(), lambda head: fetch_one(f"{head}{message}", parameters))
 
 
 def _claim(

@@ -125,13 +125,21 @@ def store(
         kept = kept_columns(table.format, upload.columns, upload.taken)
         try:
             with turn, session() as current, database.own_transactions():
-                batch_id, number = fetch_one(_BEGIN) or ()
+                batch_id, begun = fetch_one(_BEGIN) or ()
                 batch = _store(
-                    *(batch_id, file, table, filename, upload, kept),
-                    *(chunk_size, max_rows, current, go_on),
+                    batch_id,
+                    file,
+                    table,
+                    filename,
+                    upload,
+                    kept,
+                    chunk_size,
+                    max_rows,
+                    current,
+                    go_on,
                 )
                 go_on()
-                transaction = int(number)
+                transaction = int(begun)  # from now on, it may be committed
                 pool.commit()
         except UNREACHABLE:
             # The commit may have taken place although its answer was lost.

@@ -110,9 +110,11 @@ def _write(entries: list[_TakeOver | _Note]) -> list[Any]:
             run(_TAKE_OVER, each._asdict()) if isinstance(each, _TakeOver) else None
             for each in entries
         ]
-        columns = map(list, zip(*notes, strict=True))
-        given = dict(zip(_Note._fields, columns, strict=bool(notes)))
-        noted = {turn for (turn,) in run(_NOTE, given)} if notes else set()
+        noted = set()
+        if notes:
+            columns = map(list, zip(*notes, strict=True))
+            given = dict(zip(_Note._fields, columns, strict=True))
+            noted = {turn for (turn,) in run(_NOTE, given)}
     return [
         each.turn in noted if isinstance(each, _Note) else answer
         for each, answer in zip(entries, answers, strict=True)

@@ -56,7 +56,7 @@ _HISTORY = f"""(SELECT coalesce(json_agg(newest), '[]') FROM (
   SELECT * FROM action WHERE batch_id = batch.id ORDER BY id DESC LIMIT {MAX_ACTIONS}
 ) AS newest)"""
 _OF_ID = "WHERE id = %(batch_id)s AND deleted_at IS NULL"
-# Nearly all requests read a batch, and to plan that takes as long as to do it.
+# Nearly all requests read a batch, and PostgreSQL plans that as long as it executes it.
 _ONE = Prepared(
     {"batch_id": "bigint"},
     batch=Batch.select_text(_OF_ID),
@@ -192,12 +192,12 @@ def status_of_reasons(batch_id: int, reasons: Collection[str]) -> dict[str, str]
 
 # Limits of one call of find_emails(), so that it is never slow: emails at which it stops, unless
 # their addresses are searched, because a person wants all of the batch searched at once; chunks
-# examined; seconds after which it stops; emails examined by the first statement, of which each has
-# twice as many as the one before, and by any.
+# examined; seconds after which it stops.
 MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
-PIECE, MAX_PIECE = 10_000, 80_000
+# Emails that its first statement examines. Each later one examines twice as many, up to MAX_PIECE.
+PIECE, MAX_PIECE = 10_000, 40_000
 
 
 @dataclass(frozen=True)
@@ -282,8 +282,8 @@ def _pieces(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield pieces of the first MAX_CHUNKS + 1 chunks that meet the condition.
 
-    A piece is (number of the chunk from 0, first id above `after`, last id). If all chunks meet the
-    condition, they count as one.
+    A piece is (number of the chunk from 0, first id above `after`, last id), and has up to twice as
+    many emails as the one before. If all chunks meet the condition, they count as one.
     """
     chunk = "min(first_id), max(last_id)" if condition == ANY else "first_id, last_id"
     rows = pool.execute_sql(

@@ -14,17 +14,19 @@ from report import Row, percentile, say
 from samples import Sample
 
 FIGURES = ("crowd",)
-# Large lists at the same moment, and their rows; how often one alone is measured.
-LARGE, LARGE_ROWS, ALONE = 20, 200_000, 3
+# Large lists at the same moment, and their rows.
+LARGE, LARGE_ROWS = 20, 200_000
+# How often one of them alone is measured.
+ALONE = 3
 # Small lists in a row, by so many clients.
 SMALL, SMALL_ROWS, CLIENTS = 5_000, 10, 20
 
 
 def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
-    """Measure both, and what one client alone gets; all batches are processed meanwhile.
+    """Measure large lists at once against one alone, and small lists; all are processed.
 
-    So the large lists are compared by the time until all are completed: while the last of them are
-    stored, the first ones are processed, which one list alone never has beside it.
+    Large lists are compared by the time until all are completed, because the first are processed
+    while the last are stored, and a list alone has no such load beside it.
     """
     large, small = samples.make(LARGE_ROWS), samples.make(SMALL_ROWS)
     found: dict[str, list[float]] = {

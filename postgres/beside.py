@@ -26,7 +26,7 @@ class NoFurtherError(OperationalError):
 
 
 Rows = list[tuple[Any, ...]]
-# Runs a statement in a transaction, and returns its rows. It may be the only one of a Prepared.
+# Runs a statement in a transaction, and returns its rows. A Prepared must have exactly one.
 Run = Callable[[str | Prepared, Mapping[str, Any]], Rows]
 
 
@@ -55,7 +55,7 @@ def connection() -> Iterator[Run]:
                     return send(f"{head}{statement}", parameters)
                 (execute,) = statement.execute.values()
                 return statement.run(
-                    further, lambda first: send(f"{first}{head}{execute}", parameters)
+                    further, lambda prepare: send(f"{prepare}{head}{execute}", parameters)
                 )
             except UNREACHABLE:
                 if not current.is_cut:

@@ -100,7 +100,7 @@ class Connection(connection):
 
     `generation` is the adapter's generation in which the connection was made.
     `limits` are the statements that each transaction begins with, once the connection is prepared.
-    `prepared` has the names of statements that are believed to be prepared.
+    `prepared` has the names of each Prepared (prepared.py) that is believed to be prepared.
     `end` is a socket with a duplicate of the driver's descriptor, which the driver may close at any
     time. Session.cut() shuts the connection down by `end`; close() closes both.
     """

@@ -18,71 +18,77 @@ from postgres.database import code_of, pool
 T = TypeVar("T")
 
 _PARAMETER = re.compile(r"%\((\w+)\)s")
-# PostgreSQL's codes for a statement that isn't prepared, and for one that a migration has changed.
-_MISSING = (errorcodes.INVALID_SQL_STATEMENT_NAME, errorcodes.FEATURE_NOT_SUPPORTED)
+# PostgreSQL's codes for a statement that isn't prepared, and for a plan that it kept and can't use
+# because a migration has changed the type of a column.
+_UNUSABLE = (errorcodes.INVALID_SQL_STATEMENT_NAME, errorcodes.FEATURE_NOT_SUPPORTED)
+# A plan that is made while a table is small may be kept until it is large. So none may read a table
+# from its beginning to its end, as is best for a small one.
+BY_INDEX = "SET LOCAL enable_seqscan = off;"
 
 
 class Prepared:
     """Statements that are prepared together on each connection that executes one of them.
 
-    `execute` has by name what executes a statement in a message, with its parameters as %(name)s.
+    `statements` maps their names to their texts, and `execute` to the EXECUTE of each, which takes
+    the same parameters, as %(name)s.
     """
 
     def __init__(self, types: Mapping[str, str], **statements: str) -> None:
-        """Take statements by name, each with a parameter at least, and the types of parameters."""
+        """`types` are the types of all parameters, of which each statement has one at least."""
         # A PgBouncer keeps connections, so a name must stand for exactly these statements, and for
         # none of another version of the product.
         digest = hashlib.sha256(repr((types, statements)).encode()).hexdigest()
         self.name = f"email_batch_{digest[:16]}"
-        self._statements = statements
+        self.statements = statements
         self.execute: dict[str, str] = {}
-        self._prepare = ""
+        steps: list[str] = []
         for key, sql in statements.items():
-            names = [*dict.fromkeys(_PARAMETER.findall(sql))]
-            told = ", ".join(types[name] for name in names)
-            given = ", ".join(f"%({name})s::{types[name]}" for name in names)
+            name, parameters = f"{self.name}_{key}", [*dict.fromkeys(_PARAMETER.findall(sql))]
+            declared = ", ".join(types[each] for each in parameters)
+            arguments = ", ".join(f"%({each})s::{types[each]}" for each in parameters)
             body = sql
-            for place, name in enumerate(names, 1):
-                body = body.replace(f"%({name})s", f"${place}")
-            # In reverse order: where the first one is prepared, all are.
-            self._prepare = f"PREPARE {self.name}_{key} ({told}) AS {body};\n{self._prepare}"
-            self.execute[key] = f"EXECUTE {self.name}_{key} ({given})"
+            for place, each in enumerate(parameters, 1):
+                body = body.replace(f"%({each})s", f"${place}")
+            steps.append(
+                f"IF EXISTS (SELECT FROM pg_prepared_statements WHERE name = '{name}')"
+                f" THEN DEALLOCATE {name}; END IF;\n"
+                f"EXECUTE $prepare$PREPARE {name} ({declared}) AS {body}$prepare$;\n"
+            )
+            self.execute[key] = f"EXECUTE {name} ({arguments})"
+        # The first one last: where it is prepared, all are.
+        self._prepare = f"DO $do$ BEGIN\n{''.join(reversed(steps))}END $do$;\n"
 
     def run(self, connection: Connection, send: Callable[[str], T]) -> T:
-        """Return what `send` returns. It sends a message that executes statements of these.
+        """Return what `send` returns.
 
-        send: is given what the message must begin with. The first of the statements must be
-            executed before anything that a further attempt would repeat.
+        send: sends a message that executes some of the statements. It is given what the message
+            must begin with. It is called again if PostgreSQL answers that it can't execute one of
+            them, so the first of them must come before anything that mustn't be done twice.
 
-        Behind a PgBouncer, each transaction may have another connection to the server. Then its
-        answer tells what was prepared there, and the message is sent again.
+        A connection may not have what this process believes to be prepared there: behind a
+        PgBouncer, each transaction may be on another connection to the server.
         """
-        prepare = self._prepare
-        while True:
-            known = self.name in connection.prepared
+        if self.name in connection.prepared:
             try:
-                answer = send("" if known else prepare)
-                connection.prepared.add(self.name)
-                return answer
+                return send("")
             except (DatabaseError, psycopg2.DatabaseError) as error:
-                if known and code_of(error) in _MISSING:
-                    connection.prepared.clear()
-                    prepare = f"DEALLOCATE ALL;\n{self._prepare}"
-                elif not known and code_of(error) == errorcodes.DUPLICATE_PREPARED_STATEMENT:
-                    connection.prepared.add(self.name)
-                else:
+                if code_of(error) not in _UNUSABLE:
                     raise
+            connection.prepared.discard(self.name)
             if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
                 with connection.cursor() as cursor:
                     cursor.execute("ROLLBACK")
+        answer = send(self._prepare)
+        connection.prepared.add(self.name)
+        return answer
 
     def fetch_all(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Execute a statement in this thread's session, and return its rows."""
         connection = pool.connection()
         if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
-            # An error would end the transaction.
-            return list(pool.execute_sql(self._statements[name], parameters).fetchall())
+            # If it isn't prepared there, the error would end the transaction.
+            return list(pool.execute_sql(self.statements[name], parameters).fetchall())
+        execute = f"{BY_INDEX}{self.execute[name]}"
         return self.run(
-            connection,
-            lambda first: pool.execute_sql(f"{first}{self.execute[name]}", parameters).fetchall(),
+            connection, lambda head: pool.execute_sql(f"{head}{execute}", parameters).fetchall()
         )

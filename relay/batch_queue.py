@@ -14,6 +14,9 @@ import redis
 from models import MAX_ID
 from runtime import logs, metrics
 
+# Sent whole each time: by its hash alone, as redis-py offers it, a pipeline would first ask whether
+# Redis knows the script.
+#
 # A batch is in its list once at most, so that it gets one turn a round, however often it is
 # enqueued. Ids go in at the left and are taken from the right: first in, first out.
 _ENQUEUE = """
@@ -62,16 +65,16 @@ class BatchQueue:
         self._nonsense = logs.RateLimited(logger)
 
     def enqueue(
-        self, processor: str | None, *batch_ids: int, through: redis.Redis | None = None
+        self, processor: str | None, *batch_ids: int, pipeline: redis.client.Pipeline | None = None
     ) -> None:
         """Add the ids that are not in the processor's list.
 
-        through: a pipeline that is to do it with other commands.
+        pipeline: it gets the command, in place of Redis.
         """
         if batch_ids:
             if self._counted:
                 metrics.RINGS.inc(len(batch_ids))
-            (through or self._client).eval(_ENQUEUE, 1, self._list(processor), *batch_ids)
+            (pipeline or self._client).eval(_ENQUEUE, 1, self._list(processor), *batch_ids)
 
     def dequeue(self, timeout: float, processors: Sequence[str]) -> tuple[str, int] | None:
         """Remove an id, and return it with the name of its list's processor.

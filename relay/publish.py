@@ -94,17 +94,17 @@ def publish(
     channel_prefix: str,
     snapshot: Snapshot,
     *,
-    through: redis.Redis | None = None,
+    pipeline: redis.client.Pipeline | None = None,
 ) -> None:
     """Publish the snapshot, unless its revision or a newer one was published before.
 
-    through: a pipeline that is to do it with other commands.
+    pipeline: it gets the command, in place of Redis.
 
     Raises redis.RedisError.
     """
     channel = f"{channel_prefix}{snapshot.batch_id}"
-    told = snapshot.revision, REMEMBER_SECONDS, channel, message(snapshot)
-    (through or doorbell.client).eval(_PUBLISH, 1, _revision_key(doorbell, channel), *told)
+    arguments = snapshot.revision, REMEMBER_SECONDS, channel, message(snapshot)
+    (pipeline or doorbell.client).eval(_PUBLISH, 1, _revision_key(doorbell, channel), *arguments)
 
 
 def announce(
@@ -119,8 +119,8 @@ def announce(
         # In one message: to wait for an answer takes longer than the command itself.
         with doorbell.client.pipeline(transaction=False) as pipeline:
             if not snapshot.terminal:
-                queue.enqueue(snapshot.processor, snapshot.batch_id, through=pipeline)
-            publish(doorbell, channel_prefix, snapshot, through=pipeline)
+                queue.enqueue(snapshot.processor, snapshot.batch_id, pipeline=pipeline)
+            publish(doorbell, channel_prefix, snapshot, pipeline=pipeline)
             pipeline.execute()
 
     doorbell.use(announce_both)

@@ -172,7 +172,7 @@ def test_the_cells_of_a_chunk_are_found_by_the_primary_key(database):
         for way in ("seqscan", "bitmapscan", "sort"):
             pool.execute_sql(f"SET LOCAL enable_{way} = off")
         rows = pool.execute_sql(
-            f"EXPLAIN (ANALYZE, COSTS off) {claims._CLAIM_ITEMS}",
+            f"EXPLAIN (ANALYZE, COSTS off) {claims._PREPARED.statements['claim_items']}",
             {"batch_id": batch_id, "suspicious": [], "numbered": False},
         ).fetchall()
     plan = "\n".join(line for (line,) in rows)

@@ -3,10 +3,11 @@
 import pytest
 from peewee import DatabaseError
 
-from batches import claims
-from harness.batches import store
+from batches import claims, queries, snapshots
+from harness.batches import CHECK, store
+from harness.books import query
 from postgres.database import fetch_value, own_transactions, pool, session
-from postgres.prepared import Prepared
+from postgres.prepared import BY_INDEX, Prepared
 
 
 def execute(sql):
@@ -47,48 +48,68 @@ def add(statements, connection, number):
     return count, begun
 
 
-def prepared():
-    """Return the names of the session's prepared statements, without what the units share."""
-    rows = pool.execute_sql("SELECT name FROM pg_prepared_statements").fetchall()
-    return {name.rpartition("_")[2] for (name,) in rows}
-
-
 def test_they_are_prepared_once_a_connection(statements, connection):
-    connection.prepared.clear()
-    pool.execute_sql("DEALLOCATE ALL")
-    assert add(statements, connection, 5) == (1, ["PREPARE"])
+    assert add(statements, connection, 5) == (1, ["DO"])
     assert add(statements, connection, 6) == (2, [""])
-    assert prepared() == {"add", "count"}
 
 
-def test_where_another_process_has_prepared_them_they_are_executed(statements, connection):
+def test_where_another_process_has_prepared_them_they_are_prepared_anew(statements, connection):
     add(statements, connection, 5)
     connection.prepared.clear()
-    assert add(statements, connection, 6) == (2, ["PREPARE", ""])
+    assert add(statements, connection, 6) == (2, ["DO"])
 
 
-@pytest.mark.parametrize("name", ["add", "count"])
-def test_where_they_are_missing_they_are_prepared_again(statements, connection, name):
+@pytest.mark.parametrize("gone", ["add", "count", "both"])
+def test_where_they_are_missing_they_are_prepared_again(statements, connection, gone):
     add(statements, connection, 5)
-    # As if the others had not been prepared because of an error.
-    pool.execute_sql("DEALLOCATE ALL" if name == "count" else f"DEALLOCATE {statements.name}_add")
-    assert add(statements, connection, 6) == (2, ["", "DEALLOCATE"])
+    for name in statements.execute if gone == "both" else [gone]:
+        pool.execute_sql(f"DEALLOCATE {statements.name}_{name}")
+    assert add(statements, connection, 6) == (2, ["", "DO"])
     assert add(statements, connection, 7) == (3, [""])
 
 
-def test_where_another_process_has_prepared_only_some_they_are_prepared_again(
-    statements, connection
-):
+def test_those_of_others_are_left_alone(statements, connection):
+    other = Prepared({"number": "int"}, other="SELECT %(number)s")
+    assert other.fetch_all("other", {"number": 5}) == [(5,)]
     add(statements, connection, 5)
     pool.execute_sql(f"DEALLOCATE {statements.name}_add")
-    connection.prepared.clear()
-    assert add(statements, connection, 6) == (2, ["PREPARE", "", "DEALLOCATE"])
+    assert add(statements, connection, 6) == (2, ["", "DO"])
+    assert fetch_value(other.execute["other"], {"number": 6}) == 6
+    assert other.name in connection.prepared
 
 
 def test_a_migration_may_change_what_they_return(statements, connection):
     add(statements, connection, 5)
     execute("ALTER TABLE added ALTER number TYPE bigint")
-    assert add(statements, connection, 6) == (2, ["", "DEALLOCATE"])
+    assert add(statements, connection, 6) == (2, ["", "DO"])
+
+
+@pytest.mark.parametrize(("table", "column"), [("chunk", "rounds_before"), ("batch", "options")])
+def test_a_claim_is_made_once_though_a_migration_changes_a_type(database, table, column):
+    other = {"rounds_before": "bigint", "options": "text"}[column]
+    batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=1).batch_id
+
+    def claim():
+        with own_transactions():
+            found = claims.claim_chunk(batch_id, CHECK, [], 60, items=True)
+            pool.rollback()
+        return found.first_id
+
+    def change(to):
+        query(f"ALTER TABLE {table} ALTER {column} DROP DEFAULT, ALTER {column} TYPE {to} USING"
+              f" {column}::{to}; SELECT 1")  # fmt: skip
+
+    with session():
+        assert claim() == 1
+        pool.execute_sql("SELECT 1")
+        try:
+            change(other)
+            assert claim() == 2
+        finally:
+            change({"rounds_before": "int", "options": "jsonb"}[column])
+            default = {"rounds_before": "0", "options": "'{}'"}[column]
+            query(f"ALTER TABLE {table} ALTER {column} SET DEFAULT {default}; SELECT 1")
+    assert query("SELECT attempts FROM chunk ORDER BY first_id") == [(1,), (1,), (0,)]
 
 
 def test_any_other_error_is_raised(statements, connection):
@@ -107,20 +128,30 @@ def test_other_statements_or_other_types_have_other_names():
     assert len(names) == 4
 
 
-def test_a_plan_that_is_kept_reads_no_table_from_its_beginning(database):
-    # PostgreSQL has looked how small the tables are.
+@pytest.mark.parametrize(
+    ("prepared", "name"),
+    [(each, name) for each in (claims._PREPARED, queries._ONE, snapshots._GIVEN)
+     for name in each.statements],
+)  # fmt: skip
+def test_a_plan_that_is_kept_reads_no_table_from_its_beginning(database, prepared, name):
     batch_id = store("a@x.de").batch_id
-    execute("ANALYZE batch, chunk")
+    execute("ANALYZE batch, chunk")  # PostgreSQL looks how small the tables are
     given = {"batch_id": batch_id, "start": 0, "share": 0.0, "claiming": 0.2}
     given |= {"of": "check", "of_unnamed": True, "suspicious": [], "numbered": False}
-    with session(), own_transactions():
-        for name, executing in claims._PREPARED.execute.items():
-            message = f"""BEGIN; SELECT {claims._OFF}, set_config('email_batch.turn', '[1]', true);
-              SET LOCAL plan_cache_mode = force_generic_plan; EXPLAIN (COSTS off) {executing}"""
-            rows = claims._PREPARED.run(
-                pool.connection(), lambda first, it=message: pool.execute_sql(first + it, given)
-            )
-            plan = "\n".join(line for (line,) in rows.fetchall())
-            pool.rollback()
-            assert "Index Scan using chunk_pkey" in plan, name
-            assert "Seq Scan" not in plan, (name, plan)
+    message = f"""{BY_INDEX} SET LOCAL plan_cache_mode = force_generic_plan;
+      SELECT set_config('email_batch.turn', '[1]', true);
+      EXPLAIN (COSTS off) {prepared.execute[name]}"""
+    with session():
+        rows = prepared.run(
+            pool.connection(), lambda head: pool.execute_sql(f"{head}{message}", given).fetchall()
+        )
+    plan = "\n".join(line for (line,) in rows)
+    assert "Index Scan using" in plan
+    assert "Seq Scan" not in plan
+
+
+def test_a_statement_in_a_transaction_needs_no_preparation(database):
+    batch_id = store("a@x.de").batch_id
+    with session(), pool.atomic():
+        pool.execute_sql("DEALLOCATE ALL")
+        assert queries.find_batch(batch_id).id == batch_id
