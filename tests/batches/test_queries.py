@@ -1,3 +1,5 @@
+import pytest
+
 from batches import changes, queries
 from batches.as_json import batch_json
 from batches.filters import Filter
@@ -187,3 +189,14 @@ def test_a_page_of_emails_ends_at_many_bytes_of_answers(database, monkeypatch):
     assert pages(Filter(verdict="ok")) == [[1, 3], [4, 5]]
     monkeypatch.setattr(queries, "MAX_BYTES", 1)
     assert pages() == [[1], [2], [3], [4, 5]]
+
+
+@pytest.mark.parametrize(("quick", "sizes"), [(60, [1, 2, 3, 3, 1]), (0, [1] * 10)])
+def test_quick_statements_examine_more_and_more_emails(database, monkeypatch, quick, sizes):
+    monkeypatch.setattr(queries, "PIECE", 1)
+    monkeypatch.setattr(queries, "MAX_PIECE", 3)
+    monkeypatch.setattr(queries, "QUICK", quick)
+    batch_id = store(*(f"a{n}@x.de" for n in range(10))).batch_id
+    with session():
+        pieces = [*queries._pieces("true", {"batch_id": batch_id, "after": 0}, 0)]
+    assert [last - first + 1 for _, first, last in pieces] == sizes
