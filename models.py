@@ -8,7 +8,6 @@ The CHECK constraints in postgres/migrations/ hold everything that must be true 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Self
@@ -60,7 +59,7 @@ class Table(Model):
         expressions: by name, what is read in place of the field, or beside all fields.
         """
         rows = pool.execute_sql(cls.select_text(rest, **expressions), parameters).fetchall()
-        return cls.of_rows(rows, *expressions)
+        return [cls.of_row(row, *expressions) for row in rows]
 
     @classmethod
     def select_text(cls, rest: str, **expressions: str) -> str:
@@ -69,10 +68,10 @@ class Table(Model):
         return f"SELECT {', '.join(read.values())} FROM {cls._meta.table_name} {rest}"
 
     @classmethod
-    def of_rows(cls, rows: Iterable[tuple[Any, ...]], *names: str) -> list[Self]:
-        """Return the rows of a select_text() with expressions of these names."""
-        names = tuple(dict.fromkeys((*cls._meta.fields, *names)))  # as in the SELECT
-        return [cls._of(dict(zip(names, row, strict=True))) for row in rows]
+    def of_row(cls, row: tuple[Any, ...], *expressions: str) -> Self:
+        """Return a row of a select_text() with expressions of these names, in the same order."""
+        names = dict.fromkeys((*cls._meta.fields, *expressions))
+        return cls._of(dict(zip(names, row, strict=True)))
 
     @classmethod
     def store(cls, **values: Any) -> Self:

@@ -127,13 +127,13 @@ def _unfinished(where: str) -> str:
 
 # Claiming takes two transactions; the second is left open.
 #
-# The first, _first(), notes that a turn begins on the first open chunk that nobody holds: one
-# that has waited until now, or one from `start` on, or any of the batch. It makes a pending batch
+# _turn_transaction() notes that a turn begins on the first open chunk that nobody holds: one that
+# has waited until now, or one from `start` on, or any of the batch. It makes a pending batch
 # `processing`. The note is committed by itself, so that it outlives a worker that dies in the turn.
 # The commit doesn't wait for the disk: the log keeps the order, so no later commit gets there
 # without it.
 #
-# The second, _second(), locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no
+# _claim_transaction() locks the chunk. No lock is held between the two, so for CLAIM_SECONDS no
 # other worker may begin a turn on the chunk. Both are sent in one message, because a busy worker
 # may take long to send a second one. Only the last result reaches the driver, so the first
 # transaction passes its result to the second in a setting of the session, email_batch.turn.
@@ -141,14 +141,13 @@ def _unfinished(where: str) -> str:
 # With a rate, the first transaction also takes what the rate allows (allowances.py). Without one,
 # nothing of that is sent.
 #
-# All are prepared, because PostgreSQL plans them seven times as long as it executes them. BY_INDEX
-# holds until the end of the turn, so no statement of a turn may need to read a table from its
-# beginning to its end. After the first transaction, an error of a prepared statement would repeat
-# the message, though a turn has begun. So the claim's columns are cast, whose types a migration
-# might change.
+# The turn and the claim are prepared, because planning them takes seven times as long as executing
+# them. BY_INDEX holds until the end of the turn, so no statement of a turn may need to read a table
+# from its beginning to its end. If the claim failed because the type of a column has changed, the
+# message would be sent again and begin a second turn. So each column that it returns has a cast.
 
 
-def _begin_turn(condition: str, limit: str = "NULL") -> str:
+def _turn_sql(condition: str, limit: str = "NULL") -> str:
     return f"""
 WITH start AS (
   SELECT greatest(%(start)s, %(share)s * total_emails)::int AS id, waiting FROM batch
@@ -175,7 +174,7 @@ WITH start AS (
 ) SELECT set_config('email_batch.turn', turn::text, false) FROM begun"""
 
 
-def _claim_begun(columns: str = "", tables: str = "") -> str:
+def _claim_sql(columns: str = "", tables: str = "") -> str:
     return f"""
 SELECT turn, c.last_id::int, c.done::int, c.addresses::text, c.reasons::jsonb,
   b.reasons ?| %(suspicious)s, c.rounds::int,
@@ -212,25 +211,23 @@ _PREPARED = Prepared(
         "numbered": "boolean",
         **snapshots.TYPES_OF_PROCESSOR,
     },
-    turn=_begin_turn("per_minute IS NULL"),
-    rated_turn=_begin_turn(allowances.ANY_ALLOWED, allowances.LIMIT),
-    claim=_claim_begun(),
-    claim_items=_claim_begun(_ITEMS, _KEPT),
+    turn=_turn_sql("per_minute IS NULL"),
+    rated_turn=_turn_sql(allowances.ANY_ALLOWED, allowances.LIMIT),
+    claim=_claim_sql(),
+    claim_items=_claim_sql(_ITEMS, _KEPT),
 )
-_EXECUTE = _PREPARED.execute
 
 
-def _first(turn: str, before: str = "", after: str = "") -> str:
+def _turn_transaction(turn: str, before: str = "", after: str = "") -> str:
     return f"""
 BEGIN;
-{BY_INDEX}
 SELECT set_config('synchronous_commit', 'off', true), set_config('email_batch.turn', '', false);
 {before}{turn};
 {after}COMMIT;
 """
 
 
-def _second(claim: str) -> str:
+def _claim_transaction(claim: str) -> str:
     return f"""
 {BY_INDEX}
 SELECT set_config('synchronous_commit', 'off', true),
@@ -239,9 +236,12 @@ SELECT set_config('synchronous_commit', 'off', true),
 """
 
 
-_BEGIN_TURN = _first(_EXECUTE["turn"])
-_BEGIN_RATED_TURN = _first(_EXECUTE["rated_turn"], allowances.TAKE, allowances.SPEND)
-_CLAIM, _CLAIM_ITEMS = _second(_EXECUTE["claim"]), _second(_EXECUTE["claim_items"])
+_BEGIN_TURN = _turn_transaction(_PREPARED.execute["turn"])
+_BEGIN_RATED_TURN = _turn_transaction(
+    _PREPARED.execute["rated_turn"], allowances.TAKE, allowances.SPEND
+)
+_CLAIM = _claim_transaction(_PREPARED.execute["claim"])
+_CLAIM_ITEMS = _claim_transaction(_PREPARED.execute["claim_items"])
 
 
 def claim_chunk(

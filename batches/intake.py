@@ -48,8 +48,8 @@ _EMAIL = np.dtype(
 # The most pieces of COPY's data that are made while PostgreSQL takes those before them. Without a
 # thread for that, each waits for the other in turn, and a million rows take a tenth longer.
 PIECES_AHEAD = 4
-# Begins a transaction, and returns the id of the batch to be stored, because its emails are copied
-# first, and the transaction's, because the answer to its commit may be lost.
+# Begins a transaction, and returns two ids in the same message. The batch's is needed first,
+# because its emails are copied before its row is stored; the transaction's is for was_committed().
 _BEGIN = """
 BEGIN;
 SELECT nextval(pg_get_serial_sequence('batch', 'id')), pg_current_xact_id()::text

@@ -56,7 +56,7 @@ _HISTORY = f"""(SELECT coalesce(json_agg(newest), '[]') FROM (
   SELECT * FROM action WHERE batch_id = batch.id ORDER BY id DESC LIMIT {MAX_ACTIONS}
 ) AS newest)"""
 _OF_ID = "WHERE id = %(batch_id)s AND deleted_at IS NULL"
-# Nearly all requests read a batch, and PostgreSQL plans that as long as it executes it.
+# Nearly all requests read a batch, and planning that takes as long as executing it.
 _ONE = Prepared(
     {"batch_id": "bigint"},
     batch=Batch.select_text(_OF_ID),
@@ -66,9 +66,8 @@ _ONE = Prepared(
 
 def find_batch(batch_id: int, *, with_history: bool = False) -> Batch | None:
     """Return the batch; None if it doesn't exist or was deleted."""
-    name, beside = ("with_history", ["history"]) if with_history else ("batch", [])
-    found = Batch.of_rows(_ONE.fetch_all(name, {"batch_id": batch_id}), *beside)
-    return found[0] if found else None
+    row = _ONE.fetch_one("with_history" if with_history else "batch", {"batch_id": batch_id})
+    return None if row is None else Batch.of_row(row, *(["history"] if with_history else []))
 
 
 def last_action(batch_id: int) -> Action | None:
@@ -196,8 +195,9 @@ def status_of_reasons(batch_id: int, reasons: Collection[str]) -> dict[str, str]
 MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
-# Emails that its first statement examines. After one that took less than QUICK seconds, the next
-# examines twice as many, up to MAX_PIECE.
+# The first statement of find_emails() examines PIECE emails. After one that took less than QUICK
+# seconds, the next examines twice as many, but never more than MAX_PIECE. So MAX_SCANNED may be
+# exceeded by a piece.
 PIECE, MAX_PIECE, QUICK = 10_000, 80_000, 0.1
 
 
@@ -283,8 +283,9 @@ def _pieces(
 ) -> Iterator[tuple[int, int, int]]:
     """Yield pieces of the first MAX_CHUNKS + 1 chunks that meet the condition.
 
-    A piece is (number of the chunk from 0, first id above `after`, last id), and has up to twice as
-    many emails as the one before. If all chunks meet the condition, they count as one.
+    A piece is (number of the chunk from 0, first id above `after`, last id). It has PIECE emails,
+    or fewer at the end of a chunk; and twice as many after each full one with which the caller was
+    done in QUICK seconds. If all chunks meet the condition, they count as one.
     """
     chunk = "min(first_id), max(last_id)" if condition == ANY else "first_id, last_id"
     rows = pool.execute_sql(
@@ -299,10 +300,10 @@ def _pieces(
             return
         first = max(first_id, after + 1)
         while first <= last_id:
-            began = time.monotonic()
-            yield number, first, min(first + size - 1, last_id)
-            first += size
-            if time.monotonic() - began < QUICK:
+            began, following = time.monotonic(), first + size
+            yield number, first, min(following - 1, last_id)
+            first = following
+            if following <= last_id and time.monotonic() - began < QUICK:
                 size = min(2 * size, MAX_PIECE)
 
 

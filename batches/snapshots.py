@@ -27,6 +27,7 @@ MAX_UNFINISHED = 10_000
 # A condition: the batch is one of the processor's. Its parameters are the processor's name, and
 # whether batches that name none are for it.
 OF_PROCESSOR = "coalesce(processor = %(of)s, %(of_unnamed)s)"
+# The types of its parameters, for a Prepared.
 TYPES_OF_PROCESSOR = {"of": "text", "of_unnamed": "boolean"}
 
 
@@ -95,7 +96,7 @@ class Given(NamedTuple):
     gets_all: bool
 
 
-# A thread reads that with each batch.
+# Read for each batch that a worker's thread takes up.
 _GIVEN = Prepared(
     {"batch_id": "bigint"} | TYPES_OF_PROCESSOR,
     given=f"""
@@ -106,10 +107,10 @@ FROM batch WHERE id = %(batch_id)s AND {OF_PROCESSOR}""",
 
 def given(batch_id: int, entry: ProcessorEntry) -> Given | None:
     """Return what the processor is given for a batch; None if the entry has no such batch."""
-    rows = _GIVEN.fetch_all("given", {**of_processor(entry), "batch_id": batch_id})
-    if not rows:
+    row = _GIVEN.fetch_one("given", {**of_processor(entry), "batch_id": batch_id})
+    if row is None:
         return None
-    options, columns, kind, header, width = rows[0]
+    options, columns, kind, header, width = row
     if kind in (None, "list", "vcard"):  # there are no columns
         return Given(options, [], gets_all=True)
     # A column whose header is `*` has another name (see tabular.columns.cell_names).

@@ -16,7 +16,7 @@ from samples import Sample
 FIGURES = ("crowd",)
 # Large lists at the same moment, and their rows.
 LARGE, LARGE_ROWS = 20, 200_000
-# How often one of them alone is measured.
+# Measurements of one of them alone.
 ALONE = 3
 # Small lists in a row, by so many clients.
 SMALL, SMALL_ROWS, CLIENTS = 5_000, 10, 20

@@ -26,7 +26,8 @@ class NoFurtherError(OperationalError):
 
 
 Rows = list[tuple[Any, ...]]
-# Runs a statement in a transaction, and returns its rows. A Prepared must have exactly one.
+# Runs a statement in a transaction, and returns its rows. A Prepared must be of exactly one
+# statement.
 Run = Callable[[str | Prepared, Mapping[str, Any]], Rows]
 
 

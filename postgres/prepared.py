@@ -13,7 +13,7 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from postgres.connections import Connection
-from postgres.database import code_of, pool
+from postgres.database import code_of, fetch_one, pool
 
 T = TypeVar("T")
 
@@ -29,12 +29,14 @@ BY_INDEX = "SET LOCAL enable_seqscan = off;"
 class Prepared:
     """Statements that are prepared together on each connection that executes one of them.
 
+    A message that executes several must do so in their order.
+
     `statements` maps their names to their texts, and `execute` to the EXECUTE of each, which takes
     the same parameters, as %(name)s.
     """
 
     def __init__(self, types: Mapping[str, str], **statements: str) -> None:
-        """`types` are the types of all parameters, of which each statement has one at least."""
+        """`types` are those of all parameters. Each statement must have a parameter."""
         # A PgBouncer keeps connections, so a name must stand for exactly these statements, and for
         # none of another version of the product.
         digest = hashlib.sha256(repr((types, statements)).encode()).hexdigest()
@@ -55,40 +57,40 @@ class Prepared:
                 f"EXECUTE $prepare$PREPARE {name} ({declared}) AS {body}$prepare$;\n"
             )
             self.execute[key] = f"EXECUTE {name} ({arguments})"
-        # The first one last: where it is prepared, all are.
+        # In reverse order: where one is prepared, all after it are. So if any is missing, it is the
+        # first one of a message that fails.
         self._prepare = f"DO $do$ BEGIN\n{''.join(reversed(steps))}END $do$;\n"
 
     def run(self, connection: Connection, send: Callable[[str], T]) -> T:
         """Return what `send` returns.
 
-        send: sends a message that executes some of the statements. It is given what the message
-            must begin with. It is called again if PostgreSQL answers that it can't execute one of
-            them, so the first of them must come before anything that mustn't be done twice.
+        send: sends a message that executes some of the statements, and is given what it must begin
+            with, among that BY_INDEX for its first transaction. It is called again if PostgreSQL
+            can't execute one of them, so the first one must come before anything that mustn't be
+            done twice.
 
         A connection may not have what this process believes to be prepared there: behind a
         PgBouncer, each transaction may be on another connection to the server.
         """
         if self.name in connection.prepared:
             try:
-                return send("")
+                return send(BY_INDEX)
             except (DatabaseError, psycopg2.DatabaseError) as error:
                 if code_of(error) not in _UNUSABLE:
                     raise
             connection.prepared.discard(self.name)
             if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
-                with connection.cursor() as cursor:
+                with connection.cursor() as cursor:  # the connection may be another than the pool's
                     cursor.execute("ROLLBACK")
-        answer = send(self._prepare)
+        answer = send(f"{self._prepare}{BY_INDEX}")
         connection.prepared.add(self.name)
         return answer
 
-    def fetch_all(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Execute a statement in this thread's session, and return its rows."""
+    def fetch_one(self, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Execute a statement in this thread's session, and return its first row, if any."""
         connection = pool.connection()
         if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
             # If it isn't prepared there, the error would end the transaction.
-            return list(pool.execute_sql(self.statements[name], parameters).fetchall())
-        execute = f"{BY_INDEX}{self.execute[name]}"
-        return self.run(
-            connection, lambda head: pool.execute_sql(f"{head}{execute}", parameters).fetchall()
-        )
+            return fetch_one(self.statements[name], parameters)
+        execute = self.execute[name]
+        return self.run(connection, lambda head: fetch_one(f"{head}{execute}", parameters))

@@ -56,8 +56,8 @@ _LATER = {
     "late": later("dns_timeout", 2, 5, 15, 30),
     "dns_paused": later("dns_paused", 5, 15, 30, 60),
 }
-# The most outcomes in the cache by domain, of 65 bytes each. To add some, the cache is copied. One
-# with more is thrown away, and a new one begun.
+# The most outcomes in the cache by domain. Each takes 65 bytes; to add some, the cache is copied. A
+# cache with more is thrown away, and a new one begun.
 _MAX_KNOWN = 1 << 14
 # Characters of a usual address with its line end.
 _LENGTH = 25

@@ -37,9 +37,9 @@ _REAL = FREE.union(f"{_OWNED} {_RELAYS} {_SUFFIXES}".split())
 def _hashes() -> array[int]:
     """Return the hashes of the domains on the packages' lists, sorted.
 
-    Of mailchecker's, those in _REAL are left out. The hashes take 0.6 MB, and the lists 9 MB, which
-    an import would keep for as long as the process lives. So mailchecker is run instead. The other
-    package can't be run; whoever imports it later gets a new copy.
+    Of mailchecker's, those in _REAL are left out. The hashes take 0.6 MB, and the lists 9 MB, so
+    neither module is kept: whoever imports it gets a copy of his own. mailchecker is run and not
+    imported, because its list must be emptied.
     """
     from disposable_email_domains import blocklist
 

@@ -14,8 +14,8 @@ import redis
 from models import MAX_ID
 from runtime import logs, metrics
 
-# Sent whole each time: by its hash alone, as redis-py offers it, a pipeline would first ask whether
-# Redis knows the script.
+# All scripts are sent whole each time, by EVAL. redis-py's way to send a script's hash would ask
+# Redis before each pipeline whether it knows the script, and need further commands.
 #
 # A batch is in its list once at most, so that it gets one turn a round, however often it is
 # enqueued. Ids go in at the left and are taken from the right: first in, first out.
@@ -69,7 +69,7 @@ class BatchQueue:
     ) -> None:
         """Add the ids that are not in the processor's list.
 
-        pipeline: it gets the command, in place of Redis.
+        pipeline: collects the command, which is sent with others then.
         """
         if batch_ids:
             if self._counted:

@@ -98,7 +98,7 @@ def publish(
 ) -> None:
     """Publish the snapshot, unless its revision or a newer one was published before.
 
-    pipeline: it gets the command, in place of Redis.
+    pipeline: collects the command, which is sent with others then.
 
     Raises redis.RedisError.
     """
@@ -115,7 +115,7 @@ def announce(
     While Redis is away, workers and hubs find the change in PostgreSQL.
     """
 
-    def announce_both() -> None:
+    def send() -> None:
         # In one message: to wait for an answer takes longer than the command itself.
         with doorbell.client.pipeline(transaction=False) as pipeline:
             if not snapshot.terminal:
@@ -123,7 +123,7 @@ def announce(
             publish(doorbell, channel_prefix, snapshot, pipeline=pipeline)
             pipeline.execute()
 
-    doorbell.use(announce_both)
+    doorbell.use(send)
 
 
 def _revision_key(doorbell: Doorbell, channel: str) -> str:

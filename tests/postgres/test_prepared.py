@@ -3,7 +3,7 @@
 import pytest
 from peewee import DatabaseError
 
-from batches import claims, queries, snapshots
+from batches import claims, journal, queries, snapshots
 from harness.batches import CHECK, store
 from harness.books import query
 from postgres.database import fetch_value, own_transactions, pool, session
@@ -37,10 +37,10 @@ def add(statements, connection, number):
     """Add a row in a transaction; return how many there are, and what each message began with."""
     begun = []
 
-    def send(first):
-        begun.append(first.partition(" ")[0])
+    def send(head):
+        begun.append(head.removesuffix(BY_INDEX).partition(" ")[0])
         both = ";".join(statements.execute.values())
-        return fetch_value(f"{first}BEGIN;{both}", {"number": number})
+        return fetch_value(f"{head}BEGIN;{both}", {"number": number})
 
     with own_transactions():
         count = statements.run(connection, send)
@@ -70,7 +70,7 @@ def test_where_they_are_missing_they_are_prepared_again(statements, connection, 
 
 def test_those_of_others_are_left_alone(statements, connection):
     other = Prepared({"number": "int"}, other="SELECT %(number)s")
-    assert other.fetch_all("other", {"number": 5}) == [(5,)]
+    assert other.fetch_one("other", {"number": 5}) == (5,)
     add(statements, connection, 5)
     pool.execute_sql(f"DEALLOCATE {statements.name}_add")
     assert add(statements, connection, 6) == (2, ["", "DO"])
@@ -84,9 +84,13 @@ def test_a_migration_may_change_what_they_return(statements, connection):
     assert add(statements, connection, 6) == (2, ["", "DO"])
 
 
-@pytest.mark.parametrize(("table", "column"), [("chunk", "rounds_before"), ("batch", "options")])
-def test_a_claim_is_made_once_though_a_migration_changes_a_type(database, table, column):
-    other = {"rounds_before": "bigint", "options": "text"}[column]
+@pytest.mark.parametrize(
+    ("table", "column", "usual", "default", "other"),
+    [("chunk", "rounds_before", "int", "0", "bigint"), ("batch", "options", "jsonb", "{}", "text")],
+)
+def test_a_claim_is_made_once_though_a_migration_changes_a_type(
+    database, table, column, usual, default, other
+):
     batch_id = store("a@x.de", "b@x.de", "c@x.de", chunk_size=1).batch_id
 
     def claim():
@@ -96,19 +100,17 @@ def test_a_claim_is_made_once_though_a_migration_changes_a_type(database, table,
         return found.first_id
 
     def change(to):
-        query(f"ALTER TABLE {table} ALTER {column} DROP DEFAULT, ALTER {column} TYPE {to} USING"
-              f" {column}::{to}; SELECT 1")  # fmt: skip
+        alter = f"ALTER TABLE {table} ALTER {column}"
+        execute(f"{alter} DROP DEFAULT; {alter} TYPE {to} USING {column}::{to};"
+                f" {alter} SET DEFAULT '{default}'")  # fmt: skip
 
     with session():
         assert claim() == 1
-        pool.execute_sql("SELECT 1")
         try:
             change(other)
             assert claim() == 2
         finally:
-            change({"rounds_before": "int", "options": "jsonb"}[column])
-            default = {"rounds_before": "0", "options": "'{}'"}[column]
-            query(f"ALTER TABLE {table} ALTER {column} SET DEFAULT {default}; SELECT 1")
+            change(usual)
     assert query("SELECT attempts FROM chunk ORDER BY first_id") == [(1,), (1,), (0,)]
 
 
@@ -130,15 +132,18 @@ def test_other_statements_or_other_types_have_other_names():
 
 @pytest.mark.parametrize(
     ("prepared", "name"),
-    [(each, name) for each in (claims._PREPARED, queries._ONE, snapshots._GIVEN)
+    [(each, name)
+     for each in (claims._PREPARED, queries._ONE, snapshots._GIVEN, journal._NOTE)
      for name in each.statements],
 )  # fmt: skip
 def test_a_plan_that_is_kept_reads_no_table_from_its_beginning(database, prepared, name):
     batch_id = store("a@x.de").batch_id
-    execute("ANALYZE batch, chunk")  # PostgreSQL looks how small the tables are
+    execute("ANALYZE batch, chunk, journal")  # PostgreSQL looks how small the tables are
     given = {"batch_id": batch_id, "start": 0, "share": 0.0, "claiming": 0.2}
     given |= {"of": "check", "of_unnamed": True, "suspicious": [], "numbered": False}
-    message = f"""{BY_INDEX} SET LOCAL plan_cache_mode = force_generic_plan;
+    if prepared is journal._NOTE:
+        given = {field: [] for field in journal._Note._fields}
+    message = f"""SET LOCAL plan_cache_mode = force_generic_plan;
       SELECT set_config('email_batch.turn', '[1]', true);
       EXPLAIN (COSTS off) {prepared.execute[name]}"""
     with session():
