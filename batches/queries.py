@@ -10,7 +10,7 @@ from typing import Any
 from batches.filters import ANY, CONTAINS, EMAIL, Filter
 from batches.snapshots import OF_PROCESSOR
 from models import Action, Batch
-from postgres.database import fetch_value, pool
+from postgres.database import fetch_all, fetch_value, pool
 from postgres.prepared import Prepared
 from processors.syntax import MAX_CHARACTERS
 from runtime.phrases import shorten
@@ -234,8 +234,15 @@ SELECT id, email, row_number, status, reason, answers, upto, matching FROM (
 """
 
 
+# Without a filter, as on a batch's page at first: planning it would take as long as executing it.
+_ALL = Prepared(
+    {"batch_id": "bigint", "first": "int", "last": "int", "limit": "int", "room": "int"},
+    all=_FOUND.format(condition=ANY),
+)
+
+
 def find_emails(
-    batch_id: int, wanted: Filter, *, after: int = 0, limit: int
+    batch: Batch, wanted: Filter, *, after: int = 0, limit: int
 ) -> tuple[list[Found], int | None]:
     """Return the emails of a batch that are wanted, by id, and the next page's `after`.
 
@@ -244,26 +251,20 @@ def find_emails(
     are searched. Only the first MAX_CHARACTERS of an address are returned.
     """
     email_condition, chunk_condition, parameters = wanted.conditions()
-    parameters |= {"batch_id": batch_id, "after": after}
+    parameters |= {"batch_id": batch.id, "after": after}
     found: list[Found] = []
     room = MAX_BYTES
     scanned, deadline = 0, time.monotonic() + MAX_SECONDS
-    for number, first_id, last_id in _pieces(chunk_condition, parameters, after):
+    every: list[tuple[Any, ...]] = [(1, batch.total_emails)]
+    ranges = every if chunk_condition == ANY else _chunks(chunk_condition, parameters)
+    for number, first_id, last_id in _pieces(ranges, after):
         enough = scanned >= MAX_SCANNED and not wanted.containing
         late = scanned and time.monotonic() >= deadline
         if enough or number == MAX_CHUNKS or late:
             return found, first_id - 1
         scanned += last_id - first_id + 1
-        rows = pool.execute_sql(
-            _FOUND.format(condition=email_condition),
-            {
-                **parameters,
-                "first": first_id,
-                "last": last_id,
-                "limit": limit + 1 - len(found),
-                "room": room,
-            },
-        ).fetchall()
+        piece = {"first": first_id, "last": last_id, "limit": limit + 1 - len(found)}
+        rows = _rows(email_condition, {**parameters, **piece, "room": room})
         found += [
             Found(number, shorten(email, MAX_CHARACTERS), *rest)
             for number, email, *rest, _, _ in rows
@@ -278,26 +279,32 @@ def find_emails(
     return found, None
 
 
-def _pieces(
-    condition: str, parameters: Mapping[str, object], after: int
-) -> Iterator[tuple[int, int, int]]:
-    """Yield pieces of the first MAX_CHUNKS + 1 chunks that meet the condition.
+def _rows(condition: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """Return the rows of _FOUND."""
+    if condition == ANY:
+        return _ALL.fetch_all("all", parameters)
+    return fetch_all(_FOUND.format(condition=condition), parameters)
 
-    A piece is (number of the chunk from 0, first id above `after`, last id). It has PIECE emails,
-    or fewer at the end of a chunk; and twice as many after each full one with which the caller was
-    done in QUICK seconds. If all chunks meet the condition, they count as one.
-    """
-    chunk = "min(first_id), max(last_id)" if condition == ANY else "first_id, last_id"
-    rows = pool.execute_sql(
-        f"SELECT {chunk} FROM chunk"
+
+def _chunks(condition: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
+    """Return the first and last ids of the first MAX_CHUNKS + 1 chunks that meet the condition."""
+    return fetch_all(
+        "SELECT first_id, last_id FROM chunk"
         f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
-        " ORDER BY 1 LIMIT %(most)s",
+        " ORDER BY first_id LIMIT %(most)s",
         {**parameters, "most": MAX_CHUNKS + 1},
     )
+
+
+def _pieces(ranges: Iterable[tuple[Any, ...]], after: int) -> Iterator[tuple[int, int, int]]:
+    """Yield pieces of ranges of emails, each with the ids of its first and last one.
+
+    A piece is (number of the range from 0, first id above `after`, last id). It has PIECE emails,
+    or fewer at the end of a range; and twice as many after each full one with which the caller was
+    done in QUICK seconds.
+    """
     size = PIECE
-    for number, (first_id, last_id) in enumerate(rows.fetchall()):
-        if first_id is None:  # the least of no chunks
-            return
+    for number, (first_id, last_id) in enumerate(ranges):
         first = max(first_id, after + 1)
         while first <= last_id:
             began, following = time.monotonic(), first + size

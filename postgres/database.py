@@ -307,6 +307,12 @@ def own_transactions() -> Iterator[None]:
                 pool.rollback()
 
 
+def fetch_all(sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
+    """Run statements, and return the rows of the last one."""
+    rows: list[tuple[Any, ...]] = pool.execute_sql(sql, parameters).fetchall()
+    return rows
+
+
 def fetch_one(sql: str, parameters: Any = None) -> tuple[Any, ...] | None:
     """Run statements, and return the first row of the last one; None if it has none."""
     row: tuple[Any, ...] | None = pool.execute_sql(sql, parameters).fetchone()

@@ -13,7 +13,7 @@ from psycopg2 import errorcodes
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE
 
 from postgres.connections import Connection
-from postgres.database import code_of, fetch_one, pool
+from postgres.database import code_of, fetch_all, pool
 
 T = TypeVar("T")
 
@@ -88,9 +88,13 @@ class Prepared:
 
     def fetch_one(self, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Execute a statement in this thread's session, and return its first row, if any."""
+        return next(iter(self.fetch_all(name, parameters)), None)
+
+    def fetch_all(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        """Execute a statement in this thread's session, and return its rows."""
         connection = pool.connection()
         if connection.get_transaction_status() != TRANSACTION_STATUS_IDLE:
             # If it isn't prepared there, the error would end the transaction.
-            return fetch_one(self.statements[name], parameters)
+            return fetch_all(self.statements[name], parameters)
         execute = self.execute[name]
-        return self.run(connection, lambda head: fetch_one(f"{head}{execute}", parameters))
+        return self.run(connection, lambda head: fetch_all(f"{head}{execute}", parameters))

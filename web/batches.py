@@ -233,7 +233,7 @@ class Batches:
         after = number_from_query("after", 0, models.MAX_LINE, least=0)
         limit = number_from_query("limit", EMAILS, MAX_EMAILS)
         with self._search(wanted.containing):
-            found, following = queries.find_emails(batch.id, wanted, after=after, limit=limit)
+            found, following = queries.find_emails(batch, wanted, after=after, limit=limit)
         return {
             "emails": [email_json(each, batch.answers) for each in found],
             "next": following,

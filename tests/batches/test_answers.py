@@ -283,7 +283,7 @@ def test_every_answer_comes_back_in_its_own_row_whatever_the_filter(
             for wanted in FILTERS:
                 rows = read(results.csv_pieces(batch, wanted))
                 assert rows[0][9:] == batch.answers
-                found, _ = find_emails(batch_id, wanted, limit=100)
+                found, _ = find_emails(batch, wanted, limit=100)
                 due = [
                     [each.email, *((each.answers or {}).get(name, "") for name in batch.answers)]
                     for each in found

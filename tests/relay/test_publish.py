@@ -105,6 +105,16 @@ class TestPublisher:
         publisher.flush()
         assert published == [at(2), at(4, status="completed"), at(1, batch_id=2)]
 
+    def test_a_beginning_is_published_unless_something_newer_comes_first(
+        self, publisher, published
+    ):
+        publisher.publish_soon(at(2))
+        publisher.publish(at(3, status="completed"))
+        publisher.publish_soon(at(5, batch_id=2))
+        publisher.publish_soon(at(4, batch_id=2))
+        publisher.flush()
+        assert published == [at(3, status="completed"), at(5, batch_id=2)]
+
     def test_forgets_batches_that_are_quiet(self, publisher, monkeypatch):
         monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 0.0)
         for batch_id in range(100):
