@@ -112,6 +112,7 @@ def wsgi(services: Services) -> WsgiApp:
 
 def main() -> int:
     """The command. Exit status 0 after a clean stop, 2 for wrong settings."""
+    command.keep_imports()
     parser = command.argument_parser(
         "Serve the page and its API: uploads, batches, live progress.",
         "Stop it with Ctrl-C or SIGTERM: requests under way are answered first. worker.py\n"

@@ -105,6 +105,7 @@ def _rate(text: str) -> int | None:
 
 def main() -> int:
     """Run the command; return its exit status."""
+    command.keep_imports()
     arguments = _parser().parse_args()
     settings = command.load_or_exit(arguments)
     # Errors are printed as one sentence; without a handler, logging would print them, too.

@@ -157,7 +157,7 @@ class Filter:
     def conditions(self) -> tuple[str, str, dict[str, Any]]:
         """Return conditions in SQL on emails and on chunks that may have them, and parameters.
 
-        The second is ANY if every chunk may have them.
+        The first is ANY if all emails match, and the second if every chunk may have them.
         """
         conditions = [_STATUS[self.status]] if self.status else []
         conditions += [_VERDICT[self.verdict]] if self.verdict else []

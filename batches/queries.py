@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -120,12 +120,11 @@ def find_batches(
             following = beyond + 1
     # A row's version is the transaction that wrote it, and its revision: on another server, after a
     # failover or a restore, another transaction may have the same number.
-    rows = pool.execute_sql(
+    found = fetch_all(
         f"SELECT id, xmin || ' ' || revision FROM batch WHERE {conditions}"
         " ORDER BY id DESC LIMIT %(limit)s",
         parameters,
     )
-    found = rows.fetchall()
     if len(found) > limit:
         return dict(found[:limit]), found[limit - 1][0]
     return dict(found), following
@@ -185,13 +184,13 @@ SELECT reason, (
 
 def status_of_reasons(batch_id: int, reasons: Collection[str]) -> dict[str, str]:
     """Return for each reason the status of one of its emails; a reason without one is left out."""
-    rows = pool.execute_sql(_STATUS_OF_REASONS, {"batch_id": batch_id, "reasons": [*reasons]})
-    return {reason: status for reason, status in rows.fetchall() if status}
+    rows = fetch_all(_STATUS_OF_REASONS, {"batch_id": batch_id, "reasons": [*reasons]})
+    return {reason: status for reason, status in rows if status}
 
 
 # Limits of one call of find_emails(), so that it is never slow: emails at which it stops, unless
 # their addresses are searched, because a person wants all of the batch searched at once; chunks
-# examined; seconds after which it stops.
+# examined of those that may have what is wanted; seconds after which it stops.
 MAX_SCANNED = 50_000
 MAX_CHUNKS = 200
 MAX_SECONDS = 1.0
@@ -234,7 +233,7 @@ SELECT id, email, row_number, status, reason, answers, upto, matching FROM (
 """
 
 
-# Without a filter, as on a batch's page at first: planning it would take as long as executing it.
+# For no filter, as on a batch's page at first. Planning it takes as long as executing it.
 _ALL = Prepared(
     {"batch_id": "bigint", "first": "int", "last": "int", "limit": "int", "room": "int"},
     all=_FOUND.format(condition=ANY),
@@ -251,12 +250,11 @@ def find_emails(
     are searched. Only the first MAX_CHARACTERS of an address are returned.
     """
     email_condition, chunk_condition, parameters = wanted.conditions()
-    parameters |= {"batch_id": batch.id, "after": after}
+    parameters["batch_id"] = batch.id
     found: list[Found] = []
     room = MAX_BYTES
     scanned, deadline = 0, time.monotonic() + MAX_SECONDS
-    every: list[tuple[Any, ...]] = [(1, batch.total_emails)]
-    ranges = every if chunk_condition == ANY else _chunks(chunk_condition, parameters)
+    ranges = _ranges(batch, chunk_condition, {**parameters, "after": after})
     for number, first_id, last_id in _pieces(ranges, after):
         enough = scanned >= MAX_SCANNED and not wanted.containing
         late = scanned and time.monotonic() >= deadline
@@ -286,8 +284,15 @@ def _rows(condition: str, parameters: Mapping[str, object]) -> list[tuple[Any, .
     return fetch_all(_FOUND.format(condition=condition), parameters)
 
 
-def _chunks(condition: str, parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
-    """Return the first and last ids of the first MAX_CHUNKS + 1 chunks that meet the condition."""
+def _ranges(
+    batch: Batch, condition: str, parameters: Mapping[str, object]
+) -> Sequence[tuple[Any, ...]]:
+    """Return the first and last ids of the first MAX_CHUNKS + 1 chunks that meet the condition.
+
+    If all chunks do, they are one range, because a batch's emails are numbered from 1 without gaps.
+    """
+    if condition == ANY:
+        return [(1, batch.total_emails)]
     return fetch_all(
         "SELECT first_id, last_id FROM chunk"
         f" WHERE batch_id = %(batch_id)s AND last_id > %(after)s AND {condition}"
@@ -297,7 +302,7 @@ def _chunks(condition: str, parameters: Mapping[str, object]) -> list[tuple[Any,
 
 
 def _pieces(ranges: Iterable[tuple[Any, ...]], after: int) -> Iterator[tuple[int, int, int]]:
-    """Yield pieces of ranges of emails, each with the ids of its first and last one.
+    """Yield pieces of ranges of emails, which are given by their first and last ids.
 
     A piece is (number of the range from 0, first id above `after`, last id). It has PIECE emails,
     or fewer at the end of a range; and twice as many after each full one with which the caller was
@@ -332,5 +337,5 @@ GROUP BY domain ORDER BY number DESC, domain LIMIT %(most)s
 
 def typo_domains(batch_id: int) -> list[tuple[str, int]]:
     """Return (domain in lower case, number of emails) of the likely typos, most frequent first."""
-    rows = pool.execute_sql(_TYPO_DOMAINS, {"batch_id": batch_id, "most": MAX_DOMAINS})
-    return [(str(domain), int(number)) for domain, number in rows.fetchall()]
+    rows = fetch_all(_TYPO_DOMAINS, {"batch_id": batch_id, "most": MAX_DOMAINS})
+    return [(str(domain), int(number)) for domain, number in rows]

@@ -88,7 +88,8 @@ class Prepared:
 
     def fetch_one(self, name: str, parameters: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Execute a statement in this thread's session, and return its first row, if any."""
-        return next(iter(self.fetch_all(name, parameters)), None)
+        rows = self.fetch_all(name, parameters)
+        return rows[0] if rows else None
 
     def fetch_all(self, name: str, parameters: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Execute a statement in this thread's session, and return its rows."""

@@ -154,14 +154,18 @@ class Publisher:
         self._last: dict[int, float] = {}
         self._waiting: dict[int, Snapshot] = {}
 
-    def publish(self, snapshot: Snapshot) -> None:
-        """Publish the snapshot now, or let it wait for flush()."""
+    def publish(self, snapshot: Snapshot, *, soon: bool = False) -> None:
+        """Publish the snapshot if it is due, or else let it wait for flush().
+
+        soon: let it wait in any case, because the batch may end in a few milliseconds. To publish
+            the beginning of a small batch as well adds a twentieth to all that it costs.
+        """
         batch_id, now = snapshot.batch_id, time.monotonic()
         with self._lock:
             waiting = self._waiting.pop(batch_id, None)
             if waiting is not None and waiting.revision > snapshot.revision:
                 snapshot = waiting  # of another thread, which was faster
-            if not (snapshot.terminal or self._is_due(batch_id, now)):
+            if soon or not (snapshot.terminal or self._is_due(batch_id, now)):
                 self._waiting[batch_id] = snapshot
                 return
             if snapshot.terminal:
@@ -170,19 +174,8 @@ class Publisher:
                 self._last[batch_id] = now
         self._send(snapshot)
 
-    def publish_soon(self, snapshot: Snapshot) -> None:
-        """Let the snapshot wait for flush(), as one that a newer one may replace at once.
-
-        The end of a small batch comes a few milliseconds after its beginning. To publish both takes
-        a twentieth of all that such a batch costs.
-        """
-        with self._lock:
-            waiting = self._waiting.get(snapshot.batch_id)
-            if waiting is None or waiting.revision < snapshot.revision:
-                self._waiting[snapshot.batch_id] = snapshot
-
     def flush(self) -> None:
-        """Publish the snapshots that have waited long enough. Call it several times a second."""
+        """Publish the snapshots that are due. Call it several times a second."""
         now = time.monotonic()
         with self._lock:
             due = [

@@ -23,7 +23,8 @@ PROGRAMS = {
     "/usr/sbin/pgbouncer": "pgbouncer",
     "/usr/lib/postgresql/15/bin/postgres": "postgresql-15",
 }
-CHROMIUM = "chromium-headless-shell"
+# The package for a Chromium, if there is none of any kind.
+BROWSER = "chromium-headless-shell"
 # Keeps packages from starting their services: the tests start their own.
 _NO_SERVICES = "#!/bin/sh\nexit 101\n"
 _POLICY = Path("/usr/sbin/policy-rc.d")
@@ -33,7 +34,7 @@ _NO_CLUSTER = Path("/etc/postgresql-common/createcluster.conf")
 def missing() -> list[str]:
     """Return the packages that are missing."""
     packages = [package for program, package in PROGRAMS.items() if not shutil.which(program)]
-    return packages if chromium.executable() else [*packages, CHROMIUM]
+    return packages if chromium.executable() else [*packages, BROWSER]
 
 
 def _install(apt_get: str, packages: list[str]) -> None:
@@ -60,7 +61,7 @@ def main() -> int:
     packages, apt_get = missing(), shutil.which("apt-get")
     if packages and apt_get and os.geteuid() == 0:
         _install(apt_get, packages)
-    if CHROMIUM in missing():
+    if BROWSER in missing():
         # Playwright's own, which not every network lets through.
         subprocess.run([sys.executable, "-m", "playwright", "install", "chromium"], check=False)
     packages = missing()

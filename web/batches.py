@@ -187,7 +187,7 @@ class Batches:
         }
 
     def stream(self, batch_id: int) -> Iterator[bytes]:
-        """GET /api/batches/{id}/stream: a snapshot at once, then every change, until the end."""
+        """GET /api/batches/{id}/stream: a snapshot at once, then what changes, until the end."""
         return self._stream(
             batch_id,
             lambda: [Snapshot.of(self.find(batch_id))],
@@ -195,7 +195,7 @@ class Batches:
         )
 
     def stream_all(self) -> Iterator[bytes]:
-        """GET /api/batches/stream: health, current snapshots, then every change of any batch."""
+        """GET /api/batches/stream: health, current snapshots, then what changes."""
 
         def present() -> list[Snapshot]:
             with self.connect():

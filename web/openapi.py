@@ -203,7 +203,7 @@ _EVENT = {
         },
     },
 }
-_EVENTS = ok(_EVENT, "Server-Sent Events: a snapshot, then every change.", "text/event-stream")
+_EVENTS = ok(_EVENT, "Server-Sent Events: a snapshot, then what changes.", "text/event-stream")
 
 describe(
     "GET /api/batches",
@@ -230,7 +230,7 @@ describe(
 describe(
     f"GET {BATCH}/stream",
     "stream",
-    "Stream every change of the batch until its end.",
+    "Stream the changes of the batch until its end.",
     {
         **_EVENTS,
         "204": {"description": "The batch has ended, and Last-Event-ID is its last revision."},

@@ -237,6 +237,7 @@ class Supervisor:
             while thread.is_alive() and time.monotonic() < deadline:
                 systemd.alive()
                 thread.join(min(SUPERVISE_SECONDS, max(0.0, deadline - time.monotonic())))
+                self._services.publisher.flush()
                 self._announce_if_due()
         self._services.publisher.flush()
         self._doorbell.use(self._presence.withdraw)

@@ -236,7 +236,7 @@ class Turns(threading.Thread):
         if claim.more:
             self._services.ring(mine.entry.name, claim.batch_id)  # so that other threads join in
         if claim.started is not None:
-            self._services.publisher.publish_soon(claim.started)
+            self._services.publisher.publish(claim.started, soon=not claim.more)
         findings = Findings() if claim.paused else self._process(claim, mine, current)
         if findings is None:
             return

@@ -108,12 +108,15 @@ class TestPublisher:
     def test_a_beginning_is_published_unless_something_newer_comes_first(
         self, publisher, published
     ):
-        publisher.publish_soon(at(2))
+        publisher.publish(at(2), soon=True)
         publisher.publish(at(3, status="completed"))
-        publisher.publish_soon(at(5, batch_id=2))
-        publisher.publish_soon(at(4, batch_id=2))
+        publisher.publish(at(2), soon=True)
+        publisher.publish(at(5, batch_id=2), soon=True)
+        publisher.publish(at(4, batch_id=2), soon=True)
+        assert published == [at(3, status="completed")]
         publisher.flush()
         assert published == [at(3, status="completed"), at(5, batch_id=2)]
+        assert not publisher._waiting
 
     def test_forgets_batches_that_are_quiet(self, publisher, monkeypatch):
         monkeypatch.setattr(publish_module, "PUBLISH_SECONDS", 0.0)

@@ -40,7 +40,7 @@ def test_one_turn_takes_a_small_batch_from_pending_to_completed(make_turns, queu
     assert turns.run_once() is True
     assert snapshot(batch_id) == Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})
     assert emails(batch_id) == [("a@x.de", "processed", None), ("b@x.de", "failed", "has_b")]
-    # It ended before it was due to be told that it had begun.
+    # Its beginning wasn't published, because its end came first.
     completed = Snapshot(batch_id, 3, "completed", 2, 1, 2, {"has_b": 1})
     assert messages.get_message(timeout=30)["data"] == publish.message(completed)
     messages.close()
