@@ -21,9 +21,9 @@ PIN = $(BIN)/pip-compile --quiet --generate-hashes --allow-unsafe --strip-extras
 run: $(VENV)/runtime ## Start app, worker and bundled servers (PORT=8081 for another port); Ctrl-C stops them
 	@PATH="$(CURDIR)/$(BIN):$$PATH" APP_PORT="$(PORT)" $(BIN)/honcho start || [ $$? -eq 130 ]
 
-# Five processes even on two cores, because tests mostly wait; each has its own servers and browsers.
+# Six processes even on two cores, because tests mostly wait; each has its own servers and browsers.
 test: $(VENV)/dev system ## Run all tests, on real servers and real browsers
-	@$(BIN)/python -m pytest -n 5 --dist worksteal $(ARGS)
+	@$(BIN)/python -m pytest -n 6 --dist worksteal $(ARGS)
 
 fuzz: $(VENV)/dev ## Upload and preview 100,000 malformed files; nothing may break, hang or use ever more memory
 	@$(BIN)/python tests/torture/fuzz.py $(ARGS)
