@@ -1,7 +1,7 @@
 """Stores an uploaded file as a batch: emails without duplicates, chunks, skipped rows, the file.
 
 Neither the file nor a list of its rows is ever in memory as a whole. Rows flow from the file into
-PostgreSQL's COPY in pieces.
+PostgreSQL's COPY in pieces. Only a small list is stored by one statement.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import datetime
 from itertools import chain
+from math import inf
 from types import MappingProxyType
 from typing import Any, BinaryIO, NamedTuple
 
@@ -23,7 +24,16 @@ from batches.kept_files import KeptPieces, SkippedRows
 from batches.pieces import Piece
 from models import Batch
 from postgres import database
-from postgres.copy_in import Spool, bigint, binary_row, copy_binary, integer
+from postgres.copy_in import (
+    FEW_BYTES,
+    STALL_SECONDS,
+    Few,
+    Spool,
+    bigint,
+    binary_row,
+    copy_binary,
+    integer,
+)
 from postgres.database import UNREACHABLE, Session, fetch_one, fetch_value, pool, session
 from runtime.ahead import ahead
 from runtime.in_order import InOrder, LineFullError
@@ -54,6 +64,7 @@ _BEGIN = """
 BEGIN;
 SELECT nextval(pg_get_serial_sequence('batch', 'id')), pg_current_xact_id()::text
 """
+_EMAILS = "email (batch_id, id, row_number, email)"
 DETECT_ALL = Overrides()
 # Large files, by their bytes, of which only so many are stored at a time by a process. More at once
 # would be no faster, and take the connections that all other requests need.
@@ -185,26 +196,78 @@ def _store(
         closing(_Chunks(batch_id, chunk_size, with_cells=kept is not None)) as chunks,
         closing(KeptPieces(batch_id, file)) as kept_pieces,
     ):
-        with (
-            closing(read_addresses(table, counts, max_rows, skipped, kept)) as pieces,
-            closing(ahead(_rows(batch_id, pieces, chunks, go_on), PIECES_AHEAD)) as rows,
-        ):
-            copy_binary("email (batch_id, id, row_number, email)", rows, current)
+        with closing(read_addresses(table, counts, max_rows, skipped, kept)) as pieces:
+            few = _store_emails(batch_id, _cut(pieces, chunks, go_on), current)
         skipped.copy(current)
         found = _stored_format(table.format, counts)
         columns = [] if kept is None else kept.names(found)
-        batch = _stored_batch(batch_id, filename, upload, counts, found, columns)
-        chunks.copy(current)
         table.close()
+        few += chunks.few() + kept_pieces.few()
+        batch = _stored_batch(batch_id, filename, upload, counts, found, columns, few)
+        chunks.copy(current)
         kept_pieces.copy(current)
     return batch
 
 
+def _cut(pieces: Iterable[Piece], chunks: _Chunks, go_on: Callable[[], None]) -> Iterator[Piece]:
+    """Yield the pieces, and cut them into chunks. `go_on` is called for each, and may raise."""
+    for piece in pieces:
+        go_on()
+        chunks.extend(piece)
+        yield piece
+
+
+def _store_emails(batch_id: int, pieces: Iterator[Piece], current: Session) -> list[Few]:
+    """Store the emails, numbered from 1. If they are few, return them instead, one at least."""
+    current.extend(inf)  # there may be very many rows that become no emails
+    try:
+        first, are_all = _begin(pieces)
+    finally:
+        current.extend(STALL_SECONDS)
+    if are_all:
+        return _few_emails(batch_id, first)
+    rows = _rows(batch_id, chain(first, pieces))
+    del first  # it may have a megabyte
+    with closing(ahead(rows, PIECES_AHEAD)) as coming:
+        copy_binary(_EMAILS, coming, current)
+    return []
+
+
+def _begin(pieces: Iterator[Piece]) -> tuple[list[Piece], bool]:
+    """Return pieces up to FEW_BYTES and one more, and whether they are all that there are."""
+    first: list[Piece] = []
+    while sum(piece.size for piece in first) <= FEW_BYTES:
+        piece = next(pieces, None)
+        if piece is None:
+            return first, True
+        if len(piece.lines):
+            first.append(piece)
+    return first, False
+
+
+def _few_emails(batch_id: int, pieces: list[Piece]) -> list[Few]:
+    lines = chain.from_iterable(piece.lines.tolist() for piece in pieces)
+    addresses = chain.from_iterable(piece.addresses.strings() for piece in pieces)
+    each = enumerate(zip(lines, addresses, strict=True), 1)
+    rows = [(batch_id, number, line, address) for number, (line, address) in each]
+    return [Few(_EMAILS, rows)]
+
+
 def _stored_batch(
-    batch_id: int, filename: str, upload: Upload, counts: Rows, found: Format, columns: list[str]
+    batch_id: int,
+    filename: str,
+    upload: Upload,
+    counts: Rows,
+    found: Format,
+    columns: list[str],
+    few: list[Few],
 ) -> Batch:
-    """Store the batch's own row, and return it; `columns` are those whose cells it keeps."""
+    """Store the batch's own row, with `few` of other tables, and return it.
+
+    columns: those whose cells it keeps.
+    """
     return Batch.store(
+        *few,
         id=batch_id,
         filename=filename,
         uploaded_by=upload.by,
@@ -244,17 +307,10 @@ def _was_committed(transaction: int) -> bool:
         ) from error
 
 
-def _rows(
-    batch_id: int, pieces: Iterable[Piece], chunks: _Chunks, go_on: Callable[[], None]
-) -> Iterator[bytes]:
-    """Yield the emails, numbered from 1, in COPY's binary form, and cut them into chunks.
-
-    `go_on` is called before each piece, and may raise.
-    """
+def _rows(batch_id: int, pieces: Iterable[Piece]) -> Iterator[bytes]:
+    """Yield the emails, numbered from 1, in COPY's binary form."""
     first = 1
     for piece in pieces:
-        go_on()
-        chunks.extend(piece)
         number = len(piece.lines)
         rows = np.empty(number, _EMAIL)
         rows["columns"] = 4
@@ -306,17 +362,28 @@ class _Chunks(Spool):
                 self._cut()
             start = stop
 
+    def _texts(self) -> list[bytes | None]:
+        """Return what the chunk that has been begun stores of its emails."""
+        # An address that contains a line end could not be told from two: store none of the chunk's.
+        addresses = b"".join(self._addresses)[:-1] if self._are_lines else None
+        return [addresses, b"".join(self._cells)[:-1]] if self._with_cells else [addresses]
+
     def _cut(self) -> None:
         """End the chunk that has been begun."""
         last_id = self._first_id + self._number - 1
-        # An address that contains a line end could not be told from two: store none of the chunk's.
-        columns = [b"".join(self._addresses)[:-1] if self._are_lines else None]
-        if self._with_cells:
-            columns.append(b"".join(self._cells)[:-1])
         ids = bigint(self._batch_id), integer(self._first_id), integer(last_id)
-        self.add(binary_row(*ids, *columns))
+        self.add(binary_row(*ids, *self._texts()))
         self.flush()  # a chunk may have megabytes
         self._begin(last_id + 1)
+
+    def few(self) -> list[Few]:
+        """Return the only chunk if it is small, in place of what copy() would store."""
+        if not self._number or self._first_id > 1 or self._bytes > FEW_BYTES:
+            return []
+        texts = [None if text is None else text.decode() for text in self._texts()]
+        row = (self._batch_id, 1, self._number, *texts)
+        self._begin(1)
+        return [Few(self.into, [row])]
 
     def copy(self, current: Session) -> None:
         if self._number:

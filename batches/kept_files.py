@@ -14,7 +14,7 @@ from isal import isal_zlib
 from peewee import Tuple
 
 from models import FilePiece, SkippedRow
-from postgres.copy_in import Spool, bigint, binary_row, escaped, integer
+from postgres.copy_in import FEW_BYTES, Few, Spool, bigint, binary_row, escaped, integer
 from postgres.database import Session, fetch_value, session
 
 # Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
@@ -63,6 +63,7 @@ class KeptPieces(Spool):
         self._batch_id = batch_id
         self._uploaded = file
         self._closed = False
+        self._is_stored = False
         self._error: Exception | None = None
         self._thread: Thread | None = None
         with suppress(OSError):  # what is in memory has no descriptor
@@ -88,8 +89,19 @@ class KeptPieces(Spool):
         self.add(binary_row(bigint(self._batch_id), integer(number), content))
         self.flush()  # a piece may have a megabyte
 
+    def few(self) -> list[Few]:
+        """Return the only piece if it is small, in place of what copy() would store."""
+        self._uploaded.seek(0)
+        content = self._uploaded.read(FEW_BYTES + 1)
+        if len(content) > FEW_BYTES:
+            return []
+        self._is_stored = True
+        return [Few(self.into, [(self._batch_id, 0, isal_zlib.compress(content, 1))])]
+
     def copy(self, current: Session) -> None:
         """COPY all pieces, in the open transaction. Raises what reading the file raised."""
+        if self._is_stored:
+            return
         if self._thread is None:
             self._uploaded.seek(0)
             for number, piece in enumerate(iter(lambda: self._uploaded.read(PIECE), b"")):

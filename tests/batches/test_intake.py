@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from batches import accounting, intake, kept_files
 from batches.accounting import Rows
-from batches.intake import IntakeError
+from batches.intake import IntakeError, Upload
 from harness.batches import store_file as store
 from harness.books import assert_books_balance, emails, query
 from harness.files import csv_of, rows_of, workbook
@@ -84,6 +84,14 @@ FILES = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=[True, False], ids=["few", "copied"])
+def few(request, monkeypatch):
+    if not request.param:
+        for module in (intake, kept_files):
+            monkeypatch.setattr(module, "FEW_BYTES", -1)
+
+
+@pytest.mark.usefixtures("few")
 @pytest.mark.parametrize(("content", "addresses", "rows"), FILES.values(), ids=FILES)
 def test_every_row_of_a_file_is_accounted_for(database, content, addresses, rows):
     batch = store(content)
@@ -99,6 +107,46 @@ def test_every_row_of_a_file_is_accounted_for(database, content, addresses, rows
         )
     ]
     assert_books_balance()
+
+
+ODD_TEXTS = b"""email,name
+o'brien@x.de,100% \\' %s %(a)s
+"two
+lines@x.de","a ""quoted"" \\N"
+"$1@x.de",
+"""
+
+
+def stored(batch_id):
+    return [
+        query(f"{sql} WHERE batch_id = %s ORDER BY 1", batch_id)
+        for sql in (
+            "SELECT id, row_number, email FROM email",
+            "SELECT first_id, last_id, addresses, cells FROM chunk",
+            "SELECT number, content::text FROM file_piece",
+        )
+    ]
+
+
+@pytest.mark.parametrize("chunk_size", [1, 3])
+@pytest.mark.parametrize(
+    "content",
+    [
+        ODD_TEXTS,
+        # What is few in one respect may not be so in another.
+        ODD_TEXTS + b"\n" * 2000,
+        b"email,name\na@x.de," + b"n" * 2000 + b"\n",
+        *(b"%d@x.de\n" * number % tuple(range(number)) for number in (40, 60, 120, 300)),
+    ],
+    ids=["odd texts", "many blank rows", "large cells", "40", "60", "120", "300"],
+)
+def test_few_rows_are_stored_as_many_are(database, monkeypatch, content, chunk_size):
+    options = {"chunk_size": chunk_size, "max_rows": 5000, "upload": Upload(columns=("*",))}
+    few = stored(store(content, **options).id)
+    for module in (intake, kept_files):
+        monkeypatch.setattr(module, "FEW_BYTES", -1)
+    assert stored(store(content, **options).id) == few
+    assert all(few)
 
 
 def test_each_email_has_the_line_that_its_row_begins_on(database):

@@ -206,10 +206,14 @@ def test_an_upload_whose_commit_got_no_answer_is_stored_once(proxy):
     assert query("SELECT count(*) FROM email") == [(2,)]
 
 
-def test_an_upload_that_is_lost_before_its_commit_is_not_stored(proxy):
-    proxy.lose_answer_to = b"COPY chunk"
+@pytest.mark.parametrize(
+    ("number", "statement"),
+    [(1, b"INSERT INTO email"), (500, b"COPY email"), (500, b"COPY chunk")],
+)
+def test_an_upload_that_is_lost_before_its_commit_is_not_stored(proxy, number, statement):
+    proxy.lose_answer_to = statement
     with pytest.raises(UNREACHABLE):
-        store("a@x.de")
+        store(*(f"{each}@x.de" for each in range(number)))
     assert proxy.lost == 1
     assert query("SELECT count(*) FROM batch") == query("SELECT count(*) FROM email") == [(0,)]
 
