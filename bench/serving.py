@@ -21,6 +21,7 @@ import samples
 from calls import Address
 from ground import Ground, Program
 from report import Row, percentile, say
+from samples import Sample
 
 FIGURES = ("requests",)
 CONNECTIONS, SECONDS = 8, 2.0
@@ -122,39 +123,54 @@ def _load(address: Address, path: str, connections: int, rate: float | None = No
 
 
 def measure(ground: Ground, rounds: int) -> tuple[list[Row], Any]:
-    """Measure requests of each kind in turn, and uploads by one client, with idle workers."""
+    """Measure requests of each kind in turn with idle workers, and uploads with none and with one.
+
+    A worker takes two thirds as much CPU time for such a list as the app, so an upload alone tells
+    what the request takes, and an upload beside the worker what a machine with both does.
+    """
     ground.reset()
     rates: defaultdict[str, list[float]] = defaultdict(list)
     waits: defaultdict[str, list[float]] = defaultdict(list)
-    with ground.app() as app, ground.workers(1, 4), _bare() as bare:
+    with ground.app() as app, _bare() as bare:
         ids = [calls.upload(app.address, samples.make(1000)).batch_id for _ in range(BATCHES)]
-        for batch_id in ids:
-            ground.await_completed(batch_id, 1000)
         for number in range(1, rounds + 1):
             say(f"requests, round {number} of {rounds}")
-            for path in TARGETS:
-                rates["floor"].append(len(_load(bare, "/", CONNECTIONS)) / SECONDS)
-                asked = path.format(id=ids[0])
-                rates[path].append(len(_load(app.address, asked, CONNECTIONS)) / SECONDS)
-                took = _load(app.address, asked, MANY, rates[path][-1] / 2)
-                waits[path].append(1000 * percentile(took, 99))
-            rates["upload"].append(_uploads(ground, app))
+            _measure_uploads(ground, app, rates)
+            with ground.workers(1, 4):
+                for batch_id in ids:
+                    ground.await_completed(batch_id, 1000)
+                for path in TARGETS:
+                    rates["floor"].append(len(_load(bare, "/", CONNECTIONS)) / SECONDS)
+                    asked = path.format(id=ids[0])
+                    rates[path].append(len(_load(app.address, asked, CONNECTIONS)) / SECONDS)
+                    took = _load(app.address, asked, MANY, rates[path][-1] / 2)
+                    waits[path].append(1000 * percentile(took, 99))
     return [*_table(rates, waits)], {"rates": dict(rates), "p99": dict(waits)}
 
 
-def _uploads(ground: Ground, app: Program) -> float:
-    """Return how many lists of UPLOADED rows one client uploads a second."""
+def _measure_uploads(ground: Ground, app: Program, rates: dict[str, list[float]]) -> None:
+    """Measure how many lists of UPLOADED rows one client uploads a second, and remove them."""
     sample = samples.make(UPLOADED)
-    began = time.monotonic()
-    ids = [calls.upload(app.address, sample).batch_id for _ in range(UPLOADS)]
-    seconds = time.monotonic() - began
-    for batch_id in ids:
-        ground.await_completed(batch_id, UPLOADED)
-        ground.assert_counts(batch_id, UPLOADED, sample.malformed)
+    ids, alone = _upload(app, sample)
+    with ground.workers(1, 4):
+        for batch_id in ids:
+            ground.await_completed(batch_id, UPLOADED)
+        more, beside = _upload(app, sample)
+        for batch_id in (ids := ids + more):
+            ground.await_completed(batch_id, UPLOADED)
+            ground.assert_counts(batch_id, UPLOADED, sample.malformed)
     for table, column in (("batch", "id"), ("chunk", "batch_id"), ("email", "batch_id")):
         # So that all rounds list the same.
         ground.rows(f"DELETE FROM {table} WHERE {column} = ANY(%s)", ids)
-    return UPLOADS / seconds
+    rates["upload"].append(alone)
+    rates["upload beside a worker"].append(beside)
+
+
+def _upload(app: Program, sample: Sample) -> tuple[list[int], float]:
+    """Upload the list UPLOADS times. Returns the ids of the batches, and uploads a second."""
+    began = time.monotonic()
+    ids = [calls.upload(app.address, sample).batch_id for _ in range(UPLOADS)]
+    return ids, UPLOADS / (time.monotonic() - began)
 
 
 def _table(rates: dict[str, list[float]], waits: dict[str, list[float]]) -> Iterator[Row]:
@@ -165,3 +181,4 @@ def _table(rates: dict[str, list[float]], waits: dict[str, list[float]]) -> Iter
         yield Row("requests", label, "ms", waits[path], target=P99_TARGET)
     label = f"uploads of {UPLOADED} rows by one client"
     yield Row("requests", label, "uploads/s", rates["upload"], relation=">=", target=UPLOADS_TARGET)
+    yield Row("requests", "… and a worker", "uploads/s", rates["upload beside a worker"])
