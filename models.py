@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any, Self
 
 from peewee import (
@@ -25,8 +24,8 @@ from peewee import (
 )
 from playhouse.postgres_ext import BinaryJSONField, DateTimeTZField
 
-from postgres.copy_in import Few
-from postgres.database import fetch_one, pool
+from postgres.copy_in import Insert
+from postgres.database import pool
 
 TERMINAL = ("completed", "failed", "cancelled")
 STATUSES = ("pending", "processing", *TERMINAL)
@@ -75,22 +74,14 @@ class Table(Model):
         names = dict.fromkeys((*cls._meta.fields, *expressions))
         return cls._of(dict(zip(names, row, strict=True)))
 
-    @classmethod
-    def store(cls, *with_it: Few, **values: Any) -> Self:
-        """Store a row with these values, and the database's defaults for the others; return it.
-
-        with_it: the rows of other tables that are stored with it. They may refer to this one.
-        """
-        fields = cls._meta.fields
-        row = [fields[name].db_value(value) for name, value in values.items()]
-        others = [f"few_{at} AS ({few.insert})" for at, few in enumerate(with_it)]
-        own = Few(f"{cls._meta.table_name} ({', '.join(values)})", [row])
-        stored = fetch_one(
-            f"{'WITH ' if others else ''}{', '.join(others)}"
-            f" {own.insert} RETURNING {', '.join(fields)}",
-            [*chain.from_iterable(few.values for few in (*with_it, own))],
-        )
-        return cls._of(dict(zip(fields, stored or (), strict=True)))
+    def as_insert(self) -> Insert:
+        """Return the INSERT of this row."""
+        values = {
+            name: field.db_value(self.__data__[name])
+            for name, field in self._meta.fields.items()
+            if name in self.__data__
+        }
+        return Insert(f"{self._meta.table_name} ({', '.join(values)})", [[*values.values()]])
 
     @classmethod
     def _of(cls, values: dict[str, Any]) -> Self:

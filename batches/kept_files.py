@@ -14,7 +14,7 @@ from isal import isal_zlib
 from peewee import Tuple
 
 from models import FilePiece, SkippedRow
-from postgres.copy_in import FEW_BYTES, Few, Spool, bigint, binary_row, escaped, integer
+from postgres.copy_in import Insert, Spool, bigint, binary_row, escaped, integer
 from postgres.database import Session, fetch_value, session
 
 # Bytes of a file in each piece but the last, before compression (zlib's format, RFC 1950). Another
@@ -25,6 +25,7 @@ CONTENT_LENGTH = 200
 KINDS = ("duplicate", "without_address", "blank")
 
 _BLOCK = 1 << 16
+_FILE_PIECES = "file_piece (batch_id, number, content)"
 
 
 class SkippedRows(Spool):
@@ -59,11 +60,10 @@ class KeptPieces(Spool):
     """
 
     def __init__(self, batch_id: int, file: BinaryIO) -> None:
-        super().__init__("file_piece (batch_id, number, content)", is_binary=True)
+        super().__init__(_FILE_PIECES, is_binary=True)
         self._batch_id = batch_id
         self._uploaded = file
         self._closed = False
-        self._is_stored = False
         self._error: Exception | None = None
         self._thread: Thread | None = None
         with suppress(OSError):  # what is in memory has no descriptor
@@ -85,23 +85,11 @@ class KeptPieces(Spool):
             self._error = error
 
     def _add(self, number: int, piece: bytes) -> None:
-        content = isal_zlib.compress(piece, 1)
-        self.add(binary_row(bigint(self._batch_id), integer(number), content))
+        self.add(binary_row(bigint(self._batch_id), integer(number), _compressed(piece)))
         self.flush()  # a piece may have a megabyte
-
-    def few(self) -> list[Few]:
-        """Return the only piece if it is small, in place of what copy() would store."""
-        self._uploaded.seek(0)
-        content = self._uploaded.read(FEW_BYTES + 1)
-        if len(content) > FEW_BYTES:
-            return []
-        self._is_stored = True
-        return [Few(self.into, [(self._batch_id, 0, isal_zlib.compress(content, 1))])]
 
     def copy(self, current: Session) -> None:
         """COPY all pieces, in the open transaction. Raises what reading the file raised."""
-        if self._is_stored:
-            return
         if self._thread is None:
             self._uploaded.seek(0)
             for number, piece in enumerate(iter(lambda: self._uploaded.read(PIECE), b"")):
@@ -118,6 +106,16 @@ class KeptPieces(Spool):
         if self._thread is not None:
             self._thread.join()
         super().close()
+
+
+def whole_file(batch_id: int, file: BinaryIO) -> Insert:
+    """Return a small file, at most a piece, as KeptPieces stores it."""
+    file.seek(0)
+    return Insert(_FILE_PIECES, [(batch_id, 0, _compressed(file.read()))])
+
+
+def _compressed(piece: bytes) -> bytes:
+    return isal_zlib.compress(piece, 1)
 
 
 def open_kept(batch_id: int) -> BinaryIO:

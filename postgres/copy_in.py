@@ -1,4 +1,4 @@
-"""PostgreSQL's COPY, fed piece by piece; and rows that are too few for a COPY of their own."""
+"""Rows into PostgreSQL: COPY, fed piece by piece, and INSERT for rows too few for a COPY."""
 
 from __future__ import annotations
 
@@ -11,16 +11,14 @@ from typing import Any, NamedTuple
 
 from postgres.database import Session, pool
 
-# Seconds that the database may take for one piece of the COPY stream, or for the end of it.
+# Seconds that the database may take for one piece of the COPY stream, for the end of it, or for the
+# message of an insert().
 STALL_SECONDS = 20.0
 
 # Bytes of a spool that are read and sent at once.
 _SENT = 1 << 16
 # Bytes of a spool that stay in memory.
 _IN_MEMORY = 1 << 20
-# The most bytes of addresses and cells, or of a file, that are stored as Few. Without these three
-# COPYs a list of 10 addresses is stored a twentieth faster, and one of 40 no slower.
-FEW_BYTES = 1000
 # Rows that a spool writes to its file together.
 _ROWS = 1000
 
@@ -101,8 +99,8 @@ class _Stream:
             self._session.extend(STALL_SECONDS)
 
 
-class Few(NamedTuple):
-    """Rows, one at least, that the statement which stores a row of another table stores as well.
+class Insert(NamedTuple):
+    """An INSERT of rows, one at least.
 
     into: names table and columns.
     """
@@ -111,14 +109,17 @@ class Few(NamedTuple):
     rows: Sequence[Sequence[Any]]
 
     @property
-    def insert(self) -> str:
-        """The INSERT, which `values` are the parameters of."""
+    def sql(self) -> str:
         row = f"({', '.join(['%s'] * len(self.rows[0]))})"
         return f"INSERT INTO {self.into} VALUES {', '.join([row] * len(self.rows))}"
 
-    @property
-    def values(self) -> list[Any]:
-        return [*chain.from_iterable(self.rows)]
+
+def insert(inserts: Sequence[Insert], current: Session, *, commit: bool = False) -> None:
+    """Insert rows in the open transaction, in this order, and commit it or not; in one message."""
+    current.extend(STALL_SECONDS)
+    statements = [each.sql for each in inserts] + ["COMMIT"] * commit
+    values = [value for each in inserts for row in each.rows for value in row]
+    pool.execute_sql(";".join(statements), values)
 
 
 class Spool:

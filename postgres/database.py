@@ -270,6 +270,7 @@ def init(url: str, *, connections: int, name: str = "", reads: bool = False) -> 
         max_connections=connections,
         timeout=POOL_TIMEOUT,
         connect_timeout=CONNECT_TIMEOUT,
+        client_encoding="UTF8",  # whatever the environment says
         connection_factory=Connection,
         application_name=f"{APPLICATION} {name}".strip(),
         **TCP_LIMITS,

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -115,7 +115,9 @@ class Format:
     strict: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """Return the format as from_json() takes it."""
+        header = None if self.header is None else [*self.header]
+        return {each.name: getattr(self, each.name) for each in fields(self)} | {"header": header}
 
     @classmethod
     def from_json(cls, document: Mapping[str, Any]) -> Format:

@@ -7,12 +7,15 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from batches import accounting, intake, kept_files
+from batches import accounting, intake, kept_files, stored_rows
 from batches.accounting import Rows
 from batches.intake import IntakeError, Upload
 from harness.batches import store_file as store
 from harness.books import assert_books_balance, emails, query
 from harness.files import csv_of, rows_of, workbook
+from models import Batch
+from postgres import copy_in
+from postgres.database import disconnect
 from tabular import reader, text
 from tabular.formats import Format, Overrides
 from web import uploads
@@ -84,14 +87,13 @@ FILES = {
 }  # fmt: skip
 
 
-@pytest.fixture(params=[True, False], ids=["few", "copied"])
-def few(request, monkeypatch):
+@pytest.fixture(params=[True, False], ids=["small", "copied"])
+def each_way(request, monkeypatch):
     if not request.param:
-        for module in (intake, kept_files):
-            monkeypatch.setattr(module, "FEW_BYTES", -1)
+        monkeypatch.setattr(intake, "SMALL", -1)
 
 
-@pytest.mark.usefixtures("few")
+@pytest.mark.usefixtures("each_way")
 @pytest.mark.parametrize(("content", "addresses", "rows"), FILES.values(), ids=FILES)
 def test_every_row_of_a_file_is_accounted_for(database, content, addresses, rows):
     batch = store(content)
@@ -117,36 +119,72 @@ lines@x.de","a ""quoted"" \\N"
 """
 
 
-def stored(batch_id):
-    return [
-        query(f"{sql} WHERE batch_id = %s ORDER BY 1", batch_id)
+def stored(batch):
+    """Return all that is stored of a batch, apart from its id and times."""
+    (row,) = Batch.read("WHERE id = %s", (batch.id,))
+    values = {name: getattr(row, name) for name in Batch._meta.fields}
+    assert {name: getattr(batch, name) for name in values} == values
+    for name in ("id", "created_at", "paused_at"):
+        assert values.pop(name)
+    return [values] + [
+        query(f"{sql} WHERE batch_id = %s ORDER BY 1, 2", batch.id)
         for sql in (
             "SELECT id, row_number, email FROM email",
             "SELECT first_id, last_id, addresses, cells FROM chunk",
+            "SELECT row_number, part, kind, first_row, content FROM skipped_row",
             "SELECT number, content::text FROM file_piece",
         )
     ]
 
 
-@pytest.mark.parametrize("chunk_size", [1, 3])
+@pytest.mark.parametrize("chunk_size", [1, 3, 5000])
 @pytest.mark.parametrize(
-    "content",
+    ("columns", "content"),
     [
-        ODD_TEXTS,
-        # What is few in one respect may not be so in another.
-        ODD_TEXTS + b"\n" * 2000,
-        b"email,name\na@x.de," + b"n" * 2000 + b"\n",
-        *(b"%d@x.de\n" * number % tuple(range(number)) for number in (40, 60, 120, 300)),
+        ("*", ODD_TEXTS),
+        ("", ODD_TEXTS),
+        ("*", b"email,name\na@x.de,\xe4\nA@X.DE,b\n" + b"\n" * 900),
+        ("*", "email;name\nj\u00fcrgen@x.de;\u7528".encode("utf-16")),
+        ("", b"a@x.de, b@x.de\n, ,\nnobody"),
     ],
-    ids=["odd texts", "many blank rows", "large cells", "40", "60", "120", "300"],
+    ids=["cells", "no cells", "blank rows", "UTF-16", "list"],
 )
-def test_few_rows_are_stored_as_many_are(database, monkeypatch, content, chunk_size):
-    options = {"chunk_size": chunk_size, "max_rows": 5000, "upload": Upload(columns=("*",))}
-    few = stored(store(content, **options).id)
-    for module in (intake, kept_files):
-        monkeypatch.setattr(module, "FEW_BYTES", -1)
-    assert stored(store(content, **options).id) == few
-    assert all(few)
+def test_a_small_file_is_stored_as_a_large_one_is(
+    database, monkeypatch, columns, content, chunk_size
+):
+    upload = Upload(columns=tuple(columns), paused=True, by="ann", options={"a": [1]}, per_minute=6)
+    options = {"chunk_size": chunk_size, "max_rows": 5000, "upload": upload}
+    small = store(content, **options)
+    monkeypatch.setattr(intake, "SMALL", -1)
+    assert stored(store(content, **options)) == stored(small)
+    assert_books_balance()
+
+
+@pytest.mark.usefixtures("each_way")
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1"])
+def test_addresses_stay_right_whatever_encoding_the_environment_wants(
+    database, elsewhere, monkeypatch, encoding
+):
+    monkeypatch.setenv("PGCLIENTENCODING", encoding)
+    disconnect()
+    store("jürgen@müller.de\n用户@x.de".encode())
+    elsewhere.execute("SELECT email FROM email ORDER BY id")
+    assert elsewhere.fetchall() == [("jürgen@müller.de",), ("用户@x.de",)]
+
+
+@pytest.mark.parametrize(("size", "copied"), [(1000, []), (1001, ["email", "chunk", "file_piece"])])
+def test_a_small_file_needs_no_copy(database, monkeypatch, size, copied):
+    tables = []
+
+    def spy(statement, *arguments):
+        tables.append(statement.split()[1])
+        copy(statement, *arguments)
+
+    copy = copy_in._copy
+    monkeypatch.setattr(copy_in, "_copy", spy)
+    addresses = b"".join(b"%05d@x.d\n" % number for number in range(99))
+    store(addresses + b"@x.de\n".rjust(size - len(addresses), b"a"))
+    assert tables == copied
 
 
 def test_each_email_has_the_line_that_its_row_begins_on(database):
@@ -329,7 +367,7 @@ def test_each_group_of_rows_is_stored_with_what_was_in_it(database):
 
 
 def test_endless_addresses_come_in_pieces_and_chunks_that_memory_holds(database, monkeypatch):
-    monkeypatch.setattr(intake, "CHUNK_BYTES", 5000)
+    monkeypatch.setattr(stored_rows, "CHUNK_BYTES", 5000)
     monkeypatch.setattr(accounting, "PIECE_BYTES", 1000)
     monkeypatch.setattr(text, "BLOCK", 500)
     addresses = [f"{number}{'a' * 400}@x.de" for number in range(30)]

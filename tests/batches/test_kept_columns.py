@@ -6,7 +6,7 @@ from io import BytesIO, StringIO
 
 import pytest
 
-from batches import accounting, cells, intake
+from batches import accounting, cells, intake, stored_rows
 from batches.intake import IntakeError, Upload
 from harness.books import assert_books_balance, query
 from harness.files import workbook
@@ -132,7 +132,7 @@ def test_a_column_that_the_file_lacks_is_refused(database, content, message):
 
 
 def test_a_chunk_with_long_cells_ends_early(database, monkeypatch):
-    monkeypatch.setattr(intake, "CHUNK_BYTES", 100_000)
+    monkeypatch.setattr(stored_rows, "CHUNK_BYTES", 100_000)
     monkeypatch.setattr(accounting, "PIECE_BYTES", 10_000)
     rows = [(f"a{n}@x.de", str(n) * 5000) for n in range(10, 90)]
     batch = store(quoted(("mail", "x"), *rows), upload=Upload(columns=("x",)))

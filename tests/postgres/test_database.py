@@ -198,23 +198,36 @@ def test_who_queues_behind_a_failed_attempt_fails_with_it(proxy, monkeypatch):
         query("SELECT 1")
 
 
-def test_an_upload_whose_commit_got_no_answer_is_stored_once(proxy):
+LARGE = [f"{number}@x.de" for number in range(500)]
+
+
+@pytest.mark.parametrize("addresses", [LARGE, LARGE[:2]], ids=["large", "small"])
+def test_an_upload_whose_commit_got_no_answer_is_stored_once(proxy, addresses):
     proxy.lose_answer_to = b"COMMIT"
-    batch_id = store("a@x.de", "b@x.de").batch_id
+    batch_id = store(*addresses).batch_id
     assert proxy.lost == 1
-    assert query("SELECT id, total_emails FROM batch") == [(batch_id, 2)]
-    assert query("SELECT count(*) FROM email") == [(2,)]
+    assert query("SELECT id, total_emails FROM batch") == [(batch_id, len(addresses))]
+    assert query("SELECT count(*) FROM email") == [(len(addresses),)]
 
 
-@pytest.mark.parametrize(
-    ("number", "statement"),
-    [(1, b"INSERT INTO email"), (500, b"COPY email"), (500, b"COPY chunk")],
-)
-def test_an_upload_that_is_lost_before_its_commit_is_not_stored(proxy, number, statement):
+@pytest.mark.parametrize("statement", [b"COPY email", b"INSERT INTO batch", b"COPY chunk"])
+def test_an_upload_that_is_lost_before_its_commit_is_not_stored(proxy, statement):
     proxy.lose_answer_to = statement
     with pytest.raises(UNREACHABLE):
-        store(*(f"{each}@x.de" for each in range(number)))
+        store(*LARGE)
     assert proxy.lost == 1
+    assert query("SELECT count(*) FROM batch") == query("SELECT count(*) FROM email") == [(0,)]
+
+
+@pytest.mark.parametrize("addresses", [LARGE, LARGE[:1]], ids=["large", "small"])
+def test_an_upload_that_must_wait_too_long_for_the_database_is_not_stored(
+    elsewhere, database, monkeypatch, addresses
+):
+    monkeypatch.setattr(copy_in, "STALL_SECONDS", 0.5)
+    elsewhere.execute("BEGIN; LOCK TABLE chunk IN EXCLUSIVE MODE")
+    with pytest.raises(UNREACHABLE):
+        store(*addresses)
+    elsewhere.execute("COMMIT")
     assert query("SELECT count(*) FROM batch") == query("SELECT count(*) FROM email") == [(0,)]
 
 
